@@ -1,0 +1,5 @@
+//! How Consul is asked: requests and replies as pure functions over bytes, one
+//! seam over several transports, and every reply turned into a plain fact.
+
+pub(crate) mod fact;
+pub(crate) mod wire;

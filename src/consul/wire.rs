@@ -1,0 +1,26 @@
+//! What goes over the wire, without the wire: one HTTP exchange as plain data.
+
+/// The method of a request; Consul's API needs no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Put,
+}
+
+/// One request to a Consul agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WireRequest {
+    pub(crate) method: Method,
+    /// Path and query, escaped as they go over the wire: `/v1/kv/a%20b?index=7`.
+    pub(crate) target: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// One complete reply of a Consul agent, or of whatever answered in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WireReply {
+    pub(crate) status: u16,
+    /// The header `X-Consul-Index`, where it is present and a number.
+    pub(crate) index: Option<u64>,
+    pub(crate) body: Vec<u8>,
+}

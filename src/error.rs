@@ -1,0 +1,265 @@
+//! What can go wrong, told so that a caller knows what to do next.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::token::FencingToken;
+
+/// Who owns a key according to Consul.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The id of the Consul session that holds the key.
+    pub session: String,
+    /// The name of that session; this crate names its sessions after the
+    /// service. `None` if it was not asked for or may not be read.
+    pub session_name: Option<String>,
+    /// The node to which that session belongs. `None` as above.
+    pub node: Option<String>,
+    /// The key's value, as the holder wrote it.
+    pub value: Vec<u8>,
+    /// The Consul index of the key's last change.
+    pub since: u64,
+}
+
+impl Holder {
+    /// The value as JSON, if it is JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&self.value).ok()
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session {}", self.session)?;
+        if let Some(name) = self.session_name.as_deref().filter(|name| !name.is_empty()) {
+            write!(f, " of {name:?}")?;
+        }
+        if let Some(node) = &self.node {
+            write!(f, " on node {node:?}")?;
+        }
+        if let (Ok(text), 1..=256) = (std::str::from_utf8(&self.value), self.value.len()) {
+            write!(f, " saying {text}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an ownership ended without its owner's release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LossReason {
+    /// No renewal of the session was answered in time. Consul may be out of
+    /// reach, or this process was stopped; nobody else owns the key yet.
+    DeadlinePassed,
+    /// Consul says that the session is gone: destroyed by hand, or invalidated
+    /// with its node, its agent or one of its checks.
+    SessionGone,
+    /// Somebody deleted the key.
+    KeyDeleted,
+    /// Somebody released the key in our session's name.
+    ForceReleased,
+    /// Consul's store was replaced: a snapshot restored, or an agent restarted
+    /// empty.
+    StoreReplaced,
+    /// The part of this runtime that kept the lock failed. It was restarted.
+    RuntimeFailed,
+    /// The runtime was shut down while the lease was held.
+    Shutdown,
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DeadlinePassed => "no renewal was answered before the deadline",
+            Self::SessionGone => "the Consul session is gone",
+            Self::KeyDeleted => "the key was deleted",
+            Self::ForceReleased => "the key was released by somebody else",
+            Self::StoreReplaced => "Consul's store was replaced",
+            Self::RuntimeFailed => "the lock runtime failed",
+            Self::Shutdown => "the lock runtime was shut down",
+        })
+    }
+}
+
+/// Work stopped because its lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lease with fencing token {token} was lost: {reason}")]
+pub struct Lost {
+    /// The token of the lost lease.
+    pub token: FencingToken,
+    /// Why it was lost.
+    pub reason: LossReason,
+}
+
+/// What was being asked of Consul when it could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Creating the session.
+    CreateSession,
+    /// Renewing the session.
+    RenewSession,
+    /// Locking a key.
+    Lock,
+    /// Reading a key.
+    Read,
+    /// Waiting for a key to change.
+    Watch,
+    /// Releasing a key.
+    Release,
+    /// Destroying the session.
+    DestroySession,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CreateSession => "create the session",
+            Self::RenewSession => "renew the session",
+            Self::Lock => "lock the key",
+            Self::Read => "read the key",
+            Self::Watch => "watch the key",
+            Self::Release => "release the key",
+            Self::DestroySession => "destroy the session",
+        })
+    }
+}
+
+/// Why a request to the lock runtime was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another holder has the lock. Only requests that do not wait say so.
+    #[error("the lock is held by {0}")]
+    Held(Box<Holder>),
+    /// Nobody holds the key, but Consul keeps it closed for the lock-delay after
+    /// a holder's session ended. Only requests that do not wait say so.
+    #[error("the lock is closed by Consul's lock-delay{}", remaining_text(*.remaining))]
+    LockDelay {
+        /// How long it stays closed, if that could be known.
+        remaining: Option<Duration>,
+    },
+    /// The time that the caller gave to wait has passed.
+    #[error("the lock was not granted within {waited:?}{}", holder_text(.holder.as_deref()))]
+    WaitedTooLong {
+        /// How long the caller waited.
+        waited: Duration,
+        /// The last holder seen, if any.
+        holder: Option<Box<Holder>>,
+    },
+    /// As many callers wait for this key as `Limits::waiters_per_key` allows.
+    #[error(
+        "{limit} callers of this process wait for the key already (limit: limits.waiters_per_key)"
+    )]
+    TooManyWaiters {
+        /// The limit in force.
+        limit: usize,
+    },
+    /// As many keys are in use as the named limit allows.
+    #[error("{limit} keys are in use already (limit: {field})")]
+    TooManyKeys {
+        /// The configuration field that holds the limit.
+        field: &'static str,
+        /// The limit in force.
+        limit: usize,
+    },
+    /// The key exists and was not made by a lock of this kind; it is left as it
+    /// is. Choose another key, or configure the flags that your locks carry.
+    #[error(
+        "the key holds something that is no lock of ours (its flags are {found}); it was left untouched"
+    )]
+    FlagConflict {
+        /// The flags that the key carries.
+        found: u64,
+    },
+    /// The request or the configuration is not valid.
+    #[error("{field} {why}")]
+    Invalid {
+        /// Which input.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// The ACL token lacks a right.
+    #[error("Consul denied {right}: give the ACL token that right")]
+    Denied {
+        /// The missing right.
+        right: String,
+    },
+    /// Consul could not be asked, or did not answer as Consul does.
+    #[error("could not {step}: {why}")]
+    Unavailable {
+        /// What was being done.
+        step: Step,
+        /// What went wrong.
+        why: String,
+    },
+    /// The runtime was shut down, or failed for good.
+    #[error("the lock runtime has stopped")]
+    Stopped,
+}
+
+fn remaining_text(remaining: Option<Duration>) -> String {
+    remaining.map(|left| format!(" for another {left:?}")).unwrap_or_default()
+}
+
+fn holder_text(holder: Option<&Holder>) -> String {
+    holder.map(|holder| format!("; it was last held by {holder}")).unwrap_or_default()
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A field is outside its range.
+    #[error("{field} is {value}; it must be {range}")]
+    OutOfRange {
+        /// The field, as the configuration file spells it.
+        field: &'static str,
+        /// The value given.
+        value: String,
+        /// The values that are allowed.
+        range: String,
+    },
+    /// Two settings cannot work together.
+    #[error("{0}")]
+    Conflict(String),
+    /// A variable of the environment cannot be read.
+    #[error("environment variable {name}: {why}")]
+    Env {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The runtime's thread could not be started.
+    #[error("could not start the lock runtime's thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static_assertions::assert_impl_all!(Error: Send, Sync, std::error::Error, Clone);
+    static_assertions::assert_impl_all!(ConfigError: Send, Sync, std::error::Error);
+    // An I/O error means nothing without the step that met it.
+    static_assertions::assert_not_impl_any!(Error: From<std::io::Error>);
+
+    #[test]
+    fn an_error_names_the_holder_it_met() {
+        let holder = Holder {
+            session: "s-1".into(),
+            session_name: Some("orders".into()),
+            node: None,
+            value: b"{\"pid\":7}".to_vec(),
+            since: 3,
+        };
+        let text = Error::Held(Box::new(holder)).to_string();
+        assert_eq!(text, "the lock is held by session s-1 of \"orders\" saying {\"pid\":7}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Which numbers order the owners of a key.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A number that grows with every new owner of a key, in whatever process.
+///
+/// Hand it to the protected resource with each write and let the resource
+/// refuse a write whose token is smaller than the largest it has seen: that is
+/// what stops an owner that was paused and has not yet asked whether it still
+/// owns the lock.
+///
+/// It is the Consul index at which the key was locked, shifted left by 16 bits,
+/// plus the number of hand-overs inside the owning process since then. It fits
+/// a signed 64-bit column. Tokens of one key compare; tokens of different keys
+/// do not. They grow within one history of Consul's store: an operator who
+/// restores a snapshot can make them start lower again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FencingToken(u64);
+
+impl FencingToken {
+    const SEQUENCE_BITS: u32 = 16;
+
+    /// The largest number of local hand-overs that one ownership can have.
+    pub(crate) const MAX_SEQUENCE: u16 = u16::MAX;
+
+    /// The token of the `sequence`-th caller under the ownership won at `index`.
+    ///
+    /// An index of 2^47 or more, which a store cannot reach by counting, yields
+    /// none: the token would no longer fit a signed column.
+    pub(crate) const fn new(index: u64, sequence: u16) -> Option<Self> {
+        if index >= 1 << (63 - Self::SEQUENCE_BITS) {
+            return None;
+        }
+        Some(Self(index << Self::SEQUENCE_BITS | sequence as u64))
+    }
+
+    /// The token as a signed number, for a database column. Never negative.
+    #[must_use]
+    pub const fn as_i64(self) -> i64 {
+        self.0.cast_signed()
+    }
+
+    /// The token as an unsigned number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "FencingToken({} = {}:{})",
+            self.0,
+            self.0 >> Self::SEQUENCE_BITS,
+            self.0 & u64::from(u16::MAX)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_ownership_orders_after_every_hand_over_of_an_earlier_one() {
+        let earlier = FencingToken::new(7, FencingToken::MAX_SEQUENCE).unwrap();
+        let later = FencingToken::new(8, 0).unwrap();
+        assert!(earlier < later);
+    }
+
+    #[test]
+    fn fits_a_signed_column_up_to_its_largest_index() {
+        let largest = FencingToken::new((1 << 47) - 1, u16::MAX).unwrap();
+        assert_eq!(largest.as_i64(), i64::MAX);
+        assert_eq!(FencingToken::new(1 << 47, 0), None);
+    }
+}
