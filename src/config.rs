@@ -1,0 +1,451 @@
+//! Which settings there are, what they default to, and which cannot work.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{error::ConfigError, key::fault_of_path, secret::Secret};
+
+/// HashiCorp's flags for lock keys: what `consul lock` and the Go client write.
+pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
+
+/// The settings of a lock runtime.
+///
+/// Every field has a default, so a configuration file names only what differs.
+/// Durations are written as text: `"15s"`, `"1m 30s"`, `"500ms"`. An unknown
+/// field is an error.
+///
+/// ```
+/// let config: actix_dsync::Config = serde_json::from_str(
+///     r#"{ "address": "consul.internal:8500", "timing": { "session_ttl": "30s" } }"#,
+/// )?;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The Consul agent: `http://host:port`, `https://host:port`, or `host:port`
+    /// as in `CONSUL_HTTP_ADDR`. Prefer the agent on the same host: a session
+    /// ends with the node of the agent that created it.
+    ///
+    /// Default: `http://127.0.0.1:8500`.
+    pub address: String,
+    /// The ACL token. It needs `key:write` below the prefix and
+    /// `session:write` on the agent's node. It is never printed.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing)]
+    pub token: Option<Secret>,
+    /// What is put, with a `/`, before every key. At most 256 bytes; the same
+    /// rules as for a [`Key`](crate::Key).
+    ///
+    /// Default: none.
+    pub prefix: Option<String>,
+    /// How long sessions live and how soon a dead holder's locks pass on.
+    pub timing: Timing,
+    /// What an orderly release leaves behind.
+    ///
+    /// Default: [`Retention::Delete`].
+    pub retention: Retention,
+    /// What this process may use up.
+    pub limits: Limits,
+    /// The flags that mark a key as a lock of ours. A key with other flags is
+    /// refused and left untouched.
+    ///
+    /// Default: [`HASHICORP_LOCK_FLAGS`].
+    pub flags: u64,
+    /// Names of node checks that end the session when they turn critical, such
+    /// as `serfHealth`. Without any, only the TTL, the node's leave and an
+    /// operator do; lock-delay protects the holder in each case.
+    ///
+    /// Default: none.
+    pub node_checks: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            address: "http://127.0.0.1:8500".into(),
+            token: None,
+            prefix: None,
+            timing: Timing::default(),
+            retention: Retention::default(),
+            limits: Limits::default(),
+            flags: HASHICORP_LOCK_FLAGS,
+            node_checks: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The longest prefix, in bytes.
+    pub const MAX_PREFIX_LEN: usize = 256;
+
+    /// The defaults, changed by `CONSUL_HTTP_ADDR` and `CONSUL_HTTP_TOKEN` where
+    /// those are set and not empty.
+    ///
+    /// # Errors
+    /// [`ConfigError::Env`] if a variable is not valid Unicode.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some(address) = variable("CONSUL_HTTP_ADDR")? {
+            config.address = address;
+        }
+        config.token = variable("CONSUL_HTTP_TOKEN")?.map(Secret::new);
+        Ok(config)
+    }
+
+    /// Refuses what cannot work.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(prefix) = &self.prefix
+            && let Some(why) = fault_of_path(prefix, Self::MAX_PREFIX_LEN)
+        {
+            return Err(ConfigError::Conflict(format!("prefix {why}")));
+        }
+        self.timing.check()?;
+        self.limits.check()
+    }
+}
+
+fn variable(name: &'static str) -> Result<Option<String>, ConfigError> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(ConfigError::Env { name, why: "is not valid Unicode".into() })
+        }
+    }
+}
+
+/// What an orderly release leaves of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retention {
+    /// Nothing: keys made for one order leave no rubbish. After a crash the
+    /// entries that the process held stay, unlocked, until next used.
+    #[default]
+    Delete,
+    /// The key and its value, unlocked.
+    Keep,
+}
+
+/// How long a session lives, and what follows from it.
+///
+/// A holder stops believing at its *deadline*: one [`lease`](Timing::lease)
+/// after the newest renewal that Consul answered was sent. The lease is shorter
+/// than both the TTL and the lock-delay, because a session can end before its
+/// TTL and then only the lock-delay holds others back.
+///
+/// | preset | TTL | lock-delay | fail-over after a crash | rides out an outage of |
+/// |---|---|---|---|---|
+/// | [`default`](Timing::default) | 15 s | 15 s | ≤ 45 s | 10 s |
+/// | [`patient`](Timing::patient) | 30 s | 30 s | ≤ 90 s | 22 s |
+/// | [`fast_failover`](Timing::fast_failover) | 10 s | 1 s | ≤ 21 s | 6 s |
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Timing {
+    /// The session's TTL, 10 s to 24 h (Consul's own range). Consul 1.8 lets a
+    /// session live for twice its TTL; nothing here relies on that.
+    ///
+    /// Default: 15 s.
+    #[serde(with = "humantime_serde")]
+    pub session_ttl: Duration,
+    /// For how long Consul keeps a key closed after its holder's session ended,
+    /// 2 s to 60 s; with `fast_failover`, from 0 s.
+    ///
+    /// Default: 15 s.
+    #[serde(with = "humantime_serde")]
+    pub lock_delay: Duration,
+    /// Leaves the lock-delay out of the lease, so that a short lock-delay does
+    /// not shorten it. The promise that a holder knows first then has one
+    /// exception: somebody ends the session early (an operator, an agent that
+    /// leaves, a failed check) while this process is cut off or stopped.
+    ///
+    /// Default: `false`.
+    pub fast_failover: bool,
+    /// By how much the rates of this machine's and the servers' clocks may
+    /// differ, as a fraction, 0 to 0.1.
+    ///
+    /// Default: 0.01.
+    pub clock_drift: f64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            session_ttl: Duration::from_secs(15),
+            lock_delay: Duration::from_secs(15),
+            fast_failover: false,
+            clock_drift: 0.01,
+        }
+    }
+}
+
+impl Timing {
+    /// What is taken off the lease for the granularity of timers.
+    const MARGIN: Duration = Duration::from_millis(250);
+    /// The longest that Consul enforces a lock-delay.
+    const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
+    const SHORTEST_LOCK_DELAY: Duration = Duration::from_secs(2);
+    const SHORTEST_TTL: Duration = Duration::from_secs(10);
+    const LONGEST_TTL: Duration = Duration::from_secs(86_400);
+
+    /// Rides out an election after a killed leader, which took 11 to 18.5 s with
+    /// Consul's default raft timing: TTL and lock-delay 30 s.
+    #[must_use]
+    pub fn patient() -> Self {
+        Self::default()
+            .with_session_ttl(Duration::from_secs(30))
+            .with_lock_delay(Duration::from_secs(30))
+    }
+
+    /// Passes a dead holder's locks on soon: TTL 10 s, lock-delay 1 s. See the
+    /// exception at the field [`fast_failover`](Timing::fast_failover).
+    #[must_use]
+    pub fn fast_failover() -> Self {
+        Self { fast_failover: true, ..Self::default() }
+            .with_session_ttl(Duration::from_secs(10))
+            .with_lock_delay(Duration::from_secs(1))
+    }
+
+    /// Sets [`session_ttl`](Timing::session_ttl).
+    #[must_use]
+    pub fn with_session_ttl(self, session_ttl: Duration) -> Self {
+        Self { session_ttl, ..self }
+    }
+
+    /// Sets [`lock_delay`](Timing::lock_delay).
+    #[must_use]
+    pub fn with_lock_delay(self, lock_delay: Duration) -> Self {
+        Self { lock_delay, ..self }
+    }
+
+    /// For how long after a renewal was sent its answer proves ownership:
+    /// `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`, without the
+    /// lock-delay if [`fast_failover`](Timing::fast_failover) is set.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease_under(self.session_ttl)
+    }
+
+    /// The lease under the TTL that Consul answered, if that is the shorter.
+    pub(crate) fn lease_under(&self, ttl: Duration) -> Duration {
+        let mut bound = self.session_ttl.min(ttl);
+        if !self.fast_failover {
+            bound = bound.min(self.lock_delay).min(Self::LONGEST_LOCK_DELAY);
+        }
+        let drift = self.clock_drift.clamp(0.0, 0.1);
+        bound.mul_f64(1.0 - drift).saturating_sub(Self::MARGIN)
+    }
+
+    /// How often the session is renewed: a sixth of the lease.
+    #[must_use]
+    pub fn renew_period(&self) -> Duration {
+        self.lease() / 6
+    }
+
+    /// How long one request may take: a sixth of the lease, at most 2 s.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        self.renew_period().min(Duration::from_secs(2))
+    }
+
+    /// How long after a holder's last renewal another process has the lock, at
+    /// most, if the holder dies: twice the TTL plus the lock-delay.
+    #[must_use]
+    pub fn failover(&self) -> Duration {
+        self.session_ttl * 2 + self.lock_delay.min(Self::LONGEST_LOCK_DELAY)
+    }
+
+    /// How long Consul may be out of reach without any lock being lost, at
+    /// least: the lease less one renew period and one request timeout.
+    #[must_use]
+    pub fn rides_out(&self) -> Duration {
+        self.lease().saturating_sub(self.renew_period() + self.request_timeout())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let shortest_delay =
+            if self.fast_failover { Duration::ZERO } else { Self::SHORTEST_LOCK_DELAY };
+        within(
+            "timing.session_ttl",
+            self.session_ttl,
+            Self::SHORTEST_TTL..=Self::LONGEST_TTL,
+            "10s to 24h",
+        )?;
+        within(
+            "timing.lock_delay",
+            self.lock_delay,
+            shortest_delay..=Self::LONGEST_LOCK_DELAY,
+            if self.fast_failover {
+                "0s to 60s"
+            } else {
+                "2s to 60s (from 0s with timing.fast_failover)"
+            },
+        )?;
+        if !(0.0..=0.1).contains(&self.clock_drift) {
+            return Err(ConfigError::OutOfRange {
+                field: "timing.clock_drift",
+                value: self.clock_drift.to_string(),
+                range: "0 to 0.1".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn within(
+    field: &'static str,
+    value: Duration,
+    range: std::ops::RangeInclusive<Duration>,
+    words: &str,
+) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { field, value: format!("{value:?}"), range: words.into() })
+}
+
+/// What one process may use up. Beyond a limit a request gets a typed error at
+/// once, so that a public handler cannot queue without bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Keys that are waited for, held or being cleaned up at one time, 1 to
+    /// 1,000,000. Beyond it: [`Error::TooManyKeys`](crate::Error::TooManyKeys).
+    ///
+    /// Default: 20,000.
+    pub keys: usize,
+    /// Callers of this process that wait for one key, 1 to 1,000,000. Beyond
+    /// it: [`Error::TooManyWaiters`](crate::Error::TooManyWaiters).
+    ///
+    /// Default: 1,000.
+    pub waiters_per_key: usize,
+    /// Connections to the Consul agent, 12 to 190. The agent's own limit is 200
+    /// for each client address, which all processes of a host share; beyond
+    /// that it resets connections without a word. Eight are kept for renewals
+    /// and writes, the others wait for keys to change.
+    ///
+    /// Default: 32.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { keys: 20_000, waiters_per_key: 1_000, connections: 32 }
+    }
+}
+
+impl Limits {
+    /// Connections for renewals.
+    pub(crate) const RENEWALS: usize = 2;
+    /// Connections for single writes and reads.
+    pub(crate) const WRITES: usize = 6;
+
+    /// How many blocking reads may be under way, one connection each.
+    pub(crate) fn watches(&self) -> usize {
+        self.connections.saturating_sub(Self::RENEWALS + Self::WRITES)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for (field, value, range) in [
+            ("limits.keys", self.keys, 1..=1_000_000),
+            ("limits.waiters_per_key", self.waiters_per_key, 1..=1_000_000),
+            ("limits.connections", self.connections, 12..=190),
+        ] {
+            if !range.contains(&value) {
+                let range = format!("{} to {}", range.start(), range.end());
+                return Err(ConfigError::OutOfRange { field, value: value.to_string(), range });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Timing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "TTL {:?}, lock-delay {:?}: fail-over within {:?}, rides out {:?}",
+            self.session_ttl,
+            self.lock_delay,
+            self.failover(),
+            self.rides_out()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(config: &Config) -> String {
+        config.check().expect_err("accepted").to_string()
+    }
+
+    #[test]
+    fn the_presets_keep_the_times_that_the_table_gives() {
+        for (timing, failover, rides_out) in [
+            (Timing::default(), 45, 10),
+            (Timing::patient(), 90, 22),
+            (Timing::fast_failover(), 21, 6),
+        ] {
+            timing.check().unwrap();
+            assert_eq!(timing.failover().as_secs(), failover);
+            assert_eq!(timing.rides_out().as_secs(), rides_out, "{timing}");
+        }
+    }
+
+    #[test]
+    fn the_lease_is_shorter_than_the_ttl_and_the_lock_delay() {
+        let long_delay = Timing::default().with_lock_delay(Duration::from_secs(60));
+        assert!(long_delay.lease() < long_delay.session_ttl);
+        let short_delay = Timing::default().with_lock_delay(Duration::from_secs(5));
+        assert!(short_delay.lease() < Duration::from_secs(5));
+        let fast = Timing::fast_failover();
+        assert!(fast.lease() > Duration::from_secs(9));
+        assert!(fast.lease_under(Duration::from_secs(4)) < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_setting_out_of_range_is_refused_by_name_with_its_range() {
+        let mut config = Config::default();
+        config.timing.session_ttl = Duration::from_secs(1);
+        assert_eq!(refused(&config), "timing.session_ttl is 1s; it must be 10s to 24h");
+
+        let mut config = Config::default();
+        config.timing.lock_delay = Duration::from_secs(1);
+        assert!(refused(&config).contains("timing.lock_delay is 1s; it must be 2s to 60s"));
+
+        let mut config = Config::default();
+        config.timing.clock_drift = f64::NAN;
+        assert!(refused(&config).contains("timing.clock_drift is NaN"));
+
+        let mut config = Config::default();
+        config.limits.connections = 500;
+        assert_eq!(refused(&config), "limits.connections is 500; it must be 12 to 190");
+
+        let config = Config { prefix: Some("a//b".into()), ..Config::default() };
+        assert!(refused(&config).contains("prefix contains '//'"));
+    }
+
+    #[test]
+    fn reads_durations_as_text_and_refuses_unknown_fields() {
+        let json = r#"{"timing":{"session_ttl":"1m 30s"},"retention":"keep"}"#;
+        let config: Config = serde_json::from_str(json).unwrap();
+        assert_eq!(config.timing.session_ttl, Duration::from_secs(90));
+        assert_eq!(config.retention, Retention::Keep);
+        assert!(serde_json::from_str::<Config>(r#"{"adress":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn the_token_is_neither_printed_nor_written_out() {
+        let config =
+            Config { token: Some(Secret::new("hush-hush".to_owned())), ..Config::default() };
+        assert!(!format!("{config:?}").contains("hush"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
+    }
+}

@@ -1,0 +1,106 @@
+//! Until when ownership under one session is proven.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::clock::Moment;
+
+/// The deadline of one session generation, shared by all leases won under it.
+///
+/// It is judged by whoever asks, on any thread, against the clock of that
+/// moment. Once anybody has seen it passed it is *latched*: no later renewal
+/// revives it, and every answer from then on is "not valid".
+#[derive(Debug)]
+pub(crate) struct DeadlineCell(AtomicU64);
+
+const LATCHED: u64 = 0;
+
+impl DeadlineCell {
+    pub(crate) fn new(deadline: Moment) -> Self {
+        Self(AtomicU64::new(deadline.as_nanos()))
+    }
+
+    /// Whether the deadline lies ahead; latches the cell if it does not.
+    pub(crate) fn is_valid(&self, now: Moment) -> bool {
+        self.deadline(now).is_some()
+    }
+
+    /// The time left; zero once latched.
+    pub(crate) fn remaining(&self, now: Moment) -> Duration {
+        self.deadline(now).map_or(Duration::ZERO, |deadline| deadline.since(now))
+    }
+
+    /// The deadline, if it lies ahead; latches the cell if it does not.
+    pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
+        let mut seen = self.0.load(Ordering::Acquire);
+        loop {
+            if seen == LATCHED {
+                return None;
+            }
+            if now.as_nanos() < seen {
+                return Some(Moment::from_nanos(seen));
+            }
+            // Somebody may have extended it since: judge what is there now.
+            match self.0.compare_exchange(seen, LATCHED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return None,
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+
+    /// Moves the deadline to `to` if that is later; false if the cell is latched,
+    /// or is found passed at `now`.
+    pub(crate) fn extend(&self, now: Moment, to: Moment) -> bool {
+        while let Some(current) = self.deadline(now) {
+            if to <= current {
+                return true;
+            }
+            let (old, new) = (current.as_nanos(), to.as_nanos());
+            if self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Ends it at once, whatever the clock says.
+    pub(crate) fn latch(&self) {
+        self.0.store(LATCHED, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Moment {
+        Moment::from_nanos(nanos)
+    }
+
+    #[test]
+    fn a_passed_deadline_stays_passed_whatever_is_renewed_or_asked_later() {
+        let cell = DeadlineCell::new(at(10));
+        assert!(cell.is_valid(at(9)));
+        assert!(!cell.is_valid(at(10)));
+        assert!(!cell.is_valid(at(9)), "not even for an earlier moment");
+        assert!(!cell.extend(at(9), at(100)));
+        assert_eq!(cell.remaining(at(1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_renewal_that_comes_after_the_deadline_does_not_extend_it() {
+        let cell = DeadlineCell::new(at(10));
+        assert!(!cell.extend(at(11), at(100)));
+        assert!(!cell.is_valid(at(1)));
+    }
+
+    #[test]
+    fn the_latest_deadline_wins_in_whatever_order_renewals_are_answered() {
+        let cell = DeadlineCell::new(at(10));
+        assert!(cell.extend(at(1), at(30)));
+        assert!(cell.extend(at(2), at(20)));
+        assert_eq!(cell.deadline(at(2)), Some(at(30)));
+    }
+}

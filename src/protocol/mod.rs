@@ -1,0 +1,34 @@
+//! What to do next: pure state machines for the session, for a lock, and for
+//! the callers that queue for it.
+//!
+//! ```text
+//!   callers ──► queue ──demand──► lock ──► effects: lock, release, read, watch
+//!     ▲           ▲                │ ▲
+//!     └─ leases ──┴───own, lose────┘ └──── session ──► effects: create, renew, …
+//! ```
+//!
+//! They know neither actors nor sockets and read no clock: `now` is a parameter.
+//! `handle(now, event, effects)` appends what is to be done, in order;
+//! `next_wakeup()` is the one instant at which a `Tick` is due. Spurious ticks
+//! are harmless. Every question carries a ticket; an answer with an old ticket
+//! changes nothing.
+
+pub(crate) mod cell;
+pub(crate) mod lock;
+pub(crate) mod queue;
+pub(crate) mod session;
+
+/// Names a question, so that its answer can be told from an older one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// Yields tickets that differ.
+#[derive(Debug, Default)]
+pub(crate) struct Tickets(u64);
+
+impl Tickets {
+    pub(crate) fn next(&mut self) -> Ticket {
+        self.0 += 1;
+        Ticket(self.0)
+    }
+}
