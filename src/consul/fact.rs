@@ -149,6 +149,8 @@ pub(crate) enum Locked {
     Delayed,
     /// The session's fence entry is not as expected.
     Fenced,
+    /// The session's fence entry may not be read with this token.
+    FenceDenied,
     /// Consul's own word that the session does not exist.
     SessionGone,
     Denied(String),

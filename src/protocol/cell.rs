@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::clock::Moment;
+use crate::{clock::Moment, ownership::LossReason};
 
 /// The deadline of one session generation, shared by all leases won under it.
 ///
@@ -15,11 +15,23 @@ use crate::clock::Moment;
 #[derive(Debug)]
 pub(crate) struct DeadlineCell(AtomicU64);
 
-const LATCHED: u64 = 0;
+/// Below this the number is no deadline but says why there is none any more: the
+/// place of the reason in [`REASONS`].
+const FIRST_DEADLINE: u64 = REASONS.len() as u64;
+
+/// Why a session can have ended; the first by the clock alone.
+const REASONS: [LossReason; 5] = [
+    LossReason::DeadlinePassed,
+    LossReason::SessionGone,
+    LossReason::StoreReplaced,
+    LossReason::RuntimeFailed,
+    LossReason::Shutdown,
+];
+const DEADLINE_PASSED: u64 = 0;
 
 impl DeadlineCell {
     pub(crate) fn new(deadline: Moment) -> Self {
-        Self(AtomicU64::new(deadline.as_nanos()))
+        Self(AtomicU64::new(deadline.as_nanos().max(FIRST_DEADLINE)))
     }
 
     /// Whether the deadline lies ahead; latches the cell if it does not.
@@ -36,14 +48,15 @@ impl DeadlineCell {
     pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
         let mut seen = self.0.load(Ordering::Acquire);
         loop {
-            if seen == LATCHED {
+            if seen < FIRST_DEADLINE {
                 return None;
             }
             if now.as_nanos() < seen {
                 return Some(Moment::from_nanos(seen));
             }
             // Somebody may have extended it since: judge what is there now.
-            match self.0.compare_exchange(seen, LATCHED, Ordering::AcqRel, Ordering::Acquire) {
+            let passed = DEADLINE_PASSED;
+            match self.0.compare_exchange(seen, passed, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return None,
                 Err(newer) => seen = newer,
             }
@@ -65,9 +78,19 @@ impl DeadlineCell {
         false
     }
 
-    /// Ends it at once, whatever the clock says.
-    pub(crate) fn latch(&self) {
-        self.0.store(LATCHED, Ordering::Release);
+    /// Ends it at once, whatever the clock says; the first reason stays.
+    pub(crate) fn latch(&self, reason: LossReason) {
+        let code = REASONS.iter().position(|known| *known == reason).unwrap_or(0) as u64;
+        // Whether it was latched before or is now, there is nothing left to do.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |seen| {
+            (seen >= FIRST_DEADLINE).then_some(code)
+        });
+    }
+
+    /// Why there is no deadline any more, if there is none.
+    pub(crate) fn ended(&self) -> Option<LossReason> {
+        let seen = self.0.load(Ordering::Acquire);
+        usize::try_from(seen).ok().and_then(|code| REASONS.get(code).copied())
     }
 }
 
@@ -81,26 +104,37 @@ mod tests {
 
     #[test]
     fn a_passed_deadline_stays_passed_whatever_is_renewed_or_asked_later() {
-        let cell = DeadlineCell::new(at(10));
-        assert!(cell.is_valid(at(9)));
-        assert!(!cell.is_valid(at(10)));
-        assert!(!cell.is_valid(at(9)), "not even for an earlier moment");
-        assert!(!cell.extend(at(9), at(100)));
+        let cell = DeadlineCell::new(at(100));
+        assert!(cell.is_valid(at(90)));
+        assert!(!cell.is_valid(at(100)));
+        assert!(!cell.is_valid(at(90)), "not even for an earlier moment");
+        assert!(!cell.extend(at(90), at(1000)));
         assert_eq!(cell.remaining(at(1)), Duration::ZERO);
+        assert_eq!(cell.ended(), Some(LossReason::DeadlinePassed));
+    }
+
+    #[test]
+    fn the_first_reason_stays() {
+        let cell = DeadlineCell::new(at(100));
+        assert_eq!(cell.ended(), None);
+        cell.latch(LossReason::SessionGone);
+        cell.latch(LossReason::Shutdown);
+        assert!(!cell.is_valid(at(1)));
+        assert_eq!(cell.ended(), Some(LossReason::SessionGone));
     }
 
     #[test]
     fn a_renewal_that_comes_after_the_deadline_does_not_extend_it() {
-        let cell = DeadlineCell::new(at(10));
-        assert!(!cell.extend(at(11), at(100)));
+        let cell = DeadlineCell::new(at(100));
+        assert!(!cell.extend(at(110), at(1000)));
         assert!(!cell.is_valid(at(1)));
     }
 
     #[test]
     fn the_latest_deadline_wins_in_whatever_order_renewals_are_answered() {
-        let cell = DeadlineCell::new(at(10));
-        assert!(cell.extend(at(1), at(30)));
-        assert!(cell.extend(at(2), at(20)));
-        assert_eq!(cell.deadline(at(2)), Some(at(30)));
+        let cell = DeadlineCell::new(at(100));
+        assert!(cell.extend(at(1), at(300)));
+        assert!(cell.extend(at(2), at(200)));
+        assert_eq!(cell.deadline(at(2)), Some(at(300)));
     }
 }

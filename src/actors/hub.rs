@@ -1,0 +1,217 @@
+//! Who is told of events.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use actix::{Message, Recipient, WeakRecipient};
+use futures::{Stream, channel::mpsc};
+
+use crate::{
+    key::Key,
+    messages::{Filter, LockAcquired, LockLost, LockReleased, SubscriptionId},
+};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// An event to which one can subscribe: [`LockAcquired`], [`LockLost`] or
+/// [`LockReleased`].
+///
+/// This trait is sealed.
+pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + sealed::Sealed {
+    /// The key that the event is about.
+    fn key(&self) -> &Key;
+
+    #[doc(hidden)]
+    fn subscribers(hub: &Hub) -> &Subscribers<Self>
+    where
+        Self: Sized;
+
+    /// What a new subscriber is told of a key that is owned at that moment.
+    #[doc(hidden)]
+    fn of_owned(owned: LockAcquired) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+macro_rules! event {
+    ($event:ty, $field:ident, $of_owned:expr) => {
+        impl sealed::Sealed for $event {}
+
+        impl Event for $event {
+            fn key(&self) -> &Key {
+                &self.key
+            }
+
+            fn subscribers(hub: &Hub) -> &Subscribers<Self> {
+                &hub.$field
+            }
+
+            fn of_owned(owned: LockAcquired) -> Option<Self> {
+                let of_owned: fn(LockAcquired) -> Option<Self> = $of_owned;
+                of_owned(owned)
+            }
+        }
+    };
+}
+
+event!(LockAcquired, acquired, Some);
+event!(LockLost, lost, |_| None);
+event!(LockReleased, released, |_| None);
+
+/// The subscribers to one kind of event.
+#[derive(Debug)]
+pub struct Subscribers<E: Event>(Mutex<Vec<Subscriber<E>>>);
+
+struct Subscriber<E: Event> {
+    id: SubscriptionId,
+    of: Filter,
+    sink: Sink<E>,
+}
+
+enum Sink<E: Event> {
+    /// Weak: a subscription does not keep its actor alive.
+    Actor(WeakRecipient<E>),
+    Stream(mpsc::UnboundedSender<E>),
+}
+
+impl<E: Event> fmt::Debug for Subscriber<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("id", &self.id).field("of", &self.of).finish()
+    }
+}
+
+impl<E: Event> Sink<E> {
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Actor(weak) => weak.upgrade().is_some_and(|to| to.connected()),
+            Self::Stream(sender) => !sender.is_closed(),
+        }
+    }
+
+    /// Whether there was anybody to send it to.
+    fn send(&self, event: &E) -> bool {
+        match self {
+            // A stopped actor's recipient can still be upgraded.
+            Self::Actor(weak) => match weak.upgrade().filter(Recipient::connected) {
+                Some(recipient) => {
+                    recipient.do_send(event.clone());
+                    true
+                }
+                None => false,
+            },
+            Self::Stream(sender) => sender.unbounded_send(event.clone()).is_ok(),
+        }
+    }
+}
+
+/// All subscriptions of one runtime.
+#[derive(Debug, Default)]
+pub struct Hub {
+    ids: AtomicU64,
+    acquired: Subscribers<LockAcquired>,
+    lost: Subscribers<LockLost>,
+    released: Subscribers<LockReleased>,
+}
+
+impl<E: Event> Default for Subscribers<E> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<E: Event> Subscribers<E> {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<Subscriber<E>>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Hub {
+    /// Tells the subscribers, in the order of their subscription.
+    pub(crate) fn publish<E: Event>(&self, event: &E) {
+        E::subscribers(self).with(|list| {
+            list.retain(|subscriber| {
+                if subscriber.of.admits(event.key()) {
+                    subscriber.sink.send(event)
+                } else {
+                    true
+                }
+            });
+        });
+    }
+
+    /// Sends events to an actor; `first` are sent before any other.
+    pub(crate) fn subscribe<E: Event>(
+        &self,
+        to: &Recipient<E>,
+        of: Filter,
+        first: impl FnOnce() -> Vec<E>,
+    ) -> SubscriptionId {
+        self.add(of, Sink::Actor(to.downgrade()), first)
+    }
+
+    /// Events as a stream; `first` come before any other.
+    pub(crate) fn stream<E: Event>(
+        &self,
+        of: Filter,
+        first: impl FnOnce() -> Vec<E>,
+    ) -> Events<E> {
+        let (sender, receiver) = mpsc::unbounded();
+        self.add(of, Sink::Stream(sender), first);
+        Events(receiver)
+    }
+
+    fn add<E: Event>(
+        &self,
+        of: Filter,
+        sink: Sink<E>,
+        first: impl FnOnce() -> Vec<E>,
+    ) -> SubscriptionId {
+        let id = SubscriptionId(self.ids.fetch_add(1, Ordering::Relaxed));
+        E::subscribers(self).with(|list| {
+            // Those of whom nothing is ever told would stay for ever.
+            list.retain(|subscriber| subscriber.sink.is_open());
+            for event in first().iter().filter(|event| of.admits(event.key())) {
+                sink.send(event);
+            }
+            list.push(Subscriber { id, of, sink });
+        });
+        id
+    }
+
+    /// Ends a subscription.
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
+        self.acquired.with(|list| list.retain(|subscriber| subscriber.id != id));
+        self.lost.with(|list| list.retain(|subscriber| subscriber.id != id));
+        self.released.with(|list| list.retain(|subscriber| subscriber.id != id));
+    }
+}
+
+/// Events as a stream, for code that is no actor.
+///
+/// It loses none: events wait in memory until they are taken, so take them. It
+/// ends when the runtime is gone.
+#[must_use = "a stream does nothing until it is polled"]
+pub struct Events<E: Event>(mpsc::UnboundedReceiver<E>);
+
+impl<E: Event> Stream for Events<E> {
+    type Item = E;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<E>> {
+        Pin::new(&mut self.0).poll_next(context)
+    }
+}
+
+impl<E: Event> fmt::Debug for Events<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}

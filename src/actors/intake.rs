@@ -1,0 +1,259 @@
+//! Where requests are taken in, whichever way they came.
+
+use std::{
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use futures::future::BoxFuture;
+use tokio::{
+    sync::{Semaphore, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    hub::{Event, Events, Hub},
+    slot::{Entered, Slots},
+    supervisor::{LockSupervisor, Open, Readiness, Stop},
+};
+use crate::{
+    callers::Answer,
+    consul::{
+        client::Consul,
+        fact::{Seen, SessionSeen},
+    },
+    error::{Error, Step},
+    key::Key,
+    lease::Lease,
+    messages::{
+        Acquire, Filter, Inspect, LockAcquired, Release, Subscribe, SubscriptionId, TryAcquire,
+        Unsubscribe,
+    },
+    ownership::{Holder, Released},
+    protocol::{queue::{Obstacle, Patience},
+    value::LockValue,
+};
+
+/// The future of a reply. What the request asks for was begun at the call.
+pub(crate) type Pending<T> = BoxFuture<'static, Result<T, Error>>;
+
+/// Takes requests in on any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake {
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) readiness: watch::Receiver<Readiness>,
+    pub(crate) supervisor: Addr<LockSupervisor>,
+    pub(crate) default_value: Arc<[u8]>,
+    /// How many keys may be inspected at one time; others wait.
+    pub(crate) inspections: Arc<Semaphore>,
+}
+
+/// Asks the runtime's thread who holds a key.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Look {
+    pub(super) key: Key,
+    pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
+}
+
+/// A caller's place in a queue; leaving it gives it up.
+struct Place(Entered);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.slot.callers.leave(self.0.call);
+    }
+}
+
+impl Place {
+    async fn answer(&mut self) -> Answer {
+        (&mut self.0.answer).await.unwrap_or(Err(Error::Stopped))
+    }
+
+    /// The answer if it is there, else why there is none yet.
+    fn out_of_time(&mut self, waited: Duration) -> Answer {
+        if let Ok(answer) = self.0.answer.try_recv() {
+            return answer;
+        }
+        match self.0.slot.callers.obstacle() {
+            Some(Obstacle::Trouble(error)) => Err(error),
+            Some(Obstacle::Held(holder)) => {
+                Err(Error::WaitedTooLong { waited, holder: Some(holder) })
+            }
+            Some(Obstacle::Delayed { .. }) | None => {
+                Err(Error::WaitedTooLong { waited, holder: None })
+            }
+        }
+    }
+}
+
+impl Intake {
+    pub(crate) fn acquire(&self, Acquire { key, within, value }: Acquire) -> Pending<Lease> {
+        let asked_at = Instant::now();
+        let place = self.enter(&key, Patience::Unlimited, value);
+        Box::pin(async move {
+            let mut place = place?;
+            let Some(limit) = within else { return place.answer().await };
+            // An instant too far away to be told is as good as none.
+            let Some(end) = asked_at.checked_add(limit) else { return place.answer().await };
+            match tokio::time::timeout_at(end, place.answer()).await {
+                Ok(answer) => answer,
+                Err(_) => place.out_of_time(asked_at.elapsed()),
+            }
+        })
+    }
+
+    pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
+        let place = self.enter(&key, Patience::None, value);
+        Box::pin(async move { place?.answer().await })
+    }
+
+    fn enter(
+        &self,
+        key: &Key,
+        patience: Patience,
+        value: Option<LockValue>,
+    ) -> Result<Place, Error> {
+        let value = match value {
+            Some(value) => value.to_bytes()?.into(),
+            None => self.default_value.clone(),
+        };
+        let entered = self.slots.enter(key, patience, value)?;
+        if entered.is_new {
+            self.supervisor.do_send(Open(entered.slot.clone()));
+        }
+        Ok(Place(entered))
+    }
+
+    pub(crate) fn release(&self, Release(lease): Release) -> Pending<Released> {
+        let given_back = lease.give_back();
+        Box::pin(async move { Ok(given_back.await) })
+    }
+
+    pub(crate) fn inspect(&self, Inspect(key): Inspect) -> Pending<Option<Holder>> {
+        let intake = self.clone();
+        Box::pin(async move {
+            let _permit = intake.inspections.acquire().await.map_err(|_| Error::Stopped)?;
+            let (reply, answer) = oneshot::channel();
+            intake.supervisor.do_send(Look { key, reply });
+            answer.await.unwrap_or(Err(Error::Stopped))
+        })
+    }
+
+    pub(crate) fn subscribe<E: Event>(
+        &self,
+        Subscribe { to, of }: Subscribe<E>,
+    ) -> Pending<SubscriptionId> {
+        let result = if self.slots.is_stopped() {
+            Err(Error::Stopped)
+        } else {
+            Ok(self.hub.subscribe(&to, of, || self.current()))
+        };
+        Box::pin(async move { result })
+    }
+
+    pub(crate) fn unsubscribe(&self, Unsubscribe(id): Unsubscribe) -> Pending<()> {
+        self.hub.unsubscribe(id);
+        Box::pin(async { Ok(()) })
+    }
+
+    pub(crate) fn events<E: Event>(&self, of: Filter) -> Events<E> {
+        self.hub.stream(of, || self.current())
+    }
+
+    /// What a new subscriber is told first.
+    fn current<E: Event>(&self) -> Vec<E> {
+        let acquired = |(key, token)| E::of_owned(LockAcquired { key, token });
+        self.slots.leases().into_iter().filter_map(acquired).collect()
+    }
+
+    /// Waits until there is a session, or the attempt under way fails.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let mut readiness = self.readiness.clone();
+        let mut is_news = false;
+        loop {
+            match &*readiness.borrow_and_update() {
+                Readiness::Ready => return Ok(()),
+                Readiness::Stopped => return Err(Error::Stopped),
+                Readiness::Troubled(error) if is_news => return Err(error.clone()),
+                Readiness::Starting | Readiness::Troubled(_) => {}
+            }
+            readiness.changed().await.map_err(|_| Error::Stopped)?;
+            is_news = true;
+        }
+    }
+
+    /// Ends the runtime.
+    pub(crate) async fn shutdown(&self, limit: Duration) -> Result<(), Error> {
+        let (done, result) = oneshot::channel();
+        self.supervisor.do_send(Stop { limit, done: Some(done) });
+        // Without an answer it had ended before.
+        result.await.unwrap_or(Ok(()))
+    }
+}
+
+/// Requests that came as messages of actix.
+macro_rules! handle {
+    ($($request:ident => $method:ident),* $(,)?) => {$(
+        impl Handler<$request> for LockSupervisor {
+            type Result = ResponseFuture<<$request as Message>::Result>;
+
+            fn handle(&mut self, request: $request, _: &mut Context<Self>) -> Self::Result {
+                self.intake.$method(request)
+            }
+        }
+    )*};
+}
+
+handle! {
+    Acquire => acquire,
+    TryAcquire => try_acquire,
+    Release => release,
+    Inspect => inspect,
+    Unsubscribe => unsubscribe,
+}
+
+impl<E: Event> Handler<Subscribe<E>> for LockSupervisor {
+    type Result = ResponseFuture<Result<SubscriptionId, Error>>;
+
+    fn handle(&mut self, request: Subscribe<E>, _: &mut Context<Self>) -> Self::Result {
+        self.intake.subscribe(request)
+    }
+}
+
+impl Handler<Look> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Look { key, reply }: Look, _: &mut Context<Self>) {
+        let consul = self.consul.clone();
+        let limit = self.settings.timing.request_timeout();
+        actix_rt::spawn(async move {
+            // Whoever asked may be gone.
+            let _ = reply.send(look(&consul, &key, limit).await);
+        });
+    }
+}
+
+async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Holder>, Error> {
+    let entry = match consul.read(key, limit).await {
+        Seen::Found { entry, .. } => entry,
+        Seen::Missing { .. } => return Ok(None),
+        Seen::Denied(right) => return Err(Error::Denied { right }),
+        Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
+    };
+    let Some(session) = entry.session else { return Ok(None) };
+    let (session_name, node) = match consul.session_info(&session, limit).await {
+        SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
+        // The holder is known; its names are a courtesy.
+        _ => (None, None),
+    };
+    Ok(Some(Holder {
+        session: session.to_string(),
+        session_name,
+        node,
+        value: entry.value,
+        since: entry.modify_index,
+    }))
+}

@@ -1,0 +1,241 @@
+//! Works one key's slot: feeds the machine, does what it says.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix::prelude::*;
+use futures::stream;
+
+use super::{
+    hub::Hub,
+    obituary::Obituary,
+    session::SessionPlea,
+    slot::Slot,
+    supervisor::{Died, Idle, Settings},
+    watch::Watch,
+};
+use crate::{
+    config::Retention,
+    consul::{
+        client::Consul,
+        request::{Lock, Release, ReleaseHow},
+    },
+    messages::{LockAcquired, LockLost, LockReleased},
+    key::Key,
+    ownership::{Holder, LossReason},
+    protocol::{
+        lock::{Effect, Event},
+        queue::End,
+    },
+};
+
+/// To whom a lock's actor turns; none is known as an actor.
+#[derive(Clone)]
+pub(super) struct Neighbours {
+    pub(super) session: Recipient<SessionPlea>,
+    pub(super) watch: Recipient<Watch>,
+    pub(super) idle: Recipient<Idle>,
+    pub(super) died: Recipient<Died>,
+}
+
+pub(super) struct LockActor {
+    slot: Arc<Slot>,
+    hub: Arc<Hub>,
+    consul: Consul,
+    settings: Rc<Settings>,
+    neighbours: Neighbours,
+    timer: Option<SpawnHandle>,
+    /// The actor before this one died.
+    recovering: bool,
+    obituary: Obituary<Died>,
+}
+
+/// The slot has something to read.
+struct Poked;
+
+/// Ends the actor: its slot was reaped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Retire;
+
+impl LockActor {
+    pub(super) fn new(
+        slot: Arc<Slot>,
+        hub: Arc<Hub>,
+        consul: Consul,
+        settings: Rc<Settings>,
+        neighbours: Neighbours,
+        recovering: bool,
+    ) -> Self {
+        let obituary = Obituary::new(neighbours.died.clone(), Died::Lock(slot.key.clone()));
+        Self { slot, hub, consul, settings, neighbours, timer: None, recovering, obituary }
+    }
+
+    /// Takes in everything that has happened since the last turn.
+    fn turn(&mut self, ctx: &mut Context<Self>) {
+        while let Some(fact) = self.slot.next_fact() {
+            self.feed(fact);
+        }
+        self.feed(Event::Demand(self.slot.callers.demand()));
+        self.arm(ctx);
+        if self.slot.is_idle() {
+            self.neighbours.idle.do_send(Idle(self.slot.key.clone()));
+        }
+    }
+
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        if let Some(old) = self.timer.take() {
+            ctx.cancel_future(old);
+        }
+        self.timer = self.slot.machine().next_wakeup().map(|at| {
+            ctx.run_later(at.since(self.settings.clock.now()), |actor, ctx| {
+                actor.timer = None;
+                actor.feed(Event::Tick);
+                actor.turn(ctx);
+            })
+        });
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        let now = self.settings.clock.now();
+        self.slot.machine().handle(now, event, &mut effects);
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let (slot, consul) = (self.slot.clone(), self.consul.clone());
+        let key = slot.key.clone();
+        let limit = self.settings.timing.request_timeout();
+        match effect {
+            Effect::Lock { ticket, session, fence, expect } => {
+                let value = slot.value().to_vec();
+                let ask = Lock { key, session, value, flags: self.settings.flags, fence, expect };
+                actix_rt::spawn(async move {
+                    let answer = consul.lock(&ask, limit).await;
+                    slot.report(Event::Locked { ticket, answer });
+                });
+            }
+            Effect::Release { ticket, session, index, found } => {
+                let how = match self.settings.retention {
+                    Retention::Delete => ReleaseHow::Delete,
+                    Retention::Keep => ReleaseHow::Keep {
+                        value: found.unwrap_or_else(|| slot.written().to_vec()),
+                        flags: self.settings.flags,
+                    },
+                };
+                let ask = Release { key, session, index, how };
+                actix_rt::spawn(async move {
+                    let answer = consul.release(&ask, limit).await;
+                    slot.report(Event::Released { ticket, answer });
+                });
+            }
+            Effect::Read { ticket } => {
+                actix_rt::spawn(async move {
+                    let answer = consul.read(&key, limit).await;
+                    slot.report(Event::Read { ticket, answer });
+                });
+            }
+            Effect::AskSession { ticket, session } => {
+                actix_rt::spawn(async move {
+                    let answer = consul.session_info(&session, limit).await;
+                    slot.report(Event::SessionSeen { ticket, answer });
+                });
+            }
+            Effect::Watch { ticket, after } => {
+                let held = self.slot.machine().owns();
+                self.neighbours.watch.do_send(Watch { slot, after, ticket, held });
+            }
+            Effect::RaiseFence { generation, seen } => {
+                self.neighbours.session.do_send(SessionPlea::RaiseFence { generation, seen });
+            }
+            Effect::Distrust { generation, reason } => {
+                self.neighbours.session.do_send(SessionPlea::Distrust { generation, reason });
+            }
+            Effect::Suspect { generation } => {
+                self.neighbours.session.do_send(SessionPlea::Suspect { generation });
+            }
+            Effect::Own { index, session, cell } => {
+                let holder = Box::new(Holder {
+                    session: session.to_string(),
+                    session_name: Some(self.settings.service.clone()),
+                    node: None,
+                    value: slot.written().to_vec(),
+                    since: index,
+                });
+                if let Some(token) = slot.callers.owned(index, cell, holder) {
+                    tracing::debug!(%key, %token, "lock acquired");
+                    self.hub.publish(&LockAcquired { key, token });
+                }
+            }
+            Effect::Revoke => slot.callers.revoke(),
+            Effect::Lost { reason } => {
+                let end = slot.callers.lost(reason);
+                publish_end(&self.hub, key, end, reason);
+            }
+            Effect::Released => {
+                if let Some(End::Released(token)) = slot.callers.released() {
+                    tracing::debug!(%key, %token, "lock released");
+                    self.hub.publish(&LockReleased { key, token });
+                }
+            }
+            Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
+            Effect::Failed(error) => {
+                tracing::warn!(%key, %error, "lock cannot be had");
+                slot.callers.failed(error);
+            }
+        }
+    }
+}
+
+/// Tells of an ownership that ended other than by an orderly release.
+pub(super) fn publish_end(
+    hub: &Hub,
+    key: Key,
+    end: Option<End>,
+    reason: LossReason,
+) {
+    match end {
+        Some(End::Lost(token)) => {
+            tracing::warn!(%key, %token, %reason, "lock lost");
+            hub.publish(&LockLost { key, token, reason });
+        }
+        Some(End::Released(token)) => hub.publish(&LockReleased { key, token }),
+        None => {}
+    }
+}
+
+impl Actor for LockActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let slot = self.slot.clone();
+        ctx.add_stream(stream::unfold(slot, |slot| async {
+            slot.callers.poked().await;
+            Some((Poked, slot))
+        }));
+        if self.recovering {
+            let mut effects = Vec::new();
+            let (now, floor) = (self.settings.clock.now(), self.slot.callers.highest());
+            self.slot.machine().recover(now, floor, &mut effects);
+            effects.into_iter().for_each(|effect| self.perform(effect));
+        }
+        self.turn(ctx);
+    }
+}
+
+impl StreamHandler<Poked> for LockActor {
+    fn handle(&mut self, _: Poked, ctx: &mut Context<Self>) {
+        self.turn(ctx);
+    }
+}
+
+impl Handler<Retire> for LockActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Context<Self>) {
+        self.obituary.withdraw();
+        ctx.stop();
+    }
+}

@@ -1,0 +1,25 @@
+//! Who does it: thin shells that turn the machines' effects into calls, timers
+//! and notifications.
+//!
+//! ```text
+//!   Intake ──► slots ◄── LockSupervisor ──spawns, watches, reaps──► LockActor
+//!                              │    ▲                                │  ▲
+//!                              │    └───────────── pleas ────────────┘  │ facts
+//!                       SessionActor                               WatchActor
+//! ```
+//!
+//! All run on one arbiter. No protocol decision is taken here.
+
+mod hub;
+mod intake;
+mod lock;
+mod obituary;
+mod session;
+mod slot;
+mod supervisor;
+mod watch;
+
+pub(crate) use hub::{Event, Events, Hub};
+pub(crate) use intake::Intake;
+pub(crate) use slot::Slots;
+pub(crate) use supervisor::{LockSupervisor, Readiness, Settings, Stop};

@@ -1,0 +1,239 @@
+//! Keeps the one Consul session of the process.
+
+use std::{rc::Rc, time::Duration};
+
+use actix::prelude::*;
+
+use super::{obituary::Obituary, supervisor::Settings};
+use crate::{
+    consul::{
+        client::Consul,
+        fact::{Destroyed, Fence, SessionId},
+        request::NewSession,
+    },
+    error::Error,
+    ownership::LossReason,
+    protocol::session::{Effect, Event, Session, SessionView},
+};
+
+/// What locks, and the supervisor, ask of the session.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum SessionPlea {
+    /// Make all attempts with the fence `seen` void.
+    RaiseFence { generation: u64, seen: Fence },
+    /// It is not to be relied on any more.
+    Distrust { generation: u64, reason: LossReason },
+    /// Replace it as soon as nothing is owned under it.
+    Suspect { generation: u64 },
+    /// End it; nothing is owned any more.
+    Stop,
+}
+
+/// What the session tells its parent.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum SessionNews {
+    Opened(SessionView),
+    Fenced {
+        generation: u64,
+        fence: Fence,
+    },
+    Closed {
+        generation: u64,
+        reason: LossReason,
+    },
+    Troubled(Error),
+    Stopped,
+    /// The actor died.
+    Died,
+}
+
+/// An answer of Consul, on its way to the machine.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Answered(Event);
+
+pub(super) struct SessionActor {
+    machine: Session,
+    consul: Consul,
+    settings: Rc<Settings>,
+    news: Recipient<SessionNews>,
+    timer: Option<SpawnHandle>,
+    troubled: bool,
+    obituary: Obituary<SessionNews>,
+}
+
+/// Timers may be late after the machine was suspended: they are short, and look
+/// at the clock.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+impl SessionActor {
+    /// Numbers its sessions from after the generation of `left_behind`, the
+    /// session of an actor that died, and destroys that.
+    pub(super) fn new(
+        consul: Consul,
+        settings: Rc<Settings>,
+        news: Recipient<SessionNews>,
+        left_behind: Option<&SessionView>,
+    ) -> Self {
+        let generation = left_behind.map_or(0, |view| view.generation);
+        let mut machine = Session::new(settings.timing, generation);
+        if let Some(view) = left_behind {
+            machine.doom(settings.clock.now(), view.id.clone(), true);
+        }
+        let obituary = Obituary::new(news.clone(), SessionNews::Died);
+        Self { machine, consul, settings, news, timer: None, troubled: false, obituary }
+    }
+
+    fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let now = self.settings.clock.now();
+        let mut effects = Vec::new();
+        self.machine.handle(now, event, &mut effects);
+        for effect in effects {
+            self.perform(effect, ctx);
+        }
+        if let Some(old) = self.timer.take() {
+            ctx.cancel_future(old);
+        }
+        self.timer = self.machine.next_wakeup(now).map(|at| {
+            let pause = at.since(now).min(LOOK_PERIOD);
+            ctx.run_later(pause, |actor, ctx| {
+                actor.timer = None;
+                if actor.news.connected() {
+                    actor.feed(Event::Tick, ctx);
+                } else {
+                    // Nobody is left to whom the session could matter.
+                    ctx.stop();
+                }
+            })
+        });
+    }
+
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        let consul = self.consul.clone();
+        let limit = self.settings.timing.request_timeout();
+        match effect {
+            Effect::Create { ticket } => {
+                let new = NewSession {
+                    name: self.settings.service.clone(),
+                    ttl: self.settings.timing.session_ttl,
+                    lock_delay: self.settings.timing.lock_delay,
+                    node_checks: self.settings.node_checks.clone(),
+                };
+                ask(ctx, async move {
+                    let answer = consul.create_session(&new, limit).await;
+                    Event::Created { ticket, answer }
+                });
+            }
+            Effect::Renew { ticket, session } => ask(ctx, async move {
+                let answer = consul.renew_session(&session, limit).await;
+                Event::Renewed { ticket, answer }
+            }),
+            Effect::Destroy { ticket, session, raised } => ask(ctx, async move {
+                let answer = destroy(&consul, &session, raised, limit).await;
+                Event::Destroyed { ticket, answer }
+            }),
+            Effect::Raise { ticket, session, from } => ask(ctx, async move {
+                let answer = consul.raise_fence(&session, from, limit).await;
+                Event::Raised { ticket, answer }
+            }),
+            Effect::ReadFence { ticket, session } => ask(ctx, async move {
+                let answer = consul.read_fence(&session, limit).await;
+                Event::FenceRead { ticket, answer }
+            }),
+            Effect::Opened(view) => {
+                self.recovered();
+                tracing::info!(session = %view.id, "session opened");
+                self.news.do_send(SessionNews::Opened(view));
+            }
+            Effect::Fenced { generation, fence } => {
+                self.news.do_send(SessionNews::Fenced { generation, fence });
+            }
+            Effect::Closed { generation, reason } => {
+                tracing::warn!(%reason, "session lost; a new one is created");
+                self.news.do_send(SessionNews::Closed { generation, reason });
+            }
+            Effect::Troubled(error) => {
+                if std::mem::replace(&mut self.troubled, true) {
+                    tracing::debug!(%error, "still no session");
+                } else {
+                    tracing::warn!(%error, "trouble with the session; trying again");
+                }
+                self.news.do_send(SessionNews::Troubled(error));
+            }
+            Effect::Recovered => self.recovered(),
+            Effect::Stopped => {
+                self.obituary.withdraw();
+                self.news.do_send(SessionNews::Stopped);
+                ctx.stop();
+            }
+        }
+    }
+
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.troubled) {
+            tracing::info!("Consul answers again");
+        }
+    }
+}
+
+/// Puts a question to Consul beside the actor; the answer comes as a message.
+fn ask(ctx: &Context<SessionActor>, question: impl Future<Output = Event> + 'static) {
+    let actor = ctx.address();
+    actix_rt::spawn(async move { actor.do_send(Answered(question.await)) });
+}
+
+/// The session first: its fence must stand as long as its attempts can arrive.
+async fn destroy(
+    consul: &Consul,
+    session: &SessionId,
+    raised: bool,
+    limit: Duration,
+) -> Destroyed {
+    let destroyed = consul.destroy_session(session, limit).await;
+    if raised && destroyed == Destroyed::Done {
+        return consul.delete_fence(session, limit).await;
+    }
+    destroyed
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.feed(Event::Start, ctx);
+    }
+}
+
+impl Handler<Answered> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Answered(event): Answered, ctx: &mut Context<Self>) {
+        self.feed(event, ctx);
+    }
+}
+
+impl Handler<SessionPlea> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, plea: SessionPlea, ctx: &mut Context<Self>) {
+        let event = match plea {
+            SessionPlea::RaiseFence { generation, seen } => Event::RaiseFence { generation, seen },
+            SessionPlea::Distrust { generation, reason } => Event::Distrust { generation, reason },
+            // Only the supervisor knows what is owned.
+            SessionPlea::Suspect { .. } => return,
+            SessionPlea::Stop => Event::Stop,
+        };
+        self.feed(event, ctx);
+    }
+}
+
+impl Drop for SessionActor {
+    /// Whatever ends the actor ends what was owned through it: nobody renews.
+    fn drop(&mut self) {
+        if let Some(view) = self.machine.view() {
+            view.cell.latch(LossReason::RuntimeFailed);
+        }
+    }
+}

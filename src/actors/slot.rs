@@ -1,0 +1,196 @@
+//! This process's one place for a key. It outlives the actor that works it.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    callers::{Answer, Callers},
+    clock::Clock,
+    error::Error,
+    key::Key,
+    protocol::{
+        lock::{Event, Lock},
+        queue::{CallId, Patience},
+    },
+    token::FencingToken,
+};
+
+/// The callers, the machine and the unread facts of one key.
+pub(crate) struct Slot {
+    pub(super) key: Key,
+    pub(super) callers: Arc<Callers>,
+    machine: Mutex<Lock>,
+    facts: Mutex<VecDeque<Event>>,
+    /// What our last lock attempt wrote.
+    written: Mutex<Arc<[u8]>>,
+}
+
+impl Slot {
+    fn new(key: Key, clock: Clock, flags: u64) -> Self {
+        // Jitter differs between processes and keys; nothing else hangs on it.
+        let seed = clock.now().as_nanos() ^ u64::from(std::process::id()) << 32;
+        let seed = key.as_str().bytes().fold(seed, |seed, byte| {
+            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self {
+            callers: Arc::new(Callers::new(key.clone(), clock)),
+            key,
+            machine: Mutex::new(Lock::new(flags, seed)),
+            facts: Mutex::default(),
+            written: Mutex::new(Arc::from([])),
+        }
+    }
+
+    /// Adds a fact, to be read by whichever actor works the slot.
+    pub(super) fn report(&self, fact: Event) {
+        lock(&self.facts).push_back(fact);
+        self.callers.poke();
+    }
+
+    /// The oldest unread fact.
+    pub(super) fn next_fact(&self) -> Option<Event> {
+        lock(&self.facts).pop_front()
+    }
+
+    /// The machine. A panic while it was used is made good by
+    /// [`Lock::recover`], not by the mutex.
+    pub(super) fn machine(&self) -> MutexGuard<'_, Lock> {
+        lock(&self.machine)
+    }
+
+    /// The value to lock with: the first caller's.
+    pub(super) fn value(&self) -> Arc<[u8]> {
+        let mut written = lock(&self.written);
+        if let Some(value) = self.callers.value() {
+            *written = value;
+        }
+        written.clone()
+    }
+
+    /// What our last lock attempt wrote.
+    pub(super) fn written(&self) -> Arc<[u8]> {
+        lock(&self.written).clone()
+    }
+
+    /// Whether nothing is left to do here.
+    pub(super) fn is_idle(&self) -> bool {
+        self.callers.is_vacant() && lock(&self.facts).is_empty() && self.machine().is_quiet()
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// All slots of one runtime. A key has at most one.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    clock: Clock,
+    flags: u64,
+    most_keys: usize,
+    most_waiters: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: HashMap<Key, Arc<Slot>>,
+    stopped: bool,
+}
+
+/// A caller's place, just taken.
+pub(super) struct Entered {
+    pub(super) slot: Arc<Slot>,
+    pub(super) call: CallId,
+    pub(super) answer: oneshot::Receiver<Answer>,
+    /// The slot was made for it: it needs an actor.
+    pub(super) is_new: bool,
+}
+
+impl Slots {
+    pub(crate) fn new(clock: Clock, flags: u64, most_keys: usize, most_waiters: usize) -> Self {
+        Self { clock, flags, most_keys, most_waiters, table: Mutex::default() }
+    }
+
+    /// Queues a caller for `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::TooManyWaiters`], [`Error::Stopped`].
+    pub(super) fn enter(
+        &self,
+        key: &Key,
+        patience: Patience,
+        value: Arc<[u8]>,
+    ) -> Result<Entered, Error> {
+        let mut table = lock(&self.table);
+        if table.stopped {
+            return Err(Error::Stopped);
+        }
+        let full = table.slots.len() >= self.most_keys;
+        let (slot, is_new) = match table.slots.entry(key.clone()) {
+            hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
+            hash_map::Entry::Vacant(_) if full => {
+                let (field, limit) = ("limits.keys", self.most_keys);
+                return Err(Error::TooManyKeys { field, limit });
+            }
+            hash_map::Entry::Vacant(place) => {
+                let slot = Arc::new(Slot::new(key.clone(), self.clock, self.flags));
+                (place.insert(slot).clone(), true)
+            }
+        };
+        // Within the table's lock, so that the slot is not reaped in between.
+        let (call, answer) = slot.callers.enter(patience, value, self.most_waiters)?;
+        Ok(Entered { slot, call, answer, is_new })
+    }
+
+    /// The slot of `key`, if there is one.
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Slot>> {
+        lock(&self.table).slots.get(key).cloned()
+    }
+
+    /// All slots at this moment.
+    pub(super) fn all(&self) -> Vec<Arc<Slot>> {
+        lock(&self.table).slots.values().cloned().collect()
+    }
+
+    /// The tokens of all leases that are out.
+    pub(super) fn leases(&self) -> Vec<(Key, FencingToken)> {
+        let leased = |slot: Arc<Slot>| Some((slot.key.clone(), slot.callers.token()?));
+        self.all().into_iter().filter_map(leased).collect()
+    }
+
+    /// Removes the slot of `key` if nothing is left to do there; whether it did.
+    pub(super) fn reap(&self, key: &Key) -> bool {
+        let mut table = lock(&self.table);
+        let idle = table.slots.get(key).is_some_and(|slot| slot.is_idle());
+        if idle {
+            table.slots.remove(key);
+        }
+        idle
+    }
+
+    /// Takes no more callers.
+    pub(super) fn stop(&self) {
+        lock(&self.table).stopped = true;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.table).slots.is_empty()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        lock(&self.table).stopped
+    }
+}
+
+/// What is behind these mutexes is consistent between calls, also after a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,420 @@
+//! Spawns, watches and reaps the actors of the locks, and ends them all.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use super::{
+    hub::Hub,
+    intake::Intake,
+    lock::{LockActor, Neighbours, Retire, publish_end},
+    session::{SessionActor, SessionNews, SessionPlea},
+    slot::{Slot, Slots},
+    watch::{Watch, WatchActor},
+};
+use crate::{
+    clock::Clock,
+    config::{Retention, Timing},
+    consul::client::Consul,
+    error::{Error, Step},
+    key::Key,
+    messages::LockLost,
+    ownership::LossReason,
+    protocol::{lock::Event, session::SessionView},
+};
+
+/// What all actors of one runtime go by.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) service: String,
+    pub(crate) clock: Clock,
+    pub(crate) timing: Timing,
+    pub(crate) retention: Retention,
+    pub(crate) flags: u64,
+    pub(crate) node_checks: Vec<String>,
+    /// How many blocking reads may be under way.
+    pub(crate) watches: usize,
+}
+
+/// Whether locks can be had.
+#[derive(Clone, Debug)]
+pub(crate) enum Readiness {
+    /// There is no session yet, or not again.
+    Starting,
+    Ready,
+    /// The last attempt to create a session failed so.
+    Troubled(Error),
+    Stopped,
+}
+
+/// A slot was made: it needs an actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Open(pub(super) Arc<Slot>);
+
+/// Nothing is left to do for a key.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Idle(pub(super) Key);
+
+/// An actor died without having been told to stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) enum Died {
+    Lock(Key),
+    Watch,
+}
+
+/// End the runtime in good order, within the limit.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop {
+    pub(crate) limit: Duration,
+    pub(crate) done: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+pub(crate) struct LockSupervisor {
+    pub(super) consul: Consul,
+    pub(super) intake: Intake,
+    pub(super) settings: Rc<Settings>,
+    slots: Arc<Slots>,
+    hub: Arc<Hub>,
+    readiness: watch::Sender<Readiness>,
+    locks: HashMap<Key, Addr<LockActor>>,
+    session: Option<Addr<SessionActor>>,
+    watcher: Option<Addr<WatchActor>>,
+    view: Option<SessionView>,
+    /// A generation with late attempts that cannot be made void.
+    suspect: Option<u64>,
+    /// Keys to be looked at by the next sweep.
+    idle: HashSet<Key>,
+    sweeping: bool,
+    stopping: Option<Vec<oneshot::Sender<Result<(), Error>>>>,
+    /// Ends the runtime's thread.
+    finished: Option<oneshot::Sender<()>>,
+}
+
+/// How long an idle slot stays, in case its key is wanted again.
+const LINGER: Duration = Duration::from_millis(250);
+/// How many keys may be inspected at one time.
+const MOST_INSPECTIONS: usize = 64;
+
+impl LockSupervisor {
+    /// Starts the actors of one runtime on this arbiter. `finished` is told when
+    /// they have ended.
+    pub(crate) fn launch(
+        consul: Consul,
+        settings: Settings,
+        slots: Slots,
+        default_value: Arc<[u8]>,
+        finished: oneshot::Sender<()>,
+    ) -> Intake {
+        let (readiness, subscribed) = watch::channel(Readiness::Starting);
+        let mut intake = None;
+        Self::create(|ctx| {
+            let taken_in = Intake {
+                slots: Arc::new(slots),
+                hub: Arc::default(),
+                readiness: subscribed,
+                supervisor: ctx.address(),
+                default_value,
+                inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
+            };
+            intake = Some(taken_in.clone());
+            Self {
+                consul,
+                settings: Rc::new(settings),
+                slots: taken_in.slots.clone(),
+                hub: taken_in.hub.clone(),
+                intake: taken_in,
+                readiness,
+                locks: HashMap::new(),
+                session: None,
+                watcher: None,
+                view: None,
+                suspect: None,
+                idle: HashSet::new(),
+                sweeping: false,
+                stopping: None,
+                finished: Some(finished),
+            }
+        });
+        intake.expect("an actor's context is made at once")
+    }
+
+    fn start_session(&mut self, ctx: &Context<Self>) {
+        let actor = SessionActor::new(
+            self.consul.clone(),
+            self.settings.clone(),
+            ctx.address().recipient(),
+            self.view.take().as_ref(),
+        );
+        self.session = Some(actor.start());
+    }
+
+    fn start_watcher(&mut self, ctx: &Context<Self>) {
+        let (consul, settings) = (self.consul.clone(), self.settings.clone());
+        self.watcher = Some(WatchActor::new(consul, settings, ctx.address().recipient()).start());
+    }
+
+    fn start_lock(&mut self, slot: Arc<Slot>, recovering: bool, ctx: &Context<Self>) {
+        let key = slot.key.clone();
+        let me = ctx.address();
+        let neighbours = Neighbours {
+            session: me.clone().recipient(),
+            watch: me.clone().recipient(),
+            idle: me.clone().recipient(),
+            died: me.recipient(),
+        };
+        let actor = LockActor::new(
+            slot,
+            self.hub.clone(),
+            self.consul.clone(),
+            self.settings.clone(),
+            neighbours,
+            recovering,
+        );
+        self.locks.insert(key, actor.start());
+    }
+
+    fn tell_all(&self, fact: impl Fn() -> Event) {
+        for slot in self.slots.all() {
+            slot.report(fact());
+        }
+    }
+
+    fn reap(&mut self, key: &Key) {
+        if self.slots.reap(key)
+            && let Some(actor) = self.locks.remove(key)
+        {
+            actor.do_send(Retire);
+        }
+    }
+
+    fn sweep_later(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.sweeping, true) {
+            ctx.run_later(LINGER, |actor, ctx| {
+                actor.sweeping = false;
+                for key in std::mem::take(&mut actor.idle) {
+                    actor.reap(&key);
+                }
+                actor.replace_suspect_session(ctx);
+            });
+        }
+    }
+
+    /// A session whose late attempts cannot be made void is replaced as soon as
+    /// nothing is owned under it.
+    fn replace_suspect_session(&mut self, ctx: &mut Context<Self>) {
+        let Some(generation) = self.suspect else { return };
+        if self.view.as_ref().is_none_or(|view| view.generation != generation) {
+            self.suspect = None;
+        } else if self.slots.all().iter().any(|slot| slot.machine().owns()) {
+            self.sweep_later(ctx);
+        } else if let Some(session) = &self.session {
+            let reason = LossReason::SessionGone;
+            session.do_send(SessionPlea::Distrust { generation, reason });
+            self.suspect = None;
+        }
+    }
+
+    /// Ends the session once nothing is left to be released.
+    fn stop_session_if_done(&self) {
+        if self.stopping.is_some()
+            && self.slots.is_empty()
+            && let Some(session) = &self.session
+        {
+            session.do_send(SessionPlea::Stop);
+        }
+    }
+
+    fn finish(&mut self, result: &Result<(), Error>, ctx: &mut Context<Self>) {
+        for done in self.stopping.take().into_iter().flatten() {
+            // Whoever asked may be gone.
+            let _ = done.send(result.clone());
+        }
+        ctx.stop();
+    }
+}
+
+impl Actor for LockSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.start_watcher(ctx);
+        self.start_session(ctx);
+    }
+}
+
+impl Handler<Open> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Open(slot): Open, ctx: &mut Context<Self>) {
+        if let Some(view) = &self.view {
+            slot.report(Event::Opened(view.clone()));
+        }
+        self.start_lock(slot, false, ctx);
+    }
+}
+
+impl Handler<Idle> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Idle(key): Idle, ctx: &mut Context<Self>) {
+        if self.stopping.is_some() {
+            self.reap(&key);
+            self.stop_session_if_done();
+        } else {
+            self.idle.insert(key);
+            self.sweep_later(ctx);
+        }
+    }
+}
+
+impl Handler<Died> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, died: Died, ctx: &mut Context<Self>) {
+        match died {
+            Died::Lock(key) => {
+                let Some(slot) = self.slots.get(&key) else { return };
+                tracing::error!(%key, "the lock's actor failed; its ownership is given up");
+                let reason = LossReason::RuntimeFailed;
+                publish_end(&self.hub, key, slot.callers.lost(reason), reason);
+                self.start_lock(slot, true, ctx);
+            }
+            Died::Watch => {
+                tracing::error!("the watch actor failed; it is started anew");
+                self.start_watcher(ctx);
+                self.tell_all(|| Event::WatchLost);
+            }
+        }
+    }
+}
+
+impl Handler<SessionNews> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, news: SessionNews, ctx: &mut Context<Self>) {
+        match news {
+            SessionNews::Opened(view) => {
+                self.view = Some(view.clone());
+                self.tell_all(|| Event::Opened(view.clone()));
+                self.readiness.send_replace(Readiness::Ready);
+            }
+            SessionNews::Fenced { generation, fence } => {
+                if let Some(view) = self.view.as_mut().filter(|v| v.generation == generation) {
+                    view.fence = fence;
+                }
+                self.tell_all(|| Event::Fenced { generation, fence });
+            }
+            SessionNews::Closed { generation, reason } => {
+                self.view = None;
+                self.readiness.send_replace(Readiness::Starting);
+                self.tell_all(|| Event::Closed { generation, reason });
+            }
+            SessionNews::Troubled(error) => {
+                if self.view.is_none() {
+                    self.readiness.send_replace(Readiness::Troubled(error.clone()));
+                    self.tell_all(|| Event::Troubled(error.clone()));
+                }
+            }
+            SessionNews::Stopped => {
+                self.session = None;
+                self.finish(&Ok(()), ctx);
+            }
+            SessionNews::Died => {
+                tracing::error!("the session's actor failed; a new session is created");
+                if let Some(view) = &self.view {
+                    let (generation, reason) = (view.generation, LossReason::RuntimeFailed);
+                    self.tell_all(|| Event::Closed { generation, reason });
+                }
+                self.readiness.send_replace(Readiness::Starting);
+                self.start_session(ctx);
+                self.stop_session_if_done();
+            }
+        }
+    }
+}
+
+impl Handler<SessionPlea> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, plea: SessionPlea, ctx: &mut Context<Self>) {
+        if let SessionPlea::Suspect { generation } = plea {
+            self.suspect = Some(generation);
+            self.sweep_later(ctx);
+        } else if let Some(session) = &self.session {
+            session.do_send(plea);
+        }
+    }
+}
+
+impl Handler<Watch> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, watch: Watch, _: &mut Context<Self>) {
+        if let Some(watcher) = &self.watcher {
+            watcher.do_send(watch);
+        }
+    }
+}
+
+impl Handler<Stop> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Stop { limit, done }: Stop, ctx: &mut Context<Self>) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.extend(done);
+            return;
+        }
+        self.stopping = Some(done.into_iter().collect());
+        self.slots.stop();
+        self.readiness.send_replace(Readiness::Stopped);
+        for slot in self.slots.all() {
+            if let Some(token) = slot.callers.stop() {
+                let (key, reason) = (slot.key.clone(), LossReason::Shutdown);
+                self.hub.publish(&LockLost { key, token, reason });
+            }
+        }
+        ctx.run_later(limit, |actor, ctx| {
+            let held = actor.slots.all().len();
+            let why = format!("shutdown took longer than its limit; {held} keys are left");
+            actor.finish(&Err(Error::Unavailable { step: Step::DestroySession, why }), ctx);
+        });
+        for key in self.locks.keys().cloned().collect::<Vec<_>>() {
+            self.reap(&key);
+        }
+        self.stop_session_if_done();
+    }
+}
+
+impl Drop for LockSupervisor {
+    /// Whatever ended the supervisor: nobody waits for an answer that will not
+    /// come, and every loss is told.
+    fn drop(&mut self) {
+        let orderly = self.slots.is_stopped();
+        let reason = if orderly { LossReason::Shutdown } else { LossReason::RuntimeFailed };
+        self.slots.stop();
+        self.readiness.send_replace(Readiness::Stopped);
+        for slot in self.slots.all() {
+            let end = slot.callers.abandon(reason);
+            publish_end(&self.hub, slot.key.clone(), end, reason);
+        }
+        for actor in self.locks.values() {
+            actor.do_send(Retire);
+        }
+        if let Some(view) = &self.view {
+            view.cell.latch(reason);
+        }
+        if let Some(finished) = self.finished.take() {
+            let _ = finished.send(());
+        }
+    }
+}

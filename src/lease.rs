@@ -1,0 +1,277 @@
+//! What a caller holds: its exclusive ownership of a key, while it lasts.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::{Either, select};
+use tokio::sync::Notify;
+
+use crate::{
+    callers::Callers,
+    clock::Clock,
+    key::Key,
+    ownership::{Lost, LossReason, Released},
+    protocol::{cell::DeadlineCell, queue::CallId},
+    token::FencingToken,
+};
+
+/// One caller's exclusive ownership of a key.
+///
+/// Nobody else, in this process or another, has the lock while
+/// [`is_valid`](Lease::is_valid) says true. It is judged by a monotonic clock at
+/// the moment of the question and needs neither the network nor the runtime's
+/// thread: it turns false before Consul can give the lock to anybody else, also
+/// when the network is silent, Consul is frozen, or this process was stopped and
+/// continued. Once false it stays false.
+///
+/// What it cannot do is stop a write that is already on its way. Hand
+/// [`token`](Lease::token) to the protected resource and let that refuse older
+/// tokens; without such a check a lock is advisory.
+///
+/// Dropping a lease gives the lock back, without blocking and without a
+/// confirmation; send [`Release`](crate::Release) to know. A lease is not
+/// re-entrant: a second `Acquire` by its owner waits for the first to end.
+pub struct Lease {
+    state: Arc<LeaseState>,
+    /// Whom to give it back to; none once that was done.
+    callers: Option<Arc<Callers>>,
+}
+
+/// The part of a lease that those who end it share.
+pub(crate) struct LeaseState {
+    key: Key,
+    token: FencingToken,
+    call: CallId,
+    cell: Arc<DeadlineCell>,
+    clock: Clock,
+    ended: AtomicU8,
+    ending: Notify,
+}
+
+const RUNS: u8 = 0;
+const REVOKED: u8 = 1;
+const RETURNED: u8 = 2;
+const FIRST_REASON: u8 = 3;
+/// The ways in which one key's ownership ends while its session goes on.
+const REASONS: [LossReason; 7] = [
+    LossReason::DeadlinePassed,
+    LossReason::SessionGone,
+    LossReason::KeyDeleted,
+    LossReason::ForceReleased,
+    LossReason::StoreReplaced,
+    LossReason::RuntimeFailed,
+    LossReason::Shutdown,
+];
+
+/// How often a waiting future looks at the clock itself: timers may be late
+/// after the machine was suspended.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How long the reason of a revoked lease is waited for, at most.
+const REASON_LIMIT: Duration = Duration::from_millis(500);
+
+impl LeaseState {
+    pub(crate) fn new(
+        key: Key,
+        token: FencingToken,
+        call: CallId,
+        cell: Arc<DeadlineCell>,
+        clock: Clock,
+    ) -> Self {
+        let (ended, ending) = (AtomicU8::new(RUNS), Notify::new());
+        Self { key, token, call, cell, clock, ended, ending }
+    }
+
+    fn is_valid(&self) -> bool {
+        self.ended.load(Ordering::Acquire) == RUNS && self.cell.is_valid(self.clock.now())
+    }
+
+    /// Ends it by its owner's own act.
+    pub(crate) fn returned(&self) {
+        self.end(RETURNED);
+    }
+
+    /// Ends it before the reason is known.
+    pub(crate) fn revoke(&self) {
+        self.end(REVOKED);
+    }
+
+    /// Ends it for that reason.
+    pub(crate) fn lose(&self, reason: LossReason) {
+        let place = REASONS.iter().position(|known| *known == reason).unwrap_or(0);
+        self.end(FIRST_REASON + u8::try_from(place).unwrap_or(0));
+    }
+
+    /// An end is only ever replaced by one that tells more.
+    fn end(&self, how: u8) {
+        let told = self.ended.fetch_update(Ordering::AcqRel, Ordering::Acquire, |ended| {
+            (ended == RUNS || (ended == REVOKED && how != REVOKED)).then_some(how)
+        });
+        if told.is_ok() {
+            self.ending.notify_waiters();
+        }
+    }
+
+    /// Why it was lost, where that is known by now.
+    fn reason(&self) -> Option<LossReason> {
+        match self.ended.load(Ordering::Acquire) {
+            RUNS => self.cell.ended(),
+            REVOKED | RETURNED => None,
+            code => REASONS.get(usize::from(code - FIRST_REASON)).copied(),
+        }
+    }
+
+    /// Ends when the lease is no longer valid, also if nobody says so.
+    async fn invalid(&self) {
+        loop {
+            let told = self.ending.notified();
+            let mut told = pin!(told);
+            told.as_mut().enable();
+            if !self.is_valid() {
+                return;
+            }
+            let left = self.cell.remaining(self.clock.now());
+            let _ = select(told, pin!(tokio::time::sleep(left.min(LOOK_PERIOD)))).await;
+        }
+    }
+
+    /// Ends when the lease is lost; never if it was given back.
+    async fn lost(&self) -> LossReason {
+        self.invalid().await;
+        loop {
+            let told = self.ending.notified();
+            let mut told = pin!(told);
+            told.as_mut().enable();
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            if self.ended.load(Ordering::Acquire) == RETURNED {
+                return std::future::pending().await;
+            }
+            if let Either::Right(_) = select(told, pin!(tokio::time::sleep(REASON_LIMIT))).await {
+                return self.reason().unwrap_or(LossReason::ForceReleased);
+            }
+        }
+    }
+}
+
+impl Lease {
+    pub(crate) fn new(state: Arc<LeaseState>, callers: Arc<Callers>) -> Self {
+        Self { state, callers: Some(callers) }
+    }
+
+    /// The key that is owned.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.state.key
+    }
+
+    /// The number that orders this ownership among all of its key.
+    #[must_use]
+    pub fn token(&self) -> FencingToken {
+        self.state.token
+    }
+
+    /// Whether the lock is still owned, judged by the clock at this moment.
+    ///
+    /// It costs one reading of the clock, sends no message and may be asked from
+    /// any thread. Ask it last before an act that cannot be fenced by the token.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.state.is_valid()
+    }
+
+    /// For how long the lock stays owned at least as far as the clock goes, if
+    /// no further renewal is answered; zero once it is lost. While Consul can be
+    /// reached this grows again with every renewal.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        if self.is_valid() {
+            self.state.cell.remaining(self.state.clock.now())
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Waits until the lease is lost, and says why. It never ends for a lease
+    /// that is given back.
+    ///
+    /// It holds a timer of its own for the deadline in the runtime that polls
+    /// it, so it ends in time even if the lock runtime's thread is stuck.
+    ///
+    /// # Panics
+    /// When it is polled outside a tokio (or actix) runtime with timers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let state = self.state.clone();
+        async move { state.lost().await }
+    }
+
+    /// Runs `work` while the lease lasts, and drops it at the moment of loss.
+    ///
+    /// The lease is looked at before each time that `work` is polled, and a
+    /// timer ends it at the deadline. A result that was ready is returned even
+    /// if the lease ended while it was being made.
+    ///
+    /// # Errors
+    /// [`Lost`] if the lease was lost first. `work` may have got anywhere, and
+    /// what it sent may still arrive: that is what the token is for.
+    ///
+    /// # Panics
+    /// When it is polled outside a tokio (or actix) runtime with timers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `work`; the lease stays with its owner.
+    pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
+        {
+            let invalid = pin!(self.state.invalid());
+            let work = pin!(work);
+            // The first is polled first.
+            if let Either::Right((output, _)) = select(invalid, work).await {
+                return Ok(output);
+            }
+        }
+        Err(Lost { token: self.state.token, reason: self.state.lost().await })
+    }
+
+    /// Gives the lock back with this call; the future is how that went.
+    pub(crate) fn give_back(mut self) -> impl Future<Output = Released> + Send + use<> {
+        let confirmed = self.callers.take().map(|callers| callers.release(self.state.call));
+        let state = self.state.clone();
+        async move {
+            if let Some(confirmed) = confirmed
+                && let Ok(released) = confirmed.await
+            {
+                return released;
+            }
+            Released::AlreadyLost(state.reason().unwrap_or(LossReason::RuntimeFailed))
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(callers) = self.callers.take() {
+            callers.end(self.state.call);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("key", &self.state.key)
+            .field("token", &self.state.token)
+            .field("valid", &self.is_valid())
+            .finish_non_exhaustive()
+    }
+}

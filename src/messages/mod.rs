@@ -1,0 +1,9 @@
+//! What can be said to the lock runtime, and what it says.
+
+mod events;
+mod requests;
+
+pub use events::{LockAcquired, LockLost, LockReleased};
+pub use requests::{
+    Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
+};

@@ -1,0 +1,107 @@
+//! What is said of an ownership: who has it, how it ended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::token::FencingToken;
+
+/// Who owns a key according to Consul.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The id of the Consul session that holds the key.
+    pub session: String,
+    /// The name of that session; this crate names its sessions after the
+    /// service. `None` if it was not asked for or may not be read.
+    pub session_name: Option<String>,
+    /// The node to which that session belongs. `None` as above.
+    pub node: Option<String>,
+    /// The key's value, as the holder wrote it.
+    pub value: Vec<u8>,
+    /// The Consul index of the key's last change.
+    pub since: u64,
+}
+
+impl Holder {
+    /// The value as JSON, if it is JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&self.value).ok()
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session {}", self.session)?;
+        if let Some(name) = self.session_name.as_deref().filter(|name| !name.is_empty()) {
+            write!(f, " of {name:?}")?;
+        }
+        if let Some(node) = &self.node {
+            write!(f, " on node {node:?}")?;
+        }
+        if let (Ok(text), 1..=256) = (std::str::from_utf8(&self.value), self.value.len()) {
+            write!(f, " saying {text}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an ownership ended without its owner's release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LossReason {
+    /// No renewal of the session was answered in time. Consul may be out of
+    /// reach, or this process was stopped; nobody else owns the key yet.
+    DeadlinePassed,
+    /// Consul says that the session is gone: destroyed by hand, or invalidated
+    /// with its node, its agent or one of its checks.
+    SessionGone,
+    /// Somebody deleted the key.
+    KeyDeleted,
+    /// Somebody released the key in our session's name.
+    ForceReleased,
+    /// Consul's store was replaced: a snapshot restored, or an agent restarted
+    /// empty.
+    StoreReplaced,
+    /// The part of this runtime that kept the lock failed. It was restarted.
+    RuntimeFailed,
+    /// The runtime was shut down while the lease was held.
+    Shutdown,
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DeadlinePassed => "no renewal was answered before the deadline",
+            Self::SessionGone => "the Consul session is gone",
+            Self::KeyDeleted => "the key was deleted",
+            Self::ForceReleased => "the key was released by somebody else",
+            Self::StoreReplaced => "Consul's store was replaced",
+            Self::RuntimeFailed => "the lock runtime failed",
+            Self::Shutdown => "the lock runtime was shut down",
+        })
+    }
+}
+
+/// Work stopped because its lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lease with fencing token {token} was lost: {reason}")]
+pub struct Lost {
+    /// The token of the lost lease.
+    pub token: FencingToken,
+    /// Why it was lost.
+    pub reason: LossReason,
+}
+
+/// How a release went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// The lock was owned until the release, and is given back: the next caller
+    /// of this process has it, or Consul confirmed that it is free.
+    Confirmed,
+    /// The lock was lost before it could be given back. No
+    /// [`LockLost`](crate::LockLost) follows.
+    AlreadyLost(LossReason),
+}

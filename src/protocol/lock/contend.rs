@@ -1,0 +1,347 @@
+//! How the lock is contended for, up to the moment of ownership.
+
+use std::time::Duration;
+
+use super::{Attempt, Effect, Lock, Next, Phase, own::Own};
+use crate::{
+    clock::Moment,
+    consul::fact::{Entry, Expect, Locked, Seen, SessionSeen, Trouble},
+    error::{Error, Step},
+    ownership::{Holder, LossReason},
+    protocol::{Ticket, queue::Obstacle, session::unavailable},
+    token::FencingToken,
+};
+
+/// The longest that Consul enforces a lock-delay.
+const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
+
+impl Lock {
+    /// Contends, if there is a session to contend with.
+    pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
+        if self.session.is_none() {
+            self.phase = Phase::Idle;
+            return;
+        }
+        match self.resume {
+            Next::Try(expect) => self.try_lock(expect, effects),
+            Next::Read => {
+                let ticket = self.tickets.next();
+                self.phase = Phase::Reading { ticket };
+                effects.push(Effect::Read { ticket });
+            }
+        }
+    }
+
+    fn try_lock(&mut self, expect: Expect, effects: &mut Vec<Effect>) {
+        let Some(view) = self.session.as_ref() else {
+            // Idle until a session opens; the key may look different by then.
+            self.resume = Next::Read;
+            self.phase = Phase::Idle;
+            return;
+        };
+        self.resume = Next::Try(Expect::Missing);
+        let attempt = Attempt {
+            generation: view.generation,
+            session: view.id.clone(),
+            fence: view.fence,
+            expect,
+        };
+        let ticket = self.tickets.next();
+        effects.push(Effect::Lock {
+            ticket,
+            session: view.id.clone(),
+            fence: view.fence,
+            expect,
+        });
+        self.phase = Phase::Trying { ticket, attempt };
+    }
+
+    /// The answer to a lock attempt.
+    pub(super) fn locked(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        answer: Locked,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Trying { ticket, attempt } = &self.phase else { return };
+        if *ticket != asked {
+            return;
+        }
+        let attempt = attempt.clone();
+        match answer {
+            Locked::At(index) => self.won(now, index, &attempt, effects),
+            Locked::Changed | Locked::Held => {
+                self.resume = Next::Read;
+                self.begin(effects);
+            }
+            Locked::Delayed => self.delayed(now, attempt.expect, effects),
+            Locked::Fenced | Locked::FenceDenied(_) => self.clear(attempt, false, effects),
+            Locked::SessionGone => {
+                self.session = None;
+                self.phase = Phase::Idle;
+                let (generation, reason) = (attempt.generation, LossReason::SessionGone);
+                effects.push(Effect::Distrust { generation, reason });
+            }
+            Locked::Denied(right) => self.fail(Error::Denied { right }, effects),
+            Locked::Refused(why) => {
+                self.fail(Error::Unavailable { step: Step::Lock, why }, effects);
+            }
+            Locked::Unknown(trouble) => {
+                self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
+                self.clear(attempt, true, effects);
+            }
+        }
+    }
+
+    fn won(&mut self, now: Moment, index: u64, attempt: &Attempt, effects: &mut Vec<Effect>) {
+        let Some(view) = self.session.clone().filter(|v| v.generation == attempt.generation)
+        else {
+            self.phase = Phase::Idle;
+            return;
+        };
+        let own = Own::new(now, index, &view);
+        self.setbacks = 0;
+        self.freed_at = None;
+        self.obstacle = None;
+        let is_new = index > self.floor && FencingToken::new(index, 0).is_some();
+        if is_new && self.demand.wants() && view.cell.is_valid(now) {
+            effects.push(Effect::Own { index, session: view.id, cell: view.cell });
+            // Until the callers say otherwise.
+            self.demand.keep = true;
+            self.phase = Phase::Owned(own);
+        } else {
+            self.release(own, effects);
+        }
+    }
+
+    /// What a read tells a contender.
+    pub(super) fn judge(&mut self, now: Moment, seen: Seen, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Idle;
+        self.resume = Next::Try(Expect::Missing);
+        match seen {
+            Seen::Found { entry, index } => self.judge_entry(entry, index, effects),
+            Seen::Missing { .. } if self.demand.wants() => self.try_lock(Expect::Missing, effects),
+            Seen::Missing { .. } => {}
+            Seen::Denied(right) => self.fail(Error::Denied { right }, effects),
+            Seen::Unknown(trouble) => {
+                self.obstruct(Obstacle::Trouble(unavailable(Step::Read, &trouble)), effects);
+                self.pause(now, Next::Read);
+            }
+        }
+    }
+
+    fn judge_entry(&mut self, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
+        let ours = self.session.as_ref().is_some_and(|view| entry.session == Some(view.id.clone()));
+        if ours && !self.demand.wants() {
+            self.release_leftover(entry.modify_index, effects);
+        } else if !self.demand.wants() {
+            self.phase = Phase::Idle;
+        } else if entry.flags != self.flags {
+            self.fail(Error::FlagConflict { found: entry.flags }, effects);
+        } else if ours || entry.session.is_none() {
+            self.try_lock(Expect::Index(entry.modify_index), effects);
+        } else {
+            self.wait(entry, index, effects);
+        }
+    }
+
+    /// Somebody else holds the key: say so, and wait if anybody is willing to.
+    fn wait(&mut self, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
+        let Some(session) = entry.session.clone() else { return };
+        self.freed_at = None;
+        self.setbacks = 0;
+        let holder = Holder {
+            session: session.to_string(),
+            session_name: None,
+            node: None,
+            value: entry.value,
+            since: entry.modify_index,
+        };
+        self.obstruct(Obstacle::Held(Box::new(holder)), effects);
+        if !self.demand.patient {
+            self.phase = Phase::Idle;
+            return;
+        }
+        if self.holder.as_ref().is_none_or(|(known, _)| *known != session) {
+            let ticket = self.tickets.next();
+            self.holder = Some((session.clone(), None));
+            self.asking_holder = Some(ticket);
+            effects.push(Effect::AskSession { ticket, session: session.clone() });
+        }
+        let ticket = self.tickets.next();
+        self.phase = Phase::Waiting { ticket, holder: session };
+        effects.push(Effect::Watch { ticket, after: index });
+    }
+
+    /// The watched key changed, or the watch failed.
+    pub(super) fn watched(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        answer: Seen,
+        effects: &mut Vec<Effect>,
+    ) {
+        match &self.phase {
+            Phase::Waiting { ticket, holder } if *ticket == asked => {
+                if let Seen::Found { entry, index } = &answer
+                    && entry.session.as_ref() == Some(holder)
+                    && entry.flags == self.flags
+                {
+                    // Still there; only its value changed, or the wait ran out.
+                    let (after, holder) = (*index, holder.clone());
+                    let ticket = self.tickets.next();
+                    self.phase = Phase::Waiting { ticket, holder };
+                    effects.push(Effect::Watch { ticket, after });
+                    return;
+                }
+                if let Seen::Missing { .. } | Seen::Found { entry: Entry { session: None, .. }, .. } =
+                    answer
+                {
+                    self.freed_at = Some(now);
+                }
+                self.judge(now, answer, effects);
+            }
+            Phase::Owned(_) => self.own_watched(now, asked, answer, effects),
+            _ => {}
+        }
+    }
+
+    /// Whoever watched has failed: as if the connection had broken.
+    pub(super) fn watch_lost(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let ticket = match &self.phase {
+            Phase::Waiting { ticket, .. } => *ticket,
+            Phase::Owned(own) => match own.watching() {
+                Some(ticket) => ticket,
+                None => return,
+            },
+            _ => return,
+        };
+        let answer = Seen::Unknown(Trouble::Broken("the watch ended".into()));
+        self.watched(now, ticket, answer, effects);
+    }
+
+    pub(super) fn watch_refused(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        limit: usize,
+        effects: &mut Vec<Effect>,
+    ) {
+        match &mut self.phase {
+            Phase::Waiting { ticket, .. } if *ticket == asked => {
+                self.fail(Error::TooManyKeys { field: "limits.connections", limit }, effects);
+            }
+            Phase::Owned(own) => own.watch_refused(now, asked),
+            _ => {}
+        }
+    }
+
+    /// Consul's lock-delay keeps the key closed: try exactly at its end if that
+    /// is known, else at growing intervals.
+    fn delayed(&mut self, now: Moment, expect: Expect, effects: &mut Vec<Effect>) {
+        let delay = self.holder.as_ref().and_then(|(_, delay)| *delay);
+        let end = match (self.freed_at, delay) {
+            (Some(freed_at), Some(delay)) => Some(freed_at + delay.min(LONGEST_LOCK_DELAY)),
+            _ => None,
+        };
+        let until = match end {
+            Some(end) if end > now => end,
+            Some(_) => {
+                let pause = Duration::from_millis(5 << self.setbacks.min(6));
+                self.setbacks += 1;
+                now + pause.min(Duration::from_millis(250))
+            }
+            None => {
+                let pause = Duration::from_millis(50 << self.setbacks.min(4));
+                self.setbacks += 1;
+                now + self.jittered(pause.min(Duration::from_millis(500)))
+            }
+        };
+        let remaining = end.filter(|end| *end > now).map(|end| end.since(now));
+        self.obstruct(Obstacle::Delayed { remaining }, effects);
+        self.phase = if self.demand.wants() {
+            Phase::Pausing { until, next: Next::Try(expect) }
+        } else {
+            Phase::Idle
+        };
+    }
+
+    /// What was asked about a session: the holder's, or our own.
+    pub(super) fn session_seen(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        answer: &SessionSeen,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.asking_holder == Some(asked) {
+            self.asking_holder = None;
+            match (&mut self.holder, answer) {
+                (Some((_, delay)), SessionSeen::Exists { lock_delay, .. }) => {
+                    *delay = Some(*lock_delay);
+                }
+                // Ask again when it is next seen.
+                (holder, SessionSeen::Unknown(_)) => *holder = None,
+                _ => {}
+            }
+            return;
+        }
+        self.own_session_seen(now, asked, answer, effects);
+    }
+
+    /// No session can be had.
+    pub(super) fn troubled(&mut self, error: Error, effects: &mut Vec<Effect>) {
+        if !matches!(self.phase, Phase::Idle) || !self.demand.wants() || self.session.is_some() {
+            return;
+        }
+        if let Error::Denied { .. } = error {
+            self.fail(error, effects);
+        } else {
+            self.obstruct(Obstacle::Trouble(error), effects);
+        }
+    }
+
+    /// Callers that came during a wait, and do not wait themselves, are told
+    /// what stands in the way.
+    pub(super) fn tell_impatient(&mut self, effects: &mut Vec<Effect>) {
+        if !self.demand.impatient {
+            return;
+        }
+        match self.obstacle.clone() {
+            Some(obstacle) => self.obstruct(obstacle, effects),
+            // Only our own courtesy to others: it is not theirs to wait for.
+            None => {
+                if let Phase::Pausing { next, .. } = self.phase {
+                    self.resume = next;
+                    self.begin(effects);
+                }
+            }
+        }
+    }
+
+    fn obstruct(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
+        self.obstacle = Some(obstacle.clone());
+        effects.push(Effect::Obstructed(obstacle));
+        // Whoever does not wait is gone with that.
+        self.demand.impatient = false;
+        if !self.demand.patient {
+            self.demand.contending = 0;
+        }
+    }
+
+    fn fail(&mut self, error: Error, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Idle;
+        self.demand.contending = 0;
+        self.demand.patient = false;
+        self.demand.impatient = false;
+        effects.push(Effect::Failed(error));
+    }
+
+    fn pause(&mut self, now: Moment, next: Next) {
+        let pause = Duration::from_millis(100 << self.setbacks.min(4)).min(Duration::from_secs(1));
+        self.setbacks += 1;
+        let until = now + self.jittered(pause);
+        self.phase = Phase::Pausing { until, next };
+    }
+}

@@ -1,0 +1,480 @@
+//! Whether this process owns one key: contend, wait, hold, lose, release.
+//!
+//! ```text
+//!            wanted                     foreign holder
+//!   Idle ─────────────► Trying ──changed──► Reading ─────► Waiting
+//!    ▲                  │ │ ▲ ▲                │             │ wake
+//!    │        delayed ┌─┘ │ │ └──── free ──────┴─────────────┘
+//!    │                ▼   │ └──┐
+//!    │             Pausing│    │ void
+//!    │                    │    │
+//!    │    locked ┌────────┤    │
+//!    │           ▼        └─unknown──► Clearing: raise the fence, then read
+//!    │         Owned ──not ours──► Losing ──► lost
+//!    │           │ not wanted
+//!    └──── Releasing: fenced, repeated until concluded
+//! ```
+//!
+//! Three rules carry the guarantees. A grant comes only from the answer to the
+//! present lock attempt, at an index above that of every ownership that ended.
+//! An attempt whose outcome is unknown is made void, by the session's fence,
+//! before anything is concluded from a read. No lock is sent while a release is
+//! unconcluded.
+
+mod contend;
+mod own;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Ticket, Tickets,
+    cell::DeadlineCell,
+    queue::{Demand, Obstacle},
+    session::SessionView,
+};
+use crate::{
+    clock::Moment,
+    consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
+    error::Error,
+    ownership::LossReason,
+};
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// What the callers want now.
+    Demand(Demand),
+    /// There is a session to lock with.
+    Opened(SessionView),
+    /// The session's fence now stands so.
+    Fenced {
+        generation: u64,
+        fence: Fence,
+    },
+    /// Nothing is owned under that generation any more.
+    Closed {
+        generation: u64,
+        reason: LossReason,
+    },
+    /// No session can be had at present.
+    Troubled(Error),
+    Locked {
+        ticket: Ticket,
+        answer: Locked,
+    },
+    Released {
+        ticket: Ticket,
+        answer: Released,
+    },
+    Read {
+        ticket: Ticket,
+        answer: Seen,
+    },
+    Watched {
+        ticket: Ticket,
+        answer: Seen,
+    },
+    /// The watch, if there is one, will not be answered.
+    WatchLost,
+    /// No blocking read can be had within the limit on connections.
+    WatchRefused {
+        ticket: Ticket,
+        limit: usize,
+    },
+    SessionSeen {
+        ticket: Ticket,
+        answer: SessionSeen,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    Lock {
+        ticket: Ticket,
+        session: SessionId,
+        fence: Fence,
+        expect: Expect,
+    },
+    /// Release the key if our session holds it at `index`, leaving `found`, or
+    /// what we locked it with, where something is left.
+    Release {
+        ticket: Ticket,
+        session: SessionId,
+        index: u64,
+        found: Option<Vec<u8>>,
+    },
+    /// Read the key as the leader has it.
+    Read {
+        ticket: Ticket,
+    },
+    /// Answer when the key's index passes `after`.
+    Watch {
+        ticket: Ticket,
+        after: u64,
+    },
+    AskSession {
+        ticket: Ticket,
+        session: SessionId,
+    },
+    RaiseFence {
+        generation: u64,
+        seen: Fence,
+    },
+    /// The session cannot be relied on any more.
+    Distrust {
+        generation: u64,
+        reason: LossReason,
+    },
+    /// The session's late attempts cannot be made void: replace it when nothing
+    /// is owned under it.
+    Suspect {
+        generation: u64,
+    },
+    /// The process owns the key.
+    Own {
+        index: u64,
+        session: SessionId,
+        cell: Arc<DeadlineCell>,
+    },
+    /// The ownership is over; the reason follows.
+    Revoke,
+    /// The ownership is over for that reason.
+    Lost {
+        reason: LossReason,
+    },
+    /// Consul has the key back.
+    Released,
+    /// Something stands in the way for now.
+    Obstructed(Obstacle),
+    /// Waiting is of no use.
+    Failed(Error),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    Trying { ticket: Ticket, attempt: Attempt },
+    Reading { ticket: Ticket },
+    Waiting { ticket: Ticket, holder: SessionId },
+    Pausing { until: Moment, next: Next },
+    Clearing { attempt: Attempt, unknown: bool, stage: Stage },
+    Owned(own::Own),
+    Losing { own: own::Own, ticket: Ticket, until: Moment },
+    Releasing(own::Releasing),
+}
+
+/// A lock transaction that was sent.
+#[derive(Clone, Debug)]
+struct Attempt {
+    generation: u64,
+    session: SessionId,
+    fence: Fence,
+    expect: Expect,
+}
+
+/// How far an attempt of unknown outcome has been cleared up.
+#[derive(Debug)]
+enum Stage {
+    /// Waiting for the fence that makes it void.
+    Fence,
+    Read(Ticket),
+    ReadAt(Moment),
+}
+
+/// How contending goes on after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Try(Expect),
+    Read,
+}
+
+/// Late attempts of a session without a usable fence: the key is looked at from
+/// time to time until that session has ended.
+#[derive(Debug)]
+struct Sweep {
+    generation: u64,
+    session: SessionId,
+    asking: Option<Ticket>,
+    at: Moment,
+}
+
+/// The lock machine of one key.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    flags: u64,
+    phase: Phase,
+    session: Option<SessionView>,
+    demand: Demand,
+    /// The highest index at which an ownership of this key ended.
+    floor: u64,
+    /// The last foreign holder whose lock-delay was asked for.
+    holder: Option<(SessionId, Option<Duration>)>,
+    asking_holder: Option<Ticket>,
+    /// When the watch showed the key without a holder, if it was live then.
+    freed_at: Option<Moment>,
+    obstacle: Option<Obstacle>,
+    /// Attempts in a row that met lock-delay, or trouble.
+    setbacks: u32,
+    /// A read is the better start: the key is known to exist.
+    resume: Next,
+    sweep: Option<Sweep>,
+    tickets: Tickets,
+    random: u64,
+}
+
+/// How often a key with possible late attempts is looked at: their effect is to
+/// be undone within 5 s.
+const SWEEP_PERIOD: Duration = Duration::from_secs(4);
+
+impl Lock {
+    /// A machine for a key whose entries carry `flags`. `seed` feeds the jitter.
+    pub(crate) fn new(flags: u64, seed: u64) -> Self {
+        Self {
+            flags,
+            phase: Phase::Idle,
+            session: None,
+            demand: Demand::default(),
+            floor: 0,
+            holder: None,
+            asking_holder: None,
+            freed_at: None,
+            obstacle: None,
+            setbacks: 0,
+            resume: Next::Try(Expect::Missing),
+            sweep: None,
+            tickets: Tickets::default(),
+            random: seed | 1,
+        }
+    }
+
+    /// Whether nothing is wanted, under way or left to be cleared up.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && !self.demand.wants() && self.sweep.is_none()
+    }
+
+    /// Whether the process owns the key, as far as it knows.
+    pub(crate) fn owns(&self) -> bool {
+        matches!(self.phase, Phase::Owned(_))
+    }
+
+    /// When an [`Event::Tick`] is due.
+    pub(crate) fn next_wakeup(&self) -> Option<Moment> {
+        let sweep = self.sweep.as_ref().filter(|sweep| sweep.asking.is_none()).map(|s| s.at);
+        match &self.phase {
+            Phase::Idle => sweep,
+            Phase::Pausing { until, .. } | Phase::Losing { until, .. } => Some(*until),
+            Phase::Clearing { stage: Stage::ReadAt(at), .. } => Some(*at),
+            Phase::Owned(own) => own.next_wakeup(),
+            Phase::Releasing(releasing) => releasing.next_wakeup(),
+            Phase::Trying { .. }
+            | Phase::Reading { .. }
+            | Phase::Waiting { .. }
+            | Phase::Clearing { .. } => None,
+        }
+    }
+
+    /// Takes in what happened and appends what is to be done.
+    pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Demand(demand) => self.demand = demand,
+            Event::Opened(view) => self.session = Some(view),
+            Event::Fenced { generation, fence } => self.fenced(generation, fence, effects),
+            Event::Closed { generation, reason } => self.closed(now, generation, reason, effects),
+            Event::Troubled(error) => self.troubled(error, effects),
+            Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
+            Event::Released { ticket, answer } => self.released(now, ticket, &answer, effects),
+            Event::Read { ticket, answer } => self.read(now, ticket, answer, effects),
+            Event::Watched { ticket, answer } => self.watched(now, ticket, answer, effects),
+            Event::WatchLost => self.watch_lost(now, effects),
+            Event::WatchRefused { ticket, limit } => {
+                self.watch_refused(now, ticket, limit, effects);
+            }
+            Event::SessionSeen { ticket, answer } => {
+                self.session_seen(now, ticket, &answer, effects);
+            }
+            Event::Tick => {}
+        }
+        self.act(now, effects);
+    }
+
+    /// The actor that ran this machine died, at whatever point: what was owned
+    /// is lost, and what may be under way is made void. `floor` is the highest
+    /// index at which a caller was ever granted the key.
+    pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
+        self.floor = self.floor.max(floor);
+        effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
+        self.demand = Demand::default();
+        self.phase = Phase::Idle;
+        if let Some(view) = self.session.clone() {
+            let attempt = Attempt {
+                generation: view.generation,
+                session: view.id,
+                fence: view.fence,
+                expect: Expect::Missing,
+            };
+            self.clear(attempt, true, effects);
+        }
+        self.act(now, effects);
+    }
+
+    /// Does what is due without anything else having to happen.
+    fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        match &mut self.phase {
+            Phase::Idle if self.demand.wants() => self.begin(effects),
+            Phase::Idle => self.sweep_if_due(now, effects),
+            Phase::Waiting { .. } | Phase::Pausing { .. } if !self.demand.wants() => {
+                self.phase = Phase::Idle;
+                self.sweep_if_due(now, effects);
+            }
+            Phase::Waiting { .. } => self.tell_impatient(effects),
+            Phase::Pausing { until, next } => {
+                if *until <= now {
+                    self.resume = *next;
+                    self.begin(effects);
+                } else {
+                    self.tell_impatient(effects);
+                }
+            }
+            Phase::Clearing { stage, .. } => {
+                if matches!(stage, Stage::ReadAt(at) if *at <= now) {
+                    let ticket = self.tickets.next();
+                    *stage = Stage::Read(ticket);
+                    effects.push(Effect::Read { ticket });
+                }
+            }
+            Phase::Owned(_) => self.keep_or_release(now, effects),
+            Phase::Losing { until, .. } if *until <= now => {
+                self.lose(LossReason::ForceReleased, effects);
+                self.act(now, effects);
+            }
+            Phase::Releasing(_) => self.release_again_if_due(now, effects),
+            Phase::Trying { .. } | Phase::Reading { .. } | Phase::Losing { .. } => {}
+        }
+    }
+
+    /// Looks for a late attempt's effect.
+    fn sweep_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if let Some(sweep) = self.sweep.as_mut().filter(|s| s.asking.is_none() && s.at <= now) {
+            let ticket = self.tickets.next();
+            sweep.asking = Some(ticket);
+            effects.push(Effect::Read { ticket });
+        }
+    }
+
+    fn closed(
+        &mut self,
+        now: Moment,
+        generation: u64,
+        reason: LossReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.session.as_ref().is_some_and(|view| view.generation == generation) {
+            self.session = None;
+        }
+        if self.sweep.as_ref().is_some_and(|sweep| sweep.generation == generation) {
+            self.sweep = None;
+        }
+        match &self.phase {
+            Phase::Owned(own) | Phase::Losing { own, .. } if own.generation == generation => {
+                self.lose(reason, effects);
+            }
+            // The owner had given it back; now Consul takes it back by itself.
+            Phase::Releasing(releasing) if releasing.own.generation == generation => {
+                self.lose(reason, effects);
+            }
+            // The session's end makes its attempts void.
+            Phase::Trying { attempt, .. } | Phase::Clearing { attempt, .. }
+                if attempt.generation == generation =>
+            {
+                self.phase = Phase::Idle;
+                self.resume = Next::Read;
+            }
+            _ => {}
+        }
+        if reason == LossReason::StoreReplaced {
+            // Indexes begin anew.
+            self.floor = 0;
+            self.freed_at = None;
+        }
+        let _ = now;
+    }
+
+    fn fenced(&mut self, generation: u64, fence: Fence, effects: &mut Vec<Effect>) {
+        let Some(view) = self.session.as_mut().filter(|view| view.generation == generation) else {
+            return;
+        };
+        view.fence = fence;
+        let Phase::Clearing { attempt, unknown, stage: stage @ Stage::Fence } = &mut self.phase
+        else {
+            return;
+        };
+        if attempt.generation != generation || (attempt.fence == fence && fence != Fence::Unusable)
+        {
+            return;
+        }
+        if fence == Fence::Unusable && *unknown && self.sweep.is_none() {
+            self.sweep = Some(Sweep {
+                generation,
+                session: attempt.session.clone(),
+                asking: None,
+                at: Moment::default(),
+            });
+            effects.push(Effect::Suspect { generation });
+        }
+        let ticket = self.tickets.next();
+        *stage = Stage::Read(ticket);
+        effects.push(Effect::Read { ticket });
+    }
+
+    fn read(&mut self, now: Moment, ticket: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
+        if let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.asking == Some(ticket)) {
+            sweep.asking = None;
+            sweep.at = now + SWEEP_PERIOD;
+            if let (Phase::Idle, Seen::Found { entry, .. }) = (&self.phase, &answer)
+                && entry.session.as_ref() == Some(&sweep.session)
+            {
+                self.release_leftover(entry.modify_index, effects);
+            }
+            return;
+        }
+        match &mut self.phase {
+            Phase::Reading { ticket: asked } if *asked == ticket => {
+                self.judge(now, answer, effects);
+            }
+            Phase::Clearing { stage: stage @ Stage::Read(_), .. } => {
+                if !matches!(stage, Stage::Read(asked) if *asked == ticket) {
+                    return;
+                }
+                if let Seen::Unknown(_) = answer {
+                    *stage = Stage::ReadAt(now + Duration::from_millis(250));
+                } else {
+                    self.judge(now, answer, effects);
+                }
+            }
+            Phase::Owned(_) => self.own_read(now, ticket, answer, effects),
+            Phase::Releasing(_) => self.release_read(now, ticket, answer, effects),
+            _ => {}
+        }
+    }
+
+    /// Makes an attempt void before anything is concluded; `unknown` if it may
+    /// still take effect otherwise.
+    fn clear(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
+        effects.push(Effect::RaiseFence { generation: attempt.generation, seen: attempt.fence });
+        self.phase = Phase::Clearing { attempt, unknown, stage: Stage::Fence };
+    }
+
+    /// Half to all of `span`, at random.
+    fn jittered(&mut self, span: Duration) -> Duration {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let share = (self.random >> 40) as f64 / (1u64 << 24) as f64;
+        span.mul_f64(0.5 + share / 2.0)
+    }
+}

@@ -1,0 +1,386 @@
+//! How ownership is kept, lost and given back.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Effect, Lock, Next, Phase};
+use crate::{
+    clock::Moment,
+    consul::fact::{Expect, Released, Seen, SessionId, SessionSeen},
+    ownership::LossReason,
+    protocol::{Ticket, cell::DeadlineCell, session::SessionView},
+};
+
+/// A key that our session holds in Consul.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) generation: u64,
+    pub(super) session: SessionId,
+    pub(super) cell: Arc<DeadlineCell>,
+    /// The index at which it was won: the token's.
+    pub(super) won_at: u64,
+    /// The key's index now, moved when somebody writes its value: the fence of
+    /// the release.
+    pub(super) index: u64,
+    /// The value that somebody wrote over ours.
+    found: Option<Vec<u8>>,
+    look: Look,
+}
+
+/// How the key is looked after while it is held: deletion and forced release do
+/// not touch the session.
+#[derive(Debug)]
+enum Look {
+    /// Not before this moment; short critical sections pay nothing. `poll` if
+    /// there is no blocking read to be had.
+    At { when: Moment, poll: bool },
+    Watching(Ticket),
+    Reading(Ticket),
+}
+
+/// For how long a key is held before it is watched.
+const UNWATCHED: Duration = Duration::from_secs(1);
+/// How often a key is read for which no blocking read can be had.
+const POLL_PERIOD: Duration = Duration::from_secs(2);
+/// How long the question why a key is no longer ours may delay the answer.
+const QUESTION_LIMIT: Duration = Duration::from_millis(250);
+/// How long others get a chance after the bounds of fairness were reached.
+const COURTESY: Duration = Duration::from_millis(25);
+
+impl Own {
+    pub(super) fn new(now: Moment, index: u64, view: &SessionView) -> Self {
+        Self {
+            generation: view.generation,
+            session: view.id.clone(),
+            cell: view.cell.clone(),
+            won_at: index,
+            index,
+            found: None,
+            look: Look::At { when: now + UNWATCHED, poll: false },
+        }
+    }
+
+    pub(super) fn next_wakeup(&self) -> Option<Moment> {
+        match self.look {
+            Look::At { when, .. } => Some(when),
+            Look::Watching(_) | Look::Reading(_) => None,
+        }
+    }
+
+    /// The question to the watch, if one is open.
+    pub(super) fn watching(&self) -> Option<Ticket> {
+        match self.look {
+            Look::Watching(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    pub(super) fn watch_refused(&mut self, now: Moment, asked: Ticket) {
+        if matches!(self.look, Look::Watching(ticket) if ticket == asked) {
+            self.look = Look::At { when: now + POLL_PERIOD, poll: true };
+        }
+    }
+}
+
+/// A release that has not been concluded.
+#[derive(Debug)]
+pub(super) struct Releasing {
+    pub(super) own: Own,
+    step: ReleaseStep,
+    /// An earlier request may have released it already.
+    unsure: bool,
+    /// Somebody here wants it again, but others shall have a chance first.
+    yielding: bool,
+    setbacks: u32,
+}
+
+#[derive(Debug)]
+enum ReleaseStep {
+    Asked(Ticket),
+    Reading(Ticket),
+    Again(Moment),
+}
+
+impl Releasing {
+    pub(super) fn next_wakeup(&self) -> Option<Moment> {
+        match self.step {
+            ReleaseStep::Again(at) => Some(at),
+            ReleaseStep::Asked(_) | ReleaseStep::Reading(_) => None,
+        }
+    }
+}
+
+impl Lock {
+    pub(super) fn keep_or_release(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Phase::Owned(own) = &mut self.phase else { return };
+        if !self.demand.keep {
+            if let Phase::Owned(own) = std::mem::replace(&mut self.phase, Phase::Idle) {
+                self.release(own, effects);
+            }
+            return;
+        }
+        if let Look::At { when, poll } = own.look
+            && when <= now
+        {
+            let ticket = self.tickets.next();
+            if poll {
+                own.look = Look::Reading(ticket);
+                effects.push(Effect::Read { ticket });
+            } else {
+                own.look = Look::Watching(ticket);
+                effects.push(Effect::Watch { ticket, after: own.index });
+            }
+        }
+    }
+
+    /// The blocking read of a held key was answered.
+    pub(super) fn own_watched(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        answer: Seen,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Owned(own) = &mut self.phase else { return };
+        if !matches!(own.look, Look::Watching(ticket) if ticket == asked) {
+            return;
+        }
+        let index = match &answer {
+            Seen::Found { index, .. } | Seen::Missing { index } => *index,
+            Seen::Denied(_) | Seen::Unknown(_) => {
+                own.look = Look::At { when: now + UNWATCHED, poll: false };
+                return;
+            }
+        };
+        if index < own.won_at {
+            // Older than our ownership, or of another store: let the leader say.
+            let ticket = self.tickets.next();
+            own.look = Look::Reading(ticket);
+            effects.push(Effect::Read { ticket });
+            return;
+        }
+        own.look = Look::At { when: now, poll: false };
+        self.judge_own(now, answer, effects);
+    }
+
+    /// A read of the held key, as the leader has it, was answered.
+    pub(super) fn own_read(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        answer: Seen,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Owned(own) = &mut self.phase else { return };
+        if !matches!(own.look, Look::Reading(ticket) if ticket == asked) {
+            return;
+        }
+        own.look = Look::At { when: now + POLL_PERIOD, poll: true };
+        if let Seen::Denied(_) | Seen::Unknown(_) = answer {
+            return;
+        }
+        self.judge_own(now, answer, effects);
+    }
+
+    /// What a read tells an owner.
+    fn judge_own(&mut self, now: Moment, seen: Seen, effects: &mut Vec<Effect>) {
+        let Phase::Owned(own) = &mut self.phase else { return };
+        match seen {
+            Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
+                if entry.modify_index < own.won_at {
+                    self.store_replaced(effects);
+                } else if entry.modify_index > own.index {
+                    own.index = entry.modify_index;
+                    own.found = Some(entry.value);
+                }
+            }
+            Seen::Found { index, .. } | Seen::Missing { index } if index < own.won_at => {
+                self.store_replaced(effects);
+            }
+            Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),
+            Seen::Found { .. } => {
+                // Not ours any more. Nobody may act on it from now; whether the
+                // session ended or somebody released the key is one question.
+                let ticket = self.tickets.next();
+                effects.push(Effect::Revoke);
+                effects.push(Effect::AskSession { ticket, session: own.session.clone() });
+                if let Phase::Owned(own) = std::mem::replace(&mut self.phase, Phase::Idle) {
+                    self.phase = Phase::Losing { own, ticket, until: now + QUESTION_LIMIT };
+                }
+            }
+            Seen::Denied(_) | Seen::Unknown(_) => {}
+        }
+    }
+
+    /// Our index is not of this store's history.
+    fn store_replaced(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Owned(own) = &self.phase else { return };
+        let generation = own.generation;
+        let reason = LossReason::StoreReplaced;
+        self.lose(reason, effects);
+        self.floor = 0;
+        self.session = None;
+        effects.push(Effect::Distrust { generation, reason });
+    }
+
+    /// Our own session was asked for, to learn why the key is not ours.
+    pub(super) fn own_session_seen(
+        &mut self,
+        _now: Moment,
+        asked: Ticket,
+        answer: &SessionSeen,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Losing { own, ticket, .. } = &self.phase else { return };
+        if *ticket != asked {
+            return;
+        }
+        let generation = own.generation;
+        if let SessionSeen::NotShown = answer {
+            let reason = LossReason::SessionGone;
+            self.lose(reason, effects);
+            self.session = None;
+            effects.push(Effect::Distrust { generation, reason });
+        } else {
+            self.lose(LossReason::ForceReleased, effects);
+        }
+    }
+
+    /// The ownership is over, other than by its owner's release.
+    pub(super) fn lose(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
+        let own = match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Owned(own) | Phase::Losing { own, .. } => own,
+            Phase::Releasing(releasing) => releasing.own,
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        self.floor = self.floor.max(own.index);
+        self.resume = Next::Read;
+        effects.push(Effect::Lost { reason });
+    }
+
+    /// Gives the key back.
+    pub(super) fn release(&mut self, own: Own, effects: &mut Vec<Effect>) {
+        let ticket = self.tickets.next();
+        self.floor = self.floor.max(own.index);
+        effects.push(Effect::Release {
+            ticket,
+            session: own.session.clone(),
+            index: own.index,
+            found: own.found.clone(),
+        });
+        self.phase = Phase::Releasing(Releasing {
+            own,
+            step: ReleaseStep::Asked(ticket),
+            unsure: false,
+            yielding: self.demand.wants(),
+            setbacks: 0,
+        });
+    }
+
+    /// Gives back what a late attempt of ours took.
+    pub(super) fn release_leftover(&mut self, index: u64, effects: &mut Vec<Effect>) {
+        if let Some(view) = self.session.clone() {
+            self.release(Own::new(Moment::default(), index, &view), effects);
+        }
+    }
+
+    pub(super) fn release_again_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Phase::Releasing(releasing) = &mut self.phase else { return };
+        if matches!(releasing.step, ReleaseStep::Again(at) if at <= now) {
+            let ticket = self.tickets.next();
+            releasing.step = ReleaseStep::Asked(ticket);
+            let own = &releasing.own;
+            effects.push(Effect::Release {
+                ticket,
+                session: own.session.clone(),
+                index: own.index,
+                found: own.found.clone(),
+            });
+        }
+    }
+
+    /// The answer to a release.
+    pub(super) fn released(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        answer: &Released,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Releasing(releasing) = &mut self.phase else { return };
+        if !matches!(releasing.step, ReleaseStep::Asked(ticket) if ticket == asked) {
+            return;
+        }
+        match answer {
+            Released::Done => self.release_concluded(now, effects),
+            Released::FenceFailed => {
+                let ticket = self.tickets.next();
+                releasing.step = ReleaseStep::Reading(ticket);
+                effects.push(Effect::Read { ticket });
+            }
+            Released::Denied(_) | Released::Unknown(_) => {
+                releasing.unsure = true;
+                releasing.again(now);
+            }
+        }
+    }
+
+    /// The fence of a release failed: whose is the key now?
+    pub(super) fn release_read(
+        &mut self,
+        now: Moment,
+        asked: Ticket,
+        answer: Seen,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Releasing(releasing) = &mut self.phase else { return };
+        if !matches!(releasing.step, ReleaseStep::Reading(ticket) if ticket == asked) {
+            return;
+        }
+        let own = &mut releasing.own;
+        let reason = match answer {
+            Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
+                // Its value was written over meanwhile: the fence has moved.
+                own.index = entry.modify_index;
+                own.found = Some(entry.value);
+                self.floor = self.floor.max(own.index);
+                releasing.step = ReleaseStep::Again(now);
+                return;
+            }
+            Seen::Denied(_) | Seen::Unknown(_) => return releasing.again(now),
+            Seen::Found { index, .. } | Seen::Missing { index } if index < own.won_at => {
+                LossReason::StoreReplaced
+            }
+            Seen::Missing { .. } => LossReason::KeyDeleted,
+            Seen::Found { .. } => LossReason::ForceReleased,
+        };
+        if releasing.unsure {
+            self.release_concluded(now, effects);
+        } else {
+            self.lose(reason, effects);
+        }
+    }
+
+    fn release_concluded(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Phase::Releasing(releasing) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
+        self.floor = self.floor.max(releasing.own.index);
+        self.resume = Next::Try(Expect::Missing);
+        effects.push(Effect::Released);
+        if releasing.yielding && self.demand.wants() {
+            let next = Next::Try(Expect::Missing);
+            self.phase = Phase::Pausing { until: now + COURTESY, next };
+        }
+    }
+}
+
+impl Releasing {
+    fn again(&mut self, now: Moment) {
+        let pause = Duration::from_millis(50 << self.setbacks.min(5));
+        self.setbacks += 1;
+        self.step = ReleaseStep::Again(now + pause.min(Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,380 @@
+//! Which caller of this process has the key.
+//!
+//! Consul knows only the process: it would say yes to two callers of one
+//! session. The queue gives the process's ownership to one caller at a time,
+//! first come first served, and passes it on locally for a bounded time.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use super::cell::DeadlineCell;
+use crate::{
+    clock::Moment,
+    error::Error,
+    ownership::{Holder, LossReason, Released},
+    token::FencingToken,
+};
+
+/// Names one call: an acquisition, and the lease that it may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CallId(pub(crate) u64);
+
+/// For how long a caller is willing to wait for another holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// Until it goes away.
+    Unlimited,
+}
+
+/// What the callers want of the process's place in Consul.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// A caller has the ownership, or is to be given it without a new one.
+    pub(crate) keep: bool,
+    /// How many callers would take an ownership if it came now.
+    pub(crate) contending: usize,
+    /// At least one of those waits for a holder to go.
+    pub(crate) patient: bool,
+    /// At least one of those does not.
+    pub(crate) impatient: bool,
+}
+
+impl Demand {
+    pub(crate) fn wants(self) -> bool {
+        self.contending > 0
+    }
+}
+
+/// Why the key could not be had so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    Held(Box<Holder>),
+    Delayed { remaining: Option<Duration> },
+    Trouble(Error),
+}
+
+impl Obstacle {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Held(holder) => Error::Held(holder),
+            Self::Delayed { remaining } => Error::LockDelay { remaining },
+            Self::Trouble(error) => error,
+        }
+    }
+}
+
+/// What is to be done, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The caller has the key from now on.
+    Grant { call: CallId, token: FencingToken },
+    /// The caller will not get it.
+    Refuse { call: CallId, error: Error },
+    /// The caller's lease is over by its own release.
+    Ended { call: CallId },
+    /// The caller's lease is over; the reason is being asked for.
+    Revoked { call: CallId },
+    /// The caller's lease is over for that reason.
+    Lost { call: CallId, reason: LossReason },
+    /// The answer to the caller's release.
+    Confirm { call: CallId, released: Released },
+    /// The demand has changed.
+    Poke,
+}
+
+/// This process's ownership of the key in Consul.
+#[derive(Debug)]
+struct Owned {
+    index: u64,
+    since: Moment,
+    sequence: u16,
+    /// The caller that has it.
+    current: Option<CallId>,
+    /// It is on its way back to Consul and is given to nobody any more.
+    ending: bool,
+    /// Its end has been told.
+    told: bool,
+    cell: Arc<DeadlineCell>,
+    /// This process, as a holder.
+    holder: Box<Holder>,
+}
+
+/// How an ownership ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A caller lost its lease with it.
+    Lost(FencingToken),
+    /// Its last owner had given it back before.
+    Released(FencingToken),
+}
+
+/// How long, and how often, ownership passes from caller to caller before other
+/// processes get their turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandOver {
+    pub(crate) longest: Duration,
+    pub(crate) most: u16,
+}
+
+impl Default for HandOver {
+    fn default() -> Self {
+        Self { longest: Duration::from_millis(50), most: 1_000 }
+    }
+}
+
+/// The queue machine of one key.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: VecDeque<(CallId, Patience)>,
+    owned: Option<Owned>,
+    /// Releases whose confirmation waits for Consul's.
+    releases: Vec<CallId>,
+    obstacle: Option<Obstacle>,
+    hand_over: HandOver,
+    calls: u64,
+    /// The highest index at which the key was ever owned here.
+    highest: u64,
+}
+
+impl Queue {
+    /// How many callers wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether nobody waits for, has or releases the key.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.waiting.is_empty() && self.owned.is_none() && self.releases.is_empty()
+    }
+
+    /// The caller that is next, or has the key.
+    pub(crate) fn front(&self) -> Option<CallId> {
+        self.waiting.front().map(|(call, _)| *call)
+    }
+
+    /// Why the key could not be had so far.
+    pub(crate) fn obstacle(&self) -> Option<&Obstacle> {
+        self.obstacle.as_ref()
+    }
+
+    /// The token of the present ownership, as it was won.
+    pub(crate) fn token(&self) -> Option<FencingToken> {
+        let owned = self.owned.as_ref().filter(|owned| !owned.ending)?;
+        FencingToken::new(owned.index, owned.sequence)
+    }
+
+    /// The highest index at which a caller can have been granted the key.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// What the callers want.
+    pub(crate) fn demand(&self) -> Demand {
+        Demand {
+            keep: self.owned.as_ref().is_some_and(|owned| !owned.ending),
+            contending: self.waiting.len(),
+            patient: self.waiting.iter().any(|(_, patience)| *patience == Patience::Unlimited),
+            impatient: self.waiting.iter().any(|(_, patience)| *patience == Patience::None),
+        }
+    }
+
+    /// A caller asks for the key.
+    pub(crate) fn enter(&mut self, patience: Patience, effects: &mut Vec<Effect>) -> CallId {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        self.waiting.push_back((call, patience));
+        self.refuse_impatient_behind_a_lease(effects);
+        effects.push(Effect::Poke);
+        call
+    }
+
+    /// Who does not wait for a holder does not wait for one of this process.
+    fn refuse_impatient_behind_a_lease(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(owned) = self.owned.as_ref().filter(|owned| owned.current.is_some()) {
+            let obstacle = Obstacle::Held(owned.holder.clone());
+            self.refuse(|patience| patience == Patience::None, &obstacle, effects);
+        }
+    }
+
+    /// A caller goes away before it was granted the key.
+    pub(crate) fn leave(&mut self, call: CallId, effects: &mut Vec<Effect>) {
+        let before = self.waiting.len();
+        self.waiting.retain(|(waiting, _)| *waiting != call);
+        if self.waiting.len() != before {
+            effects.push(Effect::Poke);
+        }
+    }
+
+    /// A caller gives its lease back. The lease is over with this call; whether
+    /// Consul knows is told by [`Effect::Confirm`] if `confirm` is set.
+    pub(crate) fn end(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        confirm: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(owned) = self.owned.as_mut().filter(|owned| owned.current == Some(call)) else {
+            return;
+        };
+        owned.current = None;
+        effects.push(Effect::Ended { call });
+        let valid = owned.cell.is_valid(now);
+        if valid && self.pass_on(now, effects) {
+            if confirm {
+                effects.push(Effect::Confirm { call, released: Released::Confirmed });
+            }
+            return;
+        }
+        if let Some(owned) = &mut self.owned {
+            owned.ending = true;
+        }
+        if confirm && valid {
+            self.releases.push(call);
+        } else if confirm {
+            let released = Released::AlreadyLost(LossReason::DeadlinePassed);
+            effects.push(Effect::Confirm { call, released });
+        }
+        effects.push(Effect::Poke);
+    }
+
+    /// Gives the ownership to the next caller, within the bounds of fairness.
+    fn pass_on(&mut self, now: Moment, effects: &mut Vec<Effect>) -> bool {
+        let Some(owned) = &mut self.owned else { return false };
+        let bounded = now.since(owned.since) < self.hand_over.longest
+            && owned.sequence < self.hand_over.most.min(FencingToken::MAX_SEQUENCE);
+        if !bounded || owned.ending || self.waiting.is_empty() {
+            return false;
+        }
+        owned.sequence += 1;
+        self.grant(effects)
+    }
+
+    /// Grants the present ownership to the first in the queue.
+    fn grant(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let Some(owned) = &mut self.owned else { return false };
+        let Some(token) = FencingToken::new(owned.index, owned.sequence) else { return false };
+        let Some((call, _)) = self.waiting.pop_front() else { return false };
+        owned.current = Some(call);
+        effects.push(Effect::Grant { call, token });
+        self.refuse_impatient_behind_a_lease(effects);
+        true
+    }
+
+    /// This process owns the key in Consul, won at `index`. Returns whether a
+    /// caller took it.
+    pub(crate) fn owned(
+        &mut self,
+        now: Moment,
+        index: u64,
+        cell: Arc<DeadlineCell>,
+        holder: Box<Holder>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        self.obstacle = None;
+        self.highest = self.highest.max(index);
+        self.owned = Some(Owned {
+            index,
+            since: now,
+            sequence: 0,
+            current: None,
+            ending: false,
+            told: false,
+            cell,
+            holder,
+        });
+        if self.grant(effects) {
+            return true;
+        }
+        self.owned = None;
+        effects.push(Effect::Poke);
+        false
+    }
+
+    /// The ownership is over; why is still being asked.
+    pub(crate) fn revoke(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(owned) = &mut self.owned {
+            owned.ending = true;
+            if let Some(call) = owned.current {
+                effects.push(Effect::Revoked { call });
+            }
+        }
+    }
+
+    /// The ownership is over, other than by release.
+    pub(crate) fn lost(&mut self, reason: LossReason, effects: &mut Vec<Effect>) -> Option<End> {
+        for call in self.releases.drain(..) {
+            effects.push(Effect::Confirm { call, released: Released::AlreadyLost(reason) });
+        }
+        let owned = self.owned.take()?;
+        if let Some(call) = owned.current {
+            effects.push(Effect::Lost { call, reason });
+        }
+        if owned.told {
+            return None;
+        }
+        let token = FencingToken::new(owned.index, owned.sequence)?;
+        Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
+    }
+
+    /// The present lease is lost, and the key is to be given back. Returns its
+    /// token.
+    pub(crate) fn surrender(
+        &mut self,
+        reason: LossReason,
+        effects: &mut Vec<Effect>,
+    ) -> Option<FencingToken> {
+        let owned = self.owned.as_mut()?;
+        let call = owned.current.take()?;
+        owned.ending = true;
+        owned.told = true;
+        effects.push(Effect::Lost { call, reason });
+        effects.push(Effect::Poke);
+        FencingToken::new(owned.index, owned.sequence)
+    }
+
+    /// Consul has the key back.
+    pub(crate) fn released(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
+        for call in self.releases.drain(..) {
+            effects.push(Effect::Confirm { call, released: Released::Confirmed });
+        }
+        let owned = self.owned.take()?;
+        if owned.told {
+            return None;
+        }
+        FencingToken::new(owned.index, owned.sequence).map(End::Released)
+    }
+
+    /// Something stands in the way: who does not wait is told, who waits may be
+    /// told when its time is over.
+    pub(crate) fn obstructed(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
+        self.refuse(|patience| patience == Patience::None, &obstacle, effects);
+        self.obstacle = Some(obstacle);
+    }
+
+    /// The key cannot be had, however long anybody waits.
+    pub(crate) fn failed(&mut self, error: Error, effects: &mut Vec<Effect>) {
+        self.refuse(|_| true, &Obstacle::Trouble(error), effects);
+    }
+
+    fn refuse(
+        &mut self,
+        whom: impl Fn(Patience) -> bool,
+        obstacle: &Obstacle,
+        effects: &mut Vec<Effect>,
+    ) {
+        let before = self.waiting.len();
+        self.waiting.retain(|(call, patience)| {
+            let refused = whom(*patience);
+            if refused {
+                effects
+                    .push(Effect::Refuse { call: *call, error: obstacle.clone().into_error() });
+            }
+            !refused
+        });
+        if self.waiting.len() != before {
+            effects.push(Effect::Poke);
+        }
+    }
+}

@@ -1,0 +1,572 @@
+//! The life of this process's Consul session: create, renew, lose, replace.
+//!
+//! ```text
+//!   Absent ──Create──► Creating ──► Open ──renewal gone, deadline, distrust──┐
+//!     ▲                   │           │ Renew every sixth of the lease       │
+//!     └─── pause ◄────────┘           └── Stop ──► Stopped                   │
+//!     ▲                                                                      │
+//!     └──────────── Closed, then Destroy until answered ◄────────────────────┘
+//! ```
+//!
+//! Each session that is created is a *generation* with a deadline cell of its
+//! own. A generation that was closed never opens again, even if Consul still
+//! renews it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Ticket, Tickets, cell::DeadlineCell};
+use crate::{
+    clock::Moment,
+    config::Timing,
+    consul::fact::{Created, Destroyed, Fence, Raised, Renewed, Seen, SessionId, Trouble},
+    error::{Error, Step},
+    ownership::LossReason,
+};
+
+/// An open session, as locks know it.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionView {
+    pub(crate) generation: u64,
+    pub(crate) id: SessionId,
+    pub(crate) cell: Arc<DeadlineCell>,
+    pub(crate) fence: Fence,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The runtime wants a session.
+    Start,
+    Created {
+        ticket: Ticket,
+        answer: Created,
+    },
+    Renewed {
+        ticket: Ticket,
+        answer: Renewed,
+    },
+    Destroyed {
+        ticket: Ticket,
+        answer: Destroyed,
+    },
+    /// Every lock attempt made with the fence `seen` is to be made void.
+    RaiseFence {
+        generation: u64,
+        seen: Fence,
+    },
+    Raised {
+        ticket: Ticket,
+        answer: Raised,
+    },
+    FenceRead {
+        ticket: Ticket,
+        answer: Seen,
+    },
+    /// There is proof that the generation cannot be relied on any more.
+    Distrust {
+        generation: u64,
+        reason: LossReason,
+    },
+    /// Nothing is owned any more and nothing shall be: end the session.
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Create {
+        ticket: Ticket,
+    },
+    Renew {
+        ticket: Ticket,
+        session: SessionId,
+    },
+    /// Destroy the session, then delete its fence entry if it was `raised`.
+    Destroy {
+        ticket: Ticket,
+        session: SessionId,
+        raised: bool,
+    },
+    Raise {
+        ticket: Ticket,
+        session: SessionId,
+        from: Fence,
+    },
+    ReadFence {
+        ticket: Ticket,
+        session: SessionId,
+    },
+    /// A session is there to lock keys with.
+    Opened(SessionView),
+    /// The fence now stands so: attempts made with another one fail.
+    Fenced {
+        generation: u64,
+        fence: Fence,
+    },
+    /// Nothing is owned under that generation from this moment.
+    Closed {
+        generation: u64,
+        reason: LossReason,
+    },
+    /// The session could not be created or renewed, for this reason.
+    Troubled(Error),
+    /// Renewals are answered again.
+    Recovered,
+    /// The session was ended as asked; nothing follows.
+    Stopped,
+}
+
+/// What a copy of the machine gets wrong on purpose, to show that the
+/// simulation finds it.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    LeaseFromResponse,
+    DoubleTtlAsDeadline,
+    LockDelayLeftOut,
+    CellRevived,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Absent { since: Option<Moment> },
+    Creating { ticket: Ticket, asked_at: Moment },
+    Open(Open),
+    /// Stopping, with a creation still under way.
+    Stopping { ticket: Ticket },
+    Stopped,
+}
+
+#[derive(Debug)]
+struct Open {
+    view: SessionView,
+    renew_at: Moment,
+    /// Renewals under way, with the moment just before each was sent.
+    renewals: Vec<(Ticket, Moment)>,
+    raise: Raise,
+}
+
+#[derive(Debug)]
+enum Raise {
+    Settled,
+    Asking(Ticket),
+    Again(Moment),
+}
+
+/// A closed session that Consul has yet to confirm as destroyed.
+#[derive(Debug)]
+struct Doomed {
+    session: SessionId,
+    raised: bool,
+    asking: Option<Ticket>,
+    again_at: Moment,
+}
+
+/// The session machine.
+#[derive(Debug)]
+pub(crate) struct Session {
+    timing: Timing,
+    phase: Phase,
+    generation: u64,
+    /// Whether this process may write fence entries, as far as it knows.
+    fence_usable: bool,
+    failures: u32,
+    doomed: Vec<Doomed>,
+    tickets: Tickets,
+    #[cfg(test)]
+    pub(crate) mutation: Option<Mutation>,
+}
+
+/// The most closed sessions whose destruction is pursued; older ones are left
+/// to their TTL.
+const MOST_DOOMED: usize = 16;
+
+impl Session {
+    /// A machine whose generations are numbered from after `generation`.
+    pub(crate) fn new(timing: Timing, generation: u64) -> Self {
+        Self {
+            timing,
+            phase: Phase::Absent { since: None },
+            generation,
+            fence_usable: true,
+            failures: 0,
+            doomed: Vec::new(),
+            tickets: Tickets::default(),
+            #[cfg(test)]
+            mutation: None,
+        }
+    }
+
+    /// The open session, if there is one.
+    pub(crate) fn view(&self) -> Option<&SessionView> {
+        match &self.phase {
+            Phase::Open(open) => Some(&open.view),
+            _ => None,
+        }
+    }
+
+    /// Makes sure that a session left behind by an earlier machine is destroyed.
+    pub(crate) fn doom(&mut self, now: Moment, session: SessionId, raised: bool) {
+        if self.doomed.len() == MOST_DOOMED {
+            self.doomed.remove(0);
+        }
+        self.doomed.push(Doomed { session, raised, asking: None, again_at: now });
+    }
+
+    /// When a [`Event::Tick`] is due.
+    pub(crate) fn next_wakeup(&self, now: Moment) -> Option<Moment> {
+        let phase = match &self.phase {
+            Phase::Absent { since: Some(at) } => Some(*at),
+            Phase::Open(open) => {
+                let deadline = open.view.cell.deadline(now).unwrap_or(now);
+                let raise = match open.raise {
+                    Raise::Again(at) => at,
+                    _ => deadline,
+                };
+                Some(deadline.min(open.renew_at).min(raise))
+            }
+            Phase::Absent { since: None }
+            | Phase::Creating { .. }
+            | Phase::Stopping { .. }
+            | Phase::Stopped => None,
+        };
+        let doomed = self.doomed.iter().filter(|d| d.asking.is_none()).map(|d| d.again_at).min();
+        phase.into_iter().chain(doomed).min()
+    }
+
+    /// Takes in what happened and appends what is to be done.
+    pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
+        // Whatever happened: a deadline that has passed is dealt with first.
+        self.check_deadline(now, effects);
+        match event {
+            Event::Start => {
+                if matches!(self.phase, Phase::Absent { since: None }) {
+                    self.phase = Phase::Absent { since: Some(now) };
+                }
+            }
+            Event::Created { ticket, answer } => self.created(now, ticket, answer, effects),
+            Event::Renewed { ticket, answer } => self.renewed(now, ticket, answer, effects),
+            Event::Destroyed { ticket, answer } => self.destroyed(now, ticket, &answer),
+            Event::RaiseFence { generation, seen } => {
+                self.raise_fence(now, generation, seen, effects);
+            }
+            Event::Raised { ticket, answer } => self.raised(now, ticket, answer, effects),
+            Event::FenceRead { ticket, answer } => self.fence_read(now, ticket, answer, effects),
+            Event::Distrust { generation, reason } => {
+                if self.view().is_some_and(|view| view.generation == generation) {
+                    self.close(now, reason, effects);
+                }
+            }
+            Event::Stop => self.stop(now),
+            Event::Tick => {}
+        }
+        self.act(now, effects);
+    }
+
+    /// Asks what is due to be asked.
+    fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        match &mut self.phase {
+            Phase::Absent { since: Some(at) } if *at <= now => {
+                let ticket = self.tickets.next();
+                self.phase = Phase::Creating { ticket, asked_at: now };
+                effects.push(Effect::Create { ticket });
+            }
+            Phase::Open(open) => {
+                if open.renew_at <= now {
+                    let ticket = self.tickets.next();
+                    open.renewals.push((ticket, now));
+                    open.renew_at = now + self.timing.renew_period();
+                    effects.push(Effect::Renew { ticket, session: open.view.id.clone() });
+                }
+                if matches!(open.raise, Raise::Again(at) if at <= now) {
+                    let ticket = self.tickets.next();
+                    open.raise = Raise::Asking(ticket);
+                    // A lost reply may hide a raise that took effect: read first.
+                    effects.push(Effect::ReadFence { ticket, session: open.view.id.clone() });
+                }
+            }
+            _ => {}
+        }
+        for doomed in &mut self.doomed {
+            if doomed.asking.is_none() && doomed.again_at <= now {
+                let ticket = self.tickets.next();
+                doomed.asking = Some(ticket);
+                effects.push(Effect::Destroy {
+                    ticket,
+                    session: doomed.session.clone(),
+                    raised: doomed.raised,
+                });
+            }
+        }
+        if matches!(self.phase, Phase::Stopped) && self.doomed.is_empty() {
+            effects.push(Effect::Stopped);
+        }
+    }
+
+    fn check_deadline(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.view().is_some_and(|view| !view.cell.is_valid(now)) {
+            self.close(now, LossReason::DeadlinePassed, effects);
+        }
+    }
+
+    fn created(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        answer: Created,
+        effects: &mut Vec<Effect>,
+    ) {
+        let asked_at = match self.phase {
+            Phase::Creating { ticket: asked, asked_at } if asked == ticket => asked_at,
+            // A session that nobody uses.
+            _ => {
+                if let Created::Session(id) = answer {
+                    self.doom(now, id, false);
+                }
+                if matches!(self.phase, Phase::Stopping { ticket: asked } if asked == ticket) {
+                    self.phase = Phase::Stopped;
+                }
+                return;
+            }
+        };
+        match answer {
+            Created::Session(id) => {
+                let deadline = self.deadline(now, asked_at, self.timing.session_ttl);
+                self.generation += 1;
+                let view = SessionView {
+                    generation: self.generation,
+                    id,
+                    cell: Arc::new(DeadlineCell::new(deadline)),
+                    fence: if self.fence_usable { Fence::Unraised } else { Fence::Unusable },
+                };
+                self.phase = Phase::Open(Open {
+                    view: view.clone(),
+                    renew_at: asked_at + self.timing.renew_period(),
+                    renewals: Vec::new(),
+                    raise: Raise::Settled,
+                });
+                if view.cell.is_valid(now) {
+                    self.failures = 0;
+                    effects.push(Effect::Opened(view));
+                } else {
+                    // So slow that nothing can be proven with it.
+                    self.retire(now);
+                    self.pause(now);
+                }
+            }
+            Created::Denied(right) => {
+                self.pause(now);
+                effects.push(Effect::Troubled(Error::Denied { right }));
+            }
+            Created::Unknown(trouble) => {
+                self.pause(now);
+                effects.push(Effect::Troubled(unavailable(Step::CreateSession, &trouble)));
+            }
+        }
+    }
+
+    fn renewed(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        answer: Renewed,
+        effects: &mut Vec<Effect>,
+    ) {
+        let timing = self.timing;
+        let Phase::Open(open) = &mut self.phase else { return };
+        let Some(place) = open.renewals.iter().position(|(asked, _)| *asked == ticket) else {
+            return;
+        };
+        let (_, sent_at) = open.renewals.swap_remove(place);
+        match answer {
+            Renewed::Alive { ttl } => {
+                let ttl = ttl.unwrap_or(timing.session_ttl);
+                let deadline = self.deadline(now, sent_at, ttl);
+                let Phase::Open(open) = &mut self.phase else { return };
+                if !open.view.cell.extend(now, deadline) {
+                    self.close(now, LossReason::DeadlinePassed, effects);
+                } else if std::mem::take(&mut self.failures) > 0 {
+                    effects.push(Effect::Recovered);
+                }
+            }
+            Renewed::Gone => self.close(now, LossReason::SessionGone, effects),
+            Renewed::Denied(right) => {
+                self.renewal_failed(now);
+                effects.push(Effect::Troubled(Error::Denied { right }));
+            }
+            Renewed::Unknown(trouble) => {
+                self.renewal_failed(now);
+                effects.push(Effect::Troubled(unavailable(Step::RenewSession, &trouble)));
+            }
+        }
+    }
+
+    /// The deadline that an answer to a question of `sent_at` proves.
+    fn deadline(&self, now: Moment, sent_at: Moment, ttl: Duration) -> Moment {
+        #[cfg(test)]
+        match self.mutation {
+            Some(Mutation::LeaseFromResponse) => return now + self.timing.lease_under(ttl),
+            Some(Mutation::DoubleTtlAsDeadline) => return sent_at + ttl * 2,
+            Some(Mutation::LockDelayLeftOut) => {
+                let hasty = Timing { fast_failover: true, ..self.timing };
+                return sent_at + hasty.lease_under(ttl);
+            }
+            Some(Mutation::CellRevived) | None => {}
+        }
+        let _ = now;
+        sent_at + self.timing.lease_under(ttl)
+    }
+
+    /// Asks again sooner than the next period would.
+    fn renewal_failed(&mut self, now: Moment) {
+        self.failures = self.failures.saturating_add(1);
+        let soon = now + (self.timing.renew_period() / 4).min(Duration::from_secs(1));
+        if let Phase::Open(open) = &mut self.phase {
+            open.renew_at = open.renew_at.min(soon);
+        }
+    }
+
+    /// Ends the open generation: latch, tell, destroy, begin anew, in that order.
+    fn close(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
+        let Some(view) = self.view() else { return };
+        #[cfg(test)]
+        if self.mutation == Some(Mutation::CellRevived) && reason == LossReason::DeadlinePassed {
+            return;
+        }
+        view.cell.latch(reason);
+        effects.push(Effect::Closed { generation: view.generation, reason });
+        self.retire(now);
+        self.phase = Phase::Absent { since: Some(now) };
+    }
+
+    /// Moves the open session to those that are to be destroyed.
+    fn retire(&mut self, now: Moment) {
+        let old = std::mem::replace(&mut self.phase, Phase::Absent { since: None });
+        if let Phase::Open(open) = old {
+            let raised =
+                open.view.fence != Fence::Unraised || !matches!(open.raise, Raise::Settled);
+            self.doom(now, open.view.id, raised);
+        }
+    }
+
+    fn pause(&mut self, now: Moment) {
+        self.failures = self.failures.saturating_add(1);
+        self.phase = Phase::Absent { since: Some(now + backoff(self.failures)) };
+    }
+
+    fn destroyed(&mut self, now: Moment, ticket: Ticket, answer: &Destroyed) {
+        let Some(place) = self.doomed.iter().position(|d| d.asking == Some(ticket)) else { return };
+        match answer {
+            // A token that may not destroy a session cannot learn to.
+            Destroyed::Done | Destroyed::Denied(_) => {
+                self.doomed.remove(place);
+            }
+            Destroyed::Unknown(_) => {
+                let doomed = &mut self.doomed[place];
+                doomed.asking = None;
+                doomed.again_at = now + Duration::from_millis(500);
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Moment) {
+        match self.phase {
+            Phase::Creating { ticket, .. } => self.phase = Phase::Stopping { ticket },
+            Phase::Stopping { .. } | Phase::Stopped => {}
+            Phase::Absent { .. } | Phase::Open(_) => {
+                if let Some(view) = self.view() {
+                    view.cell.latch(LossReason::Shutdown);
+                }
+                self.retire(now);
+                self.phase = Phase::Stopped;
+            }
+        }
+    }
+
+    fn raise_fence(
+        &mut self,
+        now: Moment,
+        generation: u64,
+        seen: Fence,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Open(open) = &mut self.phase else { return };
+        if open.view.generation != generation {
+            return;
+        }
+        if open.view.fence != seen || seen == Fence::Unusable {
+            // Raised since: whoever asks has only not heard of it yet.
+            effects.push(Effect::Fenced { generation, fence: open.view.fence });
+        } else if matches!(open.raise, Raise::Settled) {
+            let ticket = self.tickets.next();
+            open.raise = Raise::Asking(ticket);
+            effects.push(Effect::Raise { ticket, session: open.view.id.clone(), from: seen });
+        } else if let Raise::Again(at) = &mut open.raise {
+            *at = now;
+        }
+    }
+
+    fn raised(&mut self, now: Moment, ticket: Ticket, answer: Raised, effects: &mut Vec<Effect>) {
+        match answer {
+            Raised::At(index) => self.fence_is(ticket, Fence::At(index), effects),
+            Raised::Denied(_) => self.fence_is(ticket, Fence::Unusable, effects),
+            Raised::Stale => self.raise_again(ticket, now),
+            Raised::Unknown(_) => self.raise_again(ticket, now + Duration::from_millis(250)),
+        }
+    }
+
+    fn fence_read(&mut self, now: Moment, ticket: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
+        let Phase::Open(open) = &mut self.phase else { return };
+        let stands = match answer {
+            Seen::Found { entry, .. } => Fence::At(entry.modify_index),
+            Seen::Missing { .. } => Fence::Unraised,
+            Seen::Denied(_) => return self.fence_is(ticket, Fence::Unusable, effects),
+            Seen::Unknown(_) => {
+                return self.raise_again(ticket, now + Duration::from_millis(250));
+            }
+        };
+        // An entry that somebody deleted must be written anew, too.
+        let is_later = match (stands, open.view.fence) {
+            (Fence::At(stands), Fence::At(known)) => stands > known,
+            (Fence::At(_), _) => true,
+            _ => false,
+        };
+        if is_later {
+            self.fence_is(ticket, stands, effects);
+        } else if matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
+            let ticket = self.tickets.next();
+            open.raise = Raise::Asking(ticket);
+            effects.push(Effect::Raise { ticket, session: open.view.id.clone(), from: stands });
+        }
+    }
+
+    fn fence_is(&mut self, ticket: Ticket, fence: Fence, effects: &mut Vec<Effect>) {
+        let Phase::Open(open) = &mut self.phase else { return };
+        if !matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
+            return;
+        }
+        open.raise = Raise::Settled;
+        open.view.fence = fence;
+        self.fence_usable = fence != Fence::Unusable;
+        effects.push(Effect::Fenced { generation: open.view.generation, fence });
+    }
+
+    fn raise_again(&mut self, ticket: Ticket, at: Moment) {
+        if let Phase::Open(open) = &mut self.phase
+            && matches!(open.raise, Raise::Asking(asked) if asked == ticket)
+        {
+            open.raise = Raise::Again(at);
+        }
+    }
+}
+
+/// The pause after the `failures`-th failure in a row: 100 ms to 2 s.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(50 << failures.clamp(1, 6)).min(Duration::from_secs(2))
+}
+
+pub(crate) fn unavailable(step: Step, trouble: &Trouble) -> Error {
+    Error::Unavailable { step, why: trouble.to_string() }
+}
