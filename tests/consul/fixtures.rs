@@ -146,25 +146,33 @@ fn a_reset_reaches_connections_that_stand() {
 }
 
 #[test]
-fn a_lock_outlives_the_leader_that_granted_it() {
+fn a_lock_outlives_a_leader_killed_or_frozen() {
     let cluster = Cluster::start();
-    let follower = cluster.follower();
-    let operator = cluster.operator(follower);
-    let settings = json!({ "TTL": "60s", "LockDelay": "1s" });
-    let owner = operator.create_session(&settings).expect("the cluster is ready");
-    assert!(operator.acquire("k", &owner, b"v"));
-    let granted = operator.kv_get("k");
+    for (key, freeze) in [("killed", false), ("frozen", true)] {
+        // A session ends with the node through which it was opened.
+        let operator = cluster.operator(cluster.follower());
+        let settings = json!({ "TTL": "60s", "LockDelay": "1s" });
+        let owner = operator.create_session(&settings).expect("the cluster is ready");
+        assert!(operator.acquire(key, &owner, b"v"));
+        let granted = operator.kv_get(key);
+        let at_leader = || cluster.operator(cluster.leader()).kv_get(key);
 
-    let killed = cluster.kill_leader();
-    assert_ne!(cluster.leader(), killed);
-    assert_eq!(cluster.operator(cluster.leader()).kv_get("k"), granted);
+        let lost = cluster.leader();
+        if freeze {
+            cluster.freeze(lost);
+        } else {
+            assert_eq!(cluster.kill_leader(), lost);
+        }
+        assert_ne!(cluster.leader(), lost);
+        assert_eq!(at_leader(), granted);
 
-    cluster.restart(killed);
-    let frozen = cluster.leader();
-    cluster.freeze(frozen);
-    assert_ne!(cluster.leader(), frozen);
-    cluster.thaw(frozen);
-    assert_eq!(cluster.operator(cluster.leader()).kv_get("k"), granted);
+        if freeze {
+            cluster.thaw(lost);
+        } else {
+            cluster.restart(lost);
+        }
+        assert_eq!(at_leader(), granted);
+    }
 }
 
 /// How a request fails, if it does.

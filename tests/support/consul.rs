@@ -169,16 +169,11 @@ impl Cluster {
         self.servers[server].operator()
     }
 
-    /// Which server leads; waits for an election to end. Frozen servers are not asked.
+    /// Which server leads; waits for an election to end. Frozen servers are not asked. The leader
+    /// answers requests when this returns.
     pub(crate) fn leader(&self) -> usize {
         let leader = eventually(CLUSTER_START, || {
-            let asked: Vec<_> = (0..self.servers.len()).filter(|i| self.serves(*i)).collect();
-            // A dead leader is named by the others for seconds, a thawed one names itself.
-            asked.iter().copied().find(|i| {
-                let named = format!("127.0.0.1:{}", self.servers[*i].ports.rpc);
-                let votes = asked.iter().filter(|j| self.leader_by(**j).as_ref() == Some(&named));
-                votes.count() > self.servers.len() / 2
-            })
+            (0..self.servers.len()).find(|i| self.serves(*i) && self.leads(*i))
         });
         leader.unwrap_or_else(|| panic!("no leader\n{}", self.servers[0].log()))
     }
@@ -220,11 +215,16 @@ impl Cluster {
         self.servers[server].process().as_ref().is_some_and(|process| !process.frozen)
     }
 
-    /// The address of the leader in the eyes of `server`.
-    fn leader_by(&self, server: usize) -> Option<String> {
-        let asked = self.operator(server).limit(Duration::from_secs(1));
-        let answer = asked.ask("GET", "/v1/status/leader", b"").ok()?;
-        Some(answer.text().trim_matches('"').to_owned())
+    /// Whether `server` takes itself for the leader and a quorum confirms it: a thawed leader also
+    /// names itself, and a dead one is named by the others for seconds.
+    fn leads(&self, server: usize) -> bool {
+        let operator = self.operator(server).limit(Duration::from_secs(1));
+        let named = operator.ask("GET", "/v1/status/leader", b"");
+        let own = format!(r#""127.0.0.1:{}""#, self.servers[server].ports.rpc);
+        named.is_ok_and(|named| named.text() == own)
+            && operator
+                .ask("GET", "/v1/kv/none?consistent", b"")
+                .is_ok_and(|read| read.status == 404)
     }
 
     fn wait_for_voters(&self) {
