@@ -300,8 +300,6 @@ impl Server {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let node = format!("dsync-{}-{count}", std::process::id());
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&node);
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
         let mut arguments: Vec<String> =
             ["agent", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=info"]
                 .map(String::from)
@@ -316,6 +314,8 @@ impl Server {
             let own = "ports { grpc_tls = -1 } peering { enabled = false }";
             arguments.extend(["-hcl", own].map(String::from));
         }
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
         Self { node, dir, ports, token, arguments, process: Mutex::default() }
     }
 
