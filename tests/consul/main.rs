@@ -1,0 +1,9 @@
+//! The crate against a real Consul: `scripts/test --test consul`.
+//!
+//! A module a risk; `fixtures` shows that the faults which the others rely on do happen.
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
+mod support;
+
+mod fixtures;

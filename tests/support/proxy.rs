@@ -1,0 +1,234 @@
+//! A network between a client and an agent that fails on command.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// What happens to connections, old and new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Bytes pass both ways.
+    Forward,
+    /// Bytes pass both ways, each read of them this much later.
+    Delay(Duration),
+    /// Connections stand and open, but nothing passes, nor word of a closed end. What was sent
+    /// arrives late, when a later mode lets it pass.
+    BlackHole,
+    /// Requests arrive, replies are held as in a black hole.
+    OneWay,
+    /// Connections are reset, new ones as soon as they are open.
+    Reset,
+    /// Connections are reset and nobody listens.
+    Refuse,
+}
+
+impl Mode {
+    fn breaks(&self) -> bool {
+        matches!(self, Self::Reset | Self::Refuse)
+    }
+
+    /// When bytes read at `read` may go on; `None` while they may not.
+    fn passes_at(self, direction: Direction, read: Instant) -> Option<Instant> {
+        match (self, direction) {
+            (Self::Forward, _) | (Self::OneWay, Direction::Request) => Some(read),
+            (Self::Delay(span), _) => Some(read + span),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Request,
+    Reply,
+}
+
+/// A TCP proxy on a thread and a clock of its own; it ends when dropped.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    commands: Option<UnboundedSender<Command>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// A mode, and whom to tell that it is in force.
+type Command = (Mode, mpsc::Sender<()>);
+
+impl Proxy {
+    /// Listens on a port of its own and forwards to `agent`.
+    pub(crate) fn to(agent: SocketAddr) -> Self {
+        let (commands, received) = unbounded_channel();
+        let (started, start) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime for the proxy").block_on(async {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+                let listener = listener.expect("a port for the proxy");
+                let address = listener.local_addr().expect("a bound listener has an address");
+                started.send(address).expect("Proxy::to waits");
+                serve(listener, address, agent, received).await;
+            });
+        });
+        let address = start.recv().expect("the proxy starts");
+        Self { address, commands: Some(commands), thread: Some(thread) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns when the mode is in force, its resets sent.
+    pub(crate) fn set(&self, mode: Mode) {
+        let (done, wait) = mpsc::channel();
+        let commands = self.commands.as_ref().expect("present until dropped");
+        commands.send((mode, done)).expect("the proxy runs");
+        wait.recv().expect("the proxy runs");
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    address: SocketAddr,
+    agent: SocketAddr,
+    mut commands: UnboundedReceiver<Command>,
+) {
+    let mut listener = Some(listener);
+    let mut connections = JoinSet::new();
+    let (modes, mode) = watch::channel(Mode::Forward);
+    loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => {
+                let Some((mode, done)) = command else { return };
+                if mode == Mode::Refuse {
+                    listener = None;
+                } else if listener.is_none() {
+                    listener = Some(TcpListener::bind(address).await.expect("the port is still ours"));
+                }
+                modes.send_replace(mode);
+                if mode.breaks() {
+                    while connections.join_next().await.is_some() {}
+                }
+                let _ = done.send(());
+            }
+            client = accept(listener.as_ref()) => {
+                connections.spawn(connection(client, agent, mode.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> TcpStream {
+    loop {
+        match listener {
+            None => std::future::pending().await,
+            Some(listener) => {
+                if let Ok((client, _)) = listener.accept().await {
+                    return client;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(mut client: TcpStream, agent: SocketAddr, mut mode: watch::Receiver<Mode>) {
+    let Ok(mut server) = TcpStream::connect(agent).await else {
+        let _ = client.set_zero_linger();
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let mut watched = mode.clone();
+    let ended = tokio::select! {
+        biased;
+        _ = watched.wait_for(Mode::breaks) => None,
+        ended = async {
+            tokio::try_join!(
+                pump(&mut from_client, &mut to_server, Direction::Request, mode.clone()),
+                pump(&mut from_server, &mut to_client, Direction::Reply, mode.clone()),
+            )
+        } => Some(ended),
+    };
+    // An end that broke tells the other so, unless nothing passes.
+    if let Some(Err(_)) = ended {
+        let _ = passage(Direction::Reply, Instant::now(), &mut mode).await;
+    }
+    if !matches!(ended, Some(Ok(_))) {
+        let _ = (client.set_zero_linger(), server.set_zero_linger());
+    }
+}
+
+/// Carries bytes and then the end of them.
+async fn pump(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    direction: Direction,
+    mut mode: watch::Receiver<Mode>,
+) -> io::Result<()> {
+    let mut bytes = vec![0; 16 * 1024];
+    loop {
+        let count = from.read(&mut bytes).await?;
+        passage(direction, Instant::now(), &mut mode).await?;
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&bytes[..count]).await?;
+    }
+}
+
+/// Waits until what was read at `read` may go on; an error when it never will.
+async fn passage(
+    direction: Direction,
+    read: Instant,
+    mode: &mut watch::Receiver<Mode>,
+) -> io::Result<()> {
+    loop {
+        let current = *mode.borrow_and_update();
+        if current.breaks() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let passes_at = current.passes_at(direction, read);
+        tokio::select! {
+            () = sleep_until(passes_at) => return Ok(()),
+            changed = mode.changed() => changed.map_err(io::Error::other)?,
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) if at <= Instant::now() => {}
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
