@@ -4,6 +4,7 @@ mod clock;
 mod consul;
 mod error;
 mod key;
+mod secret;
 mod token;
 mod value;
 

@@ -151,7 +151,11 @@ pub(crate) enum Locked {
     Fenced,
     /// Consul's own word that the session does not exist.
     SessionGone,
+    /// The token lacks a right on the key.
     Denied(String),
+    /// The token has its right on the key and lacks one on the fence entry:
+    /// lock again with [`Fence::Unusable`].
+    FenceDenied(String),
     /// Consul will never take this request; nothing happened.
     Refused(String),
     Unknown(Trouble),

@@ -2,4 +2,6 @@
 //! seam over several transports, and every reply turned into a plain fact.
 
 pub(crate) mod fact;
+pub(crate) mod reply;
+pub(crate) mod request;
 pub(crate) mod wire;
