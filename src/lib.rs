@@ -3,6 +3,9 @@
 mod clock;
 mod consul;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 mod secret;
 mod token;

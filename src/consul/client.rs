@@ -126,7 +126,7 @@ impl Consul {
         grace: Duration,
     ) -> Seen {
         let key = self.full(key);
-        let limit = (wait + wait / 16).saturating_add(grace);
+        let limit = wait.saturating_add(wait / 16).saturating_add(grace);
         match self.ask(Purpose::Watch, request::watch(&key, after, wait), limit).await {
             Ok(reply) => reply::seen(self.answer(&reply), &key),
             Err(trouble) => Seen::Unknown(trouble),

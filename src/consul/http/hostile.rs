@@ -295,6 +295,26 @@ async fn renewals_and_calls_pass_blocking_reads_and_who_finds_no_connection_was_
 }
 
 #[actix::test]
+async fn who_waits_for_a_connection_is_not_overtaken() {
+    let mut server = Server::doing(vec![]).await;
+    let http = server.http();
+    let three_times = |path: &'static str| {
+        let http = &http;
+        async move {
+            for _ in 0..3 {
+                let request = WireRequest { target: path.into(), ..ask() };
+                assert_eq!(http.exchange(Purpose::Call, request, LIMIT).await, good());
+            }
+        }
+    };
+    futures::join!(three_times("/a"), three_times("/b"), three_times("/c"));
+    for path in ["/a", "/b", "/c"].repeat(3) {
+        let head = server.requests.recv().await.unwrap();
+        assert!(head.starts_with(&format!("GET {path} ")), "{head}");
+    }
+}
+
+#[actix::test]
 async fn a_dropped_exchange_leaves_its_connection_to_nobody() {
     let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
     let http = server.http();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use awc::{Client, http::Version};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::trouble;
 use crate::consul::fact::Trouble;
@@ -31,6 +31,8 @@ pub(super) struct Lane {
     lines: RefCell<Vec<Rc<Line>>>,
     most_lines: usize,
     most_streams: usize,
+    /// Who comes first is served first: only who has the turn waits for `freed`.
+    turn: Mutex<()>,
     freed: Notify,
 }
 
@@ -49,13 +51,6 @@ pub(super) struct Seat<'a> {
     line: Rc<Line>,
 }
 
-enum Offer<'a> {
-    Seat(Seat<'a>),
-    /// A new line, whose protocol is to be found out first.
-    Cold(Seat<'a>),
-    Wait,
-}
-
 impl Lane {
     /// `most_streams` bounds the requests on one connection, beside what the
     /// protocol allows.
@@ -71,6 +66,7 @@ impl Lane {
             lines: RefCell::default(),
             most_lines: most_lines.max(1),
             most_streams: most_streams.clamp(1, MOST_STREAMS),
+            turn: Mutex::new(()),
             freed: Notify::new(),
         }
     }
@@ -80,28 +76,27 @@ impl Lane {
     /// # Cancel safety
     /// Nothing is kept when the future is dropped.
     pub(super) async fn seat(&self) -> Result<Seat<'_>, Trouble> {
-        loop {
+        let turn = self.turn.lock().await;
+        let seat = loop {
             match self.offer() {
-                Offer::Seat(seat) => {
-                    // Who waits behind us is told only once for a line of many places.
-                    self.freed.notify_one();
-                    return Ok(seat);
+                Some(seat) => break seat,
+                None => self.freed.notified().await,
+            }
+        };
+        drop(turn);
+        if seat.line.room.get() == 0 {
+            match self.warm_up(&seat).await {
+                Ok(()) => self.freed.notify_one(),
+                Err(trouble) => {
+                    seat.retire();
+                    return Err(trouble);
                 }
-                Offer::Cold(seat) => {
-                    let warmed = self.warm_up(&seat).await;
-                    if let Err(trouble) = warmed {
-                        seat.retire();
-                        return Err(trouble);
-                    }
-                    self.freed.notify_one();
-                    return Ok(seat);
-                }
-                Offer::Wait => self.freed.notified().await,
             }
         }
+        Ok(seat)
     }
 
-    fn offer(&self) -> Offer<'_> {
+    fn offer(&self) -> Option<Seat<'_>> {
         let mut lines = self.lines.borrow_mut();
         let free = lines
             .iter()
@@ -114,24 +109,22 @@ impl Lane {
                 let line = lines.remove(at);
                 lines.push(line);
             }
-            return Offer::Seat(Seat::take(self, line));
+            return Some(Seat::take(self, line));
         }
         // One line at a time: it may have room for all who wait.
         let warming = lines.iter().any(|line| line.room.get() == 0 && !line.retired.get());
         if warming || lines.len() >= self.most_lines {
-            return Offer::Wait;
+            return None;
         }
-        let cold = self.probe.is_some();
         let line = Rc::new(Line {
             client: (self.make)(),
-            room: Cell::new(usize::from(!cold)),
+            room: Cell::new(usize::from(self.probe.is_none())),
             taken: Cell::new(0),
             retired: Cell::new(false),
         });
         lines.push(Rc::clone(&line));
         drop(lines);
-        let seat = Seat::take(self, line);
-        if cold { Offer::Cold(seat) } else { Offer::Seat(seat) }
+        Some(Seat::take(self, line))
     }
 
     async fn warm_up(&self, seat: &Seat<'_>) -> Result<(), Trouble> {

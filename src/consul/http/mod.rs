@@ -236,3 +236,6 @@ impl Tls {
 
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tls;

@@ -78,7 +78,7 @@ fn verdicts(reply: &WireReply) -> usize {
     }
     match seen(answer, KEY) {
         Seen::Found { index, .. } => {
-            yes(reply.status == 200 && holds(KEY) && Some(index) == reply.index)
+            yes(reply.status == 200 && holds(KEY) && Some(index) == reply.index);
         }
         Seen::Missing { .. } => yes(reply.status == 404 && reply.body.is_empty()),
         Seen::Denied(_) | Seen::Unknown(_) => {}

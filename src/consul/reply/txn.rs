@@ -89,10 +89,10 @@ pub(crate) fn locked(
     if let Some(right) = answer.denied(&write_right(key)) {
         return Locked::Denied(right);
     }
-    if let Some(entry) = results(answer).and_then(|results| last_entry(&results, key)) {
-        if entry.session.as_ref() == Some(session) {
-            return Locked::At(entry.modify_index);
-        }
+    if let Some(entry) = results(answer).and_then(|results| last_entry(&results, key))
+        && entry.session.as_ref() == Some(session)
+    {
+        return Locked::At(entry.modify_index);
     }
     if let Some(errors) = errors(answer) {
         return not_locked(answer, &errors, key, fence_key, session, fence);
@@ -124,7 +124,7 @@ fn not_locked(
     {
         return Locked::SessionGone;
     }
-    for what in [at_lock, at_key].into_iter().flatten().filter(|what| has(what, DENIED)) {
+    if let Some(what) = [at_lock, at_key].into_iter().flatten().find(|what| has(what, DENIED)) {
         return Locked::Denied(missing_right(what, &write_right(key)));
     }
     if let Some(what) = at_fence {
@@ -202,11 +202,11 @@ pub(crate) fn raised(answer: Answer<'_>, fence_key: &str, from: Fence) -> Raised
     if let Some(right) = answer.denied(&write_right(fence_key)) {
         return Raised::Denied(right);
     }
-    if let Some(entry) = results(answer).and_then(|results| last_entry(&results, fence_key)) {
-        // An index that did not grow kills no earlier attempt.
-        if entry.modify_index > raised_from(from) {
-            return Raised::At(entry.modify_index);
-        }
+    // An index that did not grow kills no earlier attempt.
+    if let Some(entry) = results(answer).and_then(|results| last_entry(&results, fence_key))
+        && entry.modify_index > raised_from(from)
+    {
+        return Raised::At(entry.modify_index);
     }
     let Some(errors) = errors(answer) else {
         return Raised::Unknown(answer.trouble());
