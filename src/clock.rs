@@ -64,6 +64,11 @@ impl Clock {
         Self::Tokio(tokio::time::Instant::now())
     }
 
+    /// Whether it is the machine's own clock.
+    pub(crate) fn is_boot(self) -> bool {
+        matches!(self, Self::Boot)
+    }
+
     /// The present instant.
     pub(crate) fn now(self) -> Moment {
         match self {

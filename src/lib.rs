@@ -1,13 +1,37 @@
 //! Distributed locks on Consul for actix services.
 
+mod actors;
+mod callers;
 mod clock;
+mod config;
 mod consul;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
+mod lease;
+mod messages;
+mod ownership;
+mod protocol;
+mod runtime;
+mod secret;
 mod token;
 mod value;
 
-pub use error::{ConfigError, Error, Holder, LossReason, Lost, Step};
+pub use actors::{Event, Events};
+pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
+pub use error::{ConfigError, Error, Step};
 pub use key::Key;
+pub use lease::Lease;
+pub use messages::{
+    Acquire, Filter, Inspect, LockAcquired, LockLost, LockReleased, Release, Subscribe,
+    SubscriptionId, TryAcquire, Unsubscribe,
+};
+pub use ownership::{Holder, Lost, LossReason, Released};
+pub use runtime::{Builder, Dsync, Reply, Request};
+pub use secret::Secret;
 pub use token::FencingToken;
 pub use value::LockValue;

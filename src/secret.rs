@@ -20,6 +20,14 @@ impl Secret {
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
+
+    /// `text` with every occurrence of the secret struck out.
+    pub(crate) fn strike_from(&self, text: String) -> String {
+        if self.0.is_empty() || !text.contains(&self.0) {
+            return text;
+        }
+        text.replace(&self.0, "(secret)")
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -37,5 +45,18 @@ impl From<&str> for Secret {
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_nothing_of_itself() {
+        let secret = Secret::new("8f2c-top");
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_eq!(secret.strike_from("token=8f2c-top;".into()), "token=(secret);");
+        assert_eq!(Secret::new("").strike_from("plain".into()), "plain");
     }
 }

@@ -19,7 +19,7 @@ mod slot;
 mod supervisor;
 mod watch;
 
-pub(crate) use hub::{Event, Events, Hub};
-pub(crate) use intake::Intake;
+pub use hub::{Event, Events};
+pub(crate) use intake::{Intake, Pending};
 pub(crate) use slot::Slots;
-pub(crate) use supervisor::{LockSupervisor, Readiness, Settings, Stop};
+pub(crate) use supervisor::{LockSupervisor, Settings, Stop};

@@ -149,11 +149,13 @@ pub(crate) enum Locked {
     Delayed,
     /// The session's fence entry is not as expected.
     Fenced,
-    /// The session's fence entry may not be read with this token.
-    FenceDenied,
     /// Consul's own word that the session does not exist.
     SessionGone,
+    /// The token lacks a right on the key.
     Denied(String),
+    /// The token has its right on the key and lacks one on the fence entry:
+    /// lock again with [`Fence::Unusable`].
+    FenceDenied(String),
     /// Consul will never take this request; nothing happened.
     Refused(String),
     Unknown(Trouble),

@@ -1,0 +1,232 @@
+//! The seam: every question to Consul, over whichever transport.
+
+use std::{fmt, rc::Rc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    fact::{
+        Created, Destroyed, Fence, Locked, Raised, Released, Renewed, Seen, SessionId, SessionSeen,
+        Trouble,
+    },
+    http::{Http, HttpConfig, Purpose},
+    reply::{self, Answer},
+    request::{self, Lock, NewSession, Release, ReleaseHow},
+    wire::{WireReply, WireRequest},
+};
+use crate::{key::Key, secret::Secret};
+
+/// How Consul is reached.
+enum Transport {
+    Http(Box<Http>),
+    #[cfg(test)]
+    Scripted(script::Script),
+}
+
+/// One agent, and the prefix below which this runtime's keys lie.
+///
+/// It is cheap to clone and belongs to one thread. Each question has a time
+/// limit on its whole answer. None is repeated here: what to make of an unknown
+/// outcome is the caller's affair.
+///
+/// # Cancel safety
+/// A question whose future is dropped may still take effect in Consul.
+#[derive(Clone)]
+pub(crate) struct Consul(Rc<Inner>);
+
+struct Inner {
+    transport: Transport,
+    token: Option<Secret>,
+    /// Ends in `/` unless it is empty.
+    prefix: String,
+}
+
+impl Consul {
+    /// Makes no connection yet. `prefix` is a valid path without a slash at
+    /// either end.
+    ///
+    /// # Errors
+    /// What is wrong with the address, the token or the TLS configuration.
+    pub(crate) fn over_http(config: &HttpConfig, prefix: Option<&str>) -> Result<Self, String> {
+        let transport = Transport::Http(Box::new(Http::new(config)?));
+        Ok(Self::over(transport, config.token.clone(), prefix))
+    }
+
+    fn over(transport: Transport, token: Option<Secret>, prefix: Option<&str>) -> Self {
+        let prefix = prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default();
+        Self(Rc::new(Inner { transport, token, prefix }))
+    }
+
+    pub(crate) async fn create_session(&self, new: &NewSession, limit: Duration) -> Created {
+        let request = request::create_session(new);
+        match self.ask(Purpose::Call, request, limit).await {
+            Ok(reply) => reply::created(self.answer(&reply)),
+            Err(trouble) => Created::Unknown(trouble),
+        }
+    }
+
+    pub(crate) async fn renew_session(&self, id: &SessionId, limit: Duration) -> Renewed {
+        let request = request::renew_session(id);
+        match self.ask(Purpose::Renewal, request, limit).await {
+            Ok(reply) => reply::renewed(self.answer(&reply), id),
+            Err(trouble) => Renewed::Unknown(trouble),
+        }
+    }
+
+    pub(crate) async fn session_info(&self, id: &SessionId, limit: Duration) -> SessionSeen {
+        let request = request::session_info(id);
+        match self.ask(Purpose::Call, request, limit).await {
+            Ok(reply) => reply::session_seen(self.answer(&reply), id),
+            Err(trouble) => SessionSeen::Unknown(trouble),
+        }
+    }
+
+    pub(crate) async fn destroy_session(&self, id: &SessionId, limit: Duration) -> Destroyed {
+        let request = request::destroy_session(id);
+        match self.ask(Purpose::Call, request, limit).await {
+            Ok(reply) => reply::destroyed(self.answer(&reply)),
+            Err(trouble) => Destroyed::Unknown(trouble),
+        }
+    }
+
+    pub(crate) async fn lock(&self, ask: &Lock, limit: Duration) -> Locked {
+        let (key, fence_key) = (self.full(&ask.key), self.fence_key(&ask.session));
+        let request = request::lock(&key, &fence_key, ask);
+        match self.ask(Purpose::Call, request, limit).await {
+            Ok(reply) => {
+                reply::locked(self.answer(&reply), &key, &fence_key, &ask.session, ask.fence)
+            }
+            Err(trouble) => Locked::Unknown(trouble),
+        }
+    }
+
+    pub(crate) async fn release(&self, ask: &Release, limit: Duration) -> Released {
+        let key = self.full(&ask.key);
+        let keeps = matches!(ask.how, ReleaseHow::Keep { .. });
+        match self.ask(Purpose::Call, request::release(&key, ask), limit).await {
+            Ok(reply) => reply::released(self.answer(&reply), &key, &ask.session, keeps),
+            Err(trouble) => Released::Unknown(trouble),
+        }
+    }
+
+    /// What the key is now.
+    pub(crate) async fn read(&self, key: &Key, limit: Duration) -> Seen {
+        self.read_full(&self.full(key), limit).await
+    }
+
+    /// What the key is when its index passes `after`, or after `wait`.
+    ///
+    /// `grace` is the time limit on top of the wait; the sixteenth of the wait by
+    /// which Consul may prolong it is allowed for.
+    pub(crate) async fn watch(
+        &self,
+        key: &Key,
+        after: u64,
+        wait: Duration,
+        grace: Duration,
+    ) -> Seen {
+        let key = self.full(key);
+        let limit = wait.saturating_add(wait / 16).saturating_add(grace);
+        match self.ask(Purpose::Watch, request::watch(&key, after, wait), limit).await {
+            Ok(reply) => reply::seen(self.answer(&reply), &key),
+            Err(trouble) => Seen::Unknown(trouble),
+        }
+    }
+
+    /// Makes every lock of the session that was sent with the fence `from` fail,
+    /// whenever it arrives. A fence of unknown use is raised as a new one.
+    pub(crate) async fn raise_fence(
+        &self,
+        session: &SessionId,
+        from: Fence,
+        limit: Duration,
+    ) -> Raised {
+        let key = self.fence_key(session);
+        match self.ask(Purpose::Call, request::raise_fence(&key, from), limit).await {
+            Ok(reply) => reply::raised(self.answer(&reply), &key, from),
+            Err(trouble) => Raised::Unknown(trouble),
+        }
+    }
+
+    /// The session's fence entry; [`Seen::Missing`] is [`Fence::Unraised`].
+    pub(crate) async fn read_fence(&self, session: &SessionId, limit: Duration) -> Seen {
+        self.read_full(&self.fence_key(session), limit).await
+    }
+
+    /// Removes the fence entry of a session that has ended: an entry that is gone
+    /// fences nothing.
+    pub(crate) async fn delete_fence(&self, session: &SessionId, limit: Duration) -> Destroyed {
+        let key = self.fence_key(session);
+        match self.ask(Purpose::Call, request::delete_fence(&key), limit).await {
+            Ok(reply) => reply::fence_deleted(self.answer(&reply), &key),
+            Err(trouble) => Destroyed::Unknown(trouble),
+        }
+    }
+
+    async fn read_full(&self, key: &str, limit: Duration) -> Seen {
+        match self.ask(Purpose::Call, request::read(key), limit).await {
+            Ok(reply) => reply::seen(self.answer(&reply), key),
+            Err(trouble) => Seen::Unknown(trouble),
+        }
+    }
+
+    async fn ask(
+        &self,
+        purpose: Purpose,
+        request: WireRequest,
+        limit: Duration,
+    ) -> Result<WireReply, Trouble> {
+        let asked_at = Instant::now();
+        let (method, target) = (request.method, request.target.clone());
+        let result = match &self.0.transport {
+            Transport::Http(http) => http.exchange(purpose, request, limit).await,
+            #[cfg(test)]
+            Transport::Scripted(script) => within(limit, script.exchange(request)).await,
+        };
+        let elapsed = asked_at.elapsed();
+        match &result {
+            Ok(reply) => {
+                tracing::trace!(?method, %target, status = reply.status, ?elapsed, "Consul answered");
+            }
+            Err(trouble) => {
+                tracing::trace!(?method, %target, %trouble, ?elapsed, "Consul did not answer");
+            }
+        }
+        result
+    }
+
+    fn answer<'a>(&'a self, reply: &'a WireReply) -> Answer<'a> {
+        Answer::new(reply, self.0.token.as_ref())
+    }
+
+    fn full(&self, key: &Key) -> String {
+        format!("{}{key}", self.0.prefix)
+    }
+
+    fn fence_key(&self, session: &SessionId) -> String {
+        format!("{}.dsync/{session}", self.0.prefix)
+    }
+}
+
+impl fmt::Debug for Consul {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consul").field("prefix", &self.0.prefix).finish_non_exhaustive()
+    }
+}
+
+/// The limit of a transport that keeps none itself.
+#[cfg(test)]
+async fn within(
+    limit: Duration,
+    exchange: impl Future<Output = Result<WireReply, Trouble>>,
+) -> Result<WireReply, Trouble> {
+    tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Trouble::Timeout(limit)))
+}
+
+#[cfg(test)]
+#[path = "client_script.rs"]
+mod script;
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

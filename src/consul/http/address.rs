@@ -1,0 +1,109 @@
+//! Which addresses an agent can have.
+
+use awc::http::Uri;
+
+/// The address of a Consul agent, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    https: bool,
+    authority: String,
+}
+
+impl Address {
+    /// Reads `http://host:port`, `https://host:port`, or `host:port` as Consul's
+    /// own tools take it.
+    ///
+    /// # Errors
+    /// What is wrong with it and what to write instead.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let (https, rest) = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+            Some((scheme, _)) => {
+                return Err(format!("has the scheme '{scheme}'; use http:// or https://"));
+            }
+            None => (false, text),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        // The text may hold a password, so it is not repeated.
+        if authority.contains('@') {
+            return Err("contains '@'; a user name and a password have no place in it".into());
+        }
+        if let Some(at) = authority.find(['/', '?', '#']) {
+            let path = &authority[at..];
+            return Err(format!("has '{path}' after the host; give the host and port alone"));
+        }
+        let uri: Uri = format!("http://{authority}/")
+            .parse()
+            .map_err(|_| format!("'{text}' is no host and port; write http://host:8500"))?;
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(format!("'{text}' names no host; write http://host:8500"));
+        }
+        if uri.port().is_none() {
+            let after_host = authority.rsplit(']').next().unwrap_or_default();
+            if after_host.contains(':') {
+                return Err(format!("'{text}' has a port that is no number up to 65535"));
+            }
+            if !text.contains("://") {
+                return Err(format!("'{text}' names no port; Consul's own is 8500"));
+            }
+        }
+        if uri.port_u16() == Some(0) {
+            return Err("names the port 0; Consul's own is 8500".into());
+        }
+        Ok(Self { https, authority: authority.to_owned() })
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
+    }
+
+    pub(super) fn url(&self, target: &str) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{target}", self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_urls_and_consuls_short_form() {
+        for (text, url) in [
+            ("http://127.0.0.1:8500", "http://127.0.0.1:8500/v1"),
+            ("http://127.0.0.1:8500/", "http://127.0.0.1:8500/v1"),
+            ("HTTPS://consul.example:8501", "https://consul.example:8501/v1"),
+            ("https://consul.example", "https://consul.example/v1"),
+            ("localhost:8500", "http://localhost:8500/v1"),
+            (" 127.0.0.1:8500 ", "http://127.0.0.1:8500/v1"),
+            ("http://[::1]:8500", "http://[::1]:8500/v1"),
+        ] {
+            assert_eq!(Address::parse(text).unwrap().url("/v1"), url);
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest_and_says_what_to_write() {
+        for (text, word) in [
+            ("", "no host"),
+            ("localhost", "no port"),
+            ("http://localhost:", "no number"),
+            ("http://localhost:0", "port 0"),
+            ("http://localhost:99999", "no number"),
+            ("http://:8500", "no host"),
+            ("http://", "no host"),
+            ("unix:///var/run/consul.sock", "scheme 'unix'"),
+            ("ftp://localhost:8500", "scheme 'ftp'"),
+            ("http://localhost:8500/v1", "'/v1'"),
+            ("http://localhost:8500?dc=x", "'?dc=x'"),
+            ("http://local host:8500", "no host and port"),
+        ] {
+            let why = Address::parse(text).unwrap_err();
+            assert!(why.contains(word), "{text}: {why}");
+        }
+        let why = Address::parse("http://me:hunter2@localhost:8500").unwrap_err();
+        assert!(why.contains('@') && !why.contains("hunter2"), "{why}");
+    }
+}

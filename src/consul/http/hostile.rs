@@ -1,0 +1,345 @@
+//! Agents that misbehave: every exchange ends in time, with the right trouble,
+//! and no broken connection is used again.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_millis(300);
+const GOOD: &str = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 4\r\n\r\ntrue";
+
+/// What the server does with a request once it has read its head.
+#[derive(Clone)]
+enum Deed {
+    Say(String),
+    SayAndClose(String),
+    SayAndHang(String),
+    SayAndLater(String, String),
+    /// Chunks without end.
+    Flood,
+    Reset,
+}
+
+struct Server {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: tokio::sync::mpsc::UnboundedReceiver<String>,
+}
+
+impl Server {
+    /// The deeds in turn, whatever the connection; after them, good answers.
+    async fn doing(deeds: Vec<Deed>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (heads, requests) = tokio::sync::mpsc::unbounded_channel();
+        let deeds = Arc::new(std::sync::Mutex::new(deeds.into_iter()));
+        let count = Arc::clone(&connections);
+        actix_rt::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (deeds, heads) = (Arc::clone(&deeds), heads.clone());
+                actix_rt::spawn(async move {
+                    let next = || deeds.lock().unwrap().next().unwrap_or(Deed::Say(GOOD.into()));
+                    serve(stream, next, heads).await
+                });
+            }
+        });
+        Self { address, connections, requests }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    fn http(&self) -> Http {
+        Http::new(&config(&self.address.to_string())).unwrap()
+    }
+}
+
+fn config(address: &str) -> HttpConfig {
+    HttpConfig {
+        address: Address::parse(address).unwrap(),
+        token: Some(Secret::new("s3cr3t")),
+        calls: 1,
+        watches: 2,
+        #[cfg(feature = "tls")]
+        tls: None,
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    next: impl Fn() -> Deed,
+    heads: tokio::sync::mpsc::UnboundedSender<String>,
+) -> Option<()> {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.ok()?);
+        }
+        heads.send(String::from_utf8(head).unwrap()).ok()?;
+        match next() {
+            Deed::Say(text) => stream.write_all(text.as_bytes()).await.ok()?,
+            Deed::SayAndClose(text) => {
+                stream.write_all(text.as_bytes()).await.ok()?;
+                return None;
+            }
+            Deed::SayAndHang(text) => {
+                stream.write_all(text.as_bytes()).await.ok()?;
+                std::future::pending::<()>().await;
+            }
+            Deed::SayAndLater(now, later) => {
+                stream.write_all(now.as_bytes()).await.ok()?;
+                actix_rt::time::sleep(Duration::from_millis(15)).await;
+                stream.write_all(later.as_bytes()).await.ok()?;
+            }
+            Deed::Flood => {
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                    .await
+                    .ok()?;
+                let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+                loop {
+                    stream.write_all(chunk.as_bytes()).await.ok()?;
+                }
+            }
+            Deed::Reset => {
+                stream.set_zero_linger().ok()?;
+                return None;
+            }
+        }
+    }
+}
+
+fn ask() -> WireRequest {
+    WireRequest { method: Method::Get, target: "/v1/kv/a%20b?index=7".into(), body: vec![] }
+}
+
+async fn call(http: &Http) -> Result<WireReply, Trouble> {
+    let from = Instant::now();
+    let result = http.exchange(Purpose::Call, ask(), LIMIT).await;
+    assert!(from.elapsed() < LIMIT + Duration::from_millis(500), "took {:?}", from.elapsed());
+    result
+}
+
+fn good() -> Result<WireReply, Trouble> {
+    Ok(WireReply { status: 200, index: Some(7), body: b"true".to_vec() })
+}
+
+/// The outcome of one exchange with `deed`, after which all must be well again
+/// on `connections` connections in all.
+async fn outcome(deed: Deed, connections: usize) -> Result<WireReply, Trouble> {
+    let server = Server::doing(vec![Deed::Say(GOOD.into()), deed]).await;
+    let http = server.http();
+    assert_eq!(call(&http).await, good());
+    let outcome = call(&http).await;
+    assert_eq!(call(&http).await, good(), "after {outcome:?}");
+    assert_eq!(server.connections(), connections, "after {outcome:?}");
+    outcome
+}
+
+fn with_length(head: &str, length: usize, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+#[actix::test]
+async fn a_whole_answer_is_handed_on_whatever_it_says_and_its_connection_kept() {
+    for (head, body) in [
+        ("200 OK", "<html>Welcome</html>"),
+        ("200 OK", "[{\"ID\": \"ee4"),
+        ("404 Not Found", ""),
+        ("500 Internal Server Error", "No cluster leader"),
+    ] {
+        let reply = outcome(Deed::Say(with_length(head, body.len(), body)), 1).await.unwrap();
+        assert_eq!((reply.index, reply.body.as_slice()), (None, body.as_bytes()));
+        assert!(head.starts_with(&reply.status.to_string()));
+    }
+}
+
+#[actix::test]
+async fn a_redirect_is_not_followed() {
+    let text =
+        "HTTP/1.1 301 Moved Permanently\r\nLocation: /v1/kv/other\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(outcome(Deed::Say(text.into()), 1).await.unwrap().status, 301);
+}
+
+#[actix::test]
+async fn a_connection_that_closes_or_resets_is_broken() {
+    for deed in [
+        Deed::SayAndClose(String::new()),
+        Deed::Reset,
+        Deed::SayAndClose("HTTP/1.1 200 OK\r\nContent-Le".into()),
+        Deed::SayAndClose(with_length("200 OK", 40, "[{\"ID\":")),
+        Deed::SayAndClose("HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n".into()),
+        Deed::SayAndHang("HTTP/1.1 404 Not Found\r\n\r\n".into()),
+    ] {
+        let result = outcome(deed, 2).await;
+        assert!(matches!(result, Err(Trouble::Broken(_))), "{result:?}");
+    }
+}
+
+#[actix::test]
+async fn silence_before_the_head_or_within_the_body_is_a_timeout() {
+    for said in [
+        "",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntru",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ntrue\r\n",
+    ] {
+        let result = outcome(Deed::SayAndHang(said.into()), 2).await;
+        assert_eq!(result, Err(Trouble::Timeout(LIMIT)), "{said:?}");
+    }
+}
+
+#[actix::test]
+async fn an_endless_or_huge_body_is_cut_off() {
+    let huge = "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx";
+    for deed in [Deed::Flood, Deed::SayAndHang(huge.into())] {
+        let result = outcome(deed, 2).await;
+        assert!(matches!(result, Err(Trouble::NotConsul(_))), "{result:?}");
+    }
+}
+
+#[actix::test]
+async fn what_is_not_http_is_not_consul() {
+    for garbage in ["SSH-2.0-OpenSSH_9.2\r\n", "\u{16}\u{3}\u{1}\u{2}\r\n\r\n"] {
+        let result = outcome(Deed::SayAndHang(garbage.into()), 2).await;
+        assert!(matches!(result, Err(Trouble::NotConsul(_))), "{garbage:?}: {result:?}");
+    }
+}
+
+#[actix::test]
+async fn a_length_that_is_no_number_is_not_consul() {
+    let text = "HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\ntrue";
+    let result = outcome(Deed::SayAndHang(text.into()), 2).await;
+    assert!(matches!(result, Err(Trouble::NotConsul(_))), "{result:?}");
+}
+
+#[actix::test]
+async fn bytes_that_nobody_asked_for_spoil_their_connection() {
+    let server = Server::doing(vec![Deed::SayAndLater(GOOD.into(), GOOD.into())]).await;
+    let http = server.http();
+    assert_eq!(call(&http).await, good());
+    actix_rt::time::sleep(Duration::from_millis(40)).await;
+    assert_eq!(call(&http).await, good());
+    assert_eq!(server.connections(), 2);
+}
+
+#[actix::test]
+async fn a_cut_chunked_body_is_handed_on_and_is_no_json() {
+    let text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n[{\"ID";
+    let reply = outcome(Deed::SayAndClose(text.into()), 2).await.unwrap();
+    assert_eq!(reply.body, b"[{\"ID");
+}
+
+#[actix::test]
+async fn an_index_that_is_double_or_no_number_is_none() {
+    for header in
+        ["X-Consul-Index: -1", "X-Consul-Index: x", "X-Consul-Index: 1\r\nX-Consul-Index: 2"]
+    {
+        let text = format!("HTTP/1.1 200 OK\r\n{header}\r\nContent-Length: 4\r\n\r\ntrue");
+        assert_eq!(outcome(Deed::Say(text), 1).await.unwrap().index, None, "{header}");
+    }
+}
+
+#[actix::test]
+async fn where_nobody_listens_no_connection_is_made() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let http = Http::new(&config(&free.to_string())).unwrap();
+    assert!(matches!(call(&http).await, Err(Trouble::Connect(_))));
+}
+
+#[actix::test]
+async fn a_request_carries_the_token_and_nothing_that_was_not_asked_for() {
+    let mut server = Server::doing(vec![]).await;
+    assert_eq!(call(&server.http()).await, good());
+    let head = server.requests.recv().await.unwrap();
+    let mut lines: Vec<_> = head.trim_end().split("\r\n").map(str::to_ascii_lowercase).collect();
+    assert_eq!(lines.remove(0), "get /v1/kv/a%20b?index=7 http/1.1");
+    lines.retain(|line| !line.starts_with("host: ") && !line.starts_with("date: "));
+    lines.retain(|line| line != "content-length: 0");
+    assert_eq!(lines, ["x-consul-token: s3cr3t"]);
+}
+
+#[actix::test]
+async fn renewals_and_calls_pass_blocking_reads_and_who_finds_no_connection_was_not_sent() {
+    let server = Server::doing(vec![Deed::SayAndHang(String::new()); 2]).await;
+    let http = server.http();
+    let long = Duration::from_millis(600);
+    let watch = || http.exchange(Purpose::Watch, ask(), long);
+    let others = async {
+        actix_rt::time::sleep(Duration::from_millis(100)).await;
+        for purpose in [Purpose::Renewal, Purpose::Call] {
+            assert_eq!(http.exchange(purpose, ask(), LIMIT).await, good());
+        }
+        let third = http.exchange(Purpose::Watch, ask(), LIMIT).await;
+        assert!(matches!(third, Err(Trouble::Connect(_))), "{third:?}");
+        assert_eq!(server.connections(), 4);
+    };
+    let (first, second, ()) = futures::join!(watch(), watch(), others);
+    assert_eq!((first, second), (Err(Trouble::Timeout(long)), Err(Trouble::Timeout(long))));
+    assert_eq!(http.exchange(Purpose::Watch, ask(), LIMIT).await, good());
+}
+
+#[actix::test]
+async fn who_waits_for_a_connection_is_not_overtaken() {
+    let mut server = Server::doing(vec![]).await;
+    let http = server.http();
+    let three_times = |path: &'static str| {
+        let http = &http;
+        async move {
+            for _ in 0..3 {
+                let request = WireRequest { target: path.into(), ..ask() };
+                assert_eq!(http.exchange(Purpose::Call, request, LIMIT).await, good());
+            }
+        }
+    };
+    futures::join!(three_times("/a"), three_times("/b"), three_times("/c"));
+    for path in ["/a", "/b", "/c"].repeat(3) {
+        let head = server.requests.recv().await.unwrap();
+        assert!(head.starts_with(&format!("GET {path} ")), "{head}");
+    }
+}
+
+#[actix::test]
+async fn a_dropped_exchange_leaves_its_connection_to_nobody() {
+    let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
+    let http = server.http();
+    let dropped = http.exchange(Purpose::Call, ask(), Duration::from_secs(60));
+    assert!(tokio::time::timeout(Duration::from_millis(50), dropped).await.is_err());
+    assert_eq!(call(&http).await, good());
+    assert_eq!(server.connections(), 2);
+}
+
+#[actix::test]
+async fn a_pooled_connection_that_closed_meanwhile_is_replaced() {
+    let server = Server::doing(vec![Deed::SayAndClose(GOOD.into())]).await;
+    let http = server.http();
+    assert_eq!(call(&http).await, good());
+    actix_rt::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(call(&http).await, good());
+    assert_eq!(server.connections(), 2);
+}
+
+#[actix::test]
+async fn a_configuration_that_cannot_work_is_refused_at_once() {
+    let mut bad = config("127.0.0.1:8500");
+    bad.token = Some(Secret::new("with\nnewline"));
+    let why = Http::new(&bad).err().unwrap();
+    assert!(why.contains("character") && !why.contains("newline"), "{why}");
+    let why = Http::new(&config("https://127.0.0.1:8501")).err().unwrap();
+    assert!(why.contains("https://"), "{why}");
+}

@@ -1,0 +1,53 @@
+//! What a read of one key tells.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::Value;
+
+use super::answer::Answer;
+use crate::consul::fact::{Entry, Seen, SessionId};
+
+pub(crate) fn seen(answer: Answer<'_>, key: &str) -> Seen {
+    if let Some(right) = answer.denied(&format!("key:read on \"{key}\"")) {
+        return Seen::Denied(right);
+    }
+    match (answer.status(), answer.index()) {
+        // With a body it is somebody else's 404.
+        (404, Some(index)) if answer.body().is_empty() => return Seen::Missing { index },
+        (200, Some(index)) => {
+            if let Some(entry) = only_entry(answer, key) {
+                return Seen::Found { entry, index };
+            }
+        }
+        _ => {}
+    }
+    Seen::Unknown(answer.trouble())
+}
+
+fn only_entry(answer: Answer<'_>, key: &str) -> Option<Entry> {
+    let Value::Array(entries) = answer.json()? else { return None };
+    let [found] = <[Value; 1]>::try_from(entries).ok()?;
+    entry(&found, key)
+}
+
+/// The entry in Consul's JSON, if it is that of `key` and complete.
+pub(super) fn entry(json: &Value, key: &str) -> Option<Entry> {
+    if json.get("Key")?.as_str()? != key {
+        return None;
+    }
+    let session = match json.get("Session") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => (!id.is_empty()).then(|| SessionId::from(id.as_str())),
+        Some(_) => return None,
+    };
+    let value = match json.get("Value")? {
+        Value::Null => Vec::new(),
+        Value::String(text) => BASE64.decode(text).ok()?,
+        _ => return None,
+    };
+    let modify_index = json.get("ModifyIndex")?.as_u64().filter(|index| *index >= 1)?;
+    Some(Entry { session, modify_index, flags: json.get("Flags")?.as_u64()?, value })
+}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

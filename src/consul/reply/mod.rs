@@ -1,0 +1,18 @@
+//! What each reply tells: pure functions from a reply to a fact.
+//!
+//! A positive verdict needs the status and the content that Consul itself gives,
+//! naming what was asked for. Everything else leaves the matter unknown.
+
+mod answer;
+mod duration;
+mod key;
+mod session;
+mod txn;
+
+pub(crate) use answer::Answer;
+pub(crate) use key::seen;
+pub(crate) use session::{created, destroyed, renewed, session_seen};
+pub(crate) use txn::{fence_deleted, locked, raised, released};
+
+#[cfg(test)]
+mod hostile;
