@@ -165,34 +165,21 @@ impl<M: Request> fmt::Debug for Reply<M> {
 /// What can be sent to a [`Dsync`]: the messages of this crate.
 ///
 /// This trait is sealed.
-pub trait Request: Message<Result = Result<Self::Reply, Error>> + Send + sealed::Submit {
+pub trait Request: Message<Result: Send> + Send + Sized + 'static {
     /// What a granted request is answered with.
     type Reply: Send + 'static;
-}
 
-mod sealed {
-    use actix::{Message, Recipient};
+    #[doc(hidden)]
+    fn submit(self, intake: &Intake) -> Pending<Self::Reply>;
 
-    use crate::{
-        actors::{Intake, Pending},
-        error::Error,
-    };
-
-    pub trait Submit: Sized + Message<Result = Result<<Self as Submit>::Answer, Error>> + Send {
-        type Answer: Send + 'static;
-
-        #[doc(hidden)]
-        fn submit(self, intake: &Intake) -> Pending<Self::Answer>;
-
-        #[doc(hidden)]
-        fn recipient(intake: &Intake) -> Recipient<Self>;
-    }
+    #[doc(hidden)]
+    fn recipient(intake: &Intake) -> Recipient<Self>;
 }
 
 macro_rules! request {
-    ($($(<$event:ident>)? $request:ty => $method:ident -> $reply:ty),* $(,)?) => {$(
-        impl$(<$event: Event>)? sealed::Submit for $request {
-            type Answer = $reply;
+    ($($request:ty => $method:ident -> $reply:ty $(where $event:ident)?),* $(,)?) => {$(
+        impl$(<$event: Event>)? Request for $request {
+            type Reply = $reply;
 
             fn submit(self, intake: &Intake) -> Pending<$reply> {
                 intake.$method(self)
@@ -202,10 +189,6 @@ macro_rules! request {
                 intake.supervisor.clone().recipient()
             }
         }
-
-        impl$(<$event: Event>)? Request for $request {
-            type Reply = $reply;
-        }
     )*};
 }
 
@@ -214,7 +197,7 @@ request! {
     TryAcquire => try_acquire -> crate::lease::Lease,
     Release => release -> crate::ownership::Released,
     Inspect => inspect -> Option<crate::ownership::Holder>,
-    <E> Subscribe<E> => subscribe -> SubscriptionId,
+    Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
 }
 

@@ -31,16 +31,19 @@ use crate::{
         Unsubscribe,
     },
     ownership::{Holder, Released},
-    protocol::{queue::{Obstacle, Patience},
+    protocol::{
+        queue::{Obstacle, Patience},
+        session::unavailable,
+    },
     value::LockValue,
 };
 
 /// The future of a reply. What the request asks for was begun at the call.
-pub(crate) type Pending<T> = BoxFuture<'static, Result<T, Error>>;
+pub type Pending<T> = BoxFuture<'static, Result<T, Error>>;
 
 /// Takes requests in on any thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Intake {
+pub struct Intake {
     pub(crate) slots: Arc<Slots>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) readiness: watch::Receiver<Readiness>,

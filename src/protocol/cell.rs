@@ -95,6 +95,13 @@ impl DeadlineCell {
 }
 
 #[cfg(test)]
+impl PartialEq for DeadlineCell {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -171,7 +171,7 @@ fn number<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<u64> 
 }
 
 fn header(token: &Secret) -> Result<HeaderValue, String> {
-    let text = token.reveal();
+    let text = token.expose();
     let value =
         HeaderValue::from_str(text).ok().filter(|_| text.bytes().all(|b| b.is_ascii_graphic()));
     let Some(mut value) = value else {

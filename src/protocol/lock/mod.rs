@@ -92,7 +92,8 @@ pub(crate) enum Event {
 }
 
 /// What is to be done.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Effect {
     Lock {
         ticket: Ticket,
