@@ -295,6 +295,21 @@ async fn renewals_and_calls_pass_blocking_reads_and_who_finds_no_connection_was_
 }
 
 #[actix::test]
+async fn a_spare_for_renewals_is_opened_early_and_failing_that_the_old_one_serves() {
+    let (say, shut) = (Deed::Say(GOOD.into()), Deed::SayAndClose(String::new()));
+    // The second and the third connection close at once.
+    let deeds = vec![say.clone(), say.clone(), shut.clone(), say.clone(), shut, say];
+    let server = Server::doing(deeds).await;
+    let http = server.http();
+    let mut well = Vec::new();
+    for _ in 0..9 {
+        well.push(http.exchange(Purpose::Renewal, ask(), LIMIT).await == good());
+    }
+    assert_eq!(well, [true, true, false, true, false, true, true, true, true]);
+    assert_eq!(server.connections(), 4);
+}
+
+#[actix::test]
 async fn who_waits_for_a_connection_is_not_overtaken() {
     let mut server = Server::doing(vec![]).await;
     let http = server.http();

@@ -31,6 +31,10 @@ pub(super) struct Lane {
     lines: RefCell<Vec<Rc<Line>>>,
     most_lines: usize,
     most_streams: usize,
+    /// Whether all lines are to be open before they are needed, and whether the
+    /// last request opened one.
+    eager: bool,
+    opened_last: Cell<bool>,
     /// Who comes first is served first: only who has the turn waits for `freed`.
     turn: Mutex<()>,
     freed: Notify,
@@ -66,9 +70,19 @@ impl Lane {
             lines: RefCell::default(),
             most_lines: most_lines.max(1),
             most_streams: most_streams.clamp(1, MOST_STREAMS),
+            eager: false,
+            opened_last: Cell::new(false),
             turn: Mutex::new(()),
             freed: Notify::new(),
         }
+    }
+
+    /// Opens a missing line at every second request although others are free.
+    ///
+    /// A spare is thus ready when a line hangs, and where the agent takes no more
+    /// connections every other request still goes over a line that works.
+    pub(super) fn eager(self) -> Self {
+        Self { eager: true, ..self }
     }
 
     /// Waits for a place.
@@ -104,7 +118,11 @@ impl Lane {
             .min_by_key(|line| line.taken.get());
         // Among equals the one that rested longest, so that every line is tried
         // in turn and none grows stale unseen.
-        if let Some(line) = free.cloned() {
+        let warming = lines.iter().any(|line| line.room.get() == 0 && !line.retired.get());
+        let spare =
+            self.eager && !warming && !self.opened_last.get() && lines.len() < self.most_lines;
+        if let Some(line) = free.cloned().filter(|_| !spare) {
+            self.opened_last.set(false);
             if let Some(at) = lines.iter().position(|other| Rc::ptr_eq(other, &line)) {
                 let line = lines.remove(at);
                 lines.push(line);
@@ -112,7 +130,6 @@ impl Lane {
             return Some(Seat::take(self, line));
         }
         // One line at a time: it may have room for all who wait.
-        let warming = lines.iter().any(|line| line.room.get() == 0 && !line.retired.get());
         if warming || lines.len() >= self.most_lines {
             return None;
         }
@@ -123,6 +140,7 @@ impl Lane {
             retired: Cell::new(false),
         });
         lines.push(Rc::clone(&line));
+        self.opened_last.set(true);
         drop(lines);
         Some(Seat::take(self, line))
     }

@@ -85,7 +85,7 @@ impl Http {
         Ok(Self {
             address: config.address.clone(),
             token,
-            renewals: lane(RENEWALS, 1),
+            renewals: lane(RENEWALS, 1).eager(),
             calls: lane(config.calls, usize::MAX),
             watches: lane(config.watches, usize::MAX),
         })
