@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// The future of a reply. What the request asks for was begun at the call.
-pub type Pending<T> = BoxFuture<'static, Result<T, Error>>;
+pub(crate) type Pending<T> = BoxFuture<'static, Result<T, Error>>;
 
 /// Takes requests in on any thread.
 #[derive(Clone, Debug)]

@@ -20,6 +20,6 @@ mod supervisor;
 mod watch;
 
 pub use hub::{Event, Events};
-pub use intake::{Intake, Pending};
+pub(crate) use intake::{Intake, Pending};
 pub(crate) use slot::Slots;
 pub(crate) use supervisor::{LockSupervisor, Settings, Stop};

@@ -1,13 +1,13 @@
 //! How ownership is kept, lost and given back.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{Effect, Lock, Next, Phase};
 use crate::{
     clock::Moment,
     consul::fact::{Expect, Released, Seen, SessionId, SessionSeen},
     ownership::LossReason,
-    protocol::{Ticket, cell::DeadlineCell, session::SessionView},
+    protocol::{Ticket, session::SessionView},
 };
 
 /// A key that our session holds in Consul.
@@ -15,7 +15,6 @@ use crate::{
 pub(super) struct Own {
     pub(super) generation: u64,
     pub(super) session: SessionId,
-    pub(super) cell: Arc<DeadlineCell>,
     /// The index at which it was won: the token's.
     pub(super) won_at: u64,
     /// The key's index now, moved when somebody writes its value: the fence of
@@ -51,7 +50,6 @@ impl Own {
         Self {
             generation: view.generation,
             session: view.id.clone(),
-            cell: view.cell.clone(),
             won_at: index,
             index,
             found: None,

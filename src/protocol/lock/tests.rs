@@ -1,0 +1,1 @@
+//! The lock machine's rules, one at a time.
