@@ -1,0 +1,1 @@
+//! The embedded agent as its handle shows it.
