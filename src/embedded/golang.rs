@@ -173,7 +173,9 @@ pub(super) fn decode_json(body: &[u8]) -> Result<serde_json::Value, String> {
         "after array element"
     } else if text.starts_with("expected `:`") {
         "after object key"
-    } else if text.starts_with("key must be a string") {
+    } else if text.starts_with("key must be a string")
+        || (text.starts_with("trailing comma") && found == b'}')
+    {
         "looking for beginning of object key string"
     } else {
         "looking for beginning of value"
@@ -256,6 +258,7 @@ mod tests {
             ("{\"a\" 1}", "invalid character '1' after object key"),
             ("{\"a\":1 2}", "invalid character '2' after object key:value pair"),
             ("[1 2]", "invalid character '2' after array element"),
+            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
             ("{1:2}", "invalid character '1' looking for beginning of object key string"),
         ] {
             assert_eq!(decode_json(body.as_bytes()), Err(why.into()), "{body}");

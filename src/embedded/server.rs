@@ -145,7 +145,9 @@ async fn answer(
 fn response(reply: Reply) -> HttpResponse {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
-    response.insert_header((header::VARY, "Accept-Encoding"));
+    if reply.routed {
+        response.insert_header((header::VARY, "Accept-Encoding"));
+    }
     if reply.close {
         response.force_close();
     }

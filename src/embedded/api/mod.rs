@@ -113,7 +113,7 @@ impl Api {
             let path = String::from_utf8_lossy(&path);
             let allowed = allowed_method(&path);
             match (&*path, allowed) {
-                (_, None) => Err(Reply::empty(404)),
+                (_, None) => Err(Reply::empty(404).unrouted()),
                 (_, Some(allowed)) if allowed != method => {
                     Err(Reply::not_allowed(method, &[allowed]))
                 }
@@ -157,9 +157,9 @@ fn named_session(
     path: &str,
 ) -> Result<Step, Reply> {
     if let Some(id) = path.strip_prefix("/v1/session/renew/") {
-        Err(session::renew(engine, now, query, id))
+        session::renew(engine, now, query, id).map(Response::Now)
     } else if let Some(id) = path.strip_prefix("/v1/session/destroy/") {
-        Err(session::destroy(engine, now, query, id))
+        session::destroy(engine, now, query, id).map(Response::Now)
     } else if let Some(id) = path.strip_prefix("/v1/session/info/") {
         session::info(engine, now, query, id)
     } else {

@@ -32,6 +32,8 @@ pub(crate) struct Reply {
     /// `Allow`: the methods of the endpoint.
     pub(crate) allow: Option<String>,
     pub(crate) location: Option<String>,
+    /// Whether it comes from an endpoint, whose replies `Vary`.
+    pub(crate) routed: bool,
     /// Whether the connection is closed after it.
     pub(crate) close: bool,
     pub(crate) body: Vec<u8>,
@@ -39,7 +41,16 @@ pub(crate) struct Reply {
 
 impl Reply {
     fn new(status: u16, content: Content, body: Vec<u8>) -> Self {
-        Self { status, content, meta: None, allow: None, location: None, close: false, body }
+        Self {
+            status,
+            content,
+            meta: None,
+            allow: None,
+            location: None,
+            routed: true,
+            close: false,
+            body,
+        }
     }
 
     pub(super) fn empty(status: u16) -> Self {
@@ -70,7 +81,7 @@ impl Reply {
         let content = if body.is_empty() { Content::Unnamed } else { Content::Html };
         let mut reply = Self::new(301, content, body.into());
         reply.location = Some(location);
-        reply
+        reply.unrouted()
     }
 
     pub(super) fn not_allowed(method: &str, allowed: &[&str]) -> Self {
@@ -80,6 +91,11 @@ impl Reply {
         };
         reply.allow = Some(format!("OPTIONS,{}", allowed.join(",")));
         reply
+    }
+
+    pub(super) fn unrouted(mut self) -> Self {
+        self.routed = false;
+        self
     }
 
     pub(super) fn closing(mut self) -> Self {

@@ -28,30 +28,40 @@ pub(super) fn create(engine: &mut Engine, now: Moment, query: &Query, body: &[u8
     }
 }
 
-pub(super) fn renew(engine: &mut Engine, now: Moment, query: &Query, id: &str) -> Reply {
-    if let Err(reply) = check_id(query, id) {
-        return reply;
-    }
+pub(super) fn renew(
+    engine: &mut Engine,
+    now: Moment,
+    query: &Query,
+    id: &str,
+) -> Result<Reply, Reply> {
+    query.check_consistency()?;
+    query.blocking()?;
+    check_id(id)?;
+    query.check_datacenter()?;
     let node = engine.node().to_owned();
     match engine.renew_session(now, id) {
         Ok(Some((id, session))) => {
             let mut out = String::from("[");
             json::session(&mut out, &id, session, &node);
             out.push(']');
-            Reply::json(200, out)
+            Ok(Reply::json(200, out))
         }
-        Ok(None) => Reply::text(404, &format!("Session id '{id}' not found")),
-        Err(fault) => Reply::fault(&fault),
+        Ok(None) => Err(Reply::text(404, &format!("Session id '{id}' not found"))),
+        Err(fault) => Err(Reply::fault(&fault)),
     }
 }
 
-pub(super) fn destroy(engine: &mut Engine, now: Moment, query: &Query, id: &str) -> Reply {
-    if let Err(reply) = check_id(query, id) {
-        return reply;
-    }
+pub(super) fn destroy(
+    engine: &mut Engine,
+    now: Moment,
+    query: &Query,
+    id: &str,
+) -> Result<Reply, Reply> {
+    check_id(id)?;
+    query.check_datacenter()?;
     match engine.destroy_session(now, id) {
-        Ok(()) => Reply::flag(true),
-        Err(fault) => Reply::fault(&fault),
+        Ok(()) => Ok(Reply::flag(true)),
+        Err(fault) => Err(Reply::fault(&fault)),
     }
 }
 
@@ -63,11 +73,12 @@ pub(super) fn info(
 ) -> Result<Step, Reply> {
     query.check_consistency()?;
     let blocking = query.blocking()?;
-    check_id(query, id)?;
+    check_id(id)?;
+    // Consul sends the headers of an empty answer along with a fault.
+    query.check_datacenter().map_err(|reply| reply.with_meta(Some(1), false))?;
     engine.advance(now);
     let id = match engine.find_session(id) {
         Ok(found) => found.unwrap_or_else(|| SessionId::from(id)),
-        // Consul sends the headers of an empty answer along.
         Err(fault) => return Err(Reply::fault(&fault).with_meta(Some(1), false)),
     };
     Ok(read::answer(engine, now, Read::Session(id), blocking).into())
@@ -76,15 +87,12 @@ pub(super) fn info(
 pub(super) fn list(engine: &mut Engine, now: Moment, query: &Query) -> Result<Step, Reply> {
     query.check_consistency()?;
     let blocking = query.blocking()?;
-    query.check_datacenter()?;
+    query.check_datacenter().map_err(|reply| reply.with_meta(Some(1), false))?;
     Ok(read::answer(engine, now, Read::Sessions, blocking).into())
 }
 
-fn check_id(query: &Query, id: &str) -> Result<(), Reply> {
-    if id.is_empty() {
-        return Err(Reply::text(400, "Missing session"));
-    }
-    query.check_datacenter()
+fn check_id(id: &str) -> Result<(), Reply> {
+    if id.is_empty() { Err(Reply::text(400, "Missing session")) } else { Ok(()) }
 }
 
 /// Reads the body of a creation as Go's decoder does.

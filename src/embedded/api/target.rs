@@ -24,11 +24,11 @@ impl Target {
     pub(super) fn parse(raw: &str, method: &str) -> Result<Self, Reply> {
         let (raw_path, raw_query) = raw.split_once('?').unwrap_or((raw, ""));
         let Some(path) = unescape(raw_path, false) else {
-            return Err(Reply::text(400, "400 Bad Request").closing());
+            return Err(Reply::text(400, "400 Bad Request").closing().unrouted());
         };
         let printable = path.utf8_chunks().all(|chunk| chunk.valid().chars().all(is_print));
         if !printable {
-            return Err(Reply::empty(400));
+            return Err(Reply::empty(400).unrouted());
         }
         let mut clean = clean_path(&path);
         if super::TREES

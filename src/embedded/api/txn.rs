@@ -24,6 +24,7 @@ pub(super) fn put(
     body: &[u8],
 ) -> Result<Reply, Reply> {
     query.check_consistency()?;
+    query.blocking()?;
     super::check_length(super::Limit::Transaction, body.len())?;
     let ops = decode(body)?;
     query.check_datacenter()?;
@@ -87,7 +88,7 @@ fn decode_kv(value: Value) -> Result<Option<TxnOp>, String> {
     let fields = match value {
         Value::Null => return Ok(None),
         Value::Object(fields) => fields,
-        other => return Err(mismatch(&other, "", "api.KVTxnOp")),
+        other => return Err(mismatch(&other, "TxnOp.KV", "api.KVTxnOp")),
     };
     let mut op = TxnOp {
         verb: Verb::Unknown(String::new()),
@@ -102,12 +103,12 @@ fn decode_kv(value: Value) -> Result<Option<TxnOp>, String> {
             continue;
         }
         match &*name.to_ascii_lowercase() {
-            "verb" => op.verb = Verb::from(&*text("Verb", "api.KVOp", value)?),
-            "key" => op.key = text("Key", "string", value)?.into_bytes(),
-            "session" => op.session = text("Session", "string", value)?,
-            "namespace" => drop(text("Namespace", "string", value)?),
-            "flags" => op.flags = number("Flags", &value)?,
-            "index" => op.index = number("Index", &value)?,
+            "verb" => op.verb = Verb::from(&*text("KVTxnOp.KV.Verb", "api.KVOp", value)?),
+            "key" => op.key = text("KVTxnOp.KV.Key", "string", value)?.into_bytes(),
+            "session" => op.session = text("KVTxnOp.KV.Session", "string", value)?,
+            "namespace" => drop(text("KVTxnOp.KV.Namespace", "string", value)?),
+            "flags" => op.flags = number("KVTxnOp.KV.Flags", &value)?,
+            "index" => op.index = number("KVTxnOp.KV.Index", &value)?,
             "value" => op.value = bytes(value)?,
             _ => return Err(unknown_field(&name)),
         }
@@ -116,7 +117,6 @@ fn decode_kv(value: Value) -> Result<Option<TxnOp>, String> {
 }
 
 fn mismatch(value: &Value, field: &str, kind: &str) -> String {
-    let dot = if field.is_empty() { "" } else { "." };
     let found = match value {
         Value::Number(number) if kind == "uint64" => match number.as_f64() {
             // Beyond 64 bits: Go repeats the digits.
@@ -125,9 +125,7 @@ fn mismatch(value: &Value, field: &str, kind: &str) -> String {
         },
         other => golang::kind_of(other),
     };
-    format!(
-        "json: cannot unmarshal {found} into Go struct field KVTxnOp.KV{dot}{field} of type {kind}"
-    )
+    format!("json: cannot unmarshal {found} into Go struct field {field} of type {kind}")
 }
 
 fn text(field: &str, kind: &str, value: Value) -> Result<String, String> {
@@ -142,7 +140,7 @@ fn number(field: &str, value: &Value) -> Result<u64, String> {
 }
 
 fn bytes(value: Value) -> Result<Vec<u8>, String> {
-    let mut text = text("Value", "[]uint8", value)?;
+    let mut text = text("KVTxnOp.KV.Value", "[]uint8", value)?;
     // Go's decoder skips line ends.
     text.retain(|c| c != '\r' && c != '\n');
     STANDARD.decode(&text).map_err(|error| {
