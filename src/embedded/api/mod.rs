@@ -221,3 +221,6 @@ fn check_length(limit: Limit, length: usize) -> Result<(), Reply> {
     );
     Err(Reply::text(413, &text).closing())
 }
+
+#[cfg(test)]
+mod tests;

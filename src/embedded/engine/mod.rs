@@ -219,3 +219,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
