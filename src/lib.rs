@@ -23,6 +23,8 @@ mod value;
 
 pub use actors::{Event, Events};
 pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
+#[cfg(feature = "embedded")]
+pub use embedded::{Embedded, EmbeddedEntry, EmbeddedServer, EmbeddedSession, EmbeddedSnapshot};
 pub use error::{ConfigError, Error, Step};
 pub use key::Key;
 pub use lease::Lease;

@@ -19,6 +19,9 @@ use crate::{key::Key, secret::Secret};
 /// How Consul is reached.
 enum Transport {
     Http(Box<Http>),
+    /// An agent in this process, without a socket.
+    #[cfg(feature = "embedded")]
+    Embedded(crate::embedded::Embedded),
     #[cfg(test)]
     Scripted(script::Script),
 }
@@ -50,6 +53,12 @@ impl Consul {
     pub(crate) fn over_http(config: &HttpConfig, prefix: Option<&str>) -> Result<Self, String> {
         let transport = Transport::Http(Box::new(Http::new(config)?));
         Ok(Self::over(transport, config.token.clone(), prefix))
+    }
+
+    /// Asks an agent in this process.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn over_embedded(embedded: crate::embedded::Embedded, prefix: Option<&str>) -> Self {
+        Self::over(Transport::Embedded(embedded), None, prefix)
     }
 
     fn over(transport: Transport, token: Option<Secret>, prefix: Option<&str>) -> Self {
@@ -180,6 +189,8 @@ impl Consul {
         let (method, target) = (request.method, request.target.clone());
         let result = match &self.0.transport {
             Transport::Http(http) => http.exchange(purpose, request, limit).await,
+            #[cfg(feature = "embedded")]
+            Transport::Embedded(embedded) => within(limit, embedded.exchange(request)).await,
             #[cfg(test)]
             Transport::Scripted(script) => within(limit, script.exchange(request)).await,
         };
@@ -215,7 +226,7 @@ impl fmt::Debug for Consul {
 }
 
 /// The limit of a transport that keeps none itself.
-#[cfg(test)]
+#[cfg(any(test, feature = "embedded"))]
 async fn within(
     limit: Duration,
     exchange: impl Future<Output = Result<WireReply, Trouble>>,

@@ -1,0 +1,173 @@
+//! Reads, at once or blocking until an index is passed.
+
+use std::time::Duration;
+
+use super::{super::engine::Engine, json, reply::Reply};
+use crate::{clock::Moment, consul::fact::SessionId};
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// What a read asks for.
+#[derive(Clone, Debug)]
+pub(super) enum Read {
+    Key { key: Vec<u8>, raw: bool },
+    Recurse { prefix: Vec<u8> },
+    Keys { prefix: Vec<u8>, separator: Vec<u8> },
+    Session(SessionId),
+    Sessions,
+}
+
+impl Read {
+    /// The index that the read reports now; at least 1.
+    fn index(&self, engine: &Engine) -> u64 {
+        match self {
+            Self::Key { key, .. } => {
+                engine.pair(key).map_or_else(|| engine.kv_index(), |pair| pair.modify_index)
+            }
+            Self::Recurse { prefix } | Self::Keys { prefix, .. } => engine.prefix_index(prefix),
+            Self::Session(_) | Self::Sessions => engine.session_index(),
+        }
+        .max(1)
+    }
+
+    /// The reply now, under the index `shown`.
+    fn reply(&self, engine: &Engine, shown: u64) -> Reply {
+        let mut out = String::new();
+        let reply = match self {
+            Self::Key { key, raw } => match engine.pair(key) {
+                None => Reply::empty(404),
+                Some(pair) if *raw => Reply::raw(pair.value.clone()),
+                Some(pair) => {
+                    out.push('[');
+                    json::pair(&mut out, key, pair);
+                    out.push(']');
+                    Reply::json(200, out)
+                }
+            },
+            Self::Recurse { prefix } => {
+                let mut pairs = engine.pairs(prefix).peekable();
+                if pairs.peek().is_none() {
+                    Reply::empty(404)
+                } else {
+                    json::array(&mut out, pairs, |out, (key, pair)| json::pair(out, key, pair));
+                    Reply::json(200, out)
+                }
+            }
+            Self::Keys { prefix, separator } => {
+                let mut names: Vec<&[u8]> = Vec::new();
+                for (key, _) in engine.pairs(prefix) {
+                    let name = cut(key, prefix.len(), separator);
+                    if separator.is_empty() || names.last() != Some(&name) {
+                        names.push(name);
+                    }
+                }
+                if names.is_empty() {
+                    Reply::empty(404)
+                } else {
+                    json::array(&mut out, names, json::key);
+                    Reply::json(200, out)
+                }
+            }
+            Self::Session(id) => {
+                json::array(&mut out, engine.session(id), |out, session| {
+                    json::session(out, id, session, engine.node());
+                });
+                Reply::json(200, out)
+            }
+            Self::Sessions => {
+                json::array(&mut out, engine.sessions(), |out, (id, session)| {
+                    json::session(out, id, session, engine.node());
+                });
+                Reply::json(200, out)
+            }
+        };
+        reply.with_meta(Some(shown), true)
+    }
+}
+
+/// `key` up to the first `separator` behind the prefix, that one included.
+fn cut<'a>(key: &'a [u8], prefix: usize, separator: &[u8]) -> &'a [u8] {
+    if separator.is_empty() {
+        return key;
+    }
+    let behind = key.get(prefix..).unwrap_or_default();
+    match behind.windows(separator.len()).position(|window| window == separator) {
+        Some(place) => &key[..prefix + place + separator.len()],
+        None => key,
+    }
+}
+
+/// A blocking read that waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Parked {
+    read: Read,
+    /// It is answered once the index is above this one.
+    after: u64,
+    /// It is answered now in any case.
+    deadline: Moment,
+    life: u64,
+    /// The index when it began to wait.
+    began: u64,
+    /// For a read of one session: whether it lived when the wait began. While
+    /// it does, what happens to other sessions wakes nobody.
+    lived: bool,
+}
+
+impl Parked {
+    /// When the read is answered at the latest.
+    pub(crate) fn deadline(&self) -> Moment {
+        self.deadline
+    }
+
+    /// Whether the read can be answered at `now`, to which the engine has been
+    /// advanced.
+    pub(super) fn is_ready(&self, engine: &Engine, now: Moment) -> bool {
+        now >= self.deadline || self.life != engine.life() || self.is_passed(engine)
+    }
+
+    fn is_passed(&self, engine: &Engine) -> bool {
+        match &self.read {
+            Read::Session(id) if self.lived && engine.session(id).is_some() => false,
+            read => read.index(engine) > self.after,
+        }
+    }
+
+    pub(super) fn reply(&self, engine: &Engine) -> Reply {
+        let unseen = matches!(self.read, Read::Session(_))
+            && self.life == engine.life()
+            && !self.is_passed(engine);
+        self.read.reply(engine, if unseen { self.began } else { self.read.index(engine) })
+    }
+}
+
+/// Answers a read, or parks it if `index` is not passed yet. `wait` is in
+/// nanoseconds; not above zero is the default of 5 minutes.
+pub(super) fn answer(
+    engine: &mut Engine,
+    now: Moment,
+    read: Read,
+    (after, wait): (u64, i64),
+) -> Result<Reply, Parked> {
+    engine.advance(now);
+    let index = read.index(engine);
+    if after == 0 || index > after {
+        return Ok(read.reply(engine, index));
+    }
+    let wait = match u64::try_from(wait) {
+        Ok(nanos) if nanos > 0 => Duration::from_nanos(nanos).min(LONGEST_WAIT),
+        _ => DEFAULT_WAIT,
+    };
+    // Up to a sixteenth is added, as Consul does, so that waits do not end in step.
+    let stagger = u64::try_from(wait.as_nanos() / 16).unwrap_or(0);
+    let extra = if stagger == 0 { 0 } else { engine.draw() % stagger };
+    let lived = matches!(&read, Read::Session(id) if engine.session(id).is_some());
+    Err(Parked {
+        read,
+        after,
+        deadline: now + wait + Duration::from_nanos(extra),
+        life: engine.life(),
+        began: index,
+        lived,
+    })
+}

@@ -1,0 +1,80 @@
+//! The API stepped by hand, as simulations use it.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn at(millis: u64) -> Moment {
+    Moment::from_nanos(3_600_000_000_000) + Duration::from_millis(millis)
+}
+
+fn request(method: Method, target: &str, body: &str) -> WireRequest {
+    WireRequest { method, target: target.into(), body: body.into() }
+}
+
+fn now(api: &mut Api, millis: u64, method: Method, target: &str, body: &str) -> WireReply {
+    match api.respond(at(millis), &request(method, target, body)) {
+        Response::Now(reply) => reply,
+        Response::Parked(parked) => panic!("{target} is parked: {parked:?}"),
+    }
+}
+
+fn parked(api: &mut Api, millis: u64, target: &str) -> Parked {
+    match api.respond(at(millis), &request(Method::Get, target, "")) {
+        Response::Parked(parked) => parked,
+        Response::Now(reply) => panic!("{target} is answered: {reply:?}"),
+    }
+}
+
+#[test]
+fn a_parked_read_is_answered_by_a_change_or_at_its_deadline() {
+    let mut api = Api::new(Settings::default());
+    now(&mut api, 0, Method::Put, "/v1/kv/k", "1");
+    let index = now(&mut api, 0, Method::Get, "/v1/kv/k", "").index.unwrap();
+    let read = parked(&mut api, 0, &format!("/v1/kv/k?index={index}&wait=16s"));
+    assert!(read.deadline() >= at(16_000) && read.deadline() < at(17_000));
+    assert_eq!(api.recheck(at(15_999), &read), None);
+    let late = api.recheck(read.deadline(), &read).unwrap();
+    assert_eq!(late.index, Some(index));
+    now(&mut api, 17_000, Method::Put, "/v1/kv/k", "2");
+    assert!(api.recheck(at(17_000), &read).unwrap().index.unwrap() > index);
+}
+
+#[test]
+fn a_parked_read_is_answered_when_the_store_is_another() {
+    let mut api = Api::new(Settings::default());
+    now(&mut api, 0, Method::Put, "/v1/kv/k", "1");
+    let read = parked(&mut api, 0, "/v1/kv/k?index=1000");
+    api.engine.restart_empty(at(1));
+    assert_eq!(api.recheck(at(1), &read).unwrap().status, 404);
+}
+
+#[test]
+fn what_is_no_target_is_refused_and_not_a_panic() {
+    let mut api = Api::new(Settings::default());
+    for target in ["", "?", "/", "/v1/kv", "/v1/kv/%", "/v1/kv/%f", "v1", "/v1/kv/k?%", "/v1/kv/é"]
+    {
+        for method in [Method::Get, Method::Put] {
+            assert_ne!(now(&mut api, 0, method, target, "").status, 0, "{target}");
+        }
+    }
+}
+
+#[test]
+fn a_lock_and_its_release_cost_a_simulation_little() {
+    let mut api = Api::new(Settings::default());
+    let created = now(&mut api, 0, Method::Put, "/v1/session/create", r#"{"TTL":"15s"}"#);
+    let id: serde_json::Value = serde_json::from_slice(&created.body).unwrap();
+    let id = id["ID"].as_str().unwrap().to_owned();
+    let lock = format!(
+        r#"[{{"KV":{{"Verb":"check-not-exists","Key":"k"}}}},{{"KV":{{"Verb":"lock","Key":"k","Value":"eHg=","Session":"{id}"}}}}]"#
+    );
+    let delete = r#"[{"KV":{"Verb":"delete","Key":"k"}}]"#;
+    let begin = Instant::now();
+    for _ in 0..1_000 {
+        assert_eq!(now(&mut api, 0, Method::Put, "/v1/txn", &lock).status, 200);
+        assert_eq!(now(&mut api, 0, Method::Put, "/v1/txn", delete).status, 200);
+    }
+    // Generous even for an unoptimised build on a busy machine.
+    assert!(begin.elapsed() < Duration::from_secs(2), "took {:?}", begin.elapsed());
+}

@@ -1,0 +1,172 @@
+//! The agent on Tokio's clock: blocking reads wait here until they can be
+//! answered.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Embedded,
+    api::{Api, Parked, Reply, Response},
+    engine::{Engine, Settings},
+};
+use crate::{
+    clock::{Clock, Moment},
+    consul::{
+        fact::Trouble,
+        wire::{Method, WireReply, WireRequest},
+    },
+};
+
+/// What all handles of one agent share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    api: Api,
+    waiters: BTreeMap<u64, Waiter>,
+    next_waiter: u64,
+    /// The engine's version when the waiters were last looked through.
+    settled: u64,
+}
+
+/// A blocking read that waits.
+#[derive(Debug)]
+struct Waiter {
+    parked: Arc<Parked>,
+    /// When it looks again by itself.
+    until: Moment,
+    wake: oneshot::Sender<()>,
+}
+
+impl Embedded {
+    /// Answers one request; a blocking read when Consul would answer it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. A write happens, if at all, when the future is first polled;
+    /// a blocking read changes nothing.
+    pub(crate) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
+        let method = match request.method {
+            Method::Get => "GET",
+            Method::Put => "PUT",
+        };
+        Ok(self.shared.serve(method, &request.target, request.body).await.into())
+    }
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        let state = State {
+            api: Api::new(Settings::default()),
+            waiters: BTreeMap::new(),
+            next_waiter: 0,
+            settled: 0,
+        };
+        Self { clock: Clock::tokio(), state: Mutex::new(state) }
+    }
+
+    /// Lets an operator act on the engine, then wakes the reads that can be
+    /// answered.
+    pub(super) fn operate<T>(&self, act: impl FnOnce(&mut Engine, Moment) -> T) -> T {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let result = act(&mut state.api.engine, now);
+        state.settle(now);
+        result
+    }
+
+    /// Answers one request with any method.
+    pub(super) async fn serve(&self, method: &str, target: &str, body: Vec<u8>) -> Reply {
+        let now = self.clock.now();
+        let parked = {
+            let mut state = self.lock();
+            let response = state.api.serve(now, method, target, body);
+            state.settle(now);
+            match response {
+                Response::Now(reply) => return reply,
+                Response::Parked(parked) => Arc::new(parked),
+            }
+        };
+        loop {
+            let now = self.clock.now();
+            let (waiting, woken, until) = {
+                let mut state = self.lock();
+                state.api.engine.advance(now);
+                state.settle(now);
+                if let Some(reply) = state.api.finish(now, &parked) {
+                    return reply;
+                }
+                let (ticket, woken, until) = state.park(&parked);
+                (Waiting { shared: self, ticket }, woken, until)
+            };
+            // An error is the end of the nap: time to look again.
+            let _ = tokio::time::timeout(until.since(now), woken).await;
+            drop(waiting);
+        }
+    }
+
+    /// How many blocking reads wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiters.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn park(&mut self, parked: &Arc<Parked>) -> (u64, oneshot::Receiver<()>, Moment) {
+        let (wake, woken) = oneshot::channel();
+        let deadline = parked.deadline();
+        let until = self.api.next_wakeup().map_or(deadline, |due| due.min(deadline));
+        let ticket = self.next_waiter;
+        self.next_waiter += 1;
+        self.waiters.insert(ticket, Waiter { parked: Arc::clone(parked), until, wake });
+        (ticket, woken, until)
+    }
+
+    /// Wakes the reads that can be answered, and those that would look again
+    /// only after the engine's next own change.
+    fn settle(&mut self, now: Moment) {
+        let version = self.api.engine.version();
+        if version == self.settled {
+            return;
+        }
+        self.settled = version;
+        let api = &self.api;
+        let due = api.next_wakeup();
+        let ready = |waiter: &Waiter| {
+            due.is_some_and(|due| due < waiter.until) || api.is_ready(now, &waiter.parked)
+        };
+        let woken: Vec<u64> = self
+            .waiters
+            .iter()
+            .filter_map(|(ticket, waiter)| ready(waiter).then_some(*ticket))
+            .collect();
+        for waiter in woken.iter().filter_map(|ticket| self.waiters.remove(ticket)) {
+            // Whoever does not listen any more needs no wake-up.
+            let _ = waiter.wake.send(());
+        }
+    }
+}
+
+/// Forgets a waiter when its read is answered or given up.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    ticket: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().waiters.remove(&self.ticket);
+    }
+}

@@ -1,0 +1,101 @@
+//! The embedded Consul against a real one: every case is a list of HTTP
+//! requests that runs against both, and any difference fails the test.
+//!
+//! The real one is the program named by the environment variable `CONSUL_BIN`,
+//! else `consul` on the `PATH`; `scripts/test` provides one.
+
+#[path = "conformance/client.rs"]
+mod client;
+#[path = "conformance/quick.rs"]
+mod quick;
+#[path = "conformance/real.rs"]
+mod real;
+#[path = "conformance/script.rs"]
+mod script;
+#[path = "conformance/timed.rs"]
+mod timed;
+
+use std::{fmt::Write as _, thread};
+
+use actix_dsync::Embedded;
+use script::Script;
+
+/// A case: what it is about, and its requests.
+type Case = (&'static str, fn(&mut Script));
+
+const NODE: &str = "conformance";
+
+/// How many requests two runs of one case may be apart in what they show.
+fn difference(name: &str, real: &[String], embedded: &[String]) -> Option<String> {
+    if real == embedded {
+        return None;
+    }
+    let mut report = format!("--- {name}\n");
+    for at in 0..real.len().max(embedded.len()) {
+        let line = |of: &[String]| of.get(at).cloned().unwrap_or_else(|| "(nothing)".into());
+        let (expected, found) = (line(real), line(embedded));
+        if expected != found {
+            let _ = writeln!(report, "    Consul:   {expected}\n    embedded: {found}");
+        }
+    }
+    Some(report)
+}
+
+/// Runs each case against both, `together` or one after the other.
+fn agree(cases: &[Case], together: bool) {
+    let agent = real::Agent::start(NODE);
+    let embedded = Embedded::new().node(NODE);
+    let server = embedded.serve("127.0.0.1:0").expect("a free port");
+    let addresses = [agent.address(), server.address()];
+    for address in addresses {
+        // So that no case is the first to write a key or to create a session.
+        let mut script = Script::new(address, "warm-up");
+        script.session("A", "");
+        script.put("kv/<p>a", "");
+        script.delete("kv/<p>a");
+    }
+    let run = |place: usize, (name, steps): Case| {
+        let transcripts = addresses.map(|address| {
+            thread::spawn(move || {
+                let mut script = Script::new(address, &format!("case{place}"));
+                steps(&mut script);
+                script.finish()
+            })
+        });
+        let [real, embedded] = transcripts.map(|thread| thread.join());
+        match (real, embedded) {
+            (Ok(real), Ok(embedded)) => difference(name, &real, &embedded),
+            _ => Some(format!("--- {name}\n    a run failed, see above\n")),
+        }
+    };
+    let reports: Vec<String> = if together {
+        thread::scope(|scope| {
+            let run = &run;
+            let threads: Vec<_> = cases
+                .iter()
+                .enumerate()
+                .map(|(place, case)| scope.spawn(move || run(place, *case)))
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect()
+        })
+    } else {
+        cases.iter().enumerate().filter_map(|(place, case)| run(place, *case)).collect()
+    };
+    assert!(
+        reports.is_empty(),
+        "{} of {} cases differ:\n{}",
+        reports.len(),
+        cases.len(),
+        reports.concat()
+    );
+}
+
+#[test]
+fn replies_and_wakes_agree() {
+    agree(quick::CASES, false);
+}
+
+#[test]
+fn times_agree() {
+    agree(timed::CASES, true);
+}
