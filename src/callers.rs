@@ -225,10 +225,7 @@ impl Callers {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work<T>(
-        self: &Arc<Self>,
-        step: impl FnOnce(&mut Inner, &mut Vec<Effect>) -> T,
-    ) -> T {
+    fn work<T>(self: &Arc<Self>, step: impl FnOnce(&mut Inner, &mut Vec<Effect>) -> T) -> T {
         let mut effects = Vec::new();
         let mut deliveries = Vec::new();
         let result = {

@@ -18,7 +18,7 @@ use crate::{
     callers::Callers,
     clock::Clock,
     key::Key,
-    ownership::{Lost, LossReason, Released},
+    ownership::{LossReason, Lost, Released},
     protocol::{cell::DeadlineCell, queue::CallId},
     token::FencingToken,
 };

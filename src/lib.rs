@@ -32,7 +32,7 @@ pub use messages::{
     Acquire, Filter, Inspect, LockAcquired, LockLost, LockReleased, Release, Subscribe,
     SubscriptionId, TryAcquire, Unsubscribe,
 };
-pub use ownership::{Holder, Lost, LossReason, Released};
+pub use ownership::{Holder, LossReason, Lost, Released};
 pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
 pub use token::FencingToken;

@@ -139,11 +139,7 @@ impl Hub {
     pub(crate) fn publish<E: Event>(&self, event: &E) {
         E::subscribers(self).with(|list| {
             list.retain(|subscriber| {
-                if subscriber.of.admits(event.key()) {
-                    subscriber.sink.send(event)
-                } else {
-                    true
-                }
+                if subscriber.of.admits(event.key()) { subscriber.sink.send(event) } else { true }
             });
         });
     }
@@ -159,11 +155,7 @@ impl Hub {
     }
 
     /// Events as a stream; `first` come before any other.
-    pub(crate) fn stream<E: Event>(
-        &self,
-        of: Filter,
-        first: impl FnOnce() -> Vec<E>,
-    ) -> Events<E> {
+    pub(crate) fn stream<E: Event>(&self, of: Filter, first: impl FnOnce() -> Vec<E>) -> Events<E> {
         let (sender, receiver) = mpsc::unbounded();
         self.add(of, Sink::Stream(sender), first);
         Events(receiver)

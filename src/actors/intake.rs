@@ -1,9 +1,6 @@
 //! Where requests are taken in, whichever way they came.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures::future::BoxFuture;

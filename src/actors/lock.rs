@@ -19,8 +19,8 @@ use crate::{
         client::Consul,
         request::{Lock, Release, ReleaseHow},
     },
-    messages::{LockAcquired, LockLost, LockReleased},
     key::Key,
+    messages::{LockAcquired, LockLost, LockReleased},
     ownership::{Holder, LossReason},
     protocol::{
         lock::{Effect, Event},
@@ -190,12 +190,7 @@ impl LockActor {
 }
 
 /// Tells of an ownership that ended other than by an orderly release.
-pub(super) fn publish_end(
-    hub: &Hub,
-    key: Key,
-    end: Option<End>,
-    reason: LossReason,
-) {
+pub(super) fn publish_end(hub: &Hub, key: Key, end: Option<End>, reason: LossReason) {
     match end {
         Some(End::Lost(token)) => {
             tracing::warn!(%key, %token, %reason, "lock lost");

@@ -185,12 +185,7 @@ fn ask(ctx: &Context<SessionActor>, question: impl Future<Output = Event> + 'sta
 }
 
 /// The session first: its fence must stand as long as its attempts can arrive.
-async fn destroy(
-    consul: &Consul,
-    session: &SessionId,
-    raised: bool,
-    limit: Duration,
-) -> Destroyed {
+async fn destroy(consul: &Consul, session: &SessionId, raised: bool, limit: Duration) -> Destroyed {
     let destroyed = consul.destroy_session(session, limit).await;
     if raised && destroyed == Destroyed::Done {
         return consul.delete_fence(session, limit).await;

@@ -34,9 +34,10 @@ impl Slot {
     fn new(key: Key, clock: Clock, flags: u64) -> Self {
         // Jitter differs between processes and keys; nothing else hangs on it.
         let seed = clock.now().as_nanos() ^ u64::from(std::process::id()) << 32;
-        let seed = key.as_str().bytes().fold(seed, |seed, byte| {
-            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let seed = key
+            .as_str()
+            .bytes()
+            .fold(seed, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self {
             callers: Arc::new(Callers::new(key.clone(), clock)),
             key,

@@ -368,8 +368,7 @@ impl Queue {
         self.waiting.retain(|(call, patience)| {
             let refused = whom(*patience);
             if refused {
-                effects
-                    .push(Effect::Refuse { call: *call, error: obstacle.clone().into_error() });
+                effects.push(Effect::Refuse { call: *call, error: obstacle.clone().into_error() });
             }
             !refused
         });

@@ -131,11 +131,18 @@ pub(crate) enum Mutation {
 
 #[derive(Debug)]
 enum Phase {
-    Absent { since: Option<Moment> },
-    Creating { ticket: Ticket, asked_at: Moment },
+    Absent {
+        since: Option<Moment>,
+    },
+    Creating {
+        ticket: Ticket,
+        asked_at: Moment,
+    },
     Open(Open),
     /// Stopping, with a creation still under way.
-    Stopping { ticket: Ticket },
+    Stopping {
+        ticket: Ticket,
+    },
     Stopped,
 }
 
@@ -311,13 +318,7 @@ impl Session {
         }
     }
 
-    fn created(
-        &mut self,
-        now: Moment,
-        ticket: Ticket,
-        answer: Created,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn created(&mut self, now: Moment, ticket: Ticket, answer: Created, effects: &mut Vec<Effect>) {
         let asked_at = match self.phase {
             Phase::Creating { ticket: asked, asked_at } if asked == ticket => asked_at,
             // A session that nobody uses.
@@ -367,13 +368,7 @@ impl Session {
         }
     }
 
-    fn renewed(
-        &mut self,
-        now: Moment,
-        ticket: Ticket,
-        answer: Renewed,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn renewed(&mut self, now: Moment, ticket: Ticket, answer: Renewed, effects: &mut Vec<Effect>) {
         let timing = self.timing;
         let Phase::Open(open) = &mut self.phase else { return };
         let Some(place) = open.renewals.iter().position(|(asked, _)| *asked == ticket) else {

@@ -47,12 +47,7 @@ impl Lock {
             expect,
         };
         let ticket = self.tickets.next();
-        effects.push(Effect::Lock {
-            ticket,
-            session: view.id.clone(),
-            fence: view.fence,
-            expect,
-        });
+        effects.push(Effect::Lock { ticket, session: view.id.clone(), fence: view.fence, expect });
         self.phase = Phase::Trying { ticket, attempt };
     }
 
@@ -95,8 +90,7 @@ impl Lock {
     }
 
     fn won(&mut self, now: Moment, index: u64, attempt: &Attempt, effects: &mut Vec<Effect>) {
-        let Some(view) = self.session.clone().filter(|v| v.generation == attempt.generation)
-        else {
+        let Some(view) = self.session.clone().filter(|v| v.generation == attempt.generation) else {
             self.phase = Phase::Idle;
             return;
         };
@@ -195,8 +189,8 @@ impl Lock {
                     effects.push(Effect::Watch { ticket, after });
                     return;
                 }
-                if let Seen::Missing { .. } | Seen::Found { entry: Entry { session: None, .. }, .. } =
-                    answer
+                if let Seen::Missing { .. }
+                | Seen::Found { entry: Entry { session: None, .. }, .. } = answer
                 {
                     self.freed_at = Some(now);
                 }

@@ -31,7 +31,10 @@ pub(super) struct Own {
 enum Look {
     /// Not before this moment; short critical sections pay nothing. `poll` if
     /// there is no blocking read to be had.
-    At { when: Moment, poll: bool },
+    At {
+        when: Moment,
+        poll: bool,
+    },
     Watching(Ticket),
     Reading(Ticket),
 }

@@ -1,0 +1,65 @@
+//! What a caller sees when nothing goes wrong.
+
+use std::time::Duration;
+
+use actix_dsync::{
+    Acquire, Dsync, Embedded, Error, Inspect, Key, Lease, Release, Released, TryAcquire,
+};
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn runtime(service: &str, consul: &Embedded) -> Dsync {
+    Dsync::builder(service).embedded(consul).on_current_arbiter().start().unwrap()
+}
+
+async fn acquire(dsync: &Dsync, name: &str) -> Lease {
+    dsync.send(Acquire::new(key(name)).within(Duration::from_secs(120))).await.unwrap()
+}
+
+#[actix::test]
+async fn a_lease_is_valid_until_it_is_released_and_leaves_nothing_behind() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    dsync.ready().await.unwrap();
+
+    let lease = acquire(&dsync, "a/b").await;
+    assert!(lease.is_valid());
+    assert!(lease.remaining() > Duration::from_secs(14));
+    assert!(consul.entries().iter().any(|entry| entry.key == "a/b" && entry.session.is_some()));
+
+    // Renewals keep it for as long as one likes.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(lease.is_valid());
+
+    assert_eq!(dsync.send(Release(lease)).await.unwrap(), Released::Confirmed);
+    assert!(consul.entries().is_empty());
+
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert!(consul.sessions().is_empty());
+    assert_eq!(dsync.send(TryAcquire::new(key("a"))).await.unwrap_err(), Error::Stopped);
+}
+
+#[actix::test]
+async fn two_processes_exclude_each_other_and_tokens_grow() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+
+    let first = acquire(&one, "k").await;
+    match two.send(TryAcquire::new(key("k"))).await.unwrap_err() {
+        Error::Held(holder) => assert_eq!(holder.json().unwrap()["service"], "one"),
+        other => panic!("{other}"),
+    }
+    let holder = two.send(Inspect(key("k"))).await.unwrap().expect("held");
+    assert_eq!(holder.session_name.as_deref(), Some("one"));
+
+    let waiting = two.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let token = first.token();
+    drop(first);
+    let second = waiting.await.unwrap();
+    assert!(second.token() > token);
+}
