@@ -149,9 +149,12 @@ impl Callers {
         self.lock().queue.token()
     }
 
-    /// The highest index at which a caller can have been granted the key.
-    pub(crate) fn highest(&self) -> u64 {
-        self.lock().queue.highest()
+    /// The index at which a caller was last granted the key, if that was under
+    /// the present session.
+    pub(crate) fn last_index(&self) -> u64 {
+        let inner = self.lock();
+        let present = inner.cell.as_ref().is_some_and(|cell| cell.ended().is_none());
+        if present { inner.queue.last_index() } else { 0 }
     }
 
     /// What the first in the queue wants the key to say.

@@ -23,9 +23,6 @@ pub struct FencingToken(u64);
 impl FencingToken {
     const SEQUENCE_BITS: u32 = 16;
 
-    /// The largest number of local hand-overs that one ownership can have.
-    pub(crate) const MAX_SEQUENCE: u16 = u16::MAX;
-
     /// The token of the `sequence`-th caller under the ownership won at `index`.
     ///
     /// An index of 2^47 or more, which a store cannot reach by counting, yields
@@ -74,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_later_ownership_orders_after_every_hand_over_of_an_earlier_one() {
-        let earlier = FencingToken::new(7, FencingToken::MAX_SEQUENCE).unwrap();
+        let earlier = FencingToken::new(7, u16::MAX).unwrap();
         let later = FencingToken::new(8, 0).unwrap();
         assert!(earlier < later);
     }

@@ -212,7 +212,7 @@ impl Actor for LockActor {
         }));
         if self.recovering {
             let mut effects = Vec::new();
-            let (now, floor) = (self.settings.clock.now(), self.slot.callers.highest());
+            let (now, floor) = (self.settings.clock.now(), self.slot.callers.last_index());
             self.slot.machine().recover(now, floor, &mut effects);
             effects.into_iter().for_each(|effect| self.perform(effect));
         }

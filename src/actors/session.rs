@@ -26,6 +26,8 @@ pub(super) enum SessionPlea {
     Distrust { generation: u64, reason: LossReason },
     /// Replace it as soon as nothing is owned under it.
     Suspect { generation: u64 },
+    /// Everybody concerned knows that the generation is closed.
+    Told { generation: u64 },
     /// End it; nothing is owned any more.
     Stop,
 }
@@ -218,6 +220,7 @@ impl Handler<SessionPlea> for SessionActor {
             SessionPlea::Distrust { generation, reason } => Event::Distrust { generation, reason },
             // Only the supervisor knows what is owned.
             SessionPlea::Suspect { .. } => return,
+            SessionPlea::Told { generation } => Event::Told { generation },
             SessionPlea::Stop => Event::Stop,
         };
         self.feed(event, ctx);

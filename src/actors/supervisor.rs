@@ -90,6 +90,8 @@ pub(crate) struct LockSupervisor {
     session: Option<Addr<SessionActor>>,
     watcher: Option<Addr<WatchActor>>,
     view: Option<SessionView>,
+    /// The session of an actor that died.
+    left_behind: Option<SessionView>,
     /// A generation with late attempts that cannot be made void.
     suspect: Option<u64>,
     /// Keys to be looked at by the next sweep.
@@ -138,6 +140,7 @@ impl LockSupervisor {
                 session: None,
                 watcher: None,
                 view: None,
+                left_behind: None,
                 suspect: None,
                 idle: HashSet::new(),
                 sweeping: false,
@@ -153,7 +156,7 @@ impl LockSupervisor {
             self.consul.clone(),
             self.settings.clone(),
             ctx.address().recipient(),
-            self.view.take().as_ref(),
+            self.left_behind.take().as_ref(),
         );
         self.session = Some(actor.start());
     }
@@ -186,6 +189,17 @@ impl LockSupervisor {
     fn tell_all(&self, fact: impl Fn() -> Event) {
         for slot in self.slots.all() {
             slot.report(fact());
+        }
+    }
+
+    /// Everything owned under the generation is lost. It is told here, for all
+    /// keys at once, before anything is done about it.
+    fn close(&mut self, generation: u64, reason: LossReason) {
+        self.view = None;
+        self.readiness.send_replace(Readiness::Starting);
+        for slot in self.slots.all() {
+            publish_end(&self.hub, slot.key.clone(), slot.callers.lost(reason), reason);
+            slot.report(Event::Closed { generation, reason });
         }
     }
 
@@ -315,9 +329,10 @@ impl Handler<SessionNews> for LockSupervisor {
                 self.tell_all(|| Event::Fenced { generation, fence });
             }
             SessionNews::Closed { generation, reason } => {
-                self.view = None;
-                self.readiness.send_replace(Readiness::Starting);
-                self.tell_all(|| Event::Closed { generation, reason });
+                self.close(generation, reason);
+                if let Some(session) = &self.session {
+                    session.do_send(SessionPlea::Told { generation });
+                }
             }
             SessionNews::Troubled(error) => {
                 if self.view.is_none() {
@@ -331,11 +346,10 @@ impl Handler<SessionNews> for LockSupervisor {
             }
             SessionNews::Died => {
                 tracing::error!("the session's actor failed; a new session is created");
-                if let Some(view) = &self.view {
-                    let (generation, reason) = (view.generation, LossReason::RuntimeFailed);
-                    self.tell_all(|| Event::Closed { generation, reason });
+                if let Some(view) = self.view.clone() {
+                    self.close(view.generation, LossReason::RuntimeFailed);
+                    self.left_behind = Some(view);
                 }
-                self.readiness.send_replace(Readiness::Starting);
                 self.start_session(ctx);
                 self.stop_session_if_done();
             }

@@ -108,13 +108,12 @@ impl Handler<Watch> for WatchActor {
     type Result = ();
 
     fn handle(&mut self, watch: Watch, ctx: &mut Context<Self>) {
-        if let Some(read) = self.reads.get_mut(&watch.slot.key) {
-            if watch.after >= read.after {
-                read.held = watch.held;
-                read.watch = watch;
-                return;
-            }
-            // The index went backwards: the read under way would wait in vain.
+        // If the index went backwards, the read under way would wait in vain.
+        let fits = |read: &&mut Read| watch.after >= read.after;
+        if let Some(read) = self.reads.get_mut(&watch.slot.key).filter(fits) {
+            read.held = watch.held;
+            read.watch = watch;
+            return;
         }
         let limit = self.settings.watches;
         let in_use = self.reads.len() + self.abandoned;

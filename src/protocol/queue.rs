@@ -133,8 +133,8 @@ pub(crate) struct Queue {
     obstacle: Option<Obstacle>,
     hand_over: HandOver,
     calls: u64,
-    /// The highest index at which the key was ever owned here.
-    highest: u64,
+    /// The index at which the key was last owned here.
+    last_index: u64,
 }
 
 impl Queue {
@@ -164,9 +164,9 @@ impl Queue {
         FencingToken::new(owned.index, owned.sequence)
     }
 
-    /// The highest index at which a caller can have been granted the key.
-    pub(crate) fn highest(&self) -> u64 {
-        self.highest
+    /// The index at which a caller was last granted the key.
+    pub(crate) fn last_index(&self) -> u64 {
+        self.last_index
     }
 
     /// What the callers want.
@@ -242,8 +242,8 @@ impl Queue {
     /// Gives the ownership to the next caller, within the bounds of fairness.
     fn pass_on(&mut self, now: Moment, effects: &mut Vec<Effect>) -> bool {
         let Some(owned) = &mut self.owned else { return false };
-        let bounded = now.since(owned.since) < self.hand_over.longest
-            && owned.sequence < self.hand_over.most.min(FencingToken::MAX_SEQUENCE);
+        let bounded =
+            now.since(owned.since) < self.hand_over.longest && owned.sequence < self.hand_over.most;
         if !bounded || owned.ending || self.waiting.is_empty() {
             return false;
         }
@@ -273,7 +273,7 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> bool {
         self.obstacle = None;
-        self.highest = self.highest.max(index);
+        self.last_index = index;
         self.owned = Some(Owned {
             index,
             since: now,

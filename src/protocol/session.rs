@@ -3,9 +3,9 @@
 //! ```text
 //!   Absent ──Create──► Creating ──► Open ──renewal gone, deadline, distrust──┐
 //!     ▲                   │           │ Renew every sixth of the lease       │
-//!     └─── pause ◄────────┘           └── Stop ──► Stopped                   │
-//!     ▲                                                                      │
-//!     └──────────── Closed, then Destroy until answered ◄────────────────────┘
+//!     ├─── pause ◄────────┘           └── Stop ──► Stopped                   │
+//!     │                                                                      │
+//!     └── Destroy until answered ◄── told ── Telling ◄── Closed ◄────────────┘
 //! ```
 //!
 //! Each session that is created is a *generation* with a deadline cell of its
@@ -62,6 +62,11 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: Seen,
     },
+    /// Everybody who owned something under the generation has been told that it
+    /// is lost.
+    Told {
+        generation: u64,
+    },
     /// There is proof that the generation cannot be relied on any more.
     Distrust {
         generation: u64,
@@ -105,7 +110,8 @@ pub(crate) enum Effect {
         generation: u64,
         fence: Fence,
     },
-    /// Nothing is owned under that generation from this moment.
+    /// Nothing is owned under that generation from this moment. Nothing else is
+    /// done until [`Event::Told`] says that those concerned know.
     Closed {
         generation: u64,
         reason: LossReason,
@@ -139,6 +145,8 @@ enum Phase {
         asked_at: Moment,
     },
     Open(Open),
+    /// A loss is being told; cleaning up comes after.
+    Telling(Open),
     /// Stopping, with a creation still under way.
     Stopping {
         ticket: Ticket,
@@ -236,6 +244,7 @@ impl Session {
             }
             Phase::Absent { since: None }
             | Phase::Creating { .. }
+            | Phase::Telling(_)
             | Phase::Stopping { .. }
             | Phase::Stopped => None,
         };
@@ -261,9 +270,10 @@ impl Session {
             }
             Event::Raised { ticket, answer } => self.raised(now, ticket, answer, effects),
             Event::FenceRead { ticket, answer } => self.fence_read(now, ticket, answer, effects),
+            Event::Told { generation } => self.told(now, generation),
             Event::Distrust { generation, reason } => {
                 if self.view().is_some_and(|view| view.generation == generation) {
-                    self.close(now, reason, effects);
+                    self.close(reason, effects);
                 }
             }
             Event::Stop => self.stop(now),
@@ -314,7 +324,7 @@ impl Session {
 
     fn check_deadline(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if self.view().is_some_and(|view| !view.cell.is_valid(now)) {
-            self.close(now, LossReason::DeadlinePassed, effects);
+            self.close(LossReason::DeadlinePassed, effects);
         }
     }
 
@@ -381,12 +391,12 @@ impl Session {
                 let deadline = self.deadline(now, sent_at, ttl);
                 let Phase::Open(open) = &mut self.phase else { return };
                 if !open.view.cell.extend(now, deadline) {
-                    self.close(now, LossReason::DeadlinePassed, effects);
+                    self.close(LossReason::DeadlinePassed, effects);
                 } else if std::mem::take(&mut self.failures) > 0 {
                     effects.push(Effect::Recovered);
                 }
             }
-            Renewed::Gone => self.close(now, LossReason::SessionGone, effects),
+            Renewed::Gone => self.close(LossReason::SessionGone, effects),
             Renewed::Denied(right) => {
                 self.renewal_failed(now);
                 effects.push(Effect::Troubled(Error::Denied { right }));
@@ -423,23 +433,35 @@ impl Session {
         }
     }
 
-    /// Ends the open generation: latch, tell, destroy, begin anew, in that order.
-    fn close(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
-        let Some(view) = self.view() else { return };
+    /// Ends the open generation: latch, tell, and only then destroy and begin
+    /// anew.
+    fn close(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
         #[cfg(test)]
         if self.mutation == Some(Mutation::CellRevived) && reason == LossReason::DeadlinePassed {
             return;
         }
-        view.cell.latch(reason);
-        effects.push(Effect::Closed { generation: view.generation, reason });
-        self.retire(now);
-        self.phase = Phase::Absent { since: Some(now) };
+        let old = std::mem::replace(&mut self.phase, Phase::Absent { since: None });
+        let Phase::Open(open) = old else {
+            self.phase = old;
+            return;
+        };
+        open.view.cell.latch(reason);
+        effects.push(Effect::Closed { generation: open.view.generation, reason });
+        self.phase = Phase::Telling(open);
     }
 
-    /// Moves the open session to those that are to be destroyed.
+    fn told(&mut self, now: Moment, generation: u64) {
+        if matches!(&self.phase, Phase::Telling(open) if open.view.generation == generation) {
+            self.retire(now);
+            self.phase = Phase::Absent { since: Some(now) };
+        }
+    }
+
+    /// Moves the session to those that are to be destroyed.
     fn retire(&mut self, now: Moment) {
         let old = std::mem::replace(&mut self.phase, Phase::Absent { since: None });
-        if let Phase::Open(open) = old {
+        if let Phase::Open(open) | Phase::Telling(open) = old {
+            open.view.cell.latch(LossReason::Shutdown);
             let raised =
                 open.view.fence != Fence::Unraised || !matches!(open.raise, Raise::Settled);
             self.doom(now, open.view.id, raised);
@@ -470,10 +492,7 @@ impl Session {
         match self.phase {
             Phase::Creating { ticket, .. } => self.phase = Phase::Stopping { ticket },
             Phase::Stopping { .. } | Phase::Stopped => {}
-            Phase::Absent { .. } | Phase::Open(_) => {
-                if let Some(view) = self.view() {
-                    view.cell.latch(LossReason::Shutdown);
-                }
+            Phase::Absent { .. } | Phase::Open(_) | Phase::Telling(_) => {
                 self.retire(now);
                 self.phase = Phase::Stopped;
             }

@@ -211,7 +211,7 @@ pub(crate) struct Lock {
     phase: Phase,
     session: Option<SessionView>,
     demand: Demand,
-    /// The highest index at which an ownership of this key ended.
+    /// The highest index at which an ownership under this session ended.
     floor: u64,
     /// The last foreign holder whose lock-delay was asked for.
     holder: Option<(SessionId, Option<Duration>)>,
@@ -285,7 +285,7 @@ impl Lock {
             Event::Demand(demand) => self.demand = demand,
             Event::Opened(view) => self.session = Some(view),
             Event::Fenced { generation, fence } => self.fenced(generation, fence, effects),
-            Event::Closed { generation, reason } => self.closed(now, generation, reason, effects),
+            Event::Closed { generation, reason } => self.closed(generation, reason, effects),
             Event::Troubled(error) => self.troubled(error, effects),
             Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
             Event::Released { ticket, answer } => self.released(now, ticket, &answer, effects),
@@ -367,13 +367,7 @@ impl Lock {
         }
     }
 
-    fn closed(
-        &mut self,
-        now: Moment,
-        generation: u64,
-        reason: LossReason,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn closed(&mut self, generation: u64, reason: LossReason, effects: &mut Vec<Effect>) {
         if self.session.as_ref().is_some_and(|view| view.generation == generation) {
             self.session = None;
         }
@@ -397,12 +391,9 @@ impl Lock {
             }
             _ => {}
         }
-        if reason == LossReason::StoreReplaced {
-            // Indexes begin anew.
-            self.floor = 0;
-            self.freed_at = None;
-        }
-        let _ = now;
+        // Only the same session can lock a key again at an index it had before;
+        // and another store may begin with lower indexes.
+        self.floor = 0;
     }
 
     fn fenced(&mut self, generation: u64, fence: Fence, effects: &mut Vec<Effect>) {
