@@ -18,7 +18,7 @@ fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) -> Consul {
 fn asked(consul: &Consul) -> Vec<WireRequest> {
     match &consul.0.transport {
         Transport::Scripted(script) => script.asked.borrow().clone(),
-        Transport::Http(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 

@@ -284,7 +284,7 @@ impl Lock {
         match event {
             Event::Demand(demand) => self.demand = demand,
             Event::Opened(view) => self.session = Some(view),
-            Event::Fenced { generation, fence } => self.fenced(generation, fence, effects),
+            Event::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
             Event::Closed { generation, reason } => self.closed(generation, reason, effects),
             Event::Troubled(error) => self.troubled(error, effects),
             Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
@@ -396,7 +396,7 @@ impl Lock {
         self.floor = 0;
     }
 
-    fn fenced(&mut self, generation: u64, fence: Fence, effects: &mut Vec<Effect>) {
+    fn fenced(&mut self, now: Moment, generation: u64, fence: Fence, effects: &mut Vec<Effect>) {
         let Some(view) = self.session.as_mut().filter(|view| view.generation == generation) else {
             return;
         };
@@ -414,7 +414,7 @@ impl Lock {
                 generation,
                 session: attempt.session.clone(),
                 asking: None,
-                at: Moment::default(),
+                at: now + SWEEP_PERIOD,
             });
             effects.push(Effect::Suspect { generation });
         }

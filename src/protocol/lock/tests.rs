@@ -1,1 +1,473 @@
 //! The lock machine's rules, one at a time.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::consul::fact::{Entry, Trouble};
+
+const FLAGS: u64 = 7;
+
+fn at(millis: u64) -> Moment {
+    Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
+}
+
+fn view(generation: u64) -> SessionView {
+    SessionView {
+        generation,
+        id: SessionId::from(format!("ours-{generation}").as_str()),
+        cell: Arc::new(DeadlineCell::new(at(1_000_000))),
+        fence: Fence::Unraised,
+    }
+}
+
+fn waiting() -> Demand {
+    Demand { keep: false, contending: 1, patient: true, impatient: false }
+}
+
+fn trying() -> Demand {
+    Demand { keep: false, contending: 1, patient: false, impatient: true }
+}
+
+fn keeping() -> Demand {
+    Demand { keep: true, ..Demand::default() }
+}
+
+fn found(session: Option<&str>, index: u64) -> Seen {
+    let entry = Entry {
+        session: session.map(SessionId::from),
+        modify_index: index,
+        flags: FLAGS,
+        value: Vec::new(),
+    };
+    Seen::Found { entry, index }
+}
+
+fn unknown() -> Trouble {
+    Trouble::Timeout(Duration::from_secs(2))
+}
+
+/// A machine that is stepped by hand.
+struct Bench {
+    lock: Lock,
+    now: Moment,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { lock: Lock::new(FLAGS, 1), now: at(0) }
+    }
+
+    /// One with a session, of which a caller that waits wants the key.
+    fn contending() -> (Self, Ticket) {
+        let mut bench = Self::new();
+        bench.step(Event::Opened(view(1)));
+        let effects = bench.step(Event::Demand(waiting()));
+        let ticket = lock_ticket(&effects);
+        (bench, ticket)
+    }
+
+    /// One that owns the key, won at `index`.
+    fn owning(index: u64) -> Self {
+        let (mut bench, ticket) = Self::contending();
+        let effects = bench.step(Event::Locked { ticket, answer: Locked::At(index) });
+        assert!(matches!(effects[..], [Effect::Own { index: won, .. }] if won == index));
+        assert_eq!(bench.step(Event::Demand(keeping())), []);
+        bench
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.lock.handle(self.now, event, &mut effects);
+        effects
+    }
+
+    /// Lets time pass to the next wake-up.
+    fn wake(&mut self) -> Vec<Effect> {
+        self.now = self.lock.next_wakeup().expect("nothing is due").max(self.now);
+        self.step(Event::Tick)
+    }
+
+    fn release_ticket(&mut self) -> Ticket {
+        release_ticket(&self.step(Event::Demand(Demand::default())))
+    }
+}
+
+fn lock_ticket(effects: &[Effect]) -> Ticket {
+    match effects {
+        [.., Effect::Lock { ticket, .. }] => *ticket,
+        other => panic!("no lock is sent: {other:?}"),
+    }
+}
+
+fn release_ticket(effects: &[Effect]) -> Ticket {
+    match effects {
+        [.., Effect::Release { ticket, .. }] => *ticket,
+        other => panic!("no release is sent: {other:?}"),
+    }
+}
+
+fn read_ticket(effects: &[Effect]) -> Ticket {
+    match effects {
+        [.., Effect::Read { ticket }] => *ticket,
+        other => panic!("no read is sent: {other:?}"),
+    }
+}
+
+fn watch_ticket(effects: &[Effect]) -> Ticket {
+    match effects {
+        [.., Effect::Watch { ticket, .. }] => *ticket,
+        other => panic!("no watch is sent: {other:?}"),
+    }
+}
+
+#[test]
+fn does_nothing_without_a_session_or_a_caller() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.step(Event::Demand(waiting())), []);
+    assert_eq!(bench.step(Event::Demand(Demand::default())), []);
+    assert_eq!(bench.step(Event::Opened(view(1))), []);
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
+fn never_locks_a_key_blindly() {
+    let (_, _) = Bench::contending();
+    let mut bench = Bench::new();
+    bench.step(Event::Opened(view(1)));
+    let effects = bench.step(Event::Demand(waiting()));
+    assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Missing, .. }]));
+    let ticket = lock_ticket(&effects);
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(None, 40) });
+    assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(40), .. }]));
+}
+
+#[test]
+fn a_key_with_foreign_flags_is_refused() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let Seen::Found { mut entry, index } = found(None, 40) else { unreachable!() };
+    entry.flags = 0;
+    let effects = bench.step(Event::Read { ticket, answer: Seen::Found { entry, index } });
+    assert_eq!(effects, [Effect::Failed(Error::FlagConflict { found: 0 })]);
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
+fn an_answer_with_an_old_ticket_grants_nothing() {
+    let (mut bench, old) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket: old, answer: Locked::Changed }));
+    assert_eq!(bench.step(Event::Locked { ticket: old, answer: Locked::At(9) }), []);
+    bench.step(Event::Read { ticket, answer: found(None, 40) });
+    assert_eq!(bench.step(Event::Locked { ticket: old, answer: Locked::At(9) }), []);
+    assert!(!bench.lock.owns());
+}
+
+#[test]
+fn who_does_not_wait_is_told_the_holder_and_leaves_nothing_contending() {
+    let mut bench = Bench::new();
+    bench.step(Event::Opened(view(1)));
+    let ticket = lock_ticket(&bench.step(Event::Demand(trying())));
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
+    let [Effect::Obstructed(Obstacle::Held(holder))] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(holder.session, "other");
+    bench.step(Event::Demand(Demand::default()));
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
+fn who_does_not_wait_is_told_during_the_wait_of_others() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
+    let both = Demand { contending: 2, impatient: true, ..waiting() };
+    let effects = bench.step(Event::Demand(both));
+    assert!(matches!(effects[..], [Effect::Obstructed(Obstacle::Held(_))]));
+}
+
+#[test]
+fn waits_for_the_holder_and_tries_when_it_is_gone() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
+    assert!(matches!(effects[1], Effect::AskSession { .. }));
+    assert!(matches!(effects[2], Effect::Watch { after: 40, .. }));
+    let ticket = watch_ticket(&effects);
+    // The wait ran out: look again, without another try.
+    let effects = bench.step(Event::Watched { ticket, answer: found(Some("other"), 40) });
+    let ticket = watch_ticket(&effects);
+    let effects = bench.step(Event::Watched { ticket, answer: Seen::Missing { index: 50 } });
+    assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Missing, .. }]));
+}
+
+#[test]
+fn tries_exactly_at_the_end_of_a_lock_delay_that_it_saw_begin() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
+    let Effect::AskSession { ticket: asked, .. } = effects[1] else { panic!("{effects:?}") };
+    let answer = SessionSeen::Exists {
+        name: String::new(),
+        node: String::new(),
+        lock_delay: Duration::from_secs(5),
+    };
+    bench.step(Event::SessionSeen { ticket: asked, answer });
+    let freed_at = bench.now;
+    let effects =
+        bench.step(Event::Watched { ticket: watch_ticket(&effects), answer: found(None, 41) });
+    let ticket = lock_ticket(&effects);
+    bench.now = bench.now + Duration::from_millis(3);
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::Delayed });
+    let remaining = Some(Duration::from_millis(4_997));
+    assert_eq!(effects, [Effect::Obstructed(Obstacle::Delayed { remaining })]);
+    assert_eq!(bench.lock.next_wakeup(), Some(freed_at + Duration::from_secs(5)));
+    assert!(matches!(bench.wake()[..], [Effect::Lock { expect: Expect::Index(41), .. }]));
+}
+
+#[test]
+fn backs_off_from_a_lock_delay_of_unknown_length() {
+    let (mut bench, mut ticket) = Bench::contending();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let effects = bench.step(Event::Locked { ticket, answer: Locked::Delayed });
+        assert_eq!(effects, [Effect::Obstructed(Obstacle::Delayed { remaining: None })]);
+        let before = bench.now;
+        ticket = lock_ticket(&bench.wake());
+        pauses.push(bench.now.since(before));
+    }
+    assert!(pauses[0] <= Duration::from_millis(50), "{pauses:?}");
+    assert!(pauses[7] >= Duration::from_millis(250), "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause <= Duration::from_millis(500)), "{pauses:?}");
+}
+
+#[test]
+fn an_attempt_of_unknown_outcome_is_made_void_before_a_read_decides() {
+    let (mut bench, ticket) = Bench::contending();
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    let raise = Effect::RaiseFence { generation: 1, seen: Fence::Unraised };
+    assert!(matches!(effects[0], Effect::Obstructed(Obstacle::Trouble(_))));
+    assert_eq!(effects[1..], [raise]);
+    // The same fence again proves nothing.
+    assert_eq!(bench.step(Event::Fenced { generation: 1, fence: Fence::Unraised }), []);
+    let effects = bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) });
+    let ticket = read_ticket(&effects);
+    // It had taken effect: only the answer to a new attempt makes it ours.
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 55) });
+    let [Effect::Lock { ticket, fence: Fence::At(60), expect: Expect::Index(55), .. }] =
+        effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(55) });
+    assert!(matches!(effects[..], [Effect::Own { index: 55, .. }]));
+}
+
+#[test]
+fn what_a_late_attempt_took_is_given_back_if_nobody_wants_it_any_more() {
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    assert_eq!(bench.step(Event::Demand(Demand::default())), []);
+    assert!(!bench.lock.is_quiet(), "the attempt may still take effect");
+    let effects = bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) });
+    let ticket = read_ticket(&effects);
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 55) });
+    assert!(matches!(effects[..], [Effect::Release { index: 55, .. }]));
+}
+
+#[test]
+fn without_a_fence_the_key_is_looked_at_until_the_session_has_ended() {
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    bench.step(Event::Demand(Demand::default()));
+    let effects = bench.step(Event::Fenced { generation: 1, fence: Fence::Unusable });
+    assert!(matches!(effects[..], [Effect::Suspect { generation: 1 }, Effect::Read { .. }]));
+    let ticket = read_ticket(&effects);
+    bench.step(Event::Read { ticket, answer: Seen::Missing { index: 50 } });
+    for _ in 0..3 {
+        let ticket = read_ticket(&bench.wake());
+        bench.step(Event::Read { ticket, answer: Seen::Missing { index: 50 } });
+    }
+    let ticket = read_ticket(&bench.wake());
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 55) });
+    let ticket = release_ticket(&effects);
+    bench.step(Event::Released { ticket, answer: Released::Done });
+    assert!(!bench.lock.is_quiet());
+    bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
+fn a_grant_that_nobody_wants_any_more_is_given_back() {
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Demand(Demand::default()));
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(9) });
+    let ticket = release_ticket(&effects);
+    assert_eq!(effects.len(), 1);
+    let effects = bench.step(Event::Released { ticket, answer: Released::Done });
+    assert_eq!(effects, [Effect::Released]);
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
+fn a_grant_under_a_passed_deadline_is_given_back() {
+    let (mut bench, ticket) = Bench::contending();
+    bench.now = at(2_000_000);
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(9) });
+    assert!(matches!(effects[..], [Effect::Release { .. }]));
+}
+
+#[test]
+fn no_lock_is_sent_until_a_release_is_concluded() {
+    let mut bench = Bench::owning(9);
+    let ticket = release_ticket(&bench.step(Event::Demand(Demand::default())));
+    assert_eq!(bench.step(Event::Demand(waiting())), []);
+    let answer = Released::Unknown(unknown());
+    assert_eq!(bench.step(Event::Released { ticket, answer }), []);
+    let ticket = release_ticket(&bench.wake());
+    // The first one had arrived: its fence fails, and a read shows whose it is.
+    let answer = Released::FenceFailed;
+    let ticket = read_ticket(&bench.step(Event::Released { ticket, answer }));
+    let effects = bench.step(Event::Read { ticket, answer: Seen::Missing { index: 30 } });
+    assert!(matches!(effects[..], [Effect::Released, Effect::Lock { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_lock_at_the_index_of_an_ended_ownership_is_no_grant() {
+    let mut bench = Bench::owning(9);
+    let ticket = bench.release_ticket();
+    bench.step(Event::Released { ticket, answer: Released::Done });
+    let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(9) });
+    assert!(matches!(effects[..], [Effect::Release { index: 9, .. }]));
+}
+
+#[test]
+fn a_release_whose_fence_moved_with_the_value_is_repeated_at_the_new_index() {
+    let mut bench = Bench::owning(9);
+    let ticket = bench.release_ticket();
+    let answer = Released::FenceFailed;
+    let ticket = read_ticket(&bench.step(Event::Released { ticket, answer }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 20) });
+    assert!(matches!(effects[..], [Effect::Release { index: 20, found: Some(_), .. }]));
+}
+
+#[test]
+fn a_key_that_was_lost_before_its_release_is_reported_as_lost() {
+    let mut bench = Bench::owning(9);
+    let ticket = bench.release_ticket();
+    let answer = Released::FenceFailed;
+    let ticket = read_ticket(&bench.step(Event::Released { ticket, answer }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 20) });
+    assert_eq!(effects, [Effect::Lost { reason: LossReason::ForceReleased }]);
+}
+
+#[test]
+fn a_held_key_is_watched_only_after_a_moment() {
+    let mut bench = Bench::owning(9);
+    let since = bench.now;
+    let effects = bench.wake();
+    assert!(matches!(effects[..], [Effect::Watch { after: 9, .. }]));
+    assert_eq!(bench.now.since(since), Duration::from_secs(1));
+}
+
+#[test]
+fn an_overwritten_value_is_no_loss() {
+    let mut bench = Bench::owning(9);
+    let ticket = watch_ticket(&bench.wake());
+    let effects = bench.step(Event::Watched { ticket, answer: found(Some("ours-1"), 20) });
+    assert!(matches!(effects[..], [Effect::Watch { after: 20, .. }]), "{effects:?}");
+    let effects = bench.step(Event::Demand(Demand::default()));
+    assert!(matches!(effects[..], [Effect::Release { index: 20, .. }]));
+}
+
+#[test]
+fn a_deleted_key_is_lost_before_anything_else_is_done() {
+    let mut bench = Bench::owning(9);
+    let ticket = watch_ticket(&bench.wake());
+    bench.step(Event::Demand(Demand { keep: true, ..waiting() }));
+    let effects = bench.step(Event::Watched { ticket, answer: Seen::Missing { index: 20 } });
+    assert_eq!(effects[0], Effect::Lost { reason: LossReason::KeyDeleted });
+    assert!(matches!(effects[1], Effect::Read { .. }), "{effects:?}");
+}
+
+#[test]
+fn a_key_that_is_not_ours_is_revoked_before_the_reason_is_asked_for() {
+    for (answer, reason) in [
+        (SessionSeen::NotShown, LossReason::SessionGone),
+        (SessionSeen::Unknown(unknown()), LossReason::ForceReleased),
+    ] {
+        let mut bench = Bench::owning(9);
+        let ticket = watch_ticket(&bench.wake());
+        let effects = bench.step(Event::Watched { ticket, answer: found(None, 20) });
+        let [Effect::Revoke, Effect::AskSession { ticket, .. }] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        let effects = bench.step(Event::SessionSeen { ticket, answer });
+        assert_eq!(effects[0], Effect::Lost { reason });
+    }
+}
+
+#[test]
+fn the_reason_is_not_waited_for_longer_than_a_moment() {
+    let mut bench = Bench::owning(9);
+    let ticket = watch_ticket(&bench.wake());
+    bench.step(Event::Watched { ticket, answer: found(None, 20) });
+    assert_eq!(bench.wake(), [Effect::Lost { reason: LossReason::ForceReleased }]);
+}
+
+#[test]
+fn an_index_from_before_our_own_is_confirmed_by_the_leader() {
+    let mut bench = Bench::owning(90);
+    let ticket = watch_ticket(&bench.wake());
+    let ticket = read_ticket(&bench.step(Event::Watched { ticket, answer: found(None, 20) }));
+    assert!(bench.lock.owns(), "a stale read is no loss");
+    assert_eq!(bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 90) }), []);
+    assert!(bench.lock.owns());
+
+    let mut bench = Bench::owning(90);
+    let ticket = watch_ticket(&bench.wake());
+    let ticket = read_ticket(&bench.step(Event::Watched { ticket, answer: found(None, 20) }));
+    let effects = bench.step(Event::Read { ticket, answer: found(None, 20) });
+    let reason = LossReason::StoreReplaced;
+    assert_eq!(effects, [Effect::Lost { reason }, Effect::Distrust { generation: 1, reason }]);
+}
+
+#[test]
+fn the_end_of_the_session_ends_the_ownership() {
+    let mut bench = Bench::owning(9);
+    let reason = LossReason::DeadlinePassed;
+    assert_eq!(bench.step(Event::Closed { generation: 1, reason }), [Effect::Lost { reason }]);
+    // An older generation's end does not.
+    let mut bench = Bench::owning(9);
+    assert_eq!(bench.step(Event::Closed { generation: 0, reason }), []);
+    assert!(bench.lock.owns());
+}
+
+#[test]
+fn a_new_session_may_begin_with_lower_indexes() {
+    let mut bench = Bench::owning(900);
+    bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
+    bench.step(Event::Demand(waiting()));
+    let ticket = read_ticket(&bench.step(Event::Opened(view(2))));
+    let ticket =
+        lock_ticket(&bench.step(Event::Read { ticket, answer: Seen::Missing { index: 5 } }));
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(6) });
+    assert!(matches!(effects[..], [Effect::Own { index: 6, .. }]));
+}
+
+#[test]
+fn a_fresh_actor_gives_up_what_a_dead_one_owned() {
+    let mut bench = Bench::owning(9);
+    let mut effects = Vec::new();
+    bench.lock.recover(bench.now, 9, &mut effects);
+    assert_eq!(effects[0], Effect::Lost { reason: LossReason::RuntimeFailed });
+    assert!(matches!(effects[1], Effect::RaiseFence { .. }));
+    let ticket = read_ticket(&bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) }));
+    // Even for another caller the old index is no grant.
+    bench.step(Event::Demand(waiting()));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 9) });
+    let ticket = lock_ticket(&effects);
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(9) });
+    assert!(matches!(effects[..], [Effect::Release { index: 9, .. }]));
+}
