@@ -20,7 +20,7 @@ pub(crate) use self::{
     fault::Fault,
     kv::{Pair, PutMode},
     operator::{IndexAfterRestore, Snapshot},
-    session::{Session, SessionBehavior, SessionDraft},
+    session::{Session, SessionDraft},
     txn::{OpFault, TxnOp, TxnRow, Verb},
 };
 use crate::{clock::Moment, consul::fact::SessionId};
