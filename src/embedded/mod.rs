@@ -9,6 +9,7 @@ mod engine;
 mod exchange;
 mod golang;
 mod server;
+mod waiters;
 
 use std::{fmt, sync::Arc, time::Duration};
 
