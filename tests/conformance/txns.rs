@@ -72,6 +72,8 @@ fn txn_bodies(s: &mut Script) {
         s.put_filled("txn", body);
     }
     s.put("txn?stale&consistent", "[]");
+    s.put("txn?stale", "[]");
+    s.put("txn?consistent", "[]");
     s.put("txn?dc=nope", "[]");
     s.put("txn?index=abc&wait=abc", "[]");
 }

@@ -7,6 +7,8 @@ pub(crate) const CASES: &[Case] = &[
     ("wake: a held key is released, deleted, recreated", wake_lock),
     ("wake: a missing key", wake_missing),
     ("wake: prefixes", wake_prefixes),
+    ("wake: every key there is", wake_root),
+    ("wake: several changes, several readers", wake_repeats),
     ("wake: keys only", wake_keys),
     ("wake: one session", wake_session),
     ("wake: the list of sessions", wake_sessions),
@@ -114,6 +116,51 @@ fn wake_prefixes(s: &mut Script) {
     s.wait("emptied", "kv/<p>in/?recurse&index=<I>");
     s.delete("kv/<p>in/?recurse");
     s.wakes("emptied");
+}
+
+fn wake_root(s: &mut Script) {
+    s.delete("kv/?recurse");
+    s.get("kv/?recurse");
+    s.keep_header("I", "kv/?keys");
+    s.wait("first", "kv/?keys&index=<I>");
+    s.put("kv/<p>a", "1");
+    s.wakes("first");
+    s.keep_header("I", "kv/?recurse");
+    s.wait("gone", "kv/?recurse&index=<I>");
+    s.put("kv/<p>a", "1");
+    s.session("A", NO_DELAY);
+    s.sleeps("gone");
+    s.delete("kv/<p>a");
+    s.wakes("gone");
+    s.put("kv/<p>b", "1");
+    s.get("kv/?recurse");
+    s.delete("kv/<p>b");
+    s.put("kv/<p>c", "1");
+    s.get("kv/?keys");
+}
+
+fn wake_repeats(s: &mut Script) {
+    // Changes between two reads are seen as one, and none is missed.
+    s.put("kv/<p>k", "1");
+    s.keep_header("I", "kv/<p>k");
+    for value in ["2", "3", "4"] {
+        s.put("kv/<p>k", value);
+    }
+    s.wait("behind", "kv/<p>k?index=<I>");
+    s.wakes("behind");
+    s.keep_header("I", "kv/<p>k");
+    s.delete("kv/<p>k");
+    s.put("kv/<p>k", "4");
+    s.wait("again", "kv/<p>k?index=<I>");
+    s.wakes("again");
+    s.keep_header("I", "kv/<p>k");
+    s.wait("one", "kv/<p>k?index=<I>");
+    s.wait("two", "kv/<p>k?raw&index=<I>");
+    s.wait("three", "kv/<p>k?keys&index=<I>&stale");
+    s.put("kv/<p>k", "5");
+    s.wakes("one");
+    s.wakes("two");
+    s.wakes("three");
 }
 
 fn wake_keys(s: &mut Script) {

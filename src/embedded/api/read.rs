@@ -62,7 +62,8 @@ impl Read {
                         names.push(name);
                     }
                 }
-                if names.is_empty() {
+                // The root's list may be empty, that of another prefix is missing.
+                if names.is_empty() && !prefix.is_empty() {
                     Reply::empty(404)
                 } else {
                     json::array(&mut out, names, json::key);
