@@ -6,14 +6,22 @@
 
 #[path = "conformance/client.rs"]
 mod client;
-#[path = "conformance/quick.rs"]
-mod quick;
+#[path = "conformance/keys.rs"]
+mod keys;
+#[path = "conformance/paths.rs"]
+mod paths;
 #[path = "conformance/real.rs"]
 mod real;
 #[path = "conformance/script.rs"]
 mod script;
+#[path = "conformance/sessions.rs"]
+mod sessions;
 #[path = "conformance/timed.rs"]
 mod timed;
+#[path = "conformance/txns.rs"]
+mod txns;
+#[path = "conformance/waits.rs"]
+mod waits;
 
 use std::{fmt::Write as _, thread};
 
@@ -25,7 +33,13 @@ type Case = (&'static str, fn(&mut Script));
 
 const NODE: &str = "conformance";
 
-/// How many requests two runs of one case may be apart in what they show.
+/// An id that no session has.
+const NO_SESSION: &str = "11111111-1111-1111-1111-111111111111";
+
+/// A session whose keys may be locked again as soon as it ends.
+const NO_DELAY: &str = r#"{"LockDelay":"0s"}"#;
+
+/// What two runs of one case show differently, if anything.
 fn difference(name: &str, real: &[String], embedded: &[String]) -> Option<String> {
     if real == embedded {
         return None;
@@ -92,7 +106,8 @@ fn agree(cases: &[Case], together: bool) {
 
 #[test]
 fn replies_and_wakes_agree() {
-    agree(quick::CASES, false);
+    let cases = [sessions::CASES, paths::CASES, keys::CASES, txns::CASES, waits::CASES].concat();
+    agree(&cases, false);
 }
 
 #[test]

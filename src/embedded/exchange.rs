@@ -1,10 +1,7 @@
 //! The agent on Tokio's clock: blocking reads wait here until they can be
 //! answered.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -12,6 +9,7 @@ use super::{
     Embedded,
     api::{Api, Parked, Reply, Response},
     engine::{Engine, Settings},
+    waiters::Waiters,
 };
 use crate::{
     clock::{Clock, Moment},
@@ -31,19 +29,9 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct State {
     api: Api,
-    waiters: BTreeMap<u64, Waiter>,
-    next_waiter: u64,
-    /// The engine's version when the waiters were last looked through.
-    settled: u64,
-}
-
-/// A blocking read that waits.
-#[derive(Debug)]
-struct Waiter {
-    parked: Arc<Parked>,
-    /// When it looks again by itself.
-    until: Moment,
-    wake: oneshot::Sender<()>,
+    waiters: Waiters,
+    /// The engine's version and life when the waiters were last looked through.
+    settled: (u64, u64),
 }
 
 impl Embedded {
@@ -63,12 +51,10 @@ impl Embedded {
 
 impl Shared {
     pub(super) fn new() -> Self {
-        let state = State {
-            api: Api::new(Settings::default()),
-            waiters: BTreeMap::new(),
-            next_waiter: 0,
-            settled: 0,
-        };
+        let mut api = Api::new(Settings::default());
+        api.engine.record_touched();
+        let settled = (api.engine.version(), api.engine.life());
+        let state = State { api, waiters: Waiters::default(), settled };
         Self { clock: Clock::tokio(), state: Mutex::new(state) }
     }
 
@@ -115,7 +101,7 @@ impl Shared {
     /// How many blocking reads wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.lock().waiters.len()
+        self.lock().waiters.count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -125,37 +111,22 @@ impl Shared {
 
 impl State {
     fn park(&mut self, parked: &Arc<Parked>) -> (u64, oneshot::Receiver<()>, Moment) {
-        let (wake, woken) = oneshot::channel();
         let deadline = parked.deadline();
         let until = self.api.next_wakeup().map_or(deadline, |due| due.min(deadline));
-        let ticket = self.next_waiter;
-        self.next_waiter += 1;
-        self.waiters.insert(ticket, Waiter { parked: Arc::clone(parked), until, wake });
+        let (ticket, woken) = self.waiters.add(parked, until);
         (ticket, woken, until)
     }
 
-    /// Wakes the reads that can be answered, and those that would look again
-    /// only after the engine's next own change.
+    /// Wakes whoever is concerned by what has changed since the last time.
     fn settle(&mut self, now: Moment) {
-        let version = self.api.engine.version();
-        if version == self.settled {
+        let touched = self.api.engine.take_touched();
+        let seen = (self.api.engine.version(), self.api.engine.life());
+        if seen == self.settled {
             return;
         }
-        self.settled = version;
-        let api = &self.api;
-        let due = api.next_wakeup();
-        let ready = |waiter: &Waiter| {
-            due.is_some_and(|due| due < waiter.until) || api.is_ready(now, &waiter.parked)
-        };
-        let woken: Vec<u64> = self
-            .waiters
-            .iter()
-            .filter_map(|(ticket, waiter)| ready(waiter).then_some(*ticket))
-            .collect();
-        for waiter in woken.iter().filter_map(|ticket| self.waiters.remove(ticket)) {
-            // Whoever does not listen any more needs no wake-up.
-            let _ = waiter.wake.send(());
-        }
+        let same_life = seen.1 == self.settled.1;
+        self.settled = seen;
+        self.waiters.wake(&self.api, now, same_life.then_some(&touched));
     }
 }
 
@@ -167,6 +138,6 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shared.lock().waiters.remove(&self.ticket);
+        self.shared.lock().waiters.remove(self.ticket);
     }
 }

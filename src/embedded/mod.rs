@@ -4,11 +4,12 @@
 //! pure functions of the time. `exchange` gives them a clock and lets blocking
 //! reads wait, `server` gives them a port.
 
-mod api;
-mod engine;
+pub(crate) mod api;
+pub(crate) mod engine;
 mod exchange;
 mod golang;
 mod server;
+mod waiters;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -33,11 +34,14 @@ pub use self::server::EmbeddedServer;
 /// It has no task of its own: whoever asks it something first lets everything
 /// happen that is due. It follows Tokio's clock, so that
 /// `tokio::time::pause` and `advance` move its TTLs, lock-delays and blocking
-/// reads; create it inside the runtime whose clock is paused.
+/// reads; create it inside the runtime whose clock is paused. What comes through
+/// the server comes by the real clock.
 ///
 /// # Differences from Consul
-/// - No ACLs, no catalog, one datacenter (`dc1`) and one node; of transactions
-///   only the operations on keys; JSON is not pretty-printed.
+/// - It knows `/v1/session/` `create`, `renew`, `info`, `destroy` and `list`,
+///   `/v1/kv/`, `/v1/txn` with operations on keys, `/v1/status/leader` and a few
+///   fields of `/v1/agent/self`. There are no ACLs (tokens are ignored), one
+///   datacenter (`dc1`) and one node; JSON is not pretty-printed.
 /// - A blocking read of a missing key, or of an empty prefix, wakes on every
 ///   write to any key; Consul wakes it on most.
 /// - A blocking read that its client gives up leaves nothing behind; in Consul

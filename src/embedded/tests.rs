@@ -87,6 +87,35 @@ async fn a_read_that_is_given_up_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn among_ten_thousand_readers_only_those_of_the_changed_keys_wake() {
+    let consul = Embedded::new();
+    let reads: Vec<_> = (0..10_000)
+        .map(|n| {
+            consul.write_key(&format!("k{n}"), "v");
+            let reader = consul.clone();
+            tokio::spawn(async move {
+                let read = |index| get(&format!("kv/k{n}?index={index}&wait=300s"));
+                let first = ask(&reader, read(0)).await.index.unwrap();
+                ask(&reader, read(first)).await
+            })
+        })
+        .collect();
+    while consul.shared.waiting() < 10_000 {
+        tokio::task::yield_now().await;
+    }
+    let begin = std::time::Instant::now();
+    for n in 0..5_000 {
+        consul.write_key(&format!("k{n}"), "w");
+        assert_eq!(consul.shared.waiting(), 9_999 - n);
+    }
+    for read in reads.into_iter().take(5_000) {
+        assert!(text(&read.await.unwrap()).contains("\"Value\":\"dw==\""));
+    }
+    // Generous: but a look through all readers at each write would not pass.
+    assert!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn operators_wake_readers() {
     let acts: [fn(&Embedded); 7] = [
         |consul| assert!(consul.delete_key("k")),

@@ -8,20 +8,20 @@ use std::{
 
 /// A reply: status, headers with lower-case names, body.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// Sends one request on a connection of its own.
-pub fn request(address: SocketAddr, method: &str, target: &str, body: &[u8]) -> Reply {
+pub(crate) fn request(address: SocketAddr, method: &str, target: &str, body: &[u8]) -> Reply {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     let head =
@@ -30,7 +30,7 @@ pub fn request(address: SocketAddr, method: &str, target: &str, body: &[u8]) -> 
     // A body that is too long is refused before it is read.
     let _ = stream.write_all(body);
     let mut reader = BufReader::new(stream);
-    let mut line = |reader: &mut BufReader<TcpStream>| {
+    let line = |reader: &mut BufReader<TcpStream>| {
         let mut line = String::new();
         reader.read_line(&mut line).expect("a line");
         line.trim_end().to_owned()

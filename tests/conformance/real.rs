@@ -12,13 +12,13 @@ use std::{
 use super::client;
 
 /// A Consul agent in `-dev` mode; it is killed on drop.
-pub struct Agent {
+pub(crate) struct Agent {
     process: Child,
     address: SocketAddr,
 }
 
 impl Agent {
-    pub fn start(node: &str) -> Self {
+    pub(crate) fn start(node: &str) -> Self {
         let [http, server, serf] = free_ports();
         let process = Command::new(program())
             .args(["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1"])
@@ -38,7 +38,7 @@ impl Agent {
         agent
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 

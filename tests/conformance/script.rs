@@ -17,7 +17,7 @@ use super::client::{self, Reply};
 /// Marks an absolute index in a transcript that is not finished.
 const INDEX: char = '\u{1}';
 
-pub struct Script {
+pub(crate) struct Script {
     address: SocketAddr,
     /// What `<name>` stands for.
     names: BTreeMap<String, String>,
@@ -29,7 +29,7 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn new(address: SocketAddr, prefix: &str) -> Self {
+    pub(crate) fn new(address: SocketAddr, prefix: &str) -> Self {
         let names = BTreeMap::from([("p".to_owned(), format!("{prefix}/"))]);
         Self {
             address,
@@ -42,26 +42,26 @@ impl Script {
     }
 
     /// Sends a request; the target is below `/v1/` unless it begins with `/`.
-    pub fn send(&mut self, method: &str, target: &str, body: &str) -> u16 {
+    pub(crate) fn send(&mut self, method: &str, target: &str, body: &str) -> u16 {
         let reply = self.exchange(method, target, body.as_bytes());
         self.note(&format!("{method} {target} {}", shorten(body)), &reply);
         reply.status
     }
 
-    pub fn get(&mut self, target: &str) {
+    pub(crate) fn get(&mut self, target: &str) {
         self.send("GET", target, "");
     }
 
-    pub fn put(&mut self, target: &str, body: &str) {
+    pub(crate) fn put(&mut self, target: &str, body: &str) {
         self.send("PUT", target, body);
     }
 
-    pub fn delete(&mut self, target: &str) {
+    pub(crate) fn delete(&mut self, target: &str) {
         self.send("DELETE", target, "");
     }
 
     /// Creates a session; `<name>` is its id from now on.
-    pub fn session(&mut self, name: &str, body: &str) {
+    pub(crate) fn session(&mut self, name: &str, body: &str) {
         self.put("session/create", body);
         let id = self.last["ID"].as_str().unwrap_or_default().to_owned();
         self.names.insert(name.into(), id);
@@ -69,7 +69,7 @@ impl Script {
 
     /// Runs a transaction written as `verb key s=session v=value f=flags
     /// i=index`, with `;` between operations and keys below the case's prefix.
-    pub fn txn(&mut self, ops: &str) {
+    pub(crate) fn txn(&mut self, ops: &str) {
         let body: Vec<Value> = ops.split(';').map(|op| self.operation(op)).collect();
         let body = self.fill(&Value::from(body).to_string());
         let reply = self.exchange("PUT", "txn", body.as_bytes());
@@ -94,14 +94,14 @@ impl Script {
     }
 
     /// `<name>` is the key's `ModifyIndex` from now on.
-    pub fn keep_index(&mut self, name: &str, key: &str) {
+    pub(crate) fn keep_index(&mut self, name: &str, key: &str) {
         self.get(&format!("kv/<p>{key}"));
         let index = self.last[0]["ModifyIndex"].to_string();
         self.names.insert(name.into(), index);
     }
 
     /// `<name>` is the `X-Consul-Index` of this read from now on.
-    pub fn keep_header(&mut self, name: &str, target: &str) {
+    pub(crate) fn keep_header(&mut self, name: &str, target: &str) {
         let reply = self.exchange("GET", target, b"");
         self.note(&format!("GET {target}"), &reply);
         let index = reply.header("x-consul-index").unwrap_or_default().to_owned();
@@ -109,7 +109,7 @@ impl Script {
     }
 
     /// Starts a blocking read and gives it time to arrive.
-    pub fn wait(&mut self, name: &'static str, target: &str) {
+    pub(crate) fn wait(&mut self, name: &'static str, target: &str) {
         let (address, target) = (self.address, self.target(target));
         let (done, reply) = channel();
         thread::spawn(move || {
@@ -120,12 +120,12 @@ impl Script {
     }
 
     /// The blocking read is answered soon; notes what with.
-    pub fn wakes(&mut self, name: &'static str) {
+    pub(crate) fn wakes(&mut self, name: &'static str) {
         self.expect(name, Duration::from_secs(3));
     }
 
     /// The blocking read is not answered for a while.
-    pub fn sleeps(&mut self, name: &'static str) {
+    pub(crate) fn sleeps(&mut self, name: &'static str) {
         self.expect(name, Duration::from_millis(300));
     }
 
@@ -144,7 +144,7 @@ impl Script {
 
     /// The blocking read of a list of sessions is answered soon; notes only how
     /// long the list is, for its order is that of random ids.
-    pub fn wakes_unordered(&mut self, name: &'static str) {
+    pub(crate) fn wakes_unordered(&mut self, name: &'static str) {
         let reply = self.waits.remove(name).map(|wait| wait.recv_timeout(Duration::from_secs(3)));
         let length = match reply {
             Some(Ok(reply)) => {
@@ -156,7 +156,7 @@ impl Script {
     }
 
     /// Ends every session there is.
-    pub fn destroy_all(&mut self) {
+    pub(crate) fn destroy_all(&mut self) {
         self.exchange("GET", "session/list", b"");
         for session in self.last.as_array().cloned().unwrap_or_default() {
             let id = session["ID"].as_str().unwrap_or_default();
@@ -165,11 +165,11 @@ impl Script {
     }
 
     /// Starts a blocking read of a key from its present index.
-    pub fn wait_for_change(&mut self, name: &'static str, target: &str) {
+    pub(crate) fn wait_for_change(&mut self, name: &'static str, target: &str) {
         self.wait_for_change_within(name, target, "60s");
     }
 
-    pub fn wait_for_change_within(&mut self, name: &'static str, target: &str, wait: &str) {
+    pub(crate) fn wait_for_change_within(&mut self, name: &'static str, target: &str, wait: &str) {
         let reply = self.exchange("GET", target, b"");
         let index = reply.header("x-consul-index").unwrap_or_default();
         self.wait(name, &format!("{target}?index={index}&wait={wait}"));
@@ -177,7 +177,7 @@ impl Script {
 
     /// Waits for a blocking read to be answered; notes with which status, and
     /// after how many whole seconds since `since` that was.
-    pub fn wakes_after_quietly(&mut self, name: &'static str, since: Instant) {
+    pub(crate) fn wakes_after_quietly(&mut self, name: &'static str, since: Instant) {
         let reply = self.waits.remove(name).map(|wait| wait.recv_timeout(Duration::from_secs(55)));
         let status = match reply {
             Some(Ok(reply)) => reply.status,
@@ -187,27 +187,27 @@ impl Script {
     }
 
     /// Sends a request and notes its status only.
-    pub fn quiet_put(&mut self, target: &str) {
+    pub(crate) fn quiet_put(&mut self, target: &str) {
         let reply = self.exchange("PUT", target, b"");
         self.lines.push(format!("PUT {target} -> {}", reply.status));
     }
 
     /// Sends a body in which names are replaced.
-    pub fn put_filled(&mut self, target: &str, body: &str) {
+    pub(crate) fn put_filled(&mut self, target: &str, body: &str) {
         let filled = self.fill(body);
         let reply = self.exchange("PUT", target, filled.as_bytes());
         self.note(&format!("PUT {target} {body}"), &reply);
     }
 
     /// `<to>` is the id of `<from>` in capitals.
-    pub fn capitals(&mut self, from: &str, to: &str) {
+    pub(crate) fn capitals(&mut self, from: &str, to: &str) {
         let id = self.fill(&format!("<{from}>")).to_uppercase();
         self.names.insert(to.into(), id);
     }
 
     /// Tries until the answer is `true`; notes after how many whole seconds
     /// since `since` that was.
-    pub fn succeeds_after(&mut self, target: &str, since: Instant) {
+    pub(crate) fn succeeds_after(&mut self, target: &str, since: Instant) {
         while since.elapsed() < Duration::from_secs(50) {
             let reply = self.exchange("PUT", target, b"");
             if reply.body.trim_ascii() == b"true" {
@@ -224,7 +224,7 @@ impl Script {
         self.lines.push(format!("{what} after {} s", passed.as_secs()));
     }
 
-    pub fn pause(&mut self, millis: u64) {
+    pub(crate) fn pause(&mut self, millis: u64) {
         thread::sleep(Duration::from_millis(millis));
     }
 
@@ -298,7 +298,7 @@ impl Script {
     }
 
     /// The transcript, with each index replaced by its place among all.
-    pub fn finish(self) -> Vec<String> {
+    pub(crate) fn finish(self) -> Vec<String> {
         let seen: BTreeSet<u64> = self
             .lines
             .iter()

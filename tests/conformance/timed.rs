@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Case, script::Script};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("a session ends at twice its TTL", expiry),
     ("a renewal restarts the timer, even late", renewal),
     ("using a session does not restart its timer", use_is_no_renewal),

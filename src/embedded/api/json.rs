@@ -78,7 +78,7 @@ pub(super) fn session(out: &mut String, id: &SessionId, session: &Session, node:
     );
     string(out, &session.ttl_text);
     out.push_str(",\"NodeChecks\":");
-    list(out, session.node_checks.as_deref(), |out, check| string(out, check));
+    list(out, session.node_checks.as_deref(), string);
     out.push_str(",\"ServiceChecks\":");
     list(out, session.service_checks.as_deref(), |out, check| {
         out.push_str("{\"ID\":");

@@ -62,7 +62,8 @@ impl Read {
                         names.push(name);
                     }
                 }
-                if names.is_empty() {
+                // The root's list may be empty, that of another prefix is missing.
+                if names.is_empty() && !prefix.is_empty() {
                     Reply::empty(404)
                 } else {
                     json::array(&mut out, names, json::key);
@@ -109,8 +110,8 @@ pub(crate) struct Parked {
     life: u64,
     /// The index when it began to wait.
     began: u64,
-    /// For a read of one session: whether it lived when the wait began. While
-    /// it does, what happens to other sessions wakes nobody.
+    /// For a read of one session or key: whether it existed when the wait
+    /// began. While a session does, what happens to others wakes nobody.
     lived: bool,
 }
 
@@ -118,6 +119,15 @@ impl Parked {
     /// When the read is answered at the latest.
     pub(crate) fn deadline(&self) -> Moment {
         self.deadline
+    }
+
+    /// The key, if this is a read of one that existed when the wait began:
+    /// nothing but a change of that key, or of the whole store, answers it.
+    pub(crate) fn existing_key(&self) -> Option<&[u8]> {
+        match &self.read {
+            Read::Key { key, .. } if self.lived => Some(key),
+            _ => None,
+        }
     }
 
     /// Whether the read can be answered at `now`, to which the engine has been
@@ -161,7 +171,11 @@ pub(super) fn answer(
     // Up to a sixteenth is added, as Consul does, so that waits do not end in step.
     let stagger = u64::try_from(wait.as_nanos() / 16).unwrap_or(0);
     let extra = if stagger == 0 { 0 } else { engine.draw() % stagger };
-    let lived = matches!(&read, Read::Session(id) if engine.session(id).is_some());
+    let lived = match &read {
+        Read::Session(id) => engine.session(id).is_some(),
+        Read::Key { key, .. } => engine.pair(key).is_some(),
+        Read::Recurse { .. } | Read::Keys { .. } | Read::Sessions => false,
+    };
     Err(Parked {
         read,
         after,

@@ -212,6 +212,7 @@ impl Engine {
 
     pub(super) fn remove_pair(&mut self, key: &[u8], index: u64, mut undo: UndoLog<'_>) {
         let Some(old) = self.store.pairs.remove(key) else { return };
+        self.touch(key);
         if let Some(log) = undo.as_deref_mut() {
             log.push(Undo::Pair(key.to_vec(), Some(old)));
         }
@@ -225,6 +226,7 @@ impl Engine {
         }
         for key in doomed {
             let old = self.store.pairs.remove(&key);
+            self.touch(&key);
             if let Some(log) = undo.as_deref_mut() {
                 log.push(Undo::Pair(key, old));
             }
@@ -286,7 +288,7 @@ impl Engine {
             log.push(Undo::Pair(key.to_vec(), replaced));
         }
         self.store.kv_index = index;
-        self.version += 1;
+        self.touch(key);
     }
 
     /// Marks a key or prefix as deleted at `index`, so that the indexes of its

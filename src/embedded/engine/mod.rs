@@ -20,7 +20,7 @@ pub(crate) use self::{
     fault::Fault,
     kv::{Pair, PutMode},
     operator::{IndexAfterRestore, Snapshot},
-    session::{Session, SessionBehavior, SessionDraft},
+    session::{Session, SessionDraft},
     txn::{OpFault, TxnOp, TxnRow, Verb},
 };
 use crate::{clock::Moment, consul::fact::SessionId};
@@ -105,6 +105,8 @@ pub(crate) struct Engine {
     version: u64,
     /// Changes when the store is replaced by another.
     life: u64,
+    /// The keys that were written or deleted, if somebody wants to know.
+    touched: Option<Vec<Vec<u8>>>,
 }
 
 impl Engine {
@@ -120,6 +122,7 @@ impl Engine {
             random: settings.seed,
             version: 0,
             life: 0,
+            touched: None,
             settings,
         };
         engine.begin_empty();
@@ -180,6 +183,25 @@ impl Engine {
     /// Changes when the whole store is replaced.
     pub(crate) fn life(&self) -> u64 {
         self.life
+    }
+
+    /// Begins to record which keys are written or deleted. Whoever calls this
+    /// must take them, or they pile up.
+    pub(crate) fn record_touched(&mut self) {
+        self.touched = Some(Vec::new());
+    }
+
+    /// The keys that were written or deleted since the last time, or by a
+    /// transaction that failed after all.
+    pub(crate) fn take_touched(&mut self) -> Vec<Vec<u8>> {
+        self.touched.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        self.version += 1;
+        if let Some(touched) = &mut self.touched {
+            touched.push(key.to_vec());
+        }
     }
 
     /// What may be changed while the engine runs: timers that run already stay.

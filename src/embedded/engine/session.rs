@@ -226,6 +226,7 @@ impl Engine {
                         pair.session = None;
                         pair.modify_index = index;
                         self.store.kv_index = index;
+                        self.touch(&key);
                     }
                 }
                 SessionBehavior::Delete => self.remove_pair(&key, index, None),
