@@ -9,9 +9,8 @@ fn messages(c: &mut Criterion) {
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dsync = Dsync::builder("bench").embedded(&Embedded::new()).start().unwrap();
     let key = Key::new("bench/held").unwrap();
-    let lease = threads
-        .block_on(dsync.send(Acquire::new(key).within(Duration::from_secs(10))))
-        .unwrap();
+    let lease =
+        threads.block_on(dsync.send(Acquire::new(key).within(Duration::from_secs(10)))).unwrap();
 
     let mut group = c.benchmark_group("messages");
     group.bench_function("is_valid", |b| b.iter(|| black_box(&lease).is_valid()));
