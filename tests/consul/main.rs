@@ -6,5 +6,11 @@
 #[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
 mod support;
 
+mod contention;
 mod fixtures;
+mod foreign;
+mod locks;
+mod loss;
+mod process;
+mod seed;
 mod tls;
