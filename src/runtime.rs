@@ -114,6 +114,11 @@ impl Dsync {
         self.0.intake.ready().await
     }
 
+    #[cfg(test)]
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.0.intake
+    }
+
     /// The timing in force.
     #[must_use]
     pub fn timing(&self) -> Timing {

@@ -23,3 +23,8 @@ pub use hub::{Event, Events};
 pub(crate) use intake::{Intake, Pending};
 pub(crate) use slot::Slots;
 pub(crate) use supervisor::{LockSupervisor, Settings, Stop};
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;

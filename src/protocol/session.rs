@@ -584,3 +584,6 @@ fn backoff(failures: u32) -> Duration {
 pub(crate) fn unavailable(step: Step, trouble: &Trouble) -> Error {
     Error::Unavailable { step, why: trouble.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

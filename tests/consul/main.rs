@@ -20,3 +20,4 @@ mod release;
 mod seed;
 mod service;
 mod silence;
+mod tls;
