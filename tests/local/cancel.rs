@@ -1,0 +1,182 @@
+//! Callers that go away after every possible number of steps of the runtime.
+//!
+//! Nothing here takes time but waiting, so a step is one turn of the executor: sweeping their number
+//! crosses every await point between a request and its end.
+
+use std::time::Duration;
+
+use actix_dsync::{Acquire, Dsync, Embedded, Lease, Release, Released, TryAcquire};
+
+use crate::{acquire, key, runtime, steps};
+
+const STEPS: usize = 40;
+
+/// Nobody here holds or wants `k` any more: another session has it at once, nothing is left, and
+/// nobody writes.
+async fn is_clean(consul: &Embedded, other: &Dsync, what: &str) {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let lease = other.send(TryAcquire::new(key("k"))).await;
+    let lease = lease.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(other.send(Release(lease)).await, Ok(Released::Confirmed), "{what}");
+    assert_eq!(consul.entries(), [], "{what}");
+    let written = || {
+        consul.write_key("probe", "");
+        let index = consul.entries()[0].modify_index;
+        consul.delete_key("probe");
+        index
+    };
+    let before = written();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(written(), before + 2, "{what}: somebody goes on writing");
+    assert_eq!(consul.entries(), [], "{what}");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// There is no session yet.
+    Cold,
+    Free,
+    /// Another process has the key, and keeps it until the caller is gone.
+    Held,
+    /// Another process gives the key back at the moment of asking.
+    Freed,
+    /// The holder's session has ended: Consul keeps the key closed.
+    Delayed,
+}
+
+async fn leaves_nothing(phase: Phase, count: usize, cancel: impl AsyncFnOnce(&Dsync)) {
+    let what = format!("{phase:?} after {count}");
+    let consul = Embedded::new().seed(count as u64);
+    let (other, helper) = (runtime("other", &consul), runtime("helper", &consul));
+    other.ready().await.unwrap();
+    let caller = runtime("caller", &consul);
+    if !matches!(phase, Phase::Cold) {
+        caller.ready().await.unwrap();
+    }
+    let mut held: Option<Lease> = None;
+    match phase {
+        Phase::Cold | Phase::Free => {}
+        Phase::Held => held = Some(acquire(&other, "k").await),
+        Phase::Freed => drop(acquire(&other, "k").await),
+        Phase::Delayed => {
+            let _lease = acquire(&helper, "k").await;
+            let entries = consul.entries();
+            assert!(consul.destroy_session(entries[0].session.as_ref().expect("held")));
+        }
+    }
+    cancel(&caller).await;
+    if let Some(lease) = held {
+        assert!(lease.is_valid(), "{what}");
+        assert_eq!(other.send(Release(lease)).await, Ok(Released::Confirmed));
+    }
+    if matches!(phase, Phase::Delayed) {
+        // The entry of a lost lock stays until its key is next used.
+        tokio::time::sleep(Duration::from_secs(16)).await;
+    }
+    is_clean(&consul, &other, &what).await;
+    for dsync in [caller, other, helper] {
+        dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    }
+    assert_eq!(consul.sessions(), []);
+}
+
+const PHASES: [Phase; 5] =
+    [Phase::Cold, Phase::Free, Phase::Held, Phase::Freed, Phase::Delayed];
+
+#[actix::test]
+async fn a_caller_that_goes_away_after_any_number_of_steps_leaves_nothing() {
+    tokio::time::pause();
+    for phase in PHASES {
+        for count in 0..=STEPS {
+            leaves_nothing(phase, count, async |caller| {
+                let asked = caller.send(Acquire::new(key("k")));
+                steps(count).await;
+                drop(asked);
+            })
+            .await;
+        }
+    }
+}
+
+#[actix::test]
+async fn a_try_that_is_dropped_after_any_number_of_steps_leaves_nothing() {
+    tokio::time::pause();
+    for phase in PHASES {
+        for count in 0..=STEPS {
+            leaves_nothing(phase, count, async |caller| {
+                let asked = caller.send(TryAcquire::new(key("k")));
+                steps(count).await;
+                drop(asked);
+            })
+            .await;
+        }
+    }
+}
+
+#[actix::test]
+async fn a_caller_whose_time_is_over_at_any_moment_leaves_nothing() {
+    tokio::time::pause();
+    for phase in PHASES {
+        for count in 0..=STEPS {
+            // Nothing, some milliseconds, and past the end of a lock-delay.
+            let within = Duration::from_millis((count * count * 10) as u64);
+            leaves_nothing(phase, count, async |caller| {
+                let answer = caller.send(Acquire::new(key("k")).within(within)).await;
+                let granted = answer.is_ok();
+                drop(answer);
+                assert!(!granted || !matches!(phase, Phase::Held), "it was held");
+            })
+            .await;
+        }
+    }
+}
+
+#[actix::test]
+async fn a_lease_or_release_that_is_dropped_after_any_number_of_steps_leaves_nothing() {
+    tokio::time::pause();
+    for count in 0..=STEPS {
+        leaves_nothing(Phase::Free, count, async |caller| {
+            let lease = acquire(caller, "k").await;
+            steps(count).await;
+            drop(lease);
+        })
+        .await;
+        leaves_nothing(Phase::Free, count, async |caller| {
+            let lease = acquire(caller, "k").await;
+            let released = caller.send(Release(lease));
+            steps(count).await;
+            drop(released);
+        })
+        .await;
+        // And wanted again while the release is under way.
+        leaves_nothing(Phase::Free, count, async |caller| {
+            let lease = acquire(caller, "k").await;
+            let first = lease.token();
+            let released = caller.send(Release(lease));
+            steps(count).await;
+            let lease = acquire(caller, "k").await;
+            assert!(lease.token() > first && lease.is_valid());
+            drop(released);
+        })
+        .await;
+    }
+}
+
+#[actix::test]
+async fn a_grant_whose_caller_has_gone_passes_to_the_next_in_the_queue() {
+    tokio::time::pause();
+    for count in 0..=STEPS {
+        let consul = Embedded::new();
+        let dsync = runtime("one", &consul);
+        let first = dsync.send(Acquire::new(key("k")));
+        let second = dsync.send(Acquire::new(key("k")));
+        steps(count).await;
+        drop(first);
+        let lease = second.await.unwrap();
+        assert!(lease.is_valid(), "{count}");
+        drop(lease);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(consul.entries(), [], "{count}");
+        dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    }
+}
