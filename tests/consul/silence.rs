@@ -66,7 +66,10 @@ async fn loses_in_silence(prefix: &str, timing: Timing) {
     assert!(after < LATE, "run() and lost() ended {after:?} after the event");
 
     let latter = waiting.await.expect("granted");
-    eprintln!("{prefix}: the next owner {:?} later", Duration::from_nanos(latter.first - former.last));
+    eprintln!(
+        "{prefix}: the next owner {:?} later",
+        Duration::from_nanos(latter.first - former.last)
+    );
     assert_exclusive(vec![former, latter]);
 
     // Back in the world it can be had again.

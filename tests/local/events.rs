@@ -99,8 +99,7 @@ async fn hand_overs_between_callers_of_one_process_are_one_ownership() {
     let dsync = runtime("one", &consul);
     let (actor, told, _) = listener();
     subscribe_to_all(&dsync, &actor).await;
-    let waiting: Vec<_> =
-        (0..5).map(|_| dsync.send(actix_dsync::Acquire::new(key("k")))).collect();
+    let waiting: Vec<_> = (0..5).map(|_| dsync.send(actix_dsync::Acquire::new(key("k")))).collect();
     for reply in waiting {
         drop(reply.await.unwrap());
     }

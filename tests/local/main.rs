@@ -10,7 +10,7 @@ mod limits;
 mod queue;
 mod stop;
 
-use std::time::Duration;
+use std::{future::Future, task::Poll, time::Duration};
 
 use actix_dsync::{Acquire, Dsync, Embedded, Key, Lease};
 
@@ -26,9 +26,25 @@ async fn acquire(dsync: &Dsync, name: &str) -> Lease {
     dsync.send(Acquire::new(key(name)).within(Duration::from_secs(120))).await.unwrap()
 }
 
-/// Lets everything that can run do so, `count` times, while the clock stands still.
+/// Lets everything that is ready run once, `count` times, while the clock stands still.
+///
+/// It must be called within [`in_a_task`]: the body of a test itself is only polled after many steps
+/// of others.
 async fn steps(count: usize) {
-    for _ in 0..count {
-        tokio::task::yield_now().await;
-    }
+    let mut left = count;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs the body of a test on a paused clock, as one task among those of the runtimes.
+async fn in_a_task(body: impl Future<Output = ()> + 'static) {
+    tokio::time::pause();
+    actix_rt::spawn(body).await.unwrap();
 }

@@ -7,40 +7,42 @@ use actix_dsync::{
 };
 use futures::{FutureExt, StreamExt};
 
-use crate::{acquire, key, runtime, steps};
+use crate::{acquire, in_a_task, key, runtime, steps};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
 #[actix::test]
 async fn shutdown_after_any_number_of_steps_leaves_nothing_and_answers_everybody() {
-    tokio::time::pause();
-    for count in 0..=60 {
-        let consul = Embedded::new();
-        let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
-        let held = acquire(&other, "held").await;
-        let free = dsync.send(Acquire::new(key("free")));
-        let behind = dsync.send(Acquire::new(key("free")));
-        let waits = dsync.send(Acquire::new(key("held")));
-        steps(count).await;
-        let asked = tokio::time::Instant::now();
-        dsync.shutdown(LIMIT).await.unwrap_or_else(|error| panic!("{count}: {error}"));
-        assert!(asked.elapsed() < Duration::from_secs(1), "{count}: {:?}", asked.elapsed());
-        assert_eq!(waits.await.unwrap_err(), Error::Stopped, "{count}");
-        assert_eq!(behind.await.unwrap_err(), Error::Stopped, "{count}");
-        match free.await {
-            Ok(lease) => {
-                assert!(!lease.is_valid(), "{count}");
-                assert_eq!(lease.lost().await, LossReason::Shutdown, "{count}");
+    in_a_task(async {
+        for count in 0..=60 {
+            let consul = Embedded::new();
+            let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
+            let held = acquire(&other, "held").await;
+            let free = dsync.send(Acquire::new(key("free")));
+            let behind = dsync.send(Acquire::new(key("free")));
+            let waits = dsync.send(Acquire::new(key("held")));
+            steps(count).await;
+            let asked = tokio::time::Instant::now();
+            dsync.shutdown(LIMIT).await.unwrap_or_else(|error| panic!("{count}: {error}"));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{count}: {:?}", asked.elapsed());
+            assert_eq!(waits.await.unwrap_err(), Error::Stopped, "{count}");
+            assert_eq!(behind.await.unwrap_err(), Error::Stopped, "{count}");
+            match free.await {
+                Ok(lease) => {
+                    assert!(!lease.is_valid(), "{count}");
+                    assert_eq!(lease.lost().await, LossReason::Shutdown, "{count}");
+                }
+                Err(error) => assert_eq!(error, Error::Stopped, "{count}"),
             }
-            Err(error) => assert_eq!(error, Error::Stopped, "{count}"),
+            assert!(held.is_valid());
+            drop(held);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(consul.entries(), [], "{count}");
+            assert_eq!(consul.sessions().len(), 1, "{count}: only the other's");
+            other.shutdown(LIMIT).await.unwrap();
         }
-        assert!(held.is_valid());
-        drop(held);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(consul.entries(), [], "{count}");
-        assert_eq!(consul.sessions().len(), 1, "{count}: only the other's");
-        other.shutdown(LIMIT).await.unwrap();
-    }
+    })
+    .await;
 }
 
 #[actix::test]
@@ -71,47 +73,51 @@ async fn shutdown_loses_leases_once_and_the_waiter_elsewhere_has_them_at_once() 
 
 #[actix::test]
 async fn shutdown_in_the_midst_of_releases_and_lock_delays_ends_in_time() {
-    tokio::time::pause();
-    for count in 0..=40 {
-        let consul = Embedded::new();
-        let dsync = runtime("one", &consul);
-        let lease = acquire(&dsync, "released").await;
-        let closed = acquire(&dsync, "closed").await;
-        let session = consul.entries()[0].session.clone().expect("held");
-        if count % 2 == 0 {
-            consul.destroy_session(&session);
+    in_a_task(async {
+        for count in 0..=40 {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let lease = acquire(&dsync, "released").await;
+            let closed = acquire(&dsync, "closed").await;
+            let session = consul.entries()[0].session.clone().expect("held");
+            if count % 2 == 0 {
+                consul.destroy_session(&session);
+            }
+            let released = dsync.send(Release(lease));
+            let waits = dsync.send(Acquire::new(key("closed")));
+            steps(count).await;
+            let asked = tokio::time::Instant::now();
+            dsync.shutdown(LIMIT).await.unwrap_or_else(|error| panic!("{count}: {error}"));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{count}: {:?}", asked.elapsed());
+            assert_eq!(waits.await.unwrap_err(), Error::Stopped);
+            let released = released.await;
+            assert!(released.is_ok(), "{count}: {released:?}");
+            assert!(!closed.is_valid());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(consul.sessions(), [], "{count}");
+            assert!(consul.entries().iter().all(|entry| entry.session.is_none()), "{count}");
         }
-        let released = dsync.send(Release(lease));
-        let waits = dsync.send(Acquire::new(key("closed")));
-        steps(count).await;
-        let asked = tokio::time::Instant::now();
-        dsync.shutdown(LIMIT).await.unwrap_or_else(|error| panic!("{count}: {error}"));
-        assert!(asked.elapsed() < Duration::from_secs(1), "{count}: {:?}", asked.elapsed());
-        assert_eq!(waits.await.unwrap_err(), Error::Stopped);
-        let released = released.await;
-        assert!(released.is_ok(), "{count}: {released:?}");
-        assert!(!closed.is_valid());
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(consul.sessions(), [], "{count}");
-        assert!(consul.entries().iter().all(|entry| entry.session.is_none()), "{count}");
-    }
+    })
+    .await;
 }
 
 #[actix::test]
 async fn the_last_handle_dropped_after_any_number_of_steps_leaves_nothing() {
-    tokio::time::pause();
-    for count in 0..=60 {
-        let consul = Embedded::new();
-        let dsync = runtime("one", &consul);
-        let asked = dsync.send(Acquire::new(key("k")));
-        steps(count).await;
-        drop(dsync);
-        match asked.await {
-            Ok(lease) => assert_eq!(lease.lost().await, LossReason::Shutdown, "{count}"),
-            Err(error) => assert_eq!(error, Error::Stopped, "{count}"),
+    in_a_task(async {
+        for count in 0..=60 {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let asked = dsync.send(Acquire::new(key("k")));
+            steps(count).await;
+            drop(dsync);
+            match asked.await {
+                Ok(lease) => assert_eq!(lease.lost().await, LossReason::Shutdown, "{count}"),
+                Err(error) => assert_eq!(error, Error::Stopped, "{count}"),
+            }
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            assert_eq!(consul.entries(), [], "{count}");
+            assert_eq!(consul.sessions(), [], "{count}");
         }
-        tokio::time::sleep(Duration::from_secs(6)).await;
-        assert_eq!(consul.entries(), [], "{count}");
-        assert_eq!(consul.sessions(), [], "{count}");
-    }
+    })
+    .await;
 }
