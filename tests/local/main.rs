@@ -5,6 +5,7 @@
 mod basics;
 mod cancel;
 mod events;
+mod faults;
 mod keys;
 mod limits;
 mod queue;
