@@ -20,16 +20,19 @@ async fn is_clean(consul: &Embedded, other: &Dsync, what: &str) {
     let lease = lease.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(other.send(Release(lease)).await, Ok(Released::Confirmed), "{what}");
     assert_eq!(consul.entries(), [], "{what}");
-    let written = || {
-        consul.write_key("probe", "");
-        let index = consul.entries()[0].modify_index;
-        consul.delete_key("probe");
-        index
-    };
-    let before = written();
+    let before = writes(consul);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(written(), before + 2, "{what}: somebody goes on writing");
+    assert_eq!(writes(consul), before + 2, "{what}: somebody goes on writing");
     assert_eq!(consul.entries(), [], "{what}");
+}
+
+/// How much was ever written, this question's two writes aside.
+fn writes(consul: &Embedded) -> u64 {
+    consul.write_key("probe", "");
+    let entries = consul.entries();
+    let probe = entries.iter().find(|entry| entry.key == "probe").expect("just written");
+    consul.delete_key("probe");
+    probe.modify_index
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +71,13 @@ async fn leaves_nothing(phase: Phase, count: usize, cancel: impl AsyncFnOnce(&Ds
     cancel(&caller).await;
     if let Some(lease) = held {
         assert!(lease.is_valid(), "{what}");
+        // An attempt that was under way has ended by now.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = writes(&consul);
         assert_eq!(other.send(Release(lease)).await, Ok(Released::Confirmed));
+        // Whoever still contended would take the key now, if only to give it back.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(writes(&consul), before + 3, "{what}: somebody still contends");
     }
     if matches!(phase, Phase::Delayed) {
         // The entry of a lost lock stays until its key is next used.
