@@ -8,6 +8,7 @@ use futures::stream;
 use super::{
     hub::Hub,
     obituary::Obituary,
+    question::{ask_beside, unanswered},
     session::SessionPlea,
     slot::Slot,
     supervisor::{Died, Idle, Settings},
@@ -17,6 +18,7 @@ use crate::{
     config::Retention,
     consul::{
         client::Consul,
+        fact::{Locked, Released, Seen, SessionSeen},
         request::{Lock, Release, ReleaseHow},
     },
     key::Key,
@@ -108,13 +110,18 @@ impl LockActor {
         let (slot, consul) = (self.slot.clone(), self.consul.clone());
         let key = slot.key.clone();
         let limit = self.settings.timing.request_timeout();
+        let tell = {
+            let slot = slot.clone();
+            move |answer| slot.report(answer)
+        };
         match effect {
             Effect::Lock { ticket, session, fence, expect } => {
                 let value = slot.value().to_vec();
                 let ask = Lock { key, session, value, flags: self.settings.flags, fence, expect };
-                actix_rt::spawn(async move {
+                let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
+                ask_beside(lost, tell, async move {
                     let answer = consul.lock(&ask, limit).await;
-                    slot.report(Event::Locked { ticket, answer });
+                    Event::Locked { ticket, answer }
                 });
             }
             Effect::Release { ticket, session, index, found } => {
@@ -126,21 +133,24 @@ impl LockActor {
                     },
                 };
                 let ask = Release { key, session, index, how };
-                actix_rt::spawn(async move {
+                let lost = Event::Released { ticket, answer: Released::Unknown(unanswered()) };
+                ask_beside(lost, tell, async move {
                     let answer = consul.release(&ask, limit).await;
-                    slot.report(Event::Released { ticket, answer });
+                    Event::Released { ticket, answer }
                 });
             }
             Effect::Read { ticket } => {
-                actix_rt::spawn(async move {
+                let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
+                ask_beside(lost, tell, async move {
                     let answer = consul.read(&key, limit).await;
-                    slot.report(Event::Read { ticket, answer });
+                    Event::Read { ticket, answer }
                 });
             }
             Effect::AskSession { ticket, session } => {
-                actix_rt::spawn(async move {
+                let answer = SessionSeen::Unknown(unanswered());
+                ask_beside(Event::SessionSeen { ticket, answer }, tell, async move {
                     let answer = consul.session_info(&session, limit).await;
-                    slot.report(Event::SessionSeen { ticket, answer });
+                    Event::SessionSeen { ticket, answer }
                 });
             }
             Effect::Watch { ticket, after } => {
