@@ -235,7 +235,7 @@ impl Tls {
 }
 
 #[cfg(test)]
-mod hostile;
+pub(super) mod hostile;
 #[cfg(test)]
 #[cfg(feature = "tls")]
 mod tls;
