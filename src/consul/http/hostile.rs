@@ -75,6 +75,7 @@ pub(in crate::consul) fn config(address: &str) -> HttpConfig {
     HttpConfig {
         address: Address::parse(address).unwrap(),
         token: Some(Secret::new("s3cr3t")),
+        renewals: 2,
         calls: 1,
         watches: 2,
         #[cfg(feature = "tls")]
