@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use actix::prelude::*;
+use tracing::Instrument;
 
 use super::{
     obituary::Obituary,
@@ -138,14 +139,15 @@ impl SessionActor {
                     },
                 );
             }
-            Effect::Renew { ticket, session } => ask_beside(
-                Event::Renewed { ticket, answer: Renewed::Unknown(unanswered()) },
-                tell,
-                async move {
+            Effect::Renew { ticket, session } => {
+                let span = tracing::debug_span!("renew", %session);
+                let lost = Event::Renewed { ticket, answer: Renewed::Unknown(unanswered()) };
+                let question = async move {
                     let answer = consul.renew_session(&session, limit).await;
                     Event::Renewed { ticket, answer }
-                },
-            ),
+                };
+                ask_beside(lost, tell, question.instrument(span));
+            }
             Effect::Destroy { ticket, session, raised } => ask_beside(
                 Event::Destroyed { ticket, answer: Destroyed::Unknown(unanswered()) },
                 tell,
