@@ -99,7 +99,7 @@ async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     tokio::task::spawn_blocking(|| {
         clients.into_iter().for_each(|client| {
             client.join().expect("no panic");
-        })
+        });
     })
     .await
     .expect("no panic");

@@ -69,7 +69,7 @@ async fn one_wait_too_many_for_the_connections_is_refused_and_the_others_go_on()
         }
     };
     let limit = waiting.len();
-    assert_eq!(limit, 4, "eight of twelve are for renewals and writes");
+    assert_eq!(limit, 2, "ten of twelve are for renewals and writes");
     assert_eq!(refused, Error::TooManyKeys { field: "limits.connections", limit });
     leases.truncate(9);
     drop(leases.remove(0));
