@@ -56,7 +56,8 @@ impl Player {
     /// What the player said next.
     pub(crate) fn says(&self) -> String {
         loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(120)).expect("a line in time");
+            let limit = Duration::from_secs(rounds(120, 1_800) as u64);
+            let line = self.lines.recv_timeout(limit).expect("a line in time");
             // The harness may have begun the line.
             if let Some((_, said)) = line.split_once(LINE) {
                 return said.to_owned();
