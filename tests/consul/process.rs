@@ -56,8 +56,7 @@ impl Player {
     /// What the player said next.
     pub(crate) fn says(&self) -> String {
         loop {
-            // The longest silence is that of many keys.
-            let limit = Duration::from_secs(rounds(120, 3_600) as u64);
+            let limit = Duration::from_secs(rounds(120, 1_800) as u64);
             let line = self.lines.recv_timeout(limit).expect("a line in time");
             // The harness may have begun the line.
             if let Some((_, said)) = line.split_once(LINE) {
