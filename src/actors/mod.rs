@@ -15,7 +15,7 @@ mod intake;
 mod lock;
 mod obituary;
 mod session;
-mod slot;
+pub(crate) mod slot;
 mod supervisor;
 mod watch;
 
