@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use super::{plan::Class, question::short, world::World};
+use super::{
+    plan::Class,
+    question::{Question, short},
+    world::World,
+};
 use crate::{
     clock::Moment, consul::fact::SessionId, key::Key, ownership::LossReason, token::FencingToken,
 };
@@ -162,18 +166,30 @@ impl World {
     }
 
     /// A process begins to clean up or to try again: whatever it lost has been
-    /// told by now. `key` is the one concerned; none is all.
-    pub(super) fn check_told_before(&mut self, process: usize, key: Option<&Key>, what: &str) {
+    /// told by now.
+    pub(super) fn check_told_before(&mut self, process: usize, question: &Question) {
         let host = &self.processes[process];
+        let concerned = |key: &Key, token: FencingToken| match question {
+            Question::Lock { ask, .. } => ask.key == *key,
+            Question::Release { ask, .. } => ask.key == *key,
+            Question::Create { .. } => true,
+            Question::Destroy { session, .. } => {
+                let own = (process, host.life, key.clone(), index_of(token));
+                self.invariants.owned.get(&own).is_some_and(|own| own.session == *session)
+            }
+            _ => false,
+        };
         let untold = host.callers.values().find_map(|caller| {
-            let lease = caller.lease.as_ref()?;
-            let concerned = key.is_none_or(|key| *key == caller.key);
-            let name = (process, host.life, caller.key.clone(), lease.token());
-            (concerned && !self.invariants.told.contains(&name)).then_some(name)
+            let token = caller.lease.as_ref()?.token();
+            let name = (process, host.life, caller.key.clone(), token);
+            let told = self.invariants.told.contains(&name);
+            (!told && concerned(&caller.key, token)).then_some(name)
         });
         if let Some((_, _, key, token)) = untold {
             self.violate(|| {
-                format!("G2: p{process} sent '{what}' before it told the loss of {key} {token:?}")
+                format!(
+                    "G2: p{process} asked to {question} before it told the loss of {key} {token:?}"
+                )
             });
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     actors::slot::Slot,
     consul::{
         fact::{
-            Created, Destroyed, Fence, Locked, Raised, Released, Renewed, Seen, SessionId,
+            Created, Destroyed, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId,
             SessionSeen, Trouble,
         },
         reply::{self, Answer},
@@ -87,6 +87,11 @@ impl Question {
             Self::Raise { .. } | Self::ReadFence { .. } | Self::DeleteFence { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether it locks a key that must not exist.
+    pub(super) fn locks_what_is_missing(&self) -> bool {
+        matches!(self, Self::Lock { ask, .. } if ask.expect == Expect::Missing)
     }
 
     /// What came back, or did not.

@@ -1,6 +1,6 @@
 //! Consul's side: what becomes of a request that arrives.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
 use super::{plan::Plan, question::Question};
 use crate::{
@@ -23,6 +23,8 @@ pub(super) struct Exchange {
     pub(super) life: u64,
     pub(super) question: Question,
     pub(super) request: WireRequest,
+    /// Whether the process has read an answer.
+    pub(super) answered: Cell<bool>,
 }
 
 /// A time without a leader.
@@ -110,6 +112,7 @@ impl Server {
     pub(super) fn wake(&mut self, now: Moment) -> Vec<(Rc<Exchange>, WireReply)> {
         let mut ready = Vec::new();
         let api = &mut self.api;
+        api.engine.advance(now);
         self.parked.retain(|_, (parked, exchange)| match api.recheck(now, parked) {
             Some(reply) => {
                 ready.push((exchange.clone(), reply));

@@ -2,6 +2,7 @@
 //! another.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
@@ -24,6 +25,7 @@ use crate::{
     clock::Moment,
     consul::{fact::Trouble, wire::WireReply},
     key::Key,
+    ownership::LossReason,
     protocol::queue::Patience,
 };
 
@@ -34,6 +36,8 @@ pub(super) const START: Moment = Moment::from_nanos(3_600_000_000_000);
 const ELECTION: Duration = Duration::from_secs(20);
 /// The most requests of one process in a second.
 const STORM: u64 = 400;
+/// The most events of one instant.
+const MOST_AT_ONCE: u32 = 1_000;
 
 /// Something that is going to happen.
 pub(super) enum Event {
@@ -179,9 +183,14 @@ impl World {
 
     /// Runs the history to its end or to its first violation.
     pub(super) fn run(mut self) -> Outcome {
+        let mut at_once = 0;
         while self.violation.is_none()
             && let Some(((at, _), event)) = self.events.pop_first()
         {
+            at_once = if at > self.now { 0 } else { at_once + 1 };
+            if at_once > MOST_AT_ONCE {
+                self.violate(|| "time stands still".into());
+            }
             self.now = at;
             self.step(event);
             self.check();
@@ -206,7 +215,10 @@ impl World {
         }
         match event {
             Event::Arrive(exchange) => self.arrive(&exchange),
-            Event::Answer(exchange, reply) => self.conclude(&exchange, Ok(&reply)),
+            Event::Answer(exchange, reply) => {
+                exchange.answered.set(self.waiting.contains_key(&exchange.id));
+                self.conclude(&exchange, Ok(&reply));
+            }
             Event::Break(exchange, why) => {
                 self.conclude(&exchange, Err(Trouble::Broken(why.into())));
             }
@@ -248,6 +260,11 @@ impl World {
     // Consul's side.
 
     fn arrive(&mut self, exchange: &Rc<Exchange>) {
+        // A known limit: a lock that was answered, given back and deleted can be
+        // locked again by a copy of that request.
+        if exchange.answered.get() && exchange.question.locks_what_is_missing() {
+            return self.stats.fault("copy of an answered lock withheld");
+        }
         let served = self.server.serve(self.now, exchange);
         let (process, id) = (exchange.process, exchange.id);
         match served {
@@ -382,19 +399,7 @@ impl World {
         for out in std::mem::take(&mut self.processes[process].out) {
             match out {
                 Out::Ask(question) => {
-                    match &question {
-                        Question::Lock { ask, .. } => {
-                            self.check_told_before(process, Some(&ask.key), "lock");
-                        }
-                        Question::Release { ask, .. } => {
-                            self.check_told_before(process, Some(&ask.key), "release");
-                        }
-                        Question::Create { .. } => self.check_told_before(process, None, "create"),
-                        Question::Destroy { .. } => {
-                            self.check_told_before(process, None, "destroy");
-                        }
-                        _ => {}
-                    }
+                    self.check_told_before(process, &question);
                     self.ask(process, question);
                 }
                 Out::Won { key, index, session, token } => {
@@ -416,7 +421,8 @@ impl World {
                 }
                 Out::Closed(reason) => {
                     self.trace.note(now, 5, || format!("p{process}      session closed: {reason}"));
-                    if self.plan.class == Class::Interruptions {
+                    let late = reason == LossReason::DeadlinePassed;
+                    if late && self.plan.class == Class::Interruptions {
                         self.violate(|| format!("G5: p{process} lost its session: {reason}"));
                     }
                 }
@@ -431,7 +437,14 @@ impl World {
         let (id, host) = (self.exchanges, &self.processes[process]);
         let limit = host.world_span(question.limit(host.request_timeout()));
         let request = question.request();
-        let exchange = Rc::new(Exchange { id, process, life: host.life, question, request });
+        let exchange = Rc::new(Exchange {
+            id,
+            process,
+            life: host.life,
+            question,
+            request,
+            answered: Cell::new(false),
+        });
         self.trace.note(self.now, 16 + id, || {
             format!("p{process}      #{id} asks to {}", exchange.question)
         });
