@@ -42,6 +42,8 @@ pub(super) struct Caller {
     pub(super) conduct: Conduct,
     pub(super) asked_at: Moment,
     pub(super) lease: Option<Lease>,
+    /// The number of the ownership that its lease is of.
+    pub(super) owns: u64,
     pub(super) holds_until: Option<Moment>,
     /// Since when its lease is known to be invalid though nobody said so.
     pub(super) untold_since: Option<Moment>,
@@ -70,6 +72,7 @@ impl Caller {
             conduct,
             asked_at: now,
             lease: None,
+            owns: 0,
             holds_until: None,
             untold_since: None,
             confirmation: None,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    caller::Caller,
     plan::Class,
     question::{Question, short},
     world::World,
@@ -14,8 +15,8 @@ use crate::{
     clock::Moment, consul::fact::SessionId, key::Key, ownership::LossReason, token::FencingToken,
 };
 
-/// The process and its life, the key, the token: one lease.
-type LeaseName = (usize, u64, Key, FencingToken);
+/// The number of the ownership, and the token: one lease.
+type LeaseName = (u64, FencingToken);
 
 /// An ownership that a process was granted.
 #[derive(Clone, Debug)]
@@ -46,7 +47,10 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Invariants {
     keys: BTreeMap<Key, Seen>,
-    owned: BTreeMap<(usize, u64, Key, u64), Ownership>,
+    owned: Vec<Ownership>,
+    /// The number of the latest ownership of a process, life, key and index:
+    /// another history of the store may repeat an index.
+    latest: BTreeMap<(usize, u64, Key, u64), u64>,
     told: BTreeSet<LeaseName>,
     returned: BTreeSet<LeaseName>,
 }
@@ -100,7 +104,9 @@ impl World {
             });
         };
         let own = Ownership { session: session.clone(), applied_at };
-        self.invariants.owned.insert((process, life, key.clone(), index), own);
+        self.invariants.owned.push(own);
+        let number = self.invariants.owned.len() as u64;
+        self.invariants.latest.insert((process, life, key.clone(), index), number);
         let Some(token) = token else { return };
         self.stats.grants += 1;
         let alive = self.server.is_alive(session);
@@ -122,22 +128,29 @@ impl World {
         }
     }
 
-    /// A caller got a lease, at first hand or passed on.
-    pub(super) fn check_taken(&mut self, process: usize, key: &Key, token: FencingToken) {
-        let life = self.processes[process].life;
+    /// A caller got a lease, at first hand or passed on. Returns the number of
+    /// the ownership.
+    pub(super) fn check_taken(&mut self, process: usize, key: &Key, token: FencingToken) -> u64 {
         if token.as_u64() & 0xFFFF > 0 {
             self.stats.handed_over += 1;
         }
-        let known = (process, life, key.clone(), index_of(token));
-        if !self.invariants.owned.contains_key(&known) {
+        let number = self.number(process, key, token);
+        if number == 0 {
             self.violate(|| format!("G3: p{process} has a lease on {key} of no ownership"));
         }
+        number
+    }
+
+    /// The number of the latest ownership with that token.
+    fn number(&self, process: usize, key: &Key, token: FencingToken) -> u64 {
+        let life = self.processes[process].life;
+        let own = (process, life, key.clone(), index_of(token));
+        self.invariants.latest.get(&own).copied().unwrap_or(0)
     }
 
     /// A caller gave its lease back.
-    pub(super) fn note_returned(&mut self, process: usize, key: Key, token: FencingToken) {
-        let life = self.processes[process].life;
-        self.invariants.returned.insert((process, life, key, token));
+    pub(super) fn note_returned(&mut self, number: u64, token: FencingToken) {
+        self.invariants.returned.insert((number, token));
     }
 
     /// `LockLost` was published.
@@ -151,8 +164,7 @@ impl World {
     ) {
         self.stats.losses += 1;
         *self.stats.reasons.entry(format!("{reason:?}")).or_default() += 1;
-        let lease = (process, self.processes[process].life, key, token);
-        let key = &lease.2;
+        let lease = (self.number(process, &key, token), token);
         if still_valid {
             self.violate(|| format!("G2: p{process} told the loss of {key} while it was valid"));
         } else if self.invariants.returned.contains(&lease) {
@@ -169,23 +181,22 @@ impl World {
     /// told by now.
     pub(super) fn check_told_before(&mut self, process: usize, question: &Question) {
         let host = &self.processes[process];
-        let concerned = |key: &Key, token: FencingToken| match question {
-            Question::Lock { ask, .. } => ask.key == *key,
-            Question::Release { ask, .. } => ask.key == *key,
+        let owned = &self.invariants.owned;
+        let concerned = |caller: &Caller| match question {
+            Question::Lock { ask, .. } => ask.key == caller.key,
+            Question::Release { ask, .. } => ask.key == caller.key,
             Question::Create { .. } => true,
-            Question::Destroy { session, .. } => {
-                let own = (process, host.life, key.clone(), index_of(token));
-                self.invariants.owned.get(&own).is_some_and(|own| own.session == *session)
-            }
+            Question::Destroy { session, .. } => owned
+                .get((caller.owns as usize).wrapping_sub(1))
+                .is_some_and(|own| own.session == *session),
             _ => false,
         };
         let untold = host.callers.values().find_map(|caller| {
             let token = caller.lease.as_ref()?.token();
-            let name = (process, host.life, caller.key.clone(), token);
-            let told = self.invariants.told.contains(&name);
-            (!told && concerned(&caller.key, token)).then_some(name)
+            let told = self.invariants.told.contains(&(caller.owns, token));
+            (!told && concerned(caller)).then(|| (caller.key.clone(), token))
         });
-        if let Some((_, _, key, token)) = untold {
+        if let Some((key, token)) = untold {
             self.violate(|| {
                 format!(
                     "G2: p{process} asked to {question} before it told the loss of {key} {token:?}"
@@ -224,13 +235,12 @@ impl World {
         let mut someone_has_it = false;
         let mut someone_waits = false;
         for (id, process) in self.processes.iter_mut().enumerate() {
-            let life = process.life;
             let mut valid = 0;
             for caller in process.callers.values_mut().filter(|caller| caller.key == *key) {
                 someone_waits |= caller.is_waiting();
                 let Some(lease) = &caller.lease else { continue };
                 let token = lease.token();
-                let name = (id, life, key.clone(), token);
+                let name = (caller.owns, token);
                 if !lease.would_be_valid() {
                     let told = self.invariants.told.contains(&name);
                     let since = *caller.untold_since.get_or_insert(now);
@@ -247,8 +257,7 @@ impl World {
                 if self.invariants.told.contains(&name) {
                     wrong = Some(format!("G1: p{id}'s lease on {key} is valid after its loss"));
                 }
-                let Some(own) =
-                    self.invariants.owned.get(&(id, life, key.clone(), index_of(token)))
+                let Some(own) = self.invariants.owned.get((caller.owns as usize).wrapping_sub(1))
                 else {
                     continue;
                 };

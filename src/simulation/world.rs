@@ -59,6 +59,19 @@ pub(super) enum Event {
 }
 
 impl Event {
+    fn name(&self) -> String {
+        match self {
+            Self::Arrive(exchange) => format!("arrive {}", exchange.question),
+            Self::Tick { process, .. } => format!("tick p{process}"),
+            Self::Work { process, .. } => format!("work p{process}"),
+            Self::Call { process, .. } => format!("call p{process}"),
+            Self::Caller { process, caller, .. } => format!("caller {caller} p{process}"),
+            Self::Recheck => "recheck".into(),
+            Self::Fault => "fault".into(),
+            _ => "other".into(),
+        }
+    }
+
     /// The process that has to run for it.
     fn process(&self) -> Option<(usize, u64)> {
         match self {
@@ -189,7 +202,7 @@ impl World {
         {
             at_once = if at > self.now { 0 } else { at_once + 1 };
             if at_once > MOST_AT_ONCE {
-                self.violate(|| "time stands still".into());
+                self.violate(|| format!("time stands still: {}", event.name()));
             }
             self.now = at;
             self.step(event);
@@ -371,7 +384,10 @@ impl World {
                     self.trace.note(now, id, || {
                         format!("p{process}      caller {id} has {key} {token:?}")
                     });
-                    self.check_taken(process, &key, token);
+                    let owns = self.check_taken(process, &key, token);
+                    if let Some(caller) = self.processes[process].callers.get_mut(&id) {
+                        caller.owns = owns;
+                    }
                     self.after(Duration::ZERO, Event::Caller { process, life, caller: id });
                 }
                 Found::Refused(error) => {
@@ -493,7 +509,7 @@ impl World {
         let id = self.calls;
         let (host, now) = (&mut self.processes[process], self.now);
         let life = host.life;
-        if host.callers.len() >= 12 && !conduct.heedful {
+        if host.callers.len() >= 20 && self.healed_at.is_none() {
             return;
         }
         let patience = if conduct.patient { Patience::Unlimited } else { Patience::None };
@@ -526,7 +542,7 @@ impl World {
                 let valid = lease.is_valid();
                 let over = caller.holds_until.is_some_and(|at| at <= now);
                 if over || (!valid && caller.conduct.heedful) {
-                    let key = caller.key.clone();
+                    let (key, owns) = (caller.key.clone(), caller.owns);
                     let given = caller.give_back();
                     if caller.is_done() {
                         host.callers.remove(&id);
@@ -535,7 +551,7 @@ impl World {
                         self.trace.note(now, id, || {
                             format!("p{process}      caller {id} gives {key} back")
                         });
-                        self.note_returned(process, key, token);
+                        self.note_returned(owns, token);
                     }
                 } else {
                     let left = caller.holds_until.map_or(Duration::ZERO, |at| at.since(now));
