@@ -39,3 +39,6 @@ pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
 pub use token::FencingToken;
 pub use value::LockValue;
+
+#[doc = include_str!("../docs/safety.md")]
+pub mod safety {}

@@ -114,6 +114,11 @@ impl Dsync {
         self.0.intake.ready().await
     }
 
+    #[cfg(test)]
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.0.intake
+    }
+
     /// The timing in force.
     #[must_use]
     pub fn timing(&self) -> Timing {
@@ -342,6 +347,7 @@ impl Builder {
                 address: Address::parse(&config.address)
                     .map_err(|why| ConfigError::Conflict(format!("address {why}")))?,
                 token: config.token,
+                renewals: Limits::RENEWALS,
                 calls: Limits::WRITES,
                 watches: limits.watches(),
                 #[cfg(feature = "tls")]

@@ -14,6 +14,7 @@ mod hub;
 mod intake;
 mod lock;
 mod obituary;
+mod question;
 mod session;
 pub(crate) mod slot;
 mod supervisor;
@@ -23,3 +24,8 @@ pub use hub::{Event, Events};
 pub(crate) use intake::{Intake, Pending};
 pub(crate) use slot::Slots;
 pub(crate) use supervisor::{LockSupervisor, Settings, Stop};
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;

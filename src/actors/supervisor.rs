@@ -86,9 +86,9 @@ pub(crate) struct LockSupervisor {
     slots: Arc<Slots>,
     hub: Arc<Hub>,
     readiness: watch::Sender<Readiness>,
-    locks: HashMap<Key, Addr<LockActor>>,
-    session: Option<Addr<SessionActor>>,
-    watcher: Option<Addr<WatchActor>>,
+    pub(super) locks: HashMap<Key, Addr<LockActor>>,
+    pub(super) session: Option<Addr<SessionActor>>,
+    pub(super) watcher: Option<Addr<WatchActor>>,
     view: Option<SessionView>,
     /// The session of an actor that died.
     left_behind: Option<SessionView>,
@@ -421,6 +421,7 @@ impl Drop for LockSupervisor {
             let end = slot.callers.abandon(reason);
             publish_end(&self.hub, slot.key.clone(), end, reason);
         }
+        self.hub.close();
         for actor in self.locks.values() {
             actor.do_send(Retire);
         }

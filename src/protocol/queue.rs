@@ -377,3 +377,6 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,4 +6,18 @@
 #[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
 mod support;
 
+mod acl;
+mod bad_input;
+mod cancel;
+mod cluster;
+mod contention;
 mod fixtures;
+mod foreign;
+mod locks;
+mod loss;
+mod process;
+mod release;
+mod seed;
+mod service;
+mod silence;
+mod tls;

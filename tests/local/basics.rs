@@ -2,21 +2,9 @@
 
 use std::time::Duration;
 
-use actix_dsync::{
-    Acquire, Dsync, Embedded, Error, Inspect, Key, Lease, Release, Released, TryAcquire,
-};
+use actix_dsync::{Acquire, Embedded, Error, Inspect, Release, Released, TryAcquire};
 
-fn key(name: &str) -> Key {
-    Key::new(name).unwrap()
-}
-
-fn runtime(service: &str, consul: &Embedded) -> Dsync {
-    Dsync::builder(service).embedded(consul).on_current_arbiter().start().unwrap()
-}
-
-async fn acquire(dsync: &Dsync, name: &str) -> Lease {
-    dsync.send(Acquire::new(key(name)).within(Duration::from_secs(120))).await.unwrap()
-}
+use crate::{acquire, key, runtime};
 
 #[actix::test]
 async fn a_lease_is_valid_until_it_is_released_and_leaves_nothing_behind() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -53,9 +53,19 @@ enum Direction {
     Reply,
 }
 
+/// A request as it came from the client: its head and, mostly, its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) at: std::time::Instant,
+    pub(crate) text: String,
+}
+
+type Log = Arc<Mutex<Vec<Seen>>>;
+
 /// A TCP proxy on a thread and a clock of its own; it ends when dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
+    log: Log,
     commands: Option<UnboundedSender<Command>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -68,6 +78,8 @@ impl Proxy {
     pub(crate) fn to(agent: SocketAddr) -> Self {
         let (commands, received) = unbounded_channel();
         let (started, start) = mpsc::channel();
+        let log = Log::default();
+        let written = log.clone();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime for the proxy").block_on(async {
@@ -75,11 +87,11 @@ impl Proxy {
                 let listener = listener.expect("a port for the proxy");
                 let address = listener.local_addr().expect("a bound listener has an address");
                 started.send(address).expect("Proxy::to waits");
-                serve(listener, address, agent, received).await;
+                serve(listener, address, agent, received, written).await;
             });
         });
         let address = start.recv().expect("the proxy starts");
-        Self { address, commands: Some(commands), thread: Some(thread) }
+        Self { address, log, commands: Some(commands), thread: Some(thread) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -88,6 +100,12 @@ impl Proxy {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The requests so far that contain `text`, in their order.
+    pub(crate) fn requests(&self, text: &str) -> Vec<Seen> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().filter(|seen| seen.text.contains(text)).cloned().collect()
     }
 
     /// Returns when the mode is in force, its resets sent.
@@ -119,6 +137,7 @@ async fn serve(
     address: SocketAddr,
     agent: SocketAddr,
     mut commands: UnboundedReceiver<Command>,
+    log: Log,
 ) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
@@ -140,7 +159,7 @@ async fn serve(
                 let _ = done.send(());
             }
             client = accept(listener.as_ref()) => {
-                connections.spawn(connection(client, agent, mode.clone()));
+                connections.spawn(connection(client, agent, mode.clone(), log.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -160,7 +179,12 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     }
 }
 
-async fn connection(mut client: TcpStream, agent: SocketAddr, mut mode: watch::Receiver<Mode>) {
+async fn connection(
+    mut client: TcpStream,
+    agent: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    log: Log,
+) {
     let Ok(mut server) = TcpStream::connect(agent).await else {
         let _ = client.set_zero_linger();
         return;
@@ -174,8 +198,8 @@ async fn connection(mut client: TcpStream, agent: SocketAddr, mut mode: watch::R
         _ = watched.wait_for(Mode::breaks) => None,
         ended = async {
             tokio::try_join!(
-                pump(&mut from_client, &mut to_server, Direction::Request, mode.clone()),
-                pump(&mut from_server, &mut to_client, Direction::Reply, mode.clone()),
+                pump(&mut from_client, &mut to_server, Direction::Request, mode.clone(), Some(log)),
+                pump(&mut from_server, &mut to_client, Direction::Reply, mode.clone(), None),
             )
         } => Some(ended),
     };
@@ -194,10 +218,18 @@ async fn pump(
     to: &mut (impl AsyncWriteExt + Unpin),
     direction: Direction,
     mut mode: watch::Receiver<Mode>,
+    log: Option<Log>,
 ) -> io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let count = from.read(&mut bytes).await?;
+        if let Some(log) = &log
+            && (bytes[..count].starts_with(b"GET ") || bytes[..count].starts_with(b"PUT "))
+        {
+            let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push(Seen { at: std::time::Instant::now(), text });
+        }
         passage(direction, Instant::now(), &mut mode).await?;
         if count == 0 {
             return to.shutdown().await;

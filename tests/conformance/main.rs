@@ -4,23 +4,16 @@
 //! The real one is the program named by the environment variable `CONSUL_BIN`,
 //! else `consul` on the `PATH`; `scripts/test` provides one.
 
-#[path = "conformance/client.rs"]
 mod client;
-#[path = "conformance/keys.rs"]
 mod keys;
-#[path = "conformance/paths.rs"]
 mod paths;
-#[path = "conformance/real.rs"]
-mod real;
-#[path = "conformance/script.rs"]
 mod script;
-#[path = "conformance/sessions.rs"]
 mod sessions;
-#[path = "conformance/timed.rs"]
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests; this one needs a part of it")]
+mod support;
 mod timed;
-#[path = "conformance/txns.rs"]
 mod txns;
-#[path = "conformance/waits.rs"]
 mod waits;
 
 use std::{fmt::Write as _, thread};
@@ -30,8 +23,6 @@ use script::Script;
 
 /// A case: what it is about, and its requests.
 type Case = (&'static str, fn(&mut Script));
-
-const NODE: &str = "conformance";
 
 /// An id that no session has.
 const NO_SESSION: &str = "11111111-1111-1111-1111-111111111111";
@@ -57,10 +48,10 @@ fn difference(name: &str, real: &[String], embedded: &[String]) -> Option<String
 
 /// Runs each case against both, `together` or one after the other.
 fn agree(cases: &[Case], together: bool) {
-    let agent = real::Agent::start(NODE);
-    let embedded = Embedded::new().node(NODE);
+    let agent = support::consul::Agent::start();
+    let embedded = Embedded::new().node(agent.node());
     let server = embedded.serve("127.0.0.1:0").expect("a free port");
-    let addresses = [agent.address(), server.address()];
+    let addresses = [agent.http_addr(), server.address()];
     for address in addresses {
         // So that no case is the first to write a key or to create a session.
         let mut script = Script::new(address, "warm-up");

@@ -1,0 +1,79 @@
+//! What the command line says.
+
+use std::{path::PathBuf, str::FromStr};
+
+use actix_dsync::Config;
+
+pub(crate) const USAGE: &str = "\
+usage: node run     --consul URL --prefix P --keys N [--ttl 15s] [--lock-delay 15s]
+                    [--fast-failover] [--tick] [--log FILE]
+       node cycle   --consul URL --prefix P [--n 2000]
+       node handoff --consul URL --prefix P [--n 200]
+
+run      contends for the keys P/0 to P/N-1, holds each until it is lost, and contends again,
+         until SIGTERM. --tick: asks every 10 ms whether each lease is valid, and tells how that
+         went after a pause of more than 1 s. --log FILE: appends \"<unix ns> <pid> <key> <token>\"
+         for each lease that is valid, at its grant and every 100 ms.
+cycle    times acquire + release of P/0.
+handoff  times the way of P/0 from one runtime's release call to its grant at another.
+
+cycle and handoff take --ttl, --lock-delay and --fast-failover, too.";
+
+pub(crate) struct Arguments {
+    pub(crate) command: Command,
+    pub(crate) config: Config,
+    pub(crate) prefix: String,
+}
+
+pub(crate) enum Command {
+    Run { keys: usize, tick: bool, log: Option<PathBuf> },
+    Cycle { n: usize },
+    Handoff { n: usize },
+}
+
+impl Arguments {
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let command = words.next().ok_or("no command")?;
+        if !["run", "cycle", "handoff"].contains(&command.as_str()) {
+            return Err(format!("{command:?} is no command"));
+        }
+        let runs = command == "run";
+        let mut config = Config::default();
+        let (mut consul, mut prefix, mut keys, mut n) = (None, None, None, None);
+        let (mut tick, mut log) = (false, None);
+        while let Some(name) = words.next() {
+            let mut value = || words.next().ok_or(format!("{name} needs a value"));
+            match name.as_str() {
+                "--consul" => consul = Some(value()?),
+                "--prefix" => prefix = Some(value()?),
+                "--keys" if runs => keys = Some(number(&name, &value()?)?),
+                "--n" if !runs => n = Some(number(&name, &value()?)?),
+                "--ttl" => config.timing.session_ttl = duration(&name, &value()?)?,
+                "--lock-delay" => config.timing.lock_delay = duration(&name, &value()?)?,
+                "--fast-failover" => config.timing.fast_failover = true,
+                "--tick" if runs => tick = true,
+                "--log" if runs => log = Some(value()?.into()),
+                other => return Err(format!("node {command} does not know {other:?}")),
+            }
+        }
+        config.address = consul.ok_or("--consul is missing")?;
+        let command = match command.as_str() {
+            "run" => Command::Run { keys: keys.ok_or("--keys is missing")?, tick, log },
+            "cycle" => Command::Cycle { n: n.unwrap_or(2000) },
+            _ => Command::Handoff { n: n.unwrap_or(200) },
+        };
+        Ok(Self { command, config, prefix: prefix.ok_or("--prefix is missing")? })
+    }
+}
+
+fn number(name: &str, text: &str) -> Result<usize, String> {
+    match usize::from_str(text) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("{name} is {text:?}; it must be a number from 1 on")),
+    }
+}
+
+fn duration(name: &str, text: &str) -> Result<std::time::Duration, String> {
+    humantime_serde::re::humantime::parse_duration(text)
+        .map_err(|error| format!("{name} is {text:?}; it must be a duration such as 15s: {error}"))
+}

@@ -1,0 +1,81 @@
+//! A scriptable process for tests and demos: it prints one JSON object a line.
+//!
+//! See [`USAGE`] for the commands and `run.rs` for the events. Trouble is logged
+//! to stderr; `RUST_LOG` says how much of it.
+
+mod arguments;
+mod measure;
+mod run;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use actix_dsync::{Dsync, Key};
+
+use crate::arguments::{Arguments, Command, USAGE};
+
+/// Why the process ends early.
+enum Failure {
+    /// The arguments cannot be used.
+    Usage(String),
+    /// It could not do its work.
+    Work(String),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
+        )
+        .init();
+    match obey().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(why)) => {
+            eprintln!("node: {why}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Work(why)) => {
+            eprintln!("node: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn obey() -> Result<(), Failure> {
+    let Arguments { command, config, prefix } =
+        Arguments::parse(std::env::args().skip(1)).map_err(Failure::Usage)?;
+    let start = || {
+        let started = Dsync::builder("node").config(config.clone()).start();
+        started.map_err(|error| Failure::Usage(error.to_string()))
+    };
+    // The whole key, so that events name it as Consul does.
+    let key = |number: usize| {
+        Key::new(format!("{prefix}/{number}")).map_err(|error| Failure::Usage(error.to_string()))
+    };
+    match command {
+        Command::Run { keys, tick, log } => {
+            let keys = (0..keys).map(key).collect::<Result<_, _>>()?;
+            run::run(start()?, keys, tick, log).await
+        }
+        Command::Cycle { n } => measure::cycle(start()?, key(0)?, n).await,
+        Command::Handoff { n } => measure::handoff([start()?, start()?], key(0)?, n).await,
+    }
+}
+
+/// Prints an event as one line, with the time.
+fn print(mut event: serde_json::Value) {
+    event["t"] = unix_ns().into();
+    let mut stdout = io::stdout().lock();
+    // Whoever closed the pipe does not want to know.
+    let _ = writeln!(stdout, "{event}").and_then(|()| stdout.flush());
+}
+
+fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}

@@ -1,0 +1,117 @@
+//! An actix-web service whose orders are charged under a lock.
+//!
+//! ```sh
+//! cargo run --example service                  # and in another terminal the same again
+//! curl -X POST 'localhost:8080/orders/7/charge?ms=5000'
+//! ```
+//!
+//! It uses the Consul at `CONSUL_HTTP_ADDR` if that is set, else an agent that
+//! listens on 127.0.0.1:8500, else it serves an embedded one there. `--port N`
+//! chooses the port; otherwise it is the first free one from 8080 on.
+
+mod bank;
+mod consul;
+mod routes;
+
+use std::{
+    error::Error,
+    io::{self, IsTerminal as _},
+    net::{Ipv4Addr, TcpListener},
+    time::Duration,
+};
+
+use actix::{Actor, Context, Handler};
+use actix_dsync::{Dsync, LockLost, Subscribe};
+use actix_web::{App, HttpServer, web::Data};
+use tracing_subscriber::EnvFilter;
+
+use crate::{bank::Bank, routes::Welcome};
+
+const DEFAULT_PORT: u16 = 8080;
+
+/// Is told of every lock that this process loses.
+struct Pager;
+
+impl Actor for Pager {
+    type Context = Context<Self>;
+}
+
+impl Handler<LockLost> for Pager {
+    type Result = ();
+
+    fn handle(&mut self, LockLost { key, token, reason, .. }: LockLost, _: &mut Self::Context) {
+        tracing::warn!(%key, %token, %reason, "PAGER: this process has lost a lock");
+    }
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let port = port_from_arguments().unwrap_or_else(|why| {
+        eprintln!("{why}\nusage: service [--port N]");
+        std::process::exit(2);
+    });
+    tracing_subscriber::fmt()
+        .with_ansi(io::stdout().is_terminal())
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,actix_server=warn".into()),
+        )
+        .init();
+
+    let listener = listen(port)?;
+    let consul = consul::find()?;
+    let dsync = Dsync::from_env("orders")?.address(consul.address()).prefix("demo").start()?;
+
+    let pager = Pager.start();
+    dsync.send(Subscribe::to(pager.recipient::<LockLost>())).await?;
+
+    let welcome = Welcome::new(listener.local_addr()?, &consul);
+    println!("{welcome}");
+
+    let data = (Data::new(dsync.clone()), Data::new(Bank::default()), Data::new(welcome));
+    HttpServer::new(move || {
+        App::new()
+            .app_data(data.0.clone())
+            .app_data(data.1.clone())
+            .app_data(data.2.clone())
+            .configure(routes::configure)
+    })
+    .listen(listener)?
+    .shutdown_timeout(10)
+    .run()
+    .await?;
+
+    // Every lock is given back now, so that another process need not wait.
+    dsync.shutdown(Duration::from_secs(5)).await?;
+    consul.stop().await;
+    Ok(())
+}
+
+/// The port asked for, if any was.
+fn port_from_arguments() -> Result<Option<u16>, String> {
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
+        (None, ..) => Ok(None),
+        (Some("--port"), Some(port), None) => {
+            port.parse().map(Some).map_err(|_| format!("{port:?} is no port"))
+        }
+        (Some("--port"), None, _) => Err("--port needs a number".into()),
+        (Some(other), ..) => Err(format!("cannot make sense of {other:?}")),
+    }
+}
+
+/// Listens on `port`, or, if none was asked for, on the first that is free.
+fn listen(port: Option<u16>) -> io::Result<TcpListener> {
+    let Some(port) = port else {
+        return (DEFAULT_PORT..DEFAULT_PORT + 100)
+            .find_map(|port| match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    println!("Port {port} is taken; trying the next one.");
+                    None
+                }
+                bound => Some(bound),
+            })
+            .unwrap_or_else(|| Err(io::Error::other("no free port from 8080 to 8179")));
+    };
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))
+}

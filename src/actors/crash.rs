@@ -1,0 +1,45 @@
+//! How tests make each actor fail.
+
+use actix::prelude::*;
+
+use super::{
+    lock::LockActor, session::SessionActor, supervisor::LockSupervisor, watch::WatchActor,
+};
+use crate::key::Key;
+
+/// Makes one actor panic.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum Crash {
+    Lock(Key),
+    Session,
+    Watch,
+    Supervisor,
+}
+
+macro_rules! panics {
+    ($($actor:ty),*) => {$(
+        impl Handler<Crash> for $actor {
+            type Result = ();
+
+            fn handle(&mut self, crash: Crash, _: &mut Context<Self>) {
+                panic!("{crash:?}, as the test wishes");
+            }
+        }
+    )*};
+}
+
+panics!(LockActor, SessionActor, WatchActor);
+
+impl Handler<Crash> for LockSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, crash: Crash, _: &mut Context<Self>) {
+        match &crash {
+            Crash::Lock(key) => self.locks[key].do_send(crash),
+            Crash::Session => self.session.as_ref().unwrap().do_send(crash),
+            Crash::Watch => self.watcher.as_ref().unwrap().do_send(crash),
+            Crash::Supervisor => panic!("{crash:?}, as the test wishes"),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Actors that fail: what is lost, who is told, and what goes on.
+
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+
+use super::crash::Crash;
+use crate::{
+    Acquire, Dsync, Embedded, Error, Events, Filter, Key, Lease, LockLost, LossReason, Release,
+    Released, TryAcquire,
+};
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+/// A runtime of its own on the embedded Consul, by tokio's paused clock.
+struct World {
+    consul: Embedded,
+    dsync: Dsync,
+    lost: Events<LockLost>,
+}
+
+impl World {
+    async fn new() -> Self {
+        tokio::time::pause();
+        let consul = Embedded::new();
+        let dsync = runtime(&consul);
+        dsync.ready().await.unwrap();
+        let lost = dsync.events(Filter::All);
+        Self { consul, dsync, lost }
+    }
+
+    async fn acquire(&self, name: &str) -> Lease {
+        self.dsync.send(Acquire::new(key(name)).within(Duration::from_secs(120))).await.unwrap()
+    }
+
+    fn crash(&self, crash: Crash) {
+        self.dsync.intake().supervisor.do_send(crash);
+    }
+
+    async fn next_loss(&mut self) -> LockLost {
+        let next = tokio::time::timeout(Duration::from_secs(60), self.lost.next());
+        next.await.expect("no loss is told").expect("the stream goes on")
+    }
+
+    fn holders(&self) -> Vec<String> {
+        let held = self.consul.entries().into_iter().filter(|entry| entry.session.is_some());
+        held.map(|entry| entry.key).collect()
+    }
+}
+
+fn runtime(consul: &Embedded) -> Dsync {
+    Dsync::builder("test").embedded(consul).on_current_arbiter().start().unwrap()
+}
+
+#[actix::test]
+async fn a_panic_in_one_lock_costs_that_keys_ownership_and_no_other() {
+    let mut world = World::new().await;
+    let (broken, whole) = (world.acquire("broken").await, world.acquire("whole").await);
+    let waiting = world.dsync.send(Acquire::new(key("broken")));
+
+    world.crash(Crash::Lock(key("broken")));
+    let loss = world.next_loss().await;
+    assert_eq!((loss.key, loss.token), (key("broken"), broken.token()));
+    assert_eq!(loss.reason, LossReason::RuntimeFailed);
+    assert!(!broken.is_valid() && whole.is_valid());
+    assert_eq!(broken.lost().await, LossReason::RuntimeFailed);
+
+    // A fresh actor gives the key back, and serves those who still wait.
+    let next = waiting.await.unwrap();
+    assert!(next.token() > broken.token());
+    let released = world.dsync.send(Release(broken)).await.unwrap();
+    assert_eq!(released, Released::AlreadyLost(LossReason::RuntimeFailed));
+    drop((next, whole));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(world.holders().is_empty());
+    assert!(world.lost.next().now_or_never().is_none(), "a loss was told twice");
+}
+
+#[actix::test]
+async fn a_panic_in_the_sessions_actor_ends_all_ownership_and_begins_anew() {
+    let mut world = World::new().await;
+    let leases = [world.acquire("a").await, world.acquire("b").await];
+    world.crash(Crash::Session);
+    for _ in &leases {
+        let loss = world.next_loss().await;
+        assert_eq!(loss.reason, LossReason::RuntimeFailed);
+        assert!(leases.iter().all(|lease| !lease.is_valid()));
+    }
+    // The old session is destroyed, and the keys can be had after its lock-delay.
+    let again = world.acquire("a").await;
+    assert!(again.token() > leases[0].token());
+    assert_eq!(world.consul.sessions().len(), 1);
+    assert!(again.is_valid());
+}
+
+#[actix::test]
+async fn a_panic_in_the_watch_costs_nothing() {
+    let mut world = World::new().await;
+    let other = runtime(&world.consul);
+    let theirs = other.send(Acquire::new(key("k"))).await.unwrap();
+    let ours = world.acquire("held").await;
+    let waiting = world.dsync.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    world.crash(Crash::Watch);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(theirs);
+    assert!(waiting.await.unwrap().is_valid());
+    assert!(ours.is_valid());
+
+    // The held key is watched again, too.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.consul.delete_key("held");
+    assert_eq!(world.next_loss().await.reason, LossReason::KeyDeleted);
+}
+
+#[actix::test]
+async fn a_panic_in_the_supervisor_stops_the_runtime_and_tells_everybody() {
+    let mut world = World::new().await;
+    let lease = world.acquire("k").await;
+    let waiting = world.dsync.send(Acquire::new(key("k")));
+    world.crash(Crash::Supervisor);
+
+    let loss = world.next_loss().await;
+    assert_eq!((loss.token, loss.reason), (lease.token(), LossReason::RuntimeFailed));
+    assert!(!lease.is_valid());
+    assert_eq!(waiting.await.unwrap_err(), Error::Stopped);
+    let refused = world.dsync.send(TryAcquire::new(key("x"))).await;
+    assert_eq!(refused.unwrap_err(), Error::Stopped);
+    assert_eq!(world.dsync.ready().await, Err(Error::Stopped));
+    world.dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    // Nobody renews any more: the session dies by its TTL.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.holders().is_empty());
+}
+
+#[actix::test]
+async fn a_lock_that_panics_again_and_again_still_leaks_nothing() {
+    let mut world = World::new().await;
+    for _ in 0..20 {
+        let lease = world.acquire("k").await;
+        world.crash(Crash::Lock(key("k")));
+        assert_eq!(world.next_loss().await.token, lease.token());
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(world.holders().is_empty());
+}

@@ -1,0 +1,180 @@
+//! The queue machine's rules, one at a time.
+
+use super::*;
+
+fn at(millis: u64) -> Moment {
+    Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
+}
+
+fn cell() -> Arc<DeadlineCell> {
+    Arc::new(DeadlineCell::new(at(60_000)))
+}
+
+fn holder() -> Box<Holder> {
+    Box::new(Holder {
+        session: "ours".into(),
+        session_name: None,
+        node: None,
+        value: Vec::new(),
+        since: 9,
+    })
+}
+
+fn token(index: u64, sequence: u16) -> FencingToken {
+    FencingToken::new(index, sequence).unwrap()
+}
+
+/// A queue in which `callers` wait, and their calls.
+fn queue(callers: &[Patience]) -> (Queue, Vec<CallId>) {
+    let mut queue = Queue::default();
+    let mut effects = Vec::new();
+    let calls = callers.iter().map(|patience| queue.enter(*patience, &mut effects)).collect();
+    (queue, calls)
+}
+
+/// The effects of one step.
+fn step<T>(work: impl FnOnce(&mut Vec<Effect>) -> T) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    work(&mut effects);
+    effects
+}
+
+const WAITS: Patience = Patience::Unlimited;
+const TRIES: Patience = Patience::None;
+
+#[test]
+fn callers_get_the_key_in_the_order_in_which_they_asked() {
+    let (mut queue, calls) = queue(&[WAITS, WAITS, WAITS]);
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    assert_eq!(effects, [Effect::Grant { call: calls[0], token: token(9, 0) }]);
+    for (place, call) in calls.windows(2).enumerate() {
+        let effects = step(|out| queue.end(at(1), call[0], false, out));
+        let sequence = u16::try_from(place).unwrap() + 1;
+        assert_eq!(
+            effects,
+            [
+                Effect::Ended { call: call[0] },
+                Effect::Grant { call: call[1], token: token(9, sequence) },
+            ],
+            "the former lease is over before the next is granted"
+        );
+    }
+}
+
+#[test]
+fn after_a_bounded_time_or_number_of_hand_overs_others_get_their_turn() {
+    let (mut queue, calls) = queue(&[WAITS, WAITS]);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let effects = step(|out| queue.end(at(50), calls[0], true, out));
+    assert_eq!(effects, [Effect::Ended { call: calls[0] }, Effect::Poke]);
+    assert!(!queue.demand().keep && queue.demand().wants());
+
+    let mut queue =
+        Queue { hand_over: HandOver { most: 3, ..HandOver::default() }, ..Queue::default() };
+    let mut calls: Vec<_> = (0..5).map(|_| queue.enter(WAITS, &mut Vec::new())).collect();
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let granted = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Grant { .. }));
+    let passed = calls
+        .drain(..4)
+        .map(|call| granted(&step(|out| queue.end(at(1), call, false, out))))
+        .collect::<Vec<_>>();
+    assert_eq!(passed, [true, true, true, false]);
+}
+
+#[test]
+fn nothing_is_passed_on_under_a_passed_deadline() {
+    let (mut queue, calls) = queue(&[WAITS, WAITS]);
+    let short = Arc::new(DeadlineCell::new(at(10)));
+    step(|out| queue.owned(at(0), 9, short, holder(), out));
+    let effects = step(|out| queue.end(at(11), calls[0], true, out));
+    let released = Released::AlreadyLost(LossReason::DeadlinePassed);
+    assert_eq!(
+        effects,
+        [
+            Effect::Ended { call: calls[0] },
+            Effect::Confirm { call: calls[0], released },
+            Effect::Poke,
+        ]
+    );
+    // Its owner knows: nobody else is told of a loss.
+    let end = queue.lost(LossReason::DeadlinePassed, &mut Vec::new());
+    assert_eq!(end, Some(End::Released(token(9, 0))));
+}
+
+#[test]
+fn a_release_is_confirmed_when_consul_has_the_key_back() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.end(at(1), calls[0], true, out));
+    assert!(!queue.is_vacant());
+    let mut effects = Vec::new();
+    let end = queue.released(&mut effects);
+    assert_eq!(end, Some(End::Released(token(9, 0))));
+    assert_eq!(effects, [Effect::Confirm { call: calls[0], released: Released::Confirmed }]);
+    assert!(queue.is_vacant());
+}
+
+#[test]
+fn a_lost_lease_is_told_once() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let reason = LossReason::KeyDeleted;
+    let mut effects = Vec::new();
+    assert_eq!(queue.lost(reason, &mut effects), Some(End::Lost(token(9, 0))));
+    assert_eq!(effects, [Effect::Lost { call: calls[0], reason }]);
+    assert_eq!(queue.lost(reason, &mut Vec::new()), None);
+    assert!(step(|out| queue.end(at(1), calls[0], true, out)).is_empty());
+}
+
+#[test]
+fn a_caller_that_went_away_is_passed_over() {
+    let (mut queue, calls) = queue(&[WAITS, WAITS]);
+    assert_eq!(step(|out| queue.leave(calls[0], out)), [Effect::Poke]);
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    assert_eq!(effects, [Effect::Grant { call: calls[1], token: token(9, 0) }]);
+}
+
+#[test]
+fn an_ownership_that_nobody_wants_is_given_back() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    step(|out| queue.leave(calls[0], out));
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    assert_eq!(effects, [Effect::Poke]);
+    assert!(!queue.demand().keep);
+}
+
+#[test]
+fn who_does_not_wait_is_refused_behind_a_lease_of_this_process() {
+    let held = Effect::Refuse { call: CallId(2), error: Error::Held(holder()) };
+    // It had asked before the key was won.
+    let (mut queue, _) = queue(&[WAITS, TRIES]);
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    assert!(effects.contains(&held), "{effects:?}");
+    // It asks afterwards.
+    let effects = step(|out| queue.enter(TRIES, out));
+    assert!(matches!(effects[0], Effect::Refuse { error: Error::Held(_), .. }));
+    assert_eq!(queue.waiting(), 0);
+}
+
+#[test]
+fn an_obstacle_refuses_only_those_who_do_not_wait() {
+    let (mut queue, calls) = queue(&[WAITS, TRIES]);
+    let obstacle = Obstacle::Held(holder());
+    let effects = step(|out| queue.obstructed(obstacle.clone(), out));
+    let error = Error::Held(holder());
+    assert_eq!(effects, [Effect::Refuse { call: calls[1], error }, Effect::Poke]);
+    assert_eq!(queue.obstacle(), Some(&obstacle));
+    assert_eq!(queue.waiting(), 1);
+}
+
+#[test]
+fn a_stop_ends_the_lease_and_tells_it_once() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let reason = LossReason::Shutdown;
+    let mut effects = Vec::new();
+    assert_eq!(queue.surrender(reason, &mut effects), Some(token(9, 0)));
+    assert_eq!(effects, [Effect::Lost { call: calls[0], reason }, Effect::Poke]);
+    assert!(!queue.demand().keep);
+    assert_eq!(queue.released(&mut Vec::new()), None, "its end was told");
+}

@@ -1,0 +1,329 @@
+//! The session machine's rules, one at a time.
+
+use super::*;
+use crate::consul::fact::Entry;
+
+fn at(millis: u64) -> Moment {
+    Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
+}
+
+fn unknown() -> Trouble {
+    Trouble::Timeout(Duration::from_secs(2))
+}
+
+/// A machine that is stepped by hand.
+struct Bench {
+    session: Session,
+    now: Moment,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { session: Session::new(Timing::default(), 0), now: at(0) }
+    }
+
+    /// One whose first session was asked for at 0 and answered at 100 ms.
+    fn open() -> (Self, SessionView) {
+        let mut bench = Self::new();
+        let ticket = create_ticket(&bench.step(Event::Start));
+        bench.now = at(100);
+        let answer = Created::Session("s-1".into());
+        let effects = bench.step(Event::Created { ticket, answer });
+        let [Effect::Opened(view)] = &effects[..] else { panic!("{effects:?}") };
+        let view = view.clone();
+        (bench, view)
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.session.handle(self.now, event, &mut effects);
+        effects
+    }
+
+    fn wake(&mut self) -> Vec<Effect> {
+        self.now = self.session.next_wakeup(self.now).expect("nothing is due").max(self.now);
+        self.step(Event::Tick)
+    }
+
+    fn renewal(&mut self) -> Ticket {
+        match self.wake()[..] {
+            [Effect::Renew { ticket, .. }] => ticket,
+            ref other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn create_ticket(effects: &[Effect]) -> Ticket {
+    match effects {
+        [.., Effect::Create { ticket }] => *ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn alive() -> Renewed {
+    Renewed::Alive { ttl: Some(Duration::from_secs(15)) }
+}
+
+#[test]
+fn the_lease_is_counted_from_just_before_the_question() {
+    let (_, view) = Bench::open();
+    assert_eq!(view.cell.deadline(at(100)), Some(at(0) + Timing::default().lease()));
+}
+
+#[test]
+fn a_renewal_counts_from_its_own_sending_and_a_late_answer_gains_nothing() {
+    let (mut bench, view) = Bench::open();
+    let first = bench.renewal();
+    let sent_at = bench.now;
+    let second = bench.renewal();
+    let later = bench.now;
+    bench.step(Event::Renewed { ticket: second, answer: alive() });
+    bench.step(Event::Renewed { ticket: first, answer: alive() });
+    assert!(later > sent_at);
+    assert_eq!(view.cell.deadline(bench.now), Some(later + Timing::default().lease()));
+}
+
+#[test]
+fn the_shorter_ttl_counts() {
+    let (mut bench, view) = Bench::open();
+    let ticket = bench.renewal();
+    let sent_at = bench.now;
+    let ttl = Duration::from_secs(14);
+    bench.step(Event::Renewed { ticket, answer: Renewed::Alive { ttl: Some(ttl) } });
+    let lease = Timing::default().lease_under(ttl);
+    assert_eq!(
+        view.cell.deadline(bench.now),
+        Some((sent_at + lease).max(at(0) + Timing::default().lease()))
+    );
+}
+
+#[test]
+fn an_unanswered_renewal_does_not_stop_the_next() {
+    let (mut bench, _) = Bench::open();
+    bench.renewal();
+    let first = bench.now;
+    bench.renewal();
+    assert_eq!(bench.now.since(first), Timing::default().request_timeout() / 4);
+}
+
+#[test]
+fn a_renewal_that_is_answered_well_is_followed_after_a_period() {
+    let (mut bench, _) = Bench::open();
+    for _ in 0..5 {
+        let ticket = bench.renewal();
+        let sent_at = bench.now;
+        bench.now = bench.now + Duration::from_millis(3);
+        bench.step(Event::Renewed { ticket, answer: alive() });
+        bench.renewal();
+        assert_eq!(bench.now.since(sent_at), Timing::default().renew_period());
+        let ticket = bench.renewal();
+        bench.step(Event::Renewed { ticket, answer: alive() });
+    }
+}
+
+#[test]
+fn an_interruption_that_ends_one_request_timeout_before_the_deadline_loses_nothing() {
+    let timing = Timing::default();
+    for begin in (0..3_000).step_by(70) {
+        let (mut bench, view) = Bench::open();
+        let healed_at = at(0) + timing.lease() - timing.request_timeout();
+        let (mut answers, mut lost) = (Vec::new(), false);
+        // What is sent before the end of the interruption hangs until its limit;
+        // what is sent after it is answered at once.
+        while bench.now < healed_at + timing.request_timeout() {
+            answers.sort_by_key(|(due, _, _)| *due);
+            let wake = bench.session.next_wakeup(bench.now).unwrap().max(bench.now);
+            let effects = match answers.first() {
+                Some((due, _, _)) if *due <= wake => {
+                    let (due, ticket, answer) = answers.remove(0);
+                    bench.now = due;
+                    bench.step(Event::Renewed { ticket, answer })
+                }
+                _ => bench.wake(),
+            };
+            for effect in effects {
+                match effect {
+                    Effect::Renew { ticket, .. } => {
+                        let well = bench.now < at(begin) || bench.now >= healed_at;
+                        answers.push(if well {
+                            (bench.now + Duration::from_millis(5), ticket, alive())
+                        } else {
+                            let limit = bench.now + timing.request_timeout();
+                            (limit, ticket, Renewed::Unknown(unknown()))
+                        });
+                    }
+                    Effect::Closed { .. } => lost = true,
+                    _ => {}
+                }
+            }
+        }
+        assert!(!lost && view.cell.is_valid(bench.now), "interrupted at {begin} ms");
+    }
+}
+
+#[test]
+fn a_renewal_of_unknown_outcome_is_repeated_soon_and_ends_nothing() {
+    let (mut bench, view) = Bench::open();
+    let ticket = bench.renewal();
+    let effects = bench.step(Event::Renewed { ticket, answer: Renewed::Unknown(unknown()) });
+    assert!(matches!(effects[..], [Effect::Troubled(Error::Unavailable { .. })]));
+    let before = bench.now;
+    let ticket = bench.renewal();
+    assert!(bench.now.since(before) <= Duration::from_millis(500));
+    let effects = bench.step(Event::Renewed { ticket, answer: alive() });
+    assert!(matches!(effects[..], [Effect::Recovered]));
+    assert!(view.cell.is_valid(bench.now));
+}
+
+#[test]
+fn a_loss_is_told_before_anything_is_done_about_it() {
+    let (mut bench, view) = Bench::open();
+    let ticket = bench.renewal();
+    let effects = bench.step(Event::Renewed { ticket, answer: Renewed::Gone });
+    let [Effect::Closed { generation: 1, reason: LossReason::SessionGone }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(!view.cell.is_valid(bench.now));
+    assert_eq!(bench.session.next_wakeup(bench.now), None);
+    let effects = bench.step(Event::Told { generation: 1 });
+    assert!(matches!(effects[..], [Effect::Create { .. }, Effect::Destroy { .. }]));
+}
+
+#[test]
+fn after_the_deadline_a_late_answer_revives_nothing() {
+    let (mut bench, view) = Bench::open();
+    let ticket = bench.renewal();
+    bench.now = at(60_000);
+    let effects = bench.step(Event::Renewed { ticket, answer: alive() });
+    let reason = LossReason::DeadlinePassed;
+    assert!(
+        matches!(effects[..], [Effect::Closed { generation: 1, reason: why }] if why == reason)
+    );
+    assert!(!view.cell.is_valid(at(0)));
+    let effects = bench.step(Event::Told { generation: 1 });
+    let ticket = create_ticket(&effects[..1]);
+    let answer = Created::Session("s-2".into());
+    let effects = bench.step(Event::Created { ticket, answer });
+    let [Effect::Opened(next)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(next.generation, 2);
+    assert!(next.cell.is_valid(bench.now) && !view.cell.is_valid(at(0)));
+}
+
+#[test]
+fn a_closed_session_is_destroyed_until_that_is_answered() {
+    let (mut bench, _) = Bench::open();
+    let reason = LossReason::StoreReplaced;
+    bench.step(Event::Distrust { generation: 1, reason });
+    let effects = bench.step(Event::Told { generation: 1 });
+    let [Effect::Create { .. }, Effect::Destroy { mut ticket, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    for _ in 0..5 {
+        let answer = Destroyed::Unknown(unknown());
+        bench.step(Event::Destroyed { ticket, answer });
+        let effects = bench.wake();
+        let [Effect::Destroy { ticket: again, raised: false, .. }] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        ticket = again;
+    }
+    bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    assert_eq!(bench.session.next_wakeup(bench.now), None);
+}
+
+#[test]
+fn distrust_of_another_generation_is_ignored() {
+    let (mut bench, view) = Bench::open();
+    let reason = LossReason::SessionGone;
+    assert!(bench.step(Event::Distrust { generation: 0, reason }).is_empty());
+    assert!(view.cell.is_valid(bench.now));
+}
+
+#[test]
+fn a_session_that_cannot_be_had_is_tried_again_with_growing_pauses() {
+    let mut bench = Bench::new();
+    let mut ticket = create_ticket(&bench.step(Event::Start));
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let answer = Created::Unknown(unknown());
+        let effects = bench.step(Event::Created { ticket, answer });
+        assert!(matches!(effects[..], [Effect::Troubled(_)]));
+        let before = bench.now;
+        ticket = create_ticket(&bench.wake());
+        pauses.push(bench.now.since(before));
+    }
+    assert!(pauses.is_sorted() && pauses[0] < pauses[7], "{pauses:?}");
+    assert!(pauses[7] <= Duration::from_secs(2), "{pauses:?}");
+}
+
+#[test]
+fn a_session_that_was_created_too_slowly_is_not_used() {
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    bench.now = at(60_000);
+    let answer = Created::Session("s-1".into());
+    let effects = bench.step(Event::Created { ticket, answer });
+    assert!(matches!(effects[..], [Effect::Destroy { .. }]), "{effects:?}");
+    assert!(bench.session.view().is_none());
+}
+
+#[test]
+fn raises_the_fence_once_for_all_who_ask() {
+    let (mut bench, _) = Bench::open();
+    let ask = || Event::RaiseFence { generation: 1, seen: Fence::Unraised };
+    let [Effect::Raise { ticket, from: Fence::Unraised, .. }] = bench.step(ask())[..] else {
+        panic!("no raise")
+    };
+    assert!(bench.step(ask()).is_empty());
+    let effects = bench.step(Event::Raised { ticket, answer: Raised::At(30) });
+    assert!(matches!(effects[..], [Effect::Fenced { generation: 1, fence: Fence::At(30) }]));
+    // Who has not heard of it is told again.
+    let effects = bench.step(ask());
+    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(30), .. }]));
+}
+
+#[test]
+fn a_raise_of_unknown_outcome_is_looked_up_before_it_is_repeated() {
+    let (mut bench, _) = Bench::open();
+    let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::Unraised });
+    let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
+    let effects = bench.wake();
+    let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let entry = Entry { session: None, modify_index: 31, flags: 0, value: Vec::new() };
+    let answer = Seen::Found { entry, index: 31 };
+    let effects = bench.step(Event::FenceRead { ticket, answer });
+    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(31), .. }]));
+}
+
+#[test]
+fn a_fence_that_may_not_be_written_is_not_asked_for_again() {
+    let (mut bench, _) = Bench::open();
+    let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::Unraised });
+    let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(Event::Raised { ticket, answer: Raised::Denied("key:write".into()) });
+    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::Unusable, .. }]));
+    bench.step(Event::Distrust { generation: 1, reason: LossReason::SessionGone });
+    let ticket = create_ticket(&bench.step(Event::Told { generation: 1 })[..1]);
+    let answer = Created::Session("s-2".into());
+    let effects = bench.step(Event::Created { ticket, answer });
+    let [Effect::Opened(view)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(view.fence, Fence::Unusable);
+}
+
+#[test]
+fn stopping_destroys_the_session_also_one_that_is_still_being_created() {
+    let (mut bench, view) = Bench::open();
+    let effects = bench.step(Event::Stop);
+    let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    assert!(!view.cell.is_valid(bench.now));
+    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    assert!(matches!(effects[..], [Effect::Stopped]));
+
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    assert!(bench.step(Event::Stop).is_empty());
+    let answer = Created::Session("s-1".into());
+    let effects = bench.step(Event::Created { ticket, answer });
+    assert!(matches!(effects[..], [Effect::Destroy { .. }]), "{effects:?}");
+}

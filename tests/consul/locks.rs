@@ -1,0 +1,96 @@
+//! What the modules of this binary share: one agent, runtimes on it, and short words.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use actix_dsync::{Acquire, Builder, Dsync, Event, Events, Key, Lease, Timing};
+use futures::{FutureExt, StreamExt};
+
+use crate::support::consul::Agent;
+
+/// One agent for all tests that do nothing to it as a whole; they keep to prefixes of their own.
+pub(crate) fn agent() -> &'static Agent {
+    static AGENT: OnceLock<Agent> = OnceLock::new();
+    AGENT.get_or_init(Agent::start)
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    Key::new(name).expect("a valid key")
+}
+
+/// A runtime's settings for the agent at `url`.
+pub(crate) fn at(url: impl Into<String>, prefix: &str) -> Builder {
+    Dsync::builder("test").address(url).prefix(prefix)
+}
+
+/// A runtime on the shared agent.
+pub(crate) fn runtime(prefix: &str) -> Dsync {
+    at(agent().url(), prefix).start().expect("valid settings")
+}
+
+/// Default timing, but with the shortest lock-delay that keeps the promise.
+pub(crate) fn short_delay() -> Timing {
+    Timing::default().with_lock_delay(Duration::from_secs(2))
+}
+
+pub(crate) async fn acquire(dsync: &Dsync, name: &str) -> Lease {
+    let asked = dsync.send(Acquire::new(key(name)).within(Duration::from_secs(60)));
+    asked.await.unwrap_or_else(|error| panic!("acquire {name}: {error}"))
+}
+
+/// The next event, or a panic after `limit`.
+pub(crate) async fn next<E: Event>(events: &mut Events<E>, limit: Duration) -> E {
+    let next = tokio::time::timeout(limit, events.next()).await;
+    next.expect("an event in time").expect("a runtime that lives")
+}
+
+/// The events that have come and were not taken.
+pub(crate) fn pending<E: Event>(events: &mut Events<E>) -> Vec<E> {
+    std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
+}
+
+/// How many rounds: few in every run, all of them where `DSYNC_TEST_FULL` is set.
+pub(crate) fn rounds(few: usize, all: usize) -> usize {
+    if std::env::var_os("DSYNC_TEST_FULL").is_some() { all } else { few }
+}
+
+/// One stretch during which a lease said that it was valid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) token: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+/// Asks a lease until `work` is over; the clock is read before the last question that was answered
+/// with true, so what it says is never too late.
+pub(crate) fn observe(lease: &Lease, work: Duration) -> Stretch {
+    let asked = Instant::now();
+    let first = boot_nanos();
+    let mut stretch = Stretch { token: lease.token().as_u64(), first, last: 0 };
+    while asked.elapsed() < work || stretch.last == 0 {
+        let before = boot_nanos();
+        if !lease.is_valid() {
+            break;
+        }
+        stretch.last = before;
+        std::thread::yield_now();
+    }
+    stretch
+}
+
+/// A clock that all processes of the machine share.
+pub(crate) fn boot_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// Panics unless no two stretches touch, in the order of their tokens.
+pub(crate) fn assert_exclusive(mut stretches: Vec<Stretch>) {
+    stretches.sort_by_key(|stretch| stretch.token);
+    for pair in stretches.windows(2) {
+        let [former, latter] = pair else { unreachable!("windows of two") };
+        assert!(former.token < latter.token, "a token twice: {pair:?}");
+        assert!(former.last < latter.first, "two owners at one time: {pair:?}");
+    }
+}

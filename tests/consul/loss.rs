@@ -1,0 +1,150 @@
+//! Ownership that ends behind the owner's back.
+
+use std::time::Duration;
+
+use actix_dsync::{Lease, LockLost, LossReason, Release, Released};
+
+use crate::locks::{acquire, agent, at, next, pending, runtime, short_delay};
+use crate::support::operator::Operator;
+
+const SOON: Duration = Duration::from_secs(4);
+
+/// An owner, a waiter, and somebody who interferes once the key is watched.
+async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl FnOnce(&Operator, &str)) {
+    let operator = agent().operator();
+    let settings = || at(agent().url(), prefix).timing(short_delay());
+    let (owner, other) = (settings().start().expect("valid"), settings().start().expect("valid"));
+    let mut lost = owner.events::<LockLost>(actix_dsync::Filter::All);
+    let lease = acquire(&owner, "k").await;
+    let waiting = tokio::spawn({
+        let other = other.clone();
+        async move { acquire(&other, "k").await }
+    });
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    assert!(lease.is_valid());
+    let session = operator.kv_get(&format!("{prefix}/k")).and_then(|entry| entry.session);
+    interfere(&operator, &session.expect("held"));
+
+    let event = next(&mut lost, SOON).await;
+    assert!(!lease.is_valid(), "told before the lease ended");
+    assert_eq!((event.key.as_str(), event.token, event.reason), ("k", lease.token(), reason));
+    assert_eq!(lease.lost().await, reason);
+    let stopped = lease.run(std::future::pending::<()>()).await;
+    assert_eq!(stopped.expect_err("it was lost").reason, reason);
+
+    let second = waiting.await.expect("the waiter has it");
+    assert!(second.token() > lease.token());
+    let token = lease.token();
+    assert_eq!(owner.send(Release(lease)).await, Ok(Released::AlreadyLost(reason)));
+    // The former owner gets it again once the other gives it back.
+    let again = tokio::spawn({
+        let owner = owner.clone();
+        async move { acquire(&owner, "k").await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(other.send(Release(second)).await, Ok(Released::Confirmed));
+    let again: Lease = again.await.expect("granted");
+    assert!(again.token() > token);
+    assert!(again.is_valid());
+    assert_eq!(owner.send(Release(again)).await, Ok(Released::Confirmed));
+    assert_eq!(pending(&mut lost), [], "one ownership was lost, once");
+    for dsync in [owner, other] {
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
+    assert_eq!(operator.kv_keys(&format!("{prefix}/")), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_destroyed_by_hand_is_told_once_and_the_waiter_follows() {
+    is_told_once("destroyed", LossReason::SessionGone, |operator, session| {
+        operator.destroy_session(session);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_key_is_told_once_and_the_waiter_follows() {
+    is_told_once("deleted", LossReason::KeyDeleted, |operator, _| {
+        operator.kv_delete("deleted/k");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_release_is_told_once_and_the_waiter_follows() {
+    is_told_once("forced", LossReason::ForceReleased, |operator, _| {
+        assert!(operator.force_release("forced/k"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
+    let dsync = at(agent().url(), "several").timing(short_delay()).start().expect("valid");
+    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut leases = Vec::new();
+    for number in 0..20 {
+        leases.push(acquire(&dsync, &number.to_string()).await);
+    }
+    let operator = agent().operator();
+    let session = operator.kv_get("several/0").and_then(|entry| entry.session).expect("held");
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    operator.destroy_session(&session);
+    let mut keys = Vec::new();
+    for _ in 0..leases.len() {
+        let event = next(&mut lost, SOON).await;
+        let lease = leases.iter().find(|lease| *lease.key() == event.key).expect("one of ours");
+        assert!(!lease.is_valid(), "told before the lease ended");
+        assert_eq!(event.reason, LossReason::SessionGone);
+        keys.push(event.key.to_string());
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), leases.len());
+    // Another session, after the delay.
+    let again = acquire(&dsync, "0").await;
+    assert!(again.token() > leases[0].token());
+    assert_eq!(pending(&mut lost), []);
+    drop((again, leases));
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_written_over_a_held_key_loses_nothing_and_release_leaves_nothing() {
+    let operator = agent().operator();
+    let dsync = runtime("overwritten");
+    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    // Before the key is watched, and after.
+    for (round, watched) in [(0, false), (1, true), (2, true)] {
+        let lease = acquire(&dsync, "k").await;
+        if watched {
+            tokio::time::sleep(Duration::from_millis(1_300)).await;
+        }
+        operator.kv_put("overwritten/k", format!("note {round}").as_bytes());
+        if round == 2 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            operator.kv_put("overwritten/k", b"another");
+        }
+        tokio::time::sleep(Duration::from_millis(if watched { 500 } else { 0 })).await;
+        assert!(lease.is_valid());
+        let holder = operator.kv_get("overwritten/k").and_then(|entry| entry.session);
+        assert!(holder.is_some());
+        assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+        assert_eq!(operator.kv_get("overwritten/k"), None);
+    }
+    assert_eq!(pending(&mut lost), []);
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_behind_a_release_under_way_is_said_by_its_reply() {
+    let operator = agent().operator();
+    let dsync = runtime("behind");
+    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let lease = acquire(&dsync, "k").await;
+    operator.kv_delete("behind/k");
+    let released = dsync.send(Release(lease)).await;
+    assert_eq!(released, Ok(Released::AlreadyLost(LossReason::KeyDeleted)));
+    assert_eq!(pending(&mut lost), [], "the reply has said it");
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}

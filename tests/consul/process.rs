@@ -1,0 +1,348 @@
+//! Several real processes: they contend, they are killed, they are told to end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use actix_dsync::{Dsync, Limits, Release, Secret, Timing, TryAcquire};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::locks::{
+    Stretch, acquire, agent, assert_exclusive, at, boot_nanos, key, observe, rounds, runtime,
+};
+use crate::support::eventually;
+use crate::support::proxy::Proxy;
+
+/// This binary once more, as a process that plays a role until its input ends.
+pub(crate) struct Player {
+    child: Child,
+    /// Ends the process when it is dropped, also with this one.
+    input: Option<ChildStdin>,
+    lines: mpsc::Receiver<String>,
+}
+
+const LINE: &str = "@ ";
+
+impl Player {
+    pub(crate) fn start(role: &str, url: &str, prefix: &str) -> Self {
+        Self::start_with(role, url, prefix, &[])
+    }
+
+    pub(crate) fn start_with(role: &str, url: &str, prefix: &str, more: &[(&str, &str)]) -> Self {
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut child = Command::new(program)
+            .args(["--exact", "process::a_player", "--ignored", "--nocapture"])
+            .envs([("DSYNC_ROLE", role), ("DSYNC_URL", url), ("DSYNC_PREFIX", prefix)])
+            .envs(more.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("this program can be run");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let input = child.stdin.take();
+        Self { child, input, lines }
+    }
+
+    /// What the player said next.
+    pub(crate) fn says(&self) -> String {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(120)).expect("a line in time");
+            // The harness may have begun the line.
+            if let Some((_, said)) = line.split_once(LINE) {
+                return said.to_owned();
+            }
+        }
+    }
+
+    /// All that it printed, once it has ended.
+    pub(crate) fn ended(mut self) -> Vec<String> {
+        drop(self.input.take());
+        let status = self.child.wait().expect("our own child");
+        assert!(status.success(), "{status}");
+        self.lines.iter().collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our own child");
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{LINE}{line}");
+    let _ = out.flush();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a process of other tests"]
+async fn a_player() {
+    let variable = |name| std::env::var(name).ok();
+    let (Some(role), Some(url)) = (variable("DSYNC_ROLE"), variable("DSYNC_URL")) else { return };
+    let prefix = variable("DSYNC_PREFIX").expect("a prefix");
+    match role.as_str() {
+        "cycle" => cycle(&url, &prefix).await,
+        "hold" => hold(&url, &prefix).await,
+        "many" => many(&url, &prefix).await,
+        "talk" => talk(&url, &prefix).await,
+        other => panic!("no such role: {other}"),
+    }
+}
+
+async fn input_ended() {
+    let wait = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    let _ = tokio::task::spawn_blocking(wait).await;
+}
+
+/// Locks and releases one key again and again.
+async fn cycle(url: &str, prefix: &str) {
+    let dsync = at(url, prefix).start().expect("valid settings");
+    dsync.ready().await.expect("an agent that runs");
+    say("ready");
+    input_ended().await;
+    for _ in 0..rounds(150, 1_000) {
+        let lease = acquire(&dsync, "k").await;
+        let Stretch { token, first, last } = observe(&lease, Duration::from_millis(1));
+        dsync.send(Release(lease)).await.expect("a release");
+        say(&format!("{token} {first} {last}"));
+    }
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    say("done");
+}
+
+/// Holds a key until it is told to end.
+async fn hold(url: &str, prefix: &str) {
+    let timing = Timing::fast_failover();
+    let dsync = at(url, prefix).timing(timing).start().expect("valid settings");
+    let lease = acquire(&dsync, "k").await;
+    say(&format!("{}", lease.token()));
+    let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .expect("a handler for signals");
+    tokio::select! {
+        () = input_ended() => {}
+        _ = told.recv() => {
+            dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+        }
+    }
+    std::process::exit(0);
+}
+
+#[test]
+fn two_processes_alternate_without_overlap() {
+    let url = agent().url();
+    let mut players = [(); 2].map(|()| Player::start("cycle", &url, "alternate"));
+    for player in &mut players {
+        assert_eq!(player.says(), "ready");
+    }
+    players.iter_mut().for_each(|player| drop(player.input.take()));
+
+    let mut all = Vec::new();
+    for (number, player) in players.iter().enumerate() {
+        loop {
+            let line = player.says();
+            if line == "done" {
+                break;
+            }
+            let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
+            let mut word = || words.next().expect("three words");
+            let stretch = Stretch { token: word(), first: word(), last: word() };
+            all.push((number, stretch));
+        }
+    }
+    assert_eq!(all.len(), 2 * rounds(150, 1_000));
+    all.sort_by_key(|(_, stretch)| stretch.token);
+    let turns = all.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
+    eprintln!("{turns} changes of the owning process in {} ownerships", all.len());
+    assert!(turns > all.len() / 10, "{turns} of {} times it changed hands", all.len());
+    assert_exclusive(all.into_iter().map(|(_, stretch)| stretch).collect());
+    assert_eq!(agent().operator().kv_keys("alternate/"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_holder_is_followed_after_twice_the_ttl_and_the_lock_delay() {
+    let (holder_side, waiter_side) =
+        (Proxy::to(agent().http_addr()), Proxy::to(agent().http_addr()));
+    let holder = Player::start("hold", &holder_side.url(), "killed");
+    let token: u64 = holder.says().parse().expect("a token");
+    let timing = Timing::fast_failover();
+    let waiter = at(waiter_side.url(), "killed").timing(timing).start().expect("valid settings");
+    let waiting = tokio::spawn({
+        let waiter = waiter.clone();
+        async move { acquire(&waiter, "k").await }
+    });
+    // Some renewals pass.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    holder.signal(Signal::KILL);
+
+    let lease = waiting.await.expect("granted");
+    let granted = Instant::now();
+    let renewals = holder_side.requests("/v1/session/renew/");
+    let last = renewals.last().expect("at least one renewal").at;
+    let took = granted.duration_since(last);
+    assert!(lease.token().as_u64() > token);
+    let attempts = waiter_side
+        .requests("\"lock\"")
+        .into_iter()
+        .filter(|seen| granted.duration_since(seen.at) < Duration::from_secs(3))
+        .count();
+    eprintln!("fail-over {took:?} after the last renewal, {attempts} attempts");
+    assert!(took < timing.failover() + Duration::from_millis(500), "{took:?}");
+    // One when the key was seen free, one when the lock-delay was over.
+    assert!(attempts <= 3, "{attempts} attempts for a delay that was known");
+    waiter.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_told_to_terminate_is_followed_at_once() {
+    let holder = Player::start("hold", &agent().url(), "terminated");
+    let token: u64 = holder.says().parse().expect("a token");
+    let waiter = runtime("terminated");
+    let asked = waiter.send(TryAcquire::new(key("k"))).await;
+    assert!(matches!(asked, Err(actix_dsync::Error::Held(_))), "{asked:?}");
+    let waiting = tokio::spawn({
+        let waiter = waiter.clone();
+        async move { (acquire(&waiter, "k").await, Instant::now()) }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let told = Instant::now();
+    holder.signal(Signal::TERM);
+    let (lease, granted) = waiting.await.expect("granted");
+    let took = granted.duration_since(told);
+    eprintln!("granted {took:?} after SIGTERM");
+    assert!(lease.token().as_u64() > token);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    drop(lease);
+    waiter.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+/// What this process uses up.
+#[derive(Debug)]
+struct Usage {
+    files: usize,
+    threads: usize,
+    resident_kb: usize,
+}
+
+impl Usage {
+    fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let words = line.expect("a field of every Linux").split_whitespace().next();
+            words.and_then(|number| number.parse().ok()).expect("a number")
+        };
+        Self {
+            files: std::fs::read_dir("/proc/self/fd").expect("Linux").count(),
+            threads: field("Threads:"),
+            resident_kb: field("VmRSS:"),
+        }
+    }
+}
+
+/// Many different keys one after another, then as many at once as there may be slots.
+async fn many(url: &str, prefix: &str) {
+    let mut limits = Limits::default();
+    limits.keys = 2_000;
+    let dsync = at(url, prefix).limits(limits).start().expect("valid settings");
+    let work = async |from: usize, to: usize| {
+        for number in from..to {
+            let lease = acquire(&dsync, &format!("order/{number}")).await;
+            assert!(lease.is_valid());
+            dsync.send(Release(lease)).await.expect("a release");
+        }
+        // The slots of the last ones linger for a moment.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let count = rounds(3_000, 100_000);
+    work(0, count / 3).await;
+    let before = Usage::now();
+    work(count / 3, count).await;
+    let after = Usage::now();
+    say(&format!("{before:?} -> {after:?}"));
+    assert!(after.files <= before.files + 2, "{before:?} {after:?}");
+    assert_eq!(after.threads, before.threads);
+    assert!(after.resident_kb < before.resident_kb + 4_096, "{before:?} {after:?}");
+
+    // A slot that was left over would be one too few now.
+    let all = (0..limits.keys).map(|number| {
+        let dsync = &dsync;
+        async move { acquire(dsync, &format!("at-once/{number}")).await }
+    });
+    let leases = futures::future::join_all(all).await;
+    assert!(leases.iter().all(actix_dsync::Lease::is_valid));
+    drop(leases);
+    dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
+}
+
+#[test]
+fn many_different_keys_leave_nothing_behind() {
+    let player = Player::start("many", &agent().url(), "many");
+    let began = Instant::now();
+    eprintln!("{}", player.says());
+    player.ended();
+    eprintln!("{} keys in {:?}", rounds(3_000, 100_000), began.elapsed());
+    assert_eq!(agent().operator().kv_keys("many/"), Vec::<String>::new());
+}
+
+/// Does everything once and logs all of it.
+async fn talk(url: &str, prefix: &str) {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(std::io::stdout)
+        .init();
+    let secret = std::env::var("DSYNC_SECRET").expect("a secret");
+    let builder = at(url, prefix).token(Secret::new(secret.clone()));
+    println!("{builder:?}");
+    let dsync = builder.start().expect("valid settings");
+    println!("{dsync:?}");
+    match dsync.ready().await {
+        Ok(()) => {
+            let lease = acquire(&dsync, "k").await;
+            println!("{lease:?}");
+            // Long enough for a watch and a renewal.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            println!("{:?}", dsync.send(TryAcquire::new(key("k"))).await);
+            dsync.send(Release(lease)).await.expect("a release");
+        }
+        Err(error) => println!("{error} {error:?}"),
+    }
+    println!("{:?}", dsync.shutdown(Duration::from_secs(5)).await);
+    let wrong: Vec<_> = ["http://[", "ftp://x", "http://host:99999", "http://h/path?q"]
+        .into_iter()
+        .map(|address| Dsync::builder("x").address(address).token(Secret::new(secret.clone())))
+        .map(|builder| builder.start().map_err(|error| format!("{error} {error:?}")))
+        .collect();
+    println!("{wrong:?}");
+    say(&format!("{}", boot_nanos()));
+}
+
+/// Runs a player that logs everything, and returns what it logged.
+pub(crate) fn log_of_a_talk(url: &str, prefix: &str, secret: &str) -> Vec<String> {
+    Player::start_with("talk", url, prefix, &[("DSYNC_SECRET", secret)]).ended()
+}
+
+#[test]
+fn a_player_that_dies_is_noticed() {
+    let player = Player::start("hold", &agent().url(), "noticed");
+    player.says();
+    player.signal(Signal::KILL);
+    let holder = || agent().operator().kv_get("noticed/k").and_then(|entry| entry.session);
+    assert!(eventually(Duration::from_secs(1), holder).is_some(), "Consul has not noticed yet");
+}
