@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
 use crate::{
     callers::{Answer, Callers},
     clock::Clock,
@@ -80,6 +82,10 @@ impl Slot {
 
     /// Whether nothing is left to do here.
     pub(crate) fn is_idle(&self) -> bool {
+        #[cfg(test)]
+        if Mutation::SlotForgotten.is_chosen() {
+            return self.callers.is_vacant();
+        }
         self.callers.is_vacant() && lock(&self.facts).is_empty() && self.machine().is_quiet()
     }
 }
@@ -141,6 +147,10 @@ impl Slots {
         let mut table = lock(&self.table);
         if table.stopped {
             return Err(Error::Stopped);
+        }
+        #[cfg(test)]
+        if Mutation::SlotTwice.is_chosen() {
+            table.slots.remove(key);
         }
         let full = table.slots.len() >= self.most_keys;
         let (slot, is_new) = match table.slots.entry(key.clone()) {

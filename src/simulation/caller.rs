@@ -44,6 +44,8 @@ pub(super) struct Caller {
     pub(super) lease: Option<Lease>,
     /// The number of the ownership that its lease is of.
     pub(super) owns: u64,
+    /// Its lease was seen to be invalid.
+    pub(super) was_invalid: bool,
     pub(super) holds_until: Option<Moment>,
     /// Since when its lease is known to be invalid though nobody said so.
     pub(super) untold_since: Option<Moment>,
@@ -73,6 +75,7 @@ impl Caller {
             asked_at: now,
             lease: None,
             owns: 0,
+            was_invalid: false,
             holds_until: None,
             untold_since: None,
             confirmation: None,

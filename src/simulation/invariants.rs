@@ -242,6 +242,7 @@ impl World {
                 let token = lease.token();
                 let name = (caller.owns, token);
                 if !lease.would_be_valid() {
+                    caller.was_invalid = true;
                     let told = self.invariants.told.contains(&name);
                     let since = *caller.untold_since.get_or_insert(now);
                     let since = since.max(self.runs_since[id]);
@@ -253,6 +254,9 @@ impl World {
                     continue;
                 }
                 valid += 1;
+                if caller.was_invalid {
+                    wrong = Some(format!("G1: p{id}'s lease on {key} is valid again"));
+                }
                 someone_has_it = true;
                 if self.invariants.told.contains(&name) {
                     wrong = Some(format!("G1: p{id}'s lease on {key} is valid after its loss"));

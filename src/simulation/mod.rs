@@ -8,6 +8,7 @@
 mod caller;
 mod faults;
 mod invariants;
+mod mutations;
 mod network;
 mod plan;
 mod process;

@@ -10,6 +10,7 @@ use super::{
     report::Stats,
     world::{Outcome, World},
 };
+use crate::protocol::mutation::Mutation;
 
 fn history(seed: u64, readable: bool) -> Outcome {
     World::new(Plan::of(seed), readable).run()
@@ -26,17 +27,23 @@ fn account(seed: u64) -> String {
     )
 }
 
-fn variable(name: &str) -> Option<u64> {
+pub(super) fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// Runs histories on all processors; returns what they add up to and the seeds
 /// that failed, up to `enough` of them.
-fn many_histories(first: u64, count: u64, enough: u64, talks: bool) -> (Stats, Vec<(u64, String)>) {
+pub(super) fn many_histories(
+    (first, count): (u64, u64),
+    enough: usize,
+    mutation: Option<Mutation>,
+    talks: bool,
+) -> (Stats, Vec<(u64, String)>) {
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
     let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
     let began = Instant::now();
     let worker = |talks: bool| {
+        Mutation::choose(mutation);
         let mut stats = Stats::default();
         let mut failed = Vec::new();
         let mut told = Instant::now();
@@ -49,7 +56,7 @@ fn many_histories(first: u64, count: u64, enough: u64, talks: bool) -> (Stats, V
             stats.add(&outcome.stats);
             if let Some(what) = outcome.violation {
                 failed.push((seed, what));
-                if failed.len() as u64 >= enough {
+                if failed.len() >= enough {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -77,7 +84,7 @@ fn many_histories(first: u64, count: u64, enough: u64, talks: bool) -> (Stats, V
 }
 
 fn assert_all_hold(first: u64, count: u64, talks: bool) -> Stats {
-    let (stats, failed) = many_histories(first, count, 20, talks);
+    let (stats, failed) = many_histories((first, count), 20, None, talks);
     if let Some((seed, _)) = failed.first() {
         for (seed, what) in &failed {
             println!("seed {seed}: {what}");

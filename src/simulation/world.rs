@@ -319,9 +319,13 @@ impl World {
     // A process's side.
 
     fn conclude(&mut self, exchange: &Rc<Exchange>, result: Result<&WireReply, Trouble>) {
-        // A later answer to the same question finds nobody.
+        // A later answer to the same question finds nobody, or finds a machine
+        // that knows better by its ticket.
         if self.waiting.remove(&exchange.id).is_none() {
-            return;
+            let watches = matches!(exchange.question, Question::Watch { .. });
+            if watches || result.is_err() || !self.random.chance(300) {
+                return;
+            }
         }
         let (process, id) = (exchange.process, exchange.id);
         let fact = exchange.question.clone().read(result);
