@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     plan::Class,
+    process::Process,
     server::{Election, Server},
     world::{Event, World},
 };
@@ -27,6 +28,8 @@ pub(super) enum Act {
     RestartEmpty,
     Save,
     Restore(IndexAfterRestore),
+    /// A process is cut off from now on, and its session ended.
+    CutAndDestroy(usize, Duration),
 }
 
 impl World {
@@ -69,9 +72,17 @@ impl World {
             9..=12 => {
                 // The holder cannot know what is done to its session.
                 let lasts = self.long();
-                match self.random.below(3) {
+                match self.random.below(4) {
                     0 => self.cut(process, lasts),
                     1 => self.pause(process, lasts),
+                    2 => {
+                        // Its last good news is still on its way.
+                        self.links[process].replies_slow = self.now + Duration::from_secs(4);
+                        self.disturb(process, Duration::from_secs(6));
+                        let pause = self.random.millis(500..=3_500);
+                        let act = Act::CutAndDestroy(process, Duration::from_secs(40));
+                        return self.after(pause, Event::Operator(act));
+                    }
                     _ => {}
                 }
                 let pause = self.random.skewed_millis(0..=3_000);
@@ -233,6 +244,17 @@ impl World {
                     let _ = self.server.api.engine.destroy_session(now, session.as_str());
                 }
             }
+            Act::CutAndDestroy(process, lasts) => {
+                self.stats.fault("session destroyed behind news");
+                if let Some(session) = self.processes[process].live_session() {
+                    // An unknown session is as good as destroyed.
+                    let _ = engine.destroy_session(now, session.as_str());
+                }
+                if !self.is_healed() {
+                    self.links[process].requests_cut = now + lasts;
+                    self.disturb(process, lasts);
+                }
+            }
             Act::Leave => {
                 self.stats.fault("agent left");
                 engine.leave(now);
@@ -282,10 +304,27 @@ impl World {
                     self.stats.fault("snapshot restored");
                     engine.restore(now, &snapshot, index);
                     self.store_replaced();
+                    self.release_the_risen();
                 }
             }
         }
         self.wake_readers();
+    }
+
+    /// A known limit: a snapshot can bring back the lock of a session that
+    /// lives, of which its process knows nothing any more. Whoever restores one
+    /// has to release such locks.
+    fn release_the_risen(&mut self) {
+        for key in self.keys.clone() {
+            let Some((session, _)) = self.server.holder(&key) else { continue };
+            let knows = |process: &Process| {
+                process.live_session() == Some(&session) && process.is_busy_with(&key)
+            };
+            if !self.processes.iter().any(knows) {
+                let name = key.as_str().as_bytes();
+                self.server.api.engine.force_release(self.now, name);
+            }
+        }
     }
 
     fn break_readers(&mut self) {

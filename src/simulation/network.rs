@@ -15,13 +15,15 @@ pub(super) struct Link {
     pub(super) requests_cut: Moment,
     /// Replies vanish until then.
     pub(super) replies_cut: Moment,
+    /// Replies take a good part of the time that they may take, until then.
+    pub(super) replies_slow: Moment,
     /// Connections are refused until then.
     pub(super) refused: Moment,
 }
 
 impl Default for Link {
     fn default() -> Self {
-        Self { requests_cut: START, replies_cut: START, refused: START }
+        Self { requests_cut: START, replies_cut: START, replies_slow: START, refused: START }
     }
 }
 
@@ -93,6 +95,10 @@ impl World {
             self.stats.fault("reply slow");
             delay += self.random.skewed_millis(10..=4_000);
             self.disturb(exchange.process, delay);
+        }
+        if !calm && link.replies_slow > self.now {
+            let most = self.processes[exchange.process].request_timeout().as_millis() as u64;
+            delay += self.random.millis(most / 3..=most * 95 / 100);
         }
         self.after(delay, Event::Answer(exchange.clone(), reply));
     }

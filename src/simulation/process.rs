@@ -184,6 +184,11 @@ impl Process {
         self.callers.values().any(|caller| caller.key == *key && caller.wants())
     }
 
+    /// Whether its machine for the key has something to do.
+    pub(super) fn is_busy_with(&self, key: &Key) -> bool {
+        self.slots.get(key).is_some_and(|slot| !slot.machine().is_quiet())
+    }
+
     /// The keys for which something is still to be done.
     pub(super) fn unfinished(&self) -> Vec<String> {
         let mut keys: Vec<String> = self
