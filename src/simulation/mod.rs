@@ -14,6 +14,7 @@ mod plan;
 mod process;
 mod question;
 mod random;
+mod regressions;
 mod report;
 mod runs;
 mod server;

@@ -83,7 +83,7 @@ pub(super) fn many_histories(
     (stats, failed)
 }
 
-fn assert_all_hold(first: u64, count: u64, talks: bool) -> Stats {
+pub(super) fn assert_all_hold(first: u64, count: u64, talks: bool) -> Stats {
     let (stats, failed) = many_histories((first, count), 20, None, talks);
     if let Some((seed, _)) = failed.first() {
         for (seed, what) in &failed {
