@@ -171,19 +171,53 @@ async fn a_caller_that_leaves_while_the_reply_to_its_lock_is_lost_leaves_nothing
     end(cut, "lost-reply").await;
 }
 
+/// One lock request stands still in the network while everything else passes. It is given up, all
+/// seems clear, and then it arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_that_arrives_long_after_its_caller_left_is_void() {
+async fn a_lock_that_arrives_long_after_it_was_given_up_is_void() {
     let proxy = Proxy::to(agent().http_addr());
     let direct = runtime("very-late");
-    let cut = at(proxy.url(), "very-late").start().expect("valid settings");
-    cut.ready().await.expect("an agent that runs");
-    proxy.set(Mode::BlackHole);
-    let asked = cut.send(Acquire::new(key("k")).within(Duration::from_millis(300)));
-    asked.await.expect_err("nothing passes");
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    proxy.set(Mode::Forward);
-    is_free(&direct, "k").await;
+    let held_up = at(proxy.url(), "very-late").start().expect("valid settings");
+    held_up.ready().await.expect("an agent that runs");
+    let gave_up = async || {
+        let limit = held_up.timing().request_timeout() + Duration::from_secs(1);
+        tokio::time::sleep(limit).await;
+        assert!(proxy.holds(), "no request was held");
+    };
+
+    // Its caller has gone.
+    proxy.hold_next("very-late/gone");
+    let asked = Acquire::new(key("gone")).within(Duration::from_millis(300));
+    held_up.send(asked).await.expect_err("nothing passes");
+    gave_up().await;
+    no_key_is_left("very-late");
+    proxy.let_pass();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(locks_of("very-late"), Vec::<String>::new(), "the late lock took effect");
+    is_free(&direct, "gone").await;
+
+    // Its caller has got the lock by another attempt, and given it back.
+    proxy.hold_next("very-late/again");
+    let lease = acquire(&held_up, "again").await;
+    assert!(proxy.holds(), "no request was held");
+    held_up.send(Release(lease)).await.expect("a release");
+    proxy.let_pass();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(locks_of("very-late"), Vec::<String>::new(), "the late lock took effect");
+    is_free(&direct, "again").await;
+
+    // A release that arrives late, too, when the key has long been locked again.
+    let lease = acquire(&held_up, "release").await;
+    proxy.hold_next("very-late/release");
+    held_up.send(Release(lease)).await.expect("repeated until it was answered");
+    assert!(proxy.holds(), "no request was held");
+    let lease = acquire(&held_up, "release").await;
+    proxy.let_pass();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(lease.is_valid());
+    direct.send(TryAcquire::new(key("release"))).await.expect_err("still held");
+    drop(lease);
     no_key_is_left("very-late");
     silence(&proxy, "very-late/").await;
-    end(cut, "very-late").await;
+    end(held_up, "very-late").await;
 }

@@ -2,6 +2,8 @@
 //!
 //! A module a risk; `fixtures` shows that the faults which the others rely on do happen.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
 mod support;

@@ -97,9 +97,7 @@ async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     assert!(starved > Duration::from_millis(650), "the worker was to be blocked: {starved:?}");
     assert!(gap < timing.renew_period() + Duration::from_millis(500), "{gap:?}");
     tokio::task::spawn_blocking(|| {
-        clients.into_iter().for_each(|client| {
-            client.join().expect("no panic");
-        })
+        clients.into_iter().for_each(|client| client.join().expect("no panic"));
     })
     .await
     .expect("no panic");

@@ -216,3 +216,28 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
     ended.expect("no panic");
     drop(lease);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_without_consul_ends_at_its_limit() {
+    let proxy = Proxy::to(agent().http_addr());
+    for fault in [Mode::BlackHole, Mode::Refuse, Mode::OneWay] {
+        proxy.set(Mode::Forward);
+        let dsync = at(proxy.url(), "end").start().expect("valid settings");
+        let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+        let lease = acquire(&dsync, "k").await;
+        proxy.set(fault);
+        let asked = Instant::now();
+        let ended = dsync.shutdown(Duration::from_secs(1)).await;
+        assert!(asked.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", asked.elapsed());
+        let error = ended.expect_err("Consul could not be told");
+        eprintln!("{fault:?}: {error}");
+        assert!(matches!(error, actix_dsync::Error::Unavailable { .. }));
+        assert!(!lease.is_valid());
+        assert_eq!(next(&mut lost, LATE).await.reason, LossReason::Shutdown);
+        assert_eq!(dsync.shutdown(Duration::from_secs(1)).await, Ok(()), "it has ended");
+        // What it left is the operator's, or the TTL's.
+        let session = agent().operator().kv_get("end/k").and_then(|entry| entry.session);
+        session.into_iter().for_each(|session| agent().operator().destroy_session(&session));
+        agent().operator().kv_delete("end/k");
+    }
+}

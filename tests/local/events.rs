@@ -241,7 +241,7 @@ async fn every_way_to_lose_a_lock_is_told_once_with_its_reason_after_the_lease_h
             fault(&consul, &session);
             tokio::time::sleep(Duration::from_secs(20)).await;
             let what = format!("fault {place} after {after} ms");
-            let seen = seen.borrow();
+            let seen = seen.take();
             assert_eq!(seen.len(), 1, "{what}: {seen:?}");
             let (valid, told) = seen[0];
             assert!(!valid, "{what}: told before the lease ended");

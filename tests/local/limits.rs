@@ -52,7 +52,7 @@ async fn one_wait_too_many_for_the_connections_is_refused_and_the_others_go_on()
     tokio::time::pause();
     let consul = Embedded::new();
     let holder = runtime("holder", &consul);
-    let dsync = limited(&consul, |limits| limits.connections = 12);
+    let dsync = limited(&consul, |limits| limits.connections = 14);
     dsync.ready().await.unwrap();
     let mut leases = Vec::new();
     for number in 0..10 {
@@ -69,7 +69,7 @@ async fn one_wait_too_many_for_the_connections_is_refused_and_the_others_go_on()
         }
     };
     let limit = waiting.len();
-    assert_eq!(limit, 4, "eight of twelve are for renewals and writes");
+    assert_eq!(limit, 4, "ten of fourteen are for renewals and writes");
     assert_eq!(refused, Error::TooManyKeys { field: "limits.connections", limit });
     leases.truncate(9);
     drop(leases.remove(0));

@@ -10,6 +10,7 @@ mod keys;
 mod limits;
 mod queue;
 mod stop;
+mod threads;
 
 use std::{future::Future, task::Poll, time::Duration};
 

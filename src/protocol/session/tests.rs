@@ -290,7 +290,8 @@ fn a_raise_of_unknown_outcome_is_looked_up_before_it_is_repeated() {
     bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
     let effects = bench.wake();
     let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
-    let entry = Entry { session: None, modify_index: 31, flags: 0, value: Vec::new() };
+    let entry =
+        Entry { session: None, modify_index: 31, lock_index: 1, flags: 0, value: Vec::new() };
     let answer = Seen::Found { entry, index: 31 };
     let effects = bench.step(Event::FenceRead { ticket, answer });
     assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(31), .. }]));
