@@ -55,6 +55,9 @@ pub(super) fn many_histories(
             let outcome = history(seed, false);
             stats.add(&outcome.stats);
             if let Some(what) = outcome.violation {
+                if mutation.is_none() {
+                    println!("seed {seed}: {what}");
+                }
                 failed.push((seed, what));
                 if failed.len() >= enough {
                     stop.store(true, Ordering::Relaxed);
@@ -86,9 +89,6 @@ pub(super) fn many_histories(
 pub(super) fn assert_all_hold(first: u64, count: u64, talks: bool) -> Stats {
     let (stats, failed) = many_histories((first, count), 20, None, talks);
     if let Some((seed, _)) = failed.first() {
-        for (seed, what) in &failed {
-            println!("seed {seed}: {what}");
-        }
         panic!("\n{}", account(*seed));
     }
     stats
