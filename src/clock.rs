@@ -55,6 +55,9 @@ pub(crate) enum Clock {
     Boot,
     /// Tokio's clock: stands still and jumps with `tokio::time::pause` in tests.
     Tokio(tokio::time::Instant),
+    /// Nanoseconds that a simulation sets.
+    #[cfg(test)]
+    Simulated(&'static std::sync::atomic::AtomicU64),
 }
 
 impl Clock {
@@ -74,6 +77,8 @@ impl Clock {
         match self {
             Self::Boot => boot_time(),
             Self::Tokio(origin) => Moment::default() + ORIGIN_AGE + origin.elapsed(),
+            #[cfg(test)]
+            Self::Simulated(nanos) => Moment(nanos.load(std::sync::atomic::Ordering::Relaxed)),
         }
     }
 }

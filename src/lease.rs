@@ -243,6 +243,14 @@ impl Lease {
         Err(Lost { token: self.state.token, reason: self.state.lost().await })
     }
 
+    /// Whether [`is_valid`](Self::is_valid) would say true, without changing
+    /// anything by the question.
+    #[cfg(test)]
+    pub(crate) fn would_be_valid(&self) -> bool {
+        let state = &self.state;
+        state.ended.load(Ordering::Acquire) == RUNS && state.cell.would_be_valid(state.clock.now())
+    }
+
     /// Gives the lock back with this call; the future is how that went.
     pub(crate) fn give_back(mut self) -> impl Future<Output = Released> + Send + use<> {
         let confirmed = self.callers.take().map(|callers| callers.release(self.state.call));

@@ -93,6 +93,8 @@ mod ownership;
 mod protocol;
 mod runtime;
 mod secret;
+#[cfg(test)]
+mod simulation;
 mod token;
 mod value;
 

@@ -368,7 +368,13 @@ impl Builder {
                 node_checks: config.node_checks,
                 watches: limits.watches(),
             },
-            slots: Slots::new(clock, config.flags, limits.keys, limits.waiters_per_key),
+            slots: Slots::new(
+                clock,
+                config.flags,
+                limits.keys,
+                limits.waiters_per_key,
+                std::process::id(),
+            ),
             value: value.into(),
         })
     }

@@ -16,7 +16,7 @@ mod lock;
 mod obituary;
 mod question;
 mod session;
-mod slot;
+pub(crate) mod slot;
 mod supervisor;
 mod watch;
 

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
 use crate::{
     callers::{Answer, Callers},
     clock::Clock,
@@ -22,8 +24,8 @@ use crate::{
 
 /// The callers, the machine and the unread facts of one key.
 pub(crate) struct Slot {
-    pub(super) key: Key,
-    pub(super) callers: Arc<Callers>,
+    pub(crate) key: Key,
+    pub(crate) callers: Arc<Callers>,
     machine: Mutex<Lock>,
     facts: Mutex<VecDeque<Event>>,
     /// What our last lock attempt wrote.
@@ -31,9 +33,9 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn new(key: Key, clock: Clock, flags: u64) -> Self {
+    fn new(key: Key, clock: Clock, flags: u64, process: u32) -> Self {
         // Jitter differs between processes and keys; nothing else hangs on it.
-        let seed = clock.now().as_nanos() ^ u64::from(std::process::id()) << 32;
+        let seed = clock.now().as_nanos() ^ u64::from(process) << 32;
         let seed = key
             .as_str()
             .bytes()
@@ -48,24 +50,24 @@ impl Slot {
     }
 
     /// Adds a fact, to be read by whichever actor works the slot.
-    pub(super) fn report(&self, fact: Event) {
+    pub(crate) fn report(&self, fact: Event) {
         lock(&self.facts).push_back(fact);
         self.callers.poke();
     }
 
     /// The oldest unread fact.
-    pub(super) fn next_fact(&self) -> Option<Event> {
+    pub(crate) fn next_fact(&self) -> Option<Event> {
         lock(&self.facts).pop_front()
     }
 
     /// The machine. A panic while it was used is made good by
     /// [`Lock::recover`], not by the mutex.
-    pub(super) fn machine(&self) -> MutexGuard<'_, Lock> {
+    pub(crate) fn machine(&self) -> MutexGuard<'_, Lock> {
         lock(&self.machine)
     }
 
     /// The value to lock with: the first caller's.
-    pub(super) fn value(&self) -> Arc<[u8]> {
+    pub(crate) fn value(&self) -> Arc<[u8]> {
         let mut written = lock(&self.written);
         if let Some(value) = self.callers.value() {
             *written = value;
@@ -74,12 +76,16 @@ impl Slot {
     }
 
     /// What our last lock attempt wrote.
-    pub(super) fn written(&self) -> Arc<[u8]> {
+    pub(crate) fn written(&self) -> Arc<[u8]> {
         lock(&self.written).clone()
     }
 
     /// Whether nothing is left to do here.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
+        #[cfg(test)]
+        if Mutation::SlotForgotten.is_chosen() {
+            return self.callers.is_vacant();
+        }
         self.callers.is_vacant() && lock(&self.facts).is_empty() && self.machine().is_quiet()
     }
 }
@@ -97,6 +103,8 @@ pub(crate) struct Slots {
     flags: u64,
     most_keys: usize,
     most_waiters: usize,
+    /// Tells this process's jitter from others'.
+    process: u32,
     table: Mutex<Table>,
 }
 
@@ -107,24 +115,30 @@ struct Table {
 }
 
 /// A caller's place, just taken.
-pub(super) struct Entered {
-    pub(super) slot: Arc<Slot>,
-    pub(super) call: CallId,
-    pub(super) answer: oneshot::Receiver<Answer>,
+pub(crate) struct Entered {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) call: CallId,
+    pub(crate) answer: oneshot::Receiver<Answer>,
     /// The slot was made for it: it needs an actor.
-    pub(super) is_new: bool,
+    pub(crate) is_new: bool,
 }
 
 impl Slots {
-    pub(crate) fn new(clock: Clock, flags: u64, most_keys: usize, most_waiters: usize) -> Self {
-        Self { clock, flags, most_keys, most_waiters, table: Mutex::default() }
+    pub(crate) fn new(
+        clock: Clock,
+        flags: u64,
+        most_keys: usize,
+        most_waiters: usize,
+        process: u32,
+    ) -> Self {
+        Self { clock, flags, most_keys, most_waiters, process, table: Mutex::default() }
     }
 
     /// Queues a caller for `key`.
     ///
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::TooManyWaiters`], [`Error::Stopped`].
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &self,
         key: &Key,
         patience: Patience,
@@ -134,6 +148,10 @@ impl Slots {
         if table.stopped {
             return Err(Error::Stopped);
         }
+        #[cfg(test)]
+        if Mutation::SlotTwice.is_chosen() {
+            table.slots.remove(key);
+        }
         let full = table.slots.len() >= self.most_keys;
         let (slot, is_new) = match table.slots.entry(key.clone()) {
             hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
@@ -142,7 +160,7 @@ impl Slots {
                 return Err(Error::TooManyKeys { field, limit });
             }
             hash_map::Entry::Vacant(place) => {
-                let slot = Arc::new(Slot::new(key.clone(), self.clock, self.flags));
+                let slot = Arc::new(Slot::new(key.clone(), self.clock, self.flags, self.process));
                 (place.insert(slot).clone(), true)
             }
         };
@@ -152,23 +170,23 @@ impl Slots {
     }
 
     /// The slot of `key`, if there is one.
-    pub(super) fn get(&self, key: &Key) -> Option<Arc<Slot>> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Slot>> {
         lock(&self.table).slots.get(key).cloned()
     }
 
     /// All slots at this moment.
-    pub(super) fn all(&self) -> Vec<Arc<Slot>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         lock(&self.table).slots.values().cloned().collect()
     }
 
     /// The tokens of all leases that are out.
-    pub(super) fn leases(&self) -> Vec<(Key, FencingToken)> {
+    pub(crate) fn leases(&self) -> Vec<(Key, FencingToken)> {
         let leased = |slot: Arc<Slot>| Some((slot.key.clone(), slot.callers.token()?));
         self.all().into_iter().filter_map(leased).collect()
     }
 
     /// Removes the slot of `key` if nothing is left to do there; whether it did.
-    pub(super) fn reap(&self, key: &Key) -> bool {
+    pub(crate) fn reap(&self, key: &Key) -> bool {
         let mut table = lock(&self.table);
         let idle = table.slots.get(key).is_some_and(|slot| slot.is_idle());
         if idle {
@@ -178,15 +196,15 @@ impl Slots {
     }
 
     /// Takes no more callers.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         lock(&self.table).stopped = true;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         lock(&self.table).slots.is_empty()
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         lock(&self.table).stopped
     }
 }

@@ -13,6 +13,8 @@ use super::{
     wire::{Method, WireRequest},
 };
 use crate::key::Key;
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
 
 /// A session to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +114,10 @@ pub(crate) fn lock(key: &str, fence_key: &str, ask: &Lock) -> WireRequest {
 }
 
 pub(crate) fn release(key: &str, ask: &Release) -> WireRequest {
+    #[cfg(test)]
+    if Mutation::ReleaseUnfenced.is_chosen() {
+        return unfenced_release(key, ask);
+    }
     let session = ask.session.as_str();
     let ours = op(json!({"Verb": "check-session", "Key": key, "Session": session}));
     txn(match &ask.how {
@@ -130,6 +136,17 @@ pub(crate) fn release(key: &str, ask: &Release) -> WireRequest {
             })),
         ],
     })
+}
+
+#[cfg(test)]
+fn unfenced_release(key: &str, ask: &Release) -> WireRequest {
+    let session = ask.session.as_str();
+    let mut ops = vec![op(json!({"Verb": "check-session", "Key": key, "Session": session}))];
+    ops.push(op(match &ask.how {
+        ReleaseHow::Delete => json!({"Verb": "delete", "Key": key}),
+        ReleaseHow::Keep { .. } => json!({"Verb": "unlock", "Key": key, "Session": session}),
+    }));
+    txn(ops)
 }
 
 /// Makes every lock of the session that was sent with the fence `from` fail.

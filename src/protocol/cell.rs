@@ -63,9 +63,21 @@ impl DeadlineCell {
         }
     }
 
+    /// Whether [`is_valid`](Self::is_valid) would say true, without latching.
+    #[cfg(test)]
+    pub(crate) fn would_be_valid(&self, now: Moment) -> bool {
+        let seen = self.0.load(Ordering::Acquire);
+        seen >= FIRST_DEADLINE && now.as_nanos() < seen
+    }
+
     /// Moves the deadline to `to` if that is later; false if the cell is latched,
     /// or is found passed at `now`.
     pub(crate) fn extend(&self, now: Moment, to: Moment) -> bool {
+        #[cfg(test)]
+        if super::mutation::Mutation::CellRevived.is_chosen() {
+            self.0.store(to.as_nanos(), Ordering::Release);
+            return true;
+        }
         while let Some(current) = self.deadline(now) {
             if to <= current {
                 return true;

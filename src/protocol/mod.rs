@@ -15,6 +15,8 @@
 
 pub(crate) mod cell;
 pub(crate) mod lock;
+#[cfg(test)]
+pub(crate) mod mutation;
 pub(crate) mod queue;
 pub(crate) mod session;
 

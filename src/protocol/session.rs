@@ -18,6 +18,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(test)]
+use super::mutation::Mutation;
 use super::{Ticket, Tickets, cell::DeadlineCell};
 use crate::{
     clock::Moment,
@@ -128,17 +130,6 @@ pub(crate) enum Effect {
     Stopped,
 }
 
-/// What a copy of the machine gets wrong on purpose, to show that the
-/// simulation finds it.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutation {
-    LeaseFromResponse,
-    DoubleTtlAsDeadline,
-    LockDelayLeftOut,
-    CellRevived,
-}
-
 #[derive(Debug)]
 enum Phase {
     Absent {
@@ -194,8 +185,6 @@ pub(crate) struct Session {
     failures: u32,
     doomed: Vec<Doomed>,
     tickets: Tickets,
-    #[cfg(test)]
-    pub(crate) mutation: Option<Mutation>,
 }
 
 /// The most closed sessions whose destruction is pursued; older ones are left
@@ -213,8 +202,6 @@ impl Session {
             failures: 0,
             doomed: Vec::new(),
             tickets: Tickets::default(),
-            #[cfg(test)]
-            mutation: None,
         }
     }
 
@@ -282,6 +269,14 @@ impl Session {
             }
             Event::Stop => self.stop(now),
             Event::Tick => {}
+        }
+        #[cfg(test)]
+        if Mutation::LossToldAfterRetry.is_chosen()
+            && let Some(Effect::Closed { generation, .. }) = effects.last()
+        {
+            self.told(now, *generation);
+            self.act(now, effects);
+            return effects.sort_by_key(|effect| matches!(effect, Effect::Closed { .. }));
         }
         self.act(now, effects);
     }
@@ -417,14 +412,12 @@ impl Session {
     /// The deadline that an answer to a question of `sent_at` proves.
     fn deadline(&self, now: Moment, sent_at: Moment, ttl: Duration) -> Moment {
         #[cfg(test)]
-        match self.mutation {
-            Some(Mutation::LeaseFromResponse) => return now + self.timing.lease_under(ttl),
-            Some(Mutation::DoubleTtlAsDeadline) => return sent_at + ttl * 2,
-            Some(Mutation::LockDelayLeftOut) => {
-                let hasty = Timing { fast_failover: true, ..self.timing };
-                return sent_at + hasty.lease_under(ttl);
-            }
-            Some(Mutation::CellRevived) | None => {}
+        if Mutation::LeaseFromResponse.is_chosen() {
+            return now + self.timing.lease_under(ttl);
+        } else if Mutation::DoubleTtlAsDeadline.is_chosen() {
+            return sent_at + ttl * 2;
+        } else if Mutation::LockDelayLeftOut.is_chosen() {
+            return sent_at + Timing { fast_failover: true, ..self.timing }.lease_under(ttl);
         }
         let _ = now;
         sent_at + self.timing.lease_under(ttl)
@@ -434,7 +427,7 @@ impl Session {
     /// anew.
     fn close(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
         #[cfg(test)]
-        if self.mutation == Some(Mutation::CellRevived) && reason == LossReason::DeadlinePassed {
+        if Mutation::CellRevived.is_chosen() && reason == LossReason::DeadlinePassed {
             return;
         }
         let old = std::mem::replace(&mut self.phase, Phase::Absent { since: None });

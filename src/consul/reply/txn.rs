@@ -13,6 +13,8 @@ use crate::consul::{
     fact::{Destroyed, Entry, Fence, Locked, Raised, Released, SessionId},
     request::raised_from,
 };
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
 
 /// The operations that failed, in Consul's words.
 struct Errors(Vec<(u64, String)>);
@@ -92,6 +94,11 @@ pub(crate) fn locked(
     if let Some(entry) = results(answer).and_then(|results| last_entry(&results, key))
         && entry.session.as_ref() == Some(session)
     {
+        #[cfg(test)]
+        if Mutation::TokenFromLockIndex.is_chosen() {
+            let index = results(answer).and_then(|all| all.last()?["KV"]["LockIndex"].as_u64());
+            return Locked::At(index.unwrap_or_default());
+        }
         return Locked::At(entry.modify_index);
     }
     if let Some(errors) = errors(answer) {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Attempt, Effect, Lock, Next, Phase, own::Own};
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Moment,
     consul::fact::{Entry, Expect, Locked, Seen, SessionSeen, Trouble},
@@ -59,7 +61,15 @@ impl Lock {
         answer: Locked,
         effects: &mut Vec<Effect>,
     ) {
+        #[cfg(test)]
+        if let Phase::Clearing { attempt, .. } = &self.phase
+            && Mutation::LateLockedBelieved.is_chosen()
+        {
+            self.phase = Phase::Trying { ticket: asked, attempt: attempt.clone() };
+        }
         let Phase::Trying { ticket, attempt } = &self.phase else { return };
+        #[cfg(test)]
+        let asked = if Mutation::StaleTicketGranted.is_chosen() { *ticket } else { asked };
         if *ticket != asked {
             return;
         }
@@ -99,6 +109,8 @@ impl Lock {
         self.freed_at = None;
         self.obstacle = None;
         let is_new = index > self.floor && FencingToken::new(index, 0).is_some();
+        #[cfg(test)]
+        let is_new = is_new || Mutation::RegrantAtSameIndex.is_chosen();
         if is_new && self.demand.wants() && view.cell.is_valid(now) {
             effects.push(Effect::Own { index, session: view.id, cell: view.cell });
             // Until the callers say otherwise.

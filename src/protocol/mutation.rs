@@ -1,0 +1,65 @@
+//! What the machines can be made to get wrong on purpose, so that the simulation
+//! can show that it would notice.
+
+use std::cell::Cell;
+
+/// One rule of the protocol, broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// The lease counts from the response.
+    LeaseFromResponse,
+    /// Twice the TTL is the deadline, as Consul's servers happen to behave.
+    DoubleTtlAsDeadline,
+    /// The lease is longer than the lock-delay.
+    LockDelayLeftOut,
+    /// A renewal extends a deadline that has passed.
+    CellRevived,
+    /// A "locked" is believed although its attempt was given up.
+    LateLockedBelieved,
+    /// The answer to an older attempt is taken for the present one's.
+    StaleTicketGranted,
+    /// A release frees the key at whatever index our session holds it.
+    ReleaseUnfenced,
+    /// A release of unknown outcome counts as done, and the key may be won again
+    /// at the same index.
+    RegrantAtSameIndex,
+    /// A loss is told after its session was destroyed and replaced.
+    LossToldAfterRetry,
+    /// The token comes from Consul's `LockIndex`.
+    TokenFromLockIndex,
+    /// A slot is given up while a write of it is under way.
+    SlotForgotten,
+    /// A key has two slots.
+    SlotTwice,
+}
+
+thread_local! {
+    static PRESENT: Cell<Option<Mutation>> = const { Cell::new(None) };
+}
+
+impl Mutation {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::LeaseFromResponse,
+        Self::DoubleTtlAsDeadline,
+        Self::LockDelayLeftOut,
+        Self::CellRevived,
+        Self::LateLockedBelieved,
+        Self::StaleTicketGranted,
+        Self::ReleaseUnfenced,
+        Self::RegrantAtSameIndex,
+        Self::LossToldAfterRetry,
+        Self::TokenFromLockIndex,
+        Self::SlotForgotten,
+        Self::SlotTwice,
+    ];
+
+    /// Makes the machines of this thread get this wrong, or nothing.
+    pub(crate) fn choose(mutation: Option<Self>) {
+        PRESENT.set(mutation);
+    }
+
+    /// Whether this is what is to go wrong.
+    pub(crate) fn is_chosen(self) -> bool {
+        PRESENT.get() == Some(self)
+    }
+}

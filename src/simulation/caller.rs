@@ -1,0 +1,173 @@
+//! One caller of a process: waits, holds, gives back, or goes away.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use futures::FutureExt as _;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use crate::{
+    actors::slot::{Entered, Slot},
+    clock::Moment,
+    error::Error,
+    key::Key,
+    lease::Lease,
+    ownership::Released,
+    token::FencingToken,
+};
+
+/// How a caller ends its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Release,
+    Drop,
+}
+
+/// What a caller is going to do, in the world's time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conduct {
+    pub(super) patient: bool,
+    /// Before this it does not look whether it was answered.
+    pub(super) looks_at: Moment,
+    pub(super) gives_up_at: Option<Moment>,
+    pub(super) hold: std::time::Duration,
+    pub(super) ending: Ending,
+    /// Whether it gives an invalid lease back as soon as it notices.
+    pub(super) heedful: bool,
+}
+
+pub(super) struct Caller {
+    entered: Option<Entered>,
+    pub(super) key: Key,
+    slot: Arc<Slot>,
+    pub(super) conduct: Conduct,
+    pub(super) asked_at: Moment,
+    pub(super) lease: Option<Lease>,
+    /// The number of the ownership that its lease is of.
+    pub(super) owns: u64,
+    /// Its lease was seen to be invalid.
+    pub(super) was_invalid: bool,
+    pub(super) holds_until: Option<Moment>,
+    /// Since when its lease is known to be invalid though nobody said so.
+    pub(super) untold_since: Option<Moment>,
+    confirmation: Option<Pin<Box<dyn Future<Output = Released>>>>,
+    /// It has got what it came for, or not.
+    done: bool,
+}
+
+/// What a caller found when it looked.
+#[derive(Debug)]
+pub(super) enum Found {
+    Nothing,
+    Granted(FencingToken),
+    Refused(Error),
+    /// The answer that must come did not: its channel is closed.
+    Deserted,
+    Confirmed(Released),
+}
+
+impl Caller {
+    pub(super) fn new(entered: Entered, conduct: Conduct, now: Moment) -> Self {
+        Self {
+            key: entered.slot.key.clone(),
+            slot: entered.slot.clone(),
+            entered: Some(entered),
+            conduct,
+            asked_at: now,
+            lease: None,
+            owns: 0,
+            was_invalid: false,
+            holds_until: None,
+            untold_since: None,
+            confirmation: None,
+            done: false,
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.entered.is_some()
+    }
+
+    /// Whether it waits for the key, or has it.
+    pub(super) fn wants(&self) -> bool {
+        self.entered.is_some() || self.lease.is_some()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Looks whether there is an answer.
+    pub(super) fn look(&mut self, now: Moment) -> Found {
+        if let Some(confirmation) = &mut self.confirmation {
+            return match confirmation.now_or_never() {
+                Some(released) => {
+                    self.confirmation = None;
+                    self.done = true;
+                    Found::Confirmed(released)
+                }
+                None => Found::Nothing,
+            };
+        }
+        let Some(entered) = self.entered.as_mut().filter(|_| self.conduct.looks_at <= now) else {
+            return Found::Nothing;
+        };
+        let answer = match entered.answer.try_recv() {
+            Err(TryRecvError::Empty) => return Found::Nothing,
+            Err(TryRecvError::Closed) => {
+                self.done = true;
+                Found::Deserted
+            }
+            Ok(Ok(lease)) => {
+                let token = lease.token();
+                self.lease = Some(lease);
+                self.holds_until = Some(now + self.conduct.hold);
+                Found::Granted(token)
+            }
+            Ok(Err(error)) => {
+                self.done = true;
+                Found::Refused(error)
+            }
+        };
+        self.leave();
+        answer
+    }
+
+    /// Waits no longer: as a dropped future does.
+    pub(super) fn leave(&mut self) {
+        if let Some(entered) = self.entered.take() {
+            self.slot.callers.leave(entered.call);
+            if self.lease.is_none() {
+                self.done = true;
+            }
+        }
+    }
+
+    /// Ends its lease; returns the token.
+    pub(super) fn give_back(&mut self) -> Option<FencingToken> {
+        let lease = self.lease.take()?;
+        let token = lease.token();
+        match self.conduct.ending {
+            Ending::Release => self.confirmation = Some(Box::pin(lease.give_back())),
+            Ending::Drop => {
+                self.done = true;
+                drop(lease);
+            }
+        }
+        Some(token)
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("key", &self.key)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,317 @@
+//! What must hold after every step.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    caller::Caller,
+    plan::Class,
+    question::{Question, short},
+    world::World,
+};
+use crate::{
+    clock::Moment, consul::fact::SessionId, key::Key, ownership::LossReason, token::FencingToken,
+};
+
+/// The number of the ownership, and the token: one lease.
+type LeaseName = (u64, FencingToken);
+
+/// An ownership that a process was granted.
+#[derive(Clone, Debug)]
+struct Ownership {
+    session: SessionId,
+    /// When its lock took effect in Consul.
+    applied_at: Moment,
+}
+
+/// What is remembered of one key.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// The session that held it last, and the index at which that began.
+    owner: Option<(SessionId, u64)>,
+    held: bool,
+    /// When somebody last went around all clocks: deleted the key, released it
+    /// in our name, or replaced the store.
+    bypassed_at: Moment,
+    /// The largest token granted in this history of the store.
+    token: Option<FencingToken>,
+    /// Since when each process's session holds it though nobody there wants it.
+    unwanted_since: BTreeMap<usize, Moment>,
+    /// Since when somebody waits for it and nobody has it.
+    starved_since: Option<Moment>,
+}
+
+/// The memory of the checks.
+#[derive(Debug, Default)]
+pub(super) struct Invariants {
+    keys: BTreeMap<Key, Seen>,
+    owned: Vec<Ownership>,
+    /// The number of the latest ownership of a process, life, key and index:
+    /// another history of the store may repeat an index.
+    latest: BTreeMap<(usize, u64, Key, u64), u64>,
+    told: BTreeSet<LeaseName>,
+    returned: BTreeSet<LeaseName>,
+}
+
+/// How long a key may stay locked that nobody wants.
+const ORPHAN_LIMIT: Duration = Duration::from_millis(5_500);
+/// How long a loss may go untold while its process runs.
+const TELL_LIMIT: Duration = Duration::from_millis(1_500);
+
+fn index_of(token: FencingToken) -> u64 {
+    token.as_u64() >> 16
+}
+
+impl World {
+    /// Ends the history as a failure.
+    pub(super) fn violate(&mut self, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(what());
+        }
+    }
+
+    /// Somebody went around all clocks.
+    pub(super) fn bypassed(&mut self, key: &Key) {
+        let now = self.now;
+        self.invariants.keys.entry(key.clone()).or_default().bypassed_at = now;
+    }
+
+    /// The store was replaced by another.
+    pub(super) fn store_replaced(&mut self) {
+        for key in self.keys.clone() {
+            let now = self.now;
+            let seen = self.invariants.keys.entry(key).or_default();
+            (seen.bypassed_at, seen.token, seen.owner, seen.held) = (now, None, None, false);
+        }
+    }
+
+    /// A process came to own a key.
+    pub(super) fn check_won(
+        &mut self,
+        process: usize,
+        key: &Key,
+        index: u64,
+        session: &SessionId,
+        token: Option<FencingToken>,
+    ) {
+        let life = self.processes[process].life;
+        let lock = (key.clone(), session.clone(), index);
+        let Some(&applied_at) = self.server.locks.get(&lock) else {
+            return self.violate(|| {
+                format!("G6: p{process} was granted {key} at {index}, where it was never locked")
+            });
+        };
+        let own = Ownership { session: session.clone(), applied_at };
+        self.invariants.owned.push(own);
+        let number = self.invariants.owned.len() as u64;
+        self.invariants.latest.insert((process, life, key.clone(), index), number);
+        let Some(token) = token else { return };
+        self.stats.grants += 1;
+        let alive = self.server.is_alive(session);
+        let holds = self.server.holder(key).is_some_and(|(holder, _)| holder == *session);
+        let seen = self.invariants.keys.entry(key.clone()).or_default();
+        if applied_at <= seen.bypassed_at {
+            return;
+        }
+        let former = seen.token;
+        seen.token = seen.token.max(Some(token));
+        if former.is_some_and(|former| former >= token) {
+            self.violate(|| {
+                format!("G3: p{process} was granted {key} with {token:?} after {former:?}")
+            });
+        } else if alive && !holds {
+            self.violate(|| {
+                format!("G6: p{process} was granted {key} at {index}, which is not locked by it")
+            });
+        }
+    }
+
+    /// A caller got a lease, at first hand or passed on. Returns the number of
+    /// the ownership.
+    pub(super) fn check_taken(&mut self, process: usize, key: &Key, token: FencingToken) -> u64 {
+        if token.as_u64() & 0xFFFF > 0 {
+            self.stats.handed_over += 1;
+        }
+        let number = self.number(process, key, token);
+        if number == 0 {
+            self.violate(|| format!("G3: p{process} has a lease on {key} of no ownership"));
+        }
+        number
+    }
+
+    /// The number of the latest ownership with that token.
+    fn number(&self, process: usize, key: &Key, token: FencingToken) -> u64 {
+        let life = self.processes[process].life;
+        let own = (process, life, key.clone(), index_of(token));
+        self.invariants.latest.get(&own).copied().unwrap_or(0)
+    }
+
+    /// A caller gave its lease back.
+    pub(super) fn note_returned(&mut self, number: u64, token: FencingToken) {
+        self.invariants.returned.insert((number, token));
+    }
+
+    /// `LockLost` was published.
+    pub(super) fn check_told(
+        &mut self,
+        process: usize,
+        key: Key,
+        token: FencingToken,
+        reason: LossReason,
+        still_valid: bool,
+    ) {
+        self.stats.losses += 1;
+        *self.stats.reasons.entry(format!("{reason:?}")).or_default() += 1;
+        let lease = (self.number(process, &key, token), token);
+        if still_valid {
+            self.violate(|| format!("G2: p{process} told the loss of {key} while it was valid"));
+        } else if self.invariants.returned.contains(&lease) {
+            self.violate(|| format!("G2: p{process} told the loss of {key} after its release"));
+        } else if self.plan.class == Class::Interruptions {
+            self.violate(|| format!("G5: p{process} lost {key} to an interruption: {reason}"));
+        }
+        if !self.invariants.told.insert(lease) {
+            self.violate(|| format!("G2: p{process} told a loss twice"));
+        }
+    }
+
+    /// A process begins to clean up or to try again: whatever it lost has been
+    /// told by now.
+    pub(super) fn check_told_before(&mut self, process: usize, question: &Question) {
+        let host = &self.processes[process];
+        let owned = &self.invariants.owned;
+        let concerned = |caller: &Caller| match question {
+            Question::Lock { ask, .. } => ask.key == caller.key,
+            Question::Release { ask, .. } => ask.key == caller.key,
+            Question::Create { .. } => true,
+            Question::Destroy { session, .. } => owned
+                .get((caller.owns as usize).wrapping_sub(1))
+                .is_some_and(|own| own.session == *session),
+            _ => false,
+        };
+        let untold = host.callers.values().find_map(|caller| {
+            let token = caller.lease.as_ref()?.token();
+            let told = self.invariants.told.contains(&(caller.owns, token));
+            (!told && concerned(caller)).then(|| (caller.key.clone(), token))
+        });
+        if let Some((key, token)) = untold {
+            self.violate(|| {
+                format!(
+                    "G2: p{process} asked to {question} before it told the loss of {key} {token:?}"
+                )
+            });
+        }
+    }
+
+    /// Checks everything that can be seen from outside.
+    pub(super) fn check(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.processes.iter().for_each(|process| process.set_time(self.now));
+        for place in 0..self.keys.len() {
+            let key = self.keys[place].clone();
+            self.check_key(&key);
+        }
+    }
+
+    fn check_key(&mut self, key: &Key) {
+        let now = self.now;
+        let holder = self.server.holder(key);
+        let seen = self.invariants.keys.entry(key.clone()).or_default();
+        match &holder {
+            Some((session, index)) => {
+                let same = seen.owner.as_ref().is_some_and(|(owner, _)| owner == session);
+                if !(seen.held && same) {
+                    seen.owner = Some((session.clone(), *index));
+                }
+                seen.held = true;
+            }
+            None => seen.held = false,
+        }
+        let mut wrong = None;
+        let mut someone_has_it = false;
+        let mut someone_waits = false;
+        for (id, process) in self.processes.iter_mut().enumerate() {
+            let mut valid = 0;
+            for caller in process.callers.values_mut().filter(|caller| caller.key == *key) {
+                someone_waits |= caller.is_waiting();
+                let Some(lease) = &caller.lease else { continue };
+                let token = lease.token();
+                let name = (caller.owns, token);
+                if !lease.would_be_valid() {
+                    caller.was_invalid = true;
+                    let told = self.invariants.told.contains(&name);
+                    let since = *caller.untold_since.get_or_insert(now);
+                    let since = since.max(self.runs_since[id]);
+                    if told || self.paused[id] {
+                        caller.untold_since = None;
+                    } else if now.since(since) > TELL_LIMIT {
+                        wrong = Some(format!("G2: p{id} does not tell that it lost {key}"));
+                    }
+                    continue;
+                }
+                valid += 1;
+                if caller.was_invalid {
+                    wrong = Some(format!("G1: p{id}'s lease on {key} is valid again"));
+                }
+                someone_has_it = true;
+                if self.invariants.told.contains(&name) {
+                    wrong = Some(format!("G1: p{id}'s lease on {key} is valid after its loss"));
+                }
+                let Some(own) = self.invariants.owned.get((caller.owns as usize).wrapping_sub(1))
+                else {
+                    continue;
+                };
+                if own.applied_at <= seen.bypassed_at {
+                    continue;
+                }
+                if let Some((owner, index)) = &seen.owner
+                    && *index > index_of(token)
+                    && *owner != own.session
+                {
+                    let (owner, token) = (short(owner), index_of(token));
+                    wrong = Some(format!(
+                        "G1: p{id}'s lease on {key} of {token} is valid, and session {owner} \
+                         locked the key at {index}"
+                    ));
+                } else if self.server.is_alive(&own.session)
+                    && holder.as_ref().is_none_or(|(session, _)| *session != own.session)
+                {
+                    wrong = Some(format!(
+                        "G6: p{id}'s lease on {key} of {} is valid, and the key is not locked \
+                         by its session, which lives",
+                        index_of(token)
+                    ));
+                }
+            }
+            if valid > 1 {
+                wrong = Some(format!("G1: p{id} has {valid} valid leases on {key}"));
+            }
+            let ours = holder.as_ref().is_some_and(|(session, _)| {
+                process.live_session().is_some_and(|live| live == session)
+            });
+            if ours && !process.wants(key) {
+                let since = *seen.unwanted_since.entry(id).or_insert(now);
+                let since = since.max(self.disturbed[id]);
+                if now.since(since) > ORPHAN_LIMIT {
+                    wrong =
+                        Some(format!("G4: p{id} keeps {key} locked, and nobody there wants it"));
+                }
+            } else {
+                seen.unwanted_since.remove(&id);
+            }
+        }
+        if someone_waits && !someone_has_it {
+            let since = *seen.starved_since.get_or_insert(now);
+            self.stats.longest_wait = self.stats.longest_wait.max(now.since(since));
+        } else {
+            seen.starved_since = None;
+        }
+        if let Some(wrong) = wrong {
+            self.violate(|| wrong);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the network does to each message.
+
+use std::{rc::Rc, time::Duration};
+
+use super::{
+    server::Exchange,
+    world::{Event, START, World},
+};
+use crate::{clock::Moment, consul::wire::WireReply};
+
+/// One process's way to Consul.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    /// Requests vanish until then.
+    pub(super) requests_cut: Moment,
+    /// Replies vanish until then.
+    pub(super) replies_cut: Moment,
+    /// Replies take a good part of the time that they may take, until then.
+    pub(super) replies_slow: Moment,
+    /// Connections are refused until then.
+    pub(super) refused: Moment,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self { requests_cut: START, replies_cut: START, replies_slow: START, refused: START }
+    }
+}
+
+impl World {
+    fn latency(&mut self) -> Duration {
+        Duration::from_micros(200 + (self.random.within(0..=5_000) >> self.random.within(0..=4)))
+    }
+
+    pub(super) fn disturb(&mut self, process: usize, lasts: Duration) {
+        self.disturbed[process] = self.disturbed[process].max(self.now + lasts);
+    }
+
+    fn lose(&mut self, exchange: &Exchange, what: &'static str) {
+        self.stats.fault(what);
+        self.disturb(exchange.process, Duration::ZERO);
+        let id = exchange.id;
+        self.trace.note(self.now, 8, || format!("network  #{id}: {what}"));
+    }
+
+    /// Takes a request on its way.
+    pub(super) fn transmit(&mut self, exchange: Rc<Exchange>) {
+        let link = self.links[exchange.process];
+        let mut delay = self.latency();
+        if link.refused > self.now {
+            self.lose(&exchange, "refused");
+            return self.after(delay, Event::Break(exchange, "connection reset by peer"));
+        }
+        if link.requests_cut > self.now {
+            return self.lose(&exchange, "request cut off");
+        }
+        let calm = self.is_healed();
+        if !calm && self.random.chance(self.plan.loss) {
+            return self.lose(&exchange, "request lost");
+        }
+        if !calm && self.random.chance(self.plan.slow) {
+            self.stats.fault("request slow");
+            delay += self.random.skewed_millis(10..=4_000);
+            self.disturb(exchange.process, delay);
+        }
+        if !calm && self.random.chance(self.plan.late) {
+            self.lose(&exchange, "request late");
+            delay += self.random.skewed_millis(1_000..=150_000);
+            self.last_arrival = self.last_arrival.max(self.now + delay);
+        } else if !calm && self.random.chance(self.plan.duplicates) {
+            self.lose(&exchange, "request doubled");
+            let later = delay + self.random.skewed_millis(0..=60_000);
+            self.last_arrival = self.last_arrival.max(self.now + later);
+            self.after(later, Event::Arrive(exchange.clone()));
+        }
+        self.after(delay, Event::Arrive(exchange));
+    }
+
+    /// Takes a reply on its way.
+    pub(super) fn reply(&mut self, exchange: &Rc<Exchange>, reply: WireReply) {
+        let link = self.links[exchange.process];
+        let mut delay = self.latency();
+        if link.replies_cut > self.now || link.refused > self.now {
+            return self.lose(exchange, "reply cut off");
+        }
+        let calm = self.is_healed();
+        if !calm && self.random.chance(self.plan.loss) {
+            self.lose(exchange, "reply lost");
+            if self.random.chance(300) {
+                self.after(delay, Event::Break(exchange.clone(), "unexpected end of file"));
+            }
+            return;
+        }
+        if !calm && self.random.chance(self.plan.slow) {
+            self.stats.fault("reply slow");
+            delay += self.random.skewed_millis(10..=4_000);
+            self.disturb(exchange.process, delay);
+        }
+        if !calm && link.replies_slow > self.now {
+            let most = self.processes[exchange.process].request_timeout().as_millis() as u64;
+            delay += self.random.millis(most / 3..=most * 95 / 100);
+        }
+        self.after(delay, Event::Answer(exchange.clone(), reply));
+    }
+}

@@ -1,0 +1,100 @@
+//! What a seed decides before its history begins.
+
+use std::time::Duration;
+
+use super::random::Random;
+use crate::{
+    config::{Retention, Timing},
+    embedded::engine::Expiry,
+};
+
+/// Which question a history asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Does any guarantee break, whatever happens?
+    Chaos,
+    /// Is anything lost to interruptions that end in time?
+    Interruptions,
+}
+
+/// The settings of one history.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) class: Class,
+    pub(super) processes: usize,
+    pub(super) keys: usize,
+    pub(super) timing: Timing,
+    pub(super) retention: Retention,
+    pub(super) expiry: Expiry,
+    pub(super) node_checks: bool,
+    /// By how much each process's clock runs fast, in millionths.
+    pub(super) drifts: Vec<i64>,
+    /// Which processes may not touch fence entries.
+    pub(super) fence_denied: Vec<bool>,
+    /// How many blocking reads a process may have under way.
+    pub(super) watches: usize,
+    /// For how long things go wrong.
+    pub(super) chaos: Duration,
+    /// The mean time between two calls of a process's callers.
+    pub(super) call_every: u64,
+    /// The longest that a caller holds a lease, in milliseconds.
+    pub(super) longest_hold: u64,
+    /// The mean time between two faults, in milliseconds.
+    pub(super) fault_every: u64,
+    /// In thousandths of all messages.
+    pub(super) loss: u64,
+    pub(super) duplicates: u64,
+    pub(super) late: u64,
+    pub(super) slow: u64,
+    /// Whether the store may be replaced by another.
+    pub(super) other_stores: bool,
+}
+
+impl Plan {
+    pub(super) fn of(seed: u64) -> Self {
+        let mut r = Random::new(seed ^ 0x706c_616e);
+        let class = if r.chance(125) { Class::Interruptions } else { Class::Chaos };
+        let processes = r.within(2..=4) as usize;
+        let (ttl, delay) =
+            r.pick(&[(15, 15), (15, 15), (10, 10), (10, 2), (10, 5), (15, 5), (20, 60), (10, 30)]);
+        let mut timing = Timing::default()
+            .with_session_ttl(Duration::from_secs(ttl))
+            .with_lock_delay(Duration::from_secs(delay));
+        timing.clock_drift = r.pick(&[0.01, 0.01, 0.05, 0.1]);
+        let most = (timing.clock_drift * 1e6) as u64;
+        let drifts = (0..processes)
+            .map(|_| match r.below(4) {
+                0 => -(most as i64),
+                1 => most as i64,
+                _ => r.within(0..=2 * most) as i64 - most as i64,
+            })
+            .collect();
+        let denies = r.chance(120);
+        let fence_denied = (0..processes).map(|_| denies && r.chance(500)).collect();
+        let calm = class == Class::Interruptions || r.chance(150);
+        let rough = !calm && r.chance(250);
+        Self {
+            seed,
+            class,
+            processes,
+            keys: r.within(1..=2) as usize,
+            timing,
+            retention: r.pick(&[Retention::Delete, Retention::Keep]),
+            expiry: r.pick(&[Expiry::Ttl, Expiry::Ttl, Expiry::TwiceTtl]),
+            node_checks: r.chance(200),
+            drifts,
+            fence_denied,
+            watches: r.pick(&[24, 24, 24, 3, 1]),
+            chaos: r.skewed_millis(15_000..=90_000),
+            call_every: r.pick(&[150, 600, 2_500, 8_000]),
+            longest_hold: r.pick(&[20, 1_000, 10_000, 60_000]),
+            fault_every: r.pick(&[1_500, 4_000, 10_000]),
+            loss: if calm { 0 } else { r.within(0..=if rough { 250 } else { 30 }) },
+            duplicates: if calm { 0 } else { r.within(0..=if rough { 100 } else { 30 }) },
+            late: if calm { 0 } else { r.within(0..=if rough { 80 } else { 20 }) },
+            slow: if calm { 0 } else { r.within(0..=if rough { 200 } else { 60 }) },
+            other_stores: r.chance(150),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Where a history's chance comes from: one seed, one sequence.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+/// A splitmix64 sequence.
+#[derive(Clone, Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
+        let (low, high) = (*range.start(), *range.end());
+        low + self.next() % (high - low + 1)
+    }
+
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// True `share` times in a thousand.
+    pub(super) fn chance(&mut self, share: u64) -> bool {
+        self.next() % 1000 < share
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    pub(super) fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
+        Duration::from_micros(self.within(range.start() * 1000..=range.end() * 1000))
+    }
+
+    /// Mostly near the lower end, at times as long as the upper one.
+    pub(super) fn skewed_millis(&mut self, range: RangeInclusive<u64>) -> Duration {
+        let (low, high) = (*range.start(), *range.end());
+        let reach = (high - low) >> self.within(0..=6);
+        self.millis(low..=low + reach)
+    }
+}

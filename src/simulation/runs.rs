@@ -1,0 +1,130 @@
+//! Runs of many histories, and of one again.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{
+    plan::Plan,
+    report::Stats,
+    world::{Outcome, World},
+};
+use crate::protocol::mutation::Mutation;
+
+fn history(seed: u64, readable: bool) -> Outcome {
+    World::new(Plan::of(seed), readable).run()
+}
+
+/// What went wrong in a history, so that it can be followed and replayed.
+fn account(seed: u64) -> String {
+    let outcome = history(seed, true);
+    let what = outcome.violation.unwrap_or_else(|| "nothing, this time".into());
+    format!(
+        "{}\nseed {seed}: {what}\nreplay it: DSYNC_SEED={seed} cargo test --lib \
+         simulation::runs::replay -- --ignored --nocapture",
+        outcome.trace.tail(80)
+    )
+}
+
+pub(super) fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs histories on all processors; returns what they add up to and the seeds
+/// that failed, up to `enough` of them.
+pub(super) fn many_histories(
+    (first, count): (u64, u64),
+    enough: usize,
+    mutation: Option<Mutation>,
+    talks: bool,
+) -> (Stats, Vec<(u64, String)>) {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
+    let began = Instant::now();
+    let worker = |talks: bool| {
+        Mutation::choose(mutation);
+        let mut stats = Stats::default();
+        let mut failed = Vec::new();
+        let mut told = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                break;
+            }
+            let outcome = history(seed, false);
+            stats.add(&outcome.stats);
+            if let Some(what) = outcome.violation {
+                if mutation.is_none() {
+                    println!("seed {seed}: {what}");
+                }
+                failed.push((seed, what));
+                if failed.len() >= enough {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            if talks && told.elapsed() > Duration::from_secs(20) {
+                told = Instant::now();
+                let done = seed + 1 - first;
+                let rate = done as f64 / began.elapsed().as_secs_f64();
+                println!("{done} of {count} histories, {rate:.0} a second");
+            }
+        }
+        (stats, failed)
+    };
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let handles: Vec<_> =
+            (0..threads).map(|place| scope.spawn(move || worker(talks && place == 0))).collect();
+        handles.into_iter().map(|handle| handle.join().expect("a history panicked")).collect()
+    });
+    let (mut stats, mut failed) = (Stats::default(), Vec::new());
+    for (part, failures) in parts {
+        stats.add(&part);
+        failed.extend(failures);
+    }
+    failed.sort();
+    (stats, failed)
+}
+
+pub(super) fn assert_all_hold(first: u64, count: u64, talks: bool) -> Stats {
+    let (stats, failed) = many_histories((first, count), 20, None, talks);
+    if let Some((seed, _)) = failed.first() {
+        panic!("\n{}", account(*seed));
+    }
+    stats
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    for seed in 0..100 {
+        let (once, again, silent) =
+            (history(seed, true), history(seed, true), history(seed, false));
+        assert_eq!(once.trace.tail(usize::MAX), again.trace.tail(usize::MAX), "seed {seed}");
+        assert_eq!(once.trace.hash(), silent.trace.hash(), "seed {seed}");
+    }
+}
+
+/// The histories of every change. `DSYNC_SEEDS` and `DSYNC_SEED` change how many
+/// and where they begin.
+#[test]
+fn many() {
+    let count = variable("DSYNC_SEEDS").unwrap_or(20_000);
+    let first = variable("DSYNC_SEED").unwrap_or(0);
+    let began = Instant::now();
+    let stats = assert_all_hold(first, count, variable("DSYNC_SEEDS").is_some());
+    let rate = count as f64 / began.elapsed().as_secs_f64();
+    println!("{stats}\nviolations        0\nspeed             {rate:.0} histories a second");
+}
+
+/// One history again, told in full: `DSYNC_SEED`.
+#[test]
+#[ignore = "shows one history; a person asks for it"]
+fn replay() {
+    let seed = variable("DSYNC_SEED").expect("DSYNC_SEED names the history");
+    let lines = variable("DSYNC_LINES").map_or(400, |lines| lines as usize);
+    let outcome = history(seed, true);
+    println!("{}{}", outcome.trace.tail(lines), outcome.stats);
+    if let Some(what) = outcome.violation {
+        panic!("seed {seed}: {what}");
+    }
+}

@@ -1,0 +1,703 @@
+//! The world: processes, a network, a Consul and the time, one event after
+//! another.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use super::{
+    caller::{Caller, Conduct, Ending, Found},
+    invariants::Invariants,
+    network::Link,
+    plan::{Class, Plan},
+    process::{Out, Process},
+    question::Question,
+    random::Random,
+    report::Stats,
+    server::{Exchange, Served, Server},
+    trace::Trace,
+};
+use crate::{
+    clock::Moment,
+    consul::{fact::Trouble, wire::WireReply},
+    key::Key,
+    ownership::LossReason,
+    protocol::queue::Patience,
+};
+
+/// When every history begins: not near the origin of the clocks.
+pub(super) const START: Moment = Moment::from_nanos(3_600_000_000_000);
+
+/// How long an election may take, for the bound on progress.
+const ELECTION: Duration = Duration::from_secs(20);
+/// The most requests of one process in a second.
+const STORM: u64 = 400;
+/// The most events of one instant.
+const MOST_AT_ONCE: u32 = 1_000;
+
+/// Something that is going to happen.
+pub(super) enum Event {
+    Arrive(Rc<Exchange>),
+    Answer(Rc<Exchange>, WireReply),
+    Break(Rc<Exchange>, &'static str),
+    Timeout(Rc<Exchange>),
+    Tick { process: usize, life: u64 },
+    Work { process: usize, life: u64 },
+    Call { process: usize, life: u64 },
+    Caller { process: usize, life: u64, caller: u64 },
+    Continue { process: usize },
+    Recheck,
+    Fault,
+    Operator(super::faults::Act),
+    ElectionEnds,
+    Heal,
+    Watchdog,
+}
+
+impl Event {
+    fn name(&self) -> String {
+        match self {
+            Self::Arrive(exchange) => format!("arrive {}", exchange.question),
+            Self::Tick { process, .. } => format!("tick p{process}"),
+            Self::Work { process, .. } => format!("work p{process}"),
+            Self::Call { process, .. } => format!("call p{process}"),
+            Self::Caller { process, caller, .. } => format!("caller {caller} p{process}"),
+            Self::Recheck => "recheck".into(),
+            Self::Fault => "fault".into(),
+            _ => "other".into(),
+        }
+    }
+
+    /// The process that has to run for it.
+    fn process(&self) -> Option<(usize, u64)> {
+        match self {
+            Self::Answer(exchange, _) | Self::Break(exchange, _) | Self::Timeout(exchange) => {
+                Some((exchange.process, exchange.life))
+            }
+            Self::Tick { process, life }
+            | Self::Work { process, life }
+            | Self::Call { process, life }
+            | Self::Caller { process, life, .. } => Some((*process, *life)),
+            _ => None,
+        }
+    }
+}
+
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) now: Moment,
+    events: BTreeMap<(Moment, u64), Event>,
+    events_made: u64,
+    pub(super) random: Random,
+    pub(super) trace: Trace,
+    pub(super) server: Server,
+    pub(super) links: Vec<Link>,
+    pub(super) processes: Vec<Process>,
+    clocks: Vec<&'static AtomicU64>,
+    pub(super) paused: Vec<bool>,
+    /// Since when each process has run without a pause.
+    pub(super) runs_since: Vec<Moment>,
+    inbox: Vec<Vec<Event>>,
+    /// Until when something went wrong for a process.
+    pub(super) disturbed: Vec<Moment>,
+    /// How late a process's actors notice what was reported to them.
+    lags: Vec<Duration>,
+    armed: Vec<Option<Moment>>,
+    recheck_at: Option<Moment>,
+    waiting: BTreeMap<u64, Rc<Exchange>>,
+    exchanges: u64,
+    calls: u64,
+    pub(super) keys: Vec<Key>,
+    pub(super) invariants: Invariants,
+    pub(super) stats: Stats,
+    pub(super) violation: Option<String>,
+    healed_at: Option<Moment>,
+    /// When the last request that was on its way can have arrived.
+    pub(super) last_arrival: Moment,
+    quiet_since: Option<Moment>,
+    /// Each process's present second, and its requests in it.
+    rates: Vec<(u64, u64)>,
+}
+
+thread_local! {
+    static CLOCKS: Vec<&'static AtomicU64> =
+        (0..4).map(|_| &*Box::leak(Box::default())).collect();
+}
+
+impl World {
+    pub(super) fn new(plan: Plan, readable: bool) -> Self {
+        let mut random = Random::new(plan.seed);
+        let clocks = CLOCKS.with(Clone::clone);
+        let count = plan.processes;
+        let server = Server::new(&plan);
+        let processes =
+            (0..count).map(|id| Process::new(id, 0, &plan, clocks[id], START)).collect();
+        let lags = (0..count).map(|_| random.pick(&[0, 0, 1, 20])).map(Duration::from_millis);
+        let mut world = Self {
+            lags: lags.collect(),
+            keys: ["a", "b/c"][..plan.keys].iter().filter_map(|key| Key::new(key).ok()).collect(),
+            now: START,
+            events: BTreeMap::new(),
+            events_made: 0,
+            random,
+            trace: Trace::new(readable),
+            server,
+            links: vec![Link::default(); count],
+            processes,
+            clocks,
+            paused: vec![false; count],
+            runs_since: vec![START; count],
+            inbox: (0..count).map(|_| Vec::new()).collect(),
+            disturbed: vec![START; count],
+            armed: vec![None; count],
+            recheck_at: None,
+            waiting: BTreeMap::new(),
+            exchanges: 0,
+            calls: 0,
+            invariants: Invariants::default(),
+            stats: Stats::default(),
+            violation: None,
+            healed_at: None,
+            last_arrival: START,
+            quiet_since: None,
+            rates: vec![(0, 0); count],
+            plan,
+        };
+        world.trace.note(START, 0, || format!("{:?}", world.plan));
+        for process in 0..count {
+            world.live(process);
+        }
+        let first = world.random.millis(50..=world.plan.fault_every);
+        world.after(first, Event::Fault);
+        world.after(world.plan.chaos, Event::Heal);
+        world
+    }
+
+    /// Starts what a process's callers do.
+    fn live(&mut self, process: usize) {
+        self.settle(process);
+        let life = self.processes[process].life;
+        let first = self.random.skewed_millis(1..=2_000);
+        self.after(first, Event::Call { process, life });
+    }
+
+    pub(super) fn after(&mut self, pause: Duration, event: Event) {
+        self.events_made += 1;
+        self.events.insert((self.now + pause, self.events_made), event);
+    }
+
+    pub(super) fn is_healed(&self) -> bool {
+        self.healed_at.is_some()
+    }
+
+    /// Runs the history to its end or to its first violation.
+    pub(super) fn run(mut self) -> Outcome {
+        let mut at_once = 0;
+        while self.violation.is_none()
+            && let Some(((at, _), event)) = self.events.pop_first()
+        {
+            at_once = if at > self.now { 0 } else { at_once + 1 };
+            if at_once > MOST_AT_ONCE {
+                self.violate(|| format!("time stands still: {}", event.name()));
+            }
+            self.now = at;
+            self.step(event);
+            self.check();
+            if self.quiet_since.is_some() {
+                break;
+            }
+        }
+        self.stats.histories = 1;
+        self.stats.lasted = self.now.since(START);
+        Outcome { violation: self.violation, trace: self.trace, stats: self.stats }
+    }
+
+    fn step(&mut self, event: Event) {
+        if let Some((process, life)) = event.process() {
+            if self.processes[process].life != life {
+                return;
+            }
+            if self.paused[process] {
+                return self.inbox[process].push(event);
+            }
+            self.processes[process].set_time(self.now);
+        }
+        match event {
+            Event::Arrive(exchange) => self.arrive(&exchange),
+            Event::Answer(exchange, reply) => {
+                exchange.answered.set(self.waiting.contains_key(&exchange.id));
+                self.conclude(&exchange, Ok(&reply));
+            }
+            Event::Break(exchange, why) => {
+                self.conclude(&exchange, Err(Trouble::Broken(why.into())));
+            }
+            Event::Timeout(exchange) => {
+                let limit = self.processes[exchange.process].request_timeout();
+                self.conclude(&exchange, Err(Trouble::Timeout(limit)));
+            }
+            Event::Tick { process, .. } => {
+                if self.armed[process].is_some_and(|at| at <= self.now) {
+                    self.armed[process] = None;
+                }
+                self.processes[process].tick();
+                self.settle(process);
+            }
+            Event::Work { process, .. } => {
+                self.processes[process].work();
+                self.settle(process);
+            }
+            Event::Call { process, life } => self.call(process, life),
+            Event::Caller { process, caller, .. } => self.attend(process, caller),
+            Event::Continue { process } => self.resume(process),
+            Event::Recheck => {
+                self.recheck_at = None;
+                self.wake_readers();
+            }
+            Event::Fault => self.strike(),
+            Event::Operator(act) => self.operate(act),
+            Event::ElectionEnds => {
+                self.server.election = None;
+                self.server.api.engine.elect(self.now);
+                self.trace.note(self.now, 1, || "a leader is elected".into());
+                self.wake_readers();
+            }
+            Event::Heal => self.heal(),
+            Event::Watchdog => self.look_for_the_end(),
+        }
+    }
+
+    // Consul's side.
+
+    fn arrive(&mut self, exchange: &Rc<Exchange>) {
+        // A known limit: a lock that was answered, given back and deleted can be
+        // locked again by a copy of that request.
+        if exchange.answered.get() && exchange.question.locks_what_is_missing() {
+            return self.stats.fault("copy of an answered lock withheld");
+        }
+        let served = self.server.serve(self.now, exchange);
+        let (process, id) = (exchange.process, exchange.id);
+        match served {
+            Served::Reply(reply) => {
+                let body = || String::from_utf8_lossy(&reply.body).chars().take(160).collect();
+                self.trace.note(self.now, 16 + id, || {
+                    let body: String = body();
+                    format!(
+                        "consul  #{id} p{process} '{}': {} {body}",
+                        exchange.question, reply.status
+                    )
+                });
+                self.reply(exchange, reply);
+            }
+            Served::Parked => {
+                self.trace.note(self.now, 16 + id, || format!("consul  #{id} waits"));
+            }
+            Served::Held(until) => {
+                let pause = until.since(self.now) + self.random.millis(0..=1_000);
+                self.last_arrival = self.last_arrival.max(self.now + pause);
+                self.after(pause, Event::Arrive(exchange.clone()));
+            }
+        }
+        self.wake_readers();
+    }
+
+    /// Answers the blocking reads that can be.
+    pub(super) fn wake_readers(&mut self) {
+        for (exchange, reply) in self.server.wake(self.now) {
+            self.reply(&exchange, reply);
+        }
+        let due = self.server.next_wakeup();
+        if let Some(due) = due.filter(|due| self.recheck_at.is_none_or(|at| *due < at)) {
+            self.recheck_at = Some(due);
+            self.after(due.since(self.now), Event::Recheck);
+        }
+    }
+
+    // A process's side.
+
+    fn conclude(&mut self, exchange: &Rc<Exchange>, result: Result<&WireReply, Trouble>) {
+        // A later answer to the same question finds nobody, or finds a machine
+        // that knows better by its ticket.
+        if self.waiting.remove(&exchange.id).is_none() {
+            let watches = matches!(exchange.question, Question::Watch { .. });
+            if watches || result.is_err() || !self.random.chance(300) {
+                return;
+            }
+        }
+        let (process, id) = (exchange.process, exchange.id);
+        let fact = exchange.question.clone().read(result);
+        self.trace.note(self.now, 16 + id, || format!("p{process}      #{id} {fact:?}"));
+        self.processes[process].learn(fact);
+        self.settle(process);
+    }
+
+    /// Lets a process do what follows, and sends what it wants sent.
+    pub(super) fn settle(&mut self, process: usize) {
+        let lag = self.lags[process];
+        loop {
+            if lag.is_zero() {
+                self.processes[process].work();
+            }
+            self.emit(process);
+            if !self.look(process) {
+                break;
+            }
+        }
+        if !lag.is_zero() {
+            let life = self.processes[process].life;
+            if self.processes[process].is_poked() {
+                let pause = self.random.skewed_millis(0..=lag.as_millis() as u64);
+                self.after(pause, Event::Work { process, life });
+            }
+        }
+        self.arm(process);
+    }
+
+    fn arm(&mut self, process: usize) {
+        let Some(at) = self.processes[process].next_wakeup() else { return };
+        if self.armed[process].is_none_or(|armed| at < armed) {
+            self.armed[process] = Some(at);
+            let life = self.processes[process].life;
+            // Timers are late, never early.
+            let late = Duration::from_micros(self.random.within(0..=1_500));
+            self.after(at.since(self.now) + late, Event::Tick { process, life });
+        }
+    }
+
+    /// Lets the callers see whether they were answered; whether any was.
+    fn look(&mut self, process: usize) -> bool {
+        let mut any = false;
+        let ids: Vec<u64> = self.processes[process].callers.keys().copied().collect();
+        for id in ids {
+            let now = self.now;
+            let host = &mut self.processes[process];
+            let life = host.life;
+            let Some(caller) = host.callers.get_mut(&id) else { continue };
+            let found = caller.look(now);
+            let key = caller.key.clone();
+            let done = caller.is_done();
+            if done {
+                host.callers.remove(&id);
+            }
+            match found {
+                Found::Nothing => continue,
+                Found::Granted(token) => {
+                    self.trace.note(now, id, || {
+                        format!("p{process}      caller {id} has {key} {token:?}")
+                    });
+                    let owns = self.check_taken(process, &key, token);
+                    if let Some(caller) = self.processes[process].callers.get_mut(&id) {
+                        caller.owns = owns;
+                    }
+                    self.after(Duration::ZERO, Event::Caller { process, life, caller: id });
+                }
+                Found::Refused(error) => {
+                    self.trace.note(now, id, || {
+                        format!("p{process}      caller {id} is refused: {error}")
+                    });
+                    *self.stats.refusals.entry(kind_of(&error)).or_default() += 1;
+                }
+                Found::Deserted => {
+                    self.violate(|| format!("p{process}'s caller {id} will never be answered"));
+                }
+                Found::Confirmed(released) => {
+                    self.trace
+                        .note(now, id, || format!("p{process}      caller {id}: {released:?}"));
+                }
+            }
+            any = true;
+        }
+        any
+    }
+
+    /// Carries out what a process has put out, in order.
+    fn emit(&mut self, process: usize) {
+        let now = self.now;
+        for out in std::mem::take(&mut self.processes[process].out) {
+            match out {
+                Out::Ask(question) => {
+                    self.check_told_before(process, &question);
+                    self.ask(process, question);
+                }
+                Out::Won { key, index, session, token } => {
+                    self.trace.note(now, index, || {
+                        format!("p{process}      owns {key} at {index}, {token:?}")
+                    });
+                    self.check_won(process, &key, index, &session, token);
+                }
+                Out::Lost { key, token, reason, still_valid } => {
+                    self.trace
+                        .note(now, 2, || format!("p{process}      LOST {key} {token:?}: {reason}"));
+                    self.check_told(process, key, token, reason, still_valid);
+                }
+                Out::Freed { key, token } => {
+                    self.trace.note(now, 3, || format!("p{process}      released {key} {token:?}"));
+                }
+                Out::Opened(session) => {
+                    self.trace.note(now, 4, || format!("p{process}      session {session} opened"));
+                }
+                Out::Closed(reason) => {
+                    self.trace.note(now, 5, || format!("p{process}      session closed: {reason}"));
+                    let late = reason == LossReason::DeadlinePassed;
+                    if late && self.plan.class == Class::Interruptions {
+                        self.violate(|| format!("G5: p{process} lost its session: {reason}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, process: usize, question: Question) {
+        self.exchanges += 1;
+        self.stats.requests += 1;
+        self.count_request(process);
+        let (id, host) = (self.exchanges, &self.processes[process]);
+        let limit = host.world_span(question.limit(host.request_timeout()));
+        let request = question.request();
+        let exchange = Rc::new(Exchange {
+            id,
+            process,
+            life: host.life,
+            question,
+            request,
+            answered: Cell::new(false),
+        });
+        self.trace.note(self.now, 16 + id, || {
+            format!("p{process}      #{id} asks to {}", exchange.question)
+        });
+        self.waiting.insert(id, exchange.clone());
+        self.after(limit, Event::Timeout(exchange.clone()));
+        self.transmit(exchange);
+    }
+
+    fn count_request(&mut self, process: usize) {
+        let second = self.now.as_nanos() / 1_000_000_000;
+        let rate = &mut self.rates[process];
+        *rate = if rate.0 == second { (second, rate.1 + 1) } else { (second, 1) };
+        let count = rate.1;
+        self.stats.busiest_second = self.stats.busiest_second.max(count);
+        if count > STORM {
+            self.violate(|| format!("p{process} sent {count} requests in one second"));
+        }
+    }
+
+    // The callers.
+
+    /// A caller asks for a key.
+    fn call(&mut self, process: usize, life: u64) {
+        if self.is_healed() {
+            return;
+        }
+        let r = &mut self.random;
+        let pause = r.skewed_millis(1..=2 * self.plan.call_every);
+        let key = self.keys[r.below(self.keys.len())].clone();
+        let looks_at = if r.chance(50) { r.skewed_millis(1..=5_000) } else { Duration::ZERO };
+        let gives_up = r.chance(600).then(|| r.skewed_millis(1..=30_000));
+        let conduct = Conduct {
+            patient: r.chance(750),
+            looks_at: self.now + looks_at,
+            gives_up_at: gives_up.map(|pause| self.now + pause),
+            hold: r.skewed_millis(0..=self.plan.longest_hold),
+            ending: r.pick(&[Ending::Release, Ending::Drop]),
+            heedful: r.chance(500),
+        };
+        self.enter(process, &key, conduct);
+        self.after(pause, Event::Call { process, life });
+    }
+
+    fn enter(&mut self, process: usize, key: &Key, conduct: Conduct) {
+        self.calls += 1;
+        let id = self.calls;
+        let (host, now) = (&mut self.processes[process], self.now);
+        let life = host.life;
+        if host.callers.len() >= 20 && self.healed_at.is_none() {
+            return;
+        }
+        let patience = if conduct.patient { Patience::Unlimited } else { Patience::None };
+        let value: Arc<[u8]> = Arc::from(format!("p{process} c{}", id % 3).into_bytes());
+        self.trace.note(now, id, || {
+            let (patient, hold) = (conduct.patient, conduct.hold);
+            format!("p{process}      caller {id} wants {key}, patient: {patient}, for {hold:?}")
+        });
+        let Some(entered) = host.enter(key, patience, value) else {
+            return self.violate(|| "a caller was turned away".into());
+        };
+        host.callers.insert(id, Caller::new(entered, conduct, now));
+        for at in [Some(conduct.looks_at), conduct.gives_up_at].into_iter().flatten() {
+            self.after(at.since(now), Event::Caller { process, life, caller: id });
+        }
+        self.settle(process);
+    }
+
+    /// A caller does what it has to do about now.
+    fn attend(&mut self, process: usize, id: u64) {
+        let (host, now) = (&mut self.processes[process], self.now);
+        let life = host.life;
+        if let Some(caller) = host.callers.get_mut(&id) {
+            if caller.is_waiting() && caller.conduct.gives_up_at.is_some_and(|at| at <= now) {
+                self.trace.note(now, id, || format!("p{process}      caller {id} gives up"));
+                caller.leave();
+                host.callers.remove(&id);
+            } else if let Some(lease) = &caller.lease {
+                // It uses the protected resource now, if it may.
+                let valid = lease.is_valid();
+                let over = caller.holds_until.is_some_and(|at| at <= now);
+                if over || (!valid && caller.conduct.heedful) {
+                    let (key, owns) = (caller.key.clone(), caller.owns);
+                    let given = caller.give_back();
+                    if caller.is_done() {
+                        host.callers.remove(&id);
+                    }
+                    if let Some(token) = given {
+                        self.trace.note(now, id, || {
+                            format!("p{process}      caller {id} gives {key} back")
+                        });
+                        self.note_returned(owns, token);
+                    }
+                } else {
+                    let left = caller.holds_until.map_or(Duration::ZERO, |at| at.since(now));
+                    let pause = left.min(self.random.millis(1..=3_000));
+                    self.after(pause, Event::Caller { process, life, caller: id });
+                }
+            }
+        }
+        self.settle(process);
+    }
+
+    // Pauses, crashes, the end.
+
+    fn resume(&mut self, process: usize) {
+        if !std::mem::take(&mut self.paused[process]) {
+            return;
+        }
+        self.trace.note(self.now, 6, || format!("p{process}      continues"));
+        self.runs_since[process] = self.now;
+        self.check();
+        // Callers go on where they were: they ask, then use.
+        self.processes[process].set_time(self.now);
+        for caller in self.processes[process].callers.values() {
+            if let Some(lease) = caller.lease.as_ref().filter(|_| caller.conduct.heedful) {
+                let _ = lease.is_valid();
+            }
+        }
+        let mut inbox = std::mem::take(&mut self.inbox[process]);
+        if self.random.chance(500) {
+            // An answer that has come is read before its timeout is noticed.
+            inbox.sort_by_key(|event| matches!(event, Event::Timeout(_)));
+        }
+        for event in inbox {
+            self.step(event);
+            self.check();
+        }
+    }
+
+    pub(super) fn crash(&mut self, process: usize) {
+        let life = self.processes[process].life + 1;
+        self.paused[process] = false;
+        self.inbox[process].clear();
+        self.armed[process] = None;
+        let clock = self.clocks[process];
+        self.processes[process] = Process::new(process, life, &self.plan, clock, self.now);
+        self.runs_since[process] = self.now;
+        self.live(process);
+    }
+
+    /// Everything works from now on.
+    fn heal(&mut self) {
+        self.trace.note(self.now, 7, || "everything is mended".into());
+        self.healed_at = Some(self.now);
+        self.mend_everything();
+        for process in 0..self.processes.len() {
+            self.resume(process);
+            let (life, now) = (self.processes[process].life, self.now);
+            let mut ids = Vec::new();
+            for (id, caller) in &mut self.processes[process].callers {
+                caller.conduct.looks_at = now;
+                caller.conduct.hold = caller.conduct.hold.min(Duration::from_millis(50));
+                let end = now + Duration::from_millis(500);
+                caller.holds_until = caller.holds_until.map(|at| at.min(end));
+                ids.push(*id);
+            }
+            for id in ids {
+                let pause = Duration::from_millis(501);
+                self.after(pause, Event::Caller { process, life, caller: id });
+            }
+            self.processes[process].set_time(now);
+            self.settle(process);
+        }
+        for key in self.keys.clone() {
+            let process = self.random.below(self.processes.len());
+            let conduct = Conduct {
+                patient: true,
+                looks_at: self.now,
+                gives_up_at: None,
+                hold: Duration::from_millis(20),
+                ending: Ending::Release,
+                heedful: true,
+            };
+            self.processes[process].set_time(self.now);
+            self.enter(process, &key, conduct);
+        }
+        self.after(Duration::from_millis(500), Event::Watchdog);
+    }
+
+    /// Whether everybody got what they wanted, and everything is put away.
+    fn look_for_the_end(&mut self) {
+        let Some(healed_at) = self.healed_at else { return };
+        self.after(Duration::from_millis(500), Event::Watchdog);
+        let timing = self.plan.timing;
+        // Each caller that waits holds the key for a moment when its turn comes.
+        let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
+        let busy = self.processes.iter().enumerate().find_map(|(id, process)| {
+            let (caller, who) = process.callers.iter().next()?;
+            Some(format!(
+                "p{id}'s caller {caller} of {} after {:?}",
+                who.key,
+                self.now.since(who.asked_at)
+            ))
+        });
+        let settled = self.now.since(self.last_arrival.max(healed_at)) > Duration::from_secs(7);
+        if let Some(busy) = busy {
+            if self.now.since(healed_at) > bound {
+                self.violate(|| format!("no progress: {busy} still waits"));
+            }
+            return;
+        }
+        if !settled {
+            return;
+        }
+        let held = self.keys.iter().find_map(|key| Some((key.clone(), self.server.holder(key)?)));
+        if let Some((key, (session, _))) = held {
+            if self.now.since(healed_at) > bound {
+                self.violate(|| format!("leak: {key} is locked by {session}, and nobody wants it"));
+            }
+            return;
+        }
+        let unfinished = self.processes.iter().find_map(|process| {
+            let left = process.unfinished();
+            (!left.is_empty()).then(|| format!("p{}: {left:?}", process.id))
+        });
+        if let Some(left) = unfinished {
+            if self.now.since(healed_at) > bound {
+                self.violate(|| format!("stuck: {left}"));
+            }
+            return;
+        }
+        self.quiet_since = Some(self.now);
+    }
+}
+
+fn kind_of(error: &crate::error::Error) -> String {
+    let text = format!("{error:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+/// How a history ended.
+pub(super) struct Outcome {
+    pub(super) violation: Option<String>,
+    pub(super) trace: Trace,
+    pub(super) stats: Stats,
+}
