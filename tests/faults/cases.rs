@@ -26,18 +26,26 @@ pub(crate) enum Play {
     /// Takes no time.
     Check(fn()),
     /// Has all that it needs, and runs beside all others.
-    Alone(fn(&Case) -> Verdict),
+    Alone(Alone),
     /// Does things to a cluster of this number, after others have.
-    Cluster(usize, fn(&Case, &Cluster) -> Verdict),
+    Cluster(usize, OnCluster),
 }
 
 /// How a case ended, if it did not panic.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    Done(Outcome),
-    Several(Vec<Outcome>),
+    Played(Vec<Outcome>),
     Skipped(String),
 }
+
+impl Verdict {
+    pub(crate) fn of(outcome: Outcome) -> Self {
+        Self::Played(vec![outcome])
+    }
+}
+
+type Alone = fn(&Case) -> Verdict;
+type OnCluster = fn(&Case, &Cluster) -> Verdict;
 
 impl Case {
     fn new(fault: &'static str, run: usize, trial: bool, play: Play) -> Self {
@@ -59,7 +67,7 @@ pub(crate) fn all() -> Vec<Case> {
         })
         .collect();
     cases.extend(main_faults(2, 2, false));
-    let alone: [(&'static str, fn(&Case) -> Verdict); 8] = [
+    let alone: [(&'static str, Alone); 8] = [
         ("one way", network::one_way),
         ("holder killed", process::killed),
         ("reset and refuse", network::reset_and_refuse),
@@ -70,13 +78,14 @@ pub(crate) fn all() -> Vec<Case> {
         ("agent restarted empty", session::agent_restarted_empty),
     ];
     cases.extend(alone.map(|(fault, play)| Case::new(fault, 1, false, Play::Alone(play))));
-    let on_cluster: [(usize, &'static str, fn(&Case, &Cluster) -> Verdict); 6] = [
+    let on_cluster: [(usize, &'static str, OnCluster); 7] = [
         (2, "server killed for good", cluster::server_killed_for_good),
         (0, "leader killed", cluster::leader_killed),
         (1, "quorum lost", cluster::quorum_lost),
         (3, "patient", cluster::patient),
         (3, "all servers restarted", cluster::all_servers_restarted),
-        // The last one on its cluster.
+        // The last ones on their clusters.
+        (0, "agent leaves while stopped", session::agent_leaves_while_stopped),
         (1, "agent leaves while cut off", session::agent_leaves_while_cut_off),
     ];
     let on_cluster = on_cluster
@@ -93,6 +102,9 @@ pub(crate) fn main_faults(runs: usize, clusters: usize, trial: bool) -> Vec<Case
         add("black hole", Play::Alone(network::black_hole));
         add("packets dropped", Play::Alone(namespace::packets_dropped));
         add("stopped for 40 s", Play::Alone(process::stopped));
+        if trial {
+            add("destroyed while cut off", Play::Alone(session::destroyed_while_cut_off));
+        }
         add("leader frozen", Play::Cluster(run % clusters, cluster::leader_frozen));
     }
     cases

@@ -56,7 +56,7 @@ pub(crate) fn leader_frozen(case: &Case, cluster: &Cluster) -> Verdict {
     }
     let outcome = stage.outcome(takeover);
     outcome.report.assert_safe();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 /// `SIGKILL` of the leader; both processes talk to followers.
@@ -80,7 +80,7 @@ pub(crate) fn leader_killed(case: &Case, cluster: &Cluster) -> Verdict {
     stage.end(&cluster.operator(follower));
     let outcome = stage.outcome(Vec::new());
     outcome.report.assert_safe();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 fn hand_over(stage: &mut Stage, holder: Who, second: Who) {
@@ -120,7 +120,7 @@ pub(crate) fn server_killed_for_good(case: &Case, cluster: &Cluster) -> Verdict 
     cluster.start_again(&[lost]);
     outcomes.iter().for_each(|outcome| outcome.report.assert_safe());
     outcomes[0].takeover = takeover;
-    Verdict::Several(outcomes)
+    Verdict::Played(outcomes)
 }
 
 /// All servers are killed and started again.
@@ -156,7 +156,7 @@ fn outage(case: &Case, cluster: &Cluster, killed: &[usize], length: Duration) ->
     stage.end(&cluster.operator(cluster.leader()));
     let outcome = stage.outcome(Vec::new());
     outcome.report.assert_safe();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 /// Patient timing rides out what happens to the leader: no loss, the same tokens.
@@ -200,5 +200,5 @@ pub(crate) fn patient(case: &Case, cluster: &Cluster) -> Verdict {
         assert!(outcome.report.losses.is_empty(), "{:?}", outcome.report.losses);
         outcomes.push(outcome);
     }
-    Verdict::Several(outcomes)
+    Verdict::Played(outcomes)
 }

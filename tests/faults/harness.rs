@@ -78,14 +78,10 @@ pub(crate) fn run(mut cases: Vec<Case>, selection: &Selection) -> ExitCode {
         match end.verdict {
             None => failed.push(end.case.name),
             Some(Verdict::Skipped(_)) => skipped += 1,
-            Some(Verdict::Done(outcome)) => {
+            Some(Verdict::Played(played)) => {
                 passed += 1;
-                outcomes.entry(end.case.fault).or_default().push(outcome);
-            }
-            Some(Verdict::Several(more)) => {
-                passed += 1;
-                if !more.is_empty() {
-                    outcomes.entry(end.case.fault).or_default().extend(more);
+                if !played.is_empty() {
+                    outcomes.entry(end.case.fault).or_default().extend(played);
                 }
             }
         }
@@ -152,7 +148,7 @@ fn play_one(case: Case, cluster: &mut Option<Cluster>) -> End {
         Play::Cluster(_, play) => Some(play(&case, cluster.get_or_insert_with(Cluster::start))),
     }));
     let verdict = match played {
-        Ok(verdict) => Some(verdict.unwrap_or_else(|| Verdict::Several(Vec::new()))),
+        Ok(verdict) => Some(verdict.unwrap_or_else(|| Verdict::Played(Vec::new()))),
         Err(_) => {
             // Nobody knows what state it is in.
             *cluster = None;

@@ -44,7 +44,7 @@ pub(crate) fn packets_dropped(case: &Case) -> Verdict {
     let said = String::from_utf8_lossy(&played.stdout).into_owned();
     assert!(played.status.success(), "inside: {}\n{said}", played.status);
     let outcome = said.lines().find_map(|line| line.strip_prefix(OUTCOME)).expect("an outcome");
-    Verdict::Done(serde_json::from_str(outcome).expect("our own words"))
+    Verdict::of(serde_json::from_str(outcome).expect("our own words"))
 }
 
 /// A command in a new namespace.

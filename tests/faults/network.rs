@@ -44,7 +44,7 @@ pub(crate) fn one_way(case: &Case) -> Verdict {
 fn through_a_proxy(case: &Case, mode: Mode) -> Verdict {
     let proxy = Proxy::to(agent().http_addr());
     let cut = |is_cut| proxy.set(if is_cut { mode } else { Mode::Forward });
-    Verdict::Done(cut_off(case, [&proxy.url(), &agent().url()], &agent().operator(), cut))
+    Verdict::of(cut_off(case, [&proxy.url(), &agent().url()], &agent().operator(), cut))
 }
 
 /// The holder's network goes silent; the second process acquires; the network comes back.
@@ -98,7 +98,7 @@ pub(crate) fn reset_and_refuse(case: &Case) -> Verdict {
     outcome.report.assert_safe();
     assert_eq!(outcome.report.losses.get("deadline_passed"), None);
     assert_eq!(outcome.report.losses.get("session_gone"), None);
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 /// Another process takes every connection that the agent allows to one address.
@@ -135,11 +135,11 @@ pub(crate) fn no_connections_left(case: &Case) -> Verdict {
     let outcome = stage.outcome(Vec::new());
     outcome.report.assert_safe();
     assert_eq!(outcome.report.losses.keys().collect::<Vec<_>>(), Vec::<&String>::new());
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 /// Keeps as many connections as it can get; how many it had at most.
-fn hog(agent: SocketAddr, limit: usize, over: &AtomicBool) -> usize {
+pub(crate) fn hog(agent: SocketAddr, limit: usize, over: &AtomicBool) -> usize {
     let mut streams: Vec<TcpStream> = Vec::new();
     let mut most = 0;
     while !over.load(Ordering::Relaxed) {

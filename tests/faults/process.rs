@@ -35,7 +35,7 @@ pub(crate) fn stopped(case: &Case) -> Verdict {
     stage.end(&agent().operator());
     let outcome = stage.outcome(takeover);
     outcome.report.assert_safe();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 /// `SIGKILL`: nobody is there to be told.
@@ -57,5 +57,5 @@ pub(crate) fn killed(case: &Case) -> Verdict {
     stage.end(&agent().operator());
     let outcome = stage.outcome(takeover);
     outcome.report.assert_safe();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }

@@ -22,13 +22,13 @@ enum Deaf {
 pub(crate) fn destroyed_while_cut_off(case: &Case) -> Verdict {
     let outcome = destroyed(case, Deaf::BlackHole, Timing::default());
     outcome.report.assert_safe();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 pub(crate) fn destroyed_while_stopped(case: &Case) -> Verdict {
     let outcome = destroyed(case, Deaf::Stopped, Timing::default());
     outcome.report.assert_safe();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 /// The one exception that the documentation names: a short lock-delay that the lease does not heed.
@@ -40,7 +40,7 @@ pub(crate) fn destroyed_under_fast_failover(case: &Case) -> Verdict {
     assert!(report.late_writes > 0, "nothing was left for the token to stop");
     assert!(report.disorder.is_empty(), "{:?}", report.disorder);
     report.assert_told();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }
 
 fn destroyed(case: &Case, deaf: Deaf, timing: Timing) -> Outcome {
@@ -50,12 +50,7 @@ fn destroyed(case: &Case, deaf: Deaf, timing: Timing) -> Outcome {
     let [holder, second] = two(&mut stage, [&proxy.url(), &agent().url()], timing);
     before_the_fault(case.run);
     let session = session_of(&stage, &operator);
-    match deaf {
-        Deaf::BlackHole => proxy.set(Mode::BlackHole),
-        Deaf::Stopped => stage.stop(holder),
-    }
-    // The later after the last renewal, the less of the lease is left when the delay ends.
-    std::thread::sleep(Duration::from_millis(200));
+    deafen(&mut stage, holder, &proxy, deaf);
     operator.destroy_session(&session);
     let fault = boot_nanos();
     stage.wait_until_held(&[second], timing.lock_delay);
@@ -86,8 +81,17 @@ fn session_of(stage: &Stage, operator: &Operator) -> String {
     operator.kv_get(&key).and_then(|entry| entry.session).expect("held")
 }
 
-/// The server to which the holder talks leaves in good order, which ends its sessions at once.
 pub(crate) fn agent_leaves_while_cut_off(case: &Case, cluster: &Cluster) -> Verdict {
+    agent_leaves(case, cluster, Deaf::BlackHole)
+}
+
+pub(crate) fn agent_leaves_while_stopped(case: &Case, cluster: &Cluster) -> Verdict {
+    agent_leaves(case, cluster, Deaf::Stopped)
+}
+
+/// The server to which the holder talks leaves in good order, which ends its sessions at once.
+fn agent_leaves(case: &Case, cluster: &Cluster, deaf: Deaf) -> Verdict {
+    cluster.wait_until_whole();
     let leaver = cluster.follower();
     let proxy = Proxy::to(cluster.http_addr(leaver));
     let operator = cluster.operator(cluster.leader());
@@ -96,21 +100,31 @@ pub(crate) fn agent_leaves_while_cut_off(case: &Case, cluster: &Cluster) -> Verd
     let second = cluster.url(cluster.leader());
     let [holder, second] = two(&mut stage, [&proxy.url(), &second], timing);
     before_the_fault(case.run);
-    proxy.set(Mode::BlackHole);
+    deafen(&mut stage, holder, &proxy, deaf);
     let fault = boot_nanos();
     let left = cluster.operator(leaver).limit(Duration::from_secs(30));
     let answer = left.ask("PUT", "/v1/agent/leave", b"").expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    // The session ends by that, long before its TTL.
     stage.wait_until_held(&[second], timing.failover());
     let takeover = stage.since(second, fault);
+    if deaf == Deaf::Stopped {
+        stage.resume(holder);
+    }
     stage.wait_until_told(holder, takeover.len());
     stage.end(&operator);
     let outcome = stage.outcome(takeover);
     outcome.report.assert_safe();
     let longest = outcome.takeover.iter().max().expect("keys");
     assert!(*longest < timing.session_ttl * 2, "it was the TTL that ended it: {longest:?}");
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
+}
+
+fn deafen(stage: &mut Stage, who: Who, proxy: &Proxy, how: Deaf) {
+    match how {
+        Deaf::BlackHole => proxy.set(Mode::BlackHole),
+        Deaf::Stopped => stage.stop(who),
+    }
+    std::thread::sleep(Duration::from_millis(200));
 }
 
 /// The agent comes back with an empty store. Consul has broken its word then, and a lock can be had
@@ -131,5 +145,5 @@ pub(crate) fn agent_restarted_empty(case: &Case) -> Verdict {
     stage.end(&agent.operator());
     let outcome = stage.outcome(takeover);
     outcome.report.assert_told();
-    Verdict::Done(outcome)
+    Verdict::of(outcome)
 }

@@ -137,6 +137,10 @@ impl Stage {
         self.players[who.0].child.id()
     }
 
+    pub(crate) fn name(&self, who: Who) -> String {
+        self.players[who.0].orders.name.clone()
+    }
+
     pub(crate) fn events(&self, who: Who) -> Vec<Event> {
         self.players[who.0].events()
     }
@@ -199,23 +203,29 @@ impl Stage {
         assert!(rests.is_some(), "does not rest: {}", player.last_events());
     }
 
-    /// Ends all wants, looks whether a key stays locked, and ends the players.
+    /// Ends all wants and the players; no key stays locked.
     pub(crate) fn end(&mut self, operator: &Operator) {
+        let orphans = self.orphans(operator);
+        assert!(orphans.is_empty(), "locked, though nobody wants it: {orphans:?}");
+        self.finish();
+        let after = eventually(NOISE, || operator.locked(&format!("{}/", self.prefix)).ok());
+        assert_eq!(after, Some(Vec::new()), "locked, though everybody has ended");
+    }
+
+    /// Ends all wants; which keys stay locked, by whom.
+    pub(crate) fn orphans(&mut self, operator: &Operator) -> Vec<(String, String)> {
         for place in 0..self.players.len() {
             if !self.players[place].killed {
                 self.rest(Who(place));
             }
         }
         let prefix = format!("{}/", self.prefix);
-        let mut locked = None;
-        let free = eventually(Duration::from_secs(5) + NOISE, || {
-            locked = operator.locked(&prefix).ok();
-            locked.as_ref().is_some_and(Vec::is_empty).then_some(())
+        let mut locked = Vec::new();
+        eventually(Duration::from_secs(5) + NOISE, || {
+            locked = operator.locked(&prefix).ok()?;
+            locked.is_empty().then_some(())
         });
-        assert!(free.is_some(), "locked, though nobody wants it: {locked:?}");
-        self.finish();
-        let after = eventually(NOISE, || operator.locked(&prefix).ok());
-        assert_eq!(after, Some(Vec::new()), "locked, though everybody has ended");
+        locked
     }
 
     /// Ends the players that run.
@@ -226,6 +236,11 @@ impl Stage {
             let ended = ended.unwrap_or_else(|| panic!("does not end: {}", player.last_events()));
             assert!(player.killed || ended.success(), "{}: {ended}", player.orders.name);
         }
+    }
+
+    /// A way to look at the logs from another thread.
+    pub(crate) fn logs(&self) -> LogFolder {
+        LogFolder(self.dir.clone())
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -258,6 +273,20 @@ impl Drop for Stage {
         } else {
             let _ = fs::remove_dir_all(&self.dir);
         }
+    }
+}
+
+/// The logs of a [`Stage`].
+#[derive(Clone, Debug)]
+pub(crate) struct LogFolder(PathBuf);
+
+impl LogFolder {
+    /// How many grants they tell of.
+    pub(crate) fn grants(&self) -> usize {
+        let files = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let events = files.filter(|file| file.file_name().to_string_lossy().ends_with(".events"));
+        let texts = events.filter_map(|file| fs::read_to_string(file.path()).ok());
+        texts.map(|text| text.matches(" granted ").count()).sum()
     }
 }
 
