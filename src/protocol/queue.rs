@@ -218,9 +218,14 @@ impl Queue {
         let Some(owned) = self.owned.as_mut().filter(|owned| owned.current == Some(call)) else {
             return;
         };
+        let valid = owned.cell.is_valid(now);
+        // Over before its owner let it go, and not told yet: it ends as a loss, which no reply
+        // tells instead.
+        if !confirm && (owned.ending || !valid) {
+            return;
+        }
         owned.current = None;
         effects.push(Effect::Ended { call });
-        let valid = owned.cell.is_valid(now);
         if valid && self.pass_on(now, effects) {
             if confirm {
                 effects.push(Effect::Confirm { call, released: Released::Confirmed });

@@ -127,6 +127,32 @@ fn a_lost_lease_is_told_once() {
 }
 
 #[test]
+fn a_lease_dropped_after_it_was_over_is_still_told_as_lost() {
+    // The deadline wakes owner and runtime at one moment, and the owner may be the first.
+    let (mut by_deadline, calls) = queue(&[WAITS, WAITS]);
+    step(|out| by_deadline.owned(at(0), 9, cell(), holder(), out));
+    assert_eq!(step(|out| by_deadline.end(at(60_001), calls[0], false, out)), []);
+    let lost = by_deadline.lost(LossReason::DeadlinePassed, &mut Vec::new());
+    assert_eq!(lost, Some(End::Lost(token(9, 0))));
+
+    let (mut revoked, calls) = queue(&[WAITS]);
+    step(|out| revoked.owned(at(0), 9, cell(), holder(), out));
+    step(|out| revoked.revoke(out));
+    assert_eq!(step(|out| revoked.end(at(1), calls[0], false, out)), []);
+    let lost = revoked.lost(LossReason::SessionGone, &mut Vec::new());
+    assert_eq!(lost, Some(End::Lost(token(9, 0))));
+
+    // Who asks how its release went is told by the reply.
+    let (mut asked, calls) = queue(&[WAITS]);
+    step(|out| asked.owned(at(0), 9, cell(), holder(), out));
+    let told = Released::AlreadyLost(LossReason::DeadlinePassed);
+    let effects = step(|out| asked.end(at(60_001), calls[0], true, out));
+    assert!(effects.contains(&Effect::Confirm { call: calls[0], released: told }), "{effects:?}");
+    let lost = asked.lost(LossReason::DeadlinePassed, &mut Vec::new());
+    assert_eq!(lost, Some(End::Released(token(9, 0))));
+}
+
+#[test]
 fn a_caller_that_went_away_is_passed_over() {
     let (mut queue, calls) = queue(&[WAITS, WAITS]);
     assert_eq!(step(|out| queue.leave(calls[0], out)), [Effect::Poke]);
