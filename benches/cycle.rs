@@ -4,6 +4,8 @@
 //! kept open. Both are measured in turns, so that a noisy machine disturbs both
 //! alike; only their ratio means something.
 
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
+
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests; a bench needs a part of it")]
 mod support;

@@ -1,5 +1,7 @@
 //! What asking the runtime costs, without Consul's share.
 
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
+
 use std::{hint::black_box, time::Duration};
 
 use actix_dsync::{Acquire, Dsync, Embedded, Key, Unsubscribe};

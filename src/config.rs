@@ -326,8 +326,8 @@ pub struct Limits {
     pub waiters_per_key: usize,
     /// Connections to the Consul agent, 12 to 190. The agent's own limit is 200
     /// for each client address, which all processes of a host share; beyond
-    /// that it resets connections without a word. Eight are kept for renewals
-    /// and writes, the others wait for keys to change.
+    /// that it resets connections without a word. Ten are kept for renewals and
+    /// writes, the others wait for keys to change.
     ///
     /// Default: 32.
     pub connections: usize,
@@ -340,8 +340,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Connections for renewals.
-    pub(crate) const RENEWALS: usize = 2;
+    /// Connections for renewals: one is sent every quarter of the request
+    /// timeout while none is answered.
+    pub(crate) const RENEWALS: usize = 4;
     /// Connections for single writes and reads.
     pub(crate) const WRITES: usize = 6;
 

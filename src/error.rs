@@ -53,7 +53,7 @@ pub enum Error {
         remaining: Option<Duration>,
     },
     /// The time that the caller gave to wait has passed.
-    #[error("the lock was not granted within {waited:?}{}", holder_text(.holder.as_deref()))]
+    #[error("the lock was not granted within {waited:.1?}{}", holder_text(.holder.as_deref()))]
     WaitedTooLong {
         /// How long the caller waited.
         waited: Duration,
@@ -113,7 +113,7 @@ pub enum Error {
 }
 
 fn remaining_text(remaining: Option<Duration>) -> String {
-    remaining.map(|left| format!(" for another {left:?}")).unwrap_or_default()
+    remaining.map(|left| format!(" for another {left:.1?}")).unwrap_or_default()
 }
 
 fn holder_text(holder: Option<&Holder>) -> String {

@@ -1,4 +1,79 @@
-//! Distributed locks on Consul for actix services.
+//! Distributed locks on Consul for actix services: a holder knows that it has
+//! lost a lock before anyone else can hold it.
+//!
+//! # What to know first
+//! - **A lock without a token check is advisory.** A write that is already on its
+//!   way cannot be called back. Hand [`Lease::token`] to the protected resource and
+//!   let that refuse older tokens.
+//! - A [`Dsync`] is the one handle to a process's locks. Clone it, share it, and
+//!   speak to it by messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`].
+//! - A granted request is a [`Lease`]. Ask [`Lease::is_valid`] before an act that
+//!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
+//!   moment of loss. Dropping the lease gives the lock back.
+//! - Call [`Dsync::shutdown`] at the end, so that others need not wait for the
+//!   session to expire.
+//!
+//! # Example
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use actix_dsync::{Acquire, Dsync, FencingToken, Key, Release};
+//!
+//! # async fn charge_card(order: &str, fence: FencingToken) -> std::io::Result<()> { Ok(()) }
+//! #[actix::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let dsync = Dsync::from_env("orders")?.start()?;
+//!
+//!     let key = Key::join(["orders", "7"])?;
+//!     let lease = dsync.send(Acquire::new(key).within(Duration::from_secs(2))).await?;
+//!     lease.run(charge_card("7", lease.token())).await??;
+//!     dsync.send(Release(lease)).await?;
+//!
+//!     dsync.shutdown(Duration::from_secs(5)).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The runtime has a thread and an actix System of its own, so handlers that
+//! block do not delay renewals, and it works under `#[tokio::main]` as well.
+//!
+//! # Guarantees
+//! - *Self-fencing.* From the moment at which another session can acquire a key,
+//!   no [`Lease`] on it says that it is valid. That is judged by a monotonic clock
+//!   at the moment of the question: it holds while the network is silent, Consul is
+//!   frozen, or this process was stopped and continued. Once false, false for ever.
+//! - *Loss is told.* Every ownership that ends other than by its owner's release
+//!   ends with exactly one [`LockLost`] to each subscriber, and wakes
+//!   [`Lease::lost`].
+//! - *Fencing tokens grow.* Successive owners of a key, in whatever process, have
+//!   strictly increasing tokens.
+//! - *Nothing leaks.* A request that timed out or whose reply was dropped leaves
+//!   nothing locked and nothing contending.
+//! - *No false loss.* A short interruption, a failed renewal or a slow reply costs
+//!   no lock, as long as a renewal is answered before the deadline.
+//! - *Release is fenced.* A late or repeated release never frees a newer ownership.
+//!
+//! The module [`safety`] has them in full.
+//!
+//! # What a lock cannot do
+//! The guarantees assume that the rates of clocks differ by less than
+//! [`Timing::clock_drift`], and that Consul keeps a session for its TTL and a key
+//! closed for its lock-delay. Outside of that only the token protects:
+//! - an operator who deletes the key, or releases it in our name, lets the next
+//!   owner in at once;
+//! - a virtual machine that its hypervisor pauses, migrates or clones is covered by
+//!   no clock inside it;
+//! - a server that becomes leader from a snapshot inside a lock-delay has forgotten
+//!   that delay;
+//! - a store that was replaced by an older one counts its tokens from there;
+//! - processes configured for different datacenters do not exclude each other.
+//!
+//! # Features
+//! - `embedded`: `Embedded`, a Consul-compatible agent in the process, for demos
+//!   and tests.
+//! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
+//!
+//! Neither is on by default.
 
 mod actors;
 mod callers;
@@ -40,3 +115,7 @@ pub use value::LockValue;
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -347,6 +347,7 @@ impl Builder {
                 address: Address::parse(&config.address)
                     .map_err(|why| ConfigError::Conflict(format!("address {why}")))?,
                 token: config.token,
+                renewals: Limits::RENEWALS,
                 calls: Limits::WRITES,
                 watches: limits.watches(),
                 #[cfg(feature = "tls")]

@@ -17,6 +17,7 @@ use std::{
     error::Error,
     io::{self, IsTerminal as _},
     net::{Ipv4Addr, TcpListener},
+    process::ExitCode,
     time::Duration,
 };
 
@@ -45,7 +46,7 @@ impl Handler<LockLost> for Pager {
 }
 
 #[actix_web::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
     let port = port_from_arguments().unwrap_or_else(|why| {
         eprintln!("{why}\nusage: service [--port N]");
         std::process::exit(2);
@@ -56,13 +57,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
             EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,actix_server=warn".into()),
         )
         .init();
+    match serve(port).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("service: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
+async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
     let listener = listen(port)?;
     let consul = consul::find()?;
     let dsync = Dsync::from_env("orders")?.address(consul.address()).prefix("demo").start()?;
 
+    // The subscription does not keep its actor alive: this address does.
     let pager = Pager.start();
-    dsync.send(Subscribe::to(pager.recipient::<LockLost>())).await?;
+    dsync.send(Subscribe::to(pager.clone().recipient::<LockLost>())).await?;
 
     let welcome = Welcome::new(listener.local_addr()?, &consul);
     println!("{welcome}");

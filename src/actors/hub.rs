@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -117,6 +117,7 @@ impl<E: Event> Sink<E> {
 #[derive(Debug, Default)]
 pub struct Hub {
     ids: AtomicU64,
+    closed: AtomicBool,
     acquired: Subscribers<LockAcquired>,
     lost: Subscribers<LockLost>,
     released: Subscribers<LockReleased>,
@@ -171,12 +172,23 @@ impl Hub {
         E::subscribers(self).with(|list| {
             // Those of whom nothing is ever told would stay for ever.
             list.retain(|subscriber| subscriber.sink.is_open());
+            if self.closed.load(Ordering::Acquire) {
+                return;
+            }
             for event in first().iter().filter(|event| of.admits(event.key())) {
                 sink.send(event);
             }
             list.push(Subscriber { id, of, sink });
         });
         id
+    }
+
+    /// Ends all subscriptions, and with them the streams: nothing more happens.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.acquired.with(Vec::clear);
+        self.lost.with(Vec::clear);
+        self.released.with(Vec::clear);
     }
 
     /// Ends a subscription.

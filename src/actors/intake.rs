@@ -73,7 +73,7 @@ impl Place {
     }
 
     /// The answer if it is there, else why there is none yet.
-    fn out_of_time(&mut self, waited: Duration) -> Answer {
+    fn out_of_time(&mut self, waited: Duration, readiness: &Readiness) -> Answer {
         if let Ok(answer) = self.0.answer.try_recv() {
             return answer;
         }
@@ -82,9 +82,16 @@ impl Place {
             Some(Obstacle::Held(holder)) => {
                 Err(Error::WaitedTooLong { waited, holder: Some(holder) })
             }
-            Some(Obstacle::Delayed { .. }) | None => {
-                Err(Error::WaitedTooLong { waited, holder: None })
-            }
+            Some(Obstacle::Delayed { .. }) => Err(Error::WaitedTooLong { waited, holder: None }),
+            None => Err(match readiness {
+                Readiness::Ready => Error::WaitedTooLong { waited, holder: None },
+                Readiness::Troubled(error) => error.clone(),
+                Readiness::Starting => Error::Unavailable {
+                    step: Step::CreateSession,
+                    why: format!("Consul has not answered within {waited:?}"),
+                },
+                Readiness::Stopped => Error::Stopped,
+            }),
         }
     }
 }
@@ -93,6 +100,7 @@ impl Intake {
     pub(crate) fn acquire(&self, Acquire { key, within, value }: Acquire) -> Pending<Lease> {
         let asked_at = Instant::now();
         let place = self.enter(&key, Patience::Unlimited, value);
+        let readiness = self.readiness.clone();
         Box::pin(async move {
             let mut place = place?;
             let Some(limit) = within else { return place.answer().await };
@@ -100,7 +108,7 @@ impl Intake {
             let Some(end) = asked_at.checked_add(limit) else { return place.answer().await };
             match tokio::time::timeout_at(end, place.answer()).await {
                 Ok(answer) => answer,
-                Err(_) => place.out_of_time(asked_at.elapsed()),
+                Err(_) => place.out_of_time(asked_at.elapsed(), &readiness.borrow()),
             }
         })
     }

@@ -4,10 +4,12 @@ use std::{rc::Rc, sync::Arc};
 
 use actix::prelude::*;
 use futures::stream;
+use tracing::{Instrument, Span};
 
 use super::{
     hub::Hub,
     obituary::Obituary,
+    question::{ask_beside, unanswered},
     session::SessionPlea,
     slot::Slot,
     supervisor::{Died, Idle, Settings},
@@ -17,6 +19,7 @@ use crate::{
     config::Retention,
     consul::{
         client::Consul,
+        fact::{Locked, Released, Seen, SessionSeen},
         request::{Lock, Release, ReleaseHow},
     },
     key::Key,
@@ -44,6 +47,8 @@ pub(super) struct LockActor {
     settings: Rc<Settings>,
     neighbours: Neighbours,
     timer: Option<SpawnHandle>,
+    /// Lasts as long as the process owns the key.
+    hold: Span,
     /// The actor before this one died.
     recovering: bool,
     obituary: Obituary<Died>,
@@ -67,7 +72,17 @@ impl LockActor {
         recovering: bool,
     ) -> Self {
         let obituary = Obituary::new(neighbours.died.clone(), Died::Lock(slot.key.clone()));
-        Self { slot, hub, consul, settings, neighbours, timer: None, recovering, obituary }
+        Self {
+            slot,
+            hub,
+            consul,
+            settings,
+            neighbours,
+            timer: None,
+            hold: Span::none(),
+            recovering,
+            obituary,
+        }
     }
 
     /// Takes in everything that has happened since the last turn.
@@ -108,14 +123,21 @@ impl LockActor {
         let (slot, consul) = (self.slot.clone(), self.consul.clone());
         let key = slot.key.clone();
         let limit = self.settings.timing.request_timeout();
+        let tell = {
+            let slot = slot.clone();
+            move |answer| slot.report(answer)
+        };
         match effect {
             Effect::Lock { ticket, session, fence, expect } => {
                 let value = slot.value().to_vec();
+                let span = tracing::debug_span!("acquire", %key, %session);
                 let ask = Lock { key, session, value, flags: self.settings.flags, fence, expect };
-                actix_rt::spawn(async move {
+                let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
+                let question = async move {
                     let answer = consul.lock(&ask, limit).await;
-                    slot.report(Event::Locked { ticket, answer });
-                });
+                    Event::Locked { ticket, answer }
+                };
+                ask_beside(lost, tell, question.instrument(span));
             }
             Effect::Release { ticket, session, index, found } => {
                 let how = match self.settings.retention {
@@ -125,22 +147,27 @@ impl LockActor {
                         flags: self.settings.flags,
                     },
                 };
+                let span = tracing::debug_span!("release", %key, %session, index);
                 let ask = Release { key, session, index, how };
-                actix_rt::spawn(async move {
+                let lost = Event::Released { ticket, answer: Released::Unknown(unanswered()) };
+                let question = async move {
                     let answer = consul.release(&ask, limit).await;
-                    slot.report(Event::Released { ticket, answer });
-                });
+                    Event::Released { ticket, answer }
+                };
+                ask_beside(lost, tell, question.instrument(span));
             }
             Effect::Read { ticket } => {
-                actix_rt::spawn(async move {
+                let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
+                ask_beside(lost, tell, async move {
                     let answer = consul.read(&key, limit).await;
-                    slot.report(Event::Read { ticket, answer });
+                    Event::Read { ticket, answer }
                 });
             }
             Effect::AskSession { ticket, session } => {
-                actix_rt::spawn(async move {
+                let answer = SessionSeen::Unknown(unanswered());
+                ask_beside(Event::SessionSeen { ticket, answer }, tell, async move {
                     let answer = consul.session_info(&session, limit).await;
-                    slot.report(Event::SessionSeen { ticket, answer });
+                    Event::SessionSeen { ticket, answer }
                 });
             }
             Effect::Watch { ticket, after } => {
@@ -165,18 +192,21 @@ impl LockActor {
                     since: index,
                 });
                 if let Some(token) = slot.callers.owned(index, cell, holder) {
-                    tracing::debug!(%key, %token, "lock acquired");
+                    self.hold = tracing::debug_span!("hold", %key, %token, %session);
+                    tracing::debug!(parent: &self.hold, %key, %token, "lock acquired");
                     self.hub.publish(&LockAcquired { key, token });
                 }
             }
             Effect::Revoke => slot.callers.revoke(),
             Effect::Lost { reason } => {
                 let end = slot.callers.lost(reason);
-                publish_end(&self.hub, key, end, reason);
+                std::mem::replace(&mut self.hold, Span::none())
+                    .in_scope(|| publish_end(&self.hub, key, end, reason));
             }
             Effect::Released => {
+                let hold = std::mem::replace(&mut self.hold, Span::none());
                 if let Some(End::Released(token)) = slot.callers.released() {
-                    tracing::debug!(%key, %token, "lock released");
+                    tracing::debug!(parent: &hold, %key, %token, "lock released");
                     self.hub.publish(&LockReleased { key, token });
                 }
             }

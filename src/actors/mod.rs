@@ -14,6 +14,7 @@ mod hub;
 mod intake;
 mod lock;
 mod obituary;
+mod question;
 mod session;
 mod slot;
 mod supervisor;

@@ -3,12 +3,17 @@
 use std::{rc::Rc, time::Duration};
 
 use actix::prelude::*;
+use tracing::Instrument;
 
-use super::{obituary::Obituary, supervisor::Settings};
+use super::{
+    obituary::Obituary,
+    question::{ask_beside, unanswered},
+    supervisor::Settings,
+};
 use crate::{
     consul::{
         client::Consul,
-        fact::{Destroyed, Fence, SessionId},
+        fact::{Created, Destroyed, Fence, Raised, Renewed, Seen, SessionId},
         request::NewSession,
     },
     error::Error,
@@ -115,6 +120,8 @@ impl SessionActor {
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();
+        let actor = ctx.address();
+        let tell = move |event| actor.do_send(Answered(event));
         match effect {
             Effect::Create { ticket } => {
                 let new = NewSession {
@@ -123,27 +130,48 @@ impl SessionActor {
                     lock_delay: self.settings.timing.lock_delay,
                     node_checks: self.settings.node_checks.clone(),
                 };
-                ask(ctx, async move {
-                    let answer = consul.create_session(&new, limit).await;
-                    Event::Created { ticket, answer }
-                });
+                ask_beside(
+                    Event::Created { ticket, answer: Created::Unknown(unanswered()) },
+                    tell,
+                    async move {
+                        let answer = consul.create_session(&new, limit).await;
+                        Event::Created { ticket, answer }
+                    },
+                );
             }
-            Effect::Renew { ticket, session } => ask(ctx, async move {
-                let answer = consul.renew_session(&session, limit).await;
-                Event::Renewed { ticket, answer }
-            }),
-            Effect::Destroy { ticket, session, raised } => ask(ctx, async move {
-                let answer = destroy(&consul, &session, raised, limit).await;
-                Event::Destroyed { ticket, answer }
-            }),
-            Effect::Raise { ticket, session, from } => ask(ctx, async move {
-                let answer = consul.raise_fence(&session, from, limit).await;
-                Event::Raised { ticket, answer }
-            }),
-            Effect::ReadFence { ticket, session } => ask(ctx, async move {
-                let answer = consul.read_fence(&session, limit).await;
-                Event::FenceRead { ticket, answer }
-            }),
+            Effect::Renew { ticket, session } => {
+                let span = tracing::debug_span!("renew", %session);
+                let lost = Event::Renewed { ticket, answer: Renewed::Unknown(unanswered()) };
+                let question = async move {
+                    let answer = consul.renew_session(&session, limit).await;
+                    Event::Renewed { ticket, answer }
+                };
+                ask_beside(lost, tell, question.instrument(span));
+            }
+            Effect::Destroy { ticket, session, raised } => ask_beside(
+                Event::Destroyed { ticket, answer: Destroyed::Unknown(unanswered()) },
+                tell,
+                async move {
+                    let answer = destroy(&consul, &session, raised, limit).await;
+                    Event::Destroyed { ticket, answer }
+                },
+            ),
+            Effect::Raise { ticket, session, from } => ask_beside(
+                Event::Raised { ticket, answer: Raised::Unknown(unanswered()) },
+                tell,
+                async move {
+                    let answer = consul.raise_fence(&session, from, limit).await;
+                    Event::Raised { ticket, answer }
+                },
+            ),
+            Effect::ReadFence { ticket, session } => ask_beside(
+                Event::FenceRead { ticket, answer: Seen::Unknown(unanswered()) },
+                tell,
+                async move {
+                    let answer = consul.read_fence(&session, limit).await;
+                    Event::FenceRead { ticket, answer }
+                },
+            ),
             Effect::Opened(view) => {
                 self.recovered();
                 tracing::info!(session = %view.id, "session opened");
@@ -178,12 +206,6 @@ impl SessionActor {
             tracing::info!("Consul answers again");
         }
     }
-}
-
-/// Puts a question to Consul beside the actor; the answer comes as a message.
-fn ask(ctx: &Context<SessionActor>, question: impl Future<Output = Event> + 'static) {
-    let actor = ctx.address();
-    actix_rt::spawn(async move { actor.do_send(Answered(question.await)) });
 }
 
 /// The session first: its fence must stand as long as its attempts can arrive.

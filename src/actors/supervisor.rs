@@ -421,6 +421,7 @@ impl Drop for LockSupervisor {
             let end = slot.callers.abandon(reason);
             publish_end(&self.hub, slot.key.clone(), end, reason);
         }
+        self.hub.close();
         for actor in self.locks.values() {
             actor.do_send(Retire);
         }

@@ -39,8 +39,18 @@ pub(crate) struct Entry {
     pub(crate) session: Option<SessionId>,
     /// The raft index of the entry's last change: the fence of a release.
     pub(crate) modify_index: u64,
+    /// How often it was locked since somebody last wrote it without a lock.
+    pub(crate) lock_index: u64,
     pub(crate) flags: u64,
     pub(crate) value: Vec<u8>,
+}
+
+impl Entry {
+    /// Whether it is what a release without flags and value leaves of a lock:
+    /// nothing that anybody could miss.
+    pub(crate) fn is_remnant(&self) -> bool {
+        self.lock_index > 0 && self.session.is_none() && self.flags == 0 && self.value.is_empty()
+    }
 }
 
 /// Why nothing is known about a request's effect.

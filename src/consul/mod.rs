@@ -7,3 +7,6 @@ pub(crate) mod http;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod wire;
+
+#[cfg(test)]
+mod crossing;

@@ -160,6 +160,10 @@ impl From<Key> for Filter {
 /// delivered whatever the actor's mailbox capacity, in the order in which they
 /// happened to a key.
 ///
+/// Mind that `Addr::recipient` consumes the address, and that an actor stops
+/// when its last address is gone. Keep one, in a variable that lives as long as
+/// the subscription is to last: `Subscribe::to(pager.clone().recipient())`.
+///
 /// The reply is what [`Unsubscribe`] takes.
 ///
 /// # Errors

@@ -11,6 +11,10 @@
 //! Each session that is created is a *generation* with a deadline cell of its
 //! own. A generation that was closed never opens again, even if Consul still
 //! renews it.
+//!
+//! A renewal that is not answered well is followed by another after a quarter of
+//! the request timeout, beside it: an interruption that ends one request timeout
+//! before the deadline must lose nothing, and what was sent during it may hang.
 
 use std::{sync::Arc, time::Duration};
 
@@ -294,7 +298,8 @@ impl Session {
                 if open.renew_at <= now {
                     let ticket = self.tickets.next();
                     open.renewals.push((ticket, now));
-                    open.renew_at = now + self.timing.renew_period();
+                    // Unless this one is answered well, which sets it later.
+                    open.renew_at = now + self.timing.request_timeout() / 4;
                     effects.push(Effect::Renew { ticket, session: open.view.id.clone() });
                 }
                 if matches!(open.raise, Raise::Again(at) if at <= now) {
@@ -390,6 +395,7 @@ impl Session {
                 let ttl = ttl.unwrap_or(timing.session_ttl);
                 let deadline = self.deadline(now, sent_at, ttl);
                 let Phase::Open(open) = &mut self.phase else { return };
+                open.renew_at = open.renew_at.max(sent_at + timing.renew_period());
                 if !open.view.cell.extend(now, deadline) {
                     self.close(LossReason::DeadlinePassed, effects);
                 } else if std::mem::take(&mut self.failures) > 0 {
@@ -398,11 +404,11 @@ impl Session {
             }
             Renewed::Gone => self.close(LossReason::SessionGone, effects),
             Renewed::Denied(right) => {
-                self.renewal_failed(now);
+                self.failures = self.failures.saturating_add(1);
                 effects.push(Effect::Troubled(Error::Denied { right }));
             }
             Renewed::Unknown(trouble) => {
-                self.renewal_failed(now);
+                self.failures = self.failures.saturating_add(1);
                 effects.push(Effect::Troubled(unavailable(Step::RenewSession, &trouble)));
             }
         }
@@ -422,15 +428,6 @@ impl Session {
         }
         let _ = now;
         sent_at + self.timing.lease_under(ttl)
-    }
-
-    /// Asks again sooner than the next period would.
-    fn renewal_failed(&mut self, now: Moment) {
-        self.failures = self.failures.saturating_add(1);
-        let soon = now + (self.timing.renew_period() / 4).min(Duration::from_secs(1));
-        if let Phase::Open(open) = &mut self.phase {
-            open.renew_at = open.renew_at.min(soon);
-        }
     }
 
     /// Ends the open generation: latch, tell, and only then destroy and begin

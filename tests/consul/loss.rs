@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_dsync::{Lease, LockLost, LossReason, Release, Released};
 
 use crate::locks::{acquire, agent, at, next, pending, runtime, short_delay};
+use crate::support::consul::Agent;
 use crate::support::operator::Operator;
 
 const SOON: Duration = Duration::from_secs(4);
@@ -93,7 +94,8 @@ async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
     let mut keys = Vec::new();
     for _ in 0..leases.len() {
         let event = next(&mut lost, SOON).await;
-        assert!(leases.iter().all(|lease| !lease.is_valid()), "they end together");
+        let lease = leases.iter().find(|lease| *lease.key() == event.key).expect("one of ours");
+        assert!(!lease.is_valid(), "told before the lease ended");
         assert_eq!(event.reason, LossReason::SessionGone);
         keys.push(event.key.to_string());
     }
@@ -146,4 +148,43 @@ async fn what_is_lost_behind_a_release_under_way_is_said_by_its_reply() {
     assert_eq!(released, Ok(Released::AlreadyLost(LossReason::KeyDeleted)));
     assert_eq!(pending(&mut lost), [], "the reply has said it");
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_restarts_empty_ends_every_ownership_once_and_all_begins_anew() {
+    let agent = Agent::start();
+    // So that the new store's indexes stay below ours for a while.
+    for number in 0..200 {
+        agent.operator().kv_put("filler", number.to_string().as_bytes());
+    }
+    let settings = || at(agent.url(), "empty").timing(short_delay());
+    let (owner, other) = (settings().start().expect("valid"), settings().start().expect("valid"));
+    let mut lost = owner.events::<LockLost>(actix_dsync::Filter::All);
+    let lease = acquire(&owner, "k").await;
+    let waiting = tokio::spawn({
+        let other = other.clone();
+        async move { acquire(&other, "k").await }
+    });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    agent.restart();
+    let event = next(&mut lost, Duration::from_secs(10)).await;
+    assert!(!lease.is_valid(), "told before the lease ended");
+    eprintln!("an empty restart: {}", event.reason);
+    assert!(
+        matches!(
+            event.reason,
+            LossReason::StoreReplaced | LossReason::SessionGone | LossReason::DeadlinePassed
+        ),
+        "{event:?}"
+    );
+    let second = waiting.await.expect("granted");
+    assert!(second.is_valid());
+    assert_eq!(other.send(Release(second)).await, Ok(Released::Confirmed));
+    let again = acquire(&owner, "k").await;
+    assert!(agent.operator().kv_get("empty/k").is_some_and(|entry| entry.session.is_some()));
+    assert_eq!(owner.send(Release(again)).await, Ok(Released::Confirmed));
+    assert_eq!(pending(&mut lost), []);
+    for dsync in [owner, other] {
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
 }

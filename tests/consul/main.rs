@@ -2,15 +2,24 @@
 //!
 //! A module a risk; `fixtures` shows that the faults which the others rely on do happen.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
 mod support;
 
+mod acl;
+mod bad_input;
+mod cancel;
+mod cluster;
 mod contention;
 mod fixtures;
 mod foreign;
 mod locks;
 mod loss;
 mod process;
+mod release;
 mod seed;
+mod service;
+mod silence;
 mod tls;

@@ -5,11 +5,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Dsync, Limits, Release, Secret, Timing, TryAcquire};
+use actix_dsync::{Dsync, Limits, LockLost, Release, Secret, Timing, TryAcquire};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::locks::{
-    Stretch, acquire, agent, assert_exclusive, at, boot_nanos, key, observe, rounds, runtime,
+    Stretch, acquire, agent, assert_exclusive, at, boot_nanos, key, next, observe, rounds, runtime,
 };
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
@@ -56,7 +56,8 @@ impl Player {
     /// What the player said next.
     pub(crate) fn says(&self) -> String {
         loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(120)).expect("a line in time");
+            let limit = Duration::from_secs(rounds(120, 1_800) as u64);
+            let line = self.lines.recv_timeout(limit).expect("a line in time");
             // The harness may have begun the line.
             if let Some((_, said)) = line.split_once(LINE) {
                 return said.to_owned();
@@ -99,6 +100,7 @@ async fn a_player() {
     match role.as_str() {
         "cycle" => cycle(&url, &prefix).await,
         "hold" => hold(&url, &prefix).await,
+        "watch" => watch(&url, &prefix).await,
         "many" => many(&url, &prefix).await,
         "talk" => talk(&url, &prefix).await,
         other => panic!("no such role: {other}"),
@@ -143,6 +145,61 @@ async fn hold(url: &str, prefix: &str) {
     std::process::exit(0);
 }
 
+/// Asks its lease until that is over.
+async fn watch(url: &str, prefix: &str) {
+    let timing = Timing::fast_failover();
+    let dsync = at(url, prefix).timing(timing).start().expect("valid settings");
+    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let lease = acquire(&dsync, "k").await;
+    say(&format!("{}", lease.token()));
+    let (lease, stretch) = tokio::task::spawn_blocking(move || {
+        let stretch = observe(&lease, Duration::from_secs(100));
+        (lease, stretch)
+    })
+    .await
+    .expect("no panic");
+    let event = next(&mut lost, Duration::from_secs(2)).await;
+    assert_eq!(event.token, lease.token());
+    say(&format!("{} {} {}", stretch.token, stretch.first, stretch.last));
+    say(&format!("{:?}", event.reason));
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+/// A stretch as a player says it.
+fn stretch(line: &str) -> Stretch {
+    let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
+    let mut word = || words.next().expect("three words");
+    Stretch { token: word(), first: word(), last: word() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_was_stopped_and_continued_knows_that_it_is_not_the_owner() {
+    let player = Player::start("watch", &agent().url(), "paused");
+    player.says();
+    let timing = Timing::fast_failover();
+    let other = at(agent().url(), "paused").timing(timing).start().expect("valid settings");
+    let waiting = tokio::spawn({
+        let other = other.clone();
+        async move {
+            let lease = acquire(&other, "k").await;
+            let stretch = observe(&lease, Duration::from_millis(500));
+            (lease, stretch)
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    player.signal(Signal::STOP);
+    let (lease, latter) = waiting.await.expect("granted");
+    player.signal(Signal::CONT);
+    let former = stretch(&player.says());
+    assert_exclusive(vec![former, latter]);
+    assert!(lease.is_valid(), "the former owner took it away");
+    eprintln!("the former owner: {}", player.says());
+    player.ended();
+    drop(lease);
+    other.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    assert_eq!(agent().operator().kv_keys("paused/"), Vec::<String>::new());
+}
+
 #[test]
 fn two_processes_alternate_without_overlap() {
     let url = agent().url();
@@ -159,10 +216,7 @@ fn two_processes_alternate_without_overlap() {
             if line == "done" {
                 break;
             }
-            let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
-            let mut word = || words.next().expect("three words");
-            let stretch = Stretch { token: word(), first: word(), last: word() };
-            all.push((number, stretch));
+            all.push((number, stretch(&line)));
         }
     }
     assert_eq!(all.len(), 2 * rounds(150, 1_000));
@@ -288,6 +342,24 @@ async fn many(url: &str, prefix: &str) {
     assert!(leases.iter().all(actix_dsync::Lease::is_valid));
     drop(leases);
     dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
+    drop(dsync);
+
+    // Runtimes that come and go take their threads and connections with them.
+    let mut before = None;
+    for round in 0..20 {
+        let dsync = at(url, prefix).start().expect("valid settings");
+        let lease = acquire(&dsync, "one").await;
+        if round % 2 == 0 {
+            dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+        }
+        drop((dsync, lease));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = Usage::now();
+        let before = before.get_or_insert(now);
+        let now = Usage::now();
+        assert!(now.threads <= before.threads + 1, "{before:?} {now:?}");
+        assert!(now.files <= before.files + 12, "{before:?} {now:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Locks over `https://`, with the caller's own trusted roots.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use actix_dsync::{Acquire, Dsync, Error, Key, Release, Released, TryAcquire};

@@ -2,21 +2,9 @@
 
 use std::time::Duration;
 
-use actix_dsync::{
-    Acquire, Dsync, Embedded, Error, Inspect, Key, Lease, Release, Released, TryAcquire,
-};
+use actix_dsync::{Acquire, Embedded, Error, Inspect, Release, Released, TryAcquire};
 
-fn key(name: &str) -> Key {
-    Key::new(name).unwrap()
-}
-
-fn runtime(service: &str, consul: &Embedded) -> Dsync {
-    Dsync::builder(service).embedded(consul).on_current_arbiter().start().unwrap()
-}
-
-async fn acquire(dsync: &Dsync, name: &str) -> Lease {
-    dsync.send(Acquire::new(key(name)).within(Duration::from_secs(120))).await.unwrap()
-}
+use crate::{acquire, key, runtime};
 
 #[actix::test]
 async fn a_lease_is_valid_until_it_is_released_and_leaves_nothing_behind() {
@@ -62,4 +50,26 @@ async fn two_processes_exclude_each_other_and_tokens_grow() {
     drop(first);
     let second = waiting.await.unwrap();
     assert!(second.token() > token);
+}
+
+#[actix::test]
+async fn a_try_within_the_lock_delay_is_told_so_at_once() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    two.ready().await.unwrap();
+    let _lease = acquire(&one, "k").await;
+    let waiting = two.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let session = consul.entries()[0].session.clone().expect("held");
+    assert!(consul.destroy_session(&session));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = tokio::time::Instant::now();
+    let refused = two.send(TryAcquire::new(key("k"))).await.unwrap_err();
+    assert!(matches!(refused, Error::LockDelay { .. }), "{refused}");
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    // The lock-delay is waited for to its end, and no longer.
+    let freed = asked - Duration::from_secs(5);
+    assert!(waiting.await.unwrap().is_valid());
+    assert!(freed.elapsed() <= Duration::from_millis(15_100), "{:?}", freed.elapsed());
 }

@@ -3,3 +3,50 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod basics;
+mod cancel;
+mod events;
+mod faults;
+mod keys;
+mod limits;
+mod queue;
+mod stop;
+mod threads;
+
+use std::{future::Future, task::Poll, time::Duration};
+
+use actix_dsync::{Acquire, Dsync, Embedded, Key, Lease};
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn runtime(service: &str, consul: &Embedded) -> Dsync {
+    Dsync::builder(service).embedded(consul).on_current_arbiter().start().unwrap()
+}
+
+async fn acquire(dsync: &Dsync, name: &str) -> Lease {
+    dsync.send(Acquire::new(key(name)).within(Duration::from_secs(120))).await.unwrap()
+}
+
+/// Lets everything that is ready run once, `count` times, while the clock stands still.
+///
+/// It must be called within [`in_a_task`]: the body of a test itself is only polled after many steps
+/// of others.
+async fn steps(count: usize) {
+    let mut left = count;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs the body of a test on a paused clock, as one task among those of the runtimes.
+async fn in_a_task(body: impl Future<Output = ()> + 'static) {
+    tokio::time::pause();
+    actix_rt::spawn(body).await.unwrap();
+}

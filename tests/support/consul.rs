@@ -373,6 +373,12 @@ impl Server {
         let process = process.as_mut().expect("a signal for a server that runs");
         kill_process(Pid::from_child(&process.server), signal).expect("our own child");
         process.frozen = signal == Signal::STOP;
+        if process.frozen {
+            // Its threads stop one by one; the last may still answer somebody.
+            let id = process.server.id();
+            let stopped = || all_threads_stopped(id).then_some(());
+            eventually(Duration::from_secs(5), stopped).expect("a stopped process");
+        }
     }
 
     /// Waits until the server knows a leader and sessions can be opened on its own node.
@@ -406,6 +412,16 @@ impl Server {
         let log = fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
     }
+}
+
+/// Where the system does not tell, as if they had.
+fn all_threads_stopped(process: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses.
+        stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('T'))
+    })
 }
 
 impl Drop for Server {

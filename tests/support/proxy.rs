@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -60,12 +60,37 @@ pub(crate) struct Seen {
     pub(crate) text: String,
 }
 
-type Log = Arc<Mutex<Vec<Seen>>>;
+/// What came from the client, and what of it is held back.
+#[derive(Clone)]
+struct Requests {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    /// The text of the one request that is to be held.
+    armed: Arc<Mutex<Option<String>>>,
+    /// Counts how often held requests were let go.
+    passes: watch::Sender<usize>,
+}
+
+impl Requests {
+    /// Notes a request; waits if it is the one to be held.
+    async fn note(&self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let mut passes = self.passes.subscribe();
+        let held = lock(&self.armed).take_if(|armed| text.contains(armed.as_str())).is_some();
+        lock(&self.seen).push(Seen { at: std::time::Instant::now(), text });
+        if held {
+            let _ = passes.changed().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A TCP proxy on a thread and a clock of its own; it ends when dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    log: Log,
+    requests: Requests,
     commands: Option<UnboundedSender<Command>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -78,8 +103,9 @@ impl Proxy {
     pub(crate) fn to(agent: SocketAddr) -> Self {
         let (commands, received) = unbounded_channel();
         let (started, start) = mpsc::channel();
-        let log = Log::default();
-        let written = log.clone();
+        let passes = watch::channel(0).0;
+        let requests = Requests { seen: Arc::default(), armed: Arc::default(), passes };
+        let noted = requests.clone();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime for the proxy").block_on(async {
@@ -87,11 +113,11 @@ impl Proxy {
                 let listener = listener.expect("a port for the proxy");
                 let address = listener.local_addr().expect("a bound listener has an address");
                 started.send(address).expect("Proxy::to waits");
-                serve(listener, address, agent, received, written).await;
+                serve(listener, address, agent, received, noted).await;
             });
         });
         let address = start.recv().expect("the proxy starts");
-        Self { address, log, commands: Some(commands), thread: Some(thread) }
+        Self { address, requests, commands: Some(commands), thread: Some(thread) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -104,8 +130,24 @@ impl Proxy {
 
     /// The requests so far that contain `text`, in their order.
     pub(crate) fn requests(&self, text: &str) -> Vec<Seen> {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().filter(|seen| seen.text.contains(text)).cloned().collect()
+        let seen = lock(&self.requests.seen);
+        seen.iter().filter(|seen| seen.text.contains(text)).cloned().collect()
+    }
+
+    /// Holds back the next request that contains `text`, and what follows it on its connection,
+    /// until [`let_pass`](Self::let_pass), also if its client has given it up by then.
+    pub(crate) fn hold_next(&self, text: &str) {
+        *lock(&self.requests.armed) = Some(text.to_owned());
+    }
+
+    /// Whether the request to be held has come.
+    pub(crate) fn holds(&self) -> bool {
+        lock(&self.requests.armed).is_none()
+    }
+
+    /// What was held goes on.
+    pub(crate) fn let_pass(&self) {
+        self.requests.passes.send_modify(|passes| *passes += 1);
     }
 
     /// Returns when the mode is in force, its resets sent.
@@ -137,7 +179,7 @@ async fn serve(
     address: SocketAddr,
     agent: SocketAddr,
     mut commands: UnboundedReceiver<Command>,
-    log: Log,
+    requests: Requests,
 ) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
@@ -159,7 +201,7 @@ async fn serve(
                 let _ = done.send(());
             }
             client = accept(listener.as_ref()) => {
-                connections.spawn(connection(client, agent, mode.clone(), log.clone()));
+                connections.spawn(connection(client, agent, mode.clone(), requests.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -183,7 +225,7 @@ async fn connection(
     mut client: TcpStream,
     agent: SocketAddr,
     mut mode: watch::Receiver<Mode>,
-    log: Log,
+    requests: Requests,
 ) {
     let Ok(mut server) = TcpStream::connect(agent).await else {
         let _ = client.set_zero_linger();
@@ -198,7 +240,7 @@ async fn connection(
         _ = watched.wait_for(Mode::breaks) => None,
         ended = async {
             tokio::try_join!(
-                pump(&mut from_client, &mut to_server, Direction::Request, mode.clone(), Some(log)),
+                pump(&mut from_client, &mut to_server, Direction::Request, mode.clone(), Some(requests)),
                 pump(&mut from_server, &mut to_client, Direction::Reply, mode.clone(), None),
             )
         } => Some(ended),
@@ -218,17 +260,15 @@ async fn pump(
     to: &mut (impl AsyncWriteExt + Unpin),
     direction: Direction,
     mut mode: watch::Receiver<Mode>,
-    log: Option<Log>,
+    requests: Option<Requests>,
 ) -> io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let count = from.read(&mut bytes).await?;
-        if let Some(log) = &log
+        if let Some(requests) = &requests
             && (bytes[..count].starts_with(b"GET ") || bytes[..count].starts_with(b"PUT "))
         {
-            let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.push(Seen { at: std::time::Instant::now(), text });
+            requests.note(&bytes[..count]).await;
         }
         passage(direction, Instant::now(), &mut mode).await?;
         if count == 0 {

@@ -21,26 +21,28 @@ const LIMIT: Duration = Duration::from_millis(300);
 const GOOD: &str = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 4\r\n\r\ntrue";
 
 /// What the server does with a request once it has read its head.
-#[derive(Clone)]
-enum Deed {
+#[derive(Clone, Debug)]
+pub(in crate::consul) enum Deed {
     Say(String),
     SayAndClose(String),
     SayAndHang(String),
     SayAndLater(String, String),
+    /// Byte by byte, with pauses.
+    Trickle(String, Duration),
     /// Chunks without end.
     Flood,
     Reset,
 }
 
-struct Server {
-    address: SocketAddr,
+pub(in crate::consul) struct Server {
+    pub(in crate::consul) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: tokio::sync::mpsc::UnboundedReceiver<String>,
 }
 
 impl Server {
     /// The deeds in turn, whatever the connection; after them, good answers.
-    async fn doing(deeds: Vec<Deed>) -> Self {
+    pub(in crate::consul) async fn doing(deeds: Vec<Deed>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -60,7 +62,7 @@ impl Server {
         Self { address, connections, requests }
     }
 
-    fn connections(&self) -> usize {
+    pub(in crate::consul) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
@@ -69,10 +71,11 @@ impl Server {
     }
 }
 
-fn config(address: &str) -> HttpConfig {
+pub(in crate::consul) fn config(address: &str) -> HttpConfig {
     HttpConfig {
         address: Address::parse(address).unwrap(),
         token: Some(Secret::new("s3cr3t")),
+        renewals: 2,
         calls: 1,
         watches: 2,
         #[cfg(feature = "tls")]
@@ -105,6 +108,16 @@ async fn serve(
                 stream.write_all(now.as_bytes()).await.ok()?;
                 actix_rt::time::sleep(Duration::from_millis(15)).await;
                 stream.write_all(later.as_bytes()).await.ok()?;
+            }
+            Deed::Trickle(text, pause) => {
+                for byte in text.bytes() {
+                    stream.write_u8(byte).await.ok()?;
+                    if pause.is_zero() {
+                        actix_rt::task::yield_now().await;
+                    } else {
+                        actix_rt::time::sleep(pause).await;
+                    }
+                }
             }
             Deed::Flood => {
                 stream

@@ -66,7 +66,8 @@ impl Lane {
     ) -> Self {
         Self {
             make: Box::new(make),
-            probe,
+            // With one request a connection, the protocol makes no difference.
+            probe: probe.filter(|_| most_streams > 1),
             lines: RefCell::default(),
             most_lines: most_lines.max(1),
             most_streams: most_streams.clamp(1, MOST_STREAMS),

@@ -40,6 +40,8 @@ const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 pub(crate) struct HttpConfig {
     pub(crate) address: Address,
     pub(crate) token: Option<Secret>,
+    /// Connections for renewals: enough for all that may hang at one time.
+    pub(crate) renewals: usize,
     /// Connections for everything but renewals and blocking reads.
     pub(crate) calls: usize,
     /// Connections for blocking reads.
@@ -56,9 +58,6 @@ pub(crate) enum Purpose {
     Call,
     Watch,
 }
-
-/// Renewals have two connections: one is left when the other hangs.
-const RENEWALS: usize = 2;
 
 /// The transport to one agent. It belongs to the thread that made it.
 pub(crate) struct Http {
@@ -85,7 +84,7 @@ impl Http {
         Ok(Self {
             address: config.address.clone(),
             token,
-            renewals: lane(RENEWALS, 1).eager(),
+            renewals: lane(config.renewals, 1).eager(),
             calls: lane(config.calls, usize::MAX),
             watches: lane(config.watches, usize::MAX),
         })
@@ -235,7 +234,7 @@ impl Tls {
 }
 
 #[cfg(test)]
-mod hostile;
+pub(super) mod hostile;
 #[cfg(test)]
 #[cfg(feature = "tls")]
 mod tls;

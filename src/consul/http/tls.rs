@@ -80,7 +80,8 @@ impl Server {
         let address =
             Address::parse(&format!("https://localhost:{}", self.address.port())).unwrap();
         let tls = Some(Arc::clone(&self.trust));
-        Http::new(&HttpConfig { address, token: None, calls: 2, watches, tls }).unwrap()
+        Http::new(&HttpConfig { address, token: None, renewals: 2, calls: 2, watches, tls })
+            .unwrap()
     }
 }
 

@@ -45,7 +45,9 @@ pub(super) fn entry(json: &Value, key: &str) -> Option<Entry> {
         _ => return None,
     };
     let modify_index = json.get("ModifyIndex")?.as_u64().filter(|index| *index >= 1)?;
-    Some(Entry { session, modify_index, flags: json.get("Flags")?.as_u64()?, value })
+    let lock_index = json.get("LockIndex").and_then(Value::as_u64).unwrap_or(0);
+    let flags = json.get("Flags")?.as_u64()?;
+    Some(Entry { session, modify_index, lock_index, flags, value })
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ fn held(value: &[u8], session: Option<&str>) -> Entry {
     Entry {
         session: session.map(SessionId::from),
         modify_index: 26,
+        lock_index: 1,
         flags: 16_210_313_421_097_356_768,
         value: value.to_vec(),
     }

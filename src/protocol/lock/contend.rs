@@ -131,7 +131,7 @@ impl Lock {
             self.release_leftover(entry.modify_index, effects);
         } else if !self.demand.wants() {
             self.phase = Phase::Idle;
-        } else if entry.flags != self.flags {
+        } else if entry.flags != self.flags && !entry.is_remnant() {
             self.fail(Error::FlagConflict { found: entry.flags }, effects);
         } else if ours || entry.session.is_none() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
@@ -272,8 +272,15 @@ impl Lock {
         if self.asking_holder == Some(asked) {
             self.asking_holder = None;
             match (&mut self.holder, answer) {
-                (Some((_, delay)), SessionSeen::Exists { lock_delay, .. }) => {
+                (Some((session, delay)), SessionSeen::Exists { lock_delay, name, node }) => {
                     *delay = Some(*lock_delay);
+                    if let Some(Obstacle::Held(mut holder)) = self.obstacle.clone()
+                        && holder.session == session.as_str()
+                    {
+                        holder.session_name = Some(name.clone());
+                        holder.node = Some(node.clone());
+                        self.obstruct(Obstacle::Held(holder), effects);
+                    }
                 }
                 // Ask again when it is next seen.
                 (holder, SessionSeen::Unknown(_)) => *holder = None,

@@ -36,6 +36,7 @@ fn found(session: Option<&str>, index: u64) -> Seen {
     let entry = Entry {
         session: session.map(SessionId::from),
         modify_index: index,
+        lock_index: 1,
         flags: FLAGS,
         value: Vec::new(),
     };
@@ -148,9 +149,43 @@ fn a_key_with_foreign_flags_is_refused() {
     let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
     let Seen::Found { mut entry, index } = found(None, 40) else { unreachable!() };
     entry.flags = 0;
+    entry.value = b"precious".to_vec();
     let effects = bench.step(Event::Read { ticket, answer: Seen::Found { entry, index } });
     assert_eq!(effects, [Effect::Failed(Error::FlagConflict { found: 0 })]);
     assert!(bench.lock.is_quiet());
+}
+
+#[test]
+fn what_a_release_without_flags_leaves_of_a_lock_is_no_conflict() {
+    let remnant = |session, lock_index| {
+        let (mut bench, ticket) = Bench::contending();
+        let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+        let Seen::Found { mut entry, index } = found(session, 40) else { unreachable!() };
+        (entry.flags, entry.lock_index) = (0, lock_index);
+        bench.step(Event::Read { ticket, answer: Seen::Found { entry, index } })
+    };
+    let effects = remnant(None, 1);
+    assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(40), .. }]));
+    for effects in [remnant(None, 0), remnant(Some("other"), 1)] {
+        assert!(matches!(effects[..], [Effect::Failed(Error::FlagConflict { .. })]));
+    }
+}
+
+#[test]
+fn a_holders_names_are_added_when_they_are_known() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
+    let Effect::AskSession { ticket, .. } = effects[1] else { panic!("{effects:?}") };
+    let answer = SessionSeen::Exists {
+        name: "orders".into(),
+        node: "n1".into(),
+        lock_delay: Duration::from_secs(5),
+    };
+    let effects = bench.step(Event::SessionSeen { ticket, answer });
+    let [Effect::Obstructed(Obstacle::Held(holder))] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(holder.session_name.as_deref(), Some("orders"));
+    assert_eq!(holder.node.as_deref(), Some("n1"));
 }
 
 #[test]

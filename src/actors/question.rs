@@ -1,0 +1,62 @@
+//! How Consul is asked beside an actor, with whom the question must not die.
+
+use crate::consul::fact::Trouble;
+
+/// A question under way. It is always answered: if it is dropped, with the news
+/// that nothing will come.
+struct Question<A, F: FnMut(A)> {
+    answer: Option<A>,
+    tell: F,
+}
+
+impl<A, F: FnMut(A)> Question<A, F> {
+    fn answered(mut self, answer: A) {
+        self.answer = Some(answer);
+    }
+}
+
+impl<A, F: FnMut(A)> Drop for Question<A, F> {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            (self.tell)(answer);
+        }
+    }
+}
+
+/// Runs `question` as a task of the arbiter and hands its answer to `tell`, or
+/// `lost` if it comes to nothing.
+pub(super) fn ask_beside<A: 'static>(
+    lost: A,
+    tell: impl FnMut(A) + 'static,
+    question: impl Future<Output = A> + 'static,
+) {
+    let pending = Question { answer: Some(lost), tell };
+    actix_rt::spawn(async move { pending.answered(question.await) });
+}
+
+/// What is known of a question that came to nothing.
+pub(super) fn unanswered() -> Trouble {
+    Trouble::Broken("the question was dropped".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use super::*;
+
+    #[actix::test]
+    async fn a_question_that_panics_or_is_dropped_is_answered_all_the_same() {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let tell = || {
+            let told = told.clone();
+            move |answer| told.borrow_mut().push(answer)
+        };
+        ask_beside("lost", tell(), async { "answered" });
+        ask_beside("lost", tell(), async { panic!("as the test wishes") });
+        actix_rt::task::yield_now().await;
+        actix_rt::task::yield_now().await;
+        drop(Question { answer: Some("dropped"), tell: tell() });
+        assert_eq!(*told.borrow(), ["answered", "lost", "dropped"]);
+    }
+}

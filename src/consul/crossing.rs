@@ -1,0 +1,252 @@
+//! Every call of this crate crossed with every fault of the network: it ends in
+//! time, nothing is concluded from it, and all is well again after it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{
+    client::Consul,
+    fact::{
+        Created, Destroyed, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId,
+        SessionSeen,
+    },
+    http::hostile::{Deed, Server, config},
+    request::{Lock, NewSession, Release, ReleaseHow},
+};
+use crate::key::Key;
+
+const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
+const LIMIT: Duration = Duration::from_millis(400);
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Create,
+    Renew,
+    Info,
+    Destroy,
+    Lock,
+    Release,
+    Read,
+    Watch,
+    Raise,
+    ReadFence,
+    DeleteFence,
+}
+
+const CALLS: [Call; 11] = [
+    Call::Create,
+    Call::Renew,
+    Call::Info,
+    Call::Destroy,
+    Call::Lock,
+    Call::Release,
+    Call::Read,
+    Call::Watch,
+    Call::Raise,
+    Call::ReadFence,
+    Call::DeleteFence,
+];
+
+/// What was concluded from an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Unknown,
+    /// Gone, denied, refused, missing: more than a fault can tell.
+    Other,
+}
+
+impl Call {
+    /// What Consul answers when all is well.
+    fn answer(self) -> String {
+        let entry = |key: &str| {
+            json!({"Key": key, "Flags": 7, "Value": null, "Session": ID, "LockIndex": 1,
+                   "CreateIndex": 9, "ModifyIndex": 9})
+        };
+        let fence = format!(".dsync/{ID}");
+        let body = match self {
+            Self::Create => json!({"ID": ID}),
+            Self::Renew | Self::Info => json!([{
+                "ID": ID, "Name": "n", "Node": "m", "LockDelay": 15_000_000_000_u64,
+                "Behavior": "release", "TTL": "15s",
+            }]),
+            Self::Destroy => json!(true),
+            Self::Lock => json!({"Results": [{"KV": entry("k")}], "Errors": null}),
+            Self::Release => json!({"Results": [{"KV": entry("k")}], "Errors": null}),
+            Self::Read | Self::Watch => json!([entry("k")]),
+            Self::Raise => json!({"Results": [{"KV": entry(&fence)}], "Errors": null}),
+            Self::ReadFence => json!([entry(&fence)]),
+            Self::DeleteFence => json!({"Results": [], "Errors": null}),
+        };
+        body.to_string()
+    }
+
+    async fn put_to(self, consul: &Consul) -> Verdict {
+        let (id, key) = (SessionId::from(ID), Key::new("k").unwrap());
+        let verdict = |good, unknown| match (good, unknown) {
+            (true, _) => Verdict::Good,
+            (_, true) => Verdict::Unknown,
+            _ => Verdict::Other,
+        };
+        macro_rules! judge {
+            ($answer:expr, $good:pat, $unknown:pat) => {{
+                let answer = $answer;
+                verdict(matches!(answer, $good), matches!(answer, $unknown))
+            }};
+        }
+        match self {
+            Self::Create => {
+                let new = NewSession {
+                    name: "n".into(),
+                    ttl: Duration::from_secs(15),
+                    lock_delay: Duration::from_secs(15),
+                    node_checks: Vec::new(),
+                };
+                let answer = consul.create_session(&new, LIMIT).await;
+                judge!(answer, Created::Session(_), Created::Unknown(_))
+            }
+            Self::Renew => judge!(
+                consul.renew_session(&id, LIMIT).await,
+                Renewed::Alive { .. },
+                Renewed::Unknown(_)
+            ),
+            Self::Info => judge!(
+                consul.session_info(&id, LIMIT).await,
+                SessionSeen::Exists { .. },
+                SessionSeen::Unknown(_)
+            ),
+            Self::Destroy => judge!(
+                consul.destroy_session(&id, LIMIT).await,
+                Destroyed::Done,
+                Destroyed::Unknown(_)
+            ),
+            Self::Lock => {
+                let (fence, expect) = (Fence::Unusable, Expect::Missing);
+                let ask = Lock { key, session: id, value: vec![], flags: 7, fence, expect };
+                judge!(consul.lock(&ask, LIMIT).await, Locked::At(9), Locked::Unknown(_))
+            }
+            Self::Release => {
+                let ask = Release { key, session: id, index: 9, how: ReleaseHow::Delete };
+                judge!(consul.release(&ask, LIMIT).await, Released::Done, Released::Unknown(_))
+            }
+            Self::Read => {
+                judge!(consul.read(&key, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+            }
+            Self::Watch => judge!(
+                consul.watch(&key, 8, Duration::from_millis(16), LIMIT).await,
+                Seen::Found { .. },
+                Seen::Unknown(_)
+            ),
+            Self::Raise => judge!(
+                consul.raise_fence(&id, Fence::Unraised, LIMIT).await,
+                Raised::At(9),
+                Raised::Unknown(_)
+            ),
+            Self::ReadFence => {
+                judge!(consul.read_fence(&id, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+            }
+            Self::DeleteFence => judge!(
+                consul.delete_fence(&id, LIMIT).await,
+                Destroyed::Done,
+                Destroyed::Unknown(_)
+            ),
+        }
+    }
+}
+
+fn reply(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+}
+
+/// A fault's name, what it does to the good answer, and what is to be concluded.
+fn faults(good: &str) -> Vec<(&'static str, Deed, Verdict)> {
+    let half = |text: &str| text[..text.len() / 2].to_owned();
+    let head = good.split("\r\n\r\n").next().unwrap_or_default().to_owned() + "\r\n\r\n";
+    let body = &good[head.len()..];
+    let index = "X-Consul-Index: 9\r\n";
+    let longer = format!("HTTP/1.1 200 OK\r\n{index}Content-Length: 9999\r\n\r\n{body}");
+    let shorter = format!(
+        "HTTP/1.1 200 OK\r\n{index}Content-Length: {}\r\n\r\n{body}",
+        body.len().saturating_sub(2)
+    );
+    let server = |text| Deed::Say(reply("500 Internal Server Error", "", text));
+    vec![
+        ("black hole", Deed::SayAndHang(String::new()), Verdict::Unknown),
+        ("reset", Deed::Reset, Verdict::Unknown),
+        ("closed without a word", Deed::SayAndClose(String::new()), Verdict::Unknown),
+        ("head cut off", Deed::SayAndClose(half(&head)), Verdict::Unknown),
+        ("silence within the head", Deed::SayAndHang(half(&head)), Verdict::Unknown),
+        ("body cut off", Deed::SayAndClose(head.clone() + &half(body)), Verdict::Unknown),
+        ("silence before the body", Deed::SayAndHang(head.clone()), Verdict::Unknown),
+        ("silence within the body", Deed::SayAndHang(head + &half(body)), Verdict::Unknown),
+        ("length too large", Deed::SayAndClose(longer), Verdict::Unknown),
+        ("length too small", Deed::SayAndClose(shorter), Verdict::Unknown),
+        ("too slow", Deed::Trickle(good.to_owned(), Duration::from_millis(40)), Verdict::Unknown),
+        ("slow", Deed::Trickle(good.to_owned(), Duration::ZERO), Verdict::Good),
+        ("garbage", Deed::SayAndClose("\u{1}\u{2}garbage\r\n\r\n".into()), Verdict::Unknown),
+        ("a flood", Deed::Flood, Verdict::Unknown),
+        ("HTML", Deed::Say(reply("200 OK", index, "<html>Welcome</html>")), Verdict::Unknown),
+        ("nothing", Deed::Say(reply("200 OK", index, "")), Verdict::Unknown),
+        ("null", Deed::Say(reply("200 OK", index, "null")), Verdict::Unknown),
+        ("a proxy's 404", Deed::Say(reply("404 Not Found", "", "no such page")), Verdict::Unknown),
+        ("429", Deed::Say(reply("429 Too Many Requests", "", "slow down")), Verdict::Unknown),
+        ("502", Deed::Say(reply("502 Bad Gateway", "", "<html>")), Verdict::Unknown),
+        (
+            "a redirect",
+            Deed::Say(reply("301 Moved Permanently", "Location: /v1/kv/other\r\n", "")),
+            Verdict::Unknown,
+        ),
+        ("no leader", server("No cluster leader"), Verdict::Unknown),
+        ("the leader gone", server("rpc error making call: EOF"), Verdict::Unknown),
+        (
+            "the leader unreachable",
+            server("rpc error getting client: failed to get conn: connection refused"),
+            Verdict::Unknown,
+        ),
+    ]
+}
+
+async fn cross(call: Call, name: &str, deed: Deed, expected: Verdict) {
+    let good = Deed::Say(reply("200 OK", "X-Consul-Index: 9\r\n", &call.answer()));
+    let server = Server::doing(vec![good.clone(), deed, good.clone(), good]).await;
+    let consul = Consul::over_http(&config(&server.address.to_string()), None).unwrap();
+    assert_eq!(call.put_to(&consul).await, Verdict::Good, "{call:?} before {name}");
+
+    let asked_at = Instant::now();
+    let verdict = call.put_to(&consul).await;
+    let took = asked_at.elapsed();
+    assert_eq!(verdict, expected, "{call:?} with {name}");
+    assert!(took < LIMIT + Duration::from_secs(2), "{call:?} with {name} took {took:?}");
+
+    assert_eq!(call.put_to(&consul).await, Verdict::Good, "{call:?} after {name}");
+    let most = match call {
+        // Renewals keep a spare.
+        Call::Renew => 3,
+        _ => 2,
+    };
+    assert!(server.connections() <= most, "{call:?} with {name}: {}", server.connections());
+}
+
+#[actix::test]
+async fn every_call_meets_every_fault_and_concludes_nothing_from_it() {
+    for call in CALLS {
+        let good = reply("200 OK", "X-Consul-Index: 9\r\n", &call.answer());
+        let faults = faults(&good).into_iter();
+        // Each with a server and connections of its own.
+        futures::future::join_all(
+            faults.map(|(name, deed, expected)| cross(call, name, deed, expected)),
+        )
+        .await;
+    }
+}
+
+#[actix::test]
+async fn where_nobody_listens_nothing_is_concluded() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let consul = Consul::over_http(&config(&free.to_string()), None).unwrap();
+    for call in CALLS {
+        assert_eq!(call.put_to(&consul).await, Verdict::Unknown, "{call:?}");
+    }
+}

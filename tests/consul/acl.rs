@@ -1,0 +1,124 @@
+//! Access control: which rights are needed, what a missing one says, and the token's secrecy.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use actix_dsync::{Acquire, Dsync, Error, LockLost, LossReason, Release, Released, TryAcquire};
+use serde_json::json;
+
+use crate::locks::{acquire, at, key, next, pending, short_delay};
+use crate::process::log_of_a_talk;
+use crate::support::consul::Agent;
+use crate::support::proxy::{Mode, Proxy};
+
+const MANAGEMENT: &str = "5f1c6b0e-8d0b-4c68-9d35-0d8f6f0f6a01";
+
+fn agent() -> &'static Agent {
+    static AGENT: OnceLock<Agent> = OnceLock::new();
+    AGENT.get_or_init(|| Agent::builder().acl(MANAGEMENT).start())
+}
+
+/// A token with these rules and no others.
+fn token(name: &str, rules: &str) -> String {
+    let ask = |path: &str, body: serde_json::Value| {
+        let answer = agent().operator().ask("PUT", path, body.to_string().as_bytes());
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    ask("/v1/acl/policy", json!({ "Name": name, "Rules": rules }));
+    let token = ask("/v1/acl/token", json!({ "Policies": [{ "Name": name }] }));
+    token["SecretID"].as_str().expect("a secret").to_owned()
+}
+
+fn runtime(url: String, prefix: &str, token: &str) -> Dsync {
+    at(url, prefix).token(token).timing(short_delay()).start().expect("valid settings")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writing_below_the_prefix_and_sessions_are_all_the_rights_it_takes() {
+    let rules = r#"key_prefix "app/" { policy = "write" } session_prefix "" { policy = "write" }"#;
+    let token = token("enough", rules);
+    let proxy = Proxy::to(agent().http_addr());
+    let (one, two) = (runtime(proxy.url(), "app", &token), runtime(agent().url(), "app", &token));
+    let mut lost = one.events::<LockLost>(actix_dsync::Filter::All);
+    one.ready().await.expect("enough rights");
+    let lease = acquire(&one, "k").await;
+    let Err(Error::Held(holder)) = two.send(TryAcquire::new(key("k"))).await else {
+        panic!("it is held")
+    };
+    let waiting = tokio::spawn({
+        let two = two.clone();
+        async move { acquire(&two, "k").await }
+    });
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    agent().operator().destroy_session(&holder.session);
+    let event = next(&mut lost, Duration::from_secs(4)).await;
+    assert_eq!((event.token, event.reason), (lease.token(), LossReason::SessionGone));
+    let second = waiting.await.expect("granted");
+    assert!(second.token() > lease.token());
+    assert_eq!(two.send(Release(second)).await, Ok(Released::Confirmed));
+
+    // What makes a late attempt void is within these rights, too.
+    proxy.set(Mode::OneWay);
+    let asked = one.send(Acquire::new(key("k")).within(Duration::from_millis(300)));
+    asked.await.expect_err("no reply passes");
+    proxy.set(Mode::Reset);
+    proxy.set(Mode::Forward);
+    let again = acquire(&two, "k").await;
+    assert_eq!(two.send(Release(again)).await, Ok(Released::Confirmed));
+    assert_eq!(pending(&mut lost), []);
+    for dsync in [one, two] {
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
+    assert_eq!(agent().operator().kv_keys("app/"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_is_named_at_once() {
+    let sessions = r#"session_prefix "" { policy = "write" }"#;
+    let reads = r#"key_prefix "" { policy = "read" } session_prefix "" { policy = "write" }"#;
+    let keys = r#"key_prefix "" { policy = "write" }"#;
+    let cases = [
+        ("anonymous", None, "session:write", "session"),
+        ("no-such-token", Some("11111111-2222-3333-4444-555555555555".to_owned()), "", ""),
+        ("keys-only", Some(token("keys-only", keys)), "session:write", "session"),
+        ("sessions-only", Some(token("sessions-only", sessions)), "key:write", "key"),
+        ("reads-only", Some(token("reads-only", reads)), "key:write", "key"),
+    ];
+    for (name, token, right, at_what) in cases {
+        let mut builder = at(agent().url(), "denied").timing(short_delay());
+        if let Some(token) = &token {
+            builder = builder.token(token.as_str());
+        }
+        let dsync = builder.start().expect("valid settings");
+        let limit = Duration::from_secs(5);
+        let ready = tokio::time::timeout(limit, dsync.ready()).await.expect("in time");
+        assert_eq!(ready.is_err(), at_what != "key", "{name}: {ready:?}");
+        let tried = tokio::time::timeout(limit, dsync.send(TryAcquire::new(key("k")))).await;
+        let asked = tokio::time::timeout(limit, dsync.send(Acquire::new(key("k")))).await;
+        for answer in [tried, asked] {
+            let error = answer.expect("in time").expect_err(name);
+            eprintln!("{name}: {error}");
+            assert!(matches!(error, Error::Denied { .. }), "{name}: {error:?}");
+            assert!(error.to_string().contains(right), "{name}: {error}");
+            assert!(token.as_ref().is_none_or(|token| !format!("{error:?}").contains(token)));
+        }
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
+}
+
+#[test]
+fn the_token_is_in_no_log_no_error_and_no_debug_text() {
+    let rules = r#"key_prefix "app/" { policy = "write" } session_prefix "" { policy = "write" }"#;
+    let enough = token("secret", rules);
+    let nothing = token("nothing", r#"key_prefix "other/" { policy = "read" }"#);
+    let unknown = "77777777-2222-3333-4444-555555555555".to_owned();
+    for (secret, prefix) in [(enough, "app"), (nothing, "app"), (unknown, "app")] {
+        let log = log_of_a_talk(&agent().url(), prefix, &secret);
+        assert!(log.len() > 10, "it logged nothing: {log:?}");
+        assert!(log.iter().any(|line| line.contains("TRACE")), "{log:#?}");
+        let leaks: Vec<_> = log.iter().filter(|line| line.contains(&secret)).collect();
+        assert!(leaks.is_empty(), "{leaks:#?}");
+    }
+}

@@ -1,0 +1,238 @@
+//! Callers that go away after every possible number of steps of the runtime.
+//!
+//! Nothing here takes time but waiting, so a step is one turn of the executor: sweeping their number
+//! crosses every await point between a request and its end.
+
+use std::time::Duration;
+
+use actix_dsync::{Acquire, Dsync, Embedded, Lease, Release, Released, TryAcquire};
+use futures::FutureExt;
+
+use crate::{acquire, in_a_task, key, runtime, steps};
+
+const STEPS: usize = 24;
+
+/// Nobody here holds or wants `k` any more: another session has it at once, nothing is left, and
+/// nobody writes.
+async fn is_clean(consul: &Embedded, other: &Dsync, what: &str) {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let lease = other.send(TryAcquire::new(key("k"))).await;
+    let lease = lease.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(other.send(Release(lease)).await, Ok(Released::Confirmed), "{what}");
+    assert_eq!(consul.entries(), [], "{what}");
+    let before = writes(consul);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(writes(consul), before + 2, "{what}: somebody goes on writing");
+    assert_eq!(consul.entries(), [], "{what}");
+}
+
+/// How much was ever written, this question's two writes aside.
+fn writes(consul: &Embedded) -> u64 {
+    consul.write_key("probe", "");
+    let entries = consul.entries();
+    let probe = entries.iter().find(|entry| entry.key == "probe").expect("just written");
+    consul.delete_key("probe");
+    probe.modify_index
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// There is no session yet.
+    Cold,
+    Free,
+    /// Another process has the key, and keeps it until the caller is gone.
+    Held,
+    /// Another process gives the key back at the moment of asking.
+    Freed,
+    /// The holder's session has ended: Consul keeps the key closed.
+    Delayed,
+}
+
+async fn leaves_nothing(phase: Phase, count: usize, cancel: impl AsyncFnOnce(&Dsync)) {
+    let what = format!("{phase:?} after {count}");
+    let consul = Embedded::new().seed(count as u64);
+    let (other, helper) = (runtime("other", &consul), runtime("helper", &consul));
+    other.ready().await.unwrap();
+    let caller = runtime("caller", &consul);
+    if !matches!(phase, Phase::Cold) {
+        caller.ready().await.unwrap();
+    }
+    let mut held: Option<Lease> = None;
+    match phase {
+        Phase::Cold | Phase::Free => {}
+        Phase::Held => held = Some(acquire(&other, "k").await),
+        Phase::Freed => drop(acquire(&other, "k").await),
+        Phase::Delayed => {
+            let _lease = acquire(&helper, "k").await;
+            let entries = consul.entries();
+            assert!(consul.destroy_session(entries[0].session.as_ref().expect("held")));
+        }
+    }
+    cancel(&caller).await;
+    if let Some(lease) = held {
+        assert!(lease.is_valid(), "{what}");
+        // An attempt that was under way has ended by now.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = writes(&consul);
+        assert_eq!(other.send(Release(lease)).await, Ok(Released::Confirmed));
+        // Whoever still contended would take the key now, if only to give it back.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(writes(&consul), before + 3, "{what}: somebody still contends");
+    }
+    if matches!(phase, Phase::Delayed) {
+        // The entry of a lost lock stays until its key is next used.
+        tokio::time::sleep(Duration::from_secs(16)).await;
+    }
+    is_clean(&consul, &other, &what).await;
+    for dsync in [caller, other, helper] {
+        dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    }
+    assert_eq!(consul.sessions(), []);
+}
+
+const PHASES: [Phase; 5] = [Phase::Cold, Phase::Free, Phase::Held, Phase::Freed, Phase::Delayed];
+
+#[actix::test]
+async fn a_caller_that_goes_away_after_any_number_of_steps_leaves_nothing() {
+    in_a_task(async {
+        for phase in PHASES {
+            let mut granted = 0;
+            for count in 0..=STEPS {
+                leaves_nothing(phase, count, async |caller| {
+                    let mut asked = caller.send(Acquire::new(key("k")));
+                    steps(count).await;
+                    // Looking changes nothing about the drop that follows; it shows what is swept.
+                    granted += usize::from((&mut asked).now_or_never().is_some());
+                    drop(asked);
+                })
+                .await;
+            }
+            let held = matches!(phase, Phase::Held | Phase::Delayed);
+            assert!(held == (granted == 0) && granted < STEPS, "{phase:?}: {granted} granted");
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_try_that_is_dropped_after_any_number_of_steps_leaves_nothing() {
+    in_a_task(async {
+        for phase in PHASES {
+            for count in 0..=STEPS {
+                leaves_nothing(phase, count, async |caller| {
+                    let asked = caller.send(TryAcquire::new(key("k")));
+                    steps(count).await;
+                    drop(asked);
+                })
+                .await;
+            }
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_caller_whose_time_is_over_at_any_moment_leaves_nothing() {
+    in_a_task(async {
+        for phase in PHASES {
+            for count in 0..=STEPS {
+                // Nothing, some milliseconds, and past the end of a lock-delay.
+                let within = Duration::from_millis((count * count * 10) as u64);
+                leaves_nothing(phase, count, async |caller| {
+                    let answer = caller.send(Acquire::new(key("k")).within(within)).await;
+                    let granted = answer.is_ok();
+                    drop(answer);
+                    assert!(!granted || !matches!(phase, Phase::Held), "it was held");
+                })
+                .await;
+            }
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_lease_or_release_that_is_dropped_after_any_number_of_steps_leaves_nothing() {
+    in_a_task(async {
+        for count in 0..=STEPS {
+            leaves_nothing(Phase::Free, count, async |caller| {
+                let lease = acquire(caller, "k").await;
+                steps(count).await;
+                drop(lease);
+            })
+            .await;
+            leaves_nothing(Phase::Free, count, async |caller| {
+                let lease = acquire(caller, "k").await;
+                let released = caller.send(Release(lease));
+                steps(count).await;
+                drop(released);
+            })
+            .await;
+            // And wanted again while the release is under way.
+            leaves_nothing(Phase::Free, count, async |caller| {
+                let lease = acquire(caller, "k").await;
+                let first = lease.token();
+                let released = caller.send(Release(lease));
+                steps(count).await;
+                let lease = acquire(caller, "k").await;
+                assert!(lease.token() > first && lease.is_valid());
+                drop(released);
+            })
+            .await;
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_grant_whose_caller_has_gone_passes_to_the_next_in_the_queue() {
+    in_a_task(async {
+        for count in 0..=STEPS {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let first = dsync.send(Acquire::new(key("k")));
+            let second = dsync.send(Acquire::new(key("k")));
+            steps(count).await;
+            drop(first);
+            let lease = second.await.unwrap();
+            assert!(lease.is_valid(), "{count}");
+            drop(lease);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(consul.entries(), [], "{count}");
+            dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_waiter_that_goes_away_as_the_key_becomes_free_leaves_nothing() {
+    in_a_task(async {
+        let mut granted = [0, 0];
+        for count in 0..=STEPS {
+            for (place, delayed) in [false, true].into_iter().enumerate() {
+                let consul = Embedded::new();
+                let (caller, other) = (runtime("caller", &consul), runtime("other", &consul));
+                let lease = acquire(&other, "k").await;
+                let mut asked = caller.send(Acquire::new(key("k")));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if delayed {
+                    let session = consul.entries()[0].session.clone().expect("held");
+                    assert!(consul.destroy_session(&session));
+                    // The first try that can succeed is at this very moment.
+                    tokio::time::sleep(Duration::from_secs(15)).await;
+                } else {
+                    drop(other.send(Release(lease)));
+                }
+                steps(count).await;
+                granted[place] += usize::from((&mut asked).now_or_never().is_some());
+                drop(asked);
+                is_clean(&consul, &other, &format!("{count} steps, delayed: {delayed}")).await;
+            }
+        }
+        for granted in granted {
+            assert!(granted > 0 && granted < STEPS, "{granted} granted");
+        }
+    })
+    .await;
+}

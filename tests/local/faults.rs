@@ -1,0 +1,190 @@
+//! What others do to Consul after every possible number of steps of the runtime.
+
+use std::time::Duration;
+
+use actix_dsync::{
+    Acquire, Dsync, Embedded, Filter, Lease, LockAcquired, LockLost, LockReleased, Release,
+    TryAcquire,
+};
+use futures::{FutureExt, StreamExt};
+
+use crate::{acquire, in_a_task, key, runtime, steps};
+
+const STEPS: usize = 24;
+
+type Fault = fn(&Embedded);
+
+/// The holder's session, or that of the runtime under test.
+fn session(consul: &Embedded) -> Option<String> {
+    let sessions = consul.sessions();
+    sessions.into_iter().find(|session| session.name == "one").map(|session| session.id)
+}
+
+const FAULTS: [(&str, Fault); 8] = [
+    ("nothing", |_| {}),
+    ("the session is destroyed", |consul| {
+        if let Some(session) = session(consul) {
+            consul.destroy_session(&session);
+        }
+    }),
+    ("the key is deleted", |consul| {
+        consul.delete_key("k");
+    }),
+    ("the key is released by force", |consul| {
+        consul.force_release("k");
+    }),
+    ("the agent leaves", Embedded::leave),
+    ("a leader is elected", Embedded::elect),
+    ("the agent restarts", Embedded::restart),
+    ("the agent restarts empty", Embedded::restart_empty),
+];
+
+/// All that a runtime has told.
+struct Told {
+    acquired: actix_dsync::Events<LockAcquired>,
+    lost: actix_dsync::Events<LockLost>,
+    released: actix_dsync::Events<LockReleased>,
+}
+
+fn count<E: actix_dsync::Event>(events: &mut actix_dsync::Events<E>) -> Vec<E> {
+    std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
+}
+
+impl Told {
+    fn by(dsync: &Dsync) -> Self {
+        Self {
+            acquired: dsync.events(Filter::All),
+            lost: dsync.events(Filter::All),
+            released: dsync.events(Filter::All),
+        }
+    }
+}
+
+/// A lease that says it is valid has the key in Consul, whoever did what.
+fn is_true(consul: &Embedded, lease: &Lease, what: &str) {
+    if lease.is_valid() {
+        let entries = consul.entries();
+        let entry = entries.iter().find(|entry| entry.key == "k");
+        let entry = entry.unwrap_or_else(|| panic!("{what}: valid without the key"));
+        assert_eq!(entry.session, session(consul), "{what}: valid without the lock");
+        assert!(entry.session.is_some(), "{what}: valid without a session");
+    }
+}
+
+/// Every ownership that was told of has ended once; another process can have the key.
+async fn ends_well(consul: &Embedded, dsync: Dsync, other: &Dsync, mut told: Told, what: &str) {
+    // Past a lock-delay.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let free = other.send(TryAcquire::new(key("k"))).await;
+    let free = free.unwrap_or_else(|error| panic!("{what}: {error}"));
+    other.send(Release(free)).await.unwrap();
+    let (lost, released) = (count(&mut told.lost), count(&mut told.released));
+    let acquired = count(&mut told.acquired);
+    assert_eq!(
+        acquired.len(),
+        lost.len() + released.len(),
+        "{what}: {acquired:?} {lost:?} {released:?}"
+    );
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(session(consul).is_none(), "{what}: its session is left");
+    assert_eq!(consul.entries(), [], "{what}");
+}
+
+async fn runtimes(consul: &Embedded) -> (Dsync, Dsync) {
+    let (dsync, other) = (runtime("one", consul), runtime("other", consul));
+    other.ready().await.unwrap();
+    (dsync, other)
+}
+
+#[actix::test]
+async fn a_fault_after_any_number_of_steps_of_an_acquisition_leaves_the_truth() {
+    in_a_task(async {
+        for (name, fault) in FAULTS {
+            for warm in [false, true] {
+                for number in 0..=STEPS {
+                    let what = format!("{name} after {number} steps, warm: {warm}");
+                    let consul = Embedded::new();
+                    let (dsync, other) = runtimes(&consul).await;
+                    let mut told = Told::by(&dsync);
+                    if warm {
+                        dsync.ready().await.unwrap();
+                    }
+                    let asked = dsync.send(Acquire::new(key("k")));
+                    steps(number).await;
+                    fault(&consul);
+                    let lease = asked.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                    // What happened is found out by the watch, from 1 s on, or by a renewal.
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    is_true(&consul, &lease, &what);
+                    if !lease.is_valid() {
+                        let lost = count(&mut told.lost);
+                        assert_eq!(lost.len(), 1, "{what}: {lost:?}");
+                        assert_eq!(lost[0].token, lease.token(), "{what}");
+                        assert_eq!(count(&mut told.acquired).len(), 1, "{what}");
+                    }
+                    drop(lease);
+                    ends_well(&consul, dsync, &other, told, &what).await;
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_fault_after_any_number_of_steps_of_a_release_leaves_the_truth() {
+    in_a_task(async {
+        for (name, fault) in FAULTS {
+            for number in 0..=STEPS {
+                let what = format!("{name} after {number} steps");
+                let consul = Embedded::new();
+                let (dsync, other) = runtimes(&consul).await;
+                let told = Told::by(&dsync);
+                let lease = acquire(&dsync, "k").await;
+                let first = lease.token();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                let released = dsync.send(Release(lease));
+                // At once again, behind the release.
+                let again = dsync.send(Acquire::new(key("k")));
+                steps(number).await;
+                fault(&consul);
+                released.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                let lease = again.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(lease.token() > first || name.ends_with("empty"), "{what}");
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                is_true(&consul, &lease, &what);
+                drop(lease);
+                ends_well(&consul, dsync, &other, told, &what).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_fault_after_any_number_of_steps_of_a_wait_leaves_the_truth() {
+    in_a_task(async {
+        for (name, fault) in FAULTS {
+            for number in 0..=STEPS {
+                let what = format!("{name} after {number} steps");
+                let consul = Embedded::new();
+                let (dsync, other) = runtimes(&consul).await;
+                let told = Told::by(&dsync);
+                dsync.ready().await.unwrap();
+                let held = acquire(&other, "k").await;
+                let asked = dsync.send(Acquire::new(key("k")));
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                drop(held);
+                steps(number).await;
+                fault(&consul);
+                let lease = asked.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                is_true(&consul, &lease, &what);
+                drop(lease);
+                ends_well(&consul, dsync, &other, told, &what).await;
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,93 @@
+//! What is written where.
+
+use std::time::Duration;
+
+use actix_dsync::{
+    Acquire, Dsync, Embedded, HASHICORP_LOCK_FLAGS, Inspect, LockValue, Release, Released,
+    Retention, TryAcquire,
+};
+
+use crate::{acquire, key, runtime};
+
+#[actix::test]
+async fn the_prefix_is_put_before_every_key_and_shown_in_none() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let builder = || Dsync::builder("one").embedded(&consul).on_current_arbiter();
+    let dsync = builder().prefix("app/locks").start().unwrap();
+    let lease = acquire(&dsync, "a").await;
+    assert_eq!(lease.key().as_str(), "a");
+    let entries = consul.entries();
+    assert_eq!(entries.len(), 1);
+    assert_eq!((entries[0].key.as_str(), entries[0].flags), ("app/locks/a", HASHICORP_LOCK_FLAGS));
+    // Another prefix is another lock.
+    let other = builder().prefix("app").start().unwrap();
+    assert!(acquire(&other, "a").await.is_valid());
+    assert!(other.send(TryAcquire::new(key("locks/a"))).await.is_err());
+    assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+}
+
+#[actix::test]
+async fn keep_leaves_key_and_value_and_the_next_owner_writes_its_own() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+    let dsync = builder.retention(Retention::Keep).start().unwrap();
+    let mut last = None;
+    for round in 0..5 {
+        let value = format!("round {round}");
+        let asked = Acquire::new(key("k")).value(LockValue::Bytes(value.clone().into_bytes()));
+        let lease = dsync.send(asked).await.unwrap();
+        assert!(Some(lease.token()) > last);
+        last = Some(lease.token());
+        let holder = dsync.send(Inspect(key("k"))).await.unwrap().expect("held");
+        assert_eq!(holder.value, value.as_bytes());
+        assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+        let entries = consul.entries();
+        assert_eq!(entries.len(), 1);
+        assert_eq!((entries[0].session.as_ref(), &entries[0].value[..]), (None, value.as_bytes()));
+        assert_eq!(entries[0].flags, HASHICORP_LOCK_FLAGS);
+        assert_eq!(dsync.send(Inspect(key("k"))).await, Ok(None));
+    }
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(consul.entries().len(), 1);
+}
+
+#[actix::test]
+async fn a_value_written_over_ours_is_what_keep_leaves() {
+    tokio::time::pause();
+    for watched in [false, true] {
+        let consul = Embedded::new();
+        let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+        let dsync = builder.retention(Retention::Keep).start().unwrap();
+        let lease = acquire(&dsync, "k").await;
+        if watched {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        consul.write_key("k", "a note");
+        if watched {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(lease.is_valid());
+        assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+        let entries = consul.entries();
+        assert_eq!(entries[0].value, b"a note");
+        assert_eq!(entries[0].session, None);
+        // It is a lock of ours again.
+        assert_eq!(entries[0].flags, HASHICORP_LOCK_FLAGS);
+        assert!(acquire(&dsync, "k").await.is_valid());
+    }
+}
+
+#[actix::test]
+async fn a_thousand_keys_one_after_another_leave_nothing() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    for number in 0..1_000 {
+        let lease = acquire(&dsync, &format!("order/{number}")).await;
+        assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+    }
+    assert_eq!(consul.entries(), []);
+    assert_eq!(consul.sessions().len(), 1);
+}

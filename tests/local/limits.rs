@@ -1,0 +1,104 @@
+//! What one process may use up.
+
+use std::time::Duration;
+
+use actix_dsync::{
+    Acquire, Dsync, Embedded, Error, Limits, LockLost, LossReason, Reply, TryAcquire,
+};
+use futures::StreamExt;
+
+use crate::{acquire, key, runtime};
+
+fn limited(consul: &Embedded, change: impl FnOnce(&mut Limits)) -> Dsync {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let builder = Dsync::builder("limited").embedded(consul).on_current_arbiter();
+    builder.limits(limits).start().unwrap()
+}
+
+#[actix::test]
+async fn one_waiter_too_many_is_refused_at_once_and_the_others_go_on() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = limited(&consul, |limits| limits.waiters_per_key = 3);
+    let lease = acquire(&dsync, "k").await;
+    let ask = || dsync.send(Acquire::new(key("k")));
+    let waiting: Vec<_> = (0..3).map(|_| ask()).collect();
+    assert_eq!(ask().await.unwrap_err(), Error::TooManyWaiters { limit: 3 });
+    drop(lease);
+    for reply in waiting {
+        drop(reply.await.unwrap());
+    }
+    drop(ask().await.unwrap());
+}
+
+#[actix::test]
+async fn one_key_too_many_is_refused_until_another_is_done_with() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = limited(&consul, |limits| limits.keys = 2);
+    let (_a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
+    let refused = dsync.send(Acquire::new(key("c"))).await.unwrap_err();
+    assert_eq!(refused, Error::TooManyKeys { field: "limits.keys", limit: 2 });
+    // Those in use are not concerned.
+    assert!(matches!(dsync.send(TryAcquire::new(key("a"))).await, Err(Error::Held(_))));
+    drop(b);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(acquire(&dsync, "c").await.is_valid());
+}
+
+#[actix::test]
+async fn one_wait_too_many_for_the_connections_is_refused_and_the_others_go_on() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let holder = runtime("holder", &consul);
+    let dsync = limited(&consul, |limits| limits.connections = 14);
+    dsync.ready().await.unwrap();
+    let mut leases = Vec::new();
+    for number in 0..10 {
+        leases.push(acquire(&holder, &number.to_string()).await);
+    }
+    let mut waiting: Vec<Reply<Acquire>> = Vec::new();
+    let refused = loop {
+        let number = waiting.len();
+        assert!(number < 10, "no limit");
+        let mut asked = dsync.send(Acquire::new(key(&number.to_string())));
+        match tokio::time::timeout(Duration::from_secs(1), &mut asked).await {
+            Err(_) => waiting.push(asked),
+            Ok(answer) => break answer.unwrap_err(),
+        }
+    };
+    let limit = waiting.len();
+    assert_eq!(limit, 4, "ten of fourteen are for renewals and writes");
+    assert_eq!(refused, Error::TooManyKeys { field: "limits.connections", limit });
+    leases.truncate(9);
+    drop(leases.remove(0));
+    assert!(waiting.remove(0).await.unwrap().is_valid());
+    // There is room again, once the reads that nobody needs have run out.
+    drop(waiting);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let mut asked = dsync.send(Acquire::new(key("7")));
+    assert!(tokio::time::timeout(Duration::from_secs(1), &mut asked).await.is_err());
+    drop(leases);
+    assert!(asked.await.unwrap().is_valid());
+}
+
+#[actix::test]
+async fn held_keys_beyond_the_connections_are_looked_after_all_the_same() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = limited(&consul, |limits| limits.connections = 12);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut leases = Vec::new();
+    for number in 0..30 {
+        leases.push(acquire(&dsync, &number.to_string()).await);
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for lease in &leases {
+        let asked = tokio::time::Instant::now();
+        assert!(consul.delete_key(lease.key().as_str()));
+        let event = lost.next().await.unwrap();
+        assert_eq!((&event.key, event.reason), (lease.key(), LossReason::KeyDeleted));
+        assert!(asked.elapsed() <= Duration::from_secs(3), "{:?}", asked.elapsed());
+    }
+}

@@ -1,0 +1,123 @@
+//! The end of a runtime, in whatever it was doing.
+
+use std::time::Duration;
+
+use actix_dsync::{
+    Acquire, Embedded, Error, Filter, Inspect, LockLost, LossReason, Release, Released,
+};
+use futures::{FutureExt, StreamExt};
+
+use crate::{acquire, in_a_task, key, runtime, steps};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+#[actix::test]
+async fn shutdown_after_any_number_of_steps_leaves_nothing_and_answers_everybody() {
+    in_a_task(async {
+        for count in 0..=60 {
+            let consul = Embedded::new();
+            let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
+            let held = acquire(&other, "held").await;
+            let free = dsync.send(Acquire::new(key("free")));
+            let behind = dsync.send(Acquire::new(key("free")));
+            let waits = dsync.send(Acquire::new(key("held")));
+            steps(count).await;
+            let asked = tokio::time::Instant::now();
+            dsync.shutdown(LIMIT).await.unwrap_or_else(|error| panic!("{count}: {error}"));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{count}: {:?}", asked.elapsed());
+            assert_eq!(waits.await.unwrap_err(), Error::Stopped, "{count}");
+            assert_eq!(behind.await.unwrap_err(), Error::Stopped, "{count}");
+            match free.await {
+                Ok(lease) => {
+                    assert!(!lease.is_valid(), "{count}");
+                    assert_eq!(lease.lost().await, LossReason::Shutdown, "{count}");
+                }
+                Err(error) => assert_eq!(error, Error::Stopped, "{count}"),
+            }
+            assert!(held.is_valid());
+            drop(held);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(consul.entries(), [], "{count}");
+            assert_eq!(consul.sessions().len(), 1, "{count}: only the other's");
+            other.shutdown(LIMIT).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn shutdown_loses_leases_once_and_the_waiter_elsewhere_has_them_at_once() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
+    let lost = dsync.events::<LockLost>(Filter::All);
+    let (a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
+    let waiting = other.send(Acquire::new(key("a")));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = tokio::time::Instant::now();
+    // Called twice; one future is dropped, the end goes on.
+    drop(dsync.shutdown(LIMIT).now_or_never());
+    dsync.shutdown(LIMIT).await.unwrap();
+    assert!(!a.is_valid() && !b.is_valid());
+    assert!(waiting.await.unwrap().token() > a.token());
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    let released = dsync.send(Release(b)).await;
+    assert_eq!(released, Ok(Released::AlreadyLost(LossReason::Shutdown)));
+    assert_eq!(dsync.send(Inspect(key("a"))).await, Err(Error::Stopped));
+    assert_eq!(dsync.ready().await, Err(Error::Stopped));
+    drop(dsync);
+    let events: Vec<_> = lost.collect().await;
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events.iter().all(|event| event.reason == LossReason::Shutdown));
+}
+
+#[actix::test]
+async fn shutdown_in_the_midst_of_releases_and_lock_delays_ends_in_time() {
+    in_a_task(async {
+        for count in 0..=40 {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let lease = acquire(&dsync, "released").await;
+            let closed = acquire(&dsync, "closed").await;
+            let session = consul.entries()[0].session.clone().expect("held");
+            if count % 2 == 0 {
+                consul.destroy_session(&session);
+            }
+            let released = dsync.send(Release(lease));
+            let waits = dsync.send(Acquire::new(key("closed")));
+            steps(count).await;
+            let asked = tokio::time::Instant::now();
+            dsync.shutdown(LIMIT).await.unwrap_or_else(|error| panic!("{count}: {error}"));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{count}: {:?}", asked.elapsed());
+            assert_eq!(waits.await.unwrap_err(), Error::Stopped);
+            let released = released.await;
+            assert!(released.is_ok(), "{count}: {released:?}");
+            assert!(!closed.is_valid());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(consul.sessions(), [], "{count}");
+            assert!(consul.entries().iter().all(|entry| entry.session.is_none()), "{count}");
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn the_last_handle_dropped_after_any_number_of_steps_leaves_nothing() {
+    in_a_task(async {
+        for count in 0..=60 {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let asked = dsync.send(Acquire::new(key("k")));
+            steps(count).await;
+            drop(dsync);
+            match asked.await {
+                Ok(lease) => assert_eq!(lease.lost().await, LossReason::Shutdown, "{count}"),
+                Err(error) => assert_eq!(error, Error::Stopped, "{count}"),
+            }
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            assert_eq!(consul.entries(), [], "{count}");
+            assert_eq!(consul.sessions(), [], "{count}");
+        }
+    })
+    .await;
+}
