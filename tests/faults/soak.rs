@@ -62,6 +62,9 @@ const FAULTS: [Fault; 18] = [
     Fault::AllServersRestarted,
 ];
 
+const SECOND: [Mode; 4] =
+    [Mode::BlackHole, Mode::OneWay, Mode::Reset, Mode::Delay(Duration::from_millis(300))];
+
 /// One kind of work: a process on each server, through a network of its own.
 struct Team {
     stage: Stage,
@@ -90,9 +93,24 @@ pub(crate) fn run(plan: &str) -> ExitCode {
 
     std::thread::sleep(WARM_UP.min(length / 4));
     let before = soak.usage();
+    // Each kind comes once before any comes again.
+    let mut left = Vec::new();
     while began.elapsed() < length {
-        let fault = FAULTS[soak.random.below(FAULTS.len() as u64) as usize];
+        if left.is_empty() {
+            left = FAULTS.to_vec();
+        }
+        let fault = left.swap_remove(soak.random.below(left.len() as u64) as usize);
+        // At times somebody else's network fails, too.
+        let second = (soak.random.below(3) == 0).then(|| soak.member());
+        if let Some((team, place)) = second {
+            *soak.faults.entry("a second one".into()).or_default() += 1;
+            let mode = SECOND[soak.random.below(SECOND.len() as u64) as usize];
+            soak.teams[team].members[place].1.set(mode);
+        }
         soak.inflict(fault);
+        if let Some((team, place)) = second {
+            soak.teams[team].members[place].1.set(Mode::Forward);
+        }
         soak.say("nothing");
         std::thread::sleep(soak.random.millis(2_000, 12_000));
     }
@@ -306,6 +324,7 @@ impl Soak {
         }
         for (name, usage) in &after {
             println!("{name}: {:?} -> {usage:?}", before[name]);
+            good &= !usage.has_grown_since(&before[name]);
         }
         println!("soak: {}", if good { "good" } else { "BAD" });
         good
@@ -318,7 +337,6 @@ fn few(many: &[String]) -> &[String] {
 
 /// What a process uses up.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "read by its Debug")]
 struct Usage {
     resident_kb: usize,
     files: usize,
@@ -338,5 +356,12 @@ impl Usage {
             files: std::fs::read_dir(format!("/proc/{pid}/fd")).expect("Linux").count(),
             threads: field("Threads:"),
         }
+    }
+
+    /// By more than a few connections and what an allocator keeps.
+    fn has_grown_since(&self, before: &Self) -> bool {
+        self.resident_kb > before.resident_kb + 8 * 1_024
+            || self.files > before.files + 16
+            || self.threads > before.threads + 2
     }
 }
