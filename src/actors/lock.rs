@@ -205,10 +205,8 @@ impl LockActor {
             }
             Effect::Released => {
                 let hold = std::mem::replace(&mut self.hold, Span::none());
-                if let Some(End::Released(token)) = slot.callers.released() {
-                    tracing::debug!(parent: &hold, %key, %token, "lock released");
-                    self.hub.publish(&LockReleased { key, token });
-                }
+                let end = slot.callers.released();
+                hold.in_scope(|| publish_end(&self.hub, key, end, LossReason::DeadlinePassed));
             }
             Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
             Effect::Failed(error) => {
@@ -219,14 +217,17 @@ impl LockActor {
     }
 }
 
-/// Tells of an ownership that ended other than by an orderly release.
+/// Tells how an ownership ended; `reason` is why, if it was lost.
 pub(super) fn publish_end(hub: &Hub, key: Key, end: Option<End>, reason: LossReason) {
     match end {
         Some(End::Lost(token)) => {
             tracing::warn!(%key, %token, %reason, "lock lost");
             hub.publish(&LockLost { key, token, reason });
         }
-        Some(End::Released(token)) => hub.publish(&LockReleased { key, token }),
+        Some(End::Released(token)) => {
+            tracing::debug!(%key, %token, "lock released");
+            hub.publish(&LockReleased { key, token });
+        }
         None => {}
     }
 }

@@ -46,7 +46,8 @@ impl World {
 
     fn holders(&self) -> Vec<String> {
         let held = self.consul.entries().into_iter().filter(|entry| entry.session.is_some());
-        held.map(|entry| entry.key).collect()
+        // The session's own fence entry is no lock.
+        held.map(|entry| entry.key).filter(|key| !key.starts_with(".dsync/")).collect()
     }
 }
 

@@ -151,8 +151,8 @@ impl Consul {
         limit: Duration,
     ) -> Raised {
         let key = self.fence_key(session);
-        match self.ask(Purpose::Call, request::raise_fence(&key, from), limit).await {
-            Ok(reply) => reply::raised(self.answer(&reply), &key, from),
+        match self.ask(Purpose::Call, request::raise_fence(&key, session, from), limit).await {
+            Ok(reply) => reply::raised(self.answer(&reply), &key, session, from),
             Err(trouble) => Raised::Unknown(trouble),
         }
     }

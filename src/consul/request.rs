@@ -132,18 +132,24 @@ pub(crate) fn release(key: &str, ask: &Release) -> WireRequest {
     })
 }
 
-/// Writes the fence entry anew if it is still as `from` says.
+/// Makes every lock of the session that was sent with the fence `from` fail.
 ///
-/// The value is the index that it replaces: Consul leaves an entry's index alone
-/// when nothing in it changes, and the fence would not be raised.
-pub(crate) fn raise_fence(fence_key: &str, from: Fence) -> WireRequest {
-    let index = raised_from(from);
-    txn(vec![op(json!({
-        "Verb": "cas",
+/// The entry is locked by the session, so that a late raise fails once that has
+/// ended, and an entry without a session is one that nobody needs. Each raise
+/// writes another value: Consul leaves an entry's index as it is when nothing in
+/// it changes, and the fence would not be raised.
+pub(crate) fn raise_fence(fence_key: &str, session: &SessionId, from: Fence) -> WireRequest {
+    let check = match from {
+        Fence::At(index) => json!({"Verb": "check-index", "Key": fence_key, "Index": index}),
+        Fence::Unraised | Fence::Unusable => json!({"Verb": "check-not-exists", "Key": fence_key}),
+    };
+    let lock = json!({
+        "Verb": "lock",
         "Key": fence_key,
-        "Index": index,
-        "Value": BASE64.encode(index.to_string()),
-    }))])
+        "Session": session.as_str(),
+        "Value": BASE64.encode(raised_from(from).to_string()),
+    });
+    txn(vec![op(check), op(lock)])
 }
 
 /// The index that a raise replaces; a fence of unknown use is raised as a new one.

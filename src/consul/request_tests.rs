@@ -108,14 +108,16 @@ fn a_release_is_fenced_by_session_and_index() {
 
 #[test]
 fn each_raise_of_a_fence_writes_another_value() {
-    let raise = |from| body(&raise_fence("f", from))[0]["KV"].clone();
+    let raise = |from| body(&raise_fence("f", &id(), from));
+    let lock =
+        |value| json!({"Verb": "lock", "Key": "f", "Session": id().as_str(), "Value": value});
     assert_eq!(
         raise(Fence::Unraised),
-        json!({"Verb": "cas", "Key": "f", "Index": 0, "Value": "MA=="})
+        json!([{"KV": {"Verb": "check-not-exists", "Key": "f"}}, {"KV": lock("MA==")}])
     );
     assert_eq!(
         raise(Fence::At(16)),
-        json!({"Verb": "cas", "Key": "f", "Index": 16, "Value": "MTY="})
+        json!([{"KV": {"Verb": "check-index", "Key": "f", "Index": 16}}, {"KV": lock("MTY=")}])
     );
     assert_eq!(body(&delete_fence("f")), json!([{"KV": {"Verb": "delete", "Key": "f"}}]));
 }

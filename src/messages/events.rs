@@ -41,7 +41,9 @@ pub struct LockLost {
 /// The process's ownership of a key has ended by its owner's release.
 ///
 /// Usually Consul confirmed that. Where it could not be asked until the session
-/// had ended, the end of the session freed the key.
+/// had ended, the end of the session freed the key; and an owner whose release
+/// was answered [`AlreadyLost`](crate::Released::AlreadyLost) knows that it came
+/// too late.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]

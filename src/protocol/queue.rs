@@ -95,6 +95,9 @@ struct Owned {
     ending: bool,
     /// Its end has been told.
     told: bool,
+    /// Its caller dropped the lease when its deadline had passed: a loss that it
+    /// was not told of.
+    dropped_late: bool,
     cell: Arc<DeadlineCell>,
     /// This process, as a holder.
     holder: Box<Holder>,
@@ -234,6 +237,7 @@ impl Queue {
         }
         if let Some(owned) = &mut self.owned {
             owned.ending = true;
+            owned.dropped_late = !valid && !confirm;
         }
         if confirm && valid {
             self.releases.push(call);
@@ -286,6 +290,7 @@ impl Queue {
             current: None,
             ending: false,
             told: false,
+            dropped_late: false,
             cell,
             holder,
         });
@@ -320,7 +325,8 @@ impl Queue {
             return None;
         }
         let token = FencingToken::new(owned.index, owned.sequence)?;
-        Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
+        let lost = owned.current.is_some() || owned.dropped_late;
+        Some(if lost { End::Lost(token) } else { End::Released(token) })
     }
 
     /// The present lease is lost, and the key is to be given back. Returns its
@@ -348,7 +354,8 @@ impl Queue {
         if owned.told {
             return None;
         }
-        FencingToken::new(owned.index, owned.sequence).map(End::Released)
+        let token = FencingToken::new(owned.index, owned.sequence)?;
+        Some(if owned.dropped_late { End::Lost(token) } else { End::Released(token) })
     }
 
     /// Something stands in the way: who does not wait is told, who waits may be

@@ -22,8 +22,8 @@ fn entry_json() -> Value {
 
 /// Replies that Consul would give, one of each positive kind.
 fn genuine() -> Vec<WireReply> {
-    let fence = json!({"LockIndex": 0, "Key": FENCE, "Flags": 0, "Value": null,
-                       "CreateIndex": 16, "ModifyIndex": 16});
+    let fence = json!({"LockIndex": 1, "Key": FENCE, "Flags": 0, "Value": "MA==",
+                       "Session": ID, "CreateIndex": 16, "ModifyIndex": 16});
     let free = json!({"Key": KEY, "Flags": 7, "Value": null, "ModifyIndex": 26});
     let ok = |body: Value| (200, body.to_string());
     [
@@ -94,7 +94,7 @@ fn verdicts(reply: &WireReply) -> usize {
             }
             _ => {}
         }
-        if let Raised::At(index) = raised(answer, FENCE, fence) {
+        if let Raised::At(index) = raised(answer, FENCE, &id, fence) {
             yes(reply.status == 200 && index >= 1 && holds(FENCE));
         }
     }
@@ -146,7 +146,7 @@ fn a_reply_about_another_session_is_no_word_on_ours() {
             assert!(matches!(session_seen(answer, &id), SessionSeen::Unknown(_)));
             assert!(matches!(locked(answer, KEY, FENCE, &id, Fence::Unusable), Locked::Unknown(_)));
             assert!(matches!(released(answer, KEY, &id, true), Released::Unknown(_)));
-            assert!(matches!(raised(answer, FENCE, Fence::Unraised), Raised::Unknown(_)));
+            assert!(matches!(raised(answer, FENCE, &id, Fence::Unraised), Raised::Unknown(_)));
         }
     }
 }

@@ -198,12 +198,18 @@ pub(crate) fn released(
     Released::Unknown(answer.server(errors.first()))
 }
 
-pub(crate) fn raised(answer: Answer<'_>, fence_key: &str, from: Fence) -> Raised {
+pub(crate) fn raised(
+    answer: Answer<'_>,
+    fence_key: &str,
+    session: &SessionId,
+    from: Fence,
+) -> Raised {
     if let Some(right) = answer.denied(&write_right(fence_key)) {
         return Raised::Denied(right);
     }
     // An index that did not grow kills no earlier attempt.
     if let Some(entry) = results(answer).and_then(|results| last_entry(&results, fence_key))
+        && entry.session.as_ref() == Some(session)
         && entry.modify_index > raised_from(from)
     {
         return Raised::At(entry.modify_index);
@@ -214,7 +220,7 @@ pub(crate) fn raised(answer: Answer<'_>, fence_key: &str, from: Fence) -> Raised
     if let Some(what) = errors.any(DENIED) {
         return Raised::Denied(missing_right(what, &write_right(fence_key)));
     }
-    if errors.any(&["index is stale"]).is_some() {
+    if errors.any(&["exist", "failed index check"]).is_some() {
         return Raised::Stale;
     }
     Raised::Unknown(answer.server(errors.first()))

@@ -206,19 +206,23 @@ fn a_release_that_consul_did_not_do_says_so() {
 }
 
 fn raise(from: Fence, status: u16, body: &str) -> Raised {
-    ask(status, body, |answer| raised(answer, FENCE, from))
+    ask(status, body, |answer| raised(answer, FENCE, &id(), from))
 }
 
 #[test]
 fn a_fence_is_raised_only_to_a_higher_index() {
-    let at_16 = done(&[kv(FENCE, None, 16)]);
+    let at_16 = done(&[kv(FENCE, Some(ID), 16)]);
     assert_eq!(raise(Fence::Unraised, 200, &at_16), Raised::At(16));
     assert_eq!(raise(Fence::At(15), 200, &at_16), Raised::At(16));
     assert!(matches!(raise(Fence::At(16), 200, &at_16), Raised::Unknown(_)));
-    assert!(matches!(raise(Fence::Unraised, 200, &done(&[kv("k", None, 16)])), Raised::Unknown(_)));
-
-    let stale = failed(&[(0, "failed to set key \".dsync/x\", index is stale")]);
-    assert_eq!(raise(Fence::Unraised, 409, &stale), Raised::Stale);
+    for other in [kv("k", Some(ID), 16), kv(FENCE, None, 16)] {
+        assert!(matches!(raise(Fence::Unraised, 200, &done(&[other])), Raised::Unknown(_)));
+    }
+    for what in ["key \".dsync/x\" exists", "failed index check for key \".dsync/x\", current"] {
+        assert_eq!(raise(Fence::Unraised, 409, &failed(&[(0, what)])), Raised::Stale);
+    }
+    let gone = failed(&[(1, "invalid session \"x\"")]);
+    assert!(matches!(raise(Fence::Unraised, 409, &gone), Raised::Unknown(_)));
     let denied = Raised::Denied(format!("key:write on \"{FENCE}\""));
     assert_eq!(raise(Fence::Unraised, 409, &failed(&[(0, "Permission denied")])), denied);
     assert!(matches!(raise(Fence::Unraised, 500, "No cluster leader"), Raised::Unknown(_)));

@@ -131,13 +131,20 @@ impl Lock {
             self.release_leftover(entry.modify_index, effects);
         } else if !self.demand.wants() {
             self.phase = Phase::Idle;
-        } else if entry.flags != self.flags && !entry.is_remnant() {
+        } else if self.is_foreign(&entry) {
             self.fail(Error::FlagConflict { found: entry.flags }, effects);
         } else if ours || entry.session.is_none() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
         } else {
             self.wait(entry, index, effects);
         }
+    }
+
+    /// Whether the key is not for us to lock. While it is held, flags of 0 prove
+    /// nothing: somebody may have written over the value of a lock like ours.
+    fn is_foreign(&self, entry: &Entry) -> bool {
+        let written_over = entry.flags == 0 && entry.session.is_some();
+        entry.flags != self.flags && !written_over && !entry.is_remnant()
     }
 
     /// Somebody else holds the key: say so, and wait if anybody is willing to.
@@ -180,7 +187,7 @@ impl Lock {
             Phase::Waiting { ticket, holder } if *ticket == asked => {
                 if let Seen::Found { entry, index } = &answer
                     && entry.session.as_ref() == Some(holder)
-                    && entry.flags == self.flags
+                    && !self.is_foreign(entry)
                 {
                     // Still there; only its value changed, or the wait ran out.
                     let (after, holder) = (*index, holder.clone());

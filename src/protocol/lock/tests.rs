@@ -156,17 +156,23 @@ fn a_key_with_foreign_flags_is_refused() {
 }
 
 #[test]
-fn what_a_release_without_flags_leaves_of_a_lock_is_no_conflict() {
-    let remnant = |session, lock_index| {
+fn what_an_operator_leaves_of_a_lock_is_no_conflict() {
+    let remnant = |session, flags, lock_index| {
         let (mut bench, ticket) = Bench::contending();
         let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
         let Seen::Found { mut entry, index } = found(session, 40) else { unreachable!() };
-        (entry.flags, entry.lock_index) = (0, lock_index);
+        (entry.flags, entry.lock_index) = (flags, lock_index);
         bench.step(Event::Read { ticket, answer: Seen::Found { entry, index } })
     };
-    let effects = remnant(None, 1);
+    let effects = remnant(None, 0, 1);
     assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(40), .. }]));
-    for effects in [remnant(None, 0), remnant(Some("other"), 1)] {
+    // A held key whose value was written over is waited for.
+    let effects = remnant(Some("other"), 0, 0);
+    assert!(matches!(
+        effects[..],
+        [Effect::Obstructed(Obstacle::Held(_)), _, Effect::Watch { .. }]
+    ));
+    for effects in [remnant(None, 0, 0), remnant(Some("other"), 3, 1), remnant(None, 3, 1)] {
         assert!(matches!(effects[..], [Effect::Failed(Error::FlagConflict { .. })]));
     }
 }

@@ -102,6 +102,23 @@ fn nothing_is_passed_on_under_a_passed_deadline() {
 }
 
 #[test]
+fn a_lease_that_is_dropped_after_its_deadline_is_told_as_lost() {
+    for session_ends_first in [true, false] {
+        let (mut queue, calls) = queue(&[WAITS]);
+        let short = Arc::new(DeadlineCell::new(at(10)));
+        step(|out| queue.owned(at(0), 9, short, holder(), out));
+        step(|out| queue.end(at(11), calls[0], false, out));
+        let mut effects = Vec::new();
+        let end = if session_ends_first {
+            queue.lost(LossReason::DeadlinePassed, &mut effects)
+        } else {
+            queue.released(&mut effects)
+        };
+        assert_eq!(end, Some(End::Lost(token(9, 0))));
+    }
+}
+
+#[test]
 fn a_release_is_confirmed_when_consul_has_the_key_back() {
     let (mut queue, calls) = queue(&[WAITS]);
     step(|out| queue.owned(at(0), 9, cell(), holder(), out));
