@@ -17,7 +17,7 @@ use super::{
 use crate::key::Key;
 
 const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
-const LIMIT: Duration = Duration::from_millis(400);
+const LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Call {
@@ -183,7 +183,7 @@ fn faults(good: &str) -> Vec<(&'static str, Deed, Verdict)> {
         ("silence within the body", Deed::SayAndHang(head + &half(body)), Verdict::Unknown),
         ("length too large", Deed::SayAndClose(longer), Verdict::Unknown),
         ("length too small", Deed::SayAndClose(shorter), Verdict::Unknown),
-        ("too slow", Deed::Trickle(good.to_owned(), Duration::from_millis(40)), Verdict::Unknown),
+        ("too slow", Deed::Trickle(good.to_owned(), Duration::from_millis(80)), Verdict::Unknown),
         ("slow", Deed::Trickle(good.to_owned(), Duration::ZERO), Verdict::Good),
         ("garbage", Deed::SayAndClose("\u{1}\u{2}garbage\r\n\r\n".into()), Verdict::Unknown),
         ("a flood", Deed::Flood, Verdict::Unknown),

@@ -95,9 +95,6 @@ struct Owned {
     ending: bool,
     /// Its end has been told.
     told: bool,
-    /// Its caller dropped the lease when its deadline had passed: a loss that it
-    /// was not told of.
-    dropped_late: bool,
     cell: Arc<DeadlineCell>,
     /// This process, as a holder.
     holder: Box<Holder>,
@@ -221,9 +218,14 @@ impl Queue {
         let Some(owned) = self.owned.as_mut().filter(|owned| owned.current == Some(call)) else {
             return;
         };
+        let valid = owned.cell.is_valid(now);
+        // Over before its owner let it go, and not told yet: it stays with its caller until it is
+        // told as a loss, before anything is done about it. No reply tells it instead.
+        if !confirm && (owned.ending || !valid) {
+            return;
+        }
         owned.current = None;
         effects.push(Effect::Ended { call });
-        let valid = owned.cell.is_valid(now);
         if valid && self.pass_on(now, effects) {
             if confirm {
                 effects.push(Effect::Confirm { call, released: Released::Confirmed });
@@ -232,7 +234,6 @@ impl Queue {
         }
         if let Some(owned) = &mut self.owned {
             owned.ending = true;
-            owned.dropped_late = !valid && !confirm;
         }
         if confirm && valid {
             self.releases.push(call);
@@ -285,7 +286,6 @@ impl Queue {
             current: None,
             ending: false,
             told: false,
-            dropped_late: false,
             cell,
             holder,
         });
@@ -320,8 +320,7 @@ impl Queue {
             return None;
         }
         let token = FencingToken::new(owned.index, owned.sequence)?;
-        let lost = owned.current.is_some() || owned.dropped_late;
-        Some(if lost { End::Lost(token) } else { End::Released(token) })
+        Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
     }
 
     /// The present lease is lost, and the key is to be given back. Returns its
@@ -350,7 +349,7 @@ impl Queue {
             return None;
         }
         let token = FencingToken::new(owned.index, owned.sequence)?;
-        Some(if owned.dropped_late { End::Lost(token) } else { End::Released(token) })
+        Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
     }
 
     /// Something stands in the way: who does not wait is told, who waits may be

@@ -210,6 +210,24 @@ impl Cluster {
         self.servers[server].restart(CLUSTER_START);
     }
 
+    /// Starts servers that were killed, together, and waits until each of them serves.
+    pub(crate) fn start_again(&self, servers: &[usize]) {
+        servers.iter().for_each(|server| self.servers[*server].launch());
+        for server in servers {
+            if self.servers[*server].wait_ready(CLUSTER_START).is_err() {
+                self.restart(*server);
+            }
+        }
+    }
+
+    /// Waits until all three servers run and vote, and one leads.
+    pub(crate) fn wait_until_whole(&self) {
+        for server in &self.servers {
+            assert!(server.wait_ready(CLUSTER_START).is_ok(), "not whole\n{}", server.log());
+        }
+        self.wait_for_voters();
+    }
+
     /// Whether the server runs and is not frozen.
     fn serves(&self, server: usize) -> bool {
         self.servers[server].process().as_ref().is_some_and(|process| !process.frozen)

@@ -110,6 +110,20 @@ impl Operator {
         }
     }
 
+    /// The keys below `prefix` that are locked, each with its session; an error while there is no
+    /// leader.
+    pub(crate) fn locked(&self, prefix: &str) -> io::Result<Vec<(String, String)>> {
+        let answer = self.ask("GET", &format!("{}?recurse&consistent", kv(prefix)), b"")?;
+        match answer.status {
+            404 => Ok(Vec::new()),
+            200 => Ok(list(&answer.json())
+                .iter()
+                .filter_map(|json| Some((text(&json["Key"]), entry(json).session?)))
+                .collect()),
+            status => Err(io::Error::other(format!("{status} {}", answer.text()))),
+        }
+    }
+
     /// Locks `key` for `session`; whether it could.
     pub(crate) fn acquire(&self, key: &str, session: &str, value: &[u8]) -> bool {
         self.expect_answer("PUT", &format!("{}?acquire={session}", kv(key)), value).is_true()

@@ -102,23 +102,6 @@ fn nothing_is_passed_on_under_a_passed_deadline() {
 }
 
 #[test]
-fn a_lease_that_is_dropped_after_its_deadline_is_told_as_lost() {
-    for session_ends_first in [true, false] {
-        let (mut queue, calls) = queue(&[WAITS]);
-        let short = Arc::new(DeadlineCell::new(at(10)));
-        step(|out| queue.owned(at(0), 9, short, holder(), out));
-        step(|out| queue.end(at(11), calls[0], false, out));
-        let mut effects = Vec::new();
-        let end = if session_ends_first {
-            queue.lost(LossReason::DeadlinePassed, &mut effects)
-        } else {
-            queue.released(&mut effects)
-        };
-        assert_eq!(end, Some(End::Lost(token(9, 0))));
-    }
-}
-
-#[test]
 fn a_release_is_confirmed_when_consul_has_the_key_back() {
     let (mut queue, calls) = queue(&[WAITS]);
     step(|out| queue.owned(at(0), 9, cell(), holder(), out));
@@ -141,6 +124,32 @@ fn a_lost_lease_is_told_once() {
     assert_eq!(effects, [Effect::Lost { call: calls[0], reason }]);
     assert_eq!(queue.lost(reason, &mut Vec::new()), None);
     assert!(step(|out| queue.end(at(1), calls[0], true, out)).is_empty());
+}
+
+#[test]
+fn a_lease_dropped_after_it_was_over_is_still_told_as_lost() {
+    // The deadline wakes owner and runtime at one moment, and the owner may be the first.
+    let (mut by_deadline, calls) = queue(&[WAITS, WAITS]);
+    step(|out| by_deadline.owned(at(0), 9, cell(), holder(), out));
+    assert_eq!(step(|out| by_deadline.end(at(60_001), calls[0], false, out)), []);
+    let lost = by_deadline.lost(LossReason::DeadlinePassed, &mut Vec::new());
+    assert_eq!(lost, Some(End::Lost(token(9, 0))));
+
+    let (mut revoked, calls) = queue(&[WAITS]);
+    step(|out| revoked.owned(at(0), 9, cell(), holder(), out));
+    step(|out| revoked.revoke(out));
+    assert_eq!(step(|out| revoked.end(at(1), calls[0], false, out)), []);
+    let lost = revoked.lost(LossReason::SessionGone, &mut Vec::new());
+    assert_eq!(lost, Some(End::Lost(token(9, 0))));
+
+    // Who asks how its release went is told by the reply.
+    let (mut asked, calls) = queue(&[WAITS]);
+    step(|out| asked.owned(at(0), 9, cell(), holder(), out));
+    let told = Released::AlreadyLost(LossReason::DeadlinePassed);
+    let effects = step(|out| asked.end(at(60_001), calls[0], true, out));
+    assert!(effects.contains(&Effect::Confirm { call: calls[0], released: told }), "{effects:?}");
+    let lost = asked.lost(LossReason::DeadlinePassed, &mut Vec::new());
+    assert_eq!(lost, Some(End::Released(token(9, 0))));
 }
 
 #[test]

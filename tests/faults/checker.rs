@@ -1,0 +1,256 @@
+//! What the logs of all processes prove: was there ever a second holder, was every loss told?
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Event, Own, What, Write};
+
+/// What the checker reads, in any order of processes.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    pub(crate) events: Vec<(String, Vec<Event>)>,
+    pub(crate) writes: Writes,
+    pub(crate) pauses: Vec<Pause>,
+}
+
+/// A process was stopped and continued.
+#[derive(Clone, Debug)]
+pub(crate) struct Pause {
+    pub(crate) process: String,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Whether no lease could last so long.
+    pub(crate) outlasts: bool,
+}
+
+/// The protected resource's log, summed up as it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    /// When each ownership first and last wrote.
+    spans: HashMap<(String, Own), (u64, u64)>,
+    /// The largest token that has written, by key.
+    largest: HashMap<String, u64>,
+    /// How many writes came behind one with a larger token.
+    late: usize,
+    count: usize,
+}
+
+impl Writes {
+    pub(crate) fn push(&mut self, write: Write) {
+        self.count += 1;
+        let largest = self.largest.entry(write.own.key.clone()).or_default();
+        if write.own.token < *largest {
+            self.late += 1;
+        }
+        *largest = (*largest).max(write.own.token);
+        let span = self.spans.entry((write.process, write.own)).or_insert((write.at, write.at));
+        *span = (span.0.min(write.at), span.1.max(write.at));
+    }
+}
+
+/// What they prove.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) grants: usize,
+    pub(crate) writes: usize,
+    /// How often a key went from one process to another.
+    pub(crate) changes: usize,
+    /// The last moment at which an ownership was valid that its owner did not give back, less the
+    /// next one's grant, at its largest: nanoseconds, negative if there was time to spare.
+    pub(crate) overlap: Option<i64>,
+    /// Ownerships that said that they were valid after a later one had been granted.
+    pub(crate) overlaps: Vec<String>,
+    /// Grants with a token that is not larger than the one before.
+    pub(crate) disorder: Vec<String>,
+    /// Writes that came behind one with a larger token: the resource refuses them.
+    pub(crate) late_writes: usize,
+    /// Ownerships that ended without a word, or with too many, or with one that came too early.
+    pub(crate) untold: Vec<String>,
+    /// Leases that still said "valid" after a pause that no lease can last.
+    pub(crate) stale_checks: usize,
+    /// From a deadline (or the process's awakening, if later) to the `LockLost`.
+    pub(crate) lateness: Vec<Duration>,
+    /// From the last moment of one ownership to the grant of the next.
+    pub(crate) gaps: Vec<Duration>,
+    /// Losses by reason.
+    pub(crate) losses: BTreeMap<String, usize>,
+    /// Failed requests by what they said.
+    pub(crate) failures: BTreeMap<String, usize>,
+}
+
+/// One ownership, from all that was said of it.
+#[derive(Debug)]
+struct Life {
+    process: String,
+    own: Own,
+    granted: u64,
+    /// When it was last known to be valid.
+    last_valid: Option<u64>,
+    deadline: Option<u64>,
+    released: Option<bool>,
+    lost: Vec<(u64, String, bool)>,
+}
+
+impl Report {
+    pub(crate) fn of(logs: &Logs) -> Self {
+        let mut report =
+            Self { writes: logs.writes.count, late_writes: logs.writes.late, ..Self::default() };
+        let mut lives = Vec::new();
+        for (process, events) in &logs.events {
+            let own = lives_of(process, events, &logs.writes, &mut report);
+            report.tell(process, events, &own, &logs.pauses);
+            lives.extend(own);
+        }
+        report.grants = lives.len();
+        let mut by_key: BTreeMap<&str, Vec<&Life>> = BTreeMap::new();
+        for life in &lives {
+            by_key.entry(&life.own.key).or_default().push(life);
+        }
+        for mut lives in by_key.into_values() {
+            lives.sort_by_key(|life| life.granted);
+            report.order(&lives);
+        }
+        report
+    }
+
+    /// The ownerships of one key, in the order of their grants.
+    fn order(&mut self, lives: &[&Life]) {
+        // Of those so far, the one that was valid longest.
+        let mut longest: Option<(&Life, u64)> = None;
+        let mut former: Option<&Life> = None;
+        for &life in lives {
+            if let Some((other, last)) = longest {
+                let overlap = i64::try_from(last).unwrap_or(i64::MAX)
+                    - i64::try_from(life.granted).unwrap_or(i64::MAX);
+                if overlap > 0 || other.released.is_none() {
+                    self.overlap = Some(self.overlap.map_or(overlap, |most| most.max(overlap)));
+                }
+                if overlap > 0 {
+                    self.overlaps.push(format!(
+                        "{}: {} with token {} was valid {overlap} ns after {} was granted {}",
+                        life.own.key, other.process, other.own.token, life.process, life.own.token,
+                    ));
+                } else {
+                    self.gaps.push(Duration::from_nanos(overlap.unsigned_abs()));
+                }
+            }
+            if let Some(former) = former {
+                self.changes += usize::from(former.process != life.process);
+                if former.own.token >= life.own.token {
+                    self.disorder.push(format!(
+                        "{}: {} was granted {} after {} had been granted {}",
+                        life.own.key,
+                        life.process,
+                        life.own.token,
+                        former.process,
+                        former.own.token,
+                    ));
+                }
+            }
+            if let Some(last) = life.last_valid {
+                // One that never said that it held orders nothing.
+                former = Some(life);
+                if longest.is_none_or(|(_, most)| most < last) {
+                    longest = Some((life, last));
+                }
+            }
+        }
+    }
+
+    /// How one process was told of its losses.
+    fn tell(&mut self, process: &str, events: &[Event], lives: &[Life], pauses: &[Pause]) {
+        let finished = events.iter().any(|event| event.what == What::Finished);
+        for life in lives {
+            let Own { key, token } = &life.own;
+            let said = match (life.released, &life.lost[..]) {
+                (None, []) if finished => "nothing",
+                (Some(false), [_, ..]) => "a loss of what it had given back",
+                (_, [_, _, ..]) => "one loss twice",
+                (_, [(_, _, true)]) => "a loss before the lease had ended",
+                _ => "",
+            };
+            if !said.is_empty() {
+                self.untold.push(format!("{process} was told {said}: {key} {token} {life:?}"));
+            }
+            if let ([(told, reason, _)], Some(deadline)) = (&life.lost[..], life.deadline)
+                && reason == "deadline_passed"
+            {
+                let awake = pauses.iter().filter(|it| it.process == process && it.to < *told);
+                let due = awake.map(|pause| pause.to).fold(deadline, u64::max);
+                self.lateness.push(Duration::from_nanos(told.saturating_sub(due)));
+            }
+            let stale = pauses.iter().any(|it| {
+                it.process == process
+                    && it.outlasts
+                    && life.granted < it.from
+                    && life.last_valid.is_some_and(|last| last >= it.to)
+            });
+            self.stale_checks += usize::from(stale);
+        }
+    }
+
+    /// Panics with whatever breaks the promise.
+    pub(crate) fn assert_safe(&self) {
+        assert!(self.overlaps.is_empty(), "two holders: {:#?}", some(&self.overlaps));
+        assert!(self.disorder.is_empty(), "tokens out of order: {:#?}", some(&self.disorder));
+        assert_eq!(self.stale_checks, 0, "a lease that had ended said that it is valid");
+        self.assert_told();
+    }
+
+    pub(crate) fn assert_told(&self) {
+        assert!(self.untold.is_empty(), "losses not told once: {:#?}", some(&self.untold));
+    }
+}
+
+fn some(many: &[String]) -> (usize, &[String]) {
+    (many.len(), &many[..many.len().min(5)])
+}
+
+fn lives_of(process: &str, events: &[Event], writes: &Writes, report: &mut Report) -> Vec<Life> {
+    let mut lives: Vec<Life> = Vec::new();
+    let mut places: HashMap<Own, usize> = HashMap::new();
+    let mut early: Vec<(Own, (u64, String, bool))> = Vec::new();
+    for event in events {
+        match &event.what {
+            What::Granted(own) => {
+                places.insert(own.clone(), lives.len());
+                let span = writes.spans.get(&(process.to_owned(), own.clone()));
+                lives.push(Life {
+                    process: process.to_owned(),
+                    own: own.clone(),
+                    granted: event.at,
+                    last_valid: span.map(|(_, last)| *last),
+                    deadline: None,
+                    released: None,
+                    lost: Vec::new(),
+                });
+            }
+            What::Invalid { own, deadline } => {
+                if let Some(place) = places.get(own) {
+                    lives[*place].deadline = Some(*deadline);
+                }
+            }
+            What::Released { own, lost } => {
+                if let Some(place) = places.get(own) {
+                    lives[*place].released = Some(*lost);
+                }
+            }
+            What::Lost { own, reason, valid } => {
+                *report.losses.entry(reason.clone()).or_default() += 1;
+                early.push((own.clone(), (event.at, reason.clone(), *valid)));
+            }
+            What::Failed(why) => *report.failures.entry(why.clone()).or_default() += 1,
+            What::Rests | What::Finished => {}
+        }
+    }
+    // Told by another task than the one that is granted: the lines may stand in either order.
+    for (own, loss) in early {
+        match places.get(&own) {
+            Some(place) => lives[*place].lost.push(loss),
+            None => report.untold.push(format!("{process} lost what it never had: {own:?}")),
+        }
+    }
+    lives
+}

@@ -1,0 +1,145 @@
+//! The checker can fail: each fault of a history is found, and nothing else.
+
+use crate::checker::{Logs, Pause, Report};
+use crate::record::{Event, Own, What, Write};
+
+fn own(token: u64) -> Own {
+    Own { key: "k".into(), token }
+}
+
+/// `a` holds from 10 to 20 and is told at 25, then `b` from 30 to 40, which gives it back.
+fn good() -> Logs {
+    let mut logs = Logs::default();
+    let lost = What::Lost { own: own(1), reason: "deadline_passed".into(), valid: false };
+    logs.events.push((
+        "a".into(),
+        vec![
+            Event { at: 10, what: What::Granted(own(1)) },
+            Event { at: 23, what: What::Invalid { own: own(1), deadline: 22 } },
+            Event { at: 25, what: lost },
+            Event { at: 50, what: What::Finished },
+        ],
+    ));
+    logs.events.push((
+        "b".into(),
+        vec![
+            Event { at: 30, what: What::Granted(own(2)) },
+            Event { at: 41, what: What::Released { own: own(2), lost: false } },
+            Event { at: 50, what: What::Finished },
+        ],
+    ));
+    for (at, process, token) in [(11, "a", 1), (20, "a", 1), (31, "b", 2), (40, "b", 2)] {
+        logs.writes.push(Write { at, process: process.into(), own: own(token) });
+    }
+    logs
+}
+
+fn write(logs: &mut Logs, at: u64, process: &str, token: u64) {
+    logs.writes.push(Write { at, process: process.into(), own: own(token) });
+}
+
+fn found(logs: &Logs) -> [usize; 5] {
+    let report = Report::of(logs);
+    [
+        report.overlaps.len(),
+        report.disorder.len(),
+        report.untold.len(),
+        report.stale_checks,
+        report.late_writes,
+    ]
+}
+
+pub(crate) fn a_good_history_passes() {
+    let report = Report::of(&good());
+    report.assert_safe();
+    assert_eq!((report.grants, report.writes, report.changes), (2, 4, 1));
+    assert_eq!(report.overlap, Some(-10));
+    assert_eq!(report.lateness.len(), 1);
+    assert_eq!(report.lateness[0].as_nanos(), 3);
+    assert_eq!(report.losses["deadline_passed"], 1);
+}
+
+pub(crate) fn an_overlap_is_found() {
+    let mut logs = good();
+    write(&mut logs, 31, "a", 1);
+    assert_eq!(found(&logs), [1, 0, 0, 0, 1]);
+    assert_eq!(Report::of(&logs).overlap, Some(1));
+    // Also with an ownership between them.
+    let Logs { events, .. } = &mut logs;
+    events[1].1.insert(2, Event { at: 45, what: What::Granted(own(3)) });
+    events[1].1.insert(3, Event { at: 46, what: What::Released { own: own(3), lost: false } });
+    write(&mut logs, 45, "b", 3);
+    write(&mut logs, 46, "a", 1);
+    assert_eq!(found(&logs)[0], 2);
+}
+
+pub(crate) fn an_early_grant_is_found() {
+    let mut logs = good();
+    logs.events[1].1[0].at = 19;
+    assert_eq!(found(&logs), [1, 0, 0, 0, 0]);
+}
+
+pub(crate) fn tokens_out_of_order_are_found() {
+    let mut logs = good();
+    logs.events[1].1[0].what = What::Granted(own(1));
+    logs.events[1].1[1].what = What::Released { own: own(1), lost: false };
+    write(&mut logs, 40, "b", 1);
+    assert_eq!(found(&logs)[1], 1);
+}
+
+pub(crate) fn a_loss_that_is_not_told_is_found() {
+    let mut logs = good();
+    logs.events[0].1.remove(2);
+    assert_eq!(found(&logs), [0, 0, 1, 0, 0]);
+    // A killed process cannot tell.
+    logs.events[0].1.pop();
+    assert_eq!(found(&logs), [0, 0, 0, 0, 0]);
+}
+
+pub(crate) fn a_loss_told_twice_or_wrongly_or_too_early_is_found() {
+    let lost = |token, valid| Event {
+        at: 26,
+        what: What::Lost { own: own(token), reason: "session_gone".into(), valid },
+    };
+    let mut twice = good();
+    twice.events[0].1.insert(3, lost(1, false));
+    assert_eq!(found(&twice), [0, 0, 1, 0, 0]);
+    let mut another = good();
+    another.events[0].1.insert(3, lost(7, false));
+    assert_eq!(found(&another), [0, 0, 1, 0, 0]);
+    let mut returned = good();
+    returned.events[1].1.insert(2, lost(2, false));
+    assert_eq!(found(&returned), [0, 0, 1, 0, 0]);
+    let mut early = good();
+    early.events[0].1[2] = lost(1, true);
+    assert_eq!(found(&early), [0, 0, 1, 0, 0]);
+}
+
+pub(crate) fn a_check_that_lies_after_a_pause_is_found() {
+    let mut logs = good();
+    logs.pauses.push(Pause { process: "a".into(), from: 15, to: 20, outlasts: false });
+    assert_eq!(found(&logs), [0, 0, 0, 0, 0]);
+    logs.pauses[0].outlasts = true;
+    assert_eq!(found(&logs), [0, 0, 0, 1, 0]);
+}
+
+pub(crate) fn every_line_is_read_as_it_was_written() {
+    let all = [
+        What::Granted(own(9)),
+        What::Invalid { own: own(9), deadline: 7 },
+        What::Lost { own: own(9), reason: "session_gone".into(), valid: true },
+        What::Released { own: own(9), lost: true },
+        What::Rests,
+        What::Finished,
+        What::Failed("two words\nand a line".into()),
+    ];
+    for what in all {
+        let event = Event { at: 3, what };
+        let line = event.line();
+        let read = Event::parse(line.trim_end()).expect("our own line");
+        assert_eq!(read.line(), line);
+    }
+    let write = Write { at: 3, process: "p".into(), own: own(9) };
+    assert_eq!(Write::parse(Write::line(3, "p", "k", 9).trim_end()), Some(write));
+    assert_eq!(Write::parse("3 p k"), None, "cut off");
+}

@@ -1,0 +1,52 @@
+//! Real processes, a real Consul, real faults, and a checker: `scripts/test --test faults`.
+//!
+//! The cases last up to minutes, mostly of waiting, so this binary has a harness of its own that
+//! plays them side by side. It takes the filters and options of Rust's own.
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
+mod support;
+
+mod cases;
+mod checker;
+mod checker_cases;
+mod cluster;
+mod harness;
+mod namespace;
+mod network;
+mod player;
+mod process;
+mod random;
+mod record;
+mod session;
+mod soak;
+mod stage;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let variable = |name| std::env::var(name).ok();
+    if let Some(orders) = variable(player::ORDERS) {
+        player::play(&orders);
+        return ExitCode::SUCCESS;
+    }
+    if let Some(run) = variable(namespace::INSIDE) {
+        namespace::play(&run);
+        return ExitCode::SUCCESS;
+    }
+    if let Some(plan) = variable("DSYNC_SOAK") {
+        return soak::run(&plan);
+    }
+    let selection = harness::Selection::from_arguments();
+    let cases = match variable("DSYNC_TRIAL").map(|runs| runs.parse().expect("a number of runs")) {
+        Some(runs) => {
+            let clusters = 4;
+            let mut cases = cases::main_faults(runs, clusters, true);
+            cases.extend(cases::long_ones(clusters));
+            cases
+        }
+        None => cases::all(),
+    };
+    harness::run(cases, &selection)
+}

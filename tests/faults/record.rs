@@ -1,0 +1,126 @@
+//! What processes write down: one line an event, by a clock that all of them share.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+/// A key and the token of one ownership of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Own {
+    pub(crate) key: String,
+    pub(crate) token: u64,
+}
+
+/// Something that a process saw, when it saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) at: u64,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A lease came.
+    Granted(Own),
+    /// A look at the clock found that a lease had ended; it had given itself until `deadline`.
+    Invalid { own: Own, deadline: u64 },
+    /// A `LockLost` came; `valid` if the lease said at that moment that it still held.
+    Lost { own: Own, reason: String, valid: bool },
+    /// The owner gave the lease back; `lost` if the answer was that it had been lost before.
+    Released { own: Own, lost: bool },
+    /// Nothing is wanted any more, and nothing held.
+    Rests,
+    /// An orderly end.
+    Finished,
+    /// A request failed.
+    Failed(String),
+}
+
+impl Event {
+    pub(crate) fn line(&self) -> String {
+        let own = |own: &Own| format!("{} {}", own.key, own.token);
+        let what = match &self.what {
+            What::Granted(it) => format!("granted {}", own(it)),
+            What::Invalid { own: it, deadline } => format!("invalid {} {deadline}", own(it)),
+            What::Lost { own: it, reason, valid } => format!("lost {} {reason} {valid}", own(it)),
+            What::Released { own: it, lost } => format!("released {} {lost}", own(it)),
+            What::Rests => "rests".into(),
+            What::Finished => "finished".into(),
+            What::Failed(why) => format!("failed {}", why.replace('\n', " ")),
+        };
+        format!("{} {what}\n", self.at)
+    }
+
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (at, rest) = line.split_once(' ')?;
+        let mut words = rest.split(' ');
+        let kind = words.next()?;
+        let mut own =
+            || Some(Own { key: words.next()?.to_owned(), token: words.next()?.parse().ok()? });
+        let what = match kind {
+            "granted" => What::Granted(own()?),
+            "invalid" => What::Invalid { own: own()?, deadline: words.next()?.parse().ok()? },
+            "lost" => What::Lost {
+                own: own()?,
+                reason: words.next()?.to_owned(),
+                valid: words.next()?.parse().ok()?,
+            },
+            "released" => What::Released { own: own()?, lost: words.next()?.parse().ok()? },
+            "rests" => What::Rests,
+            "finished" => What::Finished,
+            "failed" => What::Failed(rest.split_once(' ')?.1.to_owned()),
+            _ => return None,
+        };
+        Some(Self { at: at.parse().ok()?, what })
+    }
+}
+
+/// A line of the protected resource: somebody wrote after his lease had said that it is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Write {
+    /// Read before the lease was asked: it was valid then or later.
+    pub(crate) at: u64,
+    pub(crate) process: String,
+    pub(crate) own: Own,
+}
+
+impl Write {
+    pub(crate) fn line(at: u64, process: &str, key: &str, token: u64) -> String {
+        format!("{at} {process} {key} {token}\n")
+    }
+
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let write = Self {
+            at: words.next()?.parse().ok()?,
+            process: words.next()?.to_owned(),
+            own: Own { key: words.next()?.to_owned(), token: words.next()?.parse().ok()? },
+        };
+        words.next().is_none().then_some(write)
+    }
+}
+
+/// A file to which several processes may append; each call writes whole lines at once.
+#[derive(Debug)]
+pub(crate) struct Log(File);
+
+impl Log {
+    pub(crate) fn append_to(path: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(path);
+        Self(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    pub(crate) fn write(&self, lines: &str) {
+        (&self.0).write_all(lines.as_bytes()).expect("room for a log");
+    }
+
+    pub(crate) fn event(&self, what: What) {
+        self.write(&Event { at: boot_nanos(), what }.line());
+    }
+}
+
+/// The nanoseconds of a clock that all processes of the machine share.
+pub(crate) fn boot_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
