@@ -142,18 +142,22 @@ impl Caller {
         }
     }
 
-    /// Ends its lease; returns the token.
-    pub(super) fn give_back(&mut self) -> Option<FencingToken> {
+    /// Ends its lease; returns the token, and whether that ended the ownership:
+    /// one that was over before its lease was dropped is told as a loss.
+    pub(super) fn give_back(&mut self) -> Option<(FencingToken, bool)> {
         let lease = self.lease.take()?;
         let token = lease.token();
-        match self.conduct.ending {
-            Ending::Release => self.confirmation = Some(Box::pin(lease.give_back())),
+        let ends_it = match self.conduct.ending {
+            Ending::Release => {
+                self.confirmation = Some(Box::pin(lease.give_back()));
+                true
+            }
             Ending::Drop => {
                 self.done = true;
-                drop(lease);
+                lease.is_valid()
             }
-        }
-        Some(token)
+        };
+        Some((token, ends_it))
     }
 }
 

@@ -551,11 +551,13 @@ impl World {
                     if caller.is_done() {
                         host.callers.remove(&id);
                     }
-                    if let Some(token) = given {
+                    if let Some((token, ends_it)) = given {
                         self.trace.note(now, id, || {
                             format!("p{process}      caller {id} gives {key} back")
                         });
-                        self.note_returned(owns, token);
+                        if ends_it {
+                            self.note_returned(owns, token);
+                        }
                     }
                 } else {
                     let left = caller.holds_until.map_or(Duration::ZERO, |at| at.since(now));
