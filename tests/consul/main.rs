@@ -11,6 +11,7 @@ mod fixtures;
 mod foreign;
 mod locks;
 mod loss;
+mod many_keys;
 mod process;
 mod seed;
 mod tls;

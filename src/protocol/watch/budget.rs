@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_refused_connection_halves_the_budget_for_a_minute() {
-        let at = |seconds| Moment::default() + Duration::from_secs(1_000 + seconds);
+        let at = |seconds: u64| Moment::default() + Duration::from_secs(1_000 + seconds);
         let mut budget = Budget::new(16);
         budget.refused(at(0));
         budget.refused(at(0));

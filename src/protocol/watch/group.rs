@@ -195,8 +195,8 @@ impl Watches {
                 let count = entries.len();
                 let entries = entries.into_iter().map(|(key, e)| (key, e.modify_index)).collect();
                 if let Some(group) = self.groups.get_mut(&prefix) {
-                    let waited_in_vain = after.is_some_and(|after| index <= after);
-                    group.idle = if told || waited_in_vain { 0 } else { group.idle + 1 };
+                    let is_noise = !told && after.is_some_and(|after| index > after);
+                    group.idle = if is_noise { group.idle + 1 } else { 0 };
                     group.setbacks = 0;
                     group.plain_next = after.is_some_and(|after| index < after);
                     group.rest_until = self.now + gap(count, group.idle);
@@ -246,7 +246,8 @@ impl Watches {
         let until = self.now + REMEMBER;
         let old = self.marks.insert(prefix.clone(), Mark { flaw, until });
         if old.is_none_or(|old| old.flaw != flaw) {
-            self.plan_soon();
+            // Before it is listed once more.
+            self.plan_at = Some(self.now);
         }
     }
 

@@ -155,13 +155,13 @@ impl World {
             if next > end {
                 break;
             }
-            assert!(wakeup != Some(next) || next > self.now || item == Some(next), "it spins");
             self.now = self.now.max(next);
-            if let Some(entry) = self.agenda.first_entry().filter(|e| e.key().0 <= self.now) {
+            if wakeup == Some(next) {
+                self.feed(Event::Tick);
+                assert!(self.watches.next_wakeup() > Some(self.now), "it ticks for ever");
+            } else if let Some(entry) = self.agenda.first_entry().filter(|e| e.key().0 == next) {
                 let item = entry.remove();
                 self.happen(item);
-            } else if wakeup == Some(next) {
-                self.feed(Event::Tick);
             }
             self.unpark();
             self.check();
@@ -353,7 +353,7 @@ fn play(weather: Weather, seeds: std::ops::Range<u64>) -> [usize; 4] {
     let mut kinds = [0; 4];
     for seed in seeds {
         let mut world = World::new(weather, seed);
-        world.run(Duration::from_secs(180));
+        world.run(Duration::from_secs(120));
         assert!(world.answers > 20, "{weather:?} {seed}: {}", world.answers);
         kinds.iter_mut().zip(world.kinds).for_each(|(sum, kind)| *sum += kind);
     }
@@ -363,21 +363,21 @@ fn play(weather: Weather, seeds: std::ops::Range<u64>) -> [usize; 4] {
 #[test]
 fn every_change_is_told_soon_and_no_more_reads_are_under_way_than_allowed() {
     for slots in [1, 2, 3, 5, 8, 22, 60] {
-        let kinds = play(Weather { slots, ..CALM }, 0..6);
+        let kinds = play(Weather { slots, ..CALM }, 0..2);
         assert!(slots < 4 || kinds.iter().all(|count| *count > 0), "{slots}: {kinds:?}");
     }
 }
 
 #[test]
 fn keys_by_the_hundred_are_told_of_as_well() {
-    play(Weather { keys: 1_500, ..CALM }, 0..2);
+    play(Weather { keys: 1_000, ..CALM }, 0..1);
 }
 
 #[test]
 fn what_is_lost_or_reset_delays_the_news_and_loses_none() {
     for slots in [2, 8, 22] {
         let bound = Duration::from_secs(120);
-        play(Weather { slots, lost: 3, reset: 6, bound, ..CALM }, 0..8);
+        play(Weather { slots, lost: 3, reset: 6, bound, ..CALM }, 0..3);
     }
 }
 
@@ -385,6 +385,6 @@ fn what_is_lost_or_reset_delays_the_news_and_loses_none() {
 fn another_store_with_lower_indexes_is_noticed() {
     for slots in [2, 8, 22] {
         let bound = Duration::from_secs(70);
-        play(Weather { slots, replaced: true, bound, ..CALM }, 0..6);
+        play(Weather { slots, replaced: true, bound, ..CALM }, 0..3);
     }
 }
