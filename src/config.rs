@@ -329,13 +329,17 @@ pub struct Limits {
     /// that it resets connections without a word. Ten are kept for renewals and
     /// writes, the others wait for keys to change.
     ///
-    /// Default: 32.
-    pub connections: usize,
+    /// Any number of keys is watched over them: a few by reads of their own, the
+    /// others by reading all keys below common beginnings of their names; over
+    /// TLS, where a connection carries 240 reads, most by their own.
+    ///
+    /// Default: `None`, which is 32, or 48 for an `https://` address.
+    pub connections: Option<usize>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { keys: 20_000, waiters_per_key: 1_000, connections: 32 }
+        Self { keys: 20_000, waiters_per_key: 1_000, connections: None }
     }
 }
 
@@ -346,16 +350,20 @@ impl Limits {
     /// Connections for single writes and reads.
     pub(crate) const WRITES: usize = 6;
 
-    /// How many blocking reads may be under way, one connection each.
-    pub(crate) fn watches(&self) -> usize {
-        self.connections.saturating_sub(Self::RENEWALS + Self::WRITES)
+    const CONNECTIONS: usize = 32;
+    const CONNECTIONS_OVER_TLS: usize = 48;
+
+    /// How many connections there are for reads that wait.
+    pub(crate) fn watches(&self, https: bool) -> usize {
+        let default = if https { Self::CONNECTIONS_OVER_TLS } else { Self::CONNECTIONS };
+        self.connections.unwrap_or(default).saturating_sub(Self::RENEWALS + Self::WRITES)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         for (field, value, range) in [
             ("limits.keys", self.keys, 1..=1_000_000),
             ("limits.waiters_per_key", self.waiters_per_key, 1..=1_000_000),
-            ("limits.connections", self.connections, 12..=190),
+            ("limits.connections", self.connections.unwrap_or(Self::CONNECTIONS), 12..=190),
         ] {
             if !range.contains(&value) {
                 let range = format!("{} to {}", range.start(), range.end());
@@ -426,8 +434,13 @@ mod tests {
         assert!(refused(&config).contains("timing.clock_drift is NaN"));
 
         let mut config = Config::default();
-        config.limits.connections = 500;
+        config.limits.connections = Some(500);
         assert_eq!(refused(&config), "limits.connections is 500; it must be 12 to 190");
+
+        let limits = Limits { connections: Some(12), ..Limits::default() };
+        limits.check().unwrap();
+        assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 22));
+        assert_eq!(Limits::default().watches(true), 38);
 
         let config = Config { prefix: Some("a//b".into()), ..Config::default() };
         assert!(refused(&config).contains("prefix contains '//'"));

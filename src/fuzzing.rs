@@ -16,6 +16,7 @@ pub fn replies(status: u16, index: Option<u64>, body: &[u8]) {
     reply::session_seen(answer, &id);
     reply::destroyed(answer);
     reply::seen(answer, "k");
+    reply::listed(answer, "p/k", 2);
     for fence in [Fence::Unraised, Fence::At(3), Fence::Unusable] {
         reply::locked(answer, "k", "f", &id, fence);
         reply::raised(answer, "f", fence);

@@ -1,6 +1,6 @@
 //! Which names a lock can have.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,12 @@ impl From<Key> for String {
 
 impl AsRef<str> for Key {
     fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -342,14 +342,19 @@ impl Builder {
             value.to_bytes().map_err(|error| ConfigError::Conflict(format!("the {error}")))?;
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let limits = config.limits;
+        let mut watches = limits.watches(false);
         let reach = match self.transport {
             Transport::Own => Reach::Http(Box::new(HttpConfig {
-                address: Address::parse(&config.address)
-                    .map_err(|why| ConfigError::Conflict(format!("address {why}")))?,
+                address: {
+                    let address = Address::parse(&config.address)
+                        .map_err(|why| ConfigError::Conflict(format!("address {why}")))?;
+                    watches = limits.watches(address.is_https());
+                    address
+                },
                 token: config.token,
                 renewals: Limits::RENEWALS,
                 calls: Limits::WRITES,
-                watches: limits.watches(),
+                watches,
                 #[cfg(feature = "tls")]
                 tls: self.tls,
             })),
@@ -366,7 +371,7 @@ impl Builder {
                 retention: config.retention,
                 flags: config.flags,
                 node_checks: config.node_checks,
-                watches: limits.watches(),
+                watches,
             },
             slots: Slots::new(
                 clock,

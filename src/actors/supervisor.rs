@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     pub(crate) flags: u64,
     pub(crate) node_checks: Vec<String>,
-    /// How many blocking reads may be under way.
+    /// How many connections there are for reads that wait.
     pub(crate) watches: usize,
 }
 

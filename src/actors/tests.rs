@@ -148,3 +148,46 @@ async fn a_lock_that_panics_again_and_again_still_leaks_nothing() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(world.holders().is_empty());
 }
+
+#[actix::test]
+async fn two_thousand_keys_are_waited_for_over_few_connections_and_each_is_noticed() {
+    let world = World::new().await;
+    let other = runtime(&world.consul);
+    let name = |n: usize| key(&format!("jobs/{n:04}"));
+    let theirs = futures::future::join_all((0..2_000).map(|n| other.send(Acquire::new(name(n)))));
+    let mut theirs: Vec<Option<Lease>> =
+        theirs.await.into_iter().map(|lease| Some(lease.unwrap())).collect();
+    let mut waiting: Vec<_> = (0..2_000).map(|n| world.dsync.send(Acquire::new(name(n)))).collect();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    // Those of the runtime that holds them, too.
+    assert!(world.consul.waiting() <= 2 * 22, "{}", world.consul.waiting());
+
+    for n in [1_999, 0, 7, 1_000, 345] {
+        let released = tokio::time::Instant::now();
+        other.send(Release(theirs[n].take().unwrap())).await.unwrap();
+        let ours = (&mut waiting[n]).await.unwrap();
+        assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
+        assert!(ours.is_valid());
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    assert!(world.consul.waiting() <= 2 * 22, "{}", world.consul.waiting());
+}
+
+#[actix::test]
+async fn of_two_thousand_held_keys_the_one_that_is_deleted_is_lost_and_no_other() {
+    let mut world = World::new().await;
+    let name = |n: usize| format!("held/{n:04}");
+    let leases = (0..2_000).map(|n| world.dsync.send(Acquire::new(key(&name(n)))));
+    let leases: Vec<_> =
+        futures::future::join_all(leases).await.into_iter().map(Result::unwrap).collect();
+    for n in [3, 1_500, 1_999] {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(world.consul.waiting() <= 22, "{}", world.consul.waiting());
+        let deleted = tokio::time::Instant::now();
+        world.consul.delete_key(&name(n));
+        let loss = world.next_loss().await;
+        assert_eq!((loss.key, loss.reason), (key(&name(n)), LossReason::KeyDeleted));
+        assert!(deleted.elapsed() < Duration::from_secs(2), "{:?}", deleted.elapsed());
+    }
+    assert_eq!(leases.iter().filter(|lease| lease.is_valid()).count(), 1_997);
+}

@@ -1,8 +1,7 @@
-//! The eyes of the locks: answers when a key's index has passed a given one.
+//! The eyes of the locks: answers when a key's index is another than a given one.
 //!
-//! Its interface is a virtual blocking read. Each key that is looked at has one
-//! real one, within the limit on connections. A read is never broken off: an
-//! abandoned one would go on using up the agent until its wait ends.
+//! Its interface is a virtual blocking read. Which real ones carry it is decided
+//! by [`Watches`].
 
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
@@ -10,17 +9,26 @@ use actix::prelude::*;
 
 use super::{
     obituary::Obituary,
+    question::{ask_beside, unanswered},
     slot::Slot,
     supervisor::{Died, Settings},
 };
 use crate::{
-    consul::{client::Consul, fact::Seen},
+    clock::Moment,
+    consul::{
+        client::Consul,
+        fact::{Listed, Seen},
+    },
     key::Key,
-    protocol::{Ticket, lock::Event},
+    protocol::{
+        Ticket, lock,
+        watch::{Effect, Event, Watches},
+    },
 };
 
-/// Asks to be told when the index of the slot's key has passed `after`, or a
-/// wait has run out; the answer is a fact reported to the slot.
+/// Asks to be told when the index of the slot's key is not `after` any more; the
+/// answer is a fact reported to the slot. It takes the place of an earlier watch
+/// of the key.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Watch {
@@ -31,21 +39,20 @@ pub(super) struct Watch {
     pub(super) held: bool,
 }
 
-/// One real blocking read.
-struct Read {
-    number: u64,
-    after: u64,
-    held: bool,
-    watch: Watch,
-}
+/// A read was answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Answered(Event);
 
 pub(super) struct WatchActor {
     consul: Consul,
     settings: Rc<Settings>,
-    reads: HashMap<Key, Read>,
-    /// Reads that go on although nobody waits for their answer.
-    abandoned: usize,
-    numbers: u64,
+    machine: Watches,
+    /// Who is to be told of a key.
+    slots: HashMap<Key, Arc<Slot>>,
+    room: usize,
+    /// The timer, and when it rings.
+    timer: Option<(SpawnHandle, Moment)>,
     #[expect(dead_code, reason = "it tells of the actor's death by being dropped")]
     obituary: Obituary<Died>,
 }
@@ -54,49 +61,93 @@ pub(super) struct WatchActor {
 /// a connection slot, until its wait ends.
 const WAIT: Duration = Duration::from_secs(30);
 
+/// The time limit of a listing that does not wait: it can be long.
+const LISTING_LIMIT: Duration = Duration::from_secs(10);
+
 impl WatchActor {
     pub(super) fn new(consul: Consul, settings: Rc<Settings>, parent: Recipient<Died>) -> Self {
         let obituary = Obituary::new(parent, Died::Watch);
-        Self { consul, settings, reads: HashMap::new(), abandoned: 0, numbers: 0, obituary }
+        let room = settings.watches;
+        let machine = Watches::new(room, settings.clock.now().as_nanos());
+        Self { consul, settings, machine, slots: HashMap::new(), room, timer: None, obituary }
     }
 
-    fn read(&mut self, watch: Watch, ctx: &mut Context<Self>) {
-        self.numbers += 1;
-        let (number, after) = (self.numbers, watch.after);
-        let (consul, key) = (self.consul.clone(), watch.slot.key.clone());
-        let grace = self.settings.timing.request_timeout();
-        let read = Read { number, after, held: watch.held, watch };
-        if self.reads.insert(key.clone(), read).is_some() {
-            self.abandoned += 1;
+    fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let mut effects = Vec::new();
+        let now = self.settings.clock.now();
+        // Over TLS it is known when the first connection stands.
+        let room = self.consul.watch_room().unwrap_or(self.settings.watches);
+        if std::mem::replace(&mut self.room, room) != room {
+            self.machine.handle(now, Event::Room(room), &mut effects);
         }
-        let question = async move {
-            let seen = consul.watch(&key, after, WAIT, grace).await;
-            (key, seen)
-        };
-        ctx.spawn(question.into_actor(self).map(move |(key, seen), actor, ctx| {
-            actor.answered(number, &key, seen, ctx);
-        }));
+        self.machine.handle(now, event, &mut effects);
+        for effect in effects {
+            self.perform(effect, ctx);
+        }
+        self.arm(now, ctx);
     }
 
-    fn answered(&mut self, number: u64, key: &Key, seen: Seen, ctx: &mut Context<Self>) {
-        if self.reads.get(key).is_none_or(|read| read.number != number) {
-            self.abandoned = self.abandoned.saturating_sub(1);
-            return;
-        }
-        let Some(Read { after, watch, .. }) = self.reads.remove(key) else { return };
-        let has_news = match &seen {
-            Seen::Found { index, .. } | Seen::Missing { index } => {
-                // An index from before `after` is of another history of the store.
-                *index > watch.after || *index < after
+    fn perform(&mut self, effect: Effect, ctx: &Context<Self>) {
+        let consul = self.consul.clone();
+        let limit = self.settings.timing.request_timeout();
+        // A read that outlives the actor does not keep it.
+        let me = ctx.address().downgrade();
+        let tell = move |event| {
+            if let Some(me) = me.upgrade() {
+                me.do_send(Answered(event));
             }
-            Seen::Denied(_) | Seen::Unknown(_) => true,
         };
-        if has_news || watch.after == after {
-            watch.slot.report(Event::Watched { ticket: watch.ticket, answer: seen });
-        } else {
-            // Asked for something newer than this read could tell.
-            self.read(watch, ctx);
+        match effect {
+            Effect::Read { read, key, after } => {
+                let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
+                ask_beside(lost, tell, async move {
+                    let answer = consul.watch(&key, after, WAIT, limit).await;
+                    Event::Seen { read, answer }
+                });
+            }
+            Effect::Check { read, key } => {
+                let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
+                ask_beside(lost, tell, async move {
+                    let answer = consul.check(&key, limit).await;
+                    Event::Seen { read, answer }
+                });
+            }
+            Effect::List { read, prefix, after } => {
+                let lost = Event::Listed { read, answer: Listed::Unknown(unanswered()) };
+                ask_beside(lost, tell, async move {
+                    let answer = consul.list(&prefix, after, WAIT, LISTING_LIMIT).await;
+                    Event::Listed { read, answer }
+                });
+            }
+            Effect::Answer { key, ticket, answer } => {
+                self.report(&key, lock::Event::Watched { ticket, answer });
+            }
+            Effect::Unchanged { key, ticket } => {
+                self.report(&key, lock::Event::Unchanged { ticket });
+            }
         }
+    }
+
+    fn report(&mut self, key: &Key, fact: lock::Event) {
+        if let Some(slot) = self.slots.remove(key) {
+            slot.report(fact);
+        }
+    }
+
+    fn arm(&mut self, now: Moment, ctx: &mut Context<Self>) {
+        let Some(at) = self.machine.next_wakeup() else { return };
+        // A timer that rings too early does no harm.
+        if let Some((timer, rings)) = self.timer {
+            if rings <= at {
+                return;
+            }
+            ctx.cancel_future(timer);
+        }
+        let timer = ctx.run_later(at.since(now), |actor, ctx| {
+            actor.timer = None;
+            actor.feed(Event::Tick, ctx);
+        });
+        self.timer = Some((timer, at));
     }
 }
 
@@ -108,21 +159,17 @@ impl Handler<Watch> for WatchActor {
     type Result = ();
 
     fn handle(&mut self, watch: Watch, ctx: &mut Context<Self>) {
-        // If the index went backwards, the read under way would wait in vain.
-        let fits = |read: &&mut Read| watch.after >= read.after;
-        if let Some(read) = self.reads.get_mut(&watch.slot.key).filter(fits) {
-            read.held = watch.held;
-            read.watch = watch;
-            return;
-        }
-        let limit = self.settings.watches;
-        let in_use = self.reads.len() + self.abandoned;
-        let held = self.reads.values().filter(|read| read.held).count();
-        if in_use >= limit || (watch.held && held >= limit / 2) {
-            let ticket = watch.ticket;
-            watch.slot.report(Event::WatchRefused { ticket, limit });
-        } else {
-            self.read(watch, ctx);
-        }
+        let Watch { slot, after, ticket, held } = watch;
+        let key = slot.key.clone();
+        self.slots.insert(key.clone(), slot);
+        self.feed(Event::Watch { key, ticket, after, held }, ctx);
+    }
+}
+
+impl Handler<Answered> for WatchActor {
+    type Result = ();
+
+    fn handle(&mut self, Answered(event): Answered, ctx: &mut Context<Self>) {
+        self.feed(event, ctx);
     }
 }

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     fact::{
-        Created, Destroyed, Fence, Locked, Raised, Released, Renewed, Seen, SessionId, SessionSeen,
-        Trouble,
+        Created, Destroyed, Fence, Listed, Locked, Raised, Released, Renewed, Seen, SessionId,
+        SessionSeen, Trouble,
     },
     http::{Http, HttpConfig, Purpose},
     reply::{self, Answer},
@@ -135,10 +135,50 @@ impl Consul {
         grace: Duration,
     ) -> Seen {
         let key = self.full(key);
-        let limit = wait.saturating_add(wait / 16).saturating_add(grace);
+        let limit = prolonged(wait, grace);
         match self.ask(Purpose::Watch, request::watch(&key, after, wait), limit).await {
             Ok(reply) => reply::seen(self.answer(&reply), &key),
             Err(trouble) => Seen::Unknown(trouble),
+        }
+    }
+
+    /// As [`read`](Self::read), over the connections of the blocking reads.
+    pub(crate) async fn check(&self, key: &Key, limit: Duration) -> Seen {
+        let key = self.full(key);
+        match self.ask(Purpose::Watch, request::read(&key), limit).await {
+            Ok(reply) => reply::seen(self.answer(&reply), &key),
+            Err(trouble) => Seen::Unknown(trouble),
+        }
+    }
+
+    /// What lies under a string prefix of keys: at once, as the leader has it, or
+    /// when the prefix's index passes `after`, or after `wait`; `grace` as for
+    /// [`watch`](Self::watch).
+    pub(crate) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+        wait: Duration,
+        grace: Duration,
+    ) -> Listed {
+        let own = self.0.prefix.len();
+        let prefix = format!("{}{prefix}", self.0.prefix);
+        let limit = if after.is_some() { prolonged(wait, grace) } else { grace };
+        match self.ask(Purpose::List, request::list(&prefix, after, wait), limit).await {
+            Ok(reply) => reply::listed(self.answer(&reply), &prefix, own),
+            Err(trouble) => Listed::Unknown(trouble),
+        }
+    }
+
+    /// How many reads the transport carries beside renewals and calls, as far as
+    /// it knows.
+    pub(crate) fn watch_room(&self) -> Option<usize> {
+        match &self.0.transport {
+            Transport::Http(http) => http.watch_room(),
+            #[cfg(feature = "embedded")]
+            Transport::Embedded(_) => None,
+            #[cfg(test)]
+            Transport::Scripted(_) => None,
         }
     }
 
@@ -223,6 +263,11 @@ impl fmt::Debug for Consul {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consul").field("prefix", &self.0.prefix).finish_non_exhaustive()
     }
+}
+
+/// The time limit of a blocking read: Consul may prolong its wait by a sixteenth.
+fn prolonged(wait: Duration, grace: Duration) -> Duration {
+    wait.saturating_add(wait / 16).saturating_add(grace)
 }
 
 /// The limit of a transport that keeps none itself.

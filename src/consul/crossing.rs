@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{
     client::Consul,
     fact::{
-        Created, Destroyed, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId,
-        SessionSeen,
+        Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Released, Renewed, Seen,
+        SessionId, SessionSeen,
     },
     http::hostile::{Deed, Server, config},
     request::{Lock, NewSession, Release, ReleaseHow},
@@ -29,12 +29,14 @@ enum Call {
     Release,
     Read,
     Watch,
+    Check,
+    List,
     Raise,
     ReadFence,
     DeleteFence,
 }
 
-const CALLS: [Call; 11] = [
+const CALLS: [Call; 13] = [
     Call::Create,
     Call::Renew,
     Call::Info,
@@ -43,6 +45,8 @@ const CALLS: [Call; 11] = [
     Call::Release,
     Call::Read,
     Call::Watch,
+    Call::Check,
+    Call::List,
     Call::Raise,
     Call::ReadFence,
     Call::DeleteFence,
@@ -74,7 +78,7 @@ impl Call {
             Self::Destroy => json!(true),
             Self::Lock => json!({"Results": [{"KV": entry("k")}], "Errors": null}),
             Self::Release => json!({"Results": [{"KV": entry("k")}], "Errors": null}),
-            Self::Read | Self::Watch => json!([entry("k")]),
+            Self::Read | Self::Watch | Self::Check | Self::List => json!([entry("k")]),
             Self::Raise => json!({"Results": [{"KV": entry(&fence)}], "Errors": null}),
             Self::ReadFence => json!([entry(&fence)]),
             Self::DeleteFence => json!({"Results": [], "Errors": null}),
@@ -137,6 +141,14 @@ impl Call {
                 consul.watch(&key, 8, Duration::from_millis(16), LIMIT).await,
                 Seen::Found { .. },
                 Seen::Unknown(_)
+            ),
+            Self::Check => {
+                judge!(consul.check(&key, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+            }
+            Self::List => judge!(
+                consul.list("k", Some(8), Duration::from_millis(16), LIMIT).await,
+                Listed::Found { .. },
+                Listed::Unknown(_)
             ),
             Self::Raise => judge!(
                 consul.raise_fence(&id, Fence::Unraised, LIMIT).await,

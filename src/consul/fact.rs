@@ -64,6 +64,8 @@ pub(crate) enum Trouble {
     Broken(String),
     /// The agent answered with an error of its own: it has no leader, say.
     Server { status: u16, text: String },
+    /// The answer is longer than this crate reads.
+    TooLong,
     /// The answer is not one that Consul gives: a proxy's page, say.
     NotConsul(String),
 }
@@ -75,6 +77,7 @@ impl fmt::Display for Trouble {
             Self::Connect(why) => write!(f, "no connection to the Consul agent: {why}"),
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
             Self::Server { status, text } => write!(f, "Consul answered {status}: {text}"),
+            Self::TooLong => f.write_str("the answer is too long to be read"),
             Self::NotConsul(what) => {
                 write!(f, "the answer is not Consul's ({what}); check the address")
             }
@@ -191,6 +194,21 @@ pub(crate) enum Seen {
         index: u64,
     },
     Missing {
+        index: u64,
+    },
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// Answer to a listing of all keys that begin with a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// The entries that the token may read, by their keys as the runtime names
+    /// them; none of them is a fence entry.
+    Found {
+        entries: Vec<(Box<str>, Entry)>,
+        /// `X-Consul-Index`: what a blocking listing continues from. At least 1,
+        /// and no lower than the index of any entry.
         index: u64,
     },
     Denied(String),

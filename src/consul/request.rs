@@ -89,6 +89,18 @@ pub(crate) fn watch(key: &str, after: u64, wait: Duration) -> WireRequest {
     get(format!("/v1/kv/{}?index={}&wait={}", escaped(key), after.max(1), millis(wait)))
 }
 
+/// All entries whose keys begin with `prefix`, as the leader has them; or, with
+/// an index, when one of them has changed since, or after `wait`.
+pub(crate) fn list(prefix: &str, after: Option<u64>, wait: Duration) -> WireRequest {
+    let (prefix, wait) = (escaped(prefix), wait.max(Duration::from_millis(1)));
+    get(match after {
+        Some(index) => {
+            format!("/v1/kv/{prefix}?recurse&index={}&wait={}", index.max(1), millis(wait))
+        }
+        None => format!("/v1/kv/{prefix}?recurse&consistent"),
+    })
+}
+
 /// The operations of a lock, in the order in which `reply::locked` counts them.
 pub(crate) fn lock(key: &str, fence_key: &str, ask: &Lock) -> WireRequest {
     let mut ops = Vec::with_capacity(3);

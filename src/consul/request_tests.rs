@@ -59,6 +59,14 @@ fn a_watch_never_sends_the_zeros_that_consul_reads_as_not_given() {
 }
 
 #[test]
+fn a_listing_waits_only_if_it_knows_from_where() {
+    let wait = Duration::from_secs(30);
+    assert_eq!(list("p/a b", None, wait).target, "/v1/kv/p/a%20b?recurse&consistent");
+    assert_eq!(list("p/", Some(7), wait).target, "/v1/kv/p/?recurse&index=7&wait=30000ms");
+    assert_eq!(list("", Some(0), Duration::ZERO).target, "/v1/kv/?recurse&index=1&wait=1ms");
+}
+
+#[test]
 fn a_lock_checks_the_fence_then_the_key_then_locks() {
     let lock_op = json!({"KV": {"Verb": "lock", "Key": "p/a b", "Session": id().as_str(),
                                 "Flags": u64::MAX, "Value": "YQ=="}});

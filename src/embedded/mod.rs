@@ -146,6 +146,12 @@ impl Embedded {
         })
     }
 
+    /// How many blocking reads wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.waiting()
+    }
+
     /// Writes a key as an operator's `consul kv put` does: a holder keeps its
     /// lock, but its value is gone.
     pub fn write_key(&self, key: &str, value: impl Into<Vec<u8>>) {

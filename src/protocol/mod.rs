@@ -19,6 +19,7 @@ pub(crate) mod lock;
 pub(crate) mod mutation;
 pub(crate) mod queue;
 pub(crate) mod session;
+pub(crate) mod watch;
 
 /// Names a question, so that its answer can be told from an older one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

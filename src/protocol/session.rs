@@ -551,6 +551,12 @@ impl Session {
         if !matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
             return;
         }
+        if let (Fence::At(now), Fence::At(before)) = (fence, open.view.fence)
+            && now <= before
+        {
+            // Indexes only rise within one history of the store.
+            return self.close(LossReason::StoreReplaced, effects);
+        }
         open.raise = Raise::Settled;
         open.view.fence = fence;
         self.fence_usable = fence != Fence::Unusable;

@@ -32,8 +32,6 @@ pub(super) struct Plan {
     pub(super) drifts: Vec<i64>,
     /// Which processes may not touch fence entries.
     pub(super) fence_denied: Vec<bool>,
-    /// How many blocking reads a process may have under way.
-    pub(super) watches: usize,
     /// For how long things go wrong.
     pub(super) chaos: Duration,
     /// The mean time between two calls of a process's callers.
@@ -85,7 +83,6 @@ impl Plan {
             node_checks: r.chance(200),
             drifts,
             fence_denied,
-            watches: r.pick(&[24, 24, 24, 3, 1]),
             chaos: r.skewed_millis(15_000..=90_000),
             call_every: r.pick(&[150, 600, 2_500, 8_000]),
             longest_hold: r.pick(&[20, 1_000, 10_000, 60_000]),

@@ -67,7 +67,6 @@ pub(super) enum Out {
 struct Read {
     number: u64,
     after: u64,
-    held: bool,
     watch: Watch,
 }
 
@@ -75,7 +74,6 @@ struct Watch {
     slot: Arc<Slot>,
     after: u64,
     ticket: crate::protocol::Ticket,
-    held: bool,
 }
 
 /// How long an idle slot stays.
@@ -92,7 +90,6 @@ pub(super) struct Process {
     timing: Timing,
     retention: Retention,
     node_checks: Vec<String>,
-    watches: usize,
     session: Session,
     view: Option<SessionView>,
     suspect: Option<u64>,
@@ -102,7 +99,6 @@ pub(super) struct Process {
     idle: BTreeSet<Key>,
     sweep_at: Option<Moment>,
     reads: BTreeMap<Key, Read>,
-    abandoned: usize,
     numbers: u64,
     pub(super) callers: BTreeMap<u64, Caller>,
     pub(super) out: Vec<Out>,
@@ -129,7 +125,6 @@ impl Process {
             timing: plan.timing,
             retention: plan.retention,
             node_checks: if plan.node_checks { vec!["serfHealth".into()] } else { Vec::new() },
-            watches: plan.watches,
             session: Session::new(plan.timing, 0),
             view: None,
             suspect: None,
@@ -138,7 +133,6 @@ impl Process {
             idle: BTreeSet::new(),
             sweep_at: None,
             reads: BTreeMap::new(),
-            abandoned: 0,
             numbers: 0,
             callers: BTreeMap::new(),
             out: Vec::new(),
@@ -442,8 +436,7 @@ impl Process {
                 Question::AskSession { slot, ticket, session }
             }
             Effect::Watch { ticket, after } => {
-                let held = slot.machine().owns();
-                return self.watch(Watch { slot, after, ticket, held });
+                return self.watch(Watch { slot, after, ticket });
             }
             Effect::RaiseFence { generation, seen } => {
                 return self.feed_session(session::Event::RaiseFence { generation, seen });
@@ -483,38 +476,27 @@ impl Process {
         self.out.push(Out::Ask(question));
     }
 
-    // The watch actor.
+    // The watch actor, as a read of its own for each key; which reads carry many
+    // keys is simulated beside that machine.
 
     fn watch(&mut self, watch: Watch) {
         let fits = |read: &&mut Read| watch.after >= read.after;
         if let Some(read) = self.reads.get_mut(&watch.slot.key).filter(fits) {
-            read.held = watch.held;
             read.watch = watch;
             return;
         }
-        let in_use = self.reads.len() + self.abandoned;
-        let held = self.reads.values().filter(|read| read.held).count();
-        if in_use >= self.watches || (watch.held && held >= self.watches / 2) {
-            let (ticket, limit) = (watch.ticket, self.watches);
-            watch.slot.report(lock::Event::WatchRefused { ticket, limit });
-        } else {
-            self.read(watch);
-        }
+        self.read(watch);
     }
 
     fn read(&mut self, watch: Watch) {
         self.numbers += 1;
         let (number, after, slot) = (self.numbers, watch.after, watch.slot.clone());
-        let read = Read { number, after, held: watch.held, watch };
-        if self.reads.insert(slot.key.clone(), read).is_some() {
-            self.abandoned += 1;
-        }
+        self.reads.insert(slot.key.clone(), Read { number, after, watch });
         self.out.push(Out::Ask(Question::Watch { slot, number, after }));
     }
 
     fn watched(&mut self, slot: &Arc<Slot>, number: u64, seen: Seen) {
         if self.reads.get(&slot.key).is_none_or(|read| read.number != number) {
-            self.abandoned = self.abandoned.saturating_sub(1);
             return;
         }
         let Some(Read { after, watch, .. }) = self.reads.remove(&slot.key) else { return };

@@ -17,6 +17,7 @@ mod fixtures;
 mod foreign;
 mod locks;
 mod loss;
+mod many_keys;
 mod process;
 mod release;
 mod seed;

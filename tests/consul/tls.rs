@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDe
 use crate::support::consul::{Agent, free_port};
 
 /// An agent that speaks TLS too, and the certificate to trust.
-fn agent() -> (Agent, String, CertificateDer<'static>) {
+pub(crate) fn agent() -> (Agent, String, CertificateDer<'static>) {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let own = rcgen::generate_simple_self_signed(names).unwrap();
     let port = free_port();
@@ -31,7 +31,9 @@ fn agent() -> (Agent, String, CertificateDer<'static>) {
     (agent, format!("https://{}:{port}", Ipv4Addr::LOCALHOST), own.cert.der().clone())
 }
 
-fn trusting(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc<ClientConfig> {
+pub(crate) fn trusting(
+    certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate).unwrap();

@@ -31,6 +31,9 @@ pub(super) struct Lane {
     lines: RefCell<Vec<Rc<Line>>>,
     most_lines: usize,
     most_streams: usize,
+    /// How many requests a line takes at once, as far as that is known: what the
+    /// last one that showed its protocol takes.
+    room: Cell<Option<usize>>,
     /// Whether all lines are to be open before they are needed, and whether the
     /// last request opened one.
     eager: bool,
@@ -47,6 +50,8 @@ struct Line {
     taken: Cell<usize>,
     /// It had trouble, and ends with the requests that are on it.
     retired: Cell<bool>,
+    /// It has answered a request.
+    proven: Cell<bool>,
 }
 
 /// A place on a line, given back when dropped.
@@ -64,10 +69,12 @@ impl Lane {
         probe: Option<String>,
         make: impl Fn() -> Client + 'static,
     ) -> Self {
+        // With one request a connection, the protocol makes no difference.
+        let probe = probe.filter(|_| most_streams > 1);
         Self {
             make: Box::new(make),
-            // With one request a connection, the protocol makes no difference.
-            probe: probe.filter(|_| most_streams > 1),
+            room: Cell::new(probe.is_none().then_some(1)),
+            probe,
             lines: RefCell::default(),
             most_lines: most_lines.max(1),
             most_streams: most_streams.clamp(1, MOST_STREAMS),
@@ -84,6 +91,11 @@ impl Lane {
     /// connections every other request still goes over a line that works.
     pub(super) fn eager(self) -> Self {
         Self { eager: true, ..self }
+    }
+
+    /// How many requests there are places for, if that is known yet.
+    pub(super) fn room(&self) -> Option<usize> {
+        self.room.get().map(|room| room * self.most_lines)
     }
 
     /// Waits for a place.
@@ -139,6 +151,7 @@ impl Lane {
             room: Cell::new(usize::from(self.probe.is_none())),
             taken: Cell::new(0),
             retired: Cell::new(false),
+            proven: Cell::new(false),
         });
         lines.push(Rc::clone(&line));
         self.opened_last.set(true);
@@ -157,6 +170,7 @@ impl Lane {
         let version = version.await.map_err(|_| Trouble::Timeout(WARM_UP))??;
         let room = if version == Version::HTTP_2 { self.most_streams } else { 1 };
         seat.line.room.set(room);
+        self.room.set(Some(room));
         Ok(())
     }
 }
@@ -169,6 +183,16 @@ impl<'a> Seat<'a> {
 
     pub(super) fn client(&self) -> &Client {
         &self.line.client
+    }
+
+    /// The line has answered.
+    pub(super) fn proven(&self) {
+        self.line.proven.set(true);
+    }
+
+    /// Whether the line has ever answered a request.
+    pub(super) fn is_proven(&self) -> bool {
+        self.line.proven.get()
     }
 
     /// Gives the place back and lets the line take no other request: what is

@@ -21,8 +21,11 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// More than any answer that this crate asks for.
+/// More than any answer that this crate asks for, other than a listing.
 const LONGEST_BODY: usize = 2 * 1024 * 1024;
+
+/// The longest listing that is read: about fifteen thousand locks.
+const LONGEST_LISTING: usize = 4 * 1024 * 1024;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -57,6 +60,8 @@ pub(crate) enum Purpose {
     Renewal,
     Call,
     Watch,
+    /// A read of all keys under a prefix, beside the blocking reads.
+    List,
 }
 
 /// The transport to one agent. It belongs to the thread that made it.
@@ -103,22 +108,37 @@ impl Http {
         let lane = match purpose {
             Purpose::Renewal => &self.renewals,
             Purpose::Call => &self.calls,
-            Purpose::Watch => &self.watches,
+            Purpose::Watch | Purpose::List => &self.watches,
         };
+        let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
         let seat = Cell::new(None);
         let exchange = async {
             let taken = lane.seat().await?;
             let client = taken.client().clone();
             seat.set(Some(taken));
-            self.over(&client, request).await
+            self.over(&client, request, longest).await
         };
         let result = tokio::time::timeout(limit, exchange).await;
         let seat: Option<Seat<'_>> = seat.take();
         match (result, seat) {
-            (Ok(Ok(reply)), _) => Ok(reply),
+            (Ok(Ok(reply)), seat) => {
+                seat.iter().for_each(Seat::proven);
+                Ok(reply)
+            }
             (Ok(Err(trouble)), seat) => {
+                let fresh = seat.as_ref().is_some_and(|seat| !seat.is_proven());
                 seat.into_iter().for_each(Seat::retire);
-                Err(trouble)
+                Err(match trouble {
+                    // So an agent refuses that has as many connections as it
+                    // takes. Of a write it would not be known whether it was
+                    // read; a read asks nothing of the agent.
+                    Trouble::Broken(why)
+                        if fresh && matches!(purpose, Purpose::Watch | Purpose::List) =>
+                    {
+                        Trouble::Connect(why)
+                    }
+                    trouble => trouble,
+                })
             }
             // A connection that did not answer in time is not asked again.
             (Err(_), Some(seat)) => {
@@ -129,7 +149,18 @@ impl Http {
         }
     }
 
-    async fn over(&self, client: &Client, request: WireRequest) -> Result<WireReply, Trouble> {
+    /// How many reads can be under way for [`Purpose::Watch`] and
+    /// [`Purpose::List`], once it is known which protocol the agent speaks.
+    pub(crate) fn watch_room(&self) -> Option<usize> {
+        self.watches.room()
+    }
+
+    async fn over(
+        &self,
+        client: &Client,
+        request: WireRequest,
+        longest: usize,
+    ) -> Result<WireReply, Trouble> {
         let url = self.address.url(&request.target);
         let mut ask = match request.method {
             Method::Get => client.get(url),
@@ -145,7 +176,7 @@ impl Http {
         let index = number(response.headers().get_all(INDEX));
         let length = number(response.headers().get_all(CONTENT_LENGTH));
         let (status, version) = (response.status().as_u16(), response.version());
-        let body = response.body().limit(LONGEST_BODY).await.map_err(trouble::of_receiving)?;
+        let body = response.body().limit(longest).await.map_err(trouble::of_receiving)?;
         // awc takes the connection's end for the body's, whether the head gave a
         // length or announced chunks, and a body of no announced length for an
         // empty one. Cut JSON is no JSON, but a cut text may be an empty one.

@@ -31,7 +31,7 @@ pub(super) fn of_sending(err: SendRequestError) -> Trouble {
 /// Trouble within the body.
 pub(super) fn of_receiving(err: PayloadError) -> Trouble {
     match err {
-        PayloadError::Overflow => Trouble::NotConsul("a body of excessive length".into()),
+        PayloadError::Overflow => Trouble::TooLong,
         PayloadError::UnknownLength => Trouble::NotConsul("a body of unreadable length".into()),
         PayloadError::EncodingCorrupted => Trouble::NotConsul("a body of broken encoding".into()),
         err => Trouble::Broken(err.to_string()),

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::consul::{
     fact::{
-        Created, Destroyed, Fence, Locked, Raised, Released, Renewed, Seen, SessionId, SessionSeen,
+        Created, Destroyed, Fence, Listed, Locked, Raised, Released, Renewed, Seen, SessionId,
+        SessionSeen,
     },
     wire::WireReply,
 };
@@ -75,6 +76,10 @@ fn verdicts(reply: &WireReply) -> usize {
     }
     if destroyed(answer) == Destroyed::Done {
         yes(reply.status == 200 && json == Some(json!(true)));
+    }
+    if let Listed::Found { entries, .. } = listed(answer, "jobs/", 0) {
+        let keys_hold = entries.iter().all(|(key, _)| key.starts_with("jobs/") && holds(key));
+        yes((reply.status == 404 && text.is_empty()) || (reply.status == 200 && keys_hold));
     }
     match seen(answer, KEY) {
         Seen::Found { index, .. } => {

@@ -6,11 +6,13 @@
 mod answer;
 mod duration;
 mod key;
+mod listing;
 mod session;
 mod txn;
 
 pub(crate) use answer::Answer;
 pub(crate) use key::seen;
+pub(crate) use listing::listed;
 pub(crate) use session::{created, destroyed, renewed, session_seen};
 pub(crate) use txn::{fence_deleted, locked, raised, released};
 

@@ -7,7 +7,7 @@ use super::{Attempt, Effect, Lock, Next, Phase, own::Own};
 use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Moment,
-    consul::fact::{Entry, Expect, Locked, Seen, SessionSeen, Trouble},
+    consul::fact::{Entry, Expect, Locked, Seen, SessionId, SessionSeen, Trouble},
     error::{Error, Step},
     ownership::{Holder, LossReason},
     protocol::{Ticket, queue::Obstacle, session::unavailable},
@@ -182,9 +182,13 @@ impl Lock {
             self.asking_holder = Some(ticket);
             effects.push(Effect::AskSession { ticket, session: session.clone() });
         }
+        self.wait_on(index, session, effects);
+    }
+
+    fn wait_on(&mut self, after: u64, holder: SessionId, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
-        self.phase = Phase::Waiting { ticket, holder: session };
-        effects.push(Effect::Watch { ticket, after: index });
+        self.phase = Phase::Waiting { ticket, holder, after };
+        effects.push(Effect::Watch { ticket, after });
     }
 
     /// The watched key changed, or the watch failed.
@@ -196,17 +200,13 @@ impl Lock {
         effects: &mut Vec<Effect>,
     ) {
         match &self.phase {
-            Phase::Waiting { ticket, holder } if *ticket == asked => {
+            Phase::Waiting { ticket, holder, .. } if *ticket == asked => {
                 if let Seen::Found { entry, index } = &answer
                     && entry.session.as_ref() == Some(holder)
                     && !self.is_foreign(entry)
                 {
                     // Still there; only its value changed, or the wait ran out.
-                    let (after, holder) = (*index, holder.clone());
-                    let ticket = self.tickets.next();
-                    self.phase = Phase::Waiting { ticket, holder };
-                    effects.push(Effect::Watch { ticket, after });
-                    return;
+                    return self.wait_on(*index, holder.clone(), effects);
                 }
                 if let Seen::Missing { .. }
                 | Seen::Found { entry: Entry { session: None, .. }, .. } = answer
@@ -234,18 +234,14 @@ impl Lock {
         self.watched(now, ticket, answer, effects);
     }
 
-    pub(super) fn watch_refused(
-        &mut self,
-        now: Moment,
-        asked: Ticket,
-        limit: usize,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// The watch ended without news.
+    pub(super) fn unchanged(&mut self, now: Moment, asked: Ticket, effects: &mut Vec<Effect>) {
         match &mut self.phase {
-            Phase::Waiting { ticket, .. } if *ticket == asked => {
-                self.fail(Error::TooManyKeys { field: "limits.connections", limit }, effects);
+            Phase::Waiting { ticket, holder, after } if *ticket == asked => {
+                let (after, holder) = (*after, holder.clone());
+                self.wait_on(after, holder, effects);
             }
-            Phase::Owned(own) => own.watch_refused(now, asked),
+            Phase::Owned(own) => own.unchanged(now, asked),
             _ => {}
         }
     }

@@ -78,10 +78,10 @@ pub(crate) enum Event {
     },
     /// The watch, if there is one, will not be answered.
     WatchLost,
-    /// No blocking read can be had within the limit on connections.
-    WatchRefused {
+    /// The watched key has not changed for a while: whoever still wants to know
+    /// watches again.
+    Unchanged {
         ticket: Ticket,
-        limit: usize,
     },
     SessionSeen {
         ticket: Ticket,
@@ -161,7 +161,7 @@ enum Phase {
     Idle,
     Trying { ticket: Ticket, attempt: Attempt },
     Reading { ticket: Ticket },
-    Waiting { ticket: Ticket, holder: SessionId },
+    Waiting { ticket: Ticket, holder: SessionId, after: u64 },
     Pausing { until: Moment, next: Next },
     Clearing { attempt: Attempt, unknown: bool, stage: Stage },
     Owned(own::Own),
@@ -292,9 +292,7 @@ impl Lock {
             Event::Read { ticket, answer } => self.read(now, ticket, answer, effects),
             Event::Watched { ticket, answer } => self.watched(now, ticket, answer, effects),
             Event::WatchLost => self.watch_lost(now, effects),
-            Event::WatchRefused { ticket, limit } => {
-                self.watch_refused(now, ticket, limit, effects);
-            }
+            Event::Unchanged { ticket } => self.unchanged(now, ticket, effects),
             Event::SessionSeen { ticket, answer } => {
                 self.session_seen(now, ticket, &answer, effects);
             }

@@ -31,20 +31,16 @@ pub(super) struct Own {
 /// not touch the session.
 #[derive(Debug)]
 enum Look {
-    /// Not before this moment; short critical sections pay nothing. `poll` if
-    /// there is no blocking read to be had.
-    At {
-        when: Moment,
-        poll: bool,
-    },
+    /// Not before this moment; short critical sections pay nothing.
+    At(Moment),
     Watching(Ticket),
     Reading(Ticket),
 }
 
 /// For how long a key is held before it is watched.
 const UNWATCHED: Duration = Duration::from_secs(1);
-/// How often a key is read for which no blocking read can be had.
-const POLL_PERIOD: Duration = Duration::from_secs(2);
+/// How long a key is left alone whose watch told what the leader does not.
+const DOUBTED: Duration = Duration::from_secs(2);
 /// How long the question why a key is no longer ours may delay the answer.
 const QUESTION_LIMIT: Duration = Duration::from_millis(250);
 /// How long others get a chance after the bounds of fairness were reached.
@@ -58,13 +54,13 @@ impl Own {
             won_at: index,
             index,
             found: None,
-            look: Look::At { when: now + UNWATCHED, poll: false },
+            look: Look::At(now + UNWATCHED),
         }
     }
 
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         match self.look {
-            Look::At { when, .. } => Some(when),
+            Look::At(when) => Some(when),
             Look::Watching(_) | Look::Reading(_) => None,
         }
     }
@@ -77,9 +73,9 @@ impl Own {
         }
     }
 
-    pub(super) fn watch_refused(&mut self, now: Moment, asked: Ticket) {
-        if matches!(self.look, Look::Watching(ticket) if ticket == asked) {
-            self.look = Look::At { when: now + POLL_PERIOD, poll: true };
+    pub(super) fn unchanged(&mut self, now: Moment, asked: Ticket) {
+        if self.watching() == Some(asked) {
+            self.look = Look::At(now);
         }
     }
 }
@@ -121,17 +117,10 @@ impl Lock {
             }
             return;
         }
-        if let Look::At { when, poll } = own.look
-            && when <= now
-        {
+        if matches!(own.look, Look::At(when) if when <= now) {
             let ticket = self.tickets.next();
-            if poll {
-                own.look = Look::Reading(ticket);
-                effects.push(Effect::Read { ticket });
-            } else {
-                own.look = Look::Watching(ticket);
-                effects.push(Effect::Watch { ticket, after: own.index });
-            }
+            own.look = Look::Watching(ticket);
+            effects.push(Effect::Watch { ticket, after: own.index });
         }
     }
 
@@ -150,7 +139,7 @@ impl Lock {
         let index = match &answer {
             Seen::Found { index, .. } | Seen::Missing { index } => *index,
             Seen::Denied(_) | Seen::Unknown(_) => {
-                own.look = Look::At { when: now + UNWATCHED, poll: false };
+                own.look = Look::At(now + UNWATCHED);
                 return;
             }
         };
@@ -161,7 +150,7 @@ impl Lock {
             effects.push(Effect::Read { ticket });
             return;
         }
-        own.look = Look::At { when: now, poll: false };
+        own.look = Look::At(now);
         self.judge_own(now, answer, effects);
     }
 
@@ -177,7 +166,7 @@ impl Lock {
         if !matches!(own.look, Look::Reading(ticket) if ticket == asked) {
             return;
         }
-        own.look = Look::At { when: now + POLL_PERIOD, poll: true };
+        own.look = Look::At(now + DOUBTED);
         if let Seen::Denied(_) | Seen::Unknown(_) = answer {
             return;
         }

@@ -298,6 +298,21 @@ fn a_raise_of_unknown_outcome_is_looked_up_before_it_is_repeated() {
 }
 
 #[test]
+fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
+    let (mut bench, _) = Bench::open();
+    for (seen, index, higher) in [(Fence::Unraised, 75, true), (Fence::At(75), 75, false)] {
+        let effects = bench.step(Event::RaiseFence { generation: 1, seen });
+        let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+        let effects = bench.step(Event::Raised { ticket, answer: Raised::At(index) });
+        match effects[..] {
+            [Effect::Fenced { .. }] => assert!(higher),
+            [Effect::Closed { reason: LossReason::StoreReplaced, .. }] => assert!(!higher),
+            ref other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_fence_that_may_not_be_written_is_not_asked_for_again() {
     let (mut bench, _) = Bench::open();
     let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::Unraised });

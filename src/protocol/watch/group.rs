@@ -1,0 +1,358 @@
+//! Keys that are looked at together, by listing a prefix of theirs.
+
+use std::{ops::Bound, sync::Arc, time::Duration};
+
+use super::{
+    COLLECT, Carrier, Effect, Interest, Watches,
+    plan::{self, Flaw, MANY_KEYS},
+};
+use crate::{
+    clock::Moment,
+    consul::fact::{Entry, Listed, Seen, Trouble},
+    key::Key,
+    protocol::Ticket,
+};
+
+/// A listing under way.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) prefix: Arc<str>,
+    /// It waits for that index to be passed; else it is answered at once.
+    pub(super) after: Option<u64>,
+}
+
+/// A prefix that is listed, or would be if it could.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// It cannot be listed: its keys are polled.
+    polled: bool,
+    /// What the last listing showed.
+    shown: Option<Shown>,
+    read: Option<Ticket>,
+    /// The next listing is not to wait.
+    plain_next: bool,
+    /// The next listing does not begin before.
+    rest_until: Moment,
+    /// There is no room for a blocking listing: one that does not wait is due
+    /// then.
+    poll_at: Option<Moment>,
+    /// Keys that joined since the prefixes were last chosen.
+    joined: usize,
+    setbacks: u32,
+    /// Listings in a row that told nothing new.
+    idle: u32,
+}
+
+/// The indexes of all entries that a listing showed, in order of their keys.
+#[derive(Debug)]
+pub(super) struct Shown {
+    index: u64,
+    entries: Vec<(Box<str>, u64)>,
+}
+
+/// What is known of a prefix, for a while.
+#[derive(Debug)]
+pub(super) struct Mark {
+    flaw: Flaw,
+    pub(super) until: Moment,
+}
+
+/// How often a prefix is listed that has no blocking read.
+const LIST_PERIOD: Duration = Duration::from_secs(1);
+/// For how long it is remembered what is wrong with a prefix.
+const REMEMBER: Duration = Duration::from_secs(600);
+/// Between two listings of one prefix: at least this, so much for each entry,
+/// and no more than that.
+const GAP: Duration = Duration::from_millis(2);
+const GAP_PER_ENTRY: Duration = Duration::from_micros(25);
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+/// How often the gap doubles while nothing told is of interest.
+const MOST_IDLE: u32 = 4;
+
+impl Group {
+    fn new(now: Moment, polled: bool) -> Self {
+        Self {
+            polled,
+            shown: None,
+            read: None,
+            plain_next: true,
+            rest_until: now,
+            poll_at: None,
+            joined: 0,
+            setbacks: 0,
+            idle: 0,
+        }
+    }
+
+    /// When something is due that does not wait for another read's end.
+    pub(super) fn next_wakeup(&self, now: Moment) -> Option<Moment> {
+        if self.polled || self.read.is_some() {
+            return None;
+        }
+        let poll_at = self.poll_at.map(|at| at.max(self.rest_until));
+        [Some(self.rest_until), poll_at].into_iter().flatten().filter(|at| *at > now).min()
+    }
+}
+
+impl Shown {
+    fn of(&self, key: &str) -> Option<u64> {
+        let place = self.entries.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+        Some(self.entries[place].1)
+    }
+}
+
+impl Watches {
+    /// The group that a key lies in, and whether it is polled.
+    pub(super) fn covering(&self, key: &Key) -> Option<(Arc<str>, bool)> {
+        let key = key.as_str();
+        // Among prefixes of which none begins with another it is the last one
+        // that is not above the key.
+        let upto = (Bound::Unbounded, Bound::Included(key));
+        let (prefix, group) = self.groups.range::<str, _>(upto).next_back()?;
+        key.starts_with(&**prefix).then(|| (prefix.clone(), group.polled))
+    }
+
+    pub(super) fn plan_soon(&mut self) {
+        let at = self.now + COLLECT;
+        self.plan_at = Some(self.plan_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// A key joins a group, whose last listing may know better than the watch.
+    pub(super) fn join(&mut self, key: &Key, prefix: &str) {
+        let (Some(interest), Some(group)) = (self.interests.get(key), self.groups.get_mut(prefix))
+        else {
+            return;
+        };
+        group.joined += 1;
+        let too_many = group.joined > MANY_KEYS;
+        let after = interest.after;
+        let outdated = group.shown.as_ref().is_some_and(|shown| match shown.of(key.as_str()) {
+            Some(index) if index == after => false,
+            // It changed after the listing, unless that is of another history.
+            Some(index) if index < after => shown.index >= after,
+            Some(_) => true,
+            None => shown.index >= after,
+        });
+        if outdated {
+            self.queue_check(key);
+        }
+        if too_many {
+            self.plan_soon();
+        }
+    }
+
+    /// Begins every listing that is due and for which there is room.
+    pub(super) fn start_lists(&mut self, effects: &mut Vec<Effect>) {
+        let is_due =
+            |group: &Group| !group.polled && group.read.is_none() && group.rest_until <= self.now;
+        let due = self.groups.iter().filter(|(_, group)| is_due(group));
+        let due: Vec<Arc<str>> = due.map(|(prefix, _)| prefix.clone()).collect();
+        for prefix in due {
+            if !self.under(&prefix).any(|(_, interest)| interest.carrier == Carrier::Group) {
+                self.groups.remove(&prefix);
+                continue;
+            }
+            let has_room = self.blocking() < self.budget.blocking();
+            let has_side = self.side_reads() < self.budget.side();
+            let now = self.now;
+            let Some(group) = self.groups.get_mut(&prefix) else { continue };
+            let known = group.shown.as_ref().filter(|_| !group.plain_next).map(|s| s.index);
+            let after = match known {
+                Some(index) if has_room => Some(index),
+                Some(_) if *group.poll_at.get_or_insert(now + LIST_PERIOD) > now => continue,
+                _ if has_side => None,
+                _ => continue,
+            };
+            let read = self.tickets.next();
+            group.read = Some(read);
+            group.poll_at = None;
+            self.lists.insert(read, List { prefix: prefix.clone(), after });
+            effects.push(Effect::List { read, prefix, after });
+        }
+    }
+
+    /// The answer to a listing.
+    pub(super) fn listed(&mut self, read: Ticket, answer: Listed, effects: &mut Vec<Effect>) {
+        let Some(List { prefix, after }) = self.lists.remove(&read) else { return };
+        let is_its = |group: &&mut Group| group.read == Some(read);
+        let is_current = match self.groups.get_mut(&prefix).filter(is_its) {
+            Some(group) => {
+                group.read = None;
+                true
+            }
+            None => false,
+        };
+        match answer {
+            Listed::Found { mut entries, index } => {
+                if !entries.is_sorted_by(|(one, _), (next, _)| one <= next) {
+                    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+                }
+                let (members, told) = self.judge(&prefix, read, &entries, index, effects);
+                if !is_current {
+                    return;
+                }
+                let count = entries.len();
+                let entries = entries.into_iter().map(|(key, e)| (key, e.modify_index)).collect();
+                if let Some(group) = self.groups.get_mut(&prefix) {
+                    let is_noise = !told && after.is_some_and(|after| index > after);
+                    group.idle = if is_noise { group.idle + 1 } else { 0 };
+                    group.setbacks = 0;
+                    group.plain_next = after.is_some_and(|after| index < after);
+                    group.rest_until = self.now + gap(count, group.idle);
+                    group.shown = Some(Shown { index, entries });
+                }
+                if count > 4 * members + MANY_KEYS {
+                    self.mark(&prefix, Flaw::Bulky);
+                }
+            }
+            Listed::Denied(_) | Listed::Unknown(Trouble::TooLong) if is_current => {
+                self.mark(&prefix, Flaw::Unlistable);
+                self.interrupted(&prefix, false);
+            }
+            Listed::Unknown(trouble) => {
+                if let Trouble::Connect(_) = trouble {
+                    self.refused();
+                }
+                if is_current {
+                    self.interrupted(&prefix, true);
+                }
+            }
+            Listed::Denied(_) => {}
+        }
+    }
+
+    /// A listing failed: the next one begins after a growing pause, without
+    /// waiting.
+    fn interrupted(&mut self, prefix: &str, troubled: bool) {
+        if troubled {
+            let keys: Vec<Key> = self.under(prefix).map(|(key, _)| key.clone()).collect();
+            for key in keys {
+                if let Some(interest) = self.interests.get_mut(&key) {
+                    interest.troubled |= interest.carrier == Carrier::Group;
+                }
+            }
+        }
+        let setbacks = self.groups.get(prefix).map_or(0, |group| group.setbacks);
+        let until = self.now + self.pause(setbacks);
+        if let Some(group) = self.groups.get_mut(prefix) {
+            group.setbacks += 1;
+            group.plain_next = true;
+            group.rest_until = until;
+        }
+    }
+
+    fn mark(&mut self, prefix: &Arc<str>, flaw: Flaw) {
+        let until = self.now + REMEMBER;
+        let old = self.marks.insert(prefix.clone(), Mark { flaw, until });
+        if old.is_none_or(|old| old.flaw != flaw) {
+            // Before it is listed once more.
+            self.plan_at = Some(self.now);
+        }
+    }
+
+    /// What a listing tells those who watch under its prefix: how many there
+    /// are, and whether it told anything.
+    fn judge(
+        &mut self,
+        prefix: &str,
+        read: Ticket,
+        entries: &[(Box<str>, Entry)],
+        index: u64,
+        effects: &mut Vec<Effect>,
+    ) -> (usize, bool) {
+        let mut members = 0;
+        let mut news: Vec<(Key, Option<Seen>)> = Vec::new();
+        for (key, interest) in self.under(prefix) {
+            let Interest { after, born, held, carrier: Carrier::Group, .. } = *interest else {
+                continue;
+            };
+            members += 1;
+            // Whether an older state than the watch's is of another history; else
+            // the listing was on its way before that state was read.
+            let is_later = read > born || index >= after;
+            let place = entries.binary_search_by(|(name, _)| (**name).cmp(key.as_str()));
+            match place.ok().map(|place| &entries[place].1) {
+                Some(entry) if entry.modify_index == after => {}
+                Some(entry) if entry.modify_index > after || is_later => {
+                    let (entry, index) = (entry.clone(), entry.modify_index);
+                    news.push((key.clone(), Some(Seen::Found { entry, index })));
+                }
+                // Without the right to read a key it looks absent, too. Whoever
+                // waits for it finds out by trying; an owner must not be told.
+                None if is_later && held => news.push((key.clone(), None)),
+                None if is_later => news.push((key.clone(), Some(Seen::Missing { index }))),
+                _ => {}
+            }
+        }
+        let told = !news.is_empty();
+        for (key, seen) in news {
+            match seen {
+                Some(seen) => self.answer(&key, seen, effects),
+                None => self.queue_check(&key),
+            }
+        }
+        (members, told)
+    }
+
+    /// Chooses the prefixes anew.
+    pub(super) fn plan(&mut self, effects: &mut Vec<Effect>) {
+        self.plan_at = None;
+        let now = self.now;
+        self.marks.retain(|_, mark| mark.until > now);
+        let gathered =
+            |interest: &Interest| matches!(interest.carrier, Carrier::Group | Carrier::Polled);
+        // There may be room for reads of their own by now.
+        let uncovered = self.interests.iter().filter(|(_, interest)| gathered(interest));
+        let uncovered = uncovered.filter(|(key, _)| self.covering(key).is_none());
+        for key in uncovered.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let held = self.interests.get(&key).is_some_and(|interest| interest.held);
+            if self.has_single(held) {
+                self.start_single(&key, effects);
+            }
+        }
+
+        let keys: Vec<&str> = self
+            .interests
+            .iter()
+            .filter_map(|(key, interest)| gathered(interest).then_some(key.as_str()))
+            .collect();
+        // All keys, so that those to come are covered, too.
+        let first = self.interests.keys().next().map_or("", Key::as_str);
+        let last = self.interests.keys().next_back().map_or("", Key::as_str);
+        let root = plan::common(first, last);
+        let flaw = |prefix: &str| self.marks.get(prefix).map(|mark| mark.flaw);
+        let parts = plan::parts(&keys, root, self.budget.groups(), flaw);
+        let keys: Vec<Key> = self
+            .interests
+            .iter()
+            .filter(|(_, interest)| gathered(interest))
+            .map(|(key, _)| key.clone())
+            .collect();
+
+        let mut old = std::mem::take(&mut self.groups);
+        for part in parts {
+            let kept = old.remove(part.prefix.as_str()).filter(|g| g.polled == part.polled);
+            let mut group = kept.unwrap_or_else(|| Group::new(now, part.polled));
+            group.joined = 0;
+            self.groups.insert(part.prefix.into(), group);
+        }
+        for key in keys {
+            let polled = self.covering(&key).is_none_or(|(_, polled)| polled);
+            let carrier = if polled { Carrier::Polled } else { Carrier::Group };
+            let was = self.interests.get(&key).map(|interest| interest.carrier);
+            if was != Some(carrier) {
+                self.set_carrier(&key, carrier);
+                if polled {
+                    self.queue_check(&key);
+                }
+            }
+        }
+    }
+}
+
+/// How long a prefix rests after a listing of so many entries.
+fn gap(entries: usize, idle: u32) -> Duration {
+    let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+    let gap = GAP * (1 << idle.min(MOST_IDLE)) + GAP_PER_ENTRY.saturating_mul(entries);
+    gap.min(LONGEST_GAP)
+}

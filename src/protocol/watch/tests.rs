@@ -1,0 +1,404 @@
+//! The watch's rules, one at a time.
+
+use super::*;
+use crate::consul::fact::{Entry, SessionId};
+
+fn at(millis: u64) -> Moment {
+    Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn entry(index: u64) -> Entry {
+    let session = Some(SessionId::from("theirs"));
+    Entry { session, modify_index: index, lock_index: 0, flags: 7, value: Vec::new() }
+}
+
+fn found(index: u64) -> Seen {
+    Seen::Found { entry: entry(index), index }
+}
+
+fn shows(entries: &[(&str, u64)], index: u64) -> Listed {
+    let entries = entries.iter().map(|(key, index)| ((*key).into(), entry(*index))).collect();
+    Listed::Found { entries, index }
+}
+
+fn broken() -> Trouble {
+    Trouble::Broken("reset".into())
+}
+
+/// A machine that is stepped by hand.
+struct Bench {
+    watches: Watches,
+    now: Moment,
+    tickets: u64,
+}
+
+impl Bench {
+    fn new(slots: usize) -> Self {
+        Self { watches: Watches::new(slots, 1), now: at(0), tickets: 0 }
+    }
+
+    /// One without room for reads of single keys, with a group of those keys that
+    /// has been listed once and is listed again, now waiting.
+    fn grouped(keys: &[(&str, u64)], index: u64) -> (Self, Ticket) {
+        let mut bench = Self::new(2);
+        for (key, after) in keys {
+            assert_eq!(bench.watch(key, *after), []);
+        }
+        let read = list(&bench.pass(50), None);
+        assert_eq!(bench.listed(read, shows(keys, index)), []);
+        let read = list(&bench.pass(1_000), Some(index));
+        (bench, read)
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.watches.handle(self.now, event, &mut effects);
+        if let Some(next) = self.watches.next_wakeup() {
+            assert!(next > self.now, "it would tick for ever: {:?}", self.watches);
+        }
+        effects
+    }
+
+    fn watch(&mut self, name: &str, after: u64) -> Vec<Effect> {
+        self.ask(name, after, false)
+    }
+
+    fn ask(&mut self, name: &str, after: u64, held: bool) -> Vec<Effect> {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.step(Event::Watch { key: key(name), ticket, after, held })
+    }
+
+    fn seen(&mut self, read: Ticket, answer: Seen) -> Vec<Effect> {
+        self.step(Event::Seen { read, answer })
+    }
+
+    fn listed(&mut self, read: Ticket, answer: Listed) -> Vec<Effect> {
+        self.step(Event::Listed { read, answer })
+    }
+
+    /// Lets time pass, with a tick whenever one is due.
+    fn pass(&mut self, millis: u64) -> Vec<Effect> {
+        let end = self.now + Duration::from_millis(millis);
+        let mut effects = Vec::new();
+        while let Some(due) = self.watches.next_wakeup().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            effects.extend(self.step(Event::Tick));
+        }
+        self.now = end;
+        effects
+    }
+
+    fn answered(&self, name: &str, ticket: u64, answer: Seen) -> Effect {
+        Effect::Answer { key: key(name), ticket: Ticket(ticket), answer }
+    }
+}
+
+/// The one effect, a blocking read.
+fn read(effects: &[Effect]) -> Ticket {
+    let [Effect::Read { read, .. }] = effects else { panic!("{effects:?}") };
+    *read
+}
+
+/// The one effect, a listing.
+fn list(effects: &[Effect], from: Option<u64>) -> Ticket {
+    let [Effect::List { read, after, .. }] = effects else { panic!("{effects:?}") };
+    assert_eq!(*after, from);
+    *read
+}
+
+/// The one effect, a check of that key.
+fn check(effects: &[Effect], name: &str) -> Ticket {
+    let [Effect::Check { read, key }] = effects else { panic!("{effects:?}") };
+    assert_eq!(key.as_str(), name);
+    *read
+}
+
+#[test]
+fn a_key_has_a_read_of_its_own_while_there_is_room() {
+    let mut bench = Bench::new(22);
+    let reads: Vec<_> = (0..10).map(|n| read(&bench.watch(&format!("k{n}"), 5))).collect();
+    assert_eq!(bench.watch("k-more", 5), []);
+    // What ends makes room.
+    let answered = bench.seen(reads[0], found(9));
+    assert_eq!(answered, [bench.answered("k0", 1, found(9))]);
+    read(&bench.watch("k0", 9));
+}
+
+#[test]
+fn the_end_of_a_wait_is_told_although_nothing_changed() {
+    let mut bench = Bench::new(22);
+    let ticket = read(&bench.watch("k", 5));
+    assert_eq!(bench.seen(ticket, found(5)), [bench.answered("k", 1, found(5))]);
+    assert_eq!(bench.pass(200_000), []);
+}
+
+#[test]
+fn a_later_watch_of_a_key_uses_the_read_under_way_and_hears_only_newer_news() {
+    let mut bench = Bench::new(22);
+    let first = read(&bench.watch("k", 5));
+    assert_eq!(bench.watch("k", 8), []);
+    let second = read(&bench.seen(first, found(8)));
+    assert_eq!(bench.seen(second, found(9)), [bench.answered("k", 2, found(9))]);
+}
+
+#[test]
+fn a_watch_from_before_the_read_under_way_gets_another_and_the_old_one_counts_on() {
+    let mut bench = Bench::new(4);
+    let first = read(&bench.watch("k", 50));
+    // The only place of its kind is taken.
+    assert_eq!(bench.watch("k", 5), []);
+    list(&bench.pass(50), None);
+    assert_eq!(bench.seen(first, found(6)), []);
+}
+
+#[test]
+fn keys_without_a_read_of_their_own_are_listed_together_and_then_waited_for() {
+    let (mut bench, ticket) = Bench::grouped(&[("jobs/1", 5), ("jobs/2", 6)], 6);
+    let told = bench.listed(ticket, shows(&[("jobs/1", 5), ("jobs/2", 9)], 9));
+    assert_eq!(told, [bench.answered("jobs/2", 2, found(9))]);
+    list(&bench.pass(50), Some(9));
+}
+
+#[test]
+fn what_changed_before_the_first_listing_is_told_by_it() {
+    let mut bench = Bench::new(2);
+    bench.watch("jobs/1", 5);
+    bench.watch("jobs/2", 6);
+    let ticket = list(&bench.pass(50), None);
+    let told = bench.listed(ticket, shows(&[("jobs/1", 7)], 8));
+    let missing = Seen::Missing { index: 8 };
+    assert_eq!(told, [bench.answered("jobs/1", 1, found(7)), bench.answered("jobs/2", 2, missing)]);
+}
+
+#[test]
+fn an_older_index_is_news_of_another_history() {
+    let (mut bench, ticket) = Bench::grouped(&[("jobs/1", 500), ("jobs/2", 600)], 600);
+    // The store was replaced: the wait ended below where it began.
+    let told = bench.listed(ticket, shows(&[("jobs/1", 50), ("jobs/2", 60)], 60));
+    assert_eq!(told.len(), 2, "{told:?}");
+    bench.watch("jobs/3", 70);
+    list(&bench.pass(50), None);
+}
+
+#[test]
+fn a_listing_sent_before_a_watch_tells_nothing_from_before_it() {
+    let (mut bench, ticket) = Bench::grouped(&[("jobs/1", 5), ("jobs/2", 6)], 6);
+    // It was created, or changed, after the listing that is on its way.
+    bench.watch("jobs/1", 20);
+    bench.watch("jobs/3", 21);
+    assert_eq!(bench.listed(ticket, shows(&[("jobs/1", 5), ("jobs/2", 6)], 12)), []);
+    let ticket = list(&bench.pass(50), Some(12));
+    let all = shows(&[("jobs/1", 20), ("jobs/2", 6), ("jobs/3", 22)], 22);
+    assert_eq!(bench.listed(ticket, all), [bench.answered("jobs/3", 4, found(22))]);
+}
+
+#[test]
+fn a_key_that_joins_is_read_only_if_the_last_listing_knows_better() {
+    let shown = [("jobs/1", 5), ("jobs/2", 60)];
+    let (mut bench, _) = Bench::grouped(&shown, 60);
+    // As listed, and changed since.
+    assert_eq!(bench.watch("jobs/1", 5), []);
+    assert_eq!(bench.watch("jobs/2", 61), []);
+    // Created since.
+    assert_eq!(bench.watch("jobs/22", 61), []);
+    // Listed as newer than the watch knows, and as missing already.
+    let newer = check(&bench.watch("jobs/2", 59), "jobs/2");
+    assert_eq!(bench.watch("jobs/23", 40), []);
+    let effects = bench.seen(newer, found(60));
+    assert_eq!(effects[0], bench.answered("jobs/2", 6, found(60)));
+    let missing = check(&effects[1..], "jobs/23");
+    let told = bench.seen(missing, Seen::Missing { index: 60 });
+    assert_eq!(told, [bench.answered("jobs/23", 7, Seen::Missing { index: 60 })]);
+}
+
+#[test]
+fn an_owner_is_told_that_its_key_is_gone_only_by_a_read_of_the_key() {
+    let mut bench = Bench::new(2);
+    bench.ask("jobs/1", 5, true);
+    let ticket = list(&bench.pass(50), None);
+    let ticket = check(&bench.listed(ticket, shows(&[], 9)), "jobs/1");
+    // The token may not list it: from now on it is read by itself.
+    assert_eq!(bench.seen(ticket, found(5)), []);
+    let ticket = check(&bench.pass(2_000), "jobs/1");
+    let gone = Seen::Missing { index: 11 };
+    assert_eq!(bench.seen(ticket, gone.clone()), [bench.answered("jobs/1", 1, gone)]);
+}
+
+#[test]
+fn a_listing_that_fails_is_begun_anew_after_a_growing_pause_without_waiting() {
+    let (mut bench, mut ticket) = Bench::grouped(&[("jobs/1", 5)], 5);
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(bench.listed(ticket, Listed::Unknown(broken())), []);
+        let failed = bench.now;
+        let due = bench.watches.next_wakeup().unwrap();
+        pauses.push(due.since(failed));
+        ticket = list(&bench.pass(8_000), None);
+    }
+    assert!(pauses[0] <= Duration::from_millis(250), "{pauses:?}");
+    assert!(pauses[5] >= Duration::from_secs(4), "{pauses:?}");
+    // Nothing changed meanwhile: nobody hears of it.
+    assert_eq!(bench.listed(ticket, shows(&[("jobs/1", 5)], 5)), []);
+    list(&bench.pass(1_000), Some(5));
+}
+
+#[test]
+fn who_waits_hears_of_an_interruption_if_there_is_news_and_an_owner_hears_the_news() {
+    let (mut bench, _) = Bench::grouped(&[("jobs/1", 5)], 5);
+    bench.ask("jobs/1", 5, true);
+    bench.watch("jobs/1x", 6);
+    let ticket = bench.watches.lists.keys().next().copied().unwrap();
+    assert_eq!(bench.listed(ticket, Listed::Unknown(broken())), []);
+    let ticket = list(&bench.pass(500), None);
+    let told = bench.listed(ticket, shows(&[("jobs/1", 8), ("jobs/1x", 9)], 9));
+    assert_eq!(told[0], bench.answered("jobs/1", 2, found(8)));
+    assert!(matches!(told[1], Effect::Answer { answer: Seen::Unknown(_), .. }), "{told:?}");
+}
+
+#[test]
+fn a_single_read_that_fails_is_repeated_quietly() {
+    let mut bench = Bench::new(22);
+    let ticket = read(&bench.watch("k", 5));
+    assert_eq!(bench.seen(ticket, Seen::Unknown(broken())), []);
+    let ticket = read(&bench.pass(250));
+    assert_eq!(bench.seen(ticket, found(5)), [bench.answered("k", 1, found(5))]);
+}
+
+#[test]
+fn a_refusal_is_told() {
+    let mut bench = Bench::new(22);
+    let ticket = read(&bench.watch("k", 5));
+    let denied = Seen::Denied("key:read".into());
+    assert_eq!(bench.seen(ticket, denied.clone()), [bench.answered("k", 1, denied)]);
+}
+
+#[test]
+fn what_may_not_be_listed_or_is_too_long_is_read_key_by_key() {
+    for answer in [Listed::Denied("key:list".into()), Listed::Unknown(Trouble::TooLong)] {
+        let mut bench = Bench::new(2);
+        bench.watch("jobs/1", 5);
+        bench.watch("jobs/2", 5);
+        let ticket = list(&bench.pass(50), None);
+        // Only one read fits in.
+        let one = check(&bench.listed(ticket, answer), "jobs/1");
+        let two = check(&bench.seen(one, found(5)), "jobs/2");
+        assert_eq!(bench.seen(two, found(6)), [bench.answered("jobs/2", 2, found(6))]);
+        check(&bench.pass(2_000), "jobs/1");
+    }
+}
+
+#[test]
+fn a_prefix_where_most_is_of_strangers_is_split() {
+    let mut bench = Bench::new(8);
+    // Listings of two prefixes and one more, with three reads of single keys.
+    let names: Vec<String> = (0..6).map(|n| format!("jobs/{n}")).collect();
+    let singles: Vec<_> = names.iter().flat_map(|name| bench.watch(name, 5)).collect();
+    assert_eq!(singles.len(), 3, "{singles:?}");
+    let ticket = list(&bench.pass(50), None);
+    let strangers: Vec<String> = (0..1_000).map(|n| format!("jobs/5{n:04}")).collect();
+    let mut entries: Vec<(&str, u64)> = strangers.iter().map(|name| (&**name, 4)).collect();
+    entries.extend(names.iter().map(|name| (&**name, 5)));
+    let effects = bench.listed(ticket, shows(&entries, 5));
+    let prefixes: Vec<_> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::List { prefix, after, .. } => (&**prefix, *after),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // One of them at a time: they do not wait.
+    assert_eq!(prefixes, [("jobs/3", None)]);
+}
+
+#[test]
+fn many_keys_make_few_listings_each_of_its_own_prefix() {
+    let mut bench = Bench::new(22);
+    let mut started = Vec::new();
+    for n in 0..2_000 {
+        started.extend(bench.watch(&format!("jobs/{n:04}"), 5));
+    }
+    assert_eq!(started.len(), 10);
+    let mut lists: Vec<Effect> = bench.pass(50);
+    let mut prefixes = Vec::new();
+    while let Some(Effect::List { read, prefix, after: None }) = lists.pop() {
+        prefixes.push(prefix.clone());
+        let names: Vec<String> = (0..2_000).map(|n| format!("jobs/{n:04}")).collect();
+        let under = names.iter().filter(|name| name.starts_with(&*prefix));
+        let entries: Vec<(&str, u64)> = under.map(|name| (&**name, 5)).collect();
+        lists.extend(bench.listed(read, shows(&entries, 5)));
+    }
+    // The ten single keys leave too little room for ten waiting listings and more.
+    prefixes.sort();
+    assert_eq!(prefixes.len(), 11, "{prefixes:?}");
+    assert!(bench.watches.blocking() <= 20);
+}
+
+#[test]
+fn a_listing_rests_the_longer_the_more_it_showed() {
+    let names: Vec<String> = (0..200).map(|n| format!("jobs/{n:03}")).collect();
+    let mut entries: Vec<(&str, u64)> = names.iter().map(|name| (&**name, 5)).collect();
+    let (mut bench, ticket) = Bench::grouped(&entries, 5);
+    entries[7].1 = 9;
+    assert_eq!(bench.listed(ticket, shows(&entries, 9)).len(), 1);
+    assert_eq!(bench.pass(6), []);
+    list(&bench.pass(1), Some(9));
+}
+
+#[test]
+fn noise_of_strangers_is_listened_to_less_and_less_often() {
+    let (mut bench, mut ticket) = Bench::grouped(&[("jobs/1", 5)], 5);
+    for (round, gap) in [4, 8, 16, 32, 32].into_iter().enumerate() {
+        let index = 10 + round as u64;
+        bench.listed(ticket, shows(&[("jobs/1", 5), ("jobs/17", index)], index));
+        assert_eq!(bench.pass(gap), []);
+        ticket = list(&bench.pass(1), Some(index));
+    }
+}
+
+#[test]
+fn a_watch_without_news_ends_after_a_while_and_its_prefix_is_not_listed_for_ever() {
+    let (mut bench, ticket) = Bench::grouped(&[("jobs/1", 5), ("jobs/2", 5)], 5);
+    let over = bench.pass(120_000);
+    assert_eq!(over.len(), 2, "{over:?}");
+    assert!(over.iter().all(|effect| matches!(effect, Effect::Unchanged { .. })));
+    assert_eq!(bench.listed(ticket, shows(&[("jobs/1", 5)], 5)), []);
+    assert_eq!(bench.pass(200_000), []);
+    assert!(bench.watches.groups.is_empty());
+}
+
+#[test]
+fn held_keys_leave_the_reads_of_their_own_to_those_that_are_waited_for() {
+    let mut bench = Bench::new(22);
+    for n in 0..5 {
+        read(&bench.ask(&format!("held/{n}"), 5, true));
+    }
+    assert_eq!(bench.ask("held/6", 5, true), []);
+    for n in 0..5 {
+        read(&bench.ask(&format!("wanted/{n}"), 5, false));
+    }
+    assert_eq!(bench.ask("wanted/6", 5, false), []);
+}
+
+#[test]
+fn where_no_read_may_wait_prefixes_are_listed_from_time_to_time() {
+    let mut bench = Bench::new(1);
+    bench.watch("jobs/1", 5);
+    let mut ticket = list(&bench.pass(50), None);
+    for _ in 0..3 {
+        assert_eq!(bench.listed(ticket, shows(&[("jobs/1", 5)], 5)), []);
+        assert_eq!(bench.pass(990), []);
+        ticket = list(&bench.pass(30), None);
+    }
+}
+
+#[test]
+fn more_room_is_used_at_once_by_keys_that_are_not_listed_yet() {
+    let mut bench = Bench::new(1);
+    bench.watch("jobs/1", 5);
+    read(&bench.step(Event::Room(22)));
+}

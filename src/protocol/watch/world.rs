@@ -1,0 +1,392 @@
+//! The machine against an embedded Consul, with keys that come and go, reads that
+//! are late or lost, and changes at random.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use super::*;
+use crate::{
+    consul::{
+        reply::{self, Answer},
+        request,
+        wire::{Method, WireReply, WireRequest},
+    },
+    embedded::{
+        api::{Api, Parked, Response},
+        engine::{PutMode, Settings},
+    },
+};
+
+const WAIT: Duration = Duration::from_secs(30);
+
+/// What goes wrong and how much is wanted.
+#[derive(Clone, Copy, Debug)]
+struct Weather {
+    slots: usize,
+    keys: usize,
+    /// Of a hundred reads.
+    lost: u64,
+    reset: u64,
+    /// Whether the store is replaced from time to time.
+    replaced: bool,
+    /// Within which a change is told.
+    bound: Duration,
+}
+
+const CALM: Weather = Weather {
+    slots: 22,
+    keys: 100,
+    lost: 0,
+    reset: 0,
+    replaced: false,
+    bound: Duration::from_millis(2_500),
+};
+
+/// Somebody who wants to know of a key.
+#[derive(Debug)]
+struct Watcher {
+    ticket: Ticket,
+    after: u64,
+    held: bool,
+    /// Since when the key is not as the watch has it.
+    outdated: Option<Moment>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Arrives(Asked, WireRequest),
+    Returns(Event),
+    /// Keys change.
+    Change,
+    /// Somebody begins to watch a key, or does no more.
+    Turn,
+}
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Key(Ticket, Key),
+    Prefix(Ticket, Arc<str>),
+}
+
+struct World {
+    weather: Weather,
+    now: Moment,
+    random: u64,
+    api: Api,
+    watches: Watches,
+    agenda: BTreeMap<(Moment, u64), Item>,
+    scheduled: u64,
+    parked: Vec<(Asked, Parked, bool)>,
+    under_way: BTreeSet<Ticket>,
+    watchers: BTreeMap<Key, Watcher>,
+    tickets: Tickets,
+    answers: usize,
+    kinds: [usize; 4],
+}
+
+impl World {
+    fn new(weather: Weather, seed: u64) -> Self {
+        let now = Moment::default() + Duration::from_secs(3_600);
+        let mut world = Self {
+            weather,
+            now,
+            random: seed,
+            api: Api::new(Settings::default()),
+            watches: Watches::new(weather.slots, seed),
+            agenda: BTreeMap::new(),
+            scheduled: 0,
+            parked: Vec::new(),
+            under_way: BTreeSet::new(),
+            watchers: BTreeMap::new(),
+            tickets: Tickets::default(),
+            answers: 0,
+            kinds: [0; 4],
+        };
+        for n in 0..weather.keys {
+            world.write(&world.name(n));
+        }
+        world.after(Duration::ZERO, Item::Change);
+        world.after(Duration::ZERO, Item::Turn);
+        world
+    }
+
+    fn name(&self, n: usize) -> Key {
+        // Several branches, a key that is the stem of others, one with dots.
+        let name = match n % 11 {
+            0 => format!("jobs/{n:04}/lock"),
+            1 => format!("größe/{n}"),
+            2 => format!("a/..{n}"),
+            3 => "jobs/0".to_owned(),
+            _ => format!("jobs/{n:04}"),
+        };
+        Key::new(name).unwrap()
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
+
+    fn millis(&mut self, below: u64) -> Duration {
+        Duration::from_millis(self.draw(below))
+    }
+
+    fn after(&mut self, pause: Duration, item: Item) {
+        self.scheduled += 1;
+        self.agenda.insert((self.now + pause, self.scheduled), item);
+    }
+
+    fn index_of(&self, key: &Key) -> Option<u64> {
+        self.api.engine.pair(key.as_str().as_bytes()).map(|pair| pair.modify_index)
+    }
+
+    fn write(&mut self, key: &Key) {
+        let value = self.draw(1 << 40).to_string().into_bytes();
+        let _ = self.api.engine.put(self.now, key.as_str().as_bytes(), value, 7, PutMode::Plain);
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let wakeup = self.watches.next_wakeup();
+            let item = self.agenda.keys().next().map(|(at, _)| *at);
+            let deadline = self.parked.iter().map(|(_, parked, _)| parked.deadline()).min();
+            let next = [wakeup, item, deadline].into_iter().flatten().min().unwrap();
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            if wakeup == Some(next) {
+                self.feed(Event::Tick);
+                assert!(self.watches.next_wakeup() > Some(self.now), "it ticks for ever");
+            } else if let Some(entry) = self.agenda.first_entry().filter(|e| e.key().0 == next) {
+                let item = entry.remove();
+                self.happen(item);
+            }
+            self.unpark();
+            self.check();
+        }
+    }
+
+    fn happen(&mut self, item: Item) {
+        match item {
+            Item::Arrives(asked, request) => self.arrive(asked, &request),
+            Item::Returns(event) => {
+                match &event {
+                    Event::Seen { read, .. } | Event::Listed { read, .. } => {
+                        assert!(self.under_way.remove(read));
+                    }
+                    _ => unreachable!(),
+                }
+                self.feed(event);
+            }
+            Item::Change => {
+                for _ in 0..=self.draw(3) {
+                    let n = self.draw(self.weather.keys as u64 * 2) as usize;
+                    let key = self.name(n);
+                    if self.draw(4) == 0 {
+                        self.api.engine.delete(self.now, key.as_str().as_bytes(), None);
+                    } else {
+                        self.write(&key);
+                    }
+                }
+                if self.weather.replaced && self.draw(200) == 0 {
+                    self.api.engine.restart_empty(self.now);
+                    for n in 0..self.weather.keys {
+                        self.write(&self.name(n));
+                    }
+                }
+                let pause = self.millis(400);
+                self.after(pause, Item::Change);
+            }
+            Item::Turn => {
+                let n = self.draw(self.weather.keys as u64) as usize;
+                let key = self.name(n);
+                if self.watchers.remove(&key).is_none() || self.draw(3) > 0 {
+                    self.watch(key);
+                }
+                let pause = self.millis(60);
+                self.after(pause, Item::Turn);
+            }
+        }
+    }
+
+    /// Watches a key as it is now, unless it is missing.
+    fn watch(&mut self, key: Key) {
+        let Some(after) = self.index_of(&key) else { return };
+        let (ticket, held) = (self.tickets.next(), self.draw(3) == 0);
+        let watcher = Watcher { ticket, after, held, outdated: None };
+        self.watchers.insert(key.clone(), watcher);
+        self.feed(Event::Watch { key, ticket, after, held });
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.watches.handle(self.now, event, &mut effects);
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let (asked, request) = match effect {
+            Effect::Read { read, key, after } => {
+                self.kinds[0] += 1;
+                let request = request::watch(key.as_str(), after, WAIT);
+                (Asked::Key(read, key), request)
+            }
+            Effect::Check { read, key } => {
+                self.kinds[1] += 1;
+                let request = request::read(key.as_str());
+                (Asked::Key(read, key), request)
+            }
+            Effect::List { read, prefix, after } => {
+                self.kinds[2 + usize::from(after.is_some())] += 1;
+                let request = request::list(&prefix, after, WAIT);
+                (Asked::Prefix(read, prefix), request)
+            }
+            Effect::Answer { key, ticket, answer } => return self.answered(key, ticket, &answer),
+            Effect::Unchanged { key, ticket } => {
+                if self.watchers.get(&key).is_some_and(|watcher| watcher.ticket == ticket) {
+                    let Some(Watcher { after, held, .. }) = self.watchers.get(&key) else { return };
+                    let (after, held, ticket) = (*after, *held, self.tickets.next());
+                    self.watchers.get_mut(&key).unwrap().ticket = ticket;
+                    self.feed(Event::Watch { key, ticket, after, held });
+                }
+                return;
+            }
+        };
+        let (Asked::Key(read, _) | Asked::Prefix(read, _)) = &asked;
+        assert!(self.under_way.insert(*read));
+        assert!(self.under_way.len() <= self.weather.slots, "{:?}", self.watches);
+        let lot = self.draw(100);
+        if lot < self.weather.lost {
+            let waits = request.target.contains("wait=");
+            let limit = Duration::from_secs(if waits { 34 } else { 2 });
+            self.after(limit, Item::Returns(failed(&asked, Trouble::Timeout(limit))));
+        } else if lot < self.weather.lost + self.weather.reset {
+            let later = self.millis(3_000);
+            let trouble = if lot % 2 == 0 {
+                Trouble::Broken("reset".into())
+            } else {
+                Trouble::Connect("refused".into())
+            };
+            self.after(later, Item::Returns(failed(&asked, trouble)));
+        } else {
+            let later = self.millis(20);
+            assert_eq!(request.method, Method::Get);
+            self.after(later, Item::Arrives(asked, request));
+        }
+    }
+
+    fn arrive(&mut self, asked: Asked, request: &WireRequest) {
+        match self.api.respond(self.now, request) {
+            Response::Now(reply) => self.reply(&asked, &reply),
+            Response::Parked(parked) => self.parked.push((asked, parked, false)),
+        }
+    }
+
+    fn unpark(&mut self) {
+        for place in (0..self.parked.len()).rev() {
+            if let Some(reply) = self.api.recheck(self.now, &self.parked[place].1) {
+                let (asked, ..) = self.parked.swap_remove(place);
+                self.reply(&asked, &reply);
+            }
+        }
+    }
+
+    fn reply(&mut self, asked: &Asked, reply: &WireReply) {
+        let answer = Answer::new(reply, None);
+        let event = match asked {
+            Asked::Key(read, key) => {
+                Event::Seen { read: *read, answer: reply::seen(answer, key.as_str()) }
+            }
+            Asked::Prefix(read, prefix) => {
+                Event::Listed { read: *read, answer: reply::listed(answer, prefix, 0) }
+            }
+        };
+        let later = self.millis(20);
+        self.after(later, Item::Returns(event));
+    }
+
+    fn answered(&mut self, key: Key, ticket: Ticket, answer: &Seen) {
+        let is_its = |watcher: &&Watcher| watcher.ticket == ticket;
+        let Some(watcher) = self.watchers.get(&key).filter(is_its) else { return };
+        self.answers += 1;
+        if let Seen::Missing { .. } = answer
+            && watcher.held
+        {
+            assert!(watcher.outdated.is_some(), "{key} is there");
+        }
+        self.watchers.remove(&key);
+        // Whoever is told looks for himself, and watches again.
+        self.watch(key);
+    }
+
+    /// Every change is told in time.
+    fn check(&mut self) {
+        for (key, watcher) in &mut self.watchers {
+            let pair = self.api.engine.pair(key.as_str().as_bytes());
+            if pair.map(|pair| pair.modify_index) == Some(watcher.after) {
+                watcher.outdated = None;
+            } else {
+                let since = *watcher.outdated.get_or_insert(self.now);
+                assert!(
+                    self.now.since(since) <= self.weather.bound,
+                    "{key} changed {:?} ago: {watcher:?} {:?}",
+                    self.now.since(since),
+                    self.watches
+                );
+            }
+        }
+    }
+}
+
+fn failed(asked: &Asked, trouble: Trouble) -> Event {
+    match asked {
+        Asked::Key(read, _) => Event::Seen { read: *read, answer: Seen::Unknown(trouble) },
+        Asked::Prefix(read, _) => Event::Listed { read: *read, answer: Listed::Unknown(trouble) },
+    }
+}
+
+fn play(weather: Weather, seeds: std::ops::Range<u64>) -> [usize; 4] {
+    let mut kinds = [0; 4];
+    for seed in seeds {
+        let mut world = World::new(weather, seed);
+        world.run(Duration::from_secs(120));
+        assert!(world.answers > 20, "{weather:?} {seed}: {}", world.answers);
+        kinds.iter_mut().zip(world.kinds).for_each(|(sum, kind)| *sum += kind);
+    }
+    kinds
+}
+
+#[test]
+fn every_change_is_told_soon_and_no_more_reads_are_under_way_than_allowed() {
+    for slots in [1, 2, 3, 5, 8, 22, 60] {
+        let kinds = play(Weather { slots, ..CALM }, 0..2);
+        assert!(slots < 4 || kinds.iter().all(|count| *count > 0), "{slots}: {kinds:?}");
+    }
+}
+
+#[test]
+fn keys_by_the_hundred_are_told_of_as_well() {
+    play(Weather { keys: 1_000, ..CALM }, 0..1);
+}
+
+#[test]
+fn what_is_lost_or_reset_delays_the_news_and_loses_none() {
+    for slots in [2, 8, 22] {
+        let bound = Duration::from_secs(120);
+        play(Weather { slots, lost: 3, reset: 6, bound, ..CALM }, 0..3);
+    }
+}
+
+#[test]
+fn another_store_with_lower_indexes_is_noticed() {
+    for slots in [2, 8, 22] {
+        let bound = Duration::from_secs(70);
+        play(Weather { slots, replaced: true, bound, ..CALM }, 0..3);
+    }
+}
