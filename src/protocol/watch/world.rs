@@ -268,7 +268,7 @@ impl World {
             self.after(limit, Item::Returns(failed(&asked, Trouble::Timeout(limit))));
         } else if lot < self.weather.lost + self.weather.reset {
             let later = self.millis(3_000);
-            let trouble = if lot % 2 == 0 {
+            let trouble = if lot.is_multiple_of(2) {
                 Trouble::Broken("reset".into())
             } else {
                 Trouble::Connect("refused".into())
