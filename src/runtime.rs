@@ -342,24 +342,24 @@ impl Builder {
             value.to_bytes().map_err(|error| ConfigError::Conflict(format!("the {error}")))?;
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let limits = config.limits;
-        let mut watches = limits.watches(false);
-        let reach = match self.transport {
-            Transport::Own => Reach::Http(Box::new(HttpConfig {
-                address: {
-                    let address = Address::parse(&config.address)
-                        .map_err(|why| ConfigError::Conflict(format!("address {why}")))?;
-                    watches = limits.watches(address.is_https());
-                    address
-                },
-                token: config.token,
-                renewals: Limits::RENEWALS,
-                calls: Limits::WRITES,
-                watches,
-                #[cfg(feature = "tls")]
-                tls: self.tls,
-            })),
+        let (reach, watches) = match self.transport {
+            Transport::Own => {
+                let address = Address::parse(&config.address)
+                    .map_err(|why| ConfigError::Conflict(format!("address {why}")))?;
+                let watches = limits.watches(address.is_https());
+                let http = HttpConfig {
+                    address,
+                    token: config.token,
+                    renewals: Limits::RENEWALS,
+                    calls: Limits::WRITES,
+                    watches,
+                    #[cfg(feature = "tls")]
+                    tls: self.tls,
+                };
+                (Reach::Http(Box::new(http)), watches)
+            }
             #[cfg(feature = "embedded")]
-            Transport::Embedded(embedded) => Reach::Embedded(embedded),
+            Transport::Embedded(embedded) => (Reach::Embedded(embedded), limits.watches(false)),
         };
         Ok(Plan {
             reach,
