@@ -156,8 +156,7 @@ async fn two_thousand_keys_are_waited_for_over_few_connections_and_each_is_notic
     let theirs = futures::future::join_all((0..2_000).map(|n| other.send(Acquire::new(name(n)))));
     let mut theirs: Vec<Option<Lease>> =
         theirs.await.into_iter().map(|lease| Some(lease.unwrap())).collect();
-    let mut waiting: Vec<_> =
-        (0..2_000).map(|n| world.dsync.send(Acquire::new(name(n)))).collect();
+    let mut waiting: Vec<_> = (0..2_000).map(|n| world.dsync.send(Acquire::new(name(n)))).collect();
     tokio::time::sleep(Duration::from_secs(40)).await;
     // Those of the runtime that holds them, too.
     assert!(world.consul.waiting() <= 2 * 22, "{}", world.consul.waiting());

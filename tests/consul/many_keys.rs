@@ -61,7 +61,8 @@ async fn all_are_waited_for(agent: &Agent, builder: Builder, port: u16, most: us
     let mut latencies = Vec::new();
     for n in (0..KEYS).step_by(113) {
         let released = Instant::now();
-        let target = format!("/v1/kv/many/{}?release={session}&flags={HASHICORP_LOCK_FLAGS}", name(n));
+        let target =
+            format!("/v1/kv/many/{}?release={session}&flags={HASHICORP_LOCK_FLAGS}", name(n));
         assert_eq!(operator.ask("PUT", &target, b"").expect("an answer").text(), "true");
         let lease = tokio::time::timeout(Duration::from_secs(10), &mut waiting[n]).await;
         drop(lease.expect("a grant in time").expect("a grant"));

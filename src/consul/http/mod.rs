@@ -110,8 +110,7 @@ impl Http {
             Purpose::Call => &self.calls,
             Purpose::Watch | Purpose::List => &self.watches,
         };
-        let longest =
-            if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
+        let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
         let seat = Cell::new(None);
         let exchange = async {
             let taken = lane.seat().await?;
@@ -133,7 +132,9 @@ impl Http {
                     // So an agent refuses that has as many connections as it
                     // takes. Of a write it would not be known whether it was
                     // read; a read asks nothing of the agent.
-                    Trouble::Broken(why) if fresh && matches!(purpose, Purpose::Watch | Purpose::List) => {
+                    Trouble::Broken(why)
+                        if fresh && matches!(purpose, Purpose::Watch | Purpose::List) =>
+                    {
                         Trouble::Connect(why)
                     }
                     trouble => trouble,

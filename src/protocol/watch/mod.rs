@@ -60,8 +60,14 @@ pub(crate) enum Event {
         held: bool,
     },
     /// The answer to [`Effect::Read`] or [`Effect::Check`].
-    Seen { read: Ticket, answer: Seen },
-    Listed { read: Ticket, answer: Listed },
+    Seen {
+        read: Ticket,
+        answer: Seen,
+    },
+    Listed {
+        read: Ticket,
+        answer: Listed,
+    },
     /// So many reads may be under way.
     Room(usize),
     /// Time has passed.

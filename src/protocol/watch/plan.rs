@@ -165,7 +165,8 @@ mod tests {
     fn a_bulky_prefix_is_narrowed_before_it_is_split() {
         let keys = ["jobs/a/1".to_owned(), "jobs/a/2".to_owned()];
         let strs: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let narrowed = parts(&strs, "jobs/", 4, |prefix| (prefix == "jobs/").then_some(Flaw::Bulky));
+        let narrowed =
+            parts(&strs, "jobs/", 4, |prefix| (prefix == "jobs/").then_some(Flaw::Bulky));
         assert_eq!(narrowed[0].prefix, "jobs/a/");
         assert!(!narrowed[0].polled);
     }
@@ -176,7 +177,10 @@ mod tests {
         let flaws = [("a", Flaw::Unlistable)];
         assert_eq!(plan(&keys, 2, &flaws), [("a".into(), 3, true)]);
         let split = plan(&keys, 3, &flaws);
-        assert_eq!(split.iter().map(|(prefix, ..)| &**prefix).collect::<Vec<_>>(), ["a1", "a2", "a3"]);
+        assert_eq!(
+            split.iter().map(|(prefix, ..)| &**prefix).collect::<Vec<_>>(),
+            ["a1", "a2", "a3"]
+        );
         let flaws = [("a", Flaw::Unlistable), ("a1", Flaw::Unlistable)];
         assert_eq!(plan(&keys, 3, &flaws), [("a2".into(), 1, false), ("a3".into(), 1, false)]);
     }

@@ -116,7 +116,7 @@ impl World {
             3 => "jobs/0".to_owned(),
             _ => format!("jobs/{n:04}"),
         };
-        Key::new(name).unwrap()
+        Key::new(name).expect("a valid key")
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -151,7 +151,8 @@ impl World {
             let wakeup = self.watches.next_wakeup();
             let item = self.agenda.keys().next().map(|(at, _)| *at);
             let deadline = self.parked.iter().map(|(_, parked, _)| parked.deadline()).min();
-            let next = [wakeup, item, deadline].into_iter().flatten().min().unwrap();
+            let next = [wakeup, item, deadline].into_iter().flatten().min();
+            let next = next.expect("changes go on");
             if next > end {
                 break;
             }
@@ -247,10 +248,10 @@ impl World {
             }
             Effect::Answer { key, ticket, answer } => return self.answered(key, ticket, &answer),
             Effect::Unchanged { key, ticket } => {
-                if self.watchers.get(&key).is_some_and(|watcher| watcher.ticket == ticket) {
-                    let Some(Watcher { after, held, .. }) = self.watchers.get(&key) else { return };
-                    let (after, held, ticket) = (*after, *held, self.tickets.next());
-                    self.watchers.get_mut(&key).unwrap().ticket = ticket;
+                let is_its = |watcher: &&mut Watcher| watcher.ticket == ticket;
+                if let Some(watcher) = self.watchers.get_mut(&key).filter(is_its) {
+                    let (after, held, ticket) = (watcher.after, watcher.held, self.tickets.next());
+                    watcher.ticket = ticket;
                     self.feed(Event::Watch { key, ticket, after, held });
                 }
                 return;
@@ -266,7 +267,7 @@ impl World {
             self.after(limit, Item::Returns(failed(&asked, Trouble::Timeout(limit))));
         } else if lot < self.weather.lost + self.weather.reset {
             let later = self.millis(3_000);
-            let trouble = if lot % 2 == 0 {
+            let trouble = if lot & 1 == 0 {
                 Trouble::Broken("reset".into())
             } else {
                 Trouble::Connect("refused".into())
