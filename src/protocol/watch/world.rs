@@ -26,6 +26,9 @@ struct Weather {
     reset: u64,
     /// Whether the store is replaced from time to time.
     replaced: bool,
+    /// Whether changes come in bursts, after each of which nothing else wakes a
+    /// read that missed one.
+    bursts: bool,
     /// Within which a change is told.
     bound: Duration,
 }
@@ -36,6 +39,7 @@ const CALM: Weather = Weather {
     lost: 0,
     reset: 0,
     replaced: false,
+    bursts: false,
     bound: Duration::from_millis(2_500),
 };
 
@@ -57,6 +61,8 @@ enum Item {
     Change,
     /// Somebody begins to watch a key, or does no more.
     Turn,
+    /// Somebody who has read a key watches it.
+    Watch(Key, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -197,7 +203,11 @@ impl World {
                         self.write(&self.name(n));
                     }
                 }
-                let pause = self.millis(400);
+                let pause = match (self.weather.bursts, self.draw(20)) {
+                    (false, _) => self.millis(400),
+                    (true, 0) => Duration::from_secs(6),
+                    (true, _) => self.millis(15),
+                };
                 self.after(pause, Item::Change);
             }
             Item::Turn => {
@@ -209,12 +219,19 @@ impl World {
                 let pause = self.millis(60);
                 self.after(pause, Item::Turn);
             }
+            Item::Watch(key, after) => self.ask(key, after),
         }
     }
 
-    /// Watches a key as it is now, unless it is missing.
+    /// Watches a key as it is now, unless it is missing; a little later, as its
+    /// state must be read first.
     fn watch(&mut self, key: Key) {
         let Some(after) = self.index_of(&key) else { return };
+        let later = self.millis(40);
+        self.after(later, Item::Watch(key, after));
+    }
+
+    fn ask(&mut self, key: Key, after: u64) {
         let (ticket, held) = (self.tickets.next(), self.draw(3) == 0);
         let watcher = Watcher { ticket, after, held, outdated: None };
         self.watchers.insert(key.clone(), watcher);
@@ -366,6 +383,13 @@ fn every_change_is_told_soon_and_no_more_reads_are_under_way_than_allowed() {
     for slots in [1, 2, 3, 5, 8, 22, 60] {
         let kinds = play(Weather { slots, ..CALM }, 0..2);
         assert!(slots < 4 || kinds.iter().all(|count| *count > 0), "{slots}: {kinds:?}");
+    }
+}
+
+#[test]
+fn what_changes_just_before_a_key_joins_a_listing_is_not_missed() {
+    for slots in [2, 8, 22] {
+        play(Weather { slots, bursts: true, ..CALM }, 0..4);
     }
 }
 
