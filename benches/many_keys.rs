@@ -142,10 +142,11 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The share of a core that this process uses while nothing happens.
+/// The share of a core that this process uses while nothing happens, over the
+/// whole of a read's wait: what is done at its end is done for all at once.
 async fn idle_percent() -> f64 {
     let (begun, before) = (Instant::now(), cpu());
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(Duration::from_secs(33)).await;
     (cpu() - before).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0
 }
 
