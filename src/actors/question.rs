@@ -1,5 +1,7 @@
 //! How Consul is asked beside an actor, with whom the question must not die.
 
+use actix_rt::task::JoinHandle;
+
 use crate::consul::fact::Trouble;
 
 /// A question under way. It is always answered: if it is dropped, with the news
@@ -30,8 +32,18 @@ pub(super) fn ask_beside<A: 'static>(
     tell: impl FnMut(A) + 'static,
     question: impl Future<Output = A> + 'static,
 ) {
+    ask_until_aborted(lost, tell, question);
+}
+
+/// As [`ask_beside`], for a question that may be given up. It goes on if the
+/// handle is dropped.
+pub(super) fn ask_until_aborted<A: 'static>(
+    lost: A,
+    tell: impl FnMut(A) + 'static,
+    question: impl Future<Output = A> + 'static,
+) -> JoinHandle<()> {
     let pending = Question { answer: Some(lost), tell };
-    actix_rt::spawn(async move { pending.answered(question.await) });
+    actix_rt::spawn(async move { pending.answered(question.await) })
 }
 
 /// What is known of a question that came to nothing.

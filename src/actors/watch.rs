@@ -6,10 +6,11 @@
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use actix_rt::task::JoinHandle;
 
 use super::{
     obituary::Obituary,
-    question::{ask_beside, unanswered},
+    question::{ask_until_aborted, unanswered},
     slot::Slot,
     supervisor::{Died, Settings},
 };
@@ -51,6 +52,9 @@ pub(super) struct WatchActor {
     /// Who is to be told of a key.
     slots: HashMap<Key, Arc<Slot>>,
     room: usize,
+    /// The reads under way. They end with the actor: their places would be
+    /// missing to the next one.
+    reads: HashMap<Ticket, JoinHandle<()>>,
     /// The timer, and when it rings.
     timer: Option<(SpawnHandle, Moment)>,
     #[expect(dead_code, reason = "it tells of the actor's death by being dropped")]
@@ -69,7 +73,8 @@ impl WatchActor {
         let obituary = Obituary::new(parent, Died::Watch);
         let room = settings.watches;
         let machine = Watches::new(room, settings.clock.now().as_nanos());
-        Self { consul, settings, machine, slots: HashMap::new(), room, timer: None, obituary }
+        let (slots, reads) = (HashMap::new(), HashMap::new());
+        Self { consul, settings, machine, slots, room, reads, timer: None, obituary }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -100,24 +105,27 @@ impl WatchActor {
         match effect {
             Effect::Read { read, key, after } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
-                ask_beside(lost, tell, async move {
+                let task = ask_until_aborted(lost, tell, async move {
                     let answer = consul.watch(&key, after, WAIT, limit).await;
                     Event::Seen { read, answer }
                 });
+                self.reads.insert(read, task);
             }
             Effect::Check { read, key } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
-                ask_beside(lost, tell, async move {
+                let task = ask_until_aborted(lost, tell, async move {
                     let answer = consul.check(&key, limit).await;
                     Event::Seen { read, answer }
                 });
+                self.reads.insert(read, task);
             }
             Effect::List { read, prefix, after } => {
                 let lost = Event::Listed { read, answer: Listed::Unknown(unanswered()) };
-                ask_beside(lost, tell, async move {
+                let task = ask_until_aborted(lost, tell, async move {
                     let answer = consul.list(&prefix, after, WAIT, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
                 });
+                self.reads.insert(read, task);
             }
             Effect::Answer { key, ticket, answer } => {
                 self.report(&key, lock::Event::Watched { ticket, answer });
@@ -155,6 +163,12 @@ impl Actor for WatchActor {
     type Context = Context<Self>;
 }
 
+impl Drop for WatchActor {
+    fn drop(&mut self) {
+        self.reads.values().for_each(JoinHandle::abort);
+    }
+}
+
 impl Handler<Watch> for WatchActor {
     type Result = ();
 
@@ -170,6 +184,9 @@ impl Handler<Answered> for WatchActor {
     type Result = ();
 
     fn handle(&mut self, Answered(event): Answered, ctx: &mut Context<Self>) {
+        if let Event::Seen { read, .. } | Event::Listed { read, .. } = &event {
+            self.reads.remove(read);
+        }
         self.feed(event, ctx);
     }
 }

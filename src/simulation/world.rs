@@ -118,6 +118,8 @@ pub(super) struct World {
     healed_at: Option<Moment>,
     /// When the last request that was on its way can have arrived.
     pub(super) last_arrival: Moment,
+    /// When a caller last waited or had a key.
+    busy_until: Moment,
     quiet_since: Option<Moment>,
     /// Each process's present second, and its requests in it.
     rates: Vec<(u64, u64)>,
@@ -163,6 +165,7 @@ impl World {
             violation: None,
             healed_at: None,
             last_arrival: START,
+            busy_until: START,
             quiet_since: None,
             rates: vec![(0, 0); count],
             plan,
@@ -661,9 +664,12 @@ impl World {
                 self.now.since(who.asked_at)
             ))
         });
-        let settled = self.now.since(self.last_arrival.max(healed_at)) > Duration::from_secs(7);
+        // A late renewal prolongs even the session of a process that crashed.
+        let calm_since = self.last_arrival.max(healed_at);
+        let settled = self.now.since(calm_since) > Duration::from_secs(7);
         if let Some(busy) = busy {
-            if self.now.since(healed_at) > bound {
+            self.busy_until = self.now;
+            if self.now.since(calm_since) > bound {
                 self.violate(|| format!("no progress: {busy} still waits"));
             }
             return;
@@ -672,8 +678,9 @@ impl World {
             return;
         }
         let held = self.keys.iter().find_map(|key| Some((key.clone(), self.server.holder(key)?)));
+        let over = self.now.since(calm_since.max(self.busy_until)) > bound;
         if let Some((key, (session, _))) = held {
-            if self.now.since(healed_at) > bound {
+            if over {
                 self.violate(|| format!("leak: {key} is locked by {session}, and nobody wants it"));
             }
             return;
@@ -683,7 +690,7 @@ impl World {
             (!left.is_empty()).then(|| format!("p{}: {left:?}", process.id))
         });
         if let Some(left) = unfinished {
-            if self.now.since(healed_at) > bound {
+            if over {
                 self.violate(|| format!("stuck: {left}"));
             }
             return;

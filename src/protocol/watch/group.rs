@@ -311,23 +311,15 @@ impl Watches {
             }
         }
 
-        let keys: Vec<&str> = self
-            .interests
-            .iter()
-            .filter_map(|(key, interest)| gathered(interest).then_some(key.as_str()))
-            .collect();
+        let keys = self.interests.iter().filter(|(_, interest)| gathered(interest));
+        let keys: Vec<Key> = keys.map(|(key, _)| key.clone()).collect();
+        let names: Vec<&str> = keys.iter().map(Key::as_str).collect();
         // All keys, so that those to come are covered, too.
         let first = self.interests.keys().next().map_or("", Key::as_str);
         let last = self.interests.keys().next_back().map_or("", Key::as_str);
         let root = plan::common(first, last);
         let flaw = |prefix: &str| self.marks.get(prefix).map(|mark| mark.flaw);
-        let parts = plan::parts(&keys, root, self.budget.groups(), flaw);
-        let keys: Vec<Key> = self
-            .interests
-            .iter()
-            .filter(|(_, interest)| gathered(interest))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let parts = plan::parts(&names, root, self.budget.groups(), flaw);
 
         let mut old = std::mem::take(&mut self.groups);
         for part in parts {

@@ -1,8 +1,6 @@
 //! The machine against an embedded Consul, with keys that come and go, reads that
 //! are late or lost, and changes at random.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use super::*;
 use crate::{
     consul::{
@@ -28,6 +26,9 @@ struct Weather {
     reset: u64,
     /// Whether the store is replaced from time to time.
     replaced: bool,
+    /// Whether changes come in bursts, after each of which nothing else wakes a
+    /// read that missed one.
+    bursts: bool,
     /// Within which a change is told.
     bound: Duration,
 }
@@ -38,6 +39,7 @@ const CALM: Weather = Weather {
     lost: 0,
     reset: 0,
     replaced: false,
+    bursts: false,
     bound: Duration::from_millis(2_500),
 };
 
@@ -59,6 +61,8 @@ enum Item {
     Change,
     /// Somebody begins to watch a key, or does no more.
     Turn,
+    /// Somebody who has read a key watches it.
+    Watch(Key, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -118,7 +122,7 @@ impl World {
             3 => "jobs/0".to_owned(),
             _ => format!("jobs/{n:04}"),
         };
-        Key::new(name).unwrap()
+        Key::new(name).expect("a valid key")
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -153,7 +157,8 @@ impl World {
             let wakeup = self.watches.next_wakeup();
             let item = self.agenda.keys().next().map(|(at, _)| *at);
             let deadline = self.parked.iter().map(|(_, parked, _)| parked.deadline()).min();
-            let next = [wakeup, item, deadline].into_iter().flatten().min().unwrap();
+            let next = [wakeup, item, deadline].into_iter().flatten().min();
+            let next = next.expect("changes go on");
             if next > end {
                 break;
             }
@@ -198,7 +203,11 @@ impl World {
                         self.write(&self.name(n));
                     }
                 }
-                let pause = self.millis(400);
+                let pause = match (self.weather.bursts, self.draw(20)) {
+                    (false, _) => self.millis(400),
+                    (true, 0) => Duration::from_secs(6),
+                    (true, _) => self.millis(15),
+                };
                 self.after(pause, Item::Change);
             }
             Item::Turn => {
@@ -210,12 +219,19 @@ impl World {
                 let pause = self.millis(60);
                 self.after(pause, Item::Turn);
             }
+            Item::Watch(key, after) => self.ask(key, after),
         }
     }
 
-    /// Watches a key as it is now, unless it is missing.
+    /// Watches a key as it is now, unless it is missing; a little later, as its
+    /// state must be read first.
     fn watch(&mut self, key: Key) {
         let Some(after) = self.index_of(&key) else { return };
+        let later = self.millis(40);
+        self.after(later, Item::Watch(key, after));
+    }
+
+    fn ask(&mut self, key: Key, after: u64) {
         let (ticket, held) = (self.tickets.next(), self.draw(3) == 0);
         let watcher = Watcher { ticket, after, held, outdated: None };
         self.watchers.insert(key.clone(), watcher);
@@ -249,10 +265,10 @@ impl World {
             }
             Effect::Answer { key, ticket, answer } => return self.answered(key, ticket, &answer),
             Effect::Unchanged { key, ticket } => {
-                if self.watchers.get(&key).is_some_and(|watcher| watcher.ticket == ticket) {
-                    let Some(Watcher { after, held, .. }) = self.watchers.get(&key) else { return };
-                    let (after, held, ticket) = (*after, *held, self.tickets.next());
-                    self.watchers.get_mut(&key).unwrap().ticket = ticket;
+                let is_its = |watcher: &&mut Watcher| watcher.ticket == ticket;
+                if let Some(watcher) = self.watchers.get_mut(&key).filter(is_its) {
+                    let (after, held, ticket) = (watcher.after, watcher.held, self.tickets.next());
+                    watcher.ticket = ticket;
                     self.feed(Event::Watch { key, ticket, after, held });
                 }
                 return;
@@ -268,7 +284,7 @@ impl World {
             self.after(limit, Item::Returns(failed(&asked, Trouble::Timeout(limit))));
         } else if lot < self.weather.lost + self.weather.reset {
             let later = self.millis(3_000);
-            let trouble = if lot.is_multiple_of(2) {
+            let trouble = if lot & 1 == 0 {
                 Trouble::Broken("reset".into())
             } else {
                 Trouble::Connect("refused".into())
@@ -367,6 +383,13 @@ fn every_change_is_told_soon_and_no_more_reads_are_under_way_than_allowed() {
     for slots in [1, 2, 3, 5, 8, 22, 60] {
         let kinds = play(Weather { slots, ..CALM }, 0..2);
         assert!(slots < 4 || kinds.iter().all(|count| *count > 0), "{slots}: {kinds:?}");
+    }
+}
+
+#[test]
+fn what_changes_just_before_a_key_joins_a_listing_is_not_missed() {
+    for slots in [2, 8, 22] {
+        play(Weather { slots, bursts: true, ..CALM }, 0..4);
     }
 }
 
