@@ -1,8 +1,12 @@
 //! The agent on Tokio's clock: blocking reads wait here until they can be
 //! answered.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
 use super::{
@@ -45,7 +49,18 @@ impl Embedded {
             Method::Get => "GET",
             Method::Put => "PUT",
         };
-        Ok(self.shared.serve(method, &request.target, request.body).await.into())
+        let served = pin!(self.shared.serve(method, &request.target, request.body));
+        match select(pin!(self.is_cut()), served).await {
+            // Whoever asked has a time limit.
+            Either::Left(_) => std::future::pending().await,
+            Either::Right((reply, _)) => Ok(reply.into()),
+        }
+    }
+
+    /// Ends when the network is cut off; at once if it is.
+    async fn is_cut(&self) {
+        // The sender is here: there is no other end.
+        let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
     }
 }
 

@@ -13,6 +13,8 @@ mod waiters;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use self::{
     engine::{Engine, Expiry, IndexAfterRestore, PutMode, Snapshot},
     exchange::Shared,
@@ -64,6 +66,8 @@ pub use self::server::EmbeddedServer;
 #[derive(Clone)]
 pub struct Embedded {
     shared: Arc<Shared>,
+    /// Whether nothing passes between this handle and the agent.
+    cut: Arc<watch::Sender<bool>>,
 }
 
 impl Embedded {
@@ -73,7 +77,27 @@ impl Embedded {
     /// every run; see [`Embedded::seed`].
     #[must_use]
     pub fn new() -> Self {
-        Self { shared: Arc::new(Shared::new()) }
+        Self { shared: Arc::new(Shared::new()), cut: Arc::default() }
+    }
+
+    /// A handle of the same agent over a network of its own, for a runtime that is
+    /// to be cut off alone.
+    #[must_use]
+    pub fn link(&self) -> Self {
+        Self { shared: self.shared.clone(), cut: Arc::default() }
+    }
+
+    /// Cuts the network off over which this handle and its clones ask: from now on
+    /// their requests and the answers to them vanish without a word, those under
+    /// way too, until [`mend`](Embedded::mend). What an operator does here, and
+    /// what comes by a [served](Embedded::serve) port, is not concerned.
+    pub fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Lets requests pass again that are sent from now on.
+    pub fn mend(&self) {
+        self.cut.send_replace(false);
     }
 
     /// Whether sessions end exactly at their TTL: the earliest that Consul's
