@@ -130,13 +130,14 @@ impl Callers {
     pub(crate) fn campaign(self: &Arc<Self>, value: Arc<[u8]>) -> Result<Tenure, Error> {
         let now = self.clock.now();
         let observer = self.observe()?;
-        let number = self.work(|inner, effects| {
-            if inner.election.campaign().is_none() {
+        let (number, began) = self.work(|inner, effects| {
+            let began = inner.election.campaign().is_none();
+            if began {
                 inner.campaign_value = value;
             }
-            inner.elect(effects, |election, then| election.campaign_for(now, then))
+            (inner.elect(effects, |election, then| election.campaign_for(now, then)), began)
         });
-        Ok(Tenure::new(observer, number))
+        Ok(Tenure::new(observer, number, began))
     }
 
     /// Follows who has the key, until the observer is dropped.

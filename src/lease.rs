@@ -75,6 +75,8 @@ const REASONS: [LossReason; 8] = [
 /// How often a waiting future looks at the clock itself: timers may be late
 /// after the machine was suspended.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is looked whether a lease was renewed that had nearly ended.
+const RISE_PERIOD: Duration = Duration::from_millis(250);
 /// How long the reason of a revoked lease is waited for, at most.
 const REASON_LIMIT: Duration = Duration::from_millis(500);
 
@@ -143,16 +145,38 @@ impl LeaseState {
     }
 
     /// Ends when the lease is no longer valid, also if nobody says so.
-    async fn invalid(&self) {
+    pub(crate) async fn invalid(&self) {
+        self.dips_to(Duration::ZERO).await;
+    }
+
+    /// Ends when no more than `left` remains, at the latest when the lease is no
+    /// longer valid.
+    pub(crate) async fn dips_to(&self, left: Duration) {
         loop {
             let told = self.ending.notified();
             let mut told = pin!(told);
             told.as_mut().enable();
-            if !self.is_valid() {
+            let remaining = self.remaining();
+            if remaining <= left {
                 return;
             }
-            let left = self.cell.remaining(self.clock.now());
-            let _ = select(told, pin!(tokio::time::sleep(left.min(LOOK_PERIOD)))).await;
+            let pause = (remaining - left).min(LOOK_PERIOD);
+            let _ = select(told, pin!(tokio::time::sleep(pause))).await;
+        }
+    }
+
+    /// Waits until more than `left` remains; false if the lease ended instead.
+    pub(crate) async fn rises_above(&self, left: Duration) -> bool {
+        loop {
+            let told = self.ending.notified();
+            let mut told = pin!(told);
+            told.as_mut().enable();
+            let remaining = self.remaining();
+            if remaining > left || remaining.is_zero() {
+                return remaining > left;
+            }
+            // Nobody tells of a renewal.
+            let _ = select(told, pin!(tokio::time::sleep(remaining.min(RISE_PERIOD)))).await;
         }
     }
 

@@ -96,9 +96,11 @@ mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
+mod stake;
 mod tenure;
 mod token;
 mod value;
+mod work;
 
 pub use actors::{Event, Events};
 pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
@@ -118,6 +120,7 @@ pub use secret::Secret;
 pub use tenure::{Tenure, Term};
 pub use token::FencingToken;
 pub use value::LockValue;
+pub use work::{Singleton, SingletonHandle};
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}

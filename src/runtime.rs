@@ -26,6 +26,7 @@ use crate::{
         TryAcquire, Unsubscribe,
     },
     secret::Secret,
+    stake::{Ledger, Stake},
     value::LockValue,
 };
 
@@ -47,6 +48,7 @@ pub struct Dsync(Arc<Inner>);
 struct Inner {
     intake: Intake,
     timing: Timing,
+    work: Arc<Ledger>,
 }
 
 /// For how long a runtime without handles tries to end in good order.
@@ -118,9 +120,17 @@ impl Dsync {
         self.0.intake.ready().await
     }
 
-    #[cfg(test)]
     pub(crate) fn intake(&self) -> &Intake {
         &self.0.intake
+    }
+
+    /// Binds work to a campaign, which is begun unless it goes on already.
+    pub(crate) fn stake(&self, campaign: Campaign) -> Result<Stake, Error> {
+        self.0.work.stake(|| self.0.intake.begin_campaign(campaign))
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.work
     }
 
     /// The timing in force.
@@ -350,7 +360,7 @@ impl Builder {
         } else {
             plan.launch(oneshot::channel().0)?
         };
-        Ok(Dsync(Arc::new(Inner { intake, timing })))
+        Ok(Dsync(Arc::new(Inner { intake, timing, work: Arc::default() })))
     }
 
     fn defaults(&self) -> Result<Defaults, ConfigError> {

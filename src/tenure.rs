@@ -25,11 +25,17 @@ use crate::{
 pub struct Tenure {
     observer: Observer,
     number: u64,
+    began: bool,
 }
 
 impl Tenure {
-    pub(crate) fn new(observer: Observer, number: u64) -> Self {
-        Self { observer, number }
+    pub(crate) fn new(observer: Observer, number: u64, began: bool) -> Self {
+        Self { observer, number, began }
+    }
+
+    /// Whether the campaign began with the request that this tenure answers.
+    pub(crate) fn began(&self) -> bool {
+        self.began
     }
 
     pub(crate) fn observer(&self) -> &Observer {
@@ -212,6 +218,21 @@ impl Term {
     /// Dropping the future drops `work`; the term goes on.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
         self.0.run(work).await
+    }
+
+    /// As [`LeaseState::invalid`].
+    pub(crate) async fn invalid(&self) {
+        self.0.invalid().await;
+    }
+
+    /// As [`LeaseState::dips_to`].
+    pub(crate) async fn dips_to(&self, left: Duration) {
+        self.0.dips_to(left).await;
+    }
+
+    /// As [`LeaseState::rises_above`].
+    pub(crate) async fn rises_above(&self, left: Duration) -> bool {
+        self.0.rises_above(left).await
     }
 
     /// As [`LeaseState::would_be_valid`].

@@ -153,7 +153,10 @@ impl Intake {
         Box::pin(async move { tenure })
     }
 
-    fn begin_campaign(&self, Campaign { key, value }: Campaign) -> Result<Tenure, Error> {
+    pub(crate) fn begin_campaign(
+        &self,
+        Campaign { key, value }: Campaign,
+    ) -> Result<Tenure, Error> {
         let key = key.map_or_else(|| self.defaults.leadership.clone(), Ok)?;
         let value = match value {
             Some(value) => value.extending(&self.defaults.leader_value).to_bytes()?,

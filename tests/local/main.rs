@@ -9,6 +9,7 @@ mod faults;
 mod keys;
 mod limits;
 mod queue;
+mod singleton;
 mod stop;
 mod threads;
 

@@ -1,0 +1,121 @@
+//! The orderly end of leadership, before that of the process.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::{
+    error::{Error, Step},
+    runtime::Dsync,
+};
+
+impl Dsync {
+    /// Hands leadership over, so that another process is elected at once: stops
+    /// every [`Singleton`](crate::Singleton) and job of this runtime, each within
+    /// the time that it may take, and then resigns all campaigns. It returns when
+    /// Consul has their keys back.
+    ///
+    /// It is the first step of a service's end. Locks go on as before, since the
+    /// requests that are still served may need them;
+    /// [`shutdown`](Dsync::shutdown) gives those back at the end. From the call on
+    /// no singleton or job is started; a [`Campaign`](crate::Campaign) that is sent
+    /// later contends again.
+    ///
+    /// With an actix-web server, use [`hand_over_on`](Dsync::hand_over_on).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if `limit` passed first. If Consul could not be
+    /// reached, the keys are free when it can, or with the session's end. If an
+    /// actor was busy and has not stopped, nothing of what it depends on was
+    /// resigned, and neither were campaigns of your own.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not call the end of singletons and jobs off;
+    /// campaigns of your own may go on. Calling it again goes on with the rest.
+    pub async fn hand_over(&self, limit: Duration) -> Result<(), Error> {
+        self.ledger().close();
+        let handed_over = async {
+            self.ledger().emptied().await;
+            let slots = self.intake().slots.all();
+            join_all(slots.iter().filter_map(|slot| {
+                // Without a place for it the runtime was stopped, and campaigns with it.
+                let observer = slot.callers.observe().ok()?;
+                let campaign = observer.look(|leading| leading.campaign)?;
+                slot.callers.resign(campaign, None)
+            }))
+            .await;
+        };
+        tokio::time::timeout(limit, handed_over).await.map(drop).map_err(|_| {
+            let why = format!("leadership was not handed over within {limit:?}");
+            Error::Unavailable { step: Step::Release, why }
+        })
+    }
+
+    /// Waits for `signal`, and then [hands leadership over](Dsync::hand_over): a
+    /// future for the shutdown signal of an actix-web server. That stops to accept
+    /// connections when the future ends, and serves what it has accepted to its
+    /// end. An error is logged.
+    ///
+    /// So the order at the end of a service is: stop singletons and jobs, resign,
+    /// accept no more requests, finish those that are served, give their locks
+    /// back, end the session.
+    ///
+    /// # Cancel safety
+    /// As for [`hand_over`](Dsync::hand_over).
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use actix::{Actor, Context};
+    /// use actix_dsync::{Dsync, Key, Singleton};
+    /// use actix_web::{App, HttpServer, web};
+    /// use tokio::signal::unix::{SignalKind, signal};
+    ///
+    /// struct Sweeper;
+    ///
+    /// impl Actor for Sweeper {
+    ///     type Context = Context<Self>;
+    /// }
+    ///
+    /// #[actix_web::main]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let dsync = Dsync::from_env("orders")?.start()?;
+    ///     let sweeper =
+    ///         Singleton::new(|_| Sweeper).on(Key::new("jobs/sweeper")?).start(&dsync)?;
+    ///
+    ///     let mut terminate = signal(SignalKind::terminate())?;
+    ///     let terminated = async move {
+    ///         terminate.recv().await;
+    ///     };
+    ///     let shared = web::Data::new(dsync.clone());
+    ///     HttpServer::new(move || App::new().app_data(shared.clone()))
+    ///         .bind("127.0.0.1:8080")?
+    ///         // Stops the sweeper and resigns, then drains.
+    ///         .shutdown_signal(dsync.hand_over_on(terminated, Duration::from_secs(5)))
+    ///         .shutdown_timeout(20)
+    ///         .run()
+    ///         .await?;
+    ///
+    ///     drop(sweeper);
+    ///     // Gives back what locks are left, and ends the session.
+    ///     dsync.shutdown(Duration::from_secs(5)).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn hand_over_on<S>(
+        &self,
+        signal: S,
+        limit: Duration,
+    ) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: Future<Output = ()> + Send,
+    {
+        let dsync = self.clone();
+        async move {
+            signal.await;
+            if let Err(error) = dsync.hand_over(limit).await {
+                tracing::warn!(%error, "leadership may be vacant until the session has ended");
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! An actor that lives while this process leads.
+
+use std::{fmt, future::Future, pin::pin, rc::Rc, time::Duration};
+
+use actix::{Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, fut};
+use futures::{
+    FutureExt as _,
+    future::{Either, LocalBoxFuture, Shared, select},
+};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+
+use crate::{
+    config::Timing,
+    error::Error,
+    key::Key,
+    messages::Campaign,
+    runtime::Dsync,
+    tenure::{Tenure, Term},
+};
+
+/// An actor of yours of which one lives at a time, among all processes that start
+/// it for the same key.
+///
+/// Each process campaigns. The one that is elected makes the actor and runs it *on
+/// the arbiter of the caller* of [`start`](Singleton::start), and stops it before
+/// another can be elected:
+///
+/// ```text
+///            elected                     no renewal is answered ...
+///   process ────┬───────────────────────────┬─────────────┬──── deadline ─────────►
+///   actor       └─ made, started ─── works ─┴─ ctx.stop ──┴─ ctx.terminate
+///                                           │◄stop_within►│
+/// ```
+///
+/// The actor needs no code for that. It is told to stop as by
+/// [`ActorContext::stop`](actix::ActorContext::stop) as soon as the term has
+/// ended, or no more than [`stop_within`](Singleton::stop_within) remains of it.
+/// If its [`stopping`](Actor::stopping) asks to go on, it may until that time is
+/// over or the term has ended, and is then terminated. If the session was renewed
+/// after all, a new actor is made under the same term.
+///
+/// A term can also end without notice: the key is deleted, the session destroyed,
+/// somebody sends [`Resign`](crate::Resign). Then nothing is left to stop within,
+/// and an actor that asks to go on is terminated at once. For an orderly end use
+/// [`SingletonHandle::stop`] or [`Dsync::hand_over`]: they stop the actor first and
+/// resign then.
+///
+/// An actor that stops by itself or panics while the term lasts is made again,
+/// after a pause that grows from 100 ms to 10 s, and from anew after a life of 10 s
+/// or more. The same holds if making it panics.
+///
+/// # What it cannot do
+/// It stops what awaits, not what blocks: while a handler computes or waits
+/// synchronously, nothing on its thread can end it, and another process may be
+/// elected meanwhile. The same holds for what the actor has spawned elsewhere, and
+/// for a request that is on its way. Hand [`Term::token`] to whatever the actor
+/// writes to, and let that refuse older tokens.
+///
+/// # Example
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use actix::{Actor, AsyncContext as _, Context};
+/// use actix_dsync::{Dsync, Key, Singleton, Term};
+///
+/// struct Sweeper {
+///     term: Term,
+/// }
+///
+/// impl Actor for Sweeper {
+///     type Context = Context<Self>;
+///
+///     fn started(&mut self, ctx: &mut Self::Context) {
+///         ctx.run_interval(Duration::from_secs(60), |actor, _| {
+///             println!("sweeping, fenced by {}", actor.term.token());
+///         });
+///     }
+/// }
+///
+/// # async fn example(dsync: Dsync) -> Result<(), Box<dyn std::error::Error>> {
+/// let sweeper = Singleton::new(|term| Sweeper { term })
+///     .on(Key::new("jobs/sweeper")?)
+///     .stop_within(Duration::from_secs(2))
+///     .start(&dsync)?;
+/// // ... until the service ends:
+/// sweeper.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a singleton does nothing until it is started"]
+pub struct Singleton<A: Actor<Context = Context<A>>> {
+    make: Box<dyn Fn(Term) -> A>,
+    campaign: Campaign,
+    stop_within: Option<Duration>,
+}
+
+impl<A: Actor<Context = Context<A>>> Singleton<A> {
+    /// An actor as `make` makes it, once for each life. The term says when to stop
+    /// believing, and fences what the actor writes.
+    pub fn new(make: impl Fn(Term) -> A + 'static) -> Self {
+        Self { make: Box::new(make), campaign: Campaign::default(), stop_within: None }
+    }
+
+    /// Which leadership the actor depends on.
+    ///
+    /// Default: that of the service, as for [`Campaign`].
+    pub fn on(self, key: Key) -> Self {
+        Self { campaign: Campaign::on(key), ..self }
+    }
+
+    /// How long the actor may take to stop. So much of the lease is set aside for
+    /// it: the actor is stopped when no more remains. It must therefore be less
+    /// than [`Timing::rides_out`], below which a lease does not fall while Consul
+    /// answers in time; and the more it is, the shorter the interruption of Consul
+    /// that stops the actor, which is `rides_out` less this.
+    ///
+    /// Default: a quarter of [`Timing::rides_out`]; with the default timing 2.5 s.
+    pub fn stop_within(self, stop_within: Duration) -> Self {
+        Self { stop_within: Some(stop_within), ..self }
+    }
+
+    /// Campaigns, and runs the actor on the arbiter of the calling thread whenever
+    /// this process leads. The campaign begins with this call.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a [`stop_within`](Singleton::stop_within) that a
+    /// healthy lease would fall below; else as for [`Campaign`].
+    /// [`Error::Stopped`] also after a [`hand_over`](Dsync::hand_over).
+    ///
+    /// # Panics
+    /// Outside an actix System and tokio's `LocalSet`.
+    pub fn start(self, dsync: &Dsync) -> Result<SingletonHandle<A>, Error> {
+        let timing = dsync.timing();
+        let stop_within = self.stop_within.unwrap_or(timing.rides_out() / 4);
+        check(stop_within, &timing)?;
+        let stake = dsync.stake(self.campaign)?;
+        let tenure = stake.tenure().clone();
+        let (actor, place) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let over = stake.over();
+        let called_off = async move {
+            select(stopped, pin!(over)).await;
+        };
+        let called_off = called_off.boxed_local().shared();
+        let make = self.make.into();
+        let post = Post { make, stop_within, tenure: tenure.clone(), called_off, actor };
+        actix_rt::spawn(async move {
+            post.hold().await;
+            stake.withdraw().await;
+            // Now whoever waits for the end is told.
+            drop(post);
+        });
+        Ok(SingletonHandle { tenure, place, stop })
+    }
+}
+
+fn check(stop_within: Duration, timing: &Timing) -> Result<(), Error> {
+    let most = timing.rides_out();
+    if stop_within < most {
+        return Ok(());
+    }
+    let why = format!(
+        "is {stop_within:?}; it must be less than {most:.1?}, the lease less a renew period and a \
+         request timeout: choose less, or a timing with a longer TTL and lock-delay"
+    );
+    Err(Error::Invalid { field: "stop_within", why })
+}
+
+impl<A: Actor<Context = Context<A>>> fmt::Debug for Singleton<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Singleton")
+            .field("campaign", &self.campaign)
+            .field("stop_within", &self.stop_within)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Singleton`] that was started.
+///
+/// Dropping it stops the actor, as [`stop`](SingletonHandle::stop) does, in the
+/// background.
+///
+/// All work of a process for one key is bound to one campaign. When the last of it
+/// has stopped, the process resigns, unless the campaign was begun by a
+/// [`Campaign`] of your own: that is yours to end. One that joins later does not
+/// change that; so if your code campaigns for the same key, let it do so first.
+#[must_use = "dropping the handle stops the actor"]
+pub struct SingletonHandle<A: Actor> {
+    tenure: Tenure,
+    place: watch::Receiver<Option<Addr<A>>>,
+    stop: oneshot::Sender<()>,
+}
+
+impl<A: Actor> SingletonHandle<A> {
+    /// The campaign that the actor depends on.
+    #[must_use]
+    pub fn tenure(&self) -> &Tenure {
+        &self.tenure
+    }
+
+    /// The actor, while it lives in this process.
+    ///
+    /// It is also given while the actor is stopping. Ask again for each use: an
+    /// address of a former life stays closed.
+    #[must_use]
+    pub fn address(&self) -> Option<Addr<A>> {
+        self.place.borrow().clone()
+    }
+
+    /// Stops the actor, within [`stop_within`](Singleton::stop_within), and then
+    /// resigns if no other work is bound to the campaign, so that another process
+    /// is elected at once. It returns when Consul has the key back.
+    ///
+    /// # Cancel safety
+    /// Dropping the future calls nothing off.
+    pub async fn stop(self) {
+        let Self { stop, mut place, .. } = self;
+        drop(stop);
+        // It fails when the other end is gone.
+        while place.changed().await.is_ok() {}
+    }
+}
+
+impl<A: Actor> fmt::Debug for SingletonHandle<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SingletonHandle")
+            .field("tenure", &self.tenure)
+            .field("lives", &self.place.borrow().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long it is waited before an actor is made again that died: at first, and
+/// at most.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_secs(10);
+/// After a life of that length the next death is a first one.
+const LONG_LIFE: Duration = Duration::from_secs(10);
+
+/// Ends when no actor is wanted any more.
+type CalledOff = Shared<LocalBoxFuture<'static, ()>>;
+
+/// The place of the actor in this process.
+struct Post<A: Actor<Context = Context<A>>> {
+    make: Rc<dyn Fn(Term) -> A>,
+    stop_within: Duration,
+    tenure: Tenure,
+    called_off: CalledOff,
+    actor: watch::Sender<Option<Addr<A>>>,
+}
+
+/// Why an actor's life has ended.
+enum End {
+    /// It was told to stop.
+    Told,
+    /// By itself.
+    Own,
+}
+
+impl<A: Actor<Context = Context<A>>> Post<A> {
+    /// Keeps the actor alive in each term, until it is called off.
+    async fn hold(&self) {
+        while let Some(term) = self.unless_called_off(self.tenure.elected()).await {
+            self.serve(&term).await;
+        }
+    }
+
+    /// Keeps the actor alive while enough of the term remains.
+    async fn serve(&self, term: &Term) {
+        let mut rest = SHORTEST_REST;
+        while self.unless_called_off(term.rises_above(self.stop_within)).await == Some(true) {
+            let born = Instant::now();
+            // In a task of its own: its panic ends nothing else.
+            let life = live(
+                self.make.clone(),
+                term.clone(),
+                self.stop_within,
+                self.called_off.clone(),
+                self.actor.clone(),
+            );
+            let end = actix_rt::spawn(life).await;
+            self.actor.send_replace(None);
+            let (key, token) = (term.key(), term.token());
+            match end {
+                Ok(End::Told) => {
+                    tracing::info!(%key, %token, "the singleton was stopped");
+                    continue;
+                }
+                Ok(End::Own) => tracing::warn!(%key, %token, "the singleton has stopped by itself"),
+                Err(panic) => tracing::error!(%key, %token, %panic, "the singleton has failed"),
+            }
+            if born.elapsed() >= LONG_LIFE {
+                rest = SHORTEST_REST;
+            }
+            let (over, rested) = (pin!(term.invalid()), pin!(tokio::time::sleep(rest)));
+            if self.unless_called_off(select(over, rested)).await.is_none() {
+                return;
+            }
+            rest = (rest * 2).min(LONGEST_REST);
+        }
+    }
+
+    async fn unless_called_off<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        match select(self.called_off.clone(), pin!(future)).await {
+            Either::Left(_) => None,
+            Either::Right((output, _)) => Some(output),
+        }
+    }
+}
+
+/// One life of the actor. Its context is polled here and not by actix, so that it
+/// can be stopped although it waits, and its end is known.
+async fn live<A: Actor<Context = Context<A>>>(
+    make: Rc<dyn Fn(Term) -> A>,
+    term: Term,
+    stop_within: Duration,
+    called_off: CalledOff,
+    place: watch::Sender<Option<Addr<A>>>,
+) -> End {
+    let dip = pin!(term.dips_to(stop_within));
+    let mut signal = select(dip, called_off);
+    let actor = make(term.clone());
+    // Making it may have taken long.
+    if (&mut signal).now_or_never().is_some() {
+        return End::Told;
+    }
+    let context = Context::new();
+    // The address also keeps the actor alive.
+    place.send_replace(Some(context.address()));
+    let (key, token) = (term.key(), term.token());
+    tracing::info!(%key, %token, "the singleton is started");
+    let mut life = context.into_future(actor);
+
+    // What ends the life is polled first.
+    if let Either::Right(_) = select(signal, &mut life).await {
+        return End::Own;
+    }
+    life.ctx().stop();
+    let (over, late) = (pin!(term.invalid()), pin!(tokio::time::sleep(stop_within)));
+    // The actor comes first: it is to hear of its stop.
+    if let Either::Right(_) = select(&mut life, select(over, late)).await {
+        tracing::warn!(%key, %token, "the singleton did not stop in time and is terminated");
+        // Terminated from outside, actix would start it again. So it is told to
+        // stop once more, and if it asks to go on, this is the first to be done.
+        let last =
+            fut::wrap_future(async {}).map(|(), _: &mut A, ctx: &mut Context<A>| ctx.terminate());
+        life.ctx().wait(last);
+        life.ctx().stop();
+        life.await;
+    }
+    End::Told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_takes_longer_than_a_lease_can_spare_is_refused_by_name() {
+        for timing in [Timing::default(), Timing::patient(), Timing::fast_failover()] {
+            let most = timing.rides_out();
+            check(most / 4, &timing).unwrap();
+            check(most - Duration::from_millis(1), &timing).unwrap();
+            let Err(Error::Invalid { field, why }) = check(most, &timing) else {
+                panic!("{most:?} was taken");
+            };
+            assert_eq!(field, "stop_within");
+            assert!(why.contains("must be less than"), "{why}");
+        }
+    }
+}

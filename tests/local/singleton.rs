@@ -1,0 +1,465 @@
+//! Actors and jobs that live while their process leads.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use actix_dsync::{
+    Campaign, Dsync, Embedded, Error, FencingToken, Resign, Singleton, SingletonHandle, Tenure,
+    Term, Timing,
+};
+use tokio::time::Instant;
+
+use crate::{in_a_task, key, runtime};
+
+/// What happens to one process's actors.
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<(Duration, String)>>>);
+
+impl Log {
+    fn write(&self, began: Instant, word: impl Into<String>) {
+        self.0.borrow_mut().push((began.elapsed(), word.into()));
+    }
+
+    fn words(&self) -> Vec<String> {
+        self.0.borrow().iter().map(|(_, word)| word.clone()).collect()
+    }
+
+    fn count(&self, word: &str) -> usize {
+        self.0.borrow().iter().filter(|(_, said)| said == word).count()
+    }
+
+    /// When it was first said.
+    fn first(&self, word: &str) -> Duration {
+        let log = self.0.borrow();
+        log.iter().find(|(_, said)| said == word).map(|(at, _)| *at).expect("it was said")
+    }
+}
+
+/// Asks to go on whenever it is told to stop.
+const STUBBORN: Duration = Duration::MAX;
+
+/// How a worker behaves.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    /// Asks to go on when it is told to stop, and goes after that time.
+    stops_after: Option<Duration>,
+    /// Waits for ever, so that no message and no future of it is looked at.
+    waits: bool,
+    /// Stops by itself after that time.
+    lives: Option<Duration>,
+    /// Panics after that time.
+    panics: Option<Duration>,
+}
+
+struct Worker {
+    term: Term,
+    log: Log,
+    manner: Manner,
+    began: Instant,
+    /// Of all workers of the test, those that are alive: never two.
+    alive: Rc<Cell<usize>>,
+}
+
+impl Actor for Worker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.alive.set(self.alive.get() + 1);
+        assert_eq!(self.alive.get(), 1, "two live at a time");
+        assert!(self.term.is_valid(), "started outside of its term");
+        self.log.write(self.began, "started");
+        if let Some(life) = self.manner.lives {
+            ctx.run_later(life, |_, ctx| ctx.stop());
+        }
+        if let Some(life) = self.manner.panics {
+            ctx.run_later(life, |_, _| panic!("as the test wants it"));
+        }
+        if self.manner.waits {
+            ctx.wait(actix::fut::wrap_future(std::future::pending::<()>()));
+        }
+    }
+
+    fn stopping(&mut self, ctx: &mut Context<Self>) -> Running {
+        self.log.write(self.began, "stopping");
+        match self.manner.stops_after {
+            Some(STUBBORN) => Running::Continue,
+            Some(time) => {
+                self.manner.stops_after = None;
+                ctx.run_later(time, |_, ctx| ctx.stop());
+                Running::Continue
+            }
+            None => Running::Stop,
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.log.write(self.began, "stopped");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.alive.set(self.alive.get() - 1);
+        let valid = if self.term.is_valid() { "gone" } else { "gone late" };
+        self.log.write(self.began, valid);
+    }
+}
+
+/// What the processes of a test share.
+#[derive(Clone)]
+struct Stage {
+    consul: Embedded,
+    began: Instant,
+    alive: Rc<Cell<usize>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self { consul: Embedded::new(), began: Instant::now(), alive: Rc::default() }
+    }
+
+    fn singleton(&self, log: &Log, manner: Manner) -> Singleton<Worker> {
+        let (began, alive, log) = (self.began, self.alive.clone(), log.clone());
+        let make = move |term: Term| Worker {
+            term,
+            log: log.clone(),
+            manner,
+            began,
+            alive: alive.clone(),
+        };
+        Singleton::new(make).on(key("job"))
+    }
+
+    fn start(&self, dsync: &Dsync, manner: Manner) -> (SingletonHandle<Worker>, Log) {
+        let log = Log::default();
+        (self.singleton(&log, manner).start(dsync).unwrap(), log)
+    }
+}
+
+async fn seconds(count: u64) {
+    tokio::time::sleep(Duration::from_secs(count)).await;
+}
+
+#[actix::test]
+async fn the_elected_process_runs_the_actor_and_the_next_one_only_after_it_has_gone() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let (one, two) = (runtime("one", &stage.consul), runtime("two", &stage.consul));
+    let (first, log) = stage.start(&one, Manner::default());
+    seconds(1).await;
+    let (second, other) = stage.start(&two, Manner::default());
+    seconds(60).await;
+    assert_eq!(log.words(), ["started"]);
+    assert!(other.words().is_empty() && second.address().is_none());
+    assert!(first.address().unwrap().connected());
+    let token = first.tenure().token().unwrap();
+
+    let asked = Instant::now();
+    first.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    seconds(1).await;
+    assert_eq!(log.words(), ["started", "stopping", "stopped", "gone"]);
+    assert_eq!(other.words(), ["started"]);
+    assert!(second.tenure().token().unwrap() > token);
+    drop(second);
+    seconds(1).await;
+    assert_eq!(other.words(), ["started", "stopping", "stopped", "gone"]);
+    assert_eq!(stage.consul.entries(), [], "the last one resigned");
+}
+
+#[actix::test]
+async fn a_process_that_is_cut_off_has_stopped_its_actor_before_its_deadline() {
+    tokio::time::pause();
+    for manner in [
+        Manner::default(),
+        Manner { stops_after: Some(Duration::from_secs(1)), ..Manner::default() },
+        Manner { stops_after: Some(STUBBORN), ..Manner::default() },
+        Manner { waits: true, ..Manner::default() },
+        Manner { waits: true, stops_after: Some(STUBBORN), ..Manner::default() },
+    ] {
+        let stage = Stage::new();
+        let one = runtime("one", &stage.consul);
+        let budget = Duration::from_secs(2);
+        let log = Log::default();
+        let first = stage.singleton(&log, manner).stop_within(budget).start(&one).unwrap();
+        seconds(20).await;
+        let term = first.tenure().term().unwrap();
+        stage.consul.cut();
+        let deadline = stage.began.elapsed() + term.remaining();
+        seconds(20).await;
+        assert!(!term.is_valid());
+        let told = log.first("stopping");
+        assert!(told <= deadline - budget + Duration::from_millis(2), "{told:?} of {deadline:?}");
+        assert!(told > deadline - budget - Duration::from_millis(2), "{told:?} of {deadline:?}");
+        let gone = log.first("stopped");
+        let expected = told + manner.stops_after.unwrap_or_default().min(budget);
+        assert!(gone <= expected + Duration::from_millis(2), "{gone:?} of {expected:?}");
+        assert!(first.address().is_none());
+        stage.consul.mend();
+        seconds(60).await;
+        assert_eq!(log.count("started"), 2, "it leads again, and works again");
+        assert!(first.address().is_some());
+        one.shutdown(Duration::from_secs(5)).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn an_interruption_that_ends_in_time_makes_the_actor_anew_under_the_same_token() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    let log = Log::default();
+    let budget = Duration::from_secs(5);
+    let first = stage.singleton(&log, Manner::default()).stop_within(budget).start(&one).unwrap();
+    seconds(20).await;
+    let term = first.tenure().term().unwrap();
+    stage.consul.cut();
+    tokio::time::sleep(term.remaining() - Duration::from_secs(4)).await;
+    assert_eq!(log.words(), ["started", "stopping", "stopped", "gone"]);
+    assert!(term.is_valid());
+    stage.consul.mend();
+    seconds(5).await;
+    assert_eq!(log.count("started"), 2);
+    assert_eq!(first.tenure().token(), Some(term.token()));
+
+    // A shorter one is not noticed.
+    stage.consul.cut();
+    seconds(4).await;
+    stage.consul.mend();
+    seconds(60).await;
+    assert_eq!((log.count("started"), log.count("stopping")), (2, 1));
+}
+
+#[actix::test]
+async fn an_actor_that_dies_is_made_again_after_pauses_that_grow_and_that_a_long_life_resets() {
+    tokio::time::pause();
+    let at_once = Some(Duration::ZERO);
+    for manner in [
+        Manner { lives: at_once, ..Manner::default() },
+        Manner { panics: at_once, ..Manner::default() },
+    ] {
+        let stage = Stage::new();
+        let one = runtime("one", &stage.consul);
+        let (first, log) = stage.start(&one, manner);
+        seconds(60).await;
+        let starts: Vec<_> = log
+            .0
+            .borrow()
+            .iter()
+            .filter(|(_, word)| word == "started")
+            .map(|(at, _)| *at)
+            .collect();
+        let pauses: Vec<_> = starts.windows(2).map(|two| (two[1] - two[0]).as_millis()).collect();
+        assert_eq!(pauses.len(), 11, "{pauses:?}");
+        for (place, pause) in pauses.iter().enumerate() {
+            let expected = (100 << place.min(7)).min(10_000);
+            assert!((expected..expected + 5).contains(pause), "{pauses:?}");
+        }
+        first.stop().await;
+        seconds(60).await;
+        assert_eq!(log.count("started"), starts.len(), "called off for good");
+    }
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    let long = Some(Duration::from_secs(10));
+    let (_first, log) = stage.start(&one, Manner { lives: long, ..Manner::default() });
+    seconds(101).await;
+    assert_eq!(log.count("started"), 10);
+}
+
+#[actix::test]
+async fn an_actor_whose_making_panics_is_made_again() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    let (log, tries) = (Log::default(), Rc::new(Cell::new(0)));
+    let (began, alive, (told, tried)) =
+        (stage.began, stage.alive.clone(), (log.clone(), tries.clone()));
+    let make = move |term| {
+        tried.set(tried.get() + 1);
+        assert!(tried.get() > 2, "as the test wants it");
+        let (log, alive) = (told.clone(), alive.clone());
+        Worker { term, log, manner: Manner::default(), began, alive }
+    };
+    let first = Singleton::new(make).start(&one).unwrap();
+    assert_eq!(first.tenure().key().as_str(), "service/one/leadership");
+    seconds(5).await;
+    assert_eq!((tries.get(), log.count("started")), (3, 1));
+}
+
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// One of many ways in which a term ends without notice.
+type Fault = fn(&Stage, &Dsync, &Tenure);
+
+#[actix::test]
+async fn a_term_that_ends_without_notice_ends_even_an_actor_that_asks_to_go_on() {
+    let faults: [(Fault, bool); 4] = [
+        (|_, dsync, tenure| drop(dsync.send(Resign::of(tenure).cool_down(PAUSE))), true),
+        (
+            |stage, _, _| {
+                let session = stage.consul.entries()[0].session.clone().unwrap();
+                assert!(stage.consul.destroy_session(&session));
+            },
+            true,
+        ),
+        // Consul hands the key on at once: only the token protects.
+        (|stage, _, _| assert!(stage.consul.delete_key("job")), false),
+        (|stage, _, _| assert!(stage.consul.force_release("job")), false),
+    ];
+    tokio::time::pause();
+    for (place, (fault, another_waits)) in faults.into_iter().enumerate() {
+        let stage = Stage::new();
+        let (one, two) = (runtime("one", &stage.consul), runtime("two", &stage.consul));
+        let stubborn = Manner { stops_after: Some(STUBBORN), ..Manner::default() };
+        let (first, log) = stage.start(&one, stubborn);
+        seconds(20).await;
+        let other = another_waits.then(|| stage.start(&two, Manner::default()));
+        seconds(20).await;
+        let term = first.tenure().term().unwrap();
+        fault(&stage, &one, first.tenure());
+        term.lost().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let ended = ["started", "stopping", "stopping", "stopped", "gone late"];
+        // It may lead again by now.
+        assert_eq!(log.words()[..5], ended, "{place}");
+        let (second, other) = other.unwrap_or_else(|| stage.start(&two, Manner::default()));
+        seconds(60).await;
+        assert_eq!(log.count("started") + other.count("started"), 2, "{place}");
+        let leading = [first.address(), second.address()];
+        assert_eq!(leading.iter().flatten().count(), 1, "{place}");
+        drop((first, second));
+        seconds(1).await;
+    }
+}
+
+#[actix::test]
+async fn the_last_work_of_a_campaign_resigns_and_never_one_that_was_asked_for() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    // Two actors of different kinds under one leadership.
+    let quiet = || Singleton::new(|_| Quiet).on(key("job"));
+    let (first, second) = (quiet().start(&one).unwrap(), quiet().start(&one).unwrap());
+    let joined = one.send(Campaign::on(key("job"))).await.unwrap();
+    seconds(1).await;
+    assert!(first.address().is_some() && second.address().is_some());
+    first.stop().await;
+    assert!(joined.is_leader() && second.address().unwrap().connected());
+    second.stop().await;
+    joined.ended().await;
+    assert_eq!(stage.consul.entries(), []);
+
+    let own = one.send(Campaign::on(key("job"))).await.unwrap();
+    let third = quiet().start(&one).unwrap();
+    let fourth = actix_rt::spawn(one.singleton(key("job"), |_| std::future::pending()));
+    seconds(1).await;
+    third.stop().await;
+    fourth.abort();
+    seconds(1).await;
+    assert!(own.is_leader());
+}
+
+struct Quiet;
+
+impl Actor for Quiet {
+    type Context = Context<Self>;
+}
+
+#[actix::test]
+async fn a_stop_that_takes_longer_than_a_lease_can_spare_is_refused() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    let quiet = |within| Singleton::new(|_| Quiet).stop_within(within).start(&one);
+    let most = Timing::default().rides_out();
+    let Err(Error::Invalid { field: "stop_within", .. }) = quiet(most) else {
+        panic!("{most:?} was taken");
+    };
+    let longest = quiet(most - Duration::from_millis(1)).unwrap();
+    seconds(1).await;
+    let address = longest.address().unwrap();
+    seconds(600).await;
+    assert!(address.connected(), "a healthy lease does not dip");
+}
+
+#[actix::test]
+async fn hand_over_stops_actors_before_it_resigns_and_takes_no_more() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let (one, two) = (runtime("one", &stage.consul), runtime("two", &stage.consul));
+    let slow = Manner { stops_after: Some(Duration::from_secs(1)), ..Manner::default() };
+    let (first, log) = stage.start(&one, slow);
+    let own = one.send(Campaign::default()).await.unwrap();
+    seconds(1).await;
+    let lease = crate::acquire(&one, "lock").await;
+    let (_second, other) = stage.start(&two, Manner::default());
+    seconds(5).await;
+    let limit = Duration::from_secs(5);
+    let asked = Instant::now();
+    one.hand_over_on(std::future::ready(()), limit).await;
+    let took = asked.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_millis(1_100)).contains(&took), "{took:?}");
+    assert_eq!(log.words(), ["started", "stopping", "stopping", "stopped", "gone"]);
+    own.ended().await;
+    seconds(1).await;
+    assert!(lease.is_valid(), "locks go on");
+    assert_eq!(other.words(), ["started"]);
+    let gap = other.first("started") - log.first("gone");
+    assert!(gap < Duration::from_millis(200), "{gap:?}");
+    assert_eq!(one.singleton(key("job"), |_| async {}).await, Err(Error::Stopped));
+    let refused = stage.singleton(&log, slow).start(&one);
+    assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
+    one.hand_over(limit).await.unwrap();
+    first.stop().await;
+    one.shutdown(limit).await.unwrap();
+}
+
+#[actix::test]
+async fn a_job_runs_once_a_term_and_is_dropped_at_its_end() {
+    in_a_task(async {
+        let stage = Stage::new();
+        let one = runtime("one", &stage.consul);
+        let runs = Rc::new(RefCell::new(Vec::<(FencingToken, bool)>::new()));
+        let noted = runs.clone();
+        let job = one.singleton(key("job"), move |term| {
+            let runs = noted.clone();
+            async move {
+                runs.borrow_mut().push((term.token(), term.is_valid()));
+                // Every other time it is done at once.
+                if !runs.borrow().len().is_multiple_of(2) {
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        let job = actix_rt::spawn(job);
+        for count in 1..=6 {
+            seconds(60).await;
+            assert_eq!(runs.borrow().len(), count, "one run a term");
+            assert!(stage.consul.delete_key("job"));
+        }
+        seconds(10).await;
+        let runs = runs.borrow().clone();
+        assert!(runs.iter().all(|(_, valid)| *valid));
+        assert!(runs.windows(2).all(|two| two[0].0 < two[1].0), "{runs:?}");
+        one.shutdown(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(job.await.unwrap(), Ok(()), "the job ends with its campaign");
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_job_needs_no_actix_and_can_be_sent_to_another_thread() {
+    fn sendable<T: Send>(future: T) -> T {
+        future
+    }
+    let consul = Embedded::new();
+    let dsync = Dsync::builder("one").embedded(&consul).start().unwrap();
+    let job = sendable(dsync.singleton(key("job"), |_| async {}));
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(job.await, Ok(()));
+}
