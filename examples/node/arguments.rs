@@ -7,6 +7,8 @@ use actix_dsync::Config;
 pub(crate) const USAGE: &str = "\
 usage: node run     --consul URL --prefix P --keys N [--ttl 15s] [--lock-delay 15s]
                     [--fast-failover] [--tick] [--log FILE]
+       node campaign --consul URL --prefix P [--ttl 15s] [--lock-delay 15s] [--fast-failover]
+                    [--log FILE]
        node cycle   --consul URL --prefix P [--n 2000]
        node handoff --consul URL --prefix P [--n 200]
 
@@ -14,6 +16,9 @@ run      contends for the keys P/0 to P/N-1, holds each until it is lost, and co
          until SIGTERM. --tick: asks every 10 ms whether each lease is valid, and tells how that
          went after a pause of more than 1 s. --log FILE: appends \"<unix ns> <pid> <key> <token>\"
          for each lease that is valid, at its grant and every 100 ms.
+campaign contends for the leadership of P/leader, with a job that only the leader does, until
+         SIGTERM, at which it hands over. SIGUSR1: it resigns for 5 s. --log FILE: the job appends
+         \"<unix ns> <pid> <key> <token>\" every 20 ms.
 cycle    times acquire + release of P/0.
 handoff  times the way of P/0 from one runtime's release call to its grant at another.
 
@@ -27,6 +32,7 @@ pub(crate) struct Arguments {
 
 pub(crate) enum Command {
     Run { keys: usize, tick: bool, log: Option<PathBuf> },
+    Campaign { log: Option<PathBuf> },
     Cycle { n: usize },
     Handoff { n: usize },
 }
@@ -34,10 +40,10 @@ pub(crate) enum Command {
 impl Arguments {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let command = words.next().ok_or("no command")?;
-        if !["run", "cycle", "handoff"].contains(&command.as_str()) {
+        if !["run", "campaign", "cycle", "handoff"].contains(&command.as_str()) {
             return Err(format!("{command:?} is no command"));
         }
-        let runs = command == "run";
+        let (runs, campaigns) = (command == "run", command == "campaign");
         let mut config = Config::default();
         let (mut consul, mut prefix, mut keys, mut n) = (None, None, None, None);
         let (mut tick, mut log) = (false, None);
@@ -47,18 +53,19 @@ impl Arguments {
                 "--consul" => consul = Some(value()?),
                 "--prefix" => prefix = Some(value()?),
                 "--keys" if runs => keys = Some(number(&name, &value()?)?),
-                "--n" if !runs => n = Some(number(&name, &value()?)?),
+                "--n" if !runs && !campaigns => n = Some(number(&name, &value()?)?),
                 "--ttl" => config.timing.session_ttl = duration(&name, &value()?)?,
                 "--lock-delay" => config.timing.lock_delay = duration(&name, &value()?)?,
                 "--fast-failover" => config.timing.fast_failover = true,
                 "--tick" if runs => tick = true,
-                "--log" if runs => log = Some(value()?.into()),
+                "--log" if runs || campaigns => log = Some(value()?.into()),
                 other => return Err(format!("node {command} does not know {other:?}")),
             }
         }
         config.address = consul.ok_or("--consul is missing")?;
         let command = match command.as_str() {
             "run" => Command::Run { keys: keys.ok_or("--keys is missing")?, tick, log },
+            "campaign" => Command::Campaign { log },
             "cycle" => Command::Cycle { n: n.unwrap_or(2000) },
             _ => Command::Handoff { n: n.unwrap_or(200) },
         };

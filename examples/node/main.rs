@@ -1,9 +1,10 @@
 //! A scriptable process for tests and demos: it prints one JSON object a line.
 //!
-//! See [`USAGE`] for the commands and `run.rs` for the events. Trouble is logged
+//! See [`USAGE`] for the commands, and `run.rs` and `campaign.rs` for the events. Trouble is logged
 //! to stderr; `RUST_LOG` says how much of it.
 
 mod arguments;
+mod campaign;
 mod measure;
 mod run;
 
@@ -62,6 +63,11 @@ async fn obey() -> Result<(), Failure> {
         Command::Run { keys, tick, log } => {
             let keys = (0..keys).map(key).collect::<Result<_, _>>()?;
             run::run(start()?, keys, tick, log).await
+        }
+        Command::Campaign { log } => {
+            let key = Key::new(format!("{prefix}/leader"));
+            let key = key.map_err(|error| Failure::Usage(error.to_string()))?;
+            campaign::campaign(start()?, key, log).await
         }
         Command::Cycle { n } => measure::cycle(start()?, key(0)?, n).await,
         Command::Handoff { n } => measure::handoff([start()?, start()?], key(0)?, n).await,

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_dsync::{Acquire, Dsync, Error, Key, Lease, LossReason};
+use actix_dsync::{Acquire, Dsync, Error, FencingToken, Key, Lease, LossReason};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,13 +42,7 @@ pub(crate) async fn run(
     tick: bool,
     log: Option<PathBuf>,
 ) -> Result<(), Failure> {
-    let log = match log {
-        Some(path) => {
-            let file = File::options().create(true).append(true).open(&path);
-            Some(file.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?)
-        }
-        None => None,
-    };
+    let log = log.map(open_log).transpose()?;
     let unwatchable = |error: std::io::Error| Failure::Work(format!("signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(unwatchable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unwatchable)?;
@@ -68,6 +62,19 @@ pub(crate) async fn run(
     let ended = contender.dsync.shutdown(STOP_LIMIT).await;
     tasks.join_all().await;
     Ok(ended?)
+}
+
+pub(crate) fn open_log(path: PathBuf) -> Result<File, Failure> {
+    let file = File::options().create(true).append(true).open(&path);
+    file.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// One write, so that lines of several processes do not mix.
+pub(crate) fn write_line(mut log: &File, t: u64, key: &Key, token: FencingToken) {
+    let line = format!("{t} {} {key} {token}\n", std::process::id());
+    if let Err(error) = log.write_all(line.as_bytes()) {
+        print(json!({ "ev": "error", "err": format!("--log: {error}") }));
+    }
 }
 
 struct Contender {
@@ -159,12 +166,8 @@ impl Contender {
     }
 
     fn write_line(&self, t: u64, lease: &Lease) {
-        if let Some(mut log) = self.log.as_ref() {
-            let line = format!("{t} {} {} {}\n", std::process::id(), lease.key(), lease.token());
-            // One write, so that lines of several processes do not mix.
-            if let Err(error) = log.write_all(line.as_bytes()) {
-                print(json!({ "ev": "error", "err": format!("--log: {error}") }));
-            }
+        if let Some(log) = &self.log {
+            write_line(log, t, lease.key(), lease.token());
         }
     }
 }
