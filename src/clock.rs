@@ -1,6 +1,9 @@
 //! Which clock ownership is judged by, and the instants it yields.
 
-use std::time::Duration;
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// An instant of a [`Clock`], in nanoseconds since that clock's origin.
 ///
@@ -81,6 +84,29 @@ impl Clock {
             Self::Simulated(nanos) => Moment(nanos.load(std::sync::atomic::Ordering::Relaxed)),
         }
     }
+}
+
+/// What a wall clock shows, in milliseconds since 1970; it may be set at any time.
+pub(crate) fn wall_millis(clock: Clock) -> u64 {
+    let unix = match clock {
+        Clock::Boot => unix_time(),
+        // The same for all runtimes of a test, whenever they were started.
+        Clock::Tokio(_) => {
+            static ORIGIN: OnceLock<(tokio::time::Instant, Duration)> = OnceLock::new();
+            let now = tokio::time::Instant::now();
+            let (origin, unix) = *ORIGIN.get_or_init(|| (now, unix_time()));
+            let before = origin.saturating_duration_since(now);
+            (unix + now.saturating_duration_since(origin)).saturating_sub(before)
+        }
+        #[cfg(test)]
+        Clock::Simulated(_) => Duration::from_nanos(clock.now().as_nanos()),
+    };
+    u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Zero for a clock that is set to before 1970.
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// How long before its creation a Tokio clock's origin lies.

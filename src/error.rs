@@ -20,6 +20,8 @@ pub enum Step {
     Watch,
     /// Releasing a key.
     Release,
+    /// Recording a turn of a periodic job.
+    Record,
     /// Destroying the session.
     DestroySession,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Step {
             Self::Read => "read the key",
             Self::Watch => "watch the key",
             Self::Release => "release the key",
+            Self::Record => "record the job's turn",
             Self::DestroySession => "destroy the session",
         })
     }

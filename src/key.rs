@@ -11,7 +11,8 @@ use crate::error::Error;
 /// A key is checked when it is made, so that every message which carries one is
 /// valid. It is not empty, holds at most [`Key::MAX_LEN`] bytes of UTF-8 and no
 /// control character, and its segments, separated by `/`, are neither empty nor
-/// `.` nor `..`: Consul would answer those with a redirect to another key.
+/// `.` nor `..`, which Consul would answer with a redirect to another key, nor
+/// `.dsync`, below which this crate keeps entries of its own.
 ///
 /// ```
 /// use actix_dsync::Key;
@@ -44,8 +45,8 @@ impl Key {
     }
 
     /// Joins segments with `/`, escaping in each what would change the key's
-    /// shape (`/`, `%`, control characters, and the segments `.` and `..`), so
-    /// that different lists of segments give different keys.
+    /// shape (`/`, `%`, control characters, and the segments `.`, `..` and
+    /// `.dsync`), so that different lists of segments give different keys.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is no segment, one is empty, or the result
@@ -57,9 +58,9 @@ impl Key {
                 key.push('/');
             }
             let segment = segment.as_ref();
-            let only_dots = matches!(segment, "." | "..");
+            let reserved = matches!(segment, "." | ".." | RESERVED);
             for c in segment.chars() {
-                if c == '/' || c == '%' || c.is_control() || only_dots {
+                if c == '/' || c == '%' || c.is_control() || reserved {
                     let mut utf8 = [0; 4];
                     for byte in c.encode_utf8(&mut utf8).bytes() {
                         key.push_str(&format!("%{byte:02X}"));
@@ -78,6 +79,9 @@ impl Key {
         &self.0
     }
 }
+
+/// The segment below which this crate keeps entries that are no locks.
+pub(crate) const RESERVED: &str = ".dsync";
 
 /// What is wrong with `path` as a key or a prefix of keys, if anything.
 pub(crate) fn fault_of_path(path: &str, longest: usize) -> Option<String> {
@@ -99,6 +103,9 @@ pub(crate) fn fault_of_path(path: &str, longest: usize) -> Option<String> {
     path.split('/').find_map(|segment| match segment {
         "" => Some("contains '//'; no segment may be empty".into()),
         "." | ".." => Some(format!("contains the segment '{segment}'; escape or rename it")),
+        RESERVED => {
+            Some(format!("contains the segment '{RESERVED}', which is reserved; rename it"))
+        }
         _ => None,
     })
 }
@@ -177,6 +184,9 @@ mod tests {
             ("a//b", "'//'"),
             ("a/./b", "'.'"),
             ("../b", "'..'"),
+            (".dsync", "reserved"),
+            (".dsync/every/b", "reserved"),
+            ("a/.dsync/b", "reserved"),
             ("a\0b", "control"),
             ("a\nb", "control"),
         ] {
@@ -199,6 +209,7 @@ mod tests {
         assert_ne!(key(&["a%2Fb"]), key(&["a/b"]));
         assert_eq!(key(&["orders", ".."]).as_str(), "orders/%2E%2E");
         assert_eq!(key(&["a\nb"]).as_str(), "a%0Ab");
+        assert_eq!(key(&["a", ".dsync"]).as_str(), "a/%2E%64%73%79%6E%63");
         assert!(Key::join(["orders", ""]).is_err());
         assert!(Key::join::<&str>([]).is_err());
     }

@@ -120,7 +120,7 @@ pub use secret::Secret;
 pub use tenure::{Tenure, Term};
 pub use token::FencingToken;
 pub use value::LockValue;
-pub use work::{Singleton, SingletonHandle};
+pub use work::{Singleton, SingletonHandle, Turn};
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}

@@ -15,6 +15,7 @@ mod intake;
 mod lock;
 mod obituary;
 mod question;
+mod record;
 mod session;
 pub(crate) mod slot;
 mod supervisor;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use hub::{Event, Events};
 pub(crate) use intake::{Defaults, Intake, Pending};
+pub(crate) use record::{LastTurn, Noted, ReadTurn, WriteTurn};
 pub(crate) use slot::Slots;
 pub(crate) use supervisor::{LockSupervisor, Settings, Stop};
 

@@ -143,6 +143,10 @@ impl Slots {
         Self { clock, flags, most_keys, most_waiters, process, table: Mutex::default() }
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Queues a caller for `key`.
     ///
     /// # Errors

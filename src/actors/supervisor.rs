@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Retention, Timing},
-    consul::client::Consul,
+    consul::{client::Consul, fact::SessionId},
     error::{Error, Step},
     key::Key,
     ownership::LossReason,
@@ -160,6 +160,10 @@ impl LockSupervisor {
             }
         });
         intake.expect("an actor's context is made at once")
+    }
+
+    pub(super) fn session_id(&self) -> Option<SessionId> {
+        self.view.as_ref().map(|view| view.id.clone())
     }
 
     fn start_session(&mut self, ctx: &Context<Self>) {

@@ -6,15 +6,18 @@ use tokio::time::Instant;
 
 use super::{
     fact::{
-        Created, Destroyed, Fence, Listed, Locked, Raised, Released, Renewed, Seen, SessionId,
-        SessionSeen, Trouble,
+        Created, Destroyed, Fence, Listed, Locked, Raised, Recorded, Released, Renewed, Seen,
+        SessionId, SessionSeen, Trouble,
     },
     http::{Http, HttpConfig, Purpose},
     reply::{self, Answer},
-    request::{self, Lock, NewSession, Release, ReleaseHow},
+    request::{self, Lock, NewSession, Record, Release, ReleaseHow},
     wire::{WireReply, WireRequest},
 };
-use crate::{key::Key, secret::Secret};
+use crate::{
+    key::{Key, RESERVED},
+    secret::Secret,
+};
 
 /// How Consul is reached.
 enum Transport {
@@ -212,6 +215,24 @@ impl Consul {
         }
     }
 
+    /// Records something beside a key that our session holds.
+    pub(crate) async fn record(&self, ask: &Record, limit: Duration) -> Recorded {
+        let (key, record_key) = (self.full(&ask.key), self.record_key(&ask.key));
+        let request = request::record(&key, &record_key, ask);
+        match self.ask(Purpose::Call, request, limit).await {
+            Ok(reply) => {
+                let answer = self.answer(&reply);
+                reply::recorded(answer, &key, &record_key, &ask.session, ask.after)
+            }
+            Err(trouble) => Recorded::Unknown(trouble),
+        }
+    }
+
+    /// What was last recorded beside the key.
+    pub(crate) async fn read_record(&self, key: &Key, limit: Duration) -> Seen {
+        self.read_full(&self.record_key(key), limit).await
+    }
+
     async fn read_full(&self, key: &str, limit: Duration) -> Seen {
         match self.ask(Purpose::Call, request::read(key), limit).await {
             Ok(reply) => reply::seen(self.answer(&reply), key),
@@ -255,7 +276,11 @@ impl Consul {
     }
 
     fn fence_key(&self, session: &SessionId) -> String {
-        format!("{}.dsync/{session}", self.0.prefix)
+        format!("{}{RESERVED}/{session}", self.0.prefix)
+    }
+
+    fn record_key(&self, key: &Key) -> String {
+        format!("{}{RESERVED}/every/{key}", self.0.prefix)
     }
 }
 

@@ -8,15 +8,16 @@ use serde_json::json;
 use super::{
     client::Consul,
     fact::{
-        Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Released, Renewed, Seen,
-        SessionId, SessionSeen,
+        Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
+        Seen, SessionId, SessionSeen,
     },
     http::hostile::{Deed, Server, config},
-    request::{Lock, NewSession, Release, ReleaseHow},
+    request::{Lock, NewSession, Record, Release, ReleaseHow},
 };
 use crate::key::Key;
 
 const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
+const RECORD: &str = ".dsync/every/k";
 const LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +35,11 @@ enum Call {
     Raise,
     ReadFence,
     DeleteFence,
+    Record,
+    ReadRecord,
 }
 
-const CALLS: [Call; 13] = [
+const CALLS: [Call; 15] = [
     Call::Create,
     Call::Renew,
     Call::Info,
@@ -50,6 +53,8 @@ const CALLS: [Call; 13] = [
     Call::Raise,
     Call::ReadFence,
     Call::DeleteFence,
+    Call::Record,
+    Call::ReadRecord,
 ];
 
 /// What was concluded from an answer.
@@ -82,6 +87,11 @@ impl Call {
             Self::Raise => json!({"Results": [{"KV": entry(&fence)}], "Errors": null}),
             Self::ReadFence => json!([entry(&fence)]),
             Self::DeleteFence => json!({"Results": [], "Errors": null}),
+            Self::Record => {
+                let results = [json!({"KV": entry("k")}), json!({"KV": entry(RECORD)})];
+                json!({"Results": results, "Errors": null})
+            }
+            Self::ReadRecord => json!([entry(RECORD)]),
         };
         body.to_string()
     }
@@ -163,6 +173,13 @@ impl Call {
                 Destroyed::Done,
                 Destroyed::Unknown(_)
             ),
+            Self::Record => {
+                let ask = Record { key, session: id, after: Some(8), value: vec![1] };
+                judge!(consul.record(&ask, LIMIT).await, Recorded::Done, Recorded::Unknown(_))
+            }
+            Self::ReadRecord => {
+                judge!(consul.read_record(&key, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+            }
         }
     }
 }

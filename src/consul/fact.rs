@@ -226,3 +226,16 @@ pub(crate) enum Raised {
     Denied(String),
     Unknown(Trouble),
 }
+
+/// Answer to the record of a turn beside a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// The record was written.
+    Done,
+    /// Somebody has written it since it was read. Read it.
+    Stale,
+    /// Our session does not hold the key.
+    NotHeld,
+    Denied(String),
+    Unknown(Trouble),
+}

@@ -53,6 +53,16 @@ pub(crate) enum ReleaseHow {
     Keep { value: Vec<u8>, flags: u64 },
 }
 
+/// What is to be recorded beside a key, if our session holds the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) session: SessionId,
+    /// The index of the present record; none if there is none.
+    pub(crate) after: Option<u64>,
+    pub(crate) value: Vec<u8>,
+}
+
 pub(crate) fn create_session(new: &NewSession) -> WireRequest {
     let body = json!({
         "Name": new.name,
@@ -191,6 +201,21 @@ pub(crate) fn raised_from(from: Fence) -> u64 {
 
 pub(crate) fn delete_fence(fence_key: &str) -> WireRequest {
     txn(vec![op(json!({"Verb": "delete", "Key": fence_key}))])
+}
+
+/// Writes a record beside a lock. Sent twice it is done once: the second finds
+/// another index.
+pub(crate) fn record(key: &str, record_key: &str, ask: &Record) -> WireRequest {
+    txn(vec![
+        op(json!({"Verb": "check-session", "Key": key, "Session": ask.session.as_str()})),
+        op(json!({
+            "Verb": "cas",
+            "Key": record_key,
+            // Consul takes 0 for "must not exist".
+            "Index": ask.after.unwrap_or(0),
+            "Value": BASE64.encode(&ask.value),
+        })),
+    ])
 }
 
 fn op(kv: Value) -> Value {

@@ -129,3 +129,16 @@ fn each_raise_of_a_fence_writes_another_value() {
     );
     assert_eq!(body(&delete_fence("f")), json!([{"KV": {"Verb": "delete", "Key": "f"}}]));
 }
+
+#[test]
+fn a_record_names_the_lock_and_what_it_replaces() {
+    let record_of = |after| {
+        let key = Key::new("k").unwrap();
+        body(&record("k", "r", &Record { key, session: id(), after, value: b"b".to_vec() }))
+    };
+    let ours = json!({"KV": {"Verb": "check-session", "Key": "k", "Session": id().as_str()}});
+    for (after, index) in [(None, 0), (Some(8), 8)] {
+        let cas = json!({"KV": {"Verb": "cas", "Key": "r", "Index": index, "Value": "Yg=="}});
+        assert_eq!(record_of(after), json!([ours, cas]));
+    }
+}

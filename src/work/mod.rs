@@ -1,7 +1,9 @@
 //! Work that only the leader does.
 
+mod every;
 mod hand_over;
 mod job;
 mod singleton;
 
+pub use every::Turn;
 pub use singleton::{Singleton, SingletonHandle};

@@ -43,10 +43,10 @@ use crate::{
 /// after all, a new actor is made under the same term.
 ///
 /// A term can also end without notice: the key is deleted, the session destroyed,
-/// somebody sends [`Resign`](crate::Resign). Then nothing is left to stop within,
-/// and an actor that asks to go on is terminated at once. For an orderly end use
-/// [`SingletonHandle::stop`] or [`Dsync::hand_over`]: they stop the actor first and
-/// resign then.
+/// somebody sends [`Resign`](crate::Resign), the runtime is shut down. Then nothing
+/// is left to stop within, and an actor that asks to go on is terminated at once.
+/// For an orderly end use [`SingletonHandle::stop`] or [`Dsync::hand_over`]: they
+/// stop the actor first and resign then.
 ///
 /// An actor that stops by itself or panics while the term lasts is made again,
 /// after a pause that grows from 100 ms to 10 s, and from anew after a life of 10 s

@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     ("txn: deletes", txn_deletes),
     ("txn: all or nothing, and every fault is told", txn_atomic),
     ("txn: fence-style transactions", txn_fences),
+    ("txn: records beside a lock", txn_records),
     ("txn: keys as they stand", txn_keys),
     ("limits of sizes", limits),
     ("lock-delay is refused before anything else", delay_first),
@@ -207,6 +208,25 @@ fn txn_fences(s: &mut Script) {
     s.keep_index("K", "k");
     s.txn("check-index k i=<K>; lock k s=<B> v=w f=1");
     s.get("kv/<p>?recurse");
+}
+
+fn txn_records(s: &mut Script) {
+    s.session("A", NO_DELAY);
+    s.session("B", NO_DELAY);
+    s.txn("check-session k s=<A>; cas r v=1 i=0");
+    s.txn("lock k s=<A> v=x");
+    s.txn("check-session k s=<A>; cas r v=1 i=0");
+    s.txn("check-session k s=<A>; cas r v=1 i=0");
+    s.txn("check-session k s=<B>; cas r v=1 i=0");
+    s.keep_index("R", "r");
+    s.txn("check-session k s=<B>; cas r v=2 i=<R>");
+    s.txn("check-session k s=<A>; cas r v=2 i=<R>");
+    s.txn("check-session k s=<A>; cas r v=2 i=<R>");
+    s.get("kv/<p>r");
+    s.delete("kv/<p>r");
+    s.txn("check-session k s=<A>; cas r v=3 i=<R>");
+    s.txn("unlock k s=<A>");
+    s.txn("check-session k s=<A>; cas r v=3 i=0");
 }
 
 fn txn_keys(s: &mut Script) {

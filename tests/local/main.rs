@@ -5,6 +5,7 @@
 mod basics;
 mod cancel;
 mod events;
+mod every;
 mod faults;
 mod keys;
 mod limits;

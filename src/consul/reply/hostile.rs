@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::consul::{
     fact::{
-        Created, Destroyed, Fence, Listed, Locked, Raised, Released, Renewed, Seen, SessionId,
-        SessionSeen,
+        Created, Destroyed, Fence, Listed, Locked, Raised, Recorded, Released, Renewed, Seen,
+        SessionId, SessionSeen,
     },
     wire::WireReply,
 };
@@ -15,6 +15,7 @@ use crate::consul::{
 const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
 const KEY: &str = "jobs/nightly";
 const FENCE: &str = ".dsync/ee474eed-262a-2872-71c3-42544dd66dce";
+const RECORD: &str = ".dsync/every/jobs/nightly";
 
 fn entry_json() -> Value {
     json!({"LockIndex": 1, "Key": KEY, "Flags": 7, "Value": "YQ==", "Session": ID,
@@ -25,6 +26,7 @@ fn entry_json() -> Value {
 fn genuine() -> Vec<WireReply> {
     let fence = json!({"LockIndex": 1, "Key": FENCE, "Flags": 0, "Value": "MA==",
                        "Session": ID, "CreateIndex": 16, "ModifyIndex": 16});
+    let record = json!({"Key": RECORD, "Flags": 0, "Value": "MA==", "ModifyIndex": 27});
     let free = json!({"Key": KEY, "Flags": 7, "Value": null, "ModifyIndex": 26});
     let ok = |body: Value| (200, body.to_string());
     [
@@ -36,6 +38,7 @@ fn genuine() -> Vec<WireReply> {
         ok(json!([entry_json()])),
         ok(json!({"Results": [{"KV": entry_json()}], "Errors": null})),
         ok(json!({"Results": [{"KV": entry_json()}, {"KV": free}], "Errors": null})),
+        ok(json!({"Results": [{"KV": entry_json()}, {"KV": record}], "Errors": null})),
         ok(json!({"Results": [{"KV": fence}], "Errors": null})),
         ok(json!({"Results": [], "Errors": null})),
         (409, json!({"Results": null, "Errors": [{"OpIndex": 1, "What": format!("invalid session \"{ID}\"")}]}).to_string()),
@@ -110,6 +113,11 @@ fn verdicts(reply: &WireReply) -> usize {
             Released::Denied(_) | Released::Unknown(_) => {}
         }
     }
+    match recorded(answer, KEY, RECORD, &id, Some(3)) {
+        Recorded::Done => yes(reply.status == 200 && holds(ID) && holds(RECORD)),
+        Recorded::NotHeld | Recorded::Stale => yes(reply.status == 409),
+        Recorded::Denied(_) | Recorded::Unknown(_) => {}
+    }
     if fence_deleted(answer, FENCE) == Destroyed::Done {
         yes(reply.status == 200 && json.is_some());
     }
@@ -151,6 +159,8 @@ fn a_reply_about_another_session_is_no_word_on_ours() {
             assert!(matches!(session_seen(answer, &id), SessionSeen::Unknown(_)));
             assert!(matches!(locked(answer, KEY, FENCE, &id, Fence::Unusable), Locked::Unknown(_)));
             assert!(matches!(released(answer, KEY, &id, true), Released::Unknown(_)));
+            let recorded = recorded(answer, KEY, RECORD, &id, None);
+            assert!(matches!(recorded, Recorded::Unknown(_)));
             assert!(matches!(raised(answer, FENCE, &id, Fence::Unraised), Raised::Unknown(_)));
         }
     }

@@ -10,7 +10,7 @@ use super::{
     key::entry,
 };
 use crate::consul::{
-    fact::{Destroyed, Entry, Fence, Locked, Raised, Released, SessionId},
+    fact::{Destroyed, Entry, Fence, Locked, Raised, Recorded, Released, SessionId},
     request::raised_from,
 };
 #[cfg(test)]
@@ -231,6 +231,39 @@ pub(crate) fn raised(
         return Raised::Stale;
     }
     Raised::Unknown(answer.server(errors.first()))
+}
+
+pub(crate) fn recorded(
+    answer: Answer<'_>,
+    key: &str,
+    record_key: &str,
+    session: &SessionId,
+    after: Option<u64>,
+) -> Recorded {
+    if let Some(right) = answer.denied(&write_right(record_key)) {
+        return Recorded::Denied(right);
+    }
+    if let Some(results) = results(answer) {
+        let held = results.first().and_then(|first| entry(first.get("KV")?, key));
+        let held = held.is_some_and(|entry| entry.session.as_ref() == Some(session));
+        let written = last_entry(&results, record_key);
+        if held && written.is_some_and(|entry| entry.modify_index > after.unwrap_or(0)) {
+            return Recorded::Done;
+        }
+    }
+    let Some(errors) = errors(answer) else {
+        return Recorded::Unknown(answer.trouble());
+    };
+    if let Some(what) = errors.any(DENIED) {
+        return Recorded::Denied(missing_right(what, &write_right(record_key)));
+    }
+    if errors.at(0).is_some_and(|what| has(what, &["failed session check", "doesn't exist"])) {
+        return Recorded::NotHeld;
+    }
+    if errors.at(1).is_some_and(|what| has(what, &["index is stale"])) {
+        return Recorded::Stale;
+    }
+    Recorded::Unknown(answer.server(errors.first()))
 }
 
 /// A deletion answers with an empty list, whether or not the entry was there.

@@ -238,3 +238,28 @@ fn a_fence_is_deleted_whether_or_not_it_was_there() {
         assert!(matches!(delete(200, body), Destroyed::Unknown(_)), "{body}");
     }
 }
+
+#[test]
+fn a_record_is_written_only_beside_a_lock_that_is_ours() {
+    let record = |status, body: &str| {
+        ask(status, body, |answer| recorded(answer, "k", ".dsync/every/k", &id(), Some(16)))
+    };
+    let written = |session, index| done(&[kv("k", session, 9), kv(".dsync/every/k", None, index)]);
+    assert_eq!(record(200, &written(Some(ID), 17)), Recorded::Done);
+    for other in [written(Some(ID), 16), written(None, 17), written(Some("other"), 17)] {
+        assert!(matches!(record(200, &other), Recorded::Unknown(_)), "{other}");
+    }
+    for what in [
+        "failed session check for key \"k\", current session \"a\" != \"b\"",
+        "failed to check session, key \"k\" doesn't exist",
+    ] {
+        // The other operation may fail as well.
+        let stale = (1, "failed to set key \"x\", index is stale");
+        assert_eq!(record(409, &failed(&[(0, what)])), Recorded::NotHeld);
+        assert_eq!(record(409, &failed(&[(0, what), stale])), Recorded::NotHeld);
+        assert_eq!(record(409, &failed(&[stale])), Recorded::Stale);
+    }
+    let denied = Recorded::Denied("key:write on \".dsync/every/k\"".into());
+    assert_eq!(record(409, &failed(&[(1, "Permission denied")])), denied);
+    assert!(matches!(record(500, "No cluster leader"), Recorded::Unknown(_)));
+}

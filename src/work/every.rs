@@ -1,0 +1,343 @@
+//! A job that is done once a period, by whichever process leads.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use tokio::sync::oneshot;
+
+use crate::{
+    actors::{LastTurn, LockSupervisor, Noted, ReadTurn, WriteTurn},
+    clock::{Clock, wall_millis},
+    error::Error,
+    key::Key,
+    runtime::Dsync,
+    tenure::Term,
+    token::FencingToken,
+};
+
+/// One turn of a periodic job; see [`Dsync::every`].
+#[derive(Clone, Debug)]
+pub struct Turn {
+    term: Term,
+    period: Duration,
+    due: u64,
+}
+
+impl Turn {
+    /// The term in which it was begun. The job is dropped at its end.
+    #[must_use]
+    pub fn term(&self) -> &Term {
+        &self.term
+    }
+
+    /// What fences the writes of this turn. Turns of one term have the same.
+    #[must_use]
+    pub fn token(&self) -> FencingToken {
+        self.term.token()
+    }
+
+    /// When the period began that this turn is for.
+    #[must_use]
+    pub fn due(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.due)
+    }
+
+    /// The length of the period.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+}
+
+impl Dsync {
+    /// Campaigns for `key` as [`singleton`](Dsync::singleton) does, and runs `work`
+    /// once in each period while this process leads.
+    ///
+    /// Periods begin at multiples of `period` since 1970: one of an hour on the
+    /// hour, one of a day at midnight UTC. `work` is called as soon as it can in
+    /// each, also in the midst of one that has had no turn. A turn that takes
+    /// longer than a period delays the next; periods that have passed are not made
+    /// up for.
+    ///
+    /// # Guarantees
+    /// *At most one turn a period, across all processes and fail-overs.* Before a
+    /// turn begins, it is recorded in Consul that the next may only begin in the
+    /// next period, by a write that fails unless this process holds the key and
+    /// nobody else has recorded a turn. A turn whose record may or may not have been
+    /// written is settled by reading it, and begins only if the record is its own.
+    ///
+    /// So it is at most once, not exactly once: a turn that fails, panics, or is
+    /// dropped with its process or its term is over, and the rest of that period
+    /// goes without one. What must not be lost needs a cursor of its own.
+    ///
+    /// # Assumptions
+    /// - What period it is, the leader's wall clock says. Where clocks are apart,
+    ///   two turns can be nearer to each other than a period by that much, but are
+    ///   for different periods. A clock that is set back makes the job wait; one
+    ///   that is set far ahead makes it wait for all processes, until that time: it
+    ///   is logged, and deleting the entry `.dsync/every/<key>` ends it.
+    /// - The store keeps the record: one restored from a snapshot, or started empty,
+    ///   lets a period have another turn.
+    /// - All processes give the job the same period. With another, the next turn
+    ///   begins in the first period of the new length after the last of the old.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a period shorter than 1 s, at the first poll; else as
+    /// for [`singleton`](Dsync::singleton). While turns cannot be recorded, that is
+    /// logged and tried again; for the ACL right `key:write` on
+    /// `.dsync/every/<key>`, below the prefix, too.
+    ///
+    /// # Cancel safety
+    /// As for [`singleton`](Dsync::singleton). A turn that was recorded and is
+    /// dropped before or while it runs counts as had.
+    ///
+    /// ```no_run
+    /// # async fn example(dsync: actix_dsync::Dsync) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use actix_dsync::Key;
+    ///
+    /// # async fn send_reports(of: std::time::SystemTime, fence: actix_dsync::FencingToken) {}
+    /// let (key, day) = (Key::new("jobs/reports")?, Duration::from_secs(86_400));
+    /// tokio::spawn(dsync.every(key, day, |turn| async move {
+    ///     send_reports(turn.due(), turn.token()).await;
+    /// }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn every<F, W>(
+        &self,
+        key: Key,
+        period: Duration,
+        work: F,
+    ) -> impl Future<Output = Result<(), Error>> + use<F, W>
+    where
+        F: Fn(Turn) -> W,
+        W: Future<Output = ()>,
+    {
+        let calendar = check(period).map(|millis| Calendar {
+            key: key.clone(),
+            millis,
+            clock: self.intake().slots.clock(),
+            supervisor: self.intake().supervisor.clone(),
+        });
+        let work = Arc::new(work);
+        // Nothing is begun for a period that cannot be.
+        let job = calendar.map(|calendar| {
+            let calendar = Arc::new(calendar);
+            self.singleton(key, move |term| {
+                let (calendar, work) = (calendar.clone(), work.clone());
+                async move {
+                    loop {
+                        let due = calendar.next_turn(&term).await;
+                        work(Turn { term: term.clone(), period, due }).await;
+                    }
+                }
+            })
+        });
+        async move { job?.await }
+    }
+}
+
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// The period in milliseconds.
+fn check(period: Duration) -> Result<u64, Error> {
+    let millis = u64::try_from(period.as_millis()).ok().filter(|_| period >= SHORTEST_PERIOD);
+    millis.ok_or_else(|| Error::Invalid {
+        field: "period",
+        why: format!("is {period:?}; it must be {SHORTEST_PERIOD:?} or longer"),
+    })
+}
+
+/// How long it is waited after a failure: at first, and at most.
+const SHORTEST_REST: Duration = Duration::from_millis(250);
+const LONGEST_REST: Duration = Duration::from_secs(10);
+/// How often the wall clock is looked at: it may be set, and timers may be late
+/// after the machine was suspended.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Tells the attempts of this process from each other.
+static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+
+/// When a job has its turns.
+struct Calendar {
+    key: Key,
+    millis: u64,
+    clock: Clock,
+    supervisor: Addr<LockSupervisor>,
+}
+
+/// What follows from the last turn.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The turn for the period that begins then is free.
+    Free { due: u64 },
+    /// An attempt of ours has taken it.
+    Taken { due: u64 },
+    /// The next may only begin then.
+    Later { at: u64 },
+}
+
+/// The turn that an attempt was made to record: when it is due, and which attempt.
+type Attempted = (u64, u64);
+
+/// At most one attempt takes each period's turn: a record only ever moves on, and
+/// names the attempt that wrote it.
+fn judge(now: u64, millis: u64, last: Option<&LastTurn>, attempted: Option<Attempted>) -> Verdict {
+    if let (Some(last), Some((due, attempt))) = (last, attempted)
+        && last.own == Some(attempt)
+    {
+        return Verdict::Taken { due };
+    }
+    let due = now - now % millis;
+    match last {
+        Some(last) if last.next > due => {
+            Verdict::Later { at: last.next.checked_next_multiple_of(millis).unwrap_or(u64::MAX) }
+        }
+        _ => Verdict::Free { due },
+    }
+}
+
+impl Calendar {
+    /// Waits until this process has taken the next turn, and tells for which
+    /// period. It does not end when the term does: whoever polls it must know.
+    async fn next_turn(&self, term: &Term) -> u64 {
+        let (key, token) = (&self.key, term.token());
+        let mut rest = SHORTEST_REST;
+        let mut attempted = None;
+        loop {
+            match self.try_turn(token, &mut attempted).await {
+                Ok(Verdict::Taken { due }) => {
+                    tracing::debug!(%key, %token, due, "the job's turn was taken");
+                    return due;
+                }
+                // Somebody else's, or not settled yet: look again.
+                Ok(Verdict::Free { .. }) => tokio::time::sleep(SHORTEST_REST).await,
+                Ok(Verdict::Later { at }) => {
+                    rest = SHORTEST_REST;
+                    self.sleep_until(at).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%key, %token, %error, "the job's turn could not be taken yet");
+                    tokio::time::sleep(rest).await;
+                    rest = (rest * 2).min(LONGEST_REST);
+                }
+            }
+        }
+    }
+
+    /// Reads what the last turn was, and takes the next if it is free.
+    async fn try_turn(
+        &self,
+        token: FencingToken,
+        attempted: &mut Option<Attempted>,
+    ) -> Result<Verdict, Error> {
+        let last = self.ask(|reply| ReadTurn { key: self.key.clone(), reply }).await?;
+        let now = wall_millis(self.clock);
+        let due = match judge(now, self.millis, last.as_ref(), *attempted) {
+            Verdict::Free { due } => due,
+            decided => return Ok(decided),
+        };
+        // The same write again is done once, even if the one before arrives late.
+        let attempt = match *attempted {
+            Some((same, attempt)) if same == due => attempt,
+            _ => ATTEMPTS.fetch_add(1, Ordering::Relaxed),
+        };
+        *attempted = Some((due, attempt));
+        let after = last.map(|last| last.index);
+        let next = due.saturating_add(self.millis);
+        let write = |reply| WriteTurn { key: self.key.clone(), after, next, token, attempt, reply };
+        match self.ask(write).await? {
+            Noted::Done => Ok(Verdict::Taken { due }),
+            Noted::Stale | Noted::NotHeld => Ok(Verdict::Free { due }),
+        }
+    }
+
+    async fn ask<M, T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> M,
+    ) -> Result<T, Error>
+    where
+        M: Message<Result = ()> + Send + 'static,
+        LockSupervisor: Handler<M>,
+        actix::Context<LockSupervisor>: ToEnvelope<LockSupervisor, M>,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.supervisor.do_send(message(reply));
+        answer.await.unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Waits until the wall clock shows that time, whatever it is set to; for one
+    /// period at most, since a record from the future may be deleted.
+    async fn sleep_until(&self, at: u64) {
+        let now = wall_millis(self.clock);
+        let latest = now.saturating_add(self.millis);
+        if at > latest {
+            let (key, ahead_ms) = (&self.key, at - latest);
+            tracing::warn!(%key, ahead_ms, "the job waits: its last turn is from the future");
+        }
+        let at = at.min(latest);
+        let mut left = at.saturating_sub(now);
+        while left > 0 {
+            tokio::time::sleep(Duration::from_millis(left).min(LOOK_PERIOD)).await;
+            left = at.saturating_sub(wall_millis(self.clock));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    fn last(next: u64, own: Option<u64>) -> LastTurn {
+        LastTurn { index: 7, next, own }
+    }
+
+    #[test]
+    fn a_turn_is_free_once_a_period_and_periods_only_move_on() {
+        let free = |due| Verdict::Free { due };
+        assert_eq!(judge(5 * HOUR + 1, HOUR, None, None), free(5 * HOUR));
+        assert_eq!(judge(5 * HOUR, HOUR, Some(&last(5 * HOUR, None)), None), free(5 * HOUR));
+        assert_eq!(judge(9 * HOUR, HOUR, Some(&last(5 * HOUR, None)), None), free(9 * HOUR));
+        let later = |at| Verdict::Later { at };
+        for now in [0, 5 * HOUR, 5 * HOUR + 1, 6 * HOUR - 1] {
+            assert_eq!(judge(now, HOUR, Some(&last(6 * HOUR, None)), None), later(6 * HOUR));
+        }
+        // Recorded by a process with another period.
+        assert_eq!(judge(5 * HOUR, HOUR, Some(&last(6 * HOUR - 1, None)), None), later(6 * HOUR));
+        assert_eq!(judge(5 * HOUR, HOUR, Some(&last(u64::MAX, None)), None), later(u64::MAX));
+    }
+
+    #[test]
+    fn a_record_of_unknown_outcome_is_settled_by_reading_who_wrote_it() {
+        let now = 5 * HOUR;
+        let attempted = Some((now, 3));
+        let taken = Verdict::Taken { due: now };
+        assert_eq!(judge(now, HOUR, Some(&last(6 * HOUR, Some(3))), attempted), taken);
+        // Also if the period is over by then.
+        assert_eq!(judge(now + HOUR, HOUR, Some(&last(6 * HOUR, Some(3))), attempted), taken);
+        let later = Verdict::Later { at: 6 * HOUR };
+        for another in [last(6 * HOUR, Some(2)), last(6 * HOUR, None)] {
+            assert_eq!(judge(now, HOUR, Some(&another), attempted), later);
+        }
+        let before = last(5 * HOUR, Some(2));
+        assert_eq!(judge(now, HOUR, Some(&before), attempted), Verdict::Free { due: now });
+    }
+
+    #[test]
+    fn a_period_shorter_than_a_second_is_refused_by_name() {
+        assert_eq!(check(SHORTEST_PERIOD), Ok(1_000));
+        for period in [Duration::ZERO, Duration::from_millis(999), Duration::MAX] {
+            assert!(matches!(check(period), Err(Error::Invalid { field: "period", .. })));
+        }
+    }
+}
