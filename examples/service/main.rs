@@ -12,6 +12,7 @@
 mod bank;
 mod consul;
 mod routes;
+mod sweeper;
 
 use std::{
     error::Error,
@@ -24,11 +25,14 @@ use std::{
 use actix::{Actor, Context, Handler};
 use actix_dsync::{Dsync, LockLost, Subscribe};
 use actix_web::{App, HttpServer, web::Data};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::{bank::Bank, routes::Welcome};
+use crate::{bank::Bank, routes::Welcome, sweeper::Sweeper};
 
 const DEFAULT_PORT: u16 = 8080;
+/// How long leadership may take to be handed over, and the runtime to end.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Is told of every lock that this process loses.
 struct Pager;
@@ -75,6 +79,9 @@ async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
     let pager = Pager.start();
     dsync.send(Subscribe::to(pager.clone().recipient::<LockLost>())).await?;
 
+    // One of all processes sweeps.
+    let sweeper = Sweeper::start(&dsync)?;
+
     let welcome = Welcome::new(listener.local_addr()?, &consul);
     println!("{welcome}");
 
@@ -87,14 +94,29 @@ async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
             .configure(routes::configure)
     })
     .listen(listener)?
+    // Another process sweeps while the requests of this one are finished.
+    .shutdown_signal(dsync.hand_over_on(told_to_end()?, STOP_LIMIT))
     .shutdown_timeout(10)
     .run()
     .await?;
+    drop(sweeper);
 
     // Every lock is given back now, so that another process need not wait.
-    dsync.shutdown(Duration::from_secs(5)).await?;
+    dsync.shutdown(STOP_LIMIT).await?;
     consul.stop().await;
     Ok(())
+}
+
+/// Ends when somebody presses Ctrl-C or an orchestrator ends the process.
+fn told_to_end() -> io::Result<impl Future<Output = ()> + Send> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// The port asked for, if any was.
