@@ -2,6 +2,7 @@
 
 use crate::checker_cases;
 use crate::cluster;
+use crate::leadership;
 use crate::namespace;
 use crate::network;
 use crate::process;
@@ -67,9 +68,14 @@ pub(crate) fn all() -> Vec<Case> {
         })
         .collect();
     cases.extend(main_faults(2, 2, false));
-    let alone: [(&'static str, Alone); 8] = [
+    let alone: [(&'static str, Alone); 13] = [
         ("one way", network::one_way),
         ("holder killed", process::killed),
+        ("leader of three killed", leadership::killed),
+        ("leader of three told to end", leadership::told_to_end),
+        ("leader of three stopped", leadership::stopped),
+        ("leader of three cut off", leadership::cut_off),
+        ("leader of three resigns", leadership::resigns),
         ("reset and refuse", network::reset_and_refuse),
         ("no connections left", network::no_connections_left),
         ("destroyed while cut off", session::destroyed_while_cut_off),

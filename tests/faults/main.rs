@@ -7,11 +7,13 @@
 #[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
 mod support;
 
+mod candidate;
 mod cases;
 mod checker;
 mod checker_cases;
 mod cluster;
 mod harness;
+mod leadership;
 mod namespace;
 mod network;
 mod player;

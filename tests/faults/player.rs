@@ -12,6 +12,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::candidate;
 use crate::random::Random;
 use crate::record::{Log, Own, What, Write, boot_nanos};
 
@@ -37,6 +38,8 @@ pub(crate) enum Role {
     Turns,
     /// Holds each key for some milliseconds at a time, and is often impatient.
     Short,
+    /// Campaigns, and works while it leads.
+    Campaign,
 }
 
 pub(crate) const ORDERS: &str = "DSYNC_PLAYER";
@@ -44,7 +47,7 @@ pub(crate) const ORDERS: &str = "DSYNC_PLAYER";
 pub(crate) const REST: &str = "rest";
 
 /// How often each held key is looked at and written to.
-const TICK: Duration = Duration::from_millis(20);
+pub(crate) const TICK: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_millis(200);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -53,6 +56,9 @@ pub(crate) fn play(orders: &str) {
     // Whatever happens to the test, no player outlives it.
     set_parent_process_death_signal(Some(Signal::KILL)).expect("Linux");
     let orders: Orders = serde_json::from_str(orders).expect("orders of this program's own");
+    if orders.role == Role::Campaign {
+        return actix_rt::System::new().block_on(candidate::run(orders));
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(run(orders));
@@ -119,7 +125,7 @@ async fn run(orders: Orders) {
     log.event(What::Finished);
 }
 
-fn lines() -> tokio::sync::mpsc::UnboundedReceiver<String> {
+pub(crate) fn lines() -> tokio::sync::mpsc::UnboundedReceiver<String> {
     let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -231,7 +237,7 @@ impl Contender {
         self.held.lock().insert(own.clone(), holding);
         let kept = async {
             match self.role {
-                Role::Hold => std::future::pending().await,
+                Role::Hold | Role::Campaign => std::future::pending().await,
                 Role::Turns => tokio::time::sleep(self.random.millis(1_000, 10_000)).await,
                 Role::Short => tokio::time::sleep(self.random.millis(0, 60)).await,
             }

@@ -133,6 +133,19 @@ impl Stage {
         player.end();
     }
 
+    /// Tells a player to end in good order, as an orchestrator does.
+    pub(crate) fn terminate(&mut self, who: Who) {
+        let player = &mut self.players[who.0];
+        player.signal(Signal::TERM);
+        player.input = None;
+    }
+
+    /// Says one word to a player.
+    pub(crate) fn say(&mut self, who: Who, word: &str) {
+        let input = self.players[who.0].input.as_mut().expect("a player that runs");
+        writeln!(input, "{word}").expect("a player that listens");
+    }
+
     pub(crate) fn pid(&self, who: Who) -> u32 {
         self.players[who.0].child.id()
     }
