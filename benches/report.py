@@ -64,6 +64,7 @@ def machine():
     return {
         "cores": os.cpu_count(),
         "cpu": cpu[1] if cpu else platform.machine(),
+        "load": number(os.getloadavg()[2]),
         "kernel": f"{platform.system()} {platform.release()}",
         "rustc": version("rustc", "--version").split(" (")[0],
         "consul": version(os.environ["CONSUL_BIN"], "version"),
