@@ -58,7 +58,13 @@ impl Slot {
 
     /// The oldest unread fact.
     pub(crate) fn next_fact(&self) -> Option<Event> {
-        lock(&self.facts).pop_front()
+        let mut facts = lock(&self.facts);
+        let fact = facts.pop_front();
+        if fact.is_none() {
+            // Most slots have nothing to read for most of their time.
+            facts.shrink_to_fit();
+        }
+        fact
     }
 
     /// The machine. A panic while it was used is made good by
