@@ -69,8 +69,9 @@ struct Inner {
     election: Election,
     /// What the key says while the campaign has it.
     campaign_value: Arc<[u8]>,
-    /// What the handles of observers and campaigns look at.
-    leading: watch::Sender<Leading>,
+    /// What the handles of observers and campaigns look at, once there was one:
+    /// most keys have none.
+    leading: Option<watch::Sender<Leading>>,
     /// Not told yet, the oldest first.
     news: VecDeque<News>,
     #[cfg(test)]
@@ -154,7 +155,7 @@ impl Callers {
                 inner.elect(effects, |election, then| election.seen(holder.as_ref(), then));
             }
             effects.push(Effect::Poke);
-            Ok(inner.leading.subscribe())
+            Ok(inner.leading.get_or_insert_with(watch::Sender::default).subscribe())
         })?;
         Ok(Observer::new(self.clone(), leading))
     }
@@ -564,9 +565,9 @@ impl Inner {
 
     /// Lets the handles see what the election machine knows.
     fn show(&self) {
-        if self.leading.receiver_count() == 0 {
+        let Some(leading) = self.leading.as_ref().filter(|to| to.receiver_count() > 0) else {
             return;
-        }
+        };
         let election = &self.election;
         let (campaign, token) = (election.campaign(), election.token());
         let is_news = |shown: &Leading| {
@@ -574,7 +575,7 @@ impl Inner {
                 || shown.campaign != campaign
                 || shown.leader.as_ref() != election.leader()
         };
-        self.leading.send_if_modified(|shown| {
+        leading.send_if_modified(|shown| {
             let is_news = is_news(shown);
             if is_news {
                 let lease = self.lease.as_ref().filter(|(_, state)| token == Some(state.token()));

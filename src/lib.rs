@@ -6,7 +6,8 @@
 //!   way cannot be called back. Hand [`Lease::token`] to the protected resource and
 //!   let that refuse older tokens.
 //! - A [`Dsync`] is the one handle to a process's locks. Clone it, share it, and
-//!   speak to it by messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`].
+//!   speak to it by messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`],
+//!   [`Campaign`].
 //! - A granted request is a [`Lease`]. Ask [`Lease::is_valid`] before an act that
 //!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
 //!   moment of loss. Dropping the lease gives the lock back.
@@ -37,6 +38,29 @@
 //! The runtime has a thread and an actix System of its own, so handlers that
 //! block do not delay renewals, and it works under `#[tokio::main]` as well.
 //!
+//! # Leadership
+//! A [`Campaign`] contends for a key again and again, until [`Resign`] or shutdown.
+//! Its [`Tenure`] says at any moment, without a message, whether this process leads;
+//! each [`Term`] is one leadership with a token of its own, in which work can be
+//! [run](Term::run). [`Elected`], [`Deposed`] and [`LeaderChanged`] tell of it, and
+//! [`Observe`] follows a leader without contending.
+//!
+//! ```no_run
+//! use actix_dsync::{Campaign, Dsync, FencingToken};
+//!
+//! # async fn rebuild_until_dropped(fence: FencingToken) {}
+//! # async fn example(dsync: &Dsync) -> Result<(), actix_dsync::Error> {
+//! let tenure = dsync.send(Campaign::default()).await?;
+//! loop {
+//!     let term = tenure.elected().await;
+//!     // Stopped at the moment at which this process leads no more.
+//!     if term.run(rebuild_until_dropped(term.token())).await.is_ok() {
+//!         return Ok(());
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! # Guarantees
 //! - *Self-fencing.* From the moment at which another session can acquire a key,
 //!   no [`Lease`] on it says that it is valid. That is judged by a monotonic clock
@@ -44,7 +68,7 @@
 //!   frozen, or this process was stopped and continued. Once false, false for ever.
 //! - *Loss is told.* Every ownership that ends other than by its owner's release
 //!   ends with exactly one [`LockLost`] to each subscriber, and wakes
-//!   [`Lease::lost`].
+//!   [`Lease::lost`]; every term ends with exactly one [`Deposed`].
 //! - *Fencing tokens grow.* Successive owners of a key, in whatever process, have
 //!   strictly increasing tokens.
 //! - *Nothing leaks.* A request that timed out or whose reply was dropped leaves

@@ -7,6 +7,7 @@ mod cancel;
 mod events;
 mod faults;
 mod keys;
+mod leadership;
 mod limits;
 mod queue;
 mod stop;
