@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
@@ -50,6 +51,19 @@ struct Inner {
 struct Waiting {
     answer: oneshot::Sender<Answer>,
     value: Arc<[u8]>,
+}
+
+/// The callers of a key, for people.
+#[derive(Debug)]
+pub(crate) struct Outline {
+    /// The token of the lease that is out, and how long it stays valid as far as
+    /// the clock goes.
+    pub(crate) lease: Option<(FencingToken, Duration)>,
+    /// This process, while it owns the key.
+    pub(crate) owner: Option<Holder>,
+    pub(crate) waiting: usize,
+    /// Why the key could not be had so far.
+    pub(crate) obstacle: Option<Obstacle>,
 }
 
 /// What is to be sent once the mutex is free.
@@ -147,6 +161,18 @@ impl Callers {
     /// The token of the lease that is out, if one is.
     pub(crate) fn token(&self) -> Option<FencingToken> {
         self.lock().queue.token()
+    }
+
+    /// What can be told of the callers at this moment.
+    pub(crate) fn outline(&self) -> Outline {
+        let inner = self.lock();
+        let lease = inner.lease.as_ref().filter(|(_, state)| state.is_valid());
+        Outline {
+            lease: lease.map(|(_, state)| (state.token(), state.remaining())),
+            owner: inner.queue.holder().cloned(),
+            waiting: inner.queue.waiting(),
+            obstacle: inner.queue.obstacle().cloned(),
+        }
     }
 
     /// The index at which a caller was last granted the key, if that was under

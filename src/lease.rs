@@ -89,8 +89,20 @@ impl LeaseState {
         Self { key, token, call, cell, clock, ended, ending }
     }
 
-    fn is_valid(&self) -> bool {
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(crate) fn token(&self) -> FencingToken {
+        self.token
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
         self.ended.load(Ordering::Acquire) == RUNS && self.cell.is_valid(self.clock.now())
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        if self.is_valid() { self.cell.remaining(self.clock.now()) } else { Duration::ZERO }
     }
 
     /// Ends it by its owner's own act.
@@ -143,7 +155,7 @@ impl LeaseState {
     }
 
     /// Ends when the lease is lost; never if it was given back.
-    async fn lost(&self) -> LossReason {
+    pub(crate) async fn lost(&self) -> LossReason {
         self.invalid().await;
         loop {
             let told = self.ending.notified();
@@ -165,6 +177,12 @@ impl LeaseState {
 impl Lease {
     pub(crate) fn new(state: Arc<LeaseState>, callers: Arc<Callers>) -> Self {
         Self { state, callers: Some(callers) }
+    }
+
+    /// The part of it that may be looked at elsewhere.
+    #[cfg(feature = "web")]
+    pub(crate) fn state(&self) -> &Arc<LeaseState> {
+        &self.state
     }
 
     /// The key that is owned.
@@ -193,11 +211,7 @@ impl Lease {
     /// reached this grows again with every renewal.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        if self.is_valid() {
-            self.state.cell.remaining(self.state.clock.now())
-        } else {
-            Duration::ZERO
-        }
+        self.state.remaining()
     }
 
     /// Waits until the lease is lost, and says why. It never ends for a lease

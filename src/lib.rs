@@ -72,8 +72,10 @@
 //! - `embedded`: `Embedded`, a Consul-compatible agent in the process, for demos
 //!   and tests.
 //! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
+//! - `web`: for actix-web services. [`Dsync`] is an extractor, errors are responses,
+//!   and `LockPath` locks what a path names for the time of a request.
 //!
-//! Neither is on by default.
+//! None is on by default.
 
 mod actors;
 mod callers;
@@ -91,12 +93,16 @@ mod lease;
 mod messages;
 mod ownership;
 mod protocol;
+mod record;
+mod report;
 mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
 mod token;
 mod value;
+#[cfg(feature = "web")]
+mod web;
 
 pub use actors::{Event, Events};
 pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
@@ -106,14 +112,17 @@ pub use error::{ConfigError, Error, Step};
 pub use key::Key;
 pub use lease::Lease;
 pub use messages::{
-    Acquire, Filter, Inspect, LockAcquired, LockLost, LockReleased, Release, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, Explain, Filter, Inspect, List, LockAcquired, LockLost, LockReleased, Release,
+    Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
+pub use report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport};
 pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
 pub use token::FencingToken;
 pub use value::LockValue;
+#[cfg(feature = "web")]
+pub use web::{HeldLease, LockPath, health_routes, status_routes};
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}

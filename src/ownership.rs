@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
 use crate::token::FencingToken;
 
@@ -28,6 +28,24 @@ impl Holder {
     #[must_use]
     pub fn json(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.value).ok()
+    }
+}
+
+/// The value as JSON if it is JSON, else as text, in which what is not UTF-8 is
+/// replaced.
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { session, session_name, node, value, since } = self;
+        let mut holder = to.serialize_struct("Holder", 5)?;
+        holder.serialize_field("session", session)?;
+        holder.serialize_field("session_name", session_name)?;
+        holder.serialize_field("node", node)?;
+        match self.json() {
+            Some(json) => holder.serialize_field("value", &json)?,
+            None => holder.serialize_field("value", &String::from_utf8_lossy(value))?,
+        }
+        holder.serialize_field("since", since)?;
+        holder.end()
     }
 }
 

@@ -21,8 +21,11 @@ use crate::{
     },
     error::{ConfigError, Error},
     messages::{
-        Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
+        Acquire, Explain, Filter, Inspect, List, Release, Subscribe, SubscriptionId, TryAcquire,
+        Unsubscribe,
     },
+    record::Record,
+    report::{HealthReport, KeyReport, Report},
     secret::Secret,
     value::LockValue,
 };
@@ -114,6 +117,18 @@ impl Dsync {
         self.0.intake.ready().await
     }
 
+    /// Whether the runtime works, without a message: it is answered from memory,
+    /// also while the runtime's thread is stuck.
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        self.0.intake.health()
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn report(&self) -> Report {
+        self.0.intake.report()
+    }
+
     #[cfg(test)]
     pub(crate) fn intake(&self) -> &Intake {
         &self.0.intake
@@ -202,6 +217,8 @@ request! {
     TryAcquire => try_acquire -> crate::lease::Lease,
     Release => release -> crate::ownership::Released,
     Inspect => inspect -> Option<crate::ownership::Holder>,
+    Explain => explain -> KeyReport,
+    List => list -> Report,
     Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
 }
@@ -372,6 +389,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
+                record: Arc::new(Record::new(clock)),
             },
             slots: Slots::new(
                 clock,

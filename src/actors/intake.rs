@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     callers::Answer,
+    config::Timing,
     consul::{
         client::Consul,
         fact::{Seen, SessionSeen},
@@ -24,14 +25,15 @@ use crate::{
     key::Key,
     lease::Lease,
     messages::{
-        Acquire, Filter, Inspect, LockAcquired, Release, Subscribe, SubscriptionId, TryAcquire,
-        Unsubscribe,
+        Acquire, Explain, Filter, Inspect, List, LockAcquired, Release, Subscribe, SubscriptionId,
+        TryAcquire, Unsubscribe,
     },
     ownership::{Holder, Released},
     protocol::{
         queue::{Obstacle, Patience},
         session::unavailable,
     },
+    record::Record,
     value::LockValue,
 };
 
@@ -45,6 +47,9 @@ pub struct Intake {
     pub(crate) hub: Arc<Hub>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) supervisor: Addr<LockSupervisor>,
+    pub(crate) service: Arc<str>,
+    pub(crate) timing: Timing,
+    pub(crate) record: Arc<Record>,
     pub(crate) default_value: Arc<[u8]>,
     /// How many keys may be inspected at one time; others wait.
     pub(crate) inspections: Arc<Semaphore>,
@@ -220,6 +225,8 @@ handle! {
     TryAcquire => try_acquire,
     Release => release,
     Inspect => inspect,
+    Explain => explain,
+    List => list,
     Unsubscribe => unsubscribe,
 }
 

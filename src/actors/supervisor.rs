@@ -27,9 +27,10 @@ use crate::{
     messages::LockLost,
     ownership::LossReason,
     protocol::{lock::Event, session::SessionView},
+    record::Record,
 };
 
-/// What all actors of one runtime go by.
+/// What all actors of one runtime go by, and where they note how they are.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) service: String,
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) node_checks: Vec<String>,
     /// How many connections there are for reads that wait.
     pub(crate) watches: usize,
+    /// Where they note what others may ask.
+    pub(crate) record: Arc<Record>,
 }
 
 /// Whether locks can be had.
@@ -104,6 +107,8 @@ pub(crate) struct LockSupervisor {
 
 /// How long an idle slot stays, in case its key is wanted again.
 const LINGER: Duration = Duration::from_millis(250);
+/// How often the runtime's thread shows that it runs.
+const BEAT: Duration = Duration::from_secs(1);
 /// How many keys may be inspected at one time.
 const MOST_INSPECTIONS: usize = 64;
 
@@ -125,6 +130,9 @@ impl LockSupervisor {
                 hub: Arc::default(),
                 readiness: subscribed,
                 supervisor: ctx.address(),
+                service: settings.service.as_str().into(),
+                timing: settings.timing,
+                record: settings.record.clone(),
                 default_value,
                 inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
             };
@@ -263,6 +271,7 @@ impl Actor for LockSupervisor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.start_watcher(ctx);
         self.start_session(ctx);
+        ctx.run_interval(BEAT, |actor, _| actor.settings.record.beat());
     }
 }
 
@@ -414,6 +423,7 @@ impl Drop for LockSupervisor {
     /// come, and every loss is told.
     fn drop(&mut self) {
         let orderly = self.slots.is_stopped();
+        self.settings.record.ended(orderly);
         let reason = if orderly { LossReason::Shutdown } else { LossReason::RuntimeFailed };
         self.slots.stop();
         self.readiness.send_replace(Readiness::Stopped);

@@ -164,6 +164,11 @@ impl Queue {
         FencingToken::new(owned.index, owned.sequence)
     }
 
+    /// This process, while it owns the key.
+    pub(crate) fn holder(&self) -> Option<&Holder> {
+        self.owned.as_ref().map(|owned| &*owned.holder)
+    }
+
     /// The index at which a caller was last granted the key.
     pub(crate) fn last_index(&self) -> u64 {
         self.last_index

@@ -9,8 +9,10 @@ mod faults;
 mod keys;
 mod limits;
 mod queue;
+mod reports;
 mod stop;
 mod threads;
+mod web;
 
 use std::{future::Future, task::Poll, time::Duration};
 
