@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::{
     hub::Hub,
     intake::Intake,
-    lock::{LockActor, Neighbours, Retire, publish_end},
+    lock::{LockActor, Retire, Surroundings, publish_end},
     session::{SessionActor, SessionNews, SessionPlea},
     slot::{Slot, Slots},
     watch::{Watch, WatchActor},
@@ -86,6 +86,7 @@ pub(crate) struct LockSupervisor {
     pub(super) consul: Consul,
     pub(super) intake: Intake,
     pub(super) settings: Rc<Settings>,
+    around: Rc<Surroundings>,
     slots: Arc<Slots>,
     hub: Arc<Hub>,
     readiness: watch::Sender<Readiness>,
@@ -137,9 +138,20 @@ impl LockSupervisor {
                 inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
             };
             intake = Some(taken_in.clone());
+            let (settings, me) = (Rc::new(settings), ctx.address());
+            let around = Surroundings {
+                hub: taken_in.hub.clone(),
+                consul: consul.clone(),
+                settings: settings.clone(),
+                session: me.clone().recipient(),
+                watch: me.clone().recipient(),
+                idle: me.clone().recipient(),
+                died: Rc::new(me.recipient()),
+            };
             Self {
                 consul,
-                settings: Rc::new(settings),
+                settings,
+                around: Rc::new(around),
                 slots: taken_in.slots.clone(),
                 hub: taken_in.hub.clone(),
                 intake: taken_in,
@@ -174,23 +186,9 @@ impl LockSupervisor {
         self.watcher = Some(WatchActor::new(consul, settings, ctx.address().recipient()).start());
     }
 
-    fn start_lock(&mut self, slot: Arc<Slot>, recovering: bool, ctx: &Context<Self>) {
+    fn start_lock(&mut self, slot: Arc<Slot>, recovering: bool) {
         let key = slot.key.clone();
-        let me = ctx.address();
-        let neighbours = Neighbours {
-            session: me.clone().recipient(),
-            watch: me.clone().recipient(),
-            idle: me.clone().recipient(),
-            died: me.recipient(),
-        };
-        let actor = LockActor::new(
-            slot,
-            self.hub.clone(),
-            self.consul.clone(),
-            self.settings.clone(),
-            neighbours,
-            recovering,
-        );
+        let actor = LockActor::new(slot, self.around.clone(), recovering);
         self.locks.insert(key, actor.start());
     }
 
@@ -278,11 +276,11 @@ impl Actor for LockSupervisor {
 impl Handler<Open> for LockSupervisor {
     type Result = ();
 
-    fn handle(&mut self, Open(slot): Open, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Open(slot): Open, _: &mut Context<Self>) {
         if let Some(view) = &self.view {
             slot.report(Event::Opened(view.clone()));
         }
-        self.start_lock(slot, false, ctx);
+        self.start_lock(slot, false);
     }
 }
 
@@ -310,7 +308,7 @@ impl Handler<Died> for LockSupervisor {
                 tracing::error!(%key, "the lock's actor failed; its ownership is given up");
                 let reason = LossReason::RuntimeFailed;
                 publish_end(&self.hub, key, slot.callers.lost(reason), reason);
-                self.start_lock(slot, true, ctx);
+                self.start_lock(slot, true);
             }
             Died::Watch => {
                 tracing::error!("the watch actor failed; it is started anew");

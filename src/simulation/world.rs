@@ -232,7 +232,8 @@ impl World {
         match event {
             Event::Arrive(exchange) => self.arrive(&exchange),
             Event::Answer(exchange, reply) => {
-                exchange.answered.set(self.waiting.contains_key(&exchange.id));
+                let is_read = self.waiting.contains_key(&exchange.id);
+                exchange.void.set(is_read && exchange.question.outlives(&reply));
                 self.conclude(&exchange, Ok(&reply));
             }
             Event::Break(exchange, why) => {
@@ -276,9 +277,8 @@ impl World {
     // Consul's side.
 
     fn arrive(&mut self, exchange: &Rc<Exchange>) {
-        // A known limit: a lock that was answered, given back and deleted can be
-        // locked again by a copy of that request.
-        if exchange.answered.get() && exchange.question.locks_what_is_missing() {
+        // A known limit: see `Question::outlives`.
+        if exchange.void.get() {
             return self.stats.fault("copy of an answered lock withheld");
         }
         let served = self.server.serve(self.now, exchange);
@@ -466,7 +466,7 @@ impl World {
             life: host.life,
             question,
             request,
-            answered: Cell::new(false),
+            void: Cell::new(false),
         });
         self.trace.note(self.now, 16 + id, || {
             format!("p{process}      #{id} asks to {}", exchange.question)
