@@ -59,6 +59,8 @@ pub(crate) struct Outline {
     /// The token of the lease that is out, and how long it stays valid as far as
     /// the clock goes.
     pub(crate) lease: Option<(FencingToken, Duration)>,
+    /// A lease is out that is not valid any more.
+    pub(crate) is_lost: bool,
     /// This process, while it owns the key.
     pub(crate) owner: Option<Holder>,
     pub(crate) waiting: usize,
@@ -163,11 +165,18 @@ impl Callers {
         self.lock().queue.token()
     }
 
+    /// How many callers wait.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().queue.waiting()
+    }
+
     /// What can be told of the callers at this moment.
     pub(crate) fn outline(&self) -> Outline {
         let inner = self.lock();
         let lease = inner.lease.as_ref().filter(|(_, state)| state.is_valid());
         Outline {
+            is_lost: lease.is_none() && inner.lease.is_some(),
             lease: lease.map(|(_, state)| (state.token(), state.remaining())),
             owner: inner.queue.holder().cloned(),
             waiting: inner.queue.waiting(),

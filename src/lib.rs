@@ -99,6 +99,7 @@ mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
+mod telemetry;
 mod token;
 mod value;
 #[cfg(feature = "web")]

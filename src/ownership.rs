@@ -89,6 +89,22 @@ pub enum LossReason {
     Shutdown,
 }
 
+#[cfg(feature = "metrics")]
+impl LossReason {
+    /// As it is written in JSON and in labels.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::DeadlinePassed => "deadline_passed",
+            Self::SessionGone => "session_gone",
+            Self::KeyDeleted => "key_deleted",
+            Self::ForceReleased => "force_released",
+            Self::StoreReplaced => "store_replaced",
+            Self::RuntimeFailed => "runtime_failed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 impl fmt::Display for LossReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

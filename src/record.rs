@@ -16,12 +16,14 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     report::{HealthReport, Mishap, SessionReport},
+    telemetry::Telemetry,
 };
 
 /// The notes of one runtime.
 #[derive(Debug)]
 pub(crate) struct Record {
     clock: Clock,
+    telemetry: Telemetry,
     pulse: Pulse,
     notes: Mutex<Notes>,
 }
@@ -49,8 +51,13 @@ const MOST_MISHAPS: usize = 20;
 const RECENT: Duration = Duration::from_secs(600);
 
 impl Record {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, pulse: Pulse::new(clock.now()), notes: Mutex::default() }
+    pub(crate) fn new(clock: Clock, telemetry: Telemetry) -> Self {
+        Self { clock, telemetry, pulse: Pulse::new(clock.now()), notes: Mutex::default() }
+    }
+
+    /// Where numbers are counted.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// The runtime's thread runs.
@@ -61,6 +68,7 @@ impl Record {
     /// The runtime has ended, in good order or not.
     pub(crate) fn ended(&self, orderly: bool) {
         self.pulse.end(orderly);
+        self.telemetry.in_use(0, 0);
         self.notes().session = None;
     }
 
@@ -204,7 +212,7 @@ mod tests {
 
     #[test]
     fn mishaps_are_bounded_and_a_repeated_one_is_told_once() {
-        let record = Record::new(Clock::Boot);
+        let record = Record::new(Clock::Boot, Telemetry::new("test", false));
         let key = Key::new("k").unwrap();
         for count in 0..50 {
             record.mishap(None, format!("{count}"));

@@ -27,6 +27,7 @@ use crate::{
     record::Record,
     report::{HealthReport, KeyReport, Report},
     secret::Secret,
+    telemetry::Telemetry,
     value::LockValue,
 };
 
@@ -292,6 +293,12 @@ impl Builder {
         self
     }
 
+    /// Sets [`Config::metrics_by_key`].
+    pub fn metrics_by_key(mut self, by_key: bool) -> Self {
+        self.config.metrics_by_key = by_key;
+        self
+    }
+
     /// What keys say while they are held, where a request names nothing else.
     ///
     /// Default: a JSON document with `service`, `host`, `pid` and `started`, the
@@ -358,6 +365,7 @@ impl Builder {
         let value =
             value.to_bytes().map_err(|error| ConfigError::Conflict(format!("the {error}")))?;
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
+        let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
         let limits = config.limits;
         let (reach, watches) = match self.transport {
             Transport::Own => {
@@ -389,7 +397,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
-                record: Arc::new(Record::new(clock)),
+                record: Arc::new(Record::new(clock, telemetry)),
             },
             slots: Slots::new(
                 clock,

@@ -51,8 +51,9 @@ impl Intake {
 fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
     let outline = slot.callers.outline();
     let state = match slot.machine().state() {
-        // By the clock: the machine may not have heard of it yet.
-        KeyState::Held if outline.lease.is_none() => KeyState::Losing,
+        // The machine may not have heard of it yet.
+        KeyState::Held if outline.is_lost => KeyState::Losing,
+        KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
         state => state,
     };
     let (holder, trouble) = match outline.obstacle {

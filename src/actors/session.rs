@@ -145,8 +145,17 @@ impl SessionActor {
             Effect::Renew { ticket, session } => {
                 let span = tracing::debug_span!("renew", %session);
                 let lost = Event::Renewed { ticket, answer: Renewed::Unknown(unanswered()) };
+                let (settings, view) = (self.settings.clone(), self.machine.view().cloned());
                 let question = async move {
+                    let asked_at = settings.clock.now();
                     let answer = consul.renew_session(&session, limit).await;
+                    let (now, telemetry) = (settings.clock.now(), settings.record.telemetry());
+                    match (&answer, view) {
+                        (Renewed::Alive { .. }, Some(view)) => {
+                            telemetry.renewed(now.since(asked_at), view.cell.remaining(now));
+                        }
+                        _ => telemetry.renewal_failed(),
+                    }
                     Event::Renewed { ticket, answer }
                 };
                 ask_beside(lost, tell, question.instrument(span));

@@ -192,6 +192,14 @@ impl LockSupervisor {
         self.locks.insert(key, actor.start());
     }
 
+    #[cfg(feature = "metrics")]
+    fn count(&self) {
+        let slots = self.slots.all();
+        let held = slots.iter().filter(|slot| slot.machine().owns()).count();
+        let waiting = slots.iter().map(|slot| slot.callers.waiting()).sum();
+        self.settings.record.telemetry().in_use(held, waiting);
+    }
+
     fn tell_all(&self, fact: impl Fn() -> Event) {
         for slot in self.slots.all() {
             slot.report(fact());
@@ -269,7 +277,11 @@ impl Actor for LockSupervisor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.start_watcher(ctx);
         self.start_session(ctx);
-        ctx.run_interval(BEAT, |actor, _| actor.settings.record.beat());
+        ctx.run_interval(BEAT, |actor, _| {
+            actor.settings.record.beat();
+            #[cfg(feature = "metrics")]
+            actor.count();
+        });
     }
 }
 

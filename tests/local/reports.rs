@@ -41,6 +41,7 @@ async fn a_report_tells_of_each_key_what_this_process_knows_and_does() {
 
     // Whoever waits has it, and what is not in use is idle.
     drop((waiting, mine));
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(dsync.send(Explain(key("b/mine"))).await.unwrap().state, KeyState::Held);
     drop((behind, theirs));
     tokio::time::sleep(Duration::from_secs(1)).await;
