@@ -8,6 +8,8 @@ mod events;
 mod faults;
 mod keys;
 mod limits;
+mod logs;
+mod metrics;
 mod queue;
 mod reports;
 mod stop;

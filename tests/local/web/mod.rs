@@ -1,5 +1,6 @@
 //! Inside an actix-web service.
 
+mod leader;
 mod lock_path;
 mod status;
 
