@@ -91,6 +91,7 @@ pub mod fuzzing;
 mod key;
 mod lease;
 mod messages;
+mod observer;
 mod ownership;
 mod protocol;
 mod record;
@@ -100,6 +101,7 @@ mod secret;
 #[cfg(test)]
 mod simulation;
 mod telemetry;
+mod tenure;
 mod token;
 mod value;
 #[cfg(feature = "web")]
@@ -113,17 +115,22 @@ pub use error::{ConfigError, Error, Step};
 pub use key::Key;
 pub use lease::Lease;
 pub use messages::{
-    Acquire, Explain, Filter, Inspect, List, LockAcquired, LockLost, LockReleased, Release,
-    Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, Campaign, Deposed, Elected, Explain, Filter, Inspect, LeaderChanged, List,
+    LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe, SubscriptionId,
+    TryAcquire, Unsubscribe,
 };
+pub use observer::{Leadership, Observer};
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport};
 pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
+pub use tenure::{Tenure, Term};
 pub use token::FencingToken;
 pub use value::LockValue;
 #[cfg(feature = "web")]
-pub use web::{HeldLease, LockPath, health_routes, status_routes};
+pub use web::{
+    HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath, health_routes, status_routes,
+};
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}

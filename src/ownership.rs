@@ -87,6 +87,9 @@ pub enum LossReason {
     RuntimeFailed,
     /// The runtime was shut down while the lease was held.
     Shutdown,
+    /// This process stood down from leadership by a [`Resign`](crate::Resign).
+    /// Only terms end so.
+    Resigned,
 }
 
 #[cfg(feature = "metrics")]
@@ -101,6 +104,7 @@ impl LossReason {
             Self::StoreReplaced => "store_replaced",
             Self::RuntimeFailed => "runtime_failed",
             Self::Shutdown => "shutdown",
+            Self::Resigned => "resigned",
         }
     }
 }
@@ -115,6 +119,7 @@ impl fmt::Display for LossReason {
             Self::StoreReplaced => "Consul's store was replaced",
             Self::RuntimeFailed => "the lock runtime failed",
             Self::Shutdown => "the lock runtime was shut down",
+            Self::Resigned => "this process resigned",
         })
     }
 }

@@ -65,12 +65,23 @@ impl Telemetry {
         metrics::counter!("dsync_losses_total", labels).increment(1);
     }
 
-    pub(crate) fn waited(&self, key: &Key, span: Duration) {
-        metrics::histogram!("dsync_wait_seconds", self.labels(Some(key))).record(span);
+    /// Measures a wait from now to its grant.
+    pub(crate) fn waits(&self, key: &Key) -> Stopwatch {
+        self.measure("dsync_wait_seconds", key)
     }
 
-    pub(crate) fn held(&self, key: &Key, span: Duration) {
-        metrics::histogram!("dsync_hold_seconds", self.labels(Some(key))).record(span);
+    /// Measures a hold from now to its end.
+    pub(crate) fn holds(&self, key: &Key) -> Stopwatch {
+        self.measure("dsync_hold_seconds", key)
+    }
+
+    fn measure(&self, name: &'static str, key: &Key) -> Stopwatch {
+        Stopwatch(Box::new(Measured {
+            since: tokio::time::Instant::now(),
+            name,
+            key: key.clone(),
+            telemetry: self.clone(),
+        }))
     }
 
     pub(crate) fn renewed(&self, took: Duration, margin: Duration) {
@@ -100,8 +111,40 @@ impl Telemetry {
     pub(crate) fn acquired(&self, _key: &Key) {}
     pub(crate) fn handed_over(&self, _key: &Key) {}
     pub(crate) fn lost(&self, _key: &Key, _reason: LossReason) {}
-    pub(crate) fn waited(&self, _key: &Key, _span: Duration) {}
-    pub(crate) fn held(&self, _key: &Key, _span: Duration) {}
+    pub(crate) fn waits(&self, _key: &Key) -> Stopwatch {
+        Stopwatch {}
+    }
+    pub(crate) fn holds(&self, _key: &Key) -> Stopwatch {
+        Stopwatch {}
+    }
     pub(crate) fn renewed(&self, _took: Duration, _margin: Duration) {}
     pub(crate) fn renewal_failed(&self) {}
+}
+
+/// A time that is being measured. It counts only if it is stopped.
+#[cfg(feature = "metrics")]
+pub(crate) struct Stopwatch(Box<Measured>);
+
+#[cfg(feature = "metrics")]
+struct Measured {
+    since: tokio::time::Instant,
+    name: &'static str,
+    key: Key,
+    telemetry: Telemetry,
+}
+
+#[cfg(feature = "metrics")]
+impl Stopwatch {
+    pub(crate) fn stop(self) {
+        let Measured { since, name, key, telemetry } = *self.0;
+        metrics::histogram!(name, telemetry.labels(Some(&key))).record(since.elapsed());
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+pub(crate) struct Stopwatch {}
+
+#[cfg(not(feature = "metrics"))]
+impl Stopwatch {
+    pub(crate) fn stop(self) {}
 }

@@ -35,7 +35,6 @@ impl FencingToken {
     }
 
     /// Whether the ownership was handed on within its process before.
-    #[cfg(feature = "metrics")]
     pub(crate) const fn is_handed_over(self) -> bool {
         self.0 & (1 << Self::SEQUENCE_BITS) - 1 > 0
     }

@@ -65,7 +65,8 @@ fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
         state,
         token: outline.lease.map(|(token, _)| token),
         remaining: outline.lease.map(|(_, remaining)| remaining),
-        holder: outline.owner.or(holder),
+        role: outline.role,
+        holder: outline.owner.or(holder).or(outline.leader),
         waiters: outline.waiting,
         last_error: trouble.or_else(|| record.last_error(&slot.key)),
         ..unused(slot.key.clone(), record, timing)

@@ -16,6 +16,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    callers::News,
     config::Retention,
     consul::{
         client::Consul,
@@ -23,12 +24,14 @@ use crate::{
         request::{Lock, Release, ReleaseHow},
     },
     key::Key,
-    messages::{LockAcquired, LockLost, LockReleased},
-    ownership::{Holder, LossReason},
+    messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
+    ownership::Holder,
     protocol::{
         lock::{Effect, Event},
-        queue::End,
+        queue::Demand,
     },
+    record::Record,
+    token::FencingToken,
 };
 
 /// What the actors of all locks have in common, and to whom they turn; none of
@@ -76,7 +79,8 @@ impl LockActor {
         while let Some(fact) = self.slot.next_fact() {
             self.feed(fact);
         }
-        self.feed(Event::Demand(self.slot.callers.demand()));
+        let demand = self.tell();
+        self.feed(Event::Demand(demand));
         self.arm(ctx);
         if self.slot.is_idle() {
             self.around.idle.do_send(Idle(self.slot.key.clone()));
@@ -87,13 +91,27 @@ impl LockActor {
         if let Some(old) = self.timer.take() {
             ctx.cancel_future(old);
         }
-        self.timer = self.slot.machine().next_wakeup().map(|at| {
+        let election = self.slot.callers.next_wakeup();
+        let next = self.slot.machine().next_wakeup().into_iter().chain(election).min();
+        self.timer = next.map(|at| {
             ctx.run_later(at.since(self.around.settings.clock.now()), |actor, ctx| {
                 actor.timer = None;
                 actor.feed(Event::Tick);
                 actor.turn(ctx);
             })
         });
+    }
+
+    /// Tells what has happened to the key, and learns what its callers want.
+    fn tell(&mut self) -> Demand {
+        let Self { slot, around, hold, .. } = self;
+        slot.callers.tell(|news| {
+            let ends = matches!(news, News::Lost { .. } | News::Released { .. });
+            hold.in_scope(|| publish(&around.hub, &slot.key, news));
+            if ends {
+                *hold = Span::none();
+            }
+        })
     }
 
     fn feed(&mut self, event: Event) {
@@ -116,12 +134,18 @@ impl LockActor {
         match effect {
             Effect::Lock { ticket, session, fence, expect } => {
                 let value = slot.value().to_vec();
-                let span = tracing::debug_span!("acquire", %key, %session);
+                let token = tracing::field::Empty;
+                let span = tracing::debug_span!("acquire", %key, %session, token);
                 let ask =
                     Lock { key, session, value, flags: self.around.settings.flags, fence, expect };
                 let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
                 let question = async move {
                     let answer = consul.lock(&ask, limit).await;
+                    if let Locked::At(index) = answer
+                        && let Some(token) = FencingToken::new(index, 0)
+                    {
+                        Span::current().record("token", tracing::field::display(token));
+                    }
                     Event::Locked { ticket, answer }
                 };
                 ask_beside(lost, tell, question.instrument(span));
@@ -180,44 +204,79 @@ impl LockActor {
                 });
                 if let Some(token) = slot.callers.owned(index, cell, holder) {
                     self.hold = tracing::debug_span!("hold", %key, %token, %session);
-                    tracing::debug!(parent: &self.hold, %key, %token, "lock acquired");
-                    self.around.hub.publish(&LockAcquired { key, token });
                 }
+                self.tell();
             }
             Effect::Revoke => slot.callers.revoke(),
             Effect::Lost { reason } => {
-                let end = slot.callers.lost(reason);
-                std::mem::replace(&mut self.hold, Span::none())
-                    .in_scope(|| publish_end(&self.around.hub, key, end, reason));
+                slot.callers.lost(reason);
+                self.tell();
             }
             Effect::Released => {
-                let hold = std::mem::replace(&mut self.hold, Span::none());
-                let end = slot.callers.released();
-                hold.in_scope(|| {
-                    publish_end(&self.around.hub, key, end, LossReason::DeadlinePassed);
-                });
+                slot.callers.released();
+                self.tell();
             }
+            Effect::Free => slot.callers.free(),
             Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
             Effect::Failed(error) => {
                 tracing::warn!(%key, %error, "lock cannot be had");
+                self.around.settings.record.mishap(Some(&key), error.to_string());
                 slot.callers.failed(error);
             }
         }
     }
 }
 
-/// Tells how an ownership ended; `reason` is why, if it was lost.
-pub(super) fn publish_end(hub: &Hub, key: Key, end: Option<End>, reason: LossReason) {
-    match end {
-        Some(End::Lost(token)) => {
+/// Tells what has happened to a key, whoever is at hand to do so.
+pub(super) fn tell(hub: &Hub, slot: &Slot) {
+    slot.callers.tell(|news| publish(hub, &slot.key, news));
+}
+
+/// For those who ask later.
+fn note(record: &Record, key: &Key, news: &News) {
+    let telemetry = record.telemetry();
+    match news {
+        News::Acquired { .. } => telemetry.acquired(key),
+        News::Lost { reason, .. } => {
+            telemetry.lost(key, *reason);
+            record.mishap(Some(key), format!("lost: {reason}"));
+        }
+        News::Elected { .. } => telemetry.leads(key, true),
+        News::Deposed { .. } => telemetry.leads(key, false),
+        News::Released { .. } | News::LeaderChanged { .. } => {}
+    }
+}
+
+fn publish(hub: &Hub, key: &Key, news: News) {
+    let key = key.clone();
+    note(hub.record(), &key, &news);
+    match news {
+        News::Acquired { token } => {
+            tracing::debug!(%key, %token, "lock acquired");
+            hub.publish(&LockAcquired { key, token });
+        }
+        News::Lost { token, reason } => {
             tracing::warn!(%key, %token, %reason, "lock lost");
             hub.publish(&LockLost { key, token, reason });
         }
-        Some(End::Released(token)) => {
+        News::Released { token } => {
             tracing::debug!(%key, %token, "lock released");
             hub.publish(&LockReleased { key, token });
         }
-        None => {}
+        News::Elected { token } => {
+            tracing::info!(%key, %token, "elected");
+            hub.publish(&Elected { key, token });
+        }
+        News::Deposed { token, reason } => {
+            tracing::info!(%key, %token, %reason, "deposed");
+            hub.publish(&Deposed { key, token, reason });
+        }
+        News::LeaderChanged { leader } => {
+            let leader = leader.map(|leader| *leader);
+            let session = leader.as_ref().map(|leader| leader.session.as_str());
+            tracing::debug!(%key, session, "leader changed");
+            hub.publish(&LeaderChanged { key, leader });
+        }
     }
 }
 

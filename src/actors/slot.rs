@@ -15,11 +15,13 @@ use crate::{
     clock::Clock,
     error::Error,
     key::Key,
+    observer::Observer,
     protocol::{
         lock::{Event, Lock},
         queue::{CallId, Patience},
     },
-    token::FencingToken,
+    telemetry::Telemetry,
+    tenure::Tenure,
 };
 
 /// The callers, the machine and the unread facts of one key.
@@ -33,7 +35,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn new(key: Key, clock: Clock, flags: u64, process: u32) -> Self {
+    fn new(key: Key, clock: Clock, flags: u64, process: u32, telemetry: Telemetry) -> Self {
         // Jitter differs between processes and keys; nothing else hangs on it.
         let seed = clock.now().as_nanos() ^ u64::from(process) << 32;
         let seed = key
@@ -41,7 +43,7 @@ impl Slot {
             .bytes()
             .fold(seed, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self {
-            callers: Arc::new(Callers::new(key.clone(), clock)),
+            callers: Arc::new(Callers::new(key.clone(), clock, telemetry)),
             key,
             machine: Mutex::new(Lock::new(flags, seed)),
             facts: Mutex::default(),
@@ -105,6 +107,7 @@ pub(crate) struct Slots {
     most_waiters: usize,
     /// Tells this process's jitter from others'.
     process: u32,
+    telemetry: Telemetry,
     table: Mutex<Table>,
 }
 
@@ -112,6 +115,14 @@ pub(crate) struct Slots {
 struct Table {
     slots: HashMap<Key, Arc<Slot>>,
     stopped: bool,
+}
+
+/// What was asked of a slot, and the slot.
+pub(crate) struct Opened<T> {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) answer: T,
+    /// The slot was made for it: it needs an actor.
+    pub(crate) is_new: bool,
 }
 
 /// A caller's place, just taken.
@@ -130,8 +141,9 @@ impl Slots {
         most_keys: usize,
         most_waiters: usize,
         process: u32,
+        telemetry: Telemetry,
     ) -> Self {
-        Self { clock, flags, most_keys, most_waiters, process, table: Mutex::default() }
+        Self { clock, flags, most_keys, most_waiters, process, telemetry, table: Mutex::default() }
     }
 
     /// Queues a caller for `key`.
@@ -144,6 +156,34 @@ impl Slots {
         patience: Patience,
         value: Arc<[u8]>,
     ) -> Result<Entered, Error> {
+        let limit = self.most_waiters;
+        let opened = self.open(key, |callers| callers.enter(patience, value, limit))?;
+        let Opened { slot, answer: (call, answer), is_new } = opened;
+        Ok(Entered { slot, call, answer, is_new })
+    }
+
+    /// Joins or begins the campaign for `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::Stopped`].
+    pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
+        self.open(key, |callers| callers.campaign(value))
+    }
+
+    /// Follows who has `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::Stopped`].
+    pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
+        self.open(key, Callers::observe)
+    }
+
+    /// Asks something of the slot of `key`, which is made if there is none.
+    fn open<T>(
+        &self,
+        key: &Key,
+        ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
+    ) -> Result<Opened<T>, Error> {
         let mut table = lock(&self.table);
         if table.stopped {
             return Err(Error::Stopped);
@@ -160,13 +200,20 @@ impl Slots {
                 return Err(Error::TooManyKeys { field, limit });
             }
             hash_map::Entry::Vacant(place) => {
-                let slot = Arc::new(Slot::new(key.clone(), self.clock, self.flags, self.process));
+                let slot = Slot::new(
+                    key.clone(),
+                    self.clock,
+                    self.flags,
+                    self.process,
+                    self.telemetry.clone(),
+                );
+                let slot = Arc::new(slot);
                 (place.insert(slot).clone(), true)
             }
         };
         // Within the table's lock, so that the slot is not reaped in between.
-        let (call, answer) = slot.callers.enter(patience, value, self.most_waiters)?;
-        Ok(Entered { slot, call, answer, is_new })
+        let answer = ask(&slot.callers)?;
+        Ok(Opened { slot, answer, is_new })
     }
 
     /// The slot of `key`, if there is one.
@@ -177,12 +224,6 @@ impl Slots {
     /// All slots at this moment.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         lock(&self.table).slots.values().cloned().collect()
-    }
-
-    /// The tokens of all leases that are out.
-    pub(crate) fn leases(&self) -> Vec<(Key, FencingToken)> {
-        let leased = |slot: Arc<Slot>| Some((slot.key.clone(), slot.callers.token()?));
-        self.all().into_iter().filter_map(leased).collect()
     }
 
     /// Removes the slot of `key` if nothing is left to do there; whether it did.

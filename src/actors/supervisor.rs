@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
     hub::Hub,
-    intake::Intake,
-    lock::{LockActor, Retire, Surroundings, publish_end},
+    intake::{Defaults, Intake},
+    lock::{LockActor, Retire, Surroundings, tell},
     session::{SessionActor, SessionNews, SessionPlea},
     slot::{Slot, Slots},
     watch::{Watch, WatchActor},
@@ -24,7 +24,6 @@ use crate::{
     consul::client::Consul,
     error::{Error, Step},
     key::Key,
-    messages::LockLost,
     ownership::LossReason,
     protocol::{lock::Event, session::SessionView},
     record::Record,
@@ -120,7 +119,7 @@ impl LockSupervisor {
         consul: Consul,
         settings: Settings,
         slots: Slots,
-        default_value: Arc<[u8]>,
+        defaults: Defaults,
         finished: oneshot::Sender<()>,
     ) -> Intake {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
@@ -128,13 +127,13 @@ impl LockSupervisor {
         Self::create(|ctx| {
             let taken_in = Intake {
                 slots: Arc::new(slots),
-                hub: Arc::default(),
+                hub: Arc::new(Hub::new(settings.record.clone())),
                 readiness: subscribed,
                 supervisor: ctx.address(),
                 service: settings.service.as_str().into(),
                 timing: settings.timing,
                 record: settings.record.clone(),
-                default_value,
+                defaults: Arc::new(defaults),
                 inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
             };
             intake = Some(taken_in.clone());
@@ -212,7 +211,8 @@ impl LockSupervisor {
         self.view = None;
         self.readiness.send_replace(Readiness::Starting);
         for slot in self.slots.all() {
-            publish_end(&self.hub, slot.key.clone(), slot.callers.lost(reason), reason);
+            slot.callers.lost(reason);
+            tell(&self.hub, &slot);
             slot.report(Event::Closed { generation, reason });
         }
     }
@@ -318,8 +318,8 @@ impl Handler<Died> for LockSupervisor {
             Died::Lock(key) => {
                 let Some(slot) = self.slots.get(&key) else { return };
                 tracing::error!(%key, "the lock's actor failed; its ownership is given up");
-                let reason = LossReason::RuntimeFailed;
-                publish_end(&self.hub, key, slot.callers.lost(reason), reason);
+                slot.callers.lost(LossReason::RuntimeFailed);
+                tell(&self.hub, &slot);
                 self.start_lock(slot, true);
             }
             Died::Watch => {
@@ -411,10 +411,8 @@ impl Handler<Stop> for LockSupervisor {
         self.slots.stop();
         self.readiness.send_replace(Readiness::Stopped);
         for slot in self.slots.all() {
-            if let Some(token) = slot.callers.stop() {
-                let (key, reason) = (slot.key.clone(), LossReason::Shutdown);
-                self.hub.publish(&LockLost { key, token, reason });
-            }
+            slot.callers.stop();
+            tell(&self.hub, &slot);
         }
         ctx.run_later(limit, |actor, ctx| {
             let held = actor.slots.all().len();
@@ -438,8 +436,8 @@ impl Drop for LockSupervisor {
         self.slots.stop();
         self.readiness.send_replace(Readiness::Stopped);
         for slot in self.slots.all() {
-            let end = slot.callers.abandon(reason);
-            publish_end(&self.hub, slot.key.clone(), end, reason);
+            slot.callers.abandon(reason);
+            tell(&self.hub, &slot);
         }
         self.hub.close();
         for actor in self.locks.values() {

@@ -38,6 +38,8 @@ pub(crate) struct Demand {
     pub(crate) patient: bool,
     /// At least one of those does not.
     pub(crate) impatient: bool,
+    /// Who holds the key is to be known, whether or not anybody contends.
+    pub(crate) follow: bool,
 }
 
 impl Demand {
@@ -181,6 +183,7 @@ impl Queue {
             contending: self.waiting.len(),
             patient: self.waiting.iter().any(|(_, patience)| *patience == Patience::Unlimited),
             impatient: self.waiting.iter().any(|(_, patience)| *patience == Patience::None),
+            follow: false,
         }
     }
 
@@ -350,6 +353,10 @@ impl Queue {
             effects.push(Effect::Confirm { call, released: Released::Confirmed });
         }
         let owned = self.owned.take()?;
+        if let Some(call) = owned.current {
+            // Passed its deadline, and was dropped by its owner before anybody noticed.
+            effects.push(Effect::Lost { call, reason: LossReason::DeadlinePassed });
+        }
         if owned.told {
             return None;
         }

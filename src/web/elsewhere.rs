@@ -105,7 +105,11 @@ impl LeaderConfig {
 
     /// The answer that sends the client to the leader, if there is a place to send
     /// it to.
-    pub(super) fn redirection(&self, request: &HttpRequest, leader: Holder) -> Option<HttpResponse> {
+    pub(super) fn redirection(
+        &self,
+        request: &HttpRequest,
+        leader: Holder,
+    ) -> Option<HttpResponse> {
         if !self.redirects {
             return None;
         }

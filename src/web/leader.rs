@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::{Ready, ready},
     rc::Rc,
-    time::Duration,
 };
 
 use actix_web::{

@@ -88,9 +88,9 @@ impl Lock {
                 let (generation, reason) = (attempt.generation, LossReason::SessionGone);
                 effects.push(Effect::Distrust { generation, reason });
             }
-            Locked::Denied(right) => self.fail(Error::Denied { right }, effects),
+            Locked::Denied(right) => self.fail(now, Error::Denied { right }, effects),
             Locked::Refused(why) => {
-                self.fail(Error::Unavailable { step: Step::Lock, why }, effects);
+                self.fail(now, Error::Unavailable { step: Step::Lock, why }, effects);
             }
             Locked::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
@@ -126,10 +126,16 @@ impl Lock {
         self.phase = Phase::Idle;
         self.resume = Next::Try(Expect::Missing);
         match seen {
-            Seen::Found { entry, index } => self.judge_entry(entry, index, effects),
-            Seen::Missing { .. } if self.demand.wants() => self.try_lock(Expect::Missing, effects),
-            Seen::Missing { .. } => {}
-            Seen::Denied(right) => self.fail(Error::Denied { right }, effects),
+            Seen::Found { entry, index } => self.judge_entry(now, entry, index, effects),
+            Seen::Missing { .. } => {
+                self.seen_free(effects);
+                if self.contends() {
+                    self.try_lock(Expect::Missing, effects);
+                } else {
+                    self.rest(now);
+                }
+            }
+            Seen::Denied(right) => self.fail(now, Error::Denied { right }, effects),
             Seen::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Read, &trouble)), effects);
                 self.pause(now, Next::Read);
@@ -137,18 +143,26 @@ impl Lock {
         }
     }
 
-    fn judge_entry(&mut self, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
+    fn judge_entry(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let ours = self.session.as_ref().is_some_and(|view| entry.session == Some(view.id.clone()));
         if ours && !self.demand.wants() {
-            self.release_leftover(entry.modify_index, effects);
-        } else if !self.demand.wants() {
+            return self.release_leftover(entry.modify_index, effects);
+        }
+        if !self.demand.wants() && !self.demand.follow {
             self.phase = Phase::Idle;
-        } else if self.is_foreign(&entry) {
-            self.fail(Error::FlagConflict { found: entry.flags }, effects);
-        } else if ours || entry.session.is_none() {
+            return;
+        }
+        if entry.session.is_none() {
+            self.seen_free(effects);
+        }
+        if self.demand.wants() && self.is_foreign(&entry) {
+            self.fail(now, Error::FlagConflict { found: entry.flags }, effects);
+        } else if entry.session.is_some() && !ours {
+            self.wait(entry, index, effects);
+        } else if self.contends() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
         } else {
-            self.wait(entry, index, effects);
+            self.rest(now);
         }
     }
 
@@ -172,7 +186,7 @@ impl Lock {
             since: entry.modify_index,
         };
         self.obstruct(Obstacle::Held(Box::new(holder)), effects);
-        if !self.demand.patient {
+        if !self.demand.patient && !self.demand.follow {
             self.phase = Phase::Idle;
             return;
         }
@@ -307,12 +321,13 @@ impl Lock {
     }
 
     /// No session can be had.
-    pub(super) fn troubled(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        if !matches!(self.phase, Phase::Idle) || !self.demand.wants() || self.session.is_some() {
+    pub(super) fn troubled(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        let idle = matches!(self.phase, Phase::Idle | Phase::Following { .. });
+        if !idle || !self.demand.wants() || self.session.is_some() {
             return;
         }
         if let Error::Denied { .. } = error {
-            self.fail(error, effects);
+            self.fail(now, error, effects);
         } else {
             self.obstruct(Obstacle::Trouble(error), effects);
         }
@@ -346,8 +361,8 @@ impl Lock {
         }
     }
 
-    fn fail(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Idle;
+    fn fail(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        self.rest_refused(now);
         self.demand.contending = 0;
         self.demand.patient = false;
         self.demand.impatient = false;

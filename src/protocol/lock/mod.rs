@@ -20,8 +20,12 @@
 //! An attempt whose outcome is unknown is made void, by the session's fence,
 //! before anything is concluded from a read. No lock is sent while a release is
 //! unconcluded.
+//!
+//! A key that is followed is looked at though nobody contends: the way is the
+//! same, without the tries (`follow.rs`).
 
 mod contend;
+mod follow;
 mod own;
 #[cfg(test)]
 mod tests;
@@ -151,6 +155,8 @@ pub(crate) enum Effect {
     },
     /// Consul has the key back.
     Released,
+    /// Nobody holds the key, which is followed.
+    Free,
     /// Something stands in the way for now.
     Obstructed(Obstacle),
     /// Waiting is of no use.
@@ -160,13 +166,38 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 enum Phase {
     Idle,
-    Trying { ticket: Ticket, attempt: Attempt },
-    Reading { ticket: Ticket },
-    Waiting { ticket: Ticket, holder: SessionId, after: u64 },
-    Pausing { until: Moment, next: Next },
-    Clearing { attempt: Attempt, unknown: bool, stage: Stage },
+    Trying {
+        ticket: Ticket,
+        attempt: Attempt,
+    },
+    Reading {
+        ticket: Ticket,
+    },
+    Waiting {
+        ticket: Ticket,
+        holder: SessionId,
+        after: u64,
+    },
+    Pausing {
+        until: Moment,
+        next: Next,
+    },
+    /// Nobody here can contend, and nobody elsewhere holds the key, which is
+    /// followed: it is read again then.
+    Following {
+        until: Moment,
+    },
+    Clearing {
+        attempt: Attempt,
+        unknown: bool,
+        stage: Stage,
+    },
     Owned(own::Own),
-    Losing { own: own::Own, ticket: Ticket, until: Moment },
+    Losing {
+        own: own::Own,
+        ticket: Ticket,
+        until: Moment,
+    },
     Releasing(own::Releasing),
 }
 
@@ -256,7 +287,8 @@ impl Lock {
 
     /// Whether nothing is wanted, under way or left to be cleared up.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && !self.demand.wants() && self.sweep.is_none()
+        let wanted = self.demand.wants() || self.demand.follow;
+        matches!(self.phase, Phase::Idle) && !wanted && self.sweep.is_none()
     }
 
     /// Whether the process owns the key, as far as it knows.
@@ -270,12 +302,14 @@ impl Lock {
             Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
             Phase::Idle => KeyState::Idle,
             Phase::Trying { .. } | Phase::Reading { .. } => KeyState::Trying,
+            Phase::Waiting { .. } if !self.demand.wants() => KeyState::Observing,
             Phase::Waiting { .. } => KeyState::Waiting,
             Phase::Pausing { .. } => KeyState::Pausing,
             Phase::Clearing { .. } => KeyState::Unclear,
             Phase::Owned(_) => KeyState::Held,
             Phase::Losing { .. } => KeyState::Losing,
             Phase::Releasing(_) => KeyState::Releasing,
+            Phase::Following { .. } => KeyState::Observing,
         }
     }
 
@@ -284,7 +318,9 @@ impl Lock {
         let sweep = self.sweep.as_ref().filter(|sweep| sweep.asking.is_none()).map(|s| s.at);
         match &self.phase {
             Phase::Idle => sweep,
-            Phase::Pausing { until, .. } | Phase::Losing { until, .. } => Some(*until),
+            Phase::Pausing { until, .. }
+            | Phase::Following { until }
+            | Phase::Losing { until, .. } => Some(*until),
             Phase::Clearing { stage: Stage::ReadAt(at), .. } => Some(*at),
             Phase::Owned(own) => own.next_wakeup(),
             Phase::Releasing(releasing) => releasing.next_wakeup(),
@@ -298,11 +334,11 @@ impl Lock {
     /// Takes in what happened and appends what is to be done.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Demand(demand) => self.demand = demand,
+            Event::Demand(demand) => self.demanded(demand, effects),
             Event::Opened(view) => self.session = Some(view),
             Event::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
             Event::Closed { generation, reason } => self.closed(generation, reason, effects),
-            Event::Troubled(error) => self.troubled(error, effects),
+            Event::Troubled(error) => self.troubled(now, error, effects),
             Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
             Event::Released { ticket, answer } => self.released(now, ticket, &answer, effects),
             Event::Read { ticket, answer } => self.read(now, ticket, answer, effects),
@@ -339,18 +375,36 @@ impl Lock {
 
     /// Does what is due without anything else having to happen.
     fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let contends = self.contends();
         match &mut self.phase {
-            Phase::Idle if self.demand.wants() => self.begin(effects),
+            Phase::Idle if contends => self.begin(effects),
+            Phase::Idle if self.demand.follow => self.look(effects),
             Phase::Idle => self.sweep_if_due(now, effects),
-            Phase::Waiting { .. } | Phase::Pausing { .. } if !self.demand.wants() => {
-                self.phase = Phase::Idle;
-                self.sweep_if_due(now, effects);
+            Phase::Following { until } => {
+                if *until <= now || contends || !self.demand.follow {
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
+                }
+            }
+            Phase::Waiting { .. } if !self.demand.wants() => {
+                if !self.demand.follow {
+                    self.phase = Phase::Idle;
+                    self.sweep_if_due(now, effects);
+                }
+            }
+            Phase::Pausing { until, next } if !self.demand.wants() => {
+                // What was paused for may be a try: only a read may be made now.
+                if !(self.demand.follow && *next == Next::Read && now < *until) {
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
+                }
             }
             Phase::Waiting { .. } => self.tell_impatient(effects),
             Phase::Pausing { until, next } => {
                 if *until <= now {
                     self.resume = *next;
-                    self.begin(effects);
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
                 } else {
                     self.tell_impatient(effects);
                 }

@@ -21,11 +21,11 @@ fn view(generation: u64) -> SessionView {
 }
 
 fn waiting() -> Demand {
-    Demand { keep: false, contending: 1, patient: true, impatient: false }
+    Demand { keep: false, contending: 1, patient: true, impatient: false, follow: false }
 }
 
 fn trying() -> Demand {
-    Demand { keep: false, contending: 1, patient: false, impatient: true }
+    Demand { keep: false, contending: 1, patient: false, impatient: true, follow: false }
 }
 
 fn keeping() -> Demand {

@@ -38,11 +38,9 @@ async fn token(leader: Leader) -> String {
 }
 
 fn routes(app: &mut ServiceConfig) {
-    app.route("/token", web::get().to(token))
-        .route("/token", web::post().to(token))
-        .service(
-            web::scope("/admin").wrap(LeaderOnly::new()).route("/token", web::get().to(token)),
-        );
+    app.route("/token", web::get().to(token)).route("/token", web::post().to(token)).service(
+        web::scope("/admin").wrap(LeaderOnly::new()).route("/token", web::get().to(token)),
+    );
 }
 
 macro_rules! app {
