@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::{Notify, oneshot, watch};
 
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
 use crate::{
     clock::{Clock, Moment},
     error::Error,
@@ -75,6 +77,8 @@ struct Inner {
     leading: watch::Sender<Leading>,
     /// Not told yet, the oldest first.
     news: VecDeque<News>,
+    #[cfg(test)]
+    put_off: bool,
 }
 
 struct Waiting {
@@ -211,7 +215,13 @@ impl Callers {
                 }
                 Stood::Leading(call) => {
                     let (sender, receiver) = oneshot::channel();
-                    inner.end(call, |state| state.lose(reason));
+                    inner.end(call, |state| {
+                        #[cfg(test)]
+                        if Mutation::TermOutlivesResignation.is_chosen() {
+                            return;
+                        }
+                        state.lose(reason);
+                    });
                     inner.releasing.insert(call, sender);
                     inner.queue.end(now, call, true, effects);
                     Some(receiver)
@@ -224,6 +234,16 @@ impl Callers {
     /// want once there is nothing more: what they want follows from what was told.
     pub(crate) fn tell(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
         let now = self.clock.now();
+        #[cfg(test)]
+        if Mutation::DeposedToldLate.is_chosen() {
+            let mut inner = self.lock();
+            let put_off = std::mem::replace(&mut inner.put_off, true);
+            if !put_off && matches!(inner.news.front(), Some(News::Deposed { .. })) {
+                self.poke();
+                return inner.demand();
+            }
+            inner.put_off = false;
+        }
         loop {
             let told = self.work(|inner, effects| match inner.news.pop_front() {
                 Some(news) => Err(news),

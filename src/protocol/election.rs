@@ -19,6 +19,8 @@
 
 use std::time::Duration;
 
+#[cfg(test)]
+use super::mutation::Mutation;
 use super::queue::CallId;
 use crate::{
     clock::Moment,
@@ -230,6 +232,11 @@ impl Election {
                 effects.push(Effect::Deposed { token, reason });
                 (Stood::Leading(call), now)
             }
+        };
+        #[cfg(test)]
+        let cool_down = match Mutation::CoolDownForgotten.is_chosen() {
+            true => cool_down.map(|_| Duration::ZERO),
+            false => cool_down,
         };
         match cool_down {
             Some(pause) => {

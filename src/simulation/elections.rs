@@ -25,6 +25,8 @@ struct Told {
 pub(super) struct Elections {
     /// By process, life and key.
     told: BTreeMap<(usize, u64, Key), Told>,
+    /// Until when each does not contend.
+    rests: BTreeMap<(usize, u64, Key), Moment>,
     /// When all campaigns were ended, so that everybody else gets a turn.
     pub(super) over_at: Option<Moment>,
 }
@@ -48,8 +50,11 @@ impl World {
                 .note(now, at, || format!("p{process}      observes {key} from now on: {began}"));
         } else if host.tenures.contains_key(&key) {
             host.resign(&key, cool_down);
+            let until = now + cool_down.map_or(Duration::ZERO, |pause| host.world_span(pause));
+            self.elections.rests.insert((process, life, key.clone()), until);
             self.trace.note(now, at, || format!("p{process}      resigns {key} for {cool_down:?}"));
         } else {
+            self.elections.rests.remove(&(process, life, key.clone()));
             host.campaign(&key, Arc::from(format!("p{process} leads").into_bytes()));
             self.trace.note(now, at, || format!("p{process}      campaigns for {key}"));
         }
@@ -63,6 +68,10 @@ impl World {
         let owns = self.check_taken(process, key, token);
         let life = self.processes[process].life;
         let told = Told { token, owns, over_since: None };
+        let rests = self.elections.rests.get(&(process, life, key.clone()));
+        if rests.is_some_and(|until| *until > self.now) {
+            self.violate(|| format!("p{process} was elected for {key} in its cool-down"));
+        }
         if self.elections.told.insert((process, life, key.clone()), told).is_some() {
             self.violate(|| format!("G2: p{process} was elected twice for {key}"));
         }
@@ -122,9 +131,10 @@ impl World {
         let mut wrong = None;
         for (id, process) in self.processes.iter().enumerate() {
             let name = (id, process.life, key.clone());
-            let term = process.terms(key).next();
+            let lasts_in =
+                |of: FencingToken| process.terms(key).any(|(token, valid)| valid && token == of);
             if let Some(told) = self.elections.told.get_mut(&name) {
-                let lasts = term.is_some_and(|(token, valid)| valid && token == told.token);
+                let lasts = lasts_in(told.token);
                 if lasts || self.paused[id] {
                     if lasts && told.over_since.is_some() {
                         wrong = Some(format!("G1: p{id} leads {key} again in an ended term"));
@@ -137,10 +147,12 @@ impl World {
                     }
                 }
             }
-            let Some((token, true)) = term else { continue };
-            let owns = self.ownership(id, key, token);
-            if let Some(found) = self.invariants.contradiction(key, token, owns) {
-                wrong = Some(format!("G1: p{id} leads {key} by {}, and {found}", index_of(token)));
+            for (token, _) in process.terms(key).filter(|(_, valid)| *valid) {
+                let owns = self.ownership(id, key, token);
+                if let Some(found) = self.invariants.contradiction(key, token, owns) {
+                    let token = index_of(token);
+                    wrong = Some(format!("G1: p{id} leads {key} by {token}, and {found}"));
+                }
             }
         }
         if let Some(wrong) = wrong {

@@ -37,7 +37,7 @@ use crate::{
         session::{self, Session, SessionView},
     },
     telemetry::Telemetry,
-    tenure::Tenure,
+    tenure::{Tenure, Term},
     token::FencingToken,
 };
 
@@ -125,6 +125,8 @@ pub(super) struct Process {
     /// Its campaigns that are not over.
     pub(super) tenures: BTreeMap<Key, Tenure>,
     pub(super) observers: BTreeMap<Key, Observer>,
+    /// The terms that it took, to do its work in.
+    taken: BTreeMap<Key, Term>,
     pub(super) out: Vec<Out>,
 }
 
@@ -168,6 +170,7 @@ impl Process {
             callers: BTreeMap::new(),
             tenures: BTreeMap::new(),
             observers: BTreeMap::new(),
+            taken: BTreeMap::new(),
             out: Vec::new(),
         };
         process.feed_session(session::Event::Start);
@@ -212,9 +215,12 @@ impl Process {
             || self.slots.get(key).is_some_and(|slot| slot.callers.campaigns())
     }
 
-    /// The term of its campaign for the key, and whether that says it lasts.
+    /// The term that its tenure of the key shows and the one that it has taken, and
+    /// whether each says that it lasts.
     pub(super) fn terms(&self, key: &Key) -> impl Iterator<Item = (FencingToken, bool)> {
-        self.tenures.get(key).and_then(Tenure::would_lead).into_iter()
+        let shown = self.tenures.get(key).and_then(Tenure::would_lead);
+        let taken = self.taken.get(key).map(|term| (term.token(), term.would_be_valid()));
+        shown.into_iter().chain(taken)
     }
 
     /// Whether its machine for the key has something to do.
@@ -463,7 +469,12 @@ impl Process {
                 Out::Lost { key, token, reason, still_valid }
             }
             News::Released { token } => Out::Freed { key, token },
-            News::Elected { token } => Out::Elected { key, token },
+            News::Elected { token } => {
+                if let Some(term) = self.tenures.get(&key).and_then(Tenure::term) {
+                    self.taken.insert(key.clone(), term);
+                }
+                Out::Elected { key, token }
+            }
             News::Deposed { token, reason } => {
                 let still_valid = self.terms(&key).any(|(of, valid)| valid && of == token);
                 Out::Deposed { key, token, reason, still_valid }

@@ -220,7 +220,9 @@ impl Lock {
                     && !self.is_foreign(entry)
                 {
                     // Still there; only its value changed, or the wait ran out.
-                    return self.wait_on(*index, holder.clone(), effects);
+                    let holder = holder.clone();
+                    self.note_value(entry, effects);
+                    return self.wait_on(*index, holder, effects);
                 }
                 if let Seen::Missing { .. }
                 | Seen::Found { entry: Entry { session: None, .. }, .. } = answer

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Effect, Lock, Phase};
 use crate::{
     clock::Moment,
+    consul::fact::Entry,
     protocol::queue::{Demand, Obstacle},
 };
 
@@ -39,6 +40,18 @@ impl Lock {
         let ticket = self.tickets.next();
         self.phase = Phase::Reading { ticket };
         effects.push(Effect::Read { ticket });
+    }
+
+    /// The watched key changed, and its holder did not.
+    pub(super) fn note_value(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
+        if let Some(Obstacle::Held(holder)) = &mut self.obstacle
+            && self.demand.follow
+            && holder.value != entry.value
+        {
+            holder.value.clone_from(&entry.value);
+            holder.since = entry.modify_index;
+            effects.push(Effect::Obstructed(Obstacle::Held(holder.clone())));
+        }
     }
 
     /// A read shows that nobody holds the key.

@@ -1,5 +1,7 @@
 //! The lock machine's rules, one at a time.
 
+mod follow;
+
 use std::sync::Arc;
 
 use super::*;
