@@ -72,8 +72,11 @@
 //! - `embedded`: `Embedded`, a Consul-compatible agent in the process, for demos
 //!   and tests.
 //! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
-//! - `web`: for actix-web services. [`Dsync`] is an extractor, errors are responses,
-//!   and `LockPath` locks what a path names for the time of a request.
+//! - `web`: for actix-web services. [`Dsync`] is an extractor and errors are
+//!   responses; `LockPath` locks what a path names for the time of a request;
+//!   `Leader` and `LeaderOnly` are for handlers that only the leader runs; and there
+//!   are routes for health checks and a status page.
+//! - `metrics`: counts and measures for the `metrics` facade; see [`telemetry`].
 //!
 //! None is on by default.
 
@@ -100,7 +103,7 @@ mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
-mod telemetry;
+pub mod telemetry;
 mod tenure;
 mod token;
 mod value;

@@ -98,7 +98,11 @@ impl Record {
         // What goes on going wrong is one mishap, at its last moment.
         notes.mishaps.retain(|(_, of, known)| of.as_ref() != key || *known != what);
         notes.mishaps.push_front((now, key.cloned(), what));
-        notes.mishaps.truncate(MOST_MISHAPS);
+        if notes.mishaps.len() > MOST_MISHAPS {
+            // A session takes all its keys with it: why it ended must not drown in them.
+            let of_key = notes.mishaps.iter().rposition(|(_, key, _)| key.is_some());
+            notes.mishaps.remove(of_key.unwrap_or(MOST_MISHAPS));
+        }
     }
 
     /// What last went wrong with the key, if that is recent.
@@ -214,15 +218,18 @@ mod tests {
     fn mishaps_are_bounded_and_a_repeated_one_is_told_once() {
         let record = Record::new(Clock::Boot, Telemetry::new("test", false));
         let key = Key::new("k").unwrap();
+        record.mishap(None, "session lost".into());
         for count in 0..50 {
-            record.mishap(None, format!("{count}"));
+            let other = Key::new(format!("{count}")).unwrap();
+            record.mishap(Some(&other), "lost".into());
             record.mishap(Some(&key), "again".into());
         }
         let mishaps = record.mishaps();
         assert_eq!(mishaps.len(), MOST_MISHAPS);
         assert_eq!((mishaps[0].key.as_ref(), mishaps[0].what.as_str()), (Some(&key), "again"));
-        assert_eq!(mishaps[1].what, "49");
+        assert_eq!(mishaps[1].key.as_ref().map(Key::as_str), Some("49"));
         assert_eq!(mishaps.iter().filter(|mishap| mishap.what == "again").count(), 1);
+        assert_eq!(mishaps.last().map(|mishap| mishap.what.as_str()), Some("session lost"));
         assert_eq!(record.last_error(&key).as_deref(), Some("again"));
         assert_eq!(record.last_error(&Key::new("other").unwrap()), None);
     }

@@ -1,6 +1,6 @@
 //! Which numbers the runtime counts, with the feature `metrics`.
 //!
-//! They go to whatever recorder the process has installed for the [`metrics`]
+//! They go to whatever recorder the process has installed for the `metrics`
 //! facade. Every metric has the label `service`; those marked with a key have the
 //! label `key`, too, if [`Config::metrics_by_key`](crate::Config::metrics_by_key)
 //! is set. Without the feature nothing is counted and nothing is paid.

@@ -35,8 +35,8 @@ impl FencingToken {
     }
 
     /// Whether the ownership was handed on within its process before.
-    pub(crate) const fn is_handed_over(self) -> bool {
-        self.0 & (1 << Self::SEQUENCE_BITS) - 1 > 0
+    pub(crate) fn is_handed_over(self) -> bool {
+        self.0 & u64::from(u16::MAX) > 0
     }
 
     /// The token as a signed number, for a database column. Never negative.

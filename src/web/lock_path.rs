@@ -69,8 +69,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a middleware does nothing until it wraps something"]
 pub struct LockPath {
-    segment: Rc<str>,
-    under: Rc<str>,
+    segment: Arc<str>,
+    under: Arc<str>,
     within: Duration,
 }
 

@@ -47,10 +47,11 @@ impl ResponseError for Error {
             Self::Denied { .. } | Self::FlagConflict { .. } => "the lock cannot be had",
         };
         let status = self.status_code();
-        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then(|| match self {
-            Self::LockDelay { remaining: Some(remaining) } => *remaining,
-            _ => RETRY_AFTER_DEFAULT,
-        });
+        let retry_after = match self {
+            Self::LockDelay { remaining: Some(remaining) } => Some(*remaining),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_DEFAULT),
+            _ => None,
+        };
         answer(status, code(self), message, retry_after)
     }
 }

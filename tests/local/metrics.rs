@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Dsync, Embedded, Release};
+use actix_dsync::{Acquire, Campaign, Dsync, Embedded, Release, Resign};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -157,6 +157,21 @@ async fn what_is_held_won_waited_for_handed_on_and_lost_is_counted_by_service() 
     drop(held);
     assert_eq!(numbers.last("dsync_held service=one"), Some(0.0), "nothing is held at the end");
     assert_eq!(numbers.sum("dsync_losses_total service=one reason=shutdown"), 1.0);
+}
+
+#[actix::test]
+async fn leadership_is_a_gauge() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let dsync = runtime("one", &Embedded::new());
+    let tenure = dsync.send(Campaign::default()).await.unwrap();
+    tenure.elected().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(numbers.last("dsync_leader service=one"), Some(1.0));
+    dsync.send(Resign::of(&tenure)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(numbers.last("dsync_leader service=one"), Some(0.0));
 }
 
 #[actix::test]

@@ -121,7 +121,7 @@ async fn two_followers_that_take_each_other_for_the_leader_send_nobody_in_circle
 }
 
 #[actix::test]
-async fn a_leader_cut_off_refuses_at_its_deadline_though_nobody_told_it() {
+async fn a_deposed_leader_sends_clients_to_the_next_one() {
     tokio::time::pause();
     let consul = Embedded::new();
     let [(_one, leads), (_two, follows)] = pair(&consul).await;
@@ -130,7 +130,6 @@ async fn a_leader_cut_off_refuses_at_its_deadline_though_nobody_told_it() {
     let session = leads.leader().unwrap().session;
     assert!(consul.destroy_session(&session));
     follows.elected().await;
-    // It knows by now who leads instead.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let sent = get(&app, "/token").await;
     assert_eq!(sent.header("location"), Some("http://two:80/token?dsync-hops=1"));
