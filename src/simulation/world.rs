@@ -13,7 +13,7 @@ use super::{
     caller::{Caller, Conduct, Ending, Found},
     invariants::Invariants,
     network::Link,
-    plan::{Class, Plan},
+    plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
     question::Question,
     random::Random,
@@ -127,7 +127,7 @@ pub(super) struct World {
 
 thread_local! {
     static CLOCKS: Vec<&'static AtomicU64> =
-        (0..4).map(|_| &*Box::leak(Box::default())).collect();
+        (0..MOST_PROCESSES).map(|_| &*Box::leak(Box::default())).collect();
 }
 
 impl World {

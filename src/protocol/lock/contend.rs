@@ -113,6 +113,7 @@ impl Lock {
         let is_new = is_new || Mutation::RegrantAtSameIndex.is_chosen();
         if is_new && self.demand.wants() && view.cell.is_valid(now) {
             effects.push(Effect::Own { index, session: view.id, cell: view.cell });
+            self.herd.won(now);
             // Until the callers say otherwise.
             self.demand.keep = true;
             self.phase = Phase::Owned(own);
@@ -126,7 +127,8 @@ impl Lock {
         self.phase = Phase::Idle;
         self.resume = Next::Try(Expect::Missing);
         match seen {
-            Seen::Found { entry, index } => self.judge_entry(entry, index, effects),
+            Seen::Found { entry, index } => self.judge_entry(now, entry, index, effects),
+            Seen::Missing { .. } if self.is_courteous(now) => self.phase = self.courtesy(now),
             Seen::Missing { .. } if self.demand.wants() => self.try_lock(Expect::Missing, effects),
             Seen::Missing { .. } => {}
             Seen::Denied(right) => self.fail(Error::Denied { right }, effects),
@@ -137,7 +139,7 @@ impl Lock {
         }
     }
 
-    fn judge_entry(&mut self, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
+    fn judge_entry(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let ours = self.session.as_ref().is_some_and(|view| entry.session == Some(view.id.clone()));
         if ours && !self.demand.wants() {
             self.release_leftover(entry.modify_index, effects);
@@ -145,11 +147,19 @@ impl Lock {
             self.phase = Phase::Idle;
         } else if self.is_foreign(&entry) {
             self.fail(Error::FlagConflict { found: entry.flags }, effects);
+        } else if entry.session.is_none() && self.is_courteous(now) {
+            self.phase = self.courtesy(now);
         } else if ours || entry.session.is_none() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
         } else {
-            self.wait(entry, index, effects);
+            self.wait(now, entry, index, effects);
         }
+    }
+
+    /// Whether a free key is still left to others. Who does not wait for a holder
+    /// does not wait for that.
+    fn is_courteous(&self, now: Moment) -> bool {
+        now < self.yields_until && self.demand.wants() && !self.demand.impatient
     }
 
     /// Whether the key is not for us to lock. While it is held, flags of 0 prove
@@ -160,14 +170,17 @@ impl Lock {
     }
 
     /// Somebody else holds the key: say so, and wait if anybody is willing to.
-    fn wait(&mut self, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
+    fn wait(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let Some(session) = entry.session.clone() else { return };
         self.freed_at = None;
         self.setbacks = 0;
+        self.rival_at = Some(now);
+        self.yields_until = now;
+        let facts = self.holders.facts(&session);
         let holder = Holder {
             session: session.to_string(),
-            session_name: None,
-            node: None,
+            session_name: facts.map(|facts| facts.name.clone()),
+            node: facts.map(|facts| facts.node.clone()),
             value: entry.value,
             since: entry.modify_index,
         };
@@ -176,13 +189,16 @@ impl Lock {
             self.phase = Phase::Idle;
             return;
         }
-        if self.holder.as_ref().is_none_or(|(known, _)| *known != session) {
+        if self.holders.meet(&session) {
             let ticket = self.tickets.next();
-            self.holder = Some((session.clone(), None));
-            self.asking_holder = Some(ticket);
+            self.holders.asked(ticket);
             effects.push(Effect::AskSession { ticket, session: session.clone() });
         }
-        self.wait_on(index, session, effects);
+        let share = self.share();
+        match self.herd.look_again(now, entry.modify_index, share) {
+            Some(until) => self.phase = Phase::Resting { until },
+            None => self.wait_on(index, session, effects),
+        }
     }
 
     fn wait_on(&mut self, after: u64, holder: SessionId, effects: &mut Vec<Effect>) {
@@ -249,7 +265,7 @@ impl Lock {
     /// Consul's lock-delay keeps the key closed: try exactly at its end if that
     /// is known, else at growing intervals.
     fn delayed(&mut self, now: Moment, expect: Expect, effects: &mut Vec<Effect>) {
-        let delay = self.holder.as_ref().and_then(|(_, delay)| *delay);
+        let delay = self.holders.last().map(|(_, facts)| facts.lock_delay);
         let end = match (self.freed_at, delay) {
             (Some(freed_at), Some(delay)) => Some(freed_at + delay.min(LONGEST_LOCK_DELAY)),
             _ => None,
@@ -284,22 +300,17 @@ impl Lock {
         answer: &SessionSeen,
         effects: &mut Vec<Effect>,
     ) {
-        if self.asking_holder == Some(asked) {
-            self.asking_holder = None;
-            match (&mut self.holder, answer) {
-                (Some((session, delay)), SessionSeen::Exists { lock_delay, name, node }) => {
-                    *delay = Some(*lock_delay);
-                    if let Some(Obstacle::Held(mut holder)) = self.obstacle.clone()
-                        && holder.session == session.as_str()
-                    {
-                        holder.session_name = Some(name.clone());
-                        holder.node = Some(node.clone());
-                        self.obstruct(Obstacle::Held(holder), effects);
-                    }
-                }
-                // Ask again when it is next seen.
-                (holder, SessionSeen::Unknown(_)) => *holder = None,
-                _ => {}
+        if self.holders.answered(asked, answer) {
+            if let SessionSeen::Exists { .. } = answer
+                && let Some((session, facts)) = self.holders.last()
+                && let Some(Obstacle::Held(holder)) = &self.obstacle
+                && holder.session == session.as_str()
+                && holder.session_name.is_none()
+            {
+                let mut holder = holder.clone();
+                holder.session_name = Some(facts.name.clone());
+                holder.node = Some(facts.node.clone());
+                self.obstruct(Obstacle::Held(holder), effects);
             }
             return;
         }

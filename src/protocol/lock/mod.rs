@@ -15,6 +15,8 @@
 //!    └──── Releasing: fenced, repeated until concluded
 //! ```
 //!
+//! One of many waiters rests before it waits, and reads again after that.
+//!
 //! Three rules carry the guarantees. A grant comes only from the answer to the
 //! present lock attempt, at an index above that of every ownership that ended.
 //! An attempt whose outcome is unknown is made void, by the session's fence,
@@ -22,6 +24,8 @@
 //! unconcluded.
 
 mod contend;
+mod herd;
+mod holders;
 mod own;
 #[cfg(test)]
 mod tests;
@@ -159,13 +163,37 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 enum Phase {
     Idle,
-    Trying { ticket: Ticket, attempt: Attempt },
-    Reading { ticket: Ticket },
-    Waiting { ticket: Ticket, holder: SessionId, after: u64 },
-    Pausing { until: Moment, next: Next },
-    Clearing { attempt: Attempt, unknown: bool, stage: Stage },
+    Trying {
+        ticket: Ticket,
+        attempt: Attempt,
+    },
+    Reading {
+        ticket: Ticket,
+    },
+    Waiting {
+        ticket: Ticket,
+        holder: SessionId,
+        after: u64,
+    },
+    /// It is one of many that wait.
+    Resting {
+        until: Moment,
+    },
+    Pausing {
+        until: Moment,
+        next: Next,
+    },
+    Clearing {
+        attempt: Attempt,
+        unknown: bool,
+        stage: Stage,
+    },
     Owned(own::Own),
-    Losing { own: own::Own, ticket: Ticket, until: Moment },
+    Losing {
+        own: own::Own,
+        ticket: Ticket,
+        until: Moment,
+    },
     Releasing(own::Releasing),
 }
 
@@ -213,9 +241,13 @@ pub(crate) struct Lock {
     demand: Demand,
     /// The highest index at which an ownership under this session ended.
     floor: u64,
-    /// The last foreign holder whose lock-delay was asked for.
-    holder: Option<(SessionId, Option<Duration>)>,
-    asking_holder: Option<Ticket>,
+    holders: holders::Holders,
+    herd: herd::Herd,
+    /// When somebody else was last seen to hold the key.
+    rival_at: Option<Moment>,
+    /// Until then the key is left to others if it is free.
+    yields_until: Moment,
+    courtesies: u32,
     /// When the watch showed the key without a holder, if it was live then.
     freed_at: Option<Moment>,
     obstacle: Option<Obstacle>,
@@ -241,8 +273,11 @@ impl Lock {
             session: None,
             demand: Demand::default(),
             floor: 0,
-            holder: None,
-            asking_holder: None,
+            holders: holders::Holders::default(),
+            herd: herd::Herd::default(),
+            rival_at: None,
+            yields_until: Moment::default(),
+            courtesies: 0,
             freed_at: None,
             obstacle: None,
             setbacks: 0,
@@ -268,7 +303,9 @@ impl Lock {
         let sweep = self.sweep.as_ref().filter(|sweep| sweep.asking.is_none()).map(|s| s.at);
         match &self.phase {
             Phase::Idle => sweep,
-            Phase::Pausing { until, .. } | Phase::Losing { until, .. } => Some(*until),
+            Phase::Resting { until }
+            | Phase::Pausing { until, .. }
+            | Phase::Losing { until, .. } => Some(*until),
             Phase::Clearing { stage: Stage::ReadAt(at), .. } => Some(*at),
             Phase::Owned(own) => own.next_wakeup(),
             Phase::Releasing(releasing) => releasing.next_wakeup(),
@@ -282,7 +319,12 @@ impl Lock {
     /// Takes in what happened and appends what is to be done.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Demand(demand) => self.demand = demand,
+            Event::Demand(demand) => {
+                self.demand = demand;
+                if !demand.wants() {
+                    self.herd.left();
+                }
+            }
             Event::Opened(view) => self.session = Some(view),
             Event::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
             Event::Closed { generation, reason } => self.closed(generation, reason, effects),
@@ -326,11 +368,20 @@ impl Lock {
         match &mut self.phase {
             Phase::Idle if self.demand.wants() => self.begin(effects),
             Phase::Idle => self.sweep_if_due(now, effects),
-            Phase::Waiting { .. } | Phase::Pausing { .. } if !self.demand.wants() => {
+            Phase::Waiting { .. } | Phase::Resting { .. } | Phase::Pausing { .. }
+                if !self.demand.wants() =>
+            {
                 self.phase = Phase::Idle;
                 self.sweep_if_due(now, effects);
             }
             Phase::Waiting { .. } => self.tell_impatient(effects),
+            // Who does not wait is told what is so now.
+            Phase::Resting { until } => {
+                if *until <= now || self.demand.impatient {
+                    self.resume = Next::Read;
+                    self.begin(effects);
+                }
+            }
             Phase::Pausing { until, next } => {
                 if *until <= now {
                     self.resume = *next;
@@ -461,10 +512,14 @@ impl Lock {
 
     /// Half to all of `span`, at random.
     fn jittered(&mut self, span: Duration) -> Duration {
+        span.mul_f64(0.5 + self.share() / 2.0)
+    }
+
+    /// A number from 0 to 1, at random.
+    fn share(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let share = (self.random >> 40) as f64 / (1u64 << 24) as f64;
-        span.mul_f64(0.5 + share / 2.0)
+        (self.random >> 40) as f64 / (1u64 << 24) as f64
     }
 }
