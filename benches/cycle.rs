@@ -1,105 +1,125 @@
 //! One uncontended acquire and release, beside the raw calls in the same run.
 //!
 //! The floor is `PUT ?acquire` and `PUT ?release` over one connection that is
-//! kept open. Both are measured in turns, so that a noisy machine disturbs both
-//! alike; only their ratio means something.
+//! kept open. Between it and ours lie two others, which show where the time goes:
+//! the transactions that this crate sends, over such a connection; and the same
+//! through awc, without anything of this crate around it. All are measured in
+//! turns; only their ratios mean something.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
-#[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests; a bench needs a part of it")]
 mod support;
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use actix_dsync::{Acquire, Dsync, Key, Release, Released};
 use criterion::{Criterion, criterion_group, criterion_main};
-use support::consul::Agent;
+use support::{
+    Times,
+    consul::Agent,
+    raw::{Raw, Txns},
+    timed,
+};
+use tokio::{runtime::Runtime, task::LocalSet};
 
-/// One keep-alive connection without any client library.
-struct Raw {
-    stream: BufReader<TcpStream>,
+const WARM_UP: usize = 200;
+const ROUNDS: usize = 2_000;
+
+/// `PUT ?acquire`, `PUT ?release`.
+struct Puts {
+    raw: Raw,
     session: String,
 }
 
-impl Raw {
-    fn new(agent: &Agent) -> Self {
-        let address = agent.http_addr();
-        let body = serde_json::json!({"TTL": "86400s", "NodeChecks": []});
-        let session = agent.operator().create_session(&body).unwrap();
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream), session }
-    }
-
-    fn put(&mut self, target: &str) {
-        let head = format!("PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}");
-        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
-        let (mut line, mut length) = (String::new(), 0);
-        loop {
-            line.clear();
-            self.stream.read_line(&mut line).unwrap();
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).unwrap();
-        assert!(body.starts_with(b"true"), "{}", String::from_utf8_lossy(&body));
-    }
-
-    fn cycle(&mut self) -> Duration {
-        let begun = Instant::now();
-        let session = self.session.clone();
-        self.put(&format!("/v1/kv/raw/key?acquire={session}"));
-        self.put(&format!("/v1/kv/raw/key?release={session}"));
-        begun.elapsed()
+impl Puts {
+    fn cycle(&mut self) {
+        assert!(self.raw.acquire(&self.session, "raw/key"));
+        self.raw.release(&self.session, "raw/key");
     }
 }
 
-async fn lease(dsync: &Dsync, key: &Key) -> Duration {
-    let begun = Instant::now();
+/// The transactions over a connection of ours.
+struct RawTxns {
+    raw: Raw,
+    txns: Txns,
+}
+
+impl RawTxns {
+    fn cycle(&mut self) {
+        let locked = self.raw.ask("PUT", "/v1/txn", &self.txns.lock()).1;
+        self.raw.txn(&self.txns.release(locked.as_bytes()));
+    }
+}
+
+/// The transactions through awc, on the thread that waits for them.
+struct Awc {
+    client: awc::Client,
+    url: String,
+    txns: Txns,
+}
+
+impl Awc {
+    async fn cycle(&self) {
+        let locked = self.put(self.txns.lock()).await;
+        self.put(self.txns.release(&locked)).await;
+    }
+
+    async fn put(&self, body: String) -> Vec<u8> {
+        let mut answer = self.client.put(&self.url).send_body(body).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.body().await.unwrap().into()
+    }
+}
+
+async fn ours(dsync: &Dsync, key: &Key) {
     let lease = dsync.send(Acquire::new(key.clone())).await.unwrap();
     assert_eq!(dsync.send(Release(lease)).await.unwrap(), Released::Confirmed);
-    begun.elapsed()
 }
 
 fn cycle(c: &mut Criterion) {
     let agent = Agent::start();
-    let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dsync = Dsync::builder("bench").address(agent.url()).start().unwrap();
-    threads.block_on(dsync.ready()).unwrap();
+    runtime.block_on(dsync.ready()).unwrap();
     let key = Key::new("bench/cycle").unwrap();
-    let mut raw = Raw::new(&agent);
 
-    let (mut floor, mut ours) = (Vec::new(), Vec::new());
-    for round in 0..2_200 {
-        let (one, other) = (raw.cycle(), threads.block_on(lease(&dsync, &key)));
-        if round >= 200 {
-            floor.push(one);
-            ours.push(other);
+    let mut raw = Raw::new(agent.http_addr());
+    let session = raw.session("0s");
+    let mut txns =
+        RawTxns { raw: Raw::new(agent.http_addr()), txns: Txns::new("txn/key", &session) };
+    let awc = Awc {
+        client: awc::Client::builder().no_default_headers().finish(),
+        url: format!("{}/v1/txn", agent.url()),
+        txns: Txns::new("awc/key", &session),
+    };
+    let mut puts = Puts { raw, session };
+
+    let tasks = LocalSet::new();
+    let awc_cycle = |runtime: &Runtime| tasks.block_on(runtime, awc.cycle());
+    let (mut floor, mut by_txns, mut by_awc, mut by_us) =
+        (Times::default(), Times::default(), Times::default(), Times::default());
+    for round in 0..WARM_UP + ROUNDS {
+        let took = [
+            timed(|| puts.cycle()).1,
+            timed(|| txns.cycle()).1,
+            timed(|| awc_cycle(&runtime)).1,
+            timed(|| runtime.block_on(ours(&dsync, &key))).1,
+        ];
+        if round >= WARM_UP {
+            let kinds = [&mut floor, &mut by_txns, &mut by_awc, &mut by_us];
+            kinds.into_iter().zip(took).for_each(|(times, took)| times.add(took));
         }
     }
-    floor.sort_unstable();
-    ours.sort_unstable();
-    for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-        let place = (floor.len() as f64 * share) as usize;
-        let ratio = ours[place].as_secs_f64() / floor[place].as_secs_f64();
-        println!("cycle {name}: raw {:?}, ours {:?}, ratio {ratio:.2}", floor[place], ours[place]);
-    }
+    let percents = [50, 90, 99];
+    by_txns.report("cycle.txn", &mut floor, &percents);
+    by_awc.report("cycle.awc", &mut floor, &percents);
+    by_us.report("cycle", &mut floor, &percents);
 
     let mut group = c.benchmark_group("cycle");
-    group.bench_function("raw", |b| b.iter(|| raw.cycle()));
-    group.bench_function("ours", |b| b.iter(|| threads.block_on(lease(&dsync, &key))));
+    group.bench_function("raw", |b| b.iter(|| puts.cycle()));
+    group.bench_function("ours", |b| b.iter(|| runtime.block_on(ours(&dsync, &key))));
     group.finish();
-    threads.block_on(dsync.shutdown(Duration::from_secs(5))).unwrap();
+    runtime.block_on(dsync.shutdown(Duration::from_secs(5))).unwrap();
 }
 
 criterion_group!(benches, cycle);

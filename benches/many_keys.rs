@@ -7,114 +7,41 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on may say so by a panic")]
 
-#[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests; a bench needs a part of it")]
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix_dsync::{Acquire, Builder, Dsync, HASHICORP_LOCK_FLAGS, Key, Lease, Reply};
+use actix_dsync::{Acquire, Builder, Dsync, Key, Lease, Reply};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use serde_json::json;
-use support::consul::{Agent, free_port};
-
-/// One keep-alive connection without any client library.
-struct Raw(BufReader<TcpStream>);
-
-impl Raw {
-    fn new(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    fn send(&mut self, method: &str, target: &str, body: &str) {
-        let length = body.len();
-        let head =
-            format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
-        self.0.get_mut().write_all((head + body).as_bytes()).unwrap();
-    }
-
-    /// The index and the body.
-    fn receive(&mut self) -> (u64, String) {
-        let (mut line, mut length, mut index) = (String::new(), 0, 0);
-        loop {
-            line.clear();
-            self.0.read_line(&mut line).unwrap();
-            let lower = line.to_ascii_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            } else if let Some(value) = lower.strip_prefix("x-consul-index:") {
-                index = value.trim().parse().unwrap();
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        (index, String::from_utf8(body).unwrap())
-    }
-
-    fn ask(&mut self, method: &str, target: &str, body: &str) -> (u64, String) {
-        self.send(method, target, body);
-        self.receive()
-    }
-
-    fn session(&mut self) -> String {
-        let body = r#"{"TTL": "86400s", "NodeChecks": [], "LockDelay": "0s"}"#;
-        let answer: serde_json::Value =
-            serde_json::from_str(&self.ask("PUT", "/v1/session/create", body).1).unwrap();
-        answer["ID"].as_str().unwrap().to_owned()
-    }
-
-    fn lock(&mut self, session: &str, keys: &[String]) {
-        // So few that the answer does not come in chunks.
-        for keys in keys.chunks(4) {
-            let lock = |key| {
-                json!({"KV": {"Verb": "lock", "Key": key, "Session": session,
-                              "Flags": HASHICORP_LOCK_FLAGS, "Value": ""}})
-            };
-            let ops: Vec<_> = keys.iter().map(lock).collect();
-            let answer = self.ask("PUT", "/v1/txn", &json!(ops).to_string()).1;
-            assert!(answer.contains("\"Errors\""), "{answer}");
-        }
-    }
-
-    fn release(&mut self, session: &str, key: &str) {
-        let target = format!("/v1/kv/{key}?release={session}&flags={HASHICORP_LOCK_FLAGS}");
-        assert!(self.ask("PUT", &target, "").1.starts_with("true"));
-    }
-}
+use support::{
+    Times,
+    consul::{Agent, free_port},
+    raw::Raw,
+    row, timed,
+};
 
 /// From a release to the next owner's lock, with nothing but the raw calls.
-fn floor(agent: &Agent, rounds: usize) -> Vec<Duration> {
+fn floor(agent: &Agent, rounds: usize) -> Times {
     let (mut one, mut two) = (Raw::new(agent.http_addr()), Raw::new(agent.http_addr()));
-    let (theirs, ours) = (one.session(), one.session());
-    let mut times = Vec::new();
+    let (theirs, ours) = (one.session("0s"), one.session("0s"));
+    let mut times = Times::default();
     for n in 0..rounds {
         let key = format!("floor/{n}");
-        one.lock(&theirs, std::slice::from_ref(&key));
-        let (index, _) = one.ask("GET", &format!("/v1/kv/{key}"), "");
-        one.send("GET", &format!("/v1/kv/{key}?index={index}&wait=30s"), "");
+        one.lock_all(&theirs, std::slice::from_ref(&key));
+        one.watch(&key);
         std::thread::sleep(Duration::from_millis(5));
-        let begun = Instant::now();
-        two.release(&theirs, &key);
-        one.receive();
-        one.lock(&ours, std::slice::from_ref(&key));
-        times.push(begun.elapsed());
+        let ((), took) = timed(|| {
+            two.release(&theirs, &key);
+            one.receive();
+            one.lock_all(&ours, std::slice::from_ref(&key));
+        });
+        times.add(took);
     }
     times
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> f64 {
-    times.sort();
-    times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3
 }
 
 fn connections(port: u16) -> usize {
@@ -142,12 +69,21 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The share of a core that this process uses while nothing happens, over the
-/// whole of a read's wait: what is done at its end is done for all at once.
-async fn idle_percent() -> f64 {
-    let (begun, before) = (Instant::now(), cpu());
-    tokio::time::sleep(Duration::from_secs(33)).await;
-    (cpu() - before).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0
+/// Until all that is wanted is held or waited for.
+const SETTLE: Duration = Duration::from_secs(12);
+/// A little more than the longest wait of a read: each ends once in it.
+const IDLE: Duration = Duration::from_secs(33);
+
+/// What the keys cost while nothing happens.
+async fn report_idle(name: &str, port: u16, before: f64) {
+    tokio::time::sleep(SETTLE).await;
+    let (begun, used) = (Instant::now(), cpu());
+    tokio::time::sleep(IDLE).await;
+    let share = (cpu() - used).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
+    row(format_args!("{name}.idle"), share, "%");
+    row(format_args!("{name}.connections"), connections(port) as f64, "");
+    row(format_args!("{name}.memory"), memory_mb(), "MB");
+    row(format_args!("{name}.memory.before"), before, "MB");
 }
 
 fn name(n: usize) -> String {
@@ -161,38 +97,29 @@ fn key(n: usize) -> Key {
 async fn waiting(agent: &Agent, what: &str, builder: Builder, port: u16, count: usize) {
     let prefix = format!("{what}-{count}");
     let mut raw = Raw::new(agent.http_addr());
-    let theirs = raw.session();
+    let theirs = raw.session("0s");
     let names: Vec<String> = (0..count).map(|n| format!("{prefix}/{}", name(n))).collect();
-    raw.lock(&theirs, &names);
-    let mut floor = floor(agent, 50);
+    raw.lock_all(&theirs, &names);
+    let mut floor = floor(agent, 100);
 
     let before = memory_mb();
     let dsync: Dsync = builder.prefix(&prefix).start().unwrap();
     dsync.ready().await.unwrap();
     let mut waiting: Vec<Option<Reply<Acquire>>> =
         (0..count).map(|n| Some(dsync.send(Acquire::new(key(n))))).collect();
-    // Until the reads from the start have ended with their waits.
-    tokio::time::sleep(Duration::from_secs(45)).await;
-    let idle = idle_percent().await;
-    let (memory, standing) = (memory_mb(), connections(port));
-    let mut wakes = Vec::new();
+    let name = format!("many_keys.{what}.waiting.{count}");
+    report_idle(&name, port, before).await;
+    let mut wakes = Times::default();
     let rounds = count.min(100);
     for round in 0..rounds {
         let n = round * (count / rounds);
         let begun = Instant::now();
         raw.release(&theirs, &names[n]);
         drop(waiting[n].take().unwrap().await.unwrap());
-        wakes.push(begun.elapsed());
+        wakes.add(begun.elapsed());
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
-    println!(
-        "| {what}, waiting | {count} | {standing} | {memory:.0} (+{:.0}) | {idle:.2} | {:.2} / {:.2} | {:.2} / {:.2} |",
-        memory - before,
-        percentile(&mut wakes, 50),
-        percentile(&mut wakes, 99),
-        percentile(&mut floor, 50),
-        percentile(&mut floor, 99),
-    );
+    wakes.report(&format!("{name}.wake"), &mut floor, &[50, 99]);
     drop(waiting);
     dsync.shutdown(Duration::from_secs(60)).await.unwrap();
 }
@@ -207,16 +134,9 @@ async fn held(what: &str, builder: Builder, port: u16, count: usize) {
     for reply in asked {
         leases.push(reply.await.unwrap());
     }
-    let took = begun.elapsed();
-    // Until the reads from the start have ended with their waits.
-    tokio::time::sleep(Duration::from_secs(45)).await;
-    let idle = idle_percent().await;
-    let memory = memory_mb();
-    println!(
-        "| {what}, held | {count} | {} | {memory:.0} (+{:.0}) | {idle:.2} | taken in {took:.1?} | |",
-        connections(port),
-        memory - before,
-    );
+    let name = format!("many_keys.{what}.held.{count}");
+    row(format_args!("{name}.taken"), begun.elapsed().as_secs_f64(), "s");
+    report_idle(&name, port, before).await;
     drop(leases);
     dsync.shutdown(Duration::from_secs(60)).await.unwrap();
 }
@@ -250,7 +170,7 @@ fn tls_agent() -> (Agent, u16, Arc<ClientConfig>) {
 /// One measurement in a process of its own, so that its memory is only its own.
 async fn measure(what: &str, state: &str, count: usize) {
     let (agent, tls_port, trust) = tls_agent();
-    let (port, builder) = if what == "TLS" {
+    let (port, builder) = if what == "tls" {
         let url = format!("https://{}:{tls_port}", Ipv4Addr::LOCALHOST);
         (tls_port, Dsync::builder("bench").address(url).tls(trust))
     } else {
@@ -275,14 +195,11 @@ fn main() {
         return runtime.block_on(measure(what, state, count.parse().expect("a number")));
     }
     let counts = std::env::var("DSYNC_BENCH_KEYS").unwrap_or("50,250,1000,10000".into());
-    println!(
-        "| keys of one process | number | connections | memory, MB | idle CPU, % of a core | release to grant p50 / p99, ms | raw calls p50 / p99, ms |"
-    );
-    println!("|---|---|---|---|---|---|---|");
-    for what in ["plain", "TLS"] {
-        for (state, count) in
-            counts.split(',').map(|count| ("waiting", count)).chain([("held", "10000")])
-        {
+    let counts: Vec<&str> = counts.split(',').collect();
+    for (what, state) in
+        [("plain", "waiting"), ("plain", "held"), ("tls", "waiting"), ("tls", "held")]
+    {
+        for count in &counts {
             let status = std::process::Command::new(std::env::current_exe().expect("a path"))
                 .env("DSYNC_BENCH_JOB", format!("{what},{state},{count}"))
                 .status();

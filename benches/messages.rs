@@ -2,10 +2,34 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
-use std::{hint::black_box, time::Duration};
+mod support;
+
+use std::{cell::RefCell, hint::black_box, time::Duration};
 
 use actix_dsync::{Acquire, Dsync, Embedded, Key, Unsubscribe};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
+};
+use support::{row, timed};
+
+/// Measures `work` and prints the median of the samples.
+fn bench<T>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut work: impl FnMut() -> T) {
+    let samples = RefCell::new(Vec::new());
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|rounds| {
+            let ((), took) = timed(|| {
+                for _ in 0..rounds {
+                    black_box(work());
+                }
+            });
+            samples.borrow_mut().push(took.as_nanos() as f64 / rounds as f64);
+            took
+        });
+    });
+    let mut samples = samples.into_inner();
+    samples.sort_by(f64::total_cmp);
+    row(format_args!("messages.{}", name.replace(' ', "_")), samples[samples.len() / 2], "ns");
+}
 
 fn messages(c: &mut Criterion) {
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -15,8 +39,8 @@ fn messages(c: &mut Criterion) {
         threads.block_on(dsync.send(Acquire::new(key).within(Duration::from_secs(10)))).unwrap();
 
     let mut group = c.benchmark_group("messages");
-    group.bench_function("is_valid", |b| b.iter(|| black_box(&lease).is_valid()));
-    group.bench_function("remaining", |b| b.iter(|| black_box(&lease).remaining()));
+    bench(&mut group, "is_valid", || black_box(&lease).is_valid());
+    bench(&mut group, "remaining", || black_box(&lease).remaining());
 
     // A request that needs no Consul: straight in, and through a mailbox of actix
     // on the runtime's thread.
@@ -29,11 +53,11 @@ fn messages(c: &mut Criterion) {
         actor.unwrap()
     };
     let recipient = dsync.recipient::<Unsubscribe>();
-    group.bench_function("round trip by handle", |b| {
-        b.iter(|| threads.block_on(dsync.send(Unsubscribe(nothing))).unwrap());
+    bench(&mut group, "round trip by handle", || {
+        threads.block_on(dsync.send(Unsubscribe(nothing))).unwrap();
     });
-    group.bench_function("round trip by mailbox", |b| {
-        b.iter(|| threads.block_on(recipient.send(Unsubscribe(nothing))).unwrap());
+    bench(&mut group, "round trip by mailbox", || {
+        threads.block_on(recipient.send(Unsubscribe(nothing))).unwrap().unwrap();
     });
     group.finish();
     drop(lease);

@@ -1,29 +1,50 @@
 //! The callers of one key: their queue, shared by handle, actor and leases.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
 use crate::{
-    clock::Clock,
+    clock::{Clock, Moment},
     error::Error,
     key::Key,
     lease::{Lease, LeaseState},
+    observer::{Leading, Observer},
     ownership::{Holder, LossReason, Released},
     protocol::{
         cell::DeadlineCell,
+        election::{self, Election, Stood},
         queue::{CallId, Demand, Effect, End, Obstacle, Patience, Queue},
     },
+    tenure::{Tenure, Term},
     token::FencingToken,
 };
 
 /// What a caller waits for.
 pub(crate) type Answer = Result<Lease, Error>;
 
-/// The queue machine of one key behind a mutex, with the callers' channels.
+/// What is to be published of a key.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    Acquired { token: FencingToken },
+    Lost { token: FencingToken, reason: LossReason },
+    Released { token: FencingToken },
+    Elected { token: FencingToken },
+    Deposed { token: FencingToken, reason: LossReason },
+    LeaderChanged { leader: Option<Box<Holder>> },
+}
+
+/// The queue machine of one key behind a mutex, with the callers' channels, and
+/// the election machine, whose campaign is one of the callers.
+///
+/// What happens is news in the order in which it happened, whatever thread it
+/// happened on; [`tell`](Callers::tell) is the one way by which it gets out.
 ///
 /// Nothing is delivered, and no lease dropped, while the mutex is held: a lease
 /// that finds its caller gone comes back here.
@@ -45,6 +66,15 @@ struct Inner {
     releasing: HashMap<CallId, oneshot::Sender<Released>>,
     cell: Option<Arc<DeadlineCell>>,
     stopped: bool,
+    election: Election,
+    /// What the key says while the campaign has it.
+    campaign_value: Arc<[u8]>,
+    /// What the handles of observers and campaigns look at.
+    leading: watch::Sender<Leading>,
+    /// Not told yet, the oldest first.
+    news: VecDeque<News>,
+    #[cfg(test)]
+    put_off: bool,
 }
 
 struct Waiting {
@@ -88,6 +118,152 @@ impl Callers {
         Ok((call, receiver))
     }
 
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Joins the campaign for the key, or begins it; then the key says `value`
+    /// while it is led.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn campaign(self: &Arc<Self>, value: Arc<[u8]>) -> Result<Tenure, Error> {
+        let now = self.clock.now();
+        let observer = self.observe()?;
+        let number = self.work(|inner, effects| {
+            if inner.election.campaign().is_none() {
+                inner.campaign_value = value;
+            }
+            inner.elect(effects, |election, then| election.campaign_for(now, then))
+        });
+        Ok(Tenure::new(observer, number))
+    }
+
+    /// Follows who has the key, until the observer is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn observe(self: &Arc<Self>) -> Result<Observer, Error> {
+        let leading = self.work(|inner, effects| {
+            if inner.stopped {
+                return Err(Error::Stopped);
+            }
+            inner.election.observe();
+            let holder = inner.queue.holder().cloned();
+            if holder.is_some() {
+                inner.elect(effects, |election, then| election.seen(holder.as_ref(), then));
+            }
+            effects.push(Effect::Poke);
+            Ok(inner.leading.subscribe())
+        })?;
+        Ok(Observer::new(self.clone(), leading))
+    }
+
+    /// An observer is gone.
+    pub(crate) fn unobserve(self: &Arc<Self>) {
+        self.work(|inner, effects| {
+            inner.election.unobserve();
+            effects.push(Effect::Poke);
+        });
+    }
+
+    /// That campaign stands down, for so long or for good. If it led, that is over
+    /// with this call, and the answer is how the key was given back.
+    pub(crate) fn resign(
+        self: &Arc<Self>,
+        campaign: u64,
+        cool_down: Option<Duration>,
+    ) -> Option<oneshot::Receiver<Released>> {
+        let now = self.clock.now();
+        self.work(|inner, effects| {
+            let ended = inner.cell.as_ref().filter(|cell| !cell.is_valid(now));
+            let reason = ended.and_then(|cell| cell.ended()).unwrap_or(LossReason::Resigned);
+            let stood = inner.elect(effects, |election, then| {
+                election.resign(now, campaign, cool_down, reason, then)
+            });
+            // Whatever it did, when to go on has changed.
+            effects.push(Effect::Poke);
+            match stood {
+                Stood::Idle => None,
+                Stood::Waiting(call) => {
+                    inner.queue.leave(call, effects);
+                    None
+                }
+                Stood::Leading(call) => {
+                    let (sender, receiver) = oneshot::channel();
+                    inner.end(call, |state| {
+                        #[cfg(test)]
+                        if Mutation::TermOutlivesResignation.is_chosen() {
+                            return;
+                        }
+                        state.lose(reason);
+                    });
+                    inner.releasing.insert(call, sender);
+                    inner.queue.end(now, call, true, effects);
+                    Some(receiver)
+                }
+            }
+        })
+    }
+
+    /// Hands out what is to be published, in order, and says what the callers
+    /// want once there is nothing more: what they want follows from what was told.
+    pub(crate) fn tell(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
+        let now = self.clock.now();
+        #[cfg(test)]
+        if Mutation::DeposedToldLate.is_chosen() {
+            let mut inner = self.lock();
+            let put_off = std::mem::replace(&mut inner.put_off, true);
+            if !put_off && matches!(inner.news.front(), Some(News::Deposed { .. })) {
+                self.poke();
+                return inner.demand();
+            }
+            inner.put_off = false;
+        }
+        loop {
+            let told = self.work(|inner, effects| match inner.news.pop_front() {
+                Some(news) => Err(news),
+                None => {
+                    inner.elect(effects, |election, then| election.go_on(now, then));
+                    Ok(inner.demand())
+                }
+            });
+            match told {
+                Ok(demand) => return demand,
+                Err(news) => publish(news),
+            }
+        }
+    }
+
+    /// When [`tell`](Self::tell) is due though nothing has happened.
+    pub(crate) fn next_wakeup(&self) -> Option<Moment> {
+        self.lock().election.next_wakeup()
+    }
+
+    /// The token of this process's term, if it leads.
+    pub(crate) fn term(&self) -> Option<FencingToken> {
+        self.lock().election.token()
+    }
+
+    /// Whether a campaign wants the key at present.
+    #[cfg(test)]
+    pub(crate) fn campaigns(&self) -> bool {
+        let election = &self.lock().election;
+        election.campaign().is_some() && election.next_wakeup().is_none()
+    }
+
+    /// Who leads, as far as is known.
+    pub(crate) fn leader(&self) -> Option<Holder> {
+        self.lock().election.leader().cloned()
+    }
+
+    /// Nobody holds the key, as last read.
+    pub(crate) fn free(self: &Arc<Self>) {
+        self.work(|inner, effects| {
+            inner.elect(effects, |election, then| election.seen(None, then));
+        });
+    }
+
     /// The caller waits no longer.
     pub(crate) fn leave(self: &Arc<Self>, call: CallId) {
         self.work(|inner, effects| {
@@ -129,14 +305,10 @@ impl Callers {
         self.poke.notify_one();
     }
 
-    /// What the callers want.
-    pub(crate) fn demand(&self) -> Demand {
-        self.lock().queue.demand()
-    }
-
-    /// Whether nobody waits for, has or releases the key.
+    /// Whether nobody waits for, has, releases or follows the key.
     pub(crate) fn is_vacant(&self) -> bool {
-        self.lock().queue.is_vacant()
+        let inner = self.lock();
+        inner.queue.is_vacant() && !inner.election.is_followed() && inner.news.is_empty()
     }
 
     /// Why the key could not be had so far.
@@ -161,6 +333,9 @@ impl Callers {
     pub(crate) fn value(&self) -> Option<Arc<[u8]>> {
         let inner = self.lock();
         let call = inner.queue.front()?;
+        if inner.election.is_caller(call) {
+            return Some(inner.campaign_value.clone());
+        }
         inner.waiting.get(&call).map(|waiting| waiting.value.clone())
     }
 
@@ -174,7 +349,10 @@ impl Callers {
         let now = self.clock.now();
         self.work(|inner, effects| {
             inner.cell = Some(cell.clone());
-            inner.queue.owned(now, index, cell, holder, effects).then(|| inner.queue.token())?
+            let taken = inner.queue.owned(now, index, cell, holder, effects);
+            let token = taken.then(|| inner.queue.token())??;
+            inner.news.push_back(News::Acquired { token });
+            Some(token)
         })
     }
 
@@ -184,18 +362,34 @@ impl Callers {
     }
 
     /// The ownership is over, other than by release.
-    pub(crate) fn lost(self: &Arc<Self>, reason: LossReason) -> Option<End> {
-        self.work(|inner, effects| inner.queue.lost(reason, effects))
+    pub(crate) fn lost(self: &Arc<Self>, reason: LossReason) {
+        self.work(|inner, effects| {
+            let end = inner.queue.lost(reason, effects);
+            inner.over(end, reason, effects);
+        });
     }
 
     /// Consul has the key back.
-    pub(crate) fn released(self: &Arc<Self>) -> Option<End> {
-        self.work(|inner, effects| inner.queue.released(effects))
+    pub(crate) fn released(self: &Arc<Self>) {
+        self.work(|inner, effects| {
+            let end = inner.queue.released(effects);
+            inner.over(end, LossReason::DeadlinePassed, effects);
+        });
     }
 
     /// Something stands in the way.
     pub(crate) fn obstructed(self: &Arc<Self>, obstacle: Obstacle) {
-        self.work(|inner, effects| inner.queue.obstructed(obstacle, effects));
+        self.work(|inner, effects| {
+            let holder = match &obstacle {
+                Obstacle::Held(holder) => Some(Some(holder.clone())),
+                Obstacle::Delayed { .. } => Some(None),
+                Obstacle::Trouble(_) => None,
+            };
+            inner.queue.obstructed(obstacle, effects);
+            if let Some(holder) = holder {
+                inner.elect(effects, |election, then| election.seen(holder.as_deref(), then));
+            }
+        });
     }
 
     /// The key cannot be had.
@@ -204,22 +398,28 @@ impl Callers {
     }
 
     /// Nobody is granted anything any more, and a lease that is out is lost.
-    /// Returns its token.
-    pub(crate) fn stop(self: &Arc<Self>) -> Option<FencingToken> {
+    pub(crate) fn stop(self: &Arc<Self>) {
         self.work(|inner, effects| {
             inner.stopped = true;
+            inner.election.stop();
             inner.queue.failed(Error::Stopped, effects);
-            inner.queue.surrender(LossReason::Shutdown, effects)
-        })
+            let reason = LossReason::Shutdown;
+            if let Some(token) = inner.queue.surrender(reason, effects) {
+                inner.news.push_back(News::Lost { token, reason });
+            }
+            effects.push(Effect::Poke);
+        });
     }
 
     /// The runtime is gone: nobody is granted or confirmed anything any more.
-    pub(crate) fn abandon(self: &Arc<Self>, reason: LossReason) -> Option<End> {
+    pub(crate) fn abandon(self: &Arc<Self>, reason: LossReason) {
         self.work(|inner, effects| {
             inner.stopped = true;
+            inner.election.stop();
             inner.queue.failed(Error::Stopped, effects);
-            inner.queue.lost(reason, effects)
-        })
+            let end = inner.queue.lost(reason, effects);
+            inner.over(end, reason, effects);
+        });
     }
 
     /// A panic in another thread leaves the queue as consistent as its machine
@@ -234,9 +434,12 @@ impl Callers {
         let result = {
             let mut inner = self.lock();
             let result = step(&mut inner, &mut effects);
-            for effect in effects {
-                self.perform(&mut inner, effect, &mut deliveries);
+            while !effects.is_empty() {
+                for effect in std::mem::take(&mut effects) {
+                    self.perform(&mut inner, effect, &mut effects, &mut deliveries);
+                }
             }
+            inner.show();
             result
         };
         for delivery in deliveries {
@@ -253,6 +456,7 @@ impl Callers {
         self: &Arc<Self>,
         inner: &mut Inner,
         effect: Effect,
+        effects: &mut Vec<Effect>,
         deliveries: &mut Vec<Delivery>,
     ) {
         match effect {
@@ -261,6 +465,17 @@ impl Callers {
                 let state = LeaseState::new(self.key.clone(), token, call, cell, self.clock);
                 let state = Arc::new(state);
                 inner.lease = Some((call, state.clone()));
+                let holder = inner.queue.holder().cloned();
+                let campaigns = inner.election.is_caller(call);
+                inner.elect(effects, |election, then| {
+                    if campaigns {
+                        election.granted(token, then);
+                    }
+                    election.seen(holder.as_ref(), then);
+                });
+                if campaigns {
+                    return;
+                }
                 let lease = Lease::new(state, self.clone());
                 // Without a channel the lease comes back at once.
                 let answer = match inner.waiting.remove(&call) {
@@ -270,6 +485,10 @@ impl Callers {
                 deliveries.push(Delivery::Answer(answer, Ok(lease)));
             }
             Effect::Refuse { call, error } => {
+                if inner.election.is_caller(call) {
+                    inner.election.refused(self.clock.now());
+                    self.poke();
+                }
                 if let Some(waiting) = inner.waiting.remove(&call) {
                     deliveries.push(Delivery::Answer(waiting.answer, Err(error)));
                 }
@@ -281,7 +500,16 @@ impl Callers {
                     state.revoke();
                 }
             }
-            Effect::Lost { call, reason } => inner.end(call, |state| state.lose(reason)),
+            Effect::Lost { call, reason } => {
+                inner.end(call, |state| state.lose(reason));
+                let campaigns = inner.election.is_caller(call);
+                inner.elect(effects, |election, then| {
+                    if campaigns {
+                        election.lost(reason, then);
+                    }
+                    election.seen(None, then);
+                });
+            }
             Effect::Confirm { call, released } => {
                 if let Some(sender) = inner.releasing.remove(&call) {
                     deliveries.push(Delivery::Confirmation(sender, released));
@@ -293,6 +521,74 @@ impl Callers {
 }
 
 impl Inner {
+    fn demand(&self) -> Demand {
+        Demand { follow: self.election.is_followed(), ..self.queue.demand() }
+    }
+
+    /// Lets the election machine take a step, and does what it says.
+    fn elect<T>(
+        &mut self,
+        effects: &mut Vec<Effect>,
+        step: impl FnOnce(&mut Election, &mut Vec<election::Effect>) -> T,
+    ) -> T {
+        let mut then = Vec::new();
+        let result = step(&mut self.election, &mut then);
+        for effect in then {
+            self.news.push_back(match effect {
+                election::Effect::Enter => {
+                    let call = self.queue.enter(Patience::Unlimited, effects);
+                    self.election.entered(call);
+                    continue;
+                }
+                election::Effect::Elected { token } => News::Elected { token },
+                election::Effect::Deposed { token, reason } => News::Deposed { token, reason },
+                election::Effect::LeaderChanged { leader } => News::LeaderChanged { leader },
+            });
+            effects.push(Effect::Poke);
+        }
+        result
+    }
+
+    /// An ownership has ended.
+    fn over(&mut self, end: Option<End>, reason: LossReason, effects: &mut Vec<Effect>) {
+        match end {
+            // Who leads is known when the lease has ended.
+            Some(End::Lost(token)) => self.news.push_back(News::Lost { token, reason }),
+            Some(End::Released(token)) => {
+                self.news.push_back(News::Released { token });
+                self.elect(effects, |election, then| election.seen(None, then));
+            }
+            None => {}
+        }
+    }
+
+    /// Lets the handles see what the election machine knows.
+    fn show(&self) {
+        if self.leading.receiver_count() == 0 {
+            return;
+        }
+        let election = &self.election;
+        let (campaign, token) = (election.campaign(), election.token());
+        let is_news = |shown: &Leading| {
+            shown.changes != election.changes()
+                || shown.campaign != campaign
+                || shown.leader.as_ref() != election.leader()
+        };
+        self.leading.send_if_modified(|shown| {
+            let is_news = is_news(shown);
+            if is_news {
+                let lease = self.lease.as_ref().filter(|(_, state)| token == Some(state.token()));
+                *shown = Leading {
+                    changes: election.changes(),
+                    leader: election.leader().cloned(),
+                    campaign,
+                    term: lease.map(|(_, state)| Term::new(state.clone())),
+                };
+            }
+            is_news
+        });
+    }
+
     fn end(&mut self, call: CallId, how: impl FnOnce(&LeaseState)) {
         if let Some((_, state)) = self.lease.take_if(|(leased, _)| *leased == call) {
             how(&state);

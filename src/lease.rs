@@ -60,8 +60,8 @@ const RUNS: u8 = 0;
 const REVOKED: u8 = 1;
 const RETURNED: u8 = 2;
 const FIRST_REASON: u8 = 3;
-/// The ways in which one key's ownership ends while its session goes on.
-const REASONS: [LossReason; 7] = [
+/// The ways in which it can end other than by its owner's release.
+const REASONS: [LossReason; 8] = [
     LossReason::DeadlinePassed,
     LossReason::SessionGone,
     LossReason::KeyDeleted,
@@ -69,6 +69,7 @@ const REASONS: [LossReason; 7] = [
     LossReason::StoreReplaced,
     LossReason::RuntimeFailed,
     LossReason::Shutdown,
+    LossReason::Resigned,
 ];
 
 /// How often a waiting future looks at the clock itself: timers may be late
@@ -89,7 +90,15 @@ impl LeaseState {
         Self { key, token, call, cell, clock, ended, ending }
     }
 
-    fn is_valid(&self) -> bool {
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(crate) fn token(&self) -> FencingToken {
+        self.token
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
         self.ended.load(Ordering::Acquire) == RUNS && self.cell.is_valid(self.clock.now())
     }
 
@@ -128,6 +137,11 @@ impl LeaseState {
         }
     }
 
+    /// The time left if no further renewal is answered.
+    pub(crate) fn remaining(&self) -> Duration {
+        if self.is_valid() { self.cell.remaining(self.clock.now()) } else { Duration::ZERO }
+    }
+
     /// Ends when the lease is no longer valid, also if nobody says so.
     async fn invalid(&self) {
         loop {
@@ -143,7 +157,7 @@ impl LeaseState {
     }
 
     /// Ends when the lease is lost; never if it was given back.
-    async fn lost(&self) -> LossReason {
+    pub(crate) async fn lost(&self) -> LossReason {
         self.invalid().await;
         loop {
             let told = self.ending.notified();
@@ -159,6 +173,26 @@ impl LeaseState {
                 return self.reason().unwrap_or(LossReason::ForceReleased);
             }
         }
+    }
+
+    /// Runs `work` until it is done or the lease is no longer valid.
+    pub(crate) async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
+        {
+            let invalid = pin!(self.invalid());
+            let work = pin!(work);
+            // The first is polled first.
+            if let Either::Right((output, _)) = select(invalid, work).await {
+                return Ok(output);
+            }
+        }
+        Err(Lost { token: self.token, reason: self.lost().await })
+    }
+
+    /// Whether [`is_valid`](Self::is_valid) would say true, without changing
+    /// anything by the question.
+    #[cfg(test)]
+    pub(crate) fn would_be_valid(&self) -> bool {
+        self.ended.load(Ordering::Acquire) == RUNS && self.cell.would_be_valid(self.clock.now())
     }
 }
 
@@ -193,11 +227,7 @@ impl Lease {
     /// reached this grows again with every renewal.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        if self.is_valid() {
-            self.state.cell.remaining(self.state.clock.now())
-        } else {
-            Duration::ZERO
-        }
+        self.state.remaining()
     }
 
     /// Waits until the lease is lost, and says why. It never ends for a lease
@@ -232,23 +262,13 @@ impl Lease {
     /// # Cancel safety
     /// Dropping the future drops `work`; the lease stays with its owner.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        {
-            let invalid = pin!(self.state.invalid());
-            let work = pin!(work);
-            // The first is polled first.
-            if let Either::Right((output, _)) = select(invalid, work).await {
-                return Ok(output);
-            }
-        }
-        Err(Lost { token: self.state.token, reason: self.state.lost().await })
+        self.state.run(work).await
     }
 
-    /// Whether [`is_valid`](Self::is_valid) would say true, without changing
-    /// anything by the question.
+    /// As [`LeaseState::would_be_valid`].
     #[cfg(test)]
     pub(crate) fn would_be_valid(&self) -> bool {
-        let state = &self.state;
-        state.ended.load(Ordering::Acquire) == RUNS && state.cell.would_be_valid(state.clock.now())
+        self.state.would_be_valid()
     }
 
     /// Gives the lock back with this call; the future is how that went.

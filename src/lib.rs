@@ -89,12 +89,14 @@ pub mod fuzzing;
 mod key;
 mod lease;
 mod messages;
+mod observer;
 mod ownership;
 mod protocol;
 mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
+mod tenure;
 mod token;
 mod value;
 
@@ -106,12 +108,14 @@ pub use error::{ConfigError, Error, Step};
 pub use key::Key;
 pub use lease::Lease;
 pub use messages::{
-    Acquire, Filter, Inspect, LockAcquired, LockLost, LockReleased, Release, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, Campaign, Deposed, Elected, Filter, Inspect, LeaderChanged, LockAcquired, LockLost,
+    LockReleased, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };
+pub use observer::{Leadership, Observer};
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
+pub use tenure::{Tenure, Term};
 pub use token::FencingToken;
 pub use value::LockValue;
 

@@ -69,6 +69,9 @@ pub enum LossReason {
     RuntimeFailed,
     /// The runtime was shut down while the lease was held.
     Shutdown,
+    /// This process stood down from leadership by a [`Resign`](crate::Resign).
+    /// Only terms end so.
+    Resigned,
 }
 
 impl fmt::Display for LossReason {
@@ -81,6 +84,7 @@ impl fmt::Display for LossReason {
             Self::StoreReplaced => "Consul's store was replaced",
             Self::RuntimeFailed => "the lock runtime failed",
             Self::Shutdown => "the lock runtime was shut down",
+            Self::Resigned => "this process resigned",
         })
     }
 }

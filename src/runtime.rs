@@ -12,7 +12,7 @@ use actix::{Message, Recipient};
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::{Event, Events, Intake, LockSupervisor, Pending, Settings, Slots, Stop},
+    actors::{Defaults, Event, Events, Intake, LockSupervisor, Pending, Settings, Slots, Stop},
     clock::Clock,
     config::{Config, Limits, Retention, Timing},
     consul::{
@@ -20,8 +20,10 @@ use crate::{
         http::{Address, HttpConfig},
     },
     error::{ConfigError, Error},
+    key::Key,
     messages::{
-        Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
+        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
+        TryAcquire, Unsubscribe,
     },
     secret::Secret,
     value::LockValue,
@@ -63,6 +65,8 @@ impl Dsync {
             service: service.into(),
             config: Config::default(),
             value: None,
+            advertised: None,
+            build: None,
             transport: Transport::Own,
             current_arbiter: false,
             #[cfg(feature = "tls")]
@@ -202,6 +206,9 @@ request! {
     TryAcquire => try_acquire -> crate::lease::Lease,
     Release => release -> crate::ownership::Released,
     Inspect => inspect -> Option<crate::ownership::Holder>,
+    Campaign => campaign -> crate::tenure::Tenure,
+    Resign => resign -> Option<crate::ownership::Released>,
+    Observe => observe -> crate::observer::Observer,
     Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
 }
@@ -212,6 +219,8 @@ pub struct Builder {
     service: String,
     config: Config,
     value: Option<LockValue>,
+    advertised: Option<(String, u16)>,
+    build: Option<String>,
     transport: Transport,
     current_arbiter: bool,
     #[cfg(feature = "tls")]
@@ -275,12 +284,30 @@ impl Builder {
         self
     }
 
-    /// What keys say while they are held, where a request names nothing else.
+    /// What keys say while they are held, where a request names nothing else. A
+    /// leader's key says the default with the fields of this added, if it is a
+    /// JSON object.
     ///
     /// Default: a JSON document with `service`, `host`, `pid` and `started`, the
-    /// second since 1970 at which the runtime was started.
+    /// second since 1970 at which the runtime was started; and `address`, `port`
+    /// and `build` as far as they are told.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
+    }
+
+    /// Where this process can be reached by others: in the default value of its
+    /// keys, so that followers find the leader.
+    ///
+    /// Default: nothing is said.
+    pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {
+        Self { advertised: Some((address.into(), port)), ..self }
+    }
+
+    /// Which build of the service this is: in the default value of its keys.
+    ///
+    /// Default: nothing is said.
+    pub fn build(self, build: impl Into<String>) -> Self {
+        Self { build: Some(build.into()), ..self }
     }
 
     /// How `https://` addresses are spoken to: trusted roots, and a client
@@ -326,6 +353,25 @@ impl Builder {
         Ok(Dsync(Arc::new(Inner { intake, timing })))
     }
 
+    fn defaults(&self) -> Result<Defaults, ConfigError> {
+        let mut ours = own_description(&self.service);
+        if let Some((address, port)) = &self.advertised {
+            ours["address"] = address.as_str().into();
+            ours["port"] = (*port).into();
+        }
+        if let Some(build) = &self.build {
+            ours["build"] = build.as_str().into();
+        }
+        let ours = LockValue::Json(ours);
+        let value = self.value.clone().unwrap_or_else(|| ours.clone());
+        let in_config = |error| ConfigError::Conflict(format!("the {error}"));
+        Ok(Defaults {
+            value: value.to_bytes().map_err(in_config)?.into(),
+            leadership: Key::join(["service", &self.service, "leadership"]),
+            leader_value: value.extending(&ours),
+        })
+    }
+
     fn plan(self) -> Result<Plan, ConfigError> {
         self.config.check()?;
         if self.service.is_empty() || self.service.chars().any(char::is_control) {
@@ -335,11 +381,9 @@ impl Builder {
                 range: "a name without control characters".into(),
             });
         }
+        let defaults = self.defaults()?;
         let config = self.config;
         warn_of_exceptions(&config.timing);
-        let value = self.value.unwrap_or_else(|| default_value(&self.service));
-        let value =
-            value.to_bytes().map_err(|error| ConfigError::Conflict(format!("the {error}")))?;
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let limits = config.limits;
         let (reach, watches) = match self.transport {
@@ -380,7 +424,7 @@ impl Builder {
                 limits.waiters_per_key,
                 std::process::id(),
             ),
-            value: value.into(),
+            defaults,
         })
     }
 }
@@ -400,7 +444,7 @@ struct Plan {
     prefix: Option<String>,
     settings: Settings,
     slots: Slots,
-    value: Arc<[u8]>,
+    defaults: Defaults,
 }
 
 enum Reach {
@@ -419,7 +463,7 @@ impl Plan {
                 Consul::over_embedded(embedded.clone(), self.prefix.as_deref())
             }
         };
-        Ok(LockSupervisor::launch(consul, self.settings, self.slots, self.value, finished))
+        Ok(LockSupervisor::launch(consul, self.settings, self.slots, self.defaults, finished))
     }
 
     /// A thread and System of their own: busy handlers cannot starve the actors.
@@ -442,18 +486,18 @@ impl Plan {
     }
 }
 
-/// What a key says if nobody says otherwise.
-fn default_value(service: &str) -> LockValue {
+/// What a process can say of itself.
+fn own_description(service: &str) -> serde_json::Value {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let started = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    LockValue::Json(serde_json::json!({
+    serde_json::json!({
         "service": service,
         "host": host,
         "pid": std::process::id(),
         "started": started,
-    }))
+    })
 }
 
 /// Says where the promise that a holder knows first has an exception.

@@ -33,6 +33,22 @@ impl LockValue {
             .map_err(|err| Error::Invalid { field: "value", why: format!("is no JSON: {err}") })
     }
 
+    /// The fields of `other` with these added or in their place, if both are JSON
+    /// objects; else this value.
+    pub(crate) fn extending(self, other: &Self) -> Self {
+        match (self, other) {
+            (
+                Self::Json(serde_json::Value::Object(mine)),
+                Self::Json(serde_json::Value::Object(other)),
+            ) => {
+                let mut all = other.clone();
+                all.extend(mine);
+                Self::Json(serde_json::Value::Object(all))
+            }
+            (this, _) => this,
+        }
+    }
+
     /// The bytes to store.
     ///
     /// # Errors
@@ -81,6 +97,17 @@ mod tests {
         };
         assert!(why.contains("368641") && why.contains("368640"), "{why}");
         assert!(LockValue::Bytes(vec![0; LockValue::MAX_LEN]).to_bytes().is_ok());
+    }
+
+    #[test]
+    fn the_fields_of_an_object_extend_those_of_another_and_anything_else_replaces_it() {
+        let base = LockValue::Json(serde_json::json!({"service": "orders", "pid": 7}));
+        let mine = LockValue::Json(serde_json::json!({"pid": 8, "zone": "b"}));
+        let both = serde_json::json!({"service": "orders", "pid": 8, "zone": "b"});
+        assert_eq!(mine.extending(&base), LockValue::Json(both));
+        let bytes = LockValue::from("plain");
+        assert_eq!(bytes.clone().extending(&base), bytes);
+        assert_eq!(base.clone().extending(&bytes), base);
     }
 
     #[test]

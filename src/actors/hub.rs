@@ -15,7 +15,12 @@ use futures::{Stream, channel::mpsc};
 
 use crate::{
     key::Key,
-    messages::{Filter, LockAcquired, LockLost, LockReleased, SubscriptionId},
+    messages::{
+        Deposed, Elected, Filter, LeaderChanged, LockAcquired, LockLost, LockReleased,
+        SubscriptionId,
+    },
+    ownership::Holder,
+    token::FencingToken,
 };
 
 mod sealed {
@@ -23,7 +28,8 @@ mod sealed {
 }
 
 /// An event to which one can subscribe: [`LockAcquired`], [`LockLost`] or
-/// [`LockReleased`].
+/// [`LockReleased`] of locks; [`Elected`], [`Deposed`] or [`LeaderChanged`] of
+/// leadership.
 ///
 /// This trait is sealed.
 pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + sealed::Sealed {
@@ -35,15 +41,24 @@ pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + seal
     where
         Self: Sized;
 
-    /// What a new subscriber is told of a key that is owned at that moment.
+    /// What a new subscriber is told of a key at that moment.
     #[doc(hidden)]
-    fn of_owned(owned: LockAcquired) -> Option<Self>
+    fn current(known: Known) -> Option<Self>
     where
         Self: Sized;
 }
 
+/// What is known of a key at one moment.
+#[derive(Debug)]
+pub struct Known {
+    pub(super) key: Key,
+    pub(super) owned: Option<FencingToken>,
+    pub(super) led: Option<FencingToken>,
+    pub(super) leader: Option<Holder>,
+}
+
 macro_rules! event {
-    ($event:ty, $field:ident, $of_owned:expr) => {
+    ($event:ty, $field:ident, $current:expr) => {
         impl sealed::Sealed for $event {}
 
         impl Event for $event {
@@ -55,17 +70,22 @@ macro_rules! event {
                 &hub.$field
             }
 
-            fn of_owned(owned: LockAcquired) -> Option<Self> {
-                let of_owned: fn(LockAcquired) -> Option<Self> = $of_owned;
-                of_owned(owned)
+            fn current(known: Known) -> Option<Self> {
+                let current: fn(Known) -> Option<Self> = $current;
+                current(known)
             }
         }
     };
 }
 
-event!(LockAcquired, acquired, Some);
+event!(LockAcquired, acquired, |known| { Some(Self { key: known.key, token: known.owned? }) });
 event!(LockLost, lost, |_| None);
 event!(LockReleased, released, |_| None);
+event!(Elected, elected, |known| Some(Self { key: known.key, token: known.led? }));
+event!(Deposed, deposed, |_| None);
+event!(LeaderChanged, leader_changed, |known| {
+    Some(Self { key: known.key, leader: Some(known.leader?) })
+});
 
 /// The subscribers to one kind of event.
 #[derive(Debug)]
@@ -121,6 +141,9 @@ pub struct Hub {
     acquired: Subscribers<LockAcquired>,
     lost: Subscribers<LockLost>,
     released: Subscribers<LockReleased>,
+    elected: Subscribers<Elected>,
+    deposed: Subscribers<Deposed>,
+    leader_changed: Subscribers<LeaderChanged>,
 }
 
 impl<E: Event> Default for Subscribers<E> {
@@ -132,6 +155,10 @@ impl<E: Event> Default for Subscribers<E> {
 impl<E: Event> Subscribers<E> {
     fn with<T>(&self, work: impl FnOnce(&mut Vec<Subscriber<E>>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn remove(&self, id: SubscriptionId) {
+        self.with(|list| list.retain(|subscriber| subscriber.id != id));
     }
 }
 
@@ -189,13 +216,19 @@ impl Hub {
         self.acquired.with(Vec::clear);
         self.lost.with(Vec::clear);
         self.released.with(Vec::clear);
+        self.elected.with(Vec::clear);
+        self.deposed.with(Vec::clear);
+        self.leader_changed.with(Vec::clear);
     }
 
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
-        self.acquired.with(|list| list.retain(|subscriber| subscriber.id != id));
-        self.lost.with(|list| list.retain(|subscriber| subscriber.id != id));
-        self.released.with(|list| list.retain(|subscriber| subscriber.id != id));
+        self.acquired.remove(id);
+        self.lost.remove(id);
+        self.released.remove(id);
+        self.elected.remove(id);
+        self.deposed.remove(id);
+        self.leader_changed.remove(id);
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use super::{
-    hub::{Event, Events, Hub},
-    slot::{Entered, Slots},
+    hub::{Event, Events, Hub, Known},
+    slot::{Entered, Opened, Slot, Slots},
     supervisor::{LockSupervisor, Open, Readiness, Stop},
 };
 use crate::{
@@ -24,14 +24,16 @@ use crate::{
     key::Key,
     lease::Lease,
     messages::{
-        Acquire, Filter, Inspect, LockAcquired, Release, Subscribe, SubscriptionId, TryAcquire,
-        Unsubscribe,
+        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
+        TryAcquire, Unsubscribe,
     },
-    ownership::{Holder, Released},
+    observer::Observer,
+    ownership::{Holder, LossReason, Released},
     protocol::{
         queue::{Obstacle, Patience},
         session::unavailable,
     },
+    tenure::Tenure,
     value::LockValue,
 };
 
@@ -45,9 +47,20 @@ pub struct Intake {
     pub(crate) hub: Arc<Hub>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) supervisor: Addr<LockSupervisor>,
-    pub(crate) default_value: Arc<[u8]>,
+    pub(crate) defaults: Arc<Defaults>,
     /// How many keys may be inspected at one time; others wait.
     pub(crate) inspections: Arc<Semaphore>,
+}
+
+/// What requests mean that leave it open.
+#[derive(Debug)]
+pub(crate) struct Defaults {
+    /// What locks say.
+    pub(crate) value: Arc<[u8]>,
+    /// What is campaigned for; an error if the service's name makes no key.
+    pub(crate) leadership: Result<Key, Error>,
+    /// What leaders say.
+    pub(crate) leader_value: LockValue,
 }
 
 /// Asks the runtime's thread who holds a key.
@@ -133,13 +146,49 @@ impl Intake {
     ) -> Result<Place, Error> {
         let value = match value {
             Some(value) => value.to_bytes()?.into(),
-            None => self.default_value.clone(),
+            None => self.defaults.value.clone(),
         };
         let entered = self.slots.enter(key, patience, value)?;
         if entered.is_new {
             self.supervisor.do_send(Open(entered.slot.clone()));
         }
         Ok(Place { entered, answered: false })
+    }
+
+    pub(crate) fn campaign(&self, campaign: Campaign) -> Pending<Tenure> {
+        let tenure = self.begin_campaign(campaign);
+        Box::pin(async move { tenure })
+    }
+
+    fn begin_campaign(&self, Campaign { key, value }: Campaign) -> Result<Tenure, Error> {
+        let key = key.map_or_else(|| self.defaults.leadership.clone(), Ok)?;
+        let value = match value {
+            Some(value) => value.extending(&self.defaults.leader_value).to_bytes()?,
+            None => self.defaults.leader_value.to_bytes()?,
+        };
+        Ok(self.opened(self.slots.campaign(&key, value.into())?))
+    }
+
+    pub(crate) fn observe(&self, Observe(key): Observe) -> Pending<Observer> {
+        let observer = self.slots.observe(&key).map(|opened| self.opened(opened));
+        Box::pin(async move { observer })
+    }
+
+    fn opened<T>(&self, Opened { slot, answer, is_new }: Opened<T>) -> T {
+        if is_new {
+            self.supervisor.do_send(Open(slot));
+        }
+        answer
+    }
+
+    pub(crate) fn resign(&self, Resign { tenure, cool_down }: Resign) -> Pending<Option<Released>> {
+        let callers = tenure.observer().callers();
+        let given_back = callers.resign(tenure.number(), cool_down);
+        Box::pin(async move {
+            let Some(given_back) = given_back else { return Ok(None) };
+            let failed = Released::AlreadyLost(LossReason::RuntimeFailed);
+            Ok(Some(given_back.await.unwrap_or(failed)))
+        })
     }
 
     pub(crate) fn release(&self, Release(lease): Release) -> Pending<Released> {
@@ -180,8 +229,13 @@ impl Intake {
 
     /// What a new subscriber is told first.
     fn current<E: Event>(&self) -> Vec<E> {
-        let acquired = |(key, token)| E::of_owned(LockAcquired { key, token });
-        self.slots.leases().into_iter().filter_map(acquired).collect()
+        let known = |slot: Arc<Slot>| Known {
+            key: slot.key.clone(),
+            owned: slot.callers.token(),
+            led: slot.callers.term(),
+            leader: slot.callers.leader(),
+        };
+        self.slots.all().into_iter().filter_map(|slot| E::current(known(slot))).collect()
     }
 
     /// Waits until there is a session, or the attempt under way fails.
@@ -227,6 +281,9 @@ handle! {
     TryAcquire => try_acquire,
     Release => release,
     Inspect => inspect,
+    Campaign => campaign,
+    Resign => resign,
+    Observe => observe,
     Unsubscribe => unsubscribe,
 }
 

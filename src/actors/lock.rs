@@ -16,6 +16,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    callers::News,
     config::Retention,
     consul::{
         client::Consul,
@@ -23,29 +24,32 @@ use crate::{
         request::{Lock, Release, ReleaseHow},
     },
     key::Key,
-    messages::{LockAcquired, LockLost, LockReleased},
-    ownership::{Holder, LossReason},
+    messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
+    ownership::Holder,
     protocol::{
         lock::{Effect, Event},
-        queue::End,
+        queue::Demand,
     },
 };
 
-/// To whom a lock's actor turns; none is known as an actor.
-#[derive(Clone)]
-pub(super) struct Neighbours {
+/// What the actors of all locks have in common, and to whom they turn; none of
+/// those is known as an actor.
+///
+/// There is one of it: a recipient takes some hundred bytes, and there can be
+/// ten thousand locks.
+pub(super) struct Surroundings {
+    pub(super) hub: Arc<Hub>,
+    pub(super) consul: Consul,
+    pub(super) settings: Rc<Settings>,
     pub(super) session: Recipient<SessionPlea>,
     pub(super) watch: Recipient<Watch>,
     pub(super) idle: Recipient<Idle>,
-    pub(super) died: Recipient<Died>,
+    pub(super) died: Rc<Recipient<Died>>,
 }
 
 pub(super) struct LockActor {
     slot: Arc<Slot>,
-    hub: Arc<Hub>,
-    consul: Consul,
-    settings: Rc<Settings>,
-    neighbours: Neighbours,
+    around: Rc<Surroundings>,
     timer: Option<SpawnHandle>,
     /// Lasts as long as the process owns the key.
     hold: Span,
@@ -63,26 +67,9 @@ struct Poked;
 pub(super) struct Retire;
 
 impl LockActor {
-    pub(super) fn new(
-        slot: Arc<Slot>,
-        hub: Arc<Hub>,
-        consul: Consul,
-        settings: Rc<Settings>,
-        neighbours: Neighbours,
-        recovering: bool,
-    ) -> Self {
-        let obituary = Obituary::new(neighbours.died.clone(), Died::Lock(slot.key.clone()));
-        Self {
-            slot,
-            hub,
-            consul,
-            settings,
-            neighbours,
-            timer: None,
-            hold: Span::none(),
-            recovering,
-            obituary,
-        }
+    pub(super) fn new(slot: Arc<Slot>, around: Rc<Surroundings>, recovering: bool) -> Self {
+        let obituary = Obituary::new(around.died.clone(), Died::Lock(slot.key.clone()));
+        Self { slot, around, timer: None, hold: Span::none(), recovering, obituary }
     }
 
     /// Takes in everything that has happened since the last turn.
@@ -90,10 +77,11 @@ impl LockActor {
         while let Some(fact) = self.slot.next_fact() {
             self.feed(fact);
         }
-        self.feed(Event::Demand(self.slot.callers.demand()));
+        let demand = self.tell();
+        self.feed(Event::Demand(demand));
         self.arm(ctx);
         if self.slot.is_idle() {
-            self.neighbours.idle.do_send(Idle(self.slot.key.clone()));
+            self.around.idle.do_send(Idle(self.slot.key.clone()));
         }
     }
 
@@ -101,8 +89,10 @@ impl LockActor {
         if let Some(old) = self.timer.take() {
             ctx.cancel_future(old);
         }
-        self.timer = self.slot.machine().next_wakeup().map(|at| {
-            ctx.run_later(at.since(self.settings.clock.now()), |actor, ctx| {
+        let election = self.slot.callers.next_wakeup();
+        let next = self.slot.machine().next_wakeup().into_iter().chain(election).min();
+        self.timer = next.map(|at| {
+            ctx.run_later(at.since(self.around.settings.clock.now()), |actor, ctx| {
                 actor.timer = None;
                 actor.feed(Event::Tick);
                 actor.turn(ctx);
@@ -110,9 +100,21 @@ impl LockActor {
         });
     }
 
+    /// Tells what has happened to the key, and learns what its callers want.
+    fn tell(&mut self) -> Demand {
+        let Self { slot, around, hold, .. } = self;
+        slot.callers.tell(|news| {
+            let ends = matches!(news, News::Lost { .. } | News::Released { .. });
+            hold.in_scope(|| publish(&around.hub, &slot.key, news));
+            if ends {
+                *hold = Span::none();
+            }
+        })
+    }
+
     fn feed(&mut self, event: Event) {
         let mut effects = Vec::new();
-        let now = self.settings.clock.now();
+        let now = self.around.settings.clock.now();
         self.slot.machine().handle(now, event, &mut effects);
         for effect in effects {
             self.perform(effect);
@@ -120,9 +122,9 @@ impl LockActor {
     }
 
     fn perform(&mut self, effect: Effect) {
-        let (slot, consul) = (self.slot.clone(), self.consul.clone());
+        let (slot, consul) = (self.slot.clone(), self.around.consul.clone());
         let key = slot.key.clone();
-        let limit = self.settings.timing.request_timeout();
+        let limit = self.around.settings.timing.request_timeout();
         let tell = {
             let slot = slot.clone();
             move |answer| slot.report(answer)
@@ -131,7 +133,8 @@ impl LockActor {
             Effect::Lock { ticket, session, fence, expect } => {
                 let value = slot.value().to_vec();
                 let span = tracing::debug_span!("acquire", %key, %session);
-                let ask = Lock { key, session, value, flags: self.settings.flags, fence, expect };
+                let ask =
+                    Lock { key, session, value, flags: self.around.settings.flags, fence, expect };
                 let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
                 let question = async move {
                     let answer = consul.lock(&ask, limit).await;
@@ -140,11 +143,11 @@ impl LockActor {
                 ask_beside(lost, tell, question.instrument(span));
             }
             Effect::Release { ticket, session, index, found } => {
-                let how = match self.settings.retention {
+                let how = match self.around.settings.retention {
                     Retention::Delete => ReleaseHow::Delete,
                     Retention::Keep => ReleaseHow::Keep {
                         value: found.unwrap_or_else(|| slot.written().to_vec()),
-                        flags: self.settings.flags,
+                        flags: self.around.settings.flags,
                     },
                 };
                 let span = tracing::debug_span!("release", %key, %session, index);
@@ -172,42 +175,40 @@ impl LockActor {
             }
             Effect::Watch { ticket, after } => {
                 let held = self.slot.machine().owns();
-                self.neighbours.watch.do_send(Watch { slot, after, ticket, held });
+                self.around.watch.do_send(Watch { slot, after, ticket, held });
             }
             Effect::RaiseFence { generation, seen } => {
-                self.neighbours.session.do_send(SessionPlea::RaiseFence { generation, seen });
+                self.around.session.do_send(SessionPlea::RaiseFence { generation, seen });
             }
             Effect::Distrust { generation, reason } => {
-                self.neighbours.session.do_send(SessionPlea::Distrust { generation, reason });
+                self.around.session.do_send(SessionPlea::Distrust { generation, reason });
             }
             Effect::Suspect { generation } => {
-                self.neighbours.session.do_send(SessionPlea::Suspect { generation });
+                self.around.session.do_send(SessionPlea::Suspect { generation });
             }
             Effect::Own { index, session, cell } => {
                 let holder = Box::new(Holder {
                     session: session.to_string(),
-                    session_name: Some(self.settings.service.clone()),
+                    session_name: Some(self.around.settings.service.clone()),
                     node: None,
                     value: slot.written().to_vec(),
                     since: index,
                 });
                 if let Some(token) = slot.callers.owned(index, cell, holder) {
                     self.hold = tracing::debug_span!("hold", %key, %token, %session);
-                    tracing::debug!(parent: &self.hold, %key, %token, "lock acquired");
-                    self.hub.publish(&LockAcquired { key, token });
                 }
+                self.tell();
             }
             Effect::Revoke => slot.callers.revoke(),
             Effect::Lost { reason } => {
-                let end = slot.callers.lost(reason);
-                std::mem::replace(&mut self.hold, Span::none())
-                    .in_scope(|| publish_end(&self.hub, key, end, reason));
+                slot.callers.lost(reason);
+                self.tell();
             }
             Effect::Released => {
-                let hold = std::mem::replace(&mut self.hold, Span::none());
-                let end = slot.callers.released();
-                hold.in_scope(|| publish_end(&self.hub, key, end, LossReason::DeadlinePassed));
+                slot.callers.released();
+                self.tell();
             }
+            Effect::Free => slot.callers.free(),
             Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
             Effect::Failed(error) => {
                 tracing::warn!(%key, %error, "lock cannot be had");
@@ -217,18 +218,40 @@ impl LockActor {
     }
 }
 
-/// Tells how an ownership ended; `reason` is why, if it was lost.
-pub(super) fn publish_end(hub: &Hub, key: Key, end: Option<End>, reason: LossReason) {
-    match end {
-        Some(End::Lost(token)) => {
+/// Tells what has happened to a key, whoever is at hand to do so.
+pub(super) fn tell(hub: &Hub, slot: &Slot) {
+    slot.callers.tell(|news| publish(hub, &slot.key, news));
+}
+
+fn publish(hub: &Hub, key: &Key, news: News) {
+    let key = key.clone();
+    match news {
+        News::Acquired { token } => {
+            tracing::debug!(%key, %token, "lock acquired");
+            hub.publish(&LockAcquired { key, token });
+        }
+        News::Lost { token, reason } => {
             tracing::warn!(%key, %token, %reason, "lock lost");
             hub.publish(&LockLost { key, token, reason });
         }
-        Some(End::Released(token)) => {
+        News::Released { token } => {
             tracing::debug!(%key, %token, "lock released");
             hub.publish(&LockReleased { key, token });
         }
-        None => {}
+        News::Elected { token } => {
+            tracing::info!(%key, %token, "elected");
+            hub.publish(&Elected { key, token });
+        }
+        News::Deposed { token, reason } => {
+            tracing::info!(%key, %token, %reason, "deposed");
+            hub.publish(&Deposed { key, token, reason });
+        }
+        News::LeaderChanged { leader } => {
+            let leader = leader.map(|leader| *leader);
+            let session = leader.as_ref().map(|leader| leader.session.as_str());
+            tracing::debug!(%key, session, "leader changed");
+            hub.publish(&LeaderChanged { key, leader });
+        }
     }
 }
 
@@ -243,7 +266,7 @@ impl Actor for LockActor {
         }));
         if self.recovering {
             let mut effects = Vec::new();
-            let (now, floor) = (self.settings.clock.now(), self.slot.callers.last_index());
+            let (now, floor) = (self.around.settings.clock.now(), self.slot.callers.last_index());
             self.slot.machine().recover(now, floor, &mut effects);
             effects.into_iter().for_each(|effect| self.perform(effect));
         }

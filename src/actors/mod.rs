@@ -21,7 +21,7 @@ mod supervisor;
 mod watch;
 
 pub use hub::{Event, Events};
-pub(crate) use intake::{Intake, Pending};
+pub(crate) use intake::{Defaults, Intake, Pending};
 pub(crate) use slot::Slots;
 pub(crate) use supervisor::{LockSupervisor, Settings, Stop};
 

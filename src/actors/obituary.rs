@@ -1,11 +1,13 @@
 //! How the supervisor notices that an actor died: actix restarts none after a
 //! panic.
 
+use std::rc::Rc;
+
 use actix::{Message, Recipient};
 
 /// Sends its message when it is dropped, also while unwinding, unless it was
 /// withdrawn.
-pub(super) struct Obituary<M>(Option<(Recipient<M>, M)>)
+pub(super) struct Obituary<M>(Option<(Rc<Recipient<M>>, M)>)
 where
     M: Message + Send + 'static,
     M::Result: Send;
@@ -15,8 +17,8 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    pub(super) fn new(to: Recipient<M>, message: M) -> Self {
-        Self(Some((to, message)))
+    pub(super) fn new(to: impl Into<Rc<Recipient<M>>>, message: M) -> Self {
+        Self(Some((to.into(), message)))
     }
 
     /// The actor stops in good order.

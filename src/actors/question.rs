@@ -43,6 +43,9 @@ pub(super) fn ask_until_aborted<A: 'static>(
     question: impl Future<Output = A> + 'static,
 ) -> JoinHandle<()> {
     let pending = Question { answer: Some(lost), tell };
+    // Boxed: a task has room for what it captures beside what it awaits, and
+    // thousands of reads may wait.
+    let question = Box::pin(question);
     actix_rt::spawn(async move { pending.answered(question.await) })
 }
 

@@ -15,11 +15,12 @@ use crate::{
     clock::Clock,
     error::Error,
     key::Key,
+    observer::Observer,
     protocol::{
         lock::{Event, Lock},
         queue::{CallId, Patience},
     },
-    token::FencingToken,
+    tenure::Tenure,
 };
 
 /// The callers, the machine and the unread facts of one key.
@@ -114,6 +115,14 @@ struct Table {
     stopped: bool,
 }
 
+/// What was asked of a slot, and the slot.
+pub(crate) struct Opened<T> {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) answer: T,
+    /// The slot was made for it: it needs an actor.
+    pub(crate) is_new: bool,
+}
+
 /// A caller's place, just taken.
 pub(crate) struct Entered {
     pub(crate) slot: Arc<Slot>,
@@ -144,6 +153,34 @@ impl Slots {
         patience: Patience,
         value: Arc<[u8]>,
     ) -> Result<Entered, Error> {
+        let limit = self.most_waiters;
+        let opened = self.open(key, |callers| callers.enter(patience, value, limit))?;
+        let Opened { slot, answer: (call, answer), is_new } = opened;
+        Ok(Entered { slot, call, answer, is_new })
+    }
+
+    /// Joins or begins the campaign for `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::Stopped`].
+    pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
+        self.open(key, |callers| callers.campaign(value))
+    }
+
+    /// Follows who has `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::Stopped`].
+    pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
+        self.open(key, Callers::observe)
+    }
+
+    /// Asks something of the slot of `key`, which is made if there is none.
+    fn open<T>(
+        &self,
+        key: &Key,
+        ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
+    ) -> Result<Opened<T>, Error> {
         let mut table = lock(&self.table);
         if table.stopped {
             return Err(Error::Stopped);
@@ -165,8 +202,8 @@ impl Slots {
             }
         };
         // Within the table's lock, so that the slot is not reaped in between.
-        let (call, answer) = slot.callers.enter(patience, value, self.most_waiters)?;
-        Ok(Entered { slot, call, answer, is_new })
+        let answer = ask(&slot.callers)?;
+        Ok(Opened { slot, answer, is_new })
     }
 
     /// The slot of `key`, if there is one.
@@ -177,12 +214,6 @@ impl Slots {
     /// All slots at this moment.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         lock(&self.table).slots.values().cloned().collect()
-    }
-
-    /// The tokens of all leases that are out.
-    pub(crate) fn leases(&self) -> Vec<(Key, FencingToken)> {
-        let leased = |slot: Arc<Slot>| Some((slot.key.clone(), slot.callers.token()?));
-        self.all().into_iter().filter_map(leased).collect()
     }
 
     /// Removes the slot of `key` if nothing is left to do there; whether it did.

@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
     hub::Hub,
-    intake::Intake,
-    lock::{LockActor, Neighbours, Retire, publish_end},
+    intake::{Defaults, Intake},
+    lock::{LockActor, Retire, Surroundings, tell},
     session::{SessionActor, SessionNews, SessionPlea},
     slot::{Slot, Slots},
     watch::{Watch, WatchActor},
@@ -24,7 +24,6 @@ use crate::{
     consul::client::Consul,
     error::{Error, Step},
     key::Key,
-    messages::LockLost,
     ownership::LossReason,
     protocol::{lock::Event, session::SessionView},
 };
@@ -83,6 +82,7 @@ pub(crate) struct LockSupervisor {
     pub(super) consul: Consul,
     pub(super) intake: Intake,
     pub(super) settings: Rc<Settings>,
+    around: Rc<Surroundings>,
     slots: Arc<Slots>,
     hub: Arc<Hub>,
     readiness: watch::Sender<Readiness>,
@@ -114,7 +114,7 @@ impl LockSupervisor {
         consul: Consul,
         settings: Settings,
         slots: Slots,
-        default_value: Arc<[u8]>,
+        defaults: Defaults,
         finished: oneshot::Sender<()>,
     ) -> Intake {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
@@ -125,13 +125,24 @@ impl LockSupervisor {
                 hub: Arc::default(),
                 readiness: subscribed,
                 supervisor: ctx.address(),
-                default_value,
+                defaults: Arc::new(defaults),
                 inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
             };
             intake = Some(taken_in.clone());
+            let (settings, me) = (Rc::new(settings), ctx.address());
+            let around = Surroundings {
+                hub: taken_in.hub.clone(),
+                consul: consul.clone(),
+                settings: settings.clone(),
+                session: me.clone().recipient(),
+                watch: me.clone().recipient(),
+                idle: me.clone().recipient(),
+                died: Rc::new(me.recipient()),
+            };
             Self {
                 consul,
-                settings: Rc::new(settings),
+                settings,
+                around: Rc::new(around),
                 slots: taken_in.slots.clone(),
                 hub: taken_in.hub.clone(),
                 intake: taken_in,
@@ -166,23 +177,9 @@ impl LockSupervisor {
         self.watcher = Some(WatchActor::new(consul, settings, ctx.address().recipient()).start());
     }
 
-    fn start_lock(&mut self, slot: Arc<Slot>, recovering: bool, ctx: &Context<Self>) {
+    fn start_lock(&mut self, slot: Arc<Slot>, recovering: bool) {
         let key = slot.key.clone();
-        let me = ctx.address();
-        let neighbours = Neighbours {
-            session: me.clone().recipient(),
-            watch: me.clone().recipient(),
-            idle: me.clone().recipient(),
-            died: me.recipient(),
-        };
-        let actor = LockActor::new(
-            slot,
-            self.hub.clone(),
-            self.consul.clone(),
-            self.settings.clone(),
-            neighbours,
-            recovering,
-        );
+        let actor = LockActor::new(slot, self.around.clone(), recovering);
         self.locks.insert(key, actor.start());
     }
 
@@ -198,7 +195,8 @@ impl LockSupervisor {
         self.view = None;
         self.readiness.send_replace(Readiness::Starting);
         for slot in self.slots.all() {
-            publish_end(&self.hub, slot.key.clone(), slot.callers.lost(reason), reason);
+            slot.callers.lost(reason);
+            tell(&self.hub, &slot);
             slot.report(Event::Closed { generation, reason });
         }
     }
@@ -269,11 +267,11 @@ impl Actor for LockSupervisor {
 impl Handler<Open> for LockSupervisor {
     type Result = ();
 
-    fn handle(&mut self, Open(slot): Open, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Open(slot): Open, _: &mut Context<Self>) {
         if let Some(view) = &self.view {
             slot.report(Event::Opened(view.clone()));
         }
-        self.start_lock(slot, false, ctx);
+        self.start_lock(slot, false);
     }
 }
 
@@ -299,9 +297,9 @@ impl Handler<Died> for LockSupervisor {
             Died::Lock(key) => {
                 let Some(slot) = self.slots.get(&key) else { return };
                 tracing::error!(%key, "the lock's actor failed; its ownership is given up");
-                let reason = LossReason::RuntimeFailed;
-                publish_end(&self.hub, key, slot.callers.lost(reason), reason);
-                self.start_lock(slot, true, ctx);
+                slot.callers.lost(LossReason::RuntimeFailed);
+                tell(&self.hub, &slot);
+                self.start_lock(slot, true);
             }
             Died::Watch => {
                 tracing::error!("the watch actor failed; it is started anew");
@@ -392,10 +390,8 @@ impl Handler<Stop> for LockSupervisor {
         self.slots.stop();
         self.readiness.send_replace(Readiness::Stopped);
         for slot in self.slots.all() {
-            if let Some(token) = slot.callers.stop() {
-                let (key, reason) = (slot.key.clone(), LossReason::Shutdown);
-                self.hub.publish(&LockLost { key, token, reason });
-            }
+            slot.callers.stop();
+            tell(&self.hub, &slot);
         }
         ctx.run_later(limit, |actor, ctx| {
             let held = actor.slots.all().len();
@@ -418,8 +414,8 @@ impl Drop for LockSupervisor {
         self.slots.stop();
         self.readiness.send_replace(Readiness::Stopped);
         for slot in self.slots.all() {
-            let end = slot.callers.abandon(reason);
-            publish_end(&self.hub, slot.key.clone(), end, reason);
+            slot.callers.abandon(reason);
+            tell(&self.hub, &slot);
         }
         self.hub.close();
         for actor in self.locks.values() {

@@ -3,10 +3,22 @@
 //! They speak of the *process's* ownership of a key in Consul, not of each
 //! hand-over between its callers: one `LockAcquired`, then one `LockLost` or one
 //! `LockReleased`.
+//!
+//! Those of leadership come where the process campaigns or observes, in a fixed
+//! order. Election: `LockAcquired`, `Elected`, `LeaderChanged` to this process.
+//! Loss: `LockLost`, `Deposed`, `LeaderChanged` to nobody known. Resignation:
+//! `Deposed`, then, when Consul has the key back, `LockReleased` and
+//! `LeaderChanged`. Where an ordinary lease of this process comes before or after
+//! a term without a round trip to Consul, there is no `LockAcquired` or
+//! `LockReleased` between them, and the leader is the same session.
 
 use actix::Message;
 
-use crate::{key::Key, ownership::LossReason, token::FencingToken};
+use crate::{
+    key::Key,
+    ownership::{Holder, LossReason},
+    token::FencingToken,
+};
 
 /// The process has come to own a key.
 ///
@@ -52,4 +64,54 @@ pub struct LockReleased {
     pub key: Key,
     /// The token of the last lease of that ownership.
     pub token: FencingToken,
+}
+
+/// This process leads a key from now on, by its [`Campaign`](crate::Campaign).
+///
+/// A new subscriber is first sent one for each key that is led at that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct Elected {
+    /// The key.
+    pub key: Key,
+    /// The token of the term.
+    pub token: FencingToken,
+}
+
+/// This process leads a key no longer.
+///
+/// When it arrives, [`Tenure::is_leader`](crate::Tenure::is_leader) and the
+/// term's [`is_valid`](crate::Term::is_valid) say so already, and nothing has
+/// been done yet to clean up, to give the key back or to get it again. There is
+/// exactly one for each [`Elected`], with its token, whatever ended the term.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct Deposed {
+    /// The key.
+    pub key: Key,
+    /// The token of the term that has ended.
+    pub token: FencingToken,
+    /// Why; [`LossReason::Resigned`] if this process stood down.
+    pub reason: LossReason,
+}
+
+/// Another session holds a key than before, or none.
+///
+/// It is told of keys for which this process campaigns, or which it observes.
+/// Changes that follow each other faster than Consul was read are told as one,
+/// and between two leaders there may be a moment without. A new subscriber is
+/// first sent one for each such key whose leader is known.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct LeaderChanged {
+    /// The key.
+    pub key: Key,
+    /// Who holds it now according to Consul; this process, too, and also by an
+    /// ordinary lease. `None` if nobody does, or it is not known. The names of
+    /// the session are usually not known yet:
+    /// [`Observer::leader`](crate::Observer::leader) has them later.
+    pub leader: Option<Holder>,
 }

@@ -154,8 +154,8 @@ impl From<Key> for Filter {
 
 /// Asks for events to be sent to an actor.
 ///
-/// `E` is [`LockAcquired`](super::LockAcquired), [`LockLost`](super::LockLost) or
-/// [`LockReleased`](super::LockReleased). The recipient is kept weakly: a
+/// `E` is one of the [events](crate::Event), such as
+/// [`LockLost`](super::LockLost) or [`Elected`](super::Elected). The recipient is kept weakly: a
 /// subscription does not keep its actor alive, and ends with it. Events are
 /// delivered whatever the actor's mailbox capacity, in the order in which they
 /// happened to a key.

@@ -1,10 +1,11 @@
-//! What to do next: pure state machines for the session, for a lock, and for
-//! the callers that queue for it.
+//! What to do next: pure state machines for the session, for a lock, for the
+//! callers that queue for it, and for the campaign among those.
 //!
 //! ```text
 //!   callers ──► queue ──demand──► lock ──► effects: lock, release, read, watch
-//!     ▲           ▲                │ ▲
-//!     └─ leases ──┴───own, lose────┘ └──── session ──► effects: create, renew, …
+//!     ▲           ▲ ▲              │ ▲
+//!     └─ leases ──┤ └─ election    │ └──── session ──► effects: create, renew, …
+//!                 └───own, lose────┘
 //! ```
 //!
 //! They know neither actors nor sockets and read no clock: `now` is a parameter.
@@ -14,6 +15,7 @@
 //! changes nothing.
 
 pub(crate) mod cell;
+pub(crate) mod election;
 pub(crate) mod lock;
 #[cfg(test)]
 pub(crate) mod mutation;

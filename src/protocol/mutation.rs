@@ -31,6 +31,12 @@ pub(crate) enum Mutation {
     SlotForgotten,
     /// A key has two slots.
     SlotTwice,
+    /// The work of a term goes on after the resignation.
+    TermOutlivesResignation,
+    /// A deposition is told after what follows from it has begun.
+    DeposedToldLate,
+    /// Who resigned contends again at once.
+    CoolDownForgotten,
 }
 
 thread_local! {
@@ -38,7 +44,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -51,6 +57,9 @@ impl Mutation {
         Self::TokenFromLockIndex,
         Self::SlotForgotten,
         Self::SlotTwice,
+        Self::TermOutlivesResignation,
+        Self::DeposedToldLate,
+        Self::CoolDownForgotten,
     ];
 
     /// Makes the machines of this thread get this wrong, or nothing.

@@ -38,6 +38,8 @@ pub(crate) struct Demand {
     pub(crate) patient: bool,
     /// At least one of those does not.
     pub(crate) impatient: bool,
+    /// Who holds the key is to be known, whether or not anybody contends.
+    pub(crate) follow: bool,
 }
 
 impl Demand {
@@ -167,6 +169,11 @@ impl Queue {
         FencingToken::new(owned.index, owned.sequence)
     }
 
+    /// This process, while it owns the key.
+    pub(crate) fn holder(&self) -> Option<&Holder> {
+        self.owned.as_ref().map(|owned| &*owned.holder)
+    }
+
     /// The index at which a caller was last granted the key.
     pub(crate) fn last_index(&self) -> u64 {
         self.last_index
@@ -179,6 +186,7 @@ impl Queue {
             contending: self.waiting.len(),
             patient: self.waiting.len() > self.impatient,
             impatient: self.impatient > 0,
+            follow: false,
         }
     }
 
@@ -362,6 +370,10 @@ impl Queue {
             effects.push(Effect::Confirm { call, released: Released::Confirmed });
         }
         let owned = self.owned.take()?;
+        if let Some(call) = owned.current {
+            // Passed its deadline, and was dropped by its owner before anybody noticed.
+            effects.push(Effect::Lost { call, reason: LossReason::DeadlinePassed });
+        }
         if owned.told {
             return None;
         }

@@ -58,10 +58,33 @@ pub(super) struct Invariants {
 /// How long a key may stay locked that nobody wants.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(5_500);
 /// How long a loss may go untold while its process runs.
-const TELL_LIMIT: Duration = Duration::from_millis(1_500);
+pub(super) const TELL_LIMIT: Duration = Duration::from_millis(1_500);
 
-fn index_of(token: FencingToken) -> u64 {
+pub(super) fn index_of(token: FencingToken) -> u64 {
     token.as_u64() >> 16
+}
+
+impl Invariants {
+    /// The session of the ownership with that number.
+    pub(super) fn session_of(&self, owns: u64) -> Option<&SessionId> {
+        let own = self.owned.get((owns as usize).wrapping_sub(1))?;
+        Some(&own.session)
+    }
+
+    /// What the store knows that a valid lease of that ownership contradicts:
+    /// another session has had the key since.
+    pub(super) fn contradiction(
+        &self,
+        key: &Key,
+        token: FencingToken,
+        owns: u64,
+    ) -> Option<String> {
+        let own = self.owned.get((owns as usize).wrapping_sub(1))?;
+        let seen = self.keys.get(key).filter(|seen| own.applied_at > seen.bypassed_at)?;
+        let (owner, index) = seen.owner.as_ref()?;
+        let newer = *index > index_of(token) && *owner != own.session;
+        newer.then(|| format!("session {} locked the key at {index}", short(owner)))
+    }
 }
 
 impl World {
@@ -134,7 +157,7 @@ impl World {
         if token.as_u64() & 0xFFFF > 0 {
             self.stats.handed_over += 1;
         }
-        let number = self.number(process, key, token);
+        let number = self.ownership(process, key, token);
         if number == 0 {
             self.violate(|| format!("G3: p{process} has a lease on {key} of no ownership"));
         }
@@ -142,7 +165,7 @@ impl World {
     }
 
     /// The number of the latest ownership with that token.
-    fn number(&self, process: usize, key: &Key, token: FencingToken) -> u64 {
+    pub(super) fn ownership(&self, process: usize, key: &Key, token: FencingToken) -> u64 {
         let life = self.processes[process].life;
         let own = (process, life, key.clone(), index_of(token));
         self.invariants.latest.get(&own).copied().unwrap_or(0)
@@ -164,7 +187,7 @@ impl World {
     ) {
         self.stats.losses += 1;
         *self.stats.reasons.entry(format!("{reason:?}")).or_default() += 1;
-        let lease = (self.number(process, &key, token), token);
+        let lease = (self.ownership(process, &key, token), token);
         if still_valid {
             self.violate(|| format!("G2: p{process} told the loss of {key} while it was valid"));
         } else if self.invariants.returned.contains(&lease) {
@@ -180,6 +203,7 @@ impl World {
     /// A process begins to clean up or to try again: whatever it lost has been
     /// told by now.
     pub(super) fn check_told_before(&mut self, process: usize, question: &Question) {
+        self.check_deposed_before(process, question);
         let host = &self.processes[process];
         let owned = &self.invariants.owned;
         let concerned = |caller: &Caller| match question {
@@ -214,6 +238,7 @@ impl World {
         for place in 0..self.keys.len() {
             let key = self.keys[place].clone();
             self.check_key(&key);
+            self.check_terms(&key);
         }
     }
 

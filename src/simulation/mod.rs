@@ -6,6 +6,7 @@
 //! each step the guarantees are checked from outside.
 
 mod caller;
+mod elections;
 mod faults;
 mod invariants;
 mod mutations;

@@ -50,6 +50,10 @@ pub(super) struct Plan {
     pub(super) slow: u64,
     /// Whether the store may be replaced by another.
     pub(super) other_stores: bool,
+    /// Whether processes campaign and observe, too.
+    pub(super) elections: bool,
+    /// The mean time between two such decisions of a process, in milliseconds.
+    pub(super) elect_every: u64,
 }
 
 impl Plan {
@@ -95,6 +99,8 @@ impl Plan {
             late: if calm { 0 } else { r.within(0..=if rough { 80 } else { 20 }) },
             slow: if calm { 0 } else { r.within(0..=if rough { 200 } else { 60 }) },
             other_stores: r.chance(150),
+            elections: r.chance(350),
+            elect_every: r.pick(&[500, 3_000, 12_000]),
         };
         // Drawn beside, so that every other history stays what it was.
         let mut herds = Random::new(seed ^ 0x6865_7264);

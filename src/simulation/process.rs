@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     actors::slot::{Slot, Slots},
+    callers::News,
     clock::{Clock, Moment},
     config::{HASHICORP_LOCK_FLAGS, Retention, Timing},
     consul::{
@@ -29,11 +30,13 @@ use crate::{
         request::{Lock, NewSession, Release, ReleaseHow},
     },
     key::Key,
+    observer::Observer,
     ownership::{Holder, LossReason},
     protocol::{
         lock, queue,
         session::{self, Session, SessionView},
     },
+    tenure::{Tenure, Term},
     token::FencingToken,
 };
 
@@ -58,6 +61,23 @@ pub(super) enum Out {
     Freed {
         key: Key,
         token: FencingToken,
+    },
+    /// `Elected` is published.
+    Elected {
+        key: Key,
+        token: FencingToken,
+    },
+    /// `Deposed` is published. `still_valid`: the tenure says that it leads.
+    Deposed {
+        key: Key,
+        token: FencingToken,
+        reason: LossReason,
+        still_valid: bool,
+    },
+    /// `LeaderChanged` is published.
+    LeaderChanged {
+        key: Key,
+        leader: Option<String>,
     },
     Opened(SessionId),
     Closed(LossReason),
@@ -101,6 +121,11 @@ pub(super) struct Process {
     reads: BTreeMap<Key, Read>,
     numbers: u64,
     pub(super) callers: BTreeMap<u64, Caller>,
+    /// Its campaigns that are not over.
+    pub(super) tenures: BTreeMap<Key, Tenure>,
+    pub(super) observers: BTreeMap<Key, Observer>,
+    /// The terms that it took, to do its work in.
+    taken: BTreeMap<Key, Term>,
     pub(super) out: Vec<Out>,
 }
 
@@ -135,6 +160,9 @@ impl Process {
             reads: BTreeMap::new(),
             numbers: 0,
             callers: BTreeMap::new(),
+            tenures: BTreeMap::new(),
+            observers: BTreeMap::new(),
+            taken: BTreeMap::new(),
             out: Vec::new(),
         };
         process.feed_session(session::Event::Start);
@@ -176,6 +204,15 @@ impl Process {
     /// Whether anybody here waits for the key, or has it.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.callers.values().any(|caller| caller.key == *key && caller.wants())
+            || self.slots.get(key).is_some_and(|slot| slot.callers.campaigns())
+    }
+
+    /// The term that its tenure of the key shows and the one that it has taken, and
+    /// whether each says that it lasts.
+    pub(super) fn terms(&self, key: &Key) -> impl Iterator<Item = (FencingToken, bool)> {
+        let shown = self.tenures.get(key).and_then(Tenure::would_lead);
+        let taken = self.taken.get(key).map(|term| (term.token(), term.would_be_valid()));
+        shown.into_iter().chain(taken)
     }
 
     /// Whether its machine for the key has something to do.
@@ -198,7 +235,7 @@ impl Process {
     /// When a timer of its actors is due, in the world's time.
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         let session = self.session.next_wakeup(self.clock.now());
-        let locks = self.working.iter().filter_map(|slot| slot.machine().next_wakeup());
+        let locks = self.working.iter().filter_map(|slot| next_wakeup(slot));
         let next = locks.chain(session).chain(self.sweep_at).min()?;
         Some(self.world_time(next))
     }
@@ -210,7 +247,7 @@ impl Process {
             self.feed_session(session::Event::Tick);
         }
         for slot in self.working.clone() {
-            let due = slot.machine().next_wakeup();
+            let due = next_wakeup(&slot);
             if due.is_some_and(|at| at <= now) {
                 self.feed_lock(&slot, lock::Event::Tick);
                 self.turn(&slot);
@@ -257,13 +294,63 @@ impl Process {
     ) -> Option<crate::actors::slot::Entered> {
         let entered = self.slots.enter(key, patience, value).ok()?;
         if entered.is_new {
-            if let Some(view) = &self.view {
-                entered.slot.report(lock::Event::Opened(view.clone()));
-            }
-            self.working.push(entered.slot.clone());
-            self.turn(&entered.slot);
+            self.open(&entered.slot);
         }
         Some(entered)
+    }
+
+    fn open(&mut self, slot: &Arc<Slot>) {
+        if let Some(view) = &self.view {
+            slot.report(lock::Event::Opened(view.clone()));
+        }
+        self.working.push(slot.clone());
+        self.turn(slot);
+    }
+
+    /// Campaigns for a key.
+    pub(super) fn campaign(&mut self, key: &Key, value: Arc<[u8]>) {
+        let Ok(opened) = self.slots.campaign(key, value) else { return };
+        self.tenures.insert(key.clone(), opened.answer);
+        if opened.is_new {
+            self.open(&opened.slot);
+        }
+    }
+
+    /// Stands down, for a while or for good.
+    pub(super) fn resign(&mut self, key: &Key, cool_down: Option<Duration>) {
+        let Some(tenure) = self.tenures.remove(key) else { return };
+        // How it went is the same as for a lease that is released.
+        drop(tenure.observer().callers().resign(tenure.number(), cool_down));
+        if cool_down.is_some() {
+            self.tenures.insert(key.clone(), tenure);
+        }
+    }
+
+    /// Begins or ceases to observe a key; whether it began.
+    pub(super) fn toggle_observation(&mut self, key: &Key) -> bool {
+        if self.observers.remove(key).is_some() {
+            return false;
+        }
+        let Ok(opened) = self.slots.observe(key) else { return false };
+        self.observers.insert(key.clone(), opened.answer);
+        if opened.is_new {
+            self.open(&opened.slot);
+        }
+        true
+    }
+
+    /// The session that it sees lead the key, if it follows that.
+    pub(super) fn sees(&self, key: &Key) -> Option<Option<String>> {
+        let of_tenure = self.tenures.get(key).map(Tenure::leader);
+        let leader = of_tenure.or_else(|| self.observers.get(key).map(Observer::leader))?;
+        Some(leader.map(|leader| leader.session))
+    }
+
+    /// Ends all campaigns and observations.
+    pub(super) fn end_campaigns(&mut self) {
+        let keys: Vec<Key> = self.tenures.keys().cloned().collect();
+        keys.iter().for_each(|key| self.resign(key, None));
+        self.observers.clear();
     }
 
     /// An answer of Consul, or the end of waiting for one.
@@ -333,8 +420,8 @@ impl Process {
         self.out.push(Out::Closed(reason));
         self.view = None;
         for slot in self.all_slots() {
-            let end = slot.callers.lost(reason);
-            self.publish_end(&slot.key, end, reason);
+            slot.callers.lost(reason);
+            self.tell(&slot);
             slot.report(lock::Event::Closed { generation, reason });
         }
         self.feed_session(session::Event::Told { generation });
@@ -351,21 +438,43 @@ impl Process {
         slots
     }
 
-    fn publish_end(&mut self, key: &Key, end: Option<queue::End>, reason: LossReason) {
-        let key = key.clone();
-        match end {
-            Some(queue::End::Lost(token)) => {
+    fn tell(&mut self, slot: &Arc<Slot>) -> queue::Demand {
+        let mut told = Vec::new();
+        let demand = slot.callers.tell(|news| told.push(news));
+        for news in told {
+            self.publish(slot.key.clone(), news);
+        }
+        demand
+    }
+
+    fn publish(&mut self, key: Key, news: News) {
+        self.out.push(match news {
+            // As `Out::Won`.
+            News::Acquired { .. } => return,
+            News::Lost { token, reason } => {
                 let still_valid = self
                     .callers
                     .values()
                     .filter(|caller| caller.key == key)
                     .filter_map(|caller| caller.lease.as_ref())
                     .any(|lease| lease.token() == token && lease.would_be_valid());
-                self.out.push(Out::Lost { key, token, reason, still_valid });
+                Out::Lost { key, token, reason, still_valid }
             }
-            Some(queue::End::Released(token)) => self.out.push(Out::Freed { key, token }),
-            None => {}
-        }
+            News::Released { token } => Out::Freed { key, token },
+            News::Elected { token } => {
+                if let Some(term) = self.tenures.get(&key).and_then(Tenure::term) {
+                    self.taken.insert(key.clone(), term);
+                }
+                Out::Elected { key, token }
+            }
+            News::Deposed { token, reason } => {
+                let still_valid = self.terms(&key).any(|(of, valid)| valid && of == token);
+                Out::Deposed { key, token, reason, still_valid }
+            }
+            News::LeaderChanged { leader } => {
+                Out::LeaderChanged { key, leader: leader.map(|leader| leader.session) }
+            }
+        });
     }
 
     fn sweep(&mut self) {
@@ -397,7 +506,8 @@ impl Process {
         while let Some(fact) = slot.next_fact() {
             self.feed_lock(slot, fact);
         }
-        self.feed_lock(slot, lock::Event::Demand(slot.callers.demand()));
+        let demand = self.tell(slot);
+        self.feed_lock(slot, lock::Event::Demand(demand));
         if slot.is_idle() {
             self.idle.insert(slot.key.clone());
             self.sweep_later();
@@ -457,19 +567,22 @@ impl Process {
                     since: index,
                 });
                 let token = slot.callers.owned(index, cell, holder);
-                return self.out.push(Out::Won { key, index, session, token });
+                self.out.push(Out::Won { key, index, session, token });
+                self.tell(&slot);
+                return;
             }
             Effect::Revoke => return slot.callers.revoke(),
             Effect::Lost { reason } => {
-                let end = slot.callers.lost(reason);
-                return self.publish_end(&key, end, reason);
-            }
-            Effect::Released => {
-                if let Some(queue::End::Released(token)) = slot.callers.released() {
-                    self.out.push(Out::Freed { key, token });
-                }
+                slot.callers.lost(reason);
+                self.tell(&slot);
                 return;
             }
+            Effect::Released => {
+                slot.callers.released();
+                self.tell(&slot);
+                return;
+            }
+            Effect::Free => return slot.callers.free(),
             Effect::Obstructed(obstacle) => return slot.callers.obstructed(obstacle),
             Effect::Failed(error) => return slot.callers.failed(error),
         };
@@ -512,6 +625,11 @@ impl Process {
             self.read(watch);
         }
     }
+}
+
+/// When a lock actor's timer is due.
+fn next_wakeup(slot: &Slot) -> Option<Moment> {
+    slot.machine().next_wakeup().into_iter().chain(slot.callers.next_wakeup()).min()
 }
 
 /// What a clock that runs fast by `drift` millionths shows at the world's `now`.

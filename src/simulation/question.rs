@@ -91,9 +91,12 @@ impl Question {
         }
     }
 
-    /// Whether it locks a key that must not exist.
-    pub(super) fn locks_what_is_missing(&self) -> bool {
-        matches!(self, Self::Lock { ask, .. } if ask.expect == Expect::Missing)
+    /// Whether a copy of it that arrives after this answer can still lock the key:
+    /// one that was given back and deleted, or that was closed by a lock-delay.
+    pub(super) fn outlives(&self, answer: &WireReply) -> bool {
+        let Self::Lock { ask, .. } = self else { return false };
+        let refusal = String::from_utf8_lossy(&answer.body);
+        ask.expect == Expect::Missing || refusal.contains("lock delay")
     }
 
     /// What came back, or did not.

@@ -10,6 +10,7 @@ pub(super) struct Stats {
     pub(super) grants: u64,
     /// Leases that passed from caller to caller within a process.
     pub(super) handed_over: u64,
+    pub(super) elections: u64,
     pub(super) losses: u64,
     pub(super) reasons: BTreeMap<String, u64>,
     pub(super) refusals: BTreeMap<String, u64>,
@@ -30,6 +31,7 @@ impl Stats {
         self.requests += other.requests;
         self.grants += other.grants;
         self.handed_over += other.handed_over;
+        self.elections += other.elections;
         self.losses += other.losses;
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;
@@ -56,6 +58,7 @@ impl fmt::Display for Stats {
         )?;
         writeln!(f, "grants            {}", self.grants)?;
         writeln!(f, "local hand-overs  {}", self.handed_over)?;
+        writeln!(f, "elections         {}", self.elections)?;
         writeln!(f, "losses told       {} {:?}", self.losses, self.reasons)?;
         writeln!(f, "refusals          {:?}", self.refusals)?;
         writeln!(

@@ -23,8 +23,8 @@ pub(super) struct Exchange {
     pub(super) life: u64,
     pub(super) question: Question,
     pub(super) request: WireRequest,
-    /// Whether the process has read an answer.
-    pub(super) answered: Cell<bool>,
+    /// The process has read an answer after which no copy may arrive.
+    pub(super) void: Cell<bool>,
 }
 
 /// A time without a leader.

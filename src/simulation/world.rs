@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     caller::{Caller, Conduct, Ending, Found},
+    elections::Elections,
     invariants::Invariants,
     network::Link,
     plan::{Class, MOST_PROCESSES, Plan},
@@ -48,6 +49,7 @@ pub(super) enum Event {
     Tick { process: usize, life: u64 },
     Work { process: usize, life: u64 },
     Call { process: usize, life: u64 },
+    Stand { process: usize, life: u64 },
     Caller { process: usize, life: u64, caller: u64 },
     Continue { process: usize },
     Recheck,
@@ -81,6 +83,7 @@ impl Event {
             Self::Tick { process, life }
             | Self::Work { process, life }
             | Self::Call { process, life }
+            | Self::Stand { process, life }
             | Self::Caller { process, life, .. } => Some((*process, *life)),
             _ => None,
         }
@@ -113,6 +116,7 @@ pub(super) struct World {
     calls: u64,
     pub(super) keys: Vec<Key>,
     pub(super) invariants: Invariants,
+    pub(super) elections: Elections,
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
     healed_at: Option<Moment>,
@@ -161,6 +165,7 @@ impl World {
             exchanges: 0,
             calls: 0,
             invariants: Invariants::default(),
+            elections: Elections::default(),
             stats: Stats::default(),
             violation: None,
             healed_at: None,
@@ -186,6 +191,10 @@ impl World {
         let life = self.processes[process].life;
         let first = self.random.skewed_millis(1..=2_000);
         self.after(first, Event::Call { process, life });
+        if self.plan.elections {
+            let first = self.random.skewed_millis(1..=self.plan.elect_every);
+            self.after(first, Event::Stand { process, life });
+        }
     }
 
     pub(super) fn after(&mut self, pause: Duration, event: Event) {
@@ -232,7 +241,8 @@ impl World {
         match event {
             Event::Arrive(exchange) => self.arrive(&exchange),
             Event::Answer(exchange, reply) => {
-                exchange.answered.set(self.waiting.contains_key(&exchange.id));
+                let is_read = self.waiting.contains_key(&exchange.id);
+                exchange.void.set(is_read && exchange.question.outlives(&reply));
                 self.conclude(&exchange, Ok(&reply));
             }
             Event::Break(exchange, why) => {
@@ -254,6 +264,7 @@ impl World {
                 self.settle(process);
             }
             Event::Call { process, life } => self.call(process, life),
+            Event::Stand { process, life } => self.stand(process, life),
             Event::Caller { process, caller, .. } => self.attend(process, caller),
             Event::Continue { process } => self.resume(process),
             Event::Recheck => {
@@ -276,9 +287,8 @@ impl World {
     // Consul's side.
 
     fn arrive(&mut self, exchange: &Rc<Exchange>) {
-        // A known limit: a lock that was answered, given back and deleted can be
-        // locked again by a copy of that request.
-        if exchange.answered.get() && exchange.question.locks_what_is_missing() {
+        // A known limit: see `Question::outlives`.
+        if exchange.void.get() {
             return self.stats.fault("copy of an answered lock withheld");
         }
         let served = self.server.serve(self.now, exchange);
@@ -439,6 +449,20 @@ impl World {
                 Out::Freed { key, token } => {
                     self.trace.note(now, 3, || format!("p{process}      released {key} {token:?}"));
                 }
+                Out::Elected { key, token } => {
+                    self.trace.note(now, 8, || format!("p{process}      ELECTED {key} {token:?}"));
+                    self.check_elected(process, &key, token);
+                }
+                Out::Deposed { key, token, reason, still_valid } => {
+                    self.trace.note(now, 9, || {
+                        format!("p{process}      DEPOSED {key} {token:?}: {reason}")
+                    });
+                    self.check_deposed(process, &key, token, reason, still_valid);
+                }
+                Out::LeaderChanged { key, leader } => {
+                    self.trace
+                        .note(now, 10, || format!("p{process}      sees {leader:?} lead {key}"));
+                }
                 Out::Opened(session) => {
                     self.trace.note(now, 4, || format!("p{process}      session {session} opened"));
                 }
@@ -466,7 +490,7 @@ impl World {
             life: host.life,
             question,
             request,
-            answered: Cell::new(false),
+            void: Cell::new(false),
         });
         self.trace.note(self.now, 16 + id, || {
             format!("p{process}      #{id} asks to {}", exchange.question)
@@ -656,6 +680,11 @@ impl World {
         let timing = self.plan.timing;
         // Each caller that waits holds the key for a moment when its turn comes.
         let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
+        // A late renewal prolongs even the session of a process that crashed.
+        let calm_since = self.last_arrival.max(healed_at);
+        if !self.look_at_elections(bound, calm_since) {
+            return;
+        }
         let busy = self.processes.iter().enumerate().find_map(|(id, process)| {
             let (caller, who) = process.callers.iter().next()?;
             Some(format!(
@@ -664,8 +693,7 @@ impl World {
                 self.now.since(who.asked_at)
             ))
         });
-        // A late renewal prolongs even the session of a process that crashed.
-        let calm_since = self.last_arrival.max(healed_at);
+        let calm_since = self.elections.over_at.map_or(calm_since, |at| at.max(calm_since));
         let settled = self.now.since(calm_since) > Duration::from_secs(7);
         if let Some(busy) = busy {
             self.busy_until = self.now;

@@ -112,7 +112,8 @@ impl Lane {
         };
         drop(turn);
         if seat.line.room.get() == 0 {
-            match self.warm_up(&seat).await {
+            // Boxed, since it is large and rare.
+            match Box::pin(self.warm_up(&seat)).await {
                 Ok(()) => self.freed.notify_one(),
                 Err(trouble) => {
                     seat.retire();

@@ -116,7 +116,8 @@ impl Http {
             let taken = lane.seat().await?;
             let client = taken.client().clone();
             seat.set(Some(taken));
-            self.over(&client, request, longest).await
+            // Boxed: it is large, and thousands may wait for a seat.
+            Box::pin(self.over(&client, request, longest)).await
         };
         let result = tokio::time::timeout(limit, exchange).await;
         let seat: Option<Seat<'_>> = seat.take();

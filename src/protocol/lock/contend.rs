@@ -88,9 +88,9 @@ impl Lock {
                 let (generation, reason) = (attempt.generation, LossReason::SessionGone);
                 effects.push(Effect::Distrust { generation, reason });
             }
-            Locked::Denied(right) => self.fail(Error::Denied { right }, effects),
+            Locked::Denied(right) => self.fail(now, Error::Denied { right }, effects),
             Locked::Refused(why) => {
-                self.fail(Error::Unavailable { step: Step::Lock, why }, effects);
+                self.fail(now, Error::Unavailable { step: Step::Lock, why }, effects);
             }
             Locked::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
@@ -128,10 +128,17 @@ impl Lock {
         self.resume = Next::Try(Expect::Missing);
         match seen {
             Seen::Found { entry, index } => self.judge_entry(now, entry, index, effects),
-            Seen::Missing { .. } if self.is_courteous(now) => self.phase = self.courtesy(now),
-            Seen::Missing { .. } if self.demand.wants() => self.try_lock(Expect::Missing, effects),
-            Seen::Missing { .. } => {}
-            Seen::Denied(right) => self.fail(Error::Denied { right }, effects),
+            Seen::Missing { .. } => {
+                self.seen_free(effects);
+                if self.is_courteous(now) {
+                    self.phase = self.courtesy(now);
+                } else if self.contends() {
+                    self.try_lock(Expect::Missing, effects);
+                } else {
+                    self.rest(now);
+                }
+            }
+            Seen::Denied(right) => self.fail(now, Error::Denied { right }, effects),
             Seen::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Read, &trouble)), effects);
                 self.pause(now, Next::Read);
@@ -142,17 +149,25 @@ impl Lock {
     fn judge_entry(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let ours = self.session.as_ref().is_some_and(|view| entry.session == Some(view.id.clone()));
         if ours && !self.demand.wants() {
-            self.release_leftover(entry.modify_index, effects);
-        } else if !self.demand.wants() {
+            return self.release_leftover(entry.modify_index, effects);
+        }
+        if !self.demand.wants() && !self.demand.follow {
             self.phase = Phase::Idle;
-        } else if self.is_foreign(&entry) {
-            self.fail(Error::FlagConflict { found: entry.flags }, effects);
+            return;
+        }
+        if entry.session.is_none() {
+            self.seen_free(effects);
+        }
+        if self.demand.wants() && self.is_foreign(&entry) {
+            self.fail(now, Error::FlagConflict { found: entry.flags }, effects);
+        } else if entry.session.is_some() && !ours {
+            self.wait(now, entry, index, effects);
         } else if entry.session.is_none() && self.is_courteous(now) {
             self.phase = self.courtesy(now);
-        } else if ours || entry.session.is_none() {
+        } else if self.contends() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
         } else {
-            self.wait(now, entry, index, effects);
+            self.rest(now);
         }
     }
 
@@ -185,7 +200,7 @@ impl Lock {
             since: entry.modify_index,
         };
         self.obstruct(Obstacle::Held(Box::new(holder)), effects);
-        if !self.demand.patient {
+        if !self.demand.patient && !self.demand.follow {
             self.phase = Phase::Idle;
             return;
         }
@@ -195,7 +210,9 @@ impl Lock {
             effects.push(Effect::AskSession { ticket, session: session.clone() });
         }
         let share = self.share();
-        match self.herd.look_again(now, entry.modify_index, share) {
+        let again = self.herd.look_again(now, entry.modify_index, share);
+        // Who follows the key is to know each holder.
+        match again.filter(|_| !self.demand.follow) {
             Some(until) => self.phase = Phase::Resting { until },
             None => self.wait_on(index, session, effects),
         }
@@ -222,7 +239,9 @@ impl Lock {
                     && !self.is_foreign(entry)
                 {
                     // Still there; only its value changed, or the wait ran out.
-                    return self.wait_on(*index, holder.clone(), effects);
+                    let holder = holder.clone();
+                    self.note_value(entry, effects);
+                    return self.wait_on(*index, holder, effects);
                 }
                 if let Seen::Missing { .. }
                 | Seen::Found { entry: Entry { session: None, .. }, .. } = answer
@@ -318,12 +337,13 @@ impl Lock {
     }
 
     /// No session can be had.
-    pub(super) fn troubled(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        if !matches!(self.phase, Phase::Idle) || !self.demand.wants() || self.session.is_some() {
+    pub(super) fn troubled(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        let idle = matches!(self.phase, Phase::Idle | Phase::Following { .. });
+        if !idle || !self.demand.wants() || self.session.is_some() {
             return;
         }
         if let Error::Denied { .. } = error {
-            self.fail(error, effects);
+            self.fail(now, error, effects);
         } else {
             self.obstruct(Obstacle::Trouble(error), effects);
         }
@@ -357,8 +377,8 @@ impl Lock {
         }
     }
 
-    fn fail(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Idle;
+    fn fail(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        self.rest_refused(now);
         self.demand.contending = 0;
         self.demand.patient = false;
         self.demand.impatient = false;

@@ -22,8 +22,12 @@
 //! An attempt whose outcome is unknown is made void, by the session's fence,
 //! before anything is concluded from a read. No lock is sent while a release is
 //! unconcluded.
+//!
+//! A key that is followed is looked at though nobody contends: the way is the
+//! same, without the tries (`follow.rs`).
 
 mod contend;
+mod follow;
 mod herd;
 mod holders;
 mod own;
@@ -154,6 +158,8 @@ pub(crate) enum Effect {
     },
     /// Consul has the key back.
     Released,
+    /// Nobody holds the key, which is followed.
+    Free,
     /// Something stands in the way for now.
     Obstructed(Obstacle),
     /// Waiting is of no use.
@@ -182,6 +188,11 @@ enum Phase {
     Pausing {
         until: Moment,
         next: Next,
+    },
+    /// Nobody here can contend, and nobody elsewhere holds the key, which is
+    /// followed: it is read again then.
+    Following {
+        until: Moment,
     },
     Clearing {
         attempt: Attempt,
@@ -290,7 +301,8 @@ impl Lock {
 
     /// Whether nothing is wanted, under way or left to be cleared up.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && !self.demand.wants() && self.sweep.is_none()
+        let wanted = self.demand.wants() || self.demand.follow;
+        matches!(self.phase, Phase::Idle) && !wanted && self.sweep.is_none()
     }
 
     /// Whether the process owns the key, as far as it knows.
@@ -305,6 +317,7 @@ impl Lock {
             Phase::Idle => sweep,
             Phase::Resting { until }
             | Phase::Pausing { until, .. }
+            | Phase::Following { until }
             | Phase::Losing { until, .. } => Some(*until),
             Phase::Clearing { stage: Stage::ReadAt(at), .. } => Some(*at),
             Phase::Owned(own) => own.next_wakeup(),
@@ -319,16 +332,11 @@ impl Lock {
     /// Takes in what happened and appends what is to be done.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Demand(demand) => {
-                self.demand = demand;
-                if !demand.wants() {
-                    self.herd.left();
-                }
-            }
+            Event::Demand(demand) => self.demanded(demand, effects),
             Event::Opened(view) => self.session = Some(view),
             Event::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
             Event::Closed { generation, reason } => self.closed(generation, reason, effects),
-            Event::Troubled(error) => self.troubled(error, effects),
+            Event::Troubled(error) => self.troubled(now, error, effects),
             Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
             Event::Released { ticket, answer } => self.released(now, ticket, &answer, effects),
             Event::Read { ticket, answer } => self.read(now, ticket, answer, effects),
@@ -365,27 +373,45 @@ impl Lock {
 
     /// Does what is due without anything else having to happen.
     fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let contends = self.contends();
         match &mut self.phase {
-            Phase::Idle if self.demand.wants() => self.begin(effects),
+            Phase::Idle if contends => self.begin(effects),
+            Phase::Idle if self.demand.follow => self.look(effects),
             Phase::Idle => self.sweep_if_due(now, effects),
-            Phase::Waiting { .. } | Phase::Resting { .. } | Phase::Pausing { .. }
-                if !self.demand.wants() =>
-            {
-                self.phase = Phase::Idle;
-                self.sweep_if_due(now, effects);
+            Phase::Following { until } => {
+                if *until <= now || contends || !self.demand.follow {
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
+                }
+            }
+            Phase::Waiting { .. } if !self.demand.wants() => {
+                if !self.demand.follow {
+                    self.phase = Phase::Idle;
+                    self.sweep_if_due(now, effects);
+                }
+            }
+            Phase::Pausing { until, next } if !self.demand.wants() => {
+                // What was paused for may be a try: only a read may be made now.
+                if !(self.demand.follow && *next == Next::Read && now < *until) {
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
+                }
             }
             Phase::Waiting { .. } => self.tell_impatient(effects),
-            // Who does not wait is told what is so now.
+            // Who does not wait, or follows the key, is told what is so now.
             Phase::Resting { until } => {
-                if *until <= now || self.demand.impatient {
+                let demand = self.demand;
+                if *until <= now || demand.impatient || demand.follow || !demand.wants() {
                     self.resume = Next::Read;
-                    self.begin(effects);
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
                 }
             }
             Phase::Pausing { until, next } => {
                 if *until <= now {
                     self.resume = *next;
-                    self.begin(effects);
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
                 } else {
                     self.tell_impatient(effects);
                 }

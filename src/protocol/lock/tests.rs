@@ -1,5 +1,8 @@
 //! The lock machine's rules, one at a time.
 
+mod follow;
+mod others;
+
 use std::sync::Arc;
 
 use super::*;
@@ -21,11 +24,11 @@ fn view(generation: u64) -> SessionView {
 }
 
 fn waiting() -> Demand {
-    Demand { keep: false, contending: 1, patient: true, impatient: false }
+    Demand { keep: false, contending: 1, patient: true, impatient: false, follow: false }
 }
 
 fn trying() -> Demand {
-    Demand { keep: false, contending: 1, patient: false, impatient: true }
+    Demand { keep: false, contending: 1, patient: false, impatient: true, follow: false }
 }
 
 fn keeping() -> Demand {
@@ -242,57 +245,6 @@ fn waits_for_the_holder_and_tries_when_it_is_gone() {
     assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Missing, .. }]));
 }
 
-/// Loses a race to a holder at `index`, 10 ms after the last one.
-fn lose_a_race(bench: &mut Bench, watch: Ticket, index: u64) -> Vec<Effect> {
-    bench.now = bench.now + Duration::from_millis(10);
-    let answer = Seen::Missing { index: index - 1 };
-    let ticket = lock_ticket(&bench.step(Event::Watched { ticket: watch, answer }));
-    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
-    bench.step(Event::Read { ticket, answer: found(Some("other"), index) })
-}
-
-/// One of many waiters, that has lost as many races as it watches for.
-fn resting() -> Bench {
-    let (mut bench, ticket) = Bench::contending();
-    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
-    let mut effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
-    for race in 1..8 {
-        effects = lose_a_race(&mut bench, watch_ticket(&effects), 40 + 2 * race);
-    }
-    let effects = lose_a_race(&mut bench, watch_ticket(&effects), 60);
-    assert!(matches!(effects[..], [Effect::Obstructed(Obstacle::Held(_))]), "{effects:?}");
-    bench
-}
-
-#[test]
-fn one_of_many_waiters_rests_and_then_reads_before_it_watches_again() {
-    let mut bench = resting();
-    let ticket = read_ticket(&bench.wake());
-    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 70) });
-    assert!(matches!(effects[..], [_, Effect::Watch { after: 70, .. }]), "{effects:?}");
-
-    let mut bench = resting();
-    let ticket = read_ticket(&bench.wake());
-    let effects = bench.step(Event::Read { ticket, answer: found(None, 70) });
-    assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(70), .. }]));
-}
-
-#[test]
-fn who_does_not_wait_is_told_what_is_so_although_others_rest() {
-    let mut bench = resting();
-    let both = Demand { contending: 2, impatient: true, ..waiting() };
-    let ticket = read_ticket(&bench.step(Event::Demand(both)));
-    let effects = bench.step(Event::Read { ticket, answer: found(None, 70) });
-    assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(70), .. }]));
-}
-
-#[test]
-fn who_rests_for_nobody_any_more_is_quiet() {
-    let mut bench = resting();
-    assert_eq!(bench.step(Event::Demand(Demand::default())), []);
-    assert!(bench.lock.is_quiet());
-}
-
 #[test]
 fn tries_exactly_at_the_end_of_a_lock_delay_that_it_saw_begin() {
     let (mut bench, ticket) = Bench::contending();
@@ -422,54 +374,6 @@ fn no_lock_is_sent_until_a_release_is_concluded() {
     let ticket = read_ticket(&bench.step(Event::Released { ticket, answer }));
     let effects = bench.step(Event::Read { ticket, answer: Seen::Missing { index: 30 } });
     assert!(matches!(effects[..], [Effect::Released, Effect::Lock { .. }]), "{effects:?}");
-}
-
-/// Gives the key back while others here want it; returns when that was concluded.
-fn give_others_a_turn(bench: &mut Bench) -> Moment {
-    let ticket = release_ticket(&bench.step(Event::Demand(waiting())));
-    assert_eq!(bench.step(Event::Released { ticket, answer: Released::Done }), [Effect::Released]);
-    bench.now
-}
-
-#[test]
-fn a_key_given_back_for_others_is_left_alone_for_a_moment() {
-    let mut bench = Bench::owning(9);
-    let since = give_others_a_turn(&mut bench);
-    assert!(matches!(bench.wake()[..], [Effect::Lock { .. }]));
-    assert_eq!(bench.now.since(since), Duration::from_millis(25));
-}
-
-#[test]
-fn a_key_given_back_among_others_is_left_until_one_of_them_has_it() {
-    let among_others = || {
-        let (mut bench, ticket) = Bench::contending();
-        let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
-        let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
-        let answer = Seen::Missing { index: 41 };
-        let effects = bench.step(Event::Watched { ticket: watch_ticket(&effects), answer });
-        bench.step(Event::Locked { ticket: lock_ticket(&effects), answer: Locked::At(42) });
-        let since = give_others_a_turn(&mut bench);
-        (bench, since)
-    };
-    let (mut bench, _) = among_others();
-    let ticket = read_ticket(&bench.wake());
-    assert_eq!(bench.step(Event::Read { ticket, answer: Seen::Missing { index: 43 } }), []);
-    let ticket = read_ticket(&bench.wake());
-    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 44) });
-    assert!(matches!(effects[..], [_, Effect::Watch { after: 44, .. }]), "{effects:?}");
-
-    // If nobody comes, not for long.
-    let (mut bench, since) = among_others();
-    let effects = loop {
-        match bench.wake()[..] {
-            [Effect::Read { ticket }] => {
-                bench.step(Event::Read { ticket, answer: Seen::Missing { index: 43 } });
-            }
-            ref effects => break format!("{effects:?}"),
-        }
-    };
-    assert!(effects.starts_with("[Lock"), "{effects}");
-    assert_eq!(bench.now.since(since), Duration::from_millis(200));
 }
 
 #[test]

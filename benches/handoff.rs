@@ -1,0 +1,233 @@
+//! From a release in one process to the grant in another that waits, beside the
+//! raw calls between the same two processes in the same run.
+//!
+//! The floor is: `PUT ?release` in one process, the answer to the blocking read
+//! of the other, its `PUT ?acquire`, and that one's answer; each process has one
+//! connection for its writes and one for its reads. Both ways are taken in turns,
+//! and the roles change with every round.
+
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use actix_dsync::{Acquire, Dsync, Key, Lease, Release, Reply};
+use rustix::time::{ClockId, clock_gettime};
+use support::{Times, consul::Agent, raw::Raw};
+use tokio::runtime::Runtime;
+
+const WARM_UP: usize = 20;
+const ROUNDS: usize = 300;
+/// How long a waiter gets to see that the key is held, and to watch it.
+const SETTLE: Duration = Duration::from_millis(20);
+const KEYS: [&str; 2] = ["ours/key", "raw/key"];
+
+/// A clock that all processes read alike.
+fn now() -> Duration {
+    clock_gettime(ClockId::Monotonic).try_into().unwrap()
+}
+
+/// One of the two processes: at any time it has the key, waits for it, or neither.
+trait Player {
+    /// Begins to wait.
+    fn want(&mut self);
+    /// Waits for the grant; when it came.
+    fn granted(&mut self) -> Duration;
+    /// Releases; when that was called.
+    fn release(&mut self) -> Duration;
+}
+
+struct Ours {
+    runtime: Runtime,
+    dsync: Dsync,
+    asked: Option<Reply<Acquire>>,
+    lease: Option<Lease>,
+}
+
+impl Ours {
+    fn new(address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let dsync = Dsync::builder("bench").address(format!("http://{address}")).start().unwrap();
+        runtime.block_on(dsync.ready()).unwrap();
+        Self { runtime, dsync, asked: None, lease: None }
+    }
+}
+
+impl Player for Ours {
+    fn want(&mut self) {
+        let key = Key::new(KEYS[0]).unwrap();
+        self.asked = Some(self.dsync.send(Acquire::new(key)));
+    }
+
+    fn granted(&mut self) -> Duration {
+        let lease = self.runtime.block_on(self.asked.take().unwrap());
+        let at = now();
+        self.lease = Some(lease.unwrap());
+        at
+    }
+
+    fn release(&mut self) -> Duration {
+        let lease = self.lease.take().unwrap();
+        let at = now();
+        self.runtime.block_on(self.dsync.send(Release(lease))).unwrap();
+        at
+    }
+}
+
+struct Floor {
+    reads: Raw,
+    writes: Raw,
+    session: String,
+    watching: bool,
+}
+
+impl Floor {
+    fn new(address: SocketAddr) -> Self {
+        let mut writes = Raw::new(address);
+        let session = writes.session("0s");
+        Self { reads: Raw::new(address), writes, session, watching: false }
+    }
+}
+
+impl Player for Floor {
+    fn want(&mut self) {
+        if !self.writes.acquire(&self.session, KEYS[1]) {
+            self.reads.watch(KEYS[1]);
+            self.watching = true;
+        }
+    }
+
+    fn granted(&mut self) -> Duration {
+        if std::mem::take(&mut self.watching) {
+            self.reads.receive();
+            assert!(self.writes.acquire(&self.session, KEYS[1]));
+        }
+        now()
+    }
+
+    fn release(&mut self) -> Duration {
+        let at = now();
+        self.writes.release(&self.session, KEYS[1]);
+        at
+    }
+}
+
+/// The other process, driven by single letters.
+struct Remote {
+    process: Child,
+    orders: ChildStdin,
+    times: BufReader<ChildStdout>,
+}
+
+impl Remote {
+    fn start(kind: &str, address: SocketAddr) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .env("DSYNC_BENCH_PLAYER", format!("{kind} {address}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (orders, times) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self { process, orders, times: BufReader::new(times) }
+    }
+
+    fn order(&mut self, order: &str) {
+        writeln!(self.orders, "{order}").unwrap();
+    }
+
+    fn time(&mut self) -> Duration {
+        let mut line = String::new();
+        self.times.read_line(&mut line).unwrap();
+        Duration::from_nanos(line.trim().parse().unwrap())
+    }
+
+    fn end(self) {
+        let Self { mut process, orders, .. } = self;
+        drop(orders);
+        assert!(process.wait().unwrap().success());
+    }
+}
+
+/// Obeys a [`Remote`] in the other process.
+fn obey(mut player: Box<dyn Player>) {
+    for order in std::io::stdin().lines() {
+        let at = match order.unwrap().as_str() {
+            // Whoever orders this awaits the grant at once, without another word.
+            "want" => {
+                player.want();
+                player.granted()
+            }
+            "release" => player.release(),
+            other => panic!("{other:?} is no order"),
+        };
+        println!("{}", at.as_nanos());
+    }
+}
+
+fn player(kind: &str, address: SocketAddr) -> Box<dyn Player> {
+    match kind {
+        "ours" => Box::new(Ours::new(address)),
+        _ => Box::new(Floor::new(address)),
+    }
+}
+
+/// One key, handed to and fro.
+struct Match {
+    here: Box<dyn Player>,
+    there: Remote,
+}
+
+impl Match {
+    fn new(kind: &str, address: SocketAddr) -> Self {
+        let mut here = player(kind, address);
+        here.want();
+        here.granted();
+        Self { here, there: Remote::start(kind, address) }
+    }
+
+    /// From here to there and back.
+    fn round(&mut self) -> [Duration; 2] {
+        let Self { here, there } = self;
+        there.order("want");
+        std::thread::sleep(SETTLE);
+        let released = here.release();
+        let granted = there.time();
+        let one = granted - released;
+
+        here.want();
+        std::thread::sleep(SETTLE);
+        there.order("release");
+        let granted = here.granted();
+        let released = there.time();
+        [one, granted - released]
+    }
+}
+
+fn main() {
+    if let Ok(player_of) = std::env::var("DSYNC_BENCH_PLAYER") {
+        let (kind, address) = player_of.split_once(' ').unwrap();
+        return obey(player(kind, address.parse().unwrap()));
+    }
+    let agent = Agent::start();
+    let mut matches = ["ours", "raw"].map(|kind| Match::new(kind, agent.http_addr()));
+    let mut times = [Times::default(), Times::default()];
+    for round in 0..WARM_UP + ROUNDS {
+        for (players, times) in matches.iter_mut().zip(&mut times) {
+            let took = players.round();
+            if round >= WARM_UP {
+                took.into_iter().for_each(|took| times.add(took));
+            }
+        }
+    }
+    let [mut ours, mut floor] = times;
+    ours.report("handoff", &mut floor, &[50, 90, 99]);
+    for players in matches {
+        players.there.end();
+    }
+}

@@ -1,0 +1,93 @@
+"""Makes docs/benchmarks.md out of what the benches printed: report.py FILE...
+
+In benches/report.md, {{name}} is the median of the figures of that name, and
+{{name <= bar}} (or >=) says beside it if the bar is missed. A line that begins with
+a comparison in parentheses, {{(name > bar)}}, is there only while that holds: so a
+missed bar is explained, and the explanation goes when the bar is met.
+"""
+
+import operator
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+COMPARE = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+HOLE = re.compile(r"\{\{(\()?([a-z0-9_.]+)(?: (<=|>=|<|>) ([0-9.]+))?\)?\}\}")
+
+
+def read(files):
+    figures = {}
+    for file in files:
+        for line in Path(file).read_text().splitlines():
+            if line.startswith("row "):
+                name, value, *unit = line.split()[1:]
+                figures.setdefault(name, ([], unit))[0].append(float(value))
+    return figures
+
+
+def number(value):
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def fill(line, figures):
+    condition = HOLE.match(line)
+    if condition and condition[1]:
+        _, name, sign, bar = condition.groups()
+        if name not in figures or not COMPARE[sign](median(figures[name][0]), float(bar)):
+            return None
+        line = line[condition.end() :].lstrip()
+
+    def value(hole):
+        _, name, sign, bar = hole.groups()
+        if name not in figures:
+            return "–"
+        middle = median(figures[name][0])
+        missed = sign and not COMPARE[sign](middle, float(bar))
+        return f"**{number(middle)}, missed**" if missed else number(middle)
+
+    return HOLE.sub(value, line)
+
+
+def version(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+def machine():
+    cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    crate = re.search(r'^version = "(.*)"$', Path("Cargo.toml").read_text(), re.M)
+    return {
+        "cores": os.cpu_count(),
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "rustc": version("rustc", "--version").split(" (")[0],
+        "consul": version(os.environ["CONSUL_BIN"], "version"),
+        "crate": crate[1],
+    }
+
+
+def every(figures):
+    for name, (values, unit) in sorted(figures.items()):
+        low, middle, high = (number(f(values)) for f in (min, median, max))
+        yield f"| `{name}` | {middle} | {low} to {high} | {len(values)} | {' '.join(unit)} |"
+
+
+def main(*files):
+    figures = read(files)
+    facts = machine()
+    for line in Path("benches/report.md").read_text().splitlines():
+        if line == "{{every}}":
+            print(*every(figures), sep="\n")
+            continue
+        line = re.sub(r"\{\{=([a-z]+)\}\}", lambda fact: str(facts[fact[1]]), line)
+        line = fill(line, figures)
+        if line is not None:
+            print(line)
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,140 @@
+//! The calls themselves, over one connection that is kept open, without any
+//! client library: the floor of every bench.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+use actix_dsync::HASHICORP_LOCK_FLAGS;
+use serde_json::{Value, json};
+
+pub(crate) struct Raw(BufReader<TcpStream>);
+
+impl Raw {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("an agent");
+        stream.set_nodelay(true).expect("a socket");
+        Self(BufReader::new(stream))
+    }
+
+    pub(crate) fn send(&mut self, method: &str, target: &str, body: &str) {
+        let length = body.len();
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        self.0.get_mut().write_all((head + body).as_bytes()).expect("an agent that reads");
+    }
+
+    /// The index and the body of the next answer.
+    pub(crate) fn receive(&mut self) -> (u64, String) {
+        let (mut line, mut length, mut index) = (String::new(), 0, 0);
+        loop {
+            line.clear();
+            self.0.read_line(&mut line).expect("an agent that answers");
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            } else if let Some(value) = lower.strip_prefix("x-consul-index:") {
+                index = value.trim().parse().expect("an index");
+            }
+            if line == "\r\n" {
+                break;
+            }
+            assert!(!line.is_empty(), "the agent closed the connection");
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).expect("a whole body");
+        (index, String::from_utf8(body).expect("text"))
+    }
+
+    pub(crate) fn ask(&mut self, method: &str, target: &str, body: &str) -> (u64, String) {
+        self.send(method, target, body);
+        self.receive()
+    }
+
+    /// A session that lasts longer than any bench.
+    pub(crate) fn session(&mut self, lock_delay: &str) -> String {
+        let new = json!({"TTL": "86400s", "NodeChecks": [], "LockDelay": lock_delay});
+        let answer = self.ask("PUT", "/v1/session/create", &new.to_string()).1;
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        answer["ID"].as_str().expect("a session").to_owned()
+    }
+
+    pub(crate) fn destroy(&mut self, session: &str) {
+        self.expect(&format!("/v1/session/destroy/{session}"));
+    }
+
+    /// Whether the key is the session's now.
+    pub(crate) fn acquire(&mut self, session: &str, key: &str) -> bool {
+        let target = format!("/v1/kv/{key}?acquire={session}&flags={HASHICORP_LOCK_FLAGS}");
+        self.ask("PUT", &target, "{}").1.starts_with("true")
+    }
+
+    pub(crate) fn release(&mut self, session: &str, key: &str) {
+        self.expect(&format!("/v1/kv/{key}?release={session}&flags={HASHICORP_LOCK_FLAGS}"));
+    }
+
+    /// Asks to be answered when the key, which exists, changes next.
+    pub(crate) fn watch(&mut self, key: &str) {
+        let (index, _) = self.ask("GET", &format!("/v1/kv/{key}"), "");
+        self.send("GET", &format!("/v1/kv/{key}?index={index}&wait=60s"), "");
+    }
+
+    /// A transaction that must succeed; its answer must not be so long that it
+    /// comes in chunks.
+    pub(crate) fn txn(&mut self, body: &str) {
+        let answer = self.ask("PUT", "/v1/txn", body).1;
+        assert!(answer.contains(r#""Errors":null"#), "{answer}");
+    }
+
+    /// Locks many keys at once.
+    pub(crate) fn lock_all(&mut self, session: &str, keys: &[String]) {
+        for keys in keys.chunks(4) {
+            let lock = |key| {
+                json!({"KV": {"Verb": "lock", "Key": key, "Session": session,
+                              "Flags": HASHICORP_LOCK_FLAGS, "Value": ""}})
+            };
+            self.txn(&Value::from_iter(keys.iter().map(lock)).to_string());
+        }
+    }
+
+    fn expect(&mut self, target: &str) {
+        let answer = self.ask("PUT", target, "").1;
+        assert!(answer.starts_with("true"), "{target}: {answer}");
+    }
+}
+
+/// The transactions with which this crate locks and releases a key.
+pub(crate) struct Txns {
+    key: String,
+    session: String,
+}
+
+impl Txns {
+    pub(crate) fn new(key: &str, session: &str) -> Self {
+        Self { key: key.into(), session: session.into() }
+    }
+
+    pub(crate) fn lock(&self) -> String {
+        let Self { key, session } = self;
+        json!([
+            {"KV": {"Verb": "check-not-exists", "Key": format!(".dsync/{session}")}},
+            {"KV": {"Verb": "check-not-exists", "Key": key}},
+            {"KV": {"Verb": "lock", "Key": key, "Session": session,
+                    "Flags": HASHICORP_LOCK_FLAGS, "Value": "e30="}},
+        ])
+        .to_string()
+    }
+
+    /// `locked` is the answer to the lock.
+    pub(crate) fn release(&self, locked: &[u8]) -> String {
+        let Self { key, session } = self;
+        let locked: Value = serde_json::from_slice(locked).expect("JSON");
+        let index = locked["Results"][0]["KV"]["ModifyIndex"].as_u64().expect("an index");
+        json!([
+            {"KV": {"Verb": "check-session", "Key": key, "Session": session}},
+            {"KV": {"Verb": "delete-cas", "Key": key, "Index": index}},
+        ])
+        .to_string()
+    }
+}

@@ -1,0 +1,199 @@
+//! Processes that campaign, resign and observe, and what must hold of them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    invariants::{TELL_LIMIT, index_of},
+    plan::Class,
+    question::Question,
+    world::{Event, World},
+};
+use crate::{clock::Moment, key::Key, ownership::LossReason, token::FencingToken};
+
+/// A term whose beginning was told and whose end was not.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    token: FencingToken,
+    /// The number of the ownership.
+    owns: u64,
+    /// Since when the tenure shows it no more, or as ended.
+    over_since: Option<Moment>,
+}
+
+/// The memory of the checks of elections.
+#[derive(Debug, Default)]
+pub(super) struct Elections {
+    /// By process, life and key.
+    told: BTreeMap<(usize, u64, Key), Told>,
+    /// Until when each does not contend.
+    rests: BTreeMap<(usize, u64, Key), Moment>,
+    /// When all campaigns were ended, so that everybody else gets a turn.
+    pub(super) over_at: Option<Moment>,
+}
+
+impl World {
+    /// A process campaigns, resigns, or begins or ceases to observe.
+    pub(super) fn stand(&mut self, process: usize, life: u64) {
+        if self.is_healed() {
+            return;
+        }
+        let r = &mut self.random;
+        let pause = r.skewed_millis(1..=2 * self.plan.elect_every);
+        let key = self.keys[r.below(self.keys.len())].clone();
+        let observes = r.chance(300);
+        let cool_down = r.chance(500).then(|| r.skewed_millis(0..=10_000));
+        let host = &mut self.processes[process];
+        let (now, at) = (self.now, process as u64);
+        if observes {
+            let began = host.toggle_observation(&key);
+            self.trace
+                .note(now, at, || format!("p{process}      observes {key} from now on: {began}"));
+        } else if host.tenures.contains_key(&key) {
+            host.resign(&key, cool_down);
+            let until = now + cool_down.map_or(Duration::ZERO, |pause| host.world_span(pause));
+            self.elections.rests.insert((process, life, key.clone()), until);
+            self.trace.note(now, at, || format!("p{process}      resigns {key} for {cool_down:?}"));
+        } else {
+            self.elections.rests.remove(&(process, life, key.clone()));
+            host.campaign(&key, Arc::from(format!("p{process} leads").into_bytes()));
+            self.trace.note(now, at, || format!("p{process}      campaigns for {key}"));
+        }
+        self.settle(process);
+        self.after(pause, Event::Stand { process, life });
+    }
+
+    /// `Elected` was published.
+    pub(super) fn check_elected(&mut self, process: usize, key: &Key, token: FencingToken) {
+        self.stats.elections += 1;
+        let owns = self.check_taken(process, key, token);
+        let life = self.processes[process].life;
+        let told = Told { token, owns, over_since: None };
+        let rests = self.elections.rests.get(&(process, life, key.clone()));
+        if rests.is_some_and(|until| *until > self.now) {
+            self.violate(|| format!("p{process} was elected for {key} in its cool-down"));
+        }
+        if self.elections.told.insert((process, life, key.clone()), told).is_some() {
+            self.violate(|| format!("G2: p{process} was elected twice for {key}"));
+        }
+    }
+
+    /// `Deposed` was published.
+    pub(super) fn check_deposed(
+        &mut self,
+        process: usize,
+        key: &Key,
+        token: FencingToken,
+        reason: LossReason,
+        still_valid: bool,
+    ) {
+        let life = self.processes[process].life;
+        let told = self.elections.told.remove(&(process, life, key.clone()));
+        if told.is_none_or(|told| told.token != token) {
+            self.violate(|| {
+                format!("G2: p{process} was deposed from {key} {token:?}, after {told:?}")
+            });
+        } else if still_valid {
+            self.violate(|| format!("G2: p{process} was deposed from {key} while it led"));
+        } else if self.plan.class == Class::Interruptions && reason != LossReason::Resigned {
+            self.violate(|| format!("G5: p{process} lost {key} to an interruption: {reason}"));
+        }
+    }
+
+    /// A process begins to clean up or to try again: its deposition has been told.
+    pub(super) fn check_deposed_before(&mut self, process: usize, question: &Question) {
+        let life = self.processes[process].life;
+        let untold = self.elections.told.iter().find(|((of, in_life, key), told)| {
+            *of == process
+                && *in_life == life
+                && match question {
+                    Question::Lock { ask, .. } => ask.key == *key,
+                    Question::Release { ask, .. } => ask.key == *key,
+                    Question::Create { .. } => true,
+                    Question::Destroy { session, .. } => {
+                        self.invariants.session_of(told.owns) == Some(session)
+                    }
+                    _ => false,
+                }
+        });
+        if let Some(((_, _, key), told)) = untold {
+            let (key, token) = (key.clone(), told.token);
+            self.violate(|| {
+                format!(
+                    "G2: p{process} asked to {question} before it told its deposition from {key} \
+                     {token:?}"
+                )
+            });
+        }
+    }
+
+    /// Checks the terms of a key against what the store says.
+    pub(super) fn check_terms(&mut self, key: &Key) {
+        let mut wrong = None;
+        for (id, process) in self.processes.iter().enumerate() {
+            let name = (id, process.life, key.clone());
+            let lasts_in =
+                |of: FencingToken| process.terms(key).any(|(token, valid)| valid && token == of);
+            if let Some(told) = self.elections.told.get_mut(&name) {
+                let lasts = lasts_in(told.token);
+                if lasts || self.paused[id] {
+                    if lasts && told.over_since.is_some() {
+                        wrong = Some(format!("G1: p{id} leads {key} again in an ended term"));
+                    }
+                } else {
+                    let since = *told.over_since.get_or_insert(self.now);
+                    if self.now.since(since.max(self.runs_since[id])) > TELL_LIMIT {
+                        wrong =
+                            Some(format!("G2: p{id} does not tell that it leads {key} no more"));
+                    }
+                }
+            }
+            for (token, _) in process.terms(key).filter(|(_, valid)| *valid) {
+                let owns = self.ownership(id, key, token);
+                if let Some(found) = self.invariants.contradiction(key, token, owns) {
+                    let token = index_of(token);
+                    wrong = Some(format!("G1: p{id} leads {key} by {token}, and {found}"));
+                }
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.violate(|| wrong);
+        }
+    }
+
+    /// After everything was mended: whether each key that is campaigned for is led,
+    /// and all who follow it know by whom. Then all campaigns end.
+    pub(super) fn look_at_elections(&mut self, bound: Duration, calm_since: Moment) -> bool {
+        if !self.plan.elections || self.elections.over_at.is_some() {
+            return true;
+        }
+        let wrong = self.keys.clone().iter().find_map(|key| {
+            let holder = self.server.holder(key).map(|(session, _)| session.to_string());
+            let mut processes = self.processes.iter();
+            if processes.any(|process| process.tenures.contains_key(key)) && holder.is_none() {
+                return Some(format!("nobody is elected for {key}"));
+            }
+            let blind = self
+                .processes
+                .iter()
+                .find(|process| process.sees(key).is_some_and(|leader| leader != holder))?;
+            let (id, sees) = (blind.id, blind.sees(key).flatten());
+            Some(format!("p{id} sees {sees:?} lead {key}, which {holder:?} holds"))
+        });
+        match wrong {
+            Some(wrong) if self.now.since(calm_since) > bound => {
+                self.violate(|| format!("no progress: {wrong}"));
+            }
+            Some(_) => {}
+            None => {
+                self.elections.over_at = Some(self.now);
+                self.trace.note(self.now, 11, || "all campaigns end".into());
+                for process in 0..self.processes.len() {
+                    self.processes[process].set_time(self.now);
+                    self.processes[process].end_campaigns();
+                    self.settle(process);
+                }
+            }
+        }
+        false
+    }
+}

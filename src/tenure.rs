@@ -1,0 +1,232 @@
+//! What a process has that campaigns: its place in an election, and its terms.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    key::Key,
+    lease::LeaseState,
+    observer::{Leadership, Observer},
+    ownership::{Holder, LossReason, Lost},
+    token::FencingToken,
+};
+
+/// A process's campaign for leadership, as the reply to
+/// [`Campaign`](crate::Campaign).
+///
+/// All who campaign for one key in one process share one campaign: every tenure
+/// says the same. Clone it and share it among threads. Dropping it does not
+/// resign; send [`Resign`](crate::Resign), or shut the runtime down.
+///
+/// Leadership begins and ends over and over: after each loss the process contends
+/// again. Each time is a [`Term`] of its own, with its own fencing token. For work
+/// that only the leader may do, take the [`elected`](Tenure::elected) term and
+/// [`run`](Term::run) the work in it.
+#[derive(Clone)]
+pub struct Tenure {
+    observer: Observer,
+    number: u64,
+}
+
+impl Tenure {
+    pub(crate) fn new(observer: Observer, number: u64) -> Self {
+        Self { observer, number }
+    }
+
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The key that is campaigned for.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        self.observer.key()
+    }
+
+    /// Whether this process leads, judged by the clock at this moment.
+    ///
+    /// It sends no message, costs a lock that nobody holds for long and one
+    /// reading of the clock, and may be asked from any thread. As for
+    /// [`Lease::is_valid`](crate::Lease::is_valid), it turns false before Consul
+    /// can give the key to another process, and what is already on its way is
+    /// stopped only by the token.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.observer.look(|leading| {
+            leading.campaign == Some(self.number)
+                && leading.term.as_ref().is_some_and(Term::is_valid)
+        })
+    }
+
+    /// The token of the term that is shown, and whether it would say that it
+    /// lasts, without changing anything by the question.
+    #[cfg(test)]
+    pub(crate) fn would_lead(&self) -> Option<(FencingToken, bool)> {
+        self.observer.look(|leading| {
+            let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number));
+            term.map(|term| (term.token(), term.would_be_valid()))
+        })
+    }
+
+    /// The term in which this process leads, if it does.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        self.observer.look(|leading| {
+            let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number));
+            term.filter(|term| term.is_valid()).cloned()
+        })
+    }
+
+    /// The fencing token of the present term, while this process leads.
+    #[must_use]
+    pub fn token(&self) -> Option<FencingToken> {
+        self.term().map(|term| term.token())
+    }
+
+    /// Who leads, this process included: as for [`Observer::leader`].
+    #[must_use]
+    pub fn leader(&self) -> Option<Holder> {
+        self.observer.leader()
+    }
+
+    /// Who leads at this moment, and the token if it is this process.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        self.observer.leadership()
+    }
+
+    /// Waits for the next change of the leader or of this process's term: as for
+    /// [`Observer::changed`].
+    ///
+    /// It is told by the lock runtime. To act at the very deadline of a term even
+    /// if that is stuck, use [`Term::lost`] or [`Term::run`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no change: the next call returns it.
+    pub async fn changed(&self) -> Leadership {
+        self.observer.changed().await
+    }
+
+    /// Waits until this process leads; at once if it does. It never ends after the
+    /// campaign has [`ended`](Tenure::ended).
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn elected(&self) -> Term {
+        self.observer
+            .wait_for(|leading| {
+                let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number));
+                term.filter(|term| term.is_valid()).cloned()
+            })
+            .await
+    }
+
+    /// Waits until the campaign is over: somebody resigned without a cool-down,
+    /// or the runtime was shut down. This process is not elected by it any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn ended(&self) {
+        let number = self.number;
+        self.observer.wait_for(|leading| (leading.campaign != Some(number)).then_some(())).await;
+    }
+}
+
+impl fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenure")
+            .field("key", self.key())
+            .field("token", &self.token())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One uninterrupted leadership, from election to deposition.
+///
+/// It is to leadership what a [`Lease`](crate::Lease) is to a lock, with the same
+/// guarantees, but it belongs to the process: clone it, and drop it without giving
+/// anything up.
+#[derive(Clone)]
+pub struct Term(Arc<LeaseState>);
+
+impl Term {
+    pub(crate) fn new(state: Arc<LeaseState>) -> Self {
+        Self(state)
+    }
+
+    /// The key that is led.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        self.0.key()
+    }
+
+    /// The number that orders this term among all of its key.
+    #[must_use]
+    pub fn token(&self) -> FencingToken {
+        self.0.token()
+    }
+
+    /// Whether the term still lasts: as for
+    /// [`Lease::is_valid`](crate::Lease::is_valid). Once false, false for ever.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.0.is_valid()
+    }
+
+    /// As for [`Lease::remaining`](crate::Lease::remaining).
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.0.remaining()
+    }
+
+    /// Waits until the term has ended, and says why;
+    /// [`LossReason::Resigned`] if this process stood down.
+    ///
+    /// It holds a timer of its own for the deadline in the runtime that polls
+    /// it, so it ends in time even if the lock runtime's thread is stuck.
+    ///
+    /// # Panics
+    /// When it is polled outside a tokio (or actix) runtime with timers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let state = self.0.clone();
+        async move { state.lost().await }
+    }
+
+    /// Runs `work` while the term lasts, and drops it at its end: as for
+    /// [`Lease::run`](crate::Lease::run).
+    ///
+    /// # Errors
+    /// [`Lost`] if the term ended first. `work` may have got anywhere, and what
+    /// it sent may still arrive: that is what the token is for.
+    ///
+    /// # Panics
+    /// When it is polled outside a tokio (or actix) runtime with timers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `work`; the term goes on.
+    pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
+        self.0.run(work).await
+    }
+
+    /// As [`LeaseState::would_be_valid`].
+    #[cfg(test)]
+    pub(crate) fn would_be_valid(&self) -> bool {
+        self.0.would_be_valid()
+    }
+}
+
+impl fmt::Debug for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Term")
+            .field("key", self.key())
+            .field("token", &self.token())
+            .field("valid", &self.is_valid())
+            .finish_non_exhaustive()
+    }
+}
