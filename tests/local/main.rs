@@ -7,10 +7,15 @@ mod cancel;
 mod events;
 mod faults;
 mod keys;
+mod leadership;
 mod limits;
+mod logs;
+mod metrics;
 mod queue;
+mod reports;
 mod stop;
 mod threads;
+mod web;
 
 use std::{future::Future, task::Poll, time::Duration};
 
