@@ -3,7 +3,8 @@
 In benches/report.md, {{name}} is the median of the figures of that name, and
 {{name <= bar}} (or >=) is in bold if the bar is missed. A line that begins with
 a comparison in parentheses, {{(name > bar)}}, is there only while that holds: so a
-missed bar is explained, and the explanation goes when the bar is met.
+missed bar is explained, and the explanation goes when the bar is met. {{table name}}
+is the table that the bench of that name printed last.
 """
 
 import operator
@@ -27,6 +28,19 @@ def read(files):
                 name, value, *unit = line.split()[1:]
                 figures.setdefault(name, ([], unit))[0].append(float(value))
     return figures
+
+
+def table(name, files):
+    lines = [
+        line
+        for file in files
+        if Path(file).stem == name
+        for line in Path(file).read_text().splitlines()
+        if line.startswith("|")
+    ]
+    # A run begins with its heading, which is like that of every other run.
+    begin = max((at for at, line in enumerate(lines) if line == lines[0]), default=0)
+    return lines[begin:] or ["Not measured."]
 
 
 def number(value):
@@ -84,6 +98,9 @@ def main(*files):
     for line in Path("benches/report.md").read_text().splitlines():
         if line == "{{every}}":
             print(*every(figures), sep="\n")
+            continue
+        if line.startswith("{{table "):
+            print(*table(line[8:-2], files), sep="\n")
             continue
         line = re.sub(r"\{\{=([a-z]+)\}\}", lambda fact: str(facts[fact[1]]), line)
         line = fill(line, figures)
