@@ -22,6 +22,8 @@ use crate::{
         election::{self, Election, Stood},
         queue::{CallId, Demand, Effect, End, Obstacle, Patience, Queue},
     },
+    report::Role,
+    telemetry::{Stopwatch, Telemetry},
     tenure::{Tenure, Term},
     token::FencingToken,
 };
@@ -51,6 +53,7 @@ pub(crate) enum News {
 pub(crate) struct Callers {
     key: Key,
     clock: Clock,
+    telemetry: Telemetry,
     inner: Mutex<Inner>,
     /// Wakes the lock's actor, whichever it is.
     poke: Notify,
@@ -62,6 +65,7 @@ struct Inner {
     waiting: HashMap<CallId, Waiting>,
     /// The lease that is out, if any.
     lease: Option<(CallId, Arc<LeaseState>)>,
+    hold: Option<Stopwatch>,
     /// Callers that wait for the confirmation of their release.
     releasing: HashMap<CallId, oneshot::Sender<Released>>,
     cell: Option<Arc<DeadlineCell>>,
@@ -81,6 +85,25 @@ struct Inner {
 struct Waiting {
     answer: oneshot::Sender<Answer>,
     value: Arc<[u8]>,
+    wait: Stopwatch,
+}
+
+/// The callers of a key, for people.
+#[derive(Debug)]
+pub(crate) struct Outline {
+    /// The token of the lease that is out, and how long it stays valid as far as
+    /// the clock goes.
+    pub(crate) lease: Option<(FencingToken, Duration)>,
+    /// A lease is out that is not valid any more.
+    pub(crate) is_lost: bool,
+    /// This process, while it owns the key.
+    pub(crate) owner: Option<Holder>,
+    pub(crate) waiting: usize,
+    /// Why the key could not be had so far.
+    pub(crate) obstacle: Option<Obstacle>,
+    /// Who leads, as far as is known.
+    pub(crate) leader: Option<Holder>,
+    pub(crate) role: Option<Role>,
 }
 
 /// What is to be sent once the mutex is free.
@@ -90,8 +113,8 @@ enum Delivery {
 }
 
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock) -> Self {
-        Self { key, clock, inner: Mutex::default(), poke: Notify::new() }
+    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry) -> Self {
+        Self { key, clock, telemetry, inner: Mutex::default(), poke: Notify::new() }
     }
 
     /// Asks for the key. The answer comes over the channel.
@@ -113,7 +136,8 @@ impl Callers {
                 return Err(Error::TooManyWaiters { limit });
             }
             let call = inner.queue.enter(patience, effects);
-            inner.waiting.insert(call, Waiting { answer, value });
+            let wait = self.telemetry.waits(&self.key);
+            inner.waiting.insert(call, Waiting { answer, value, wait });
             Ok(call)
         })?;
         Ok((call, receiver))
@@ -322,6 +346,33 @@ impl Callers {
         self.lock().queue.token()
     }
 
+    /// How many callers wait.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().queue.waiting()
+    }
+
+    /// What can be told of the callers at this moment.
+    pub(crate) fn outline(&self) -> Outline {
+        let inner = self.lock();
+        let lease = inner.lease.as_ref().filter(|(_, state)| state.is_valid());
+        Outline {
+            is_lost: lease.is_none() && inner.lease.is_some(),
+            lease: lease.map(|(_, state)| (state.token(), state.remaining())),
+            owner: inner.queue.holder().cloned(),
+            waiting: inner.queue.waiting(),
+            obstacle: inner.queue.obstacle().cloned(),
+            leader: inner.election.leader().cloned(),
+            role: match inner.election.campaign() {
+                Some(_) if inner.election.token().is_some() && lease.is_some() => {
+                    Some(Role::Leader)
+                }
+                Some(_) => Some(Role::Candidate),
+                None => inner.election.is_followed().then_some(Role::Observer),
+            },
+        }
+    }
+
     /// The index at which a caller was last granted the key, if that was under
     /// the present session.
     pub(crate) fn last_index(&self) -> u64 {
@@ -466,6 +517,10 @@ impl Callers {
                 let state = LeaseState::new(self.key.clone(), token, call, cell, self.clock);
                 let state = Arc::new(state);
                 inner.lease = Some((call, state.clone()));
+                inner.hold = Some(self.telemetry.holds(&self.key));
+                if token.is_handed_over() {
+                    self.telemetry.handed_over(&self.key);
+                }
                 let holder = inner.queue.holder().cloned();
                 let campaigns = inner.election.is_caller(call);
                 inner.elect(effects, |election, then| {
@@ -480,7 +535,10 @@ impl Callers {
                 let lease = Lease::new(state, self.clone());
                 // Without a channel the lease comes back at once.
                 let answer = match inner.waiting.remove(&call) {
-                    Some(waiting) => waiting.answer,
+                    Some(waiting) => {
+                        waiting.wait.stop();
+                        waiting.answer
+                    }
                     None => oneshot::channel().0,
                 };
                 deliveries.push(Delivery::Answer(answer, Ok(lease)));
@@ -593,6 +651,9 @@ impl Inner {
     fn end(&mut self, call: CallId, how: impl FnOnce(&LeaseState)) {
         if let Some((_, state)) = self.lease.take_if(|(leased, _)| *leased == call) {
             how(&state);
+            if let Some(hold) = self.hold.take() {
+                hold.stop();
+            }
         }
     }
 }

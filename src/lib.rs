@@ -96,8 +96,13 @@
 //! - `embedded`: `Embedded`, a Consul-compatible agent in the process, for demos
 //!   and tests.
 //! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
+//! - `web`: for actix-web services. [`Dsync`] is an extractor and errors are
+//!   responses; `LockPath` locks what a path names for the time of a request;
+//!   `Leader` and `LeaderOnly` are for handlers that only the leader runs; and there
+//!   are routes for health checks and a status page.
+//! - `metrics`: counts and measures for the `metrics` facade; see [`telemetry`].
 //!
-//! Neither is on by default.
+//! None is on by default.
 
 mod actors;
 mod callers;
@@ -116,13 +121,18 @@ mod messages;
 mod observer;
 mod ownership;
 mod protocol;
+mod record;
+mod report;
 mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
+pub mod telemetry;
 mod tenure;
 mod token;
 mod value;
+#[cfg(feature = "web")]
+mod web;
 
 pub use actors::{Event, Events};
 pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
@@ -132,16 +142,22 @@ pub use error::{ConfigError, Error, Step};
 pub use key::Key;
 pub use lease::Lease;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Filter, Inspect, LeaderChanged, LockAcquired, LockLost,
-    LockReleased, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, Campaign, Deposed, Elected, Explain, Filter, Inspect, LeaderChanged, List,
+    LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe, SubscriptionId,
+    TryAcquire, Unsubscribe,
 };
 pub use observer::{Leadership, Observer};
 pub use ownership::{Holder, LossReason, Lost, Released};
+pub use report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport};
 pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
 pub use tenure::{Tenure, Term};
 pub use token::FencingToken;
 pub use value::LockValue;
+#[cfg(feature = "web")]
+pub use web::{
+    HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath, health_routes, status_routes,
+};
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}

@@ -22,10 +22,13 @@ use crate::{
     error::{ConfigError, Error},
     key::Key,
     messages::{
-        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
-        TryAcquire, Unsubscribe,
+        Acquire, Campaign, Explain, Filter, Inspect, List, Observe, Release, Resign, Subscribe,
+        SubscriptionId, TryAcquire, Unsubscribe,
     },
+    record::Record,
+    report::{HealthReport, KeyReport, Report},
     secret::Secret,
+    telemetry::Telemetry,
     value::LockValue,
 };
 
@@ -118,6 +121,18 @@ impl Dsync {
         self.0.intake.ready().await
     }
 
+    /// Whether the runtime works, without a message: it is answered from memory,
+    /// also while the runtime's thread is stuck.
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        self.0.intake.health()
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn report(&self) -> Report {
+        self.0.intake.report()
+    }
+
     #[cfg(test)]
     pub(crate) fn intake(&self) -> &Intake {
         &self.0.intake
@@ -206,6 +221,8 @@ request! {
     TryAcquire => try_acquire -> crate::lease::Lease,
     Release => release -> crate::ownership::Released,
     Inspect => inspect -> Option<crate::ownership::Holder>,
+    Explain => explain -> KeyReport,
+    List => list -> Report,
     Campaign => campaign -> crate::tenure::Tenure,
     Resign => resign -> Option<crate::ownership::Released>,
     Observe => observe -> crate::observer::Observer,
@@ -281,6 +298,12 @@ impl Builder {
     /// Sets [`Config::flags`].
     pub fn flags(mut self, flags: u64) -> Self {
         self.config.flags = flags;
+        self
+    }
+
+    /// Sets [`Config::metrics_by_key`].
+    pub fn metrics_by_key(mut self, by_key: bool) -> Self {
+        self.config.metrics_by_key = by_key;
         self
     }
 
@@ -385,6 +408,7 @@ impl Builder {
         let config = self.config;
         warn_of_exceptions(&config.timing);
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
+        let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
         let limits = config.limits;
         let (reach, watches) = match self.transport {
             Transport::Own => {
@@ -416,6 +440,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
+                record: Arc::new(Record::new(clock, telemetry.clone())),
             },
             slots: Slots::new(
                 clock,
@@ -423,6 +448,7 @@ impl Builder {
                 limits.keys,
                 limits.waiters_per_key,
                 std::process::id(),
+                telemetry,
             ),
             defaults,
         })

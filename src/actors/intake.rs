@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     callers::Answer,
+    config::Timing,
     consul::{
         client::Consul,
         fact::{Seen, SessionSeen},
@@ -24,8 +25,8 @@ use crate::{
     key::Key,
     lease::Lease,
     messages::{
-        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
-        TryAcquire, Unsubscribe,
+        Acquire, Campaign, Explain, Filter, Inspect, List, Observe, Release, Resign, Subscribe,
+        SubscriptionId, TryAcquire, Unsubscribe,
     },
     observer::Observer,
     ownership::{Holder, LossReason, Released},
@@ -33,6 +34,7 @@ use crate::{
         queue::{Obstacle, Patience},
         session::unavailable,
     },
+    record::Record,
     tenure::Tenure,
     value::LockValue,
 };
@@ -47,6 +49,9 @@ pub struct Intake {
     pub(crate) hub: Arc<Hub>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) supervisor: Addr<LockSupervisor>,
+    pub(crate) service: Arc<str>,
+    pub(crate) timing: Timing,
+    pub(crate) record: Arc<Record>,
     pub(crate) defaults: Arc<Defaults>,
     /// How many keys may be inspected at one time; others wait.
     pub(crate) inspections: Arc<Semaphore>,
@@ -274,6 +279,8 @@ handle! {
     TryAcquire => try_acquire,
     Release => release,
     Inspect => inspect,
+    Explain => explain,
+    List => list,
     Campaign => campaign,
     Resign => resign,
     Observe => observe,

@@ -56,6 +56,23 @@ fn runtime(consul: &Embedded) -> Dsync {
 }
 
 #[actix::test]
+async fn a_runtime_that_died_is_not_live_and_one_whose_parts_failed_is() {
+    let mut world = World::new().await;
+    let lease = world.acquire("k").await;
+    world.crash(Crash::Lock(key("k")));
+    world.next_loss().await;
+    world.crash(Crash::Session);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(world.dsync.health().live && world.dsync.health().ready);
+    world.crash(Crash::Supervisor);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let health = world.dsync.health();
+    assert!(!health.live && !health.ready, "{health:?}");
+    assert_eq!(health.session, None);
+    drop(lease);
+}
+
+#[actix::test]
 async fn a_panic_in_one_lock_costs_that_keys_ownership_and_no_other() {
     let mut world = World::new().await;
     let (broken, whole) = (world.acquire("broken").await, world.acquire("whole").await);

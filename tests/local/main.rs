@@ -9,9 +9,13 @@ mod faults;
 mod keys;
 mod leadership;
 mod limits;
+mod logs;
+mod metrics;
 mod queue;
+mod reports;
 mod stop;
 mod threads;
+mod web;
 
 use std::{future::Future, task::Poll, time::Duration};
 

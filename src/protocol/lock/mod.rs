@@ -43,6 +43,7 @@ use crate::{
     consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
     error::Error,
     ownership::LossReason,
+    report::KeyState,
 };
 
 /// What happened.
@@ -293,6 +294,23 @@ impl Lock {
     /// Whether the process owns the key, as far as it knows.
     pub(crate) fn owns(&self) -> bool {
         matches!(self.phase, Phase::Owned(_))
+    }
+
+    /// What it does at present, for people.
+    pub(crate) fn state(&self) -> KeyState {
+        match &self.phase {
+            Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
+            Phase::Idle => KeyState::Idle,
+            Phase::Trying { .. } | Phase::Reading { .. } => KeyState::Trying,
+            Phase::Waiting { .. } if !self.demand.wants() => KeyState::Observing,
+            Phase::Waiting { .. } => KeyState::Waiting,
+            Phase::Pausing { .. } => KeyState::Pausing,
+            Phase::Clearing { .. } => KeyState::Unclear,
+            Phase::Owned(_) => KeyState::Held,
+            Phase::Losing { .. } => KeyState::Losing,
+            Phase::Releasing(_) => KeyState::Releasing,
+            Phase::Following { .. } => KeyState::Observing,
+        }
     }
 
     /// When an [`Event::Tick`] is due.
