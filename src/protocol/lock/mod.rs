@@ -318,7 +318,7 @@ impl Lock {
             Phase::Idle => KeyState::Idle,
             Phase::Trying { .. } | Phase::Reading { .. } => KeyState::Trying,
             Phase::Waiting { .. } if !self.demand.wants() => KeyState::Observing,
-            Phase::Waiting { .. } => KeyState::Waiting,
+            Phase::Waiting { .. } | Phase::Resting { .. } => KeyState::Waiting,
             Phase::Pausing { .. } => KeyState::Pausing,
             Phase::Clearing { .. } => KeyState::Unclear,
             Phase::Owned(_) => KeyState::Held,
