@@ -1,7 +1,7 @@
 """Makes docs/benchmarks.md out of what the benches printed: report.py FILE...
 
 In benches/report.md, {{name}} is the median of the figures of that name, and
-{{name <= bar}} (or >=) says beside it if the bar is missed. A line that begins with
+{{name <= bar}} (or >=) is in bold if the bar is missed. A line that begins with
 a comparison in parentheses, {{(name > bar)}}, is there only while that holds: so a
 missed bar is explained, and the explanation goes when the bar is met.
 """
@@ -49,7 +49,7 @@ def fill(line, figures):
             return "–"
         middle = median(figures[name][0])
         missed = sign and not COMPARE[sign](middle, float(bar))
-        return f"**{number(middle)}, missed**" if missed else number(middle)
+        return f"**{number(middle)}**" if missed else number(middle)
 
     return HOLE.sub(value, line)
 
@@ -64,6 +64,7 @@ def machine():
     return {
         "cores": os.cpu_count(),
         "cpu": cpu[1] if cpu else platform.machine(),
+        "load": number(os.getloadavg()[2]),
         "kernel": f"{platform.system()} {platform.release()}",
         "rustc": version("rustc", "--version").split(" (")[0],
         "consul": version(os.environ["CONSUL_BIN"], "version"),

@@ -1,9 +1,11 @@
 //! The callers of one key: their queue, shared by handle, actor and leases.
 
+mod outline;
+mod standing;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -15,16 +17,15 @@ use crate::{
     error::Error,
     key::Key,
     lease::{Lease, LeaseState},
-    observer::{Leading, Observer},
+    observer::Leading,
     ownership::{Holder, LossReason, Released},
     protocol::{
         cell::DeadlineCell,
-        election::{self, Election, Stood},
+        election::{self, Election},
         queue::{CallId, Demand, Effect, End, Obstacle, Patience, Queue},
     },
-    report::Role,
     telemetry::{Stopwatch, Telemetry},
-    tenure::{Tenure, Term},
+    tenure::Term,
     token::FencingToken,
 };
 
@@ -88,24 +89,6 @@ struct Waiting {
     wait: Stopwatch,
 }
 
-/// The callers of a key, for people.
-#[derive(Debug)]
-pub(crate) struct Outline {
-    /// The token of the lease that is out, and how long it stays valid as far as
-    /// the clock goes.
-    pub(crate) lease: Option<(FencingToken, Duration)>,
-    /// A lease is out that is not valid any more.
-    pub(crate) is_lost: bool,
-    /// This process, while it owns the key.
-    pub(crate) owner: Option<Holder>,
-    pub(crate) waiting: usize,
-    /// Why the key could not be had so far.
-    pub(crate) obstacle: Option<Obstacle>,
-    /// Who leads, as far as is known.
-    pub(crate) leader: Option<Holder>,
-    pub(crate) role: Option<Role>,
-}
-
 /// What is to be sent once the mutex is free.
 enum Delivery {
     Answer(oneshot::Sender<Answer>, Answer),
@@ -147,90 +130,6 @@ impl Callers {
         &self.key
     }
 
-    /// Joins the campaign for the key, or begins it; then the key says `value`
-    /// while it is led.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`].
-    pub(crate) fn campaign(self: &Arc<Self>, value: Arc<[u8]>) -> Result<Tenure, Error> {
-        let now = self.clock.now();
-        let observer = self.observe()?;
-        let number = self.work(|inner, effects| {
-            if inner.election.campaign().is_none() {
-                inner.campaign_value = value;
-            }
-            inner.elect(effects, |election, then| election.campaign_for(now, then))
-        });
-        Ok(Tenure::new(observer, number))
-    }
-
-    /// Follows who has the key, until the observer is dropped.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`].
-    pub(crate) fn observe(self: &Arc<Self>) -> Result<Observer, Error> {
-        let leading = self.work(|inner, effects| {
-            if inner.stopped {
-                return Err(Error::Stopped);
-            }
-            inner.election.observe();
-            let holder = inner.queue.holder().cloned();
-            if holder.is_some() {
-                inner.elect(effects, |election, then| election.seen(holder.as_ref(), then));
-            }
-            effects.push(Effect::Poke);
-            Ok(inner.leading.get_or_insert_with(watch::Sender::default).subscribe())
-        })?;
-        Ok(Observer::new(self.clone(), leading))
-    }
-
-    /// An observer is gone.
-    pub(crate) fn unobserve(self: &Arc<Self>) {
-        self.work(|inner, effects| {
-            inner.election.unobserve();
-            effects.push(Effect::Poke);
-        });
-    }
-
-    /// That campaign stands down, for so long or for good. If it led, that is over
-    /// with this call, and the answer is how the key was given back.
-    pub(crate) fn resign(
-        self: &Arc<Self>,
-        campaign: u64,
-        cool_down: Option<Duration>,
-    ) -> Option<oneshot::Receiver<Released>> {
-        let now = self.clock.now();
-        self.work(|inner, effects| {
-            let ended = inner.cell.as_ref().filter(|cell| !cell.is_valid(now));
-            let reason = ended.and_then(|cell| cell.ended()).unwrap_or(LossReason::Resigned);
-            let stood = inner.elect(effects, |election, then| {
-                election.resign(now, campaign, cool_down, reason, then)
-            });
-            // Whatever it did, when to go on has changed.
-            effects.push(Effect::Poke);
-            match stood {
-                Stood::Idle => None,
-                Stood::Waiting(call) => {
-                    inner.queue.leave(call, effects);
-                    None
-                }
-                Stood::Leading(call) => {
-                    let (sender, receiver) = oneshot::channel();
-                    inner.end(call, |state| {
-                        #[cfg(test)]
-                        if Mutation::TermOutlivesResignation.is_chosen() {
-                            return;
-                        }
-                        state.lose(reason);
-                    });
-                    inner.releasing.insert(call, sender);
-                    inner.queue.end(now, call, true, effects);
-                    Some(receiver)
-                }
-            }
-        })
-    }
-
     /// Hands out what is to be published, in order, and says what the callers
     /// want once there is nothing more: what they want follows from what was told.
     pub(crate) fn tell(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
@@ -263,27 +162,6 @@ impl Callers {
     /// When [`tell`](Self::tell) is due though nothing has happened.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         self.lock().election.next_wakeup()
-    }
-
-    /// The token of this process's term, if it leads and that is no news any more.
-    pub(crate) fn term(&self) -> Option<FencingToken> {
-        let inner = self.lock();
-        let told = !inner.news.iter().any(|news| matches!(news, News::Elected { .. }));
-        inner.election.token().filter(|_| told)
-    }
-
-    /// Whether a campaign wants the key at present.
-    #[cfg(test)]
-    pub(crate) fn campaigns(&self) -> bool {
-        let election = &self.lock().election;
-        election.campaign().is_some() && election.next_wakeup().is_none()
-    }
-
-    /// Who leads, as far as is known, if that is no news any more.
-    pub(crate) fn leader(&self) -> Option<Holder> {
-        let inner = self.lock();
-        let told = !inner.news.iter().any(|news| matches!(news, News::LeaderChanged { .. }));
-        inner.election.leader().filter(|_| told).cloned()
     }
 
     /// Nobody holds the key, as last read.
@@ -348,33 +226,6 @@ impl Callers {
     /// The token of the lease that is out, if one is.
     pub(crate) fn token(&self) -> Option<FencingToken> {
         self.lock().queue.token()
-    }
-
-    /// How many callers wait.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().queue.waiting()
-    }
-
-    /// What can be told of the callers at this moment.
-    pub(crate) fn outline(&self) -> Outline {
-        let inner = self.lock();
-        let lease = inner.lease.as_ref().filter(|(_, state)| state.is_valid());
-        Outline {
-            is_lost: lease.is_none() && inner.lease.is_some(),
-            lease: lease.map(|(_, state)| (state.token(), state.remaining())),
-            owner: inner.queue.holder().cloned(),
-            waiting: inner.queue.waiting(),
-            obstacle: inner.queue.obstacle().cloned(),
-            leader: inner.election.leader().cloned(),
-            role: match inner.election.campaign() {
-                Some(_) if inner.election.token().is_some() && lease.is_some() => {
-                    Some(Role::Leader)
-                }
-                Some(_) => Some(Role::Candidate),
-                None => inner.election.is_followed().then_some(Role::Observer),
-            },
-        }
     }
 
     /// The index at which a caller was last granted the key, if that was under

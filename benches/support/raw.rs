@@ -74,10 +74,15 @@ impl Raw {
         self.expect(&format!("/v1/kv/{key}?release={session}&flags={HASHICORP_LOCK_FLAGS}"));
     }
 
-    /// Asks to be answered when the key, which exists, changes next.
-    pub(crate) fn watch(&mut self, key: &str) {
-        let (index, _) = self.ask("GET", &format!("/v1/kv/{key}"), "");
-        self.send("GET", &format!("/v1/kv/{key}?index={index}&wait=60s"), "");
+    /// Asks to be answered when the key, which exists, changes next; not if
+    /// nobody holds it.
+    pub(crate) fn watch(&mut self, key: &str) -> bool {
+        let (index, entry) = self.ask("GET", &format!("/v1/kv/{key}"), "");
+        let is_held = entry.contains(r#""Session""#);
+        if is_held {
+            self.send("GET", &format!("/v1/kv/{key}?index={index}&wait=60s"), "");
+        }
+        is_held
     }
 
     /// A transaction that must succeed; its answer must not be so long that it

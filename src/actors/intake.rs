@@ -76,26 +76,33 @@ pub(super) struct Look {
     pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
 }
 
-/// A caller's place in a queue; leaving it gives it up.
-struct Place(Entered);
+/// A caller's place in a queue; leaving it before it is answered gives it up.
+struct Place {
+    entered: Entered,
+    answered: bool,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.slot.callers.leave(self.0.call);
+        if !self.answered {
+            self.entered.slot.callers.leave(self.entered.call);
+        }
     }
 }
 
 impl Place {
     async fn answer(&mut self) -> Answer {
-        (&mut self.0.answer).await.unwrap_or(Err(Error::Stopped))
+        let answer = (&mut self.entered.answer).await;
+        self.answered = true;
+        answer.unwrap_or(Err(Error::Stopped))
     }
 
     /// The answer if it is there, else why there is none yet.
     fn out_of_time(&mut self, waited: Duration, readiness: &Readiness) -> Answer {
-        if let Ok(answer) = self.0.answer.try_recv() {
+        if let Ok(answer) = self.entered.answer.try_recv() {
             return answer;
         }
-        match self.0.slot.callers.obstacle() {
+        match self.entered.slot.callers.obstacle() {
             Some(Obstacle::Trouble(error)) => Err(error),
             Some(Obstacle::Held(holder)) => {
                 Err(Error::WaitedTooLong { waited, holder: Some(holder) })
@@ -150,7 +157,7 @@ impl Intake {
         if entered.is_new {
             self.supervisor.do_send(Open(entered.slot.clone()));
         }
-        Ok(Place(entered))
+        Ok(Place { entered, answered: false })
     }
 
     pub(crate) fn campaign(&self, campaign: Campaign) -> Pending<Tenure> {
