@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{oneshot, watch};
 
-use super::Callers;
+use super::{Callers, News};
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
@@ -101,9 +101,11 @@ impl Callers {
         })
     }
 
-    /// The token of this process's term, if it leads.
+    /// The token of this process's term, if it leads and that is no news any more.
     pub(crate) fn term(&self) -> Option<FencingToken> {
-        self.lock().election.token()
+        let inner = self.lock();
+        let told = !inner.news.iter().any(|news| matches!(news, News::Elected { .. }));
+        inner.election.token().filter(|_| told)
     }
 
     /// Whether a campaign wants the key at present.
@@ -113,8 +115,10 @@ impl Callers {
         election.campaign().is_some() && election.next_wakeup().is_none()
     }
 
-    /// Who leads, as far as is known.
+    /// Who leads, as far as is known, if that is no news any more.
     pub(crate) fn leader(&self) -> Option<Holder> {
-        self.lock().election.leader().cloned()
+        let inner = self.lock();
+        let told = !inner.news.iter().any(|news| matches!(news, News::LeaderChanged { .. }));
+        inner.election.leader().filter(|_| told).cloned()
     }
 }

@@ -153,6 +153,16 @@ fn a_lease_dropped_after_it_was_over_is_still_told_as_lost() {
 }
 
 #[test]
+fn a_lease_that_nobody_gave_back_is_lost_if_consul_has_the_key_back() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let mut effects = Vec::new();
+    assert_eq!(queue.released(&mut effects), Some(End::Lost(token(9, 0))));
+    let reason = LossReason::DeadlinePassed;
+    assert_eq!(effects, [Effect::Lost { call: calls[0], reason }]);
+}
+
+#[test]
 fn a_caller_that_went_away_is_passed_over() {
     let (mut queue, calls) = queue(&[WAITS, WAITS]);
     assert_eq!(step(|out| queue.leave(calls[0], out)), [Effect::Poke]);
