@@ -217,13 +217,10 @@ impl Session {
         }
     }
 
-    /// When the open session was asked for, and when the newest renewal of it that
-    /// was answered well was sent.
+    /// When the open session was asked for, and its newest good renewal sent.
     pub(crate) fn times(&self) -> Option<(Moment, Moment)> {
-        match &self.phase {
-            Phase::Open(open) => Some((open.opened_at, open.renewed_at)),
-            _ => None,
-        }
+        let Phase::Open(open) = &self.phase else { return None };
+        Some((open.opened_at, open.renewed_at))
     }
 
     /// Makes sure that a session left behind by an earlier machine is destroyed.
