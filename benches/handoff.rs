@@ -97,9 +97,8 @@ impl Floor {
 
 impl Player for Floor {
     fn want(&mut self) {
-        if !self.writes.acquire(&self.session, KEYS[1]) {
-            self.reads.watch(KEYS[1]);
-            self.watching = true;
+        while !self.watching && !self.writes.acquire(&self.session, KEYS[1]) {
+            self.watching = self.reads.watch(KEYS[1]);
         }
     }
 

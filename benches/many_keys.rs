@@ -32,7 +32,7 @@ fn floor(agent: &Agent, rounds: usize) -> Times {
     for n in 0..rounds {
         let key = format!("floor/{n}");
         one.lock_all(&theirs, std::slice::from_ref(&key));
-        one.watch(&key);
+        assert!(one.watch(&key));
         std::thread::sleep(Duration::from_millis(5));
         let ((), took) = timed(|| {
             two.release(&theirs, &key);

@@ -6,7 +6,7 @@ mod support;
 
 use std::{cell::RefCell, hint::black_box, time::Duration};
 
-use actix_dsync::{Acquire, Dsync, Embedded, Key, Unsubscribe};
+use actix_dsync::{Acquire, Campaign, Dsync, Embedded, Key, Unsubscribe};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -41,6 +41,13 @@ fn messages(c: &mut Criterion) {
     let mut group = c.benchmark_group("messages");
     bench(&mut group, "is_valid", || black_box(&lease).is_valid());
     bench(&mut group, "remaining", || black_box(&lease).remaining());
+
+    // What a handler asks that only the leader runs, and what a health check does.
+    let tenure = threads.block_on(dsync.send(Campaign::default())).unwrap();
+    threads.block_on(tenure.elected());
+    bench(&mut group, "is_leader", || black_box(&tenure).is_leader());
+    bench(&mut group, "term", || black_box(&tenure).term());
+    bench(&mut group, "health", || black_box(&dsync).health());
 
     // A request that needs no Consul: straight in, and through a mailbox of actix
     // on the runtime's thread.

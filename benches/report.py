@@ -1,9 +1,10 @@
 """Makes docs/benchmarks.md out of what the benches printed: report.py FILE...
 
 In benches/report.md, {{name}} is the median of the figures of that name, and
-{{name <= bar}} (or >=) says beside it if the bar is missed. A line that begins with
+{{name <= bar}} (or >=) is in bold if the bar is missed. A line that begins with
 a comparison in parentheses, {{(name > bar)}}, is there only while that holds: so a
-missed bar is explained, and the explanation goes when the bar is met.
+missed bar is explained, and the explanation goes when the bar is met. {{table name}}
+is the table that the bench of that name printed last.
 """
 
 import operator
@@ -29,6 +30,19 @@ def read(files):
     return figures
 
 
+def table(name, files):
+    lines = [
+        line
+        for file in files
+        if Path(file).stem == name
+        for line in Path(file).read_text().splitlines()
+        if line.startswith("|")
+    ]
+    # A run begins with its heading, which is like that of every other run.
+    begin = max((at for at, line in enumerate(lines) if line == lines[0]), default=0)
+    return lines[begin:] or ["Not measured."]
+
+
 def number(value):
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
@@ -49,7 +63,7 @@ def fill(line, figures):
             return "–"
         middle = median(figures[name][0])
         missed = sign and not COMPARE[sign](middle, float(bar))
-        return f"**{number(middle)}, missed**" if missed else number(middle)
+        return f"**{number(middle)}**" if missed else number(middle)
 
     return HOLE.sub(value, line)
 
@@ -64,6 +78,7 @@ def machine():
     return {
         "cores": os.cpu_count(),
         "cpu": cpu[1] if cpu else platform.machine(),
+        "load": number(os.getloadavg()[2]),
         "kernel": f"{platform.system()} {platform.release()}",
         "rustc": version("rustc", "--version").split(" (")[0],
         "consul": version(os.environ["CONSUL_BIN"], "version"),
@@ -83,6 +98,9 @@ def main(*files):
     for line in Path("benches/report.md").read_text().splitlines():
         if line == "{{every}}":
             print(*every(figures), sep="\n")
+            continue
+        if line.startswith("{{table "):
+            print(*table(line[8:-2], files), sep="\n")
             continue
         line = re.sub(r"\{\{=([a-z]+)\}\}", lambda fact: str(facts[fact[1]]), line)
         line = fill(line, figures)

@@ -1,9 +1,11 @@
 //! The callers of one key: their queue, shared by handle, actor and leases.
 
+mod outline;
+mod standing;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -15,14 +17,15 @@ use crate::{
     error::Error,
     key::Key,
     lease::{Lease, LeaseState},
-    observer::{Leading, Observer},
+    observer::Leading,
     ownership::{Holder, LossReason, Released},
     protocol::{
         cell::DeadlineCell,
-        election::{self, Election, Stood},
+        election::{self, Election},
         queue::{CallId, Demand, Effect, End, Obstacle, Patience, Queue},
     },
-    tenure::{Tenure, Term},
+    telemetry::{Stopwatch, Telemetry},
+    tenure::Term,
     token::FencingToken,
 };
 
@@ -51,6 +54,7 @@ pub(crate) enum News {
 pub(crate) struct Callers {
     key: Key,
     clock: Clock,
+    telemetry: Telemetry,
     inner: Mutex<Inner>,
     /// Wakes the lock's actor, whichever it is.
     poke: Notify,
@@ -62,6 +66,7 @@ struct Inner {
     waiting: HashMap<CallId, Waiting>,
     /// The lease that is out, if any.
     lease: Option<(CallId, Arc<LeaseState>)>,
+    hold: Option<Stopwatch>,
     /// Callers that wait for the confirmation of their release.
     releasing: HashMap<CallId, oneshot::Sender<Released>>,
     cell: Option<Arc<DeadlineCell>>,
@@ -69,8 +74,9 @@ struct Inner {
     election: Election,
     /// What the key says while the campaign has it.
     campaign_value: Arc<[u8]>,
-    /// What the handles of observers and campaigns look at.
-    leading: watch::Sender<Leading>,
+    /// What the handles of observers and campaigns look at, once there was one:
+    /// most keys have none.
+    leading: Option<watch::Sender<Leading>>,
     /// Not told yet, the oldest first.
     news: VecDeque<News>,
     #[cfg(test)]
@@ -80,6 +86,7 @@ struct Inner {
 struct Waiting {
     answer: oneshot::Sender<Answer>,
     value: Arc<[u8]>,
+    wait: Stopwatch,
 }
 
 /// What is to be sent once the mutex is free.
@@ -89,8 +96,8 @@ enum Delivery {
 }
 
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock) -> Self {
-        Self { key, clock, inner: Mutex::default(), poke: Notify::new() }
+    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry) -> Self {
+        Self { key, clock, telemetry, inner: Mutex::default(), poke: Notify::new() }
     }
 
     /// Asks for the key. The answer comes over the channel.
@@ -112,7 +119,8 @@ impl Callers {
                 return Err(Error::TooManyWaiters { limit });
             }
             let call = inner.queue.enter(patience, effects);
-            inner.waiting.insert(call, Waiting { answer, value });
+            let wait = self.telemetry.waits(&self.key);
+            inner.waiting.insert(call, Waiting { answer, value, wait });
             Ok(call)
         })?;
         Ok((call, receiver))
@@ -120,91 +128,6 @@ impl Callers {
 
     pub(crate) fn key(&self) -> &Key {
         &self.key
-    }
-
-    /// Joins the campaign for the key, or begins it; then the key says `value`
-    /// while it is led.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`].
-    pub(crate) fn campaign(self: &Arc<Self>, value: Arc<[u8]>) -> Result<Tenure, Error> {
-        let now = self.clock.now();
-        let observer = self.observe()?;
-        let (number, began) = self.work(|inner, effects| {
-            let began = inner.election.campaign().is_none();
-            if began {
-                inner.campaign_value = value;
-            }
-            (inner.elect(effects, |election, then| election.campaign_for(now, then)), began)
-        });
-        Ok(Tenure::new(observer, number, began))
-    }
-
-    /// Follows who has the key, until the observer is dropped.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`].
-    pub(crate) fn observe(self: &Arc<Self>) -> Result<Observer, Error> {
-        let leading = self.work(|inner, effects| {
-            if inner.stopped {
-                return Err(Error::Stopped);
-            }
-            inner.election.observe();
-            let holder = inner.queue.holder().cloned();
-            if holder.is_some() {
-                inner.elect(effects, |election, then| election.seen(holder.as_ref(), then));
-            }
-            effects.push(Effect::Poke);
-            Ok(inner.leading.subscribe())
-        })?;
-        Ok(Observer::new(self.clone(), leading))
-    }
-
-    /// An observer is gone.
-    pub(crate) fn unobserve(self: &Arc<Self>) {
-        self.work(|inner, effects| {
-            inner.election.unobserve();
-            effects.push(Effect::Poke);
-        });
-    }
-
-    /// That campaign stands down, for so long or for good. If it led, that is over
-    /// with this call, and the answer is how the key was given back.
-    pub(crate) fn resign(
-        self: &Arc<Self>,
-        campaign: u64,
-        cool_down: Option<Duration>,
-    ) -> Option<oneshot::Receiver<Released>> {
-        let now = self.clock.now();
-        self.work(|inner, effects| {
-            let ended = inner.cell.as_ref().filter(|cell| !cell.is_valid(now));
-            let reason = ended.and_then(|cell| cell.ended()).unwrap_or(LossReason::Resigned);
-            let stood = inner.elect(effects, |election, then| {
-                election.resign(now, campaign, cool_down, reason, then)
-            });
-            // Whatever it did, when to go on has changed.
-            effects.push(Effect::Poke);
-            match stood {
-                Stood::Idle => None,
-                Stood::Waiting(call) => {
-                    inner.queue.leave(call, effects);
-                    None
-                }
-                Stood::Leading(call) => {
-                    let (sender, receiver) = oneshot::channel();
-                    inner.end(call, |state| {
-                        #[cfg(test)]
-                        if Mutation::TermOutlivesResignation.is_chosen() {
-                            return;
-                        }
-                        state.lose(reason);
-                    });
-                    inner.releasing.insert(call, sender);
-                    inner.queue.end(now, call, true, effects);
-                    Some(receiver)
-                }
-            }
-        })
     }
 
     /// Hands out what is to be published, in order, and says what the callers
@@ -239,23 +162,6 @@ impl Callers {
     /// When [`tell`](Self::tell) is due though nothing has happened.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         self.lock().election.next_wakeup()
-    }
-
-    /// The token of this process's term, if it leads.
-    pub(crate) fn term(&self) -> Option<FencingToken> {
-        self.lock().election.token()
-    }
-
-    /// Whether a campaign wants the key at present.
-    #[cfg(test)]
-    pub(crate) fn campaigns(&self) -> bool {
-        let election = &self.lock().election;
-        election.campaign().is_some() && election.next_wakeup().is_none()
-    }
-
-    /// Who leads, as far as is known.
-    pub(crate) fn leader(&self) -> Option<Holder> {
-        self.lock().election.leader().cloned()
     }
 
     /// Nobody holds the key, as last read.
@@ -466,6 +372,10 @@ impl Callers {
                 let state = LeaseState::new(self.key.clone(), token, call, cell, self.clock);
                 let state = Arc::new(state);
                 inner.lease = Some((call, state.clone()));
+                inner.hold = Some(self.telemetry.holds(&self.key));
+                if token.is_handed_over() {
+                    self.telemetry.handed_over(&self.key);
+                }
                 let holder = inner.queue.holder().cloned();
                 let campaigns = inner.election.is_caller(call);
                 inner.elect(effects, |election, then| {
@@ -480,7 +390,10 @@ impl Callers {
                 let lease = Lease::new(state, self.clone());
                 // Without a channel the lease comes back at once.
                 let answer = match inner.waiting.remove(&call) {
-                    Some(waiting) => waiting.answer,
+                    Some(waiting) => {
+                        waiting.wait.stop();
+                        waiting.answer
+                    }
                     None => oneshot::channel().0,
                 };
                 deliveries.push(Delivery::Answer(answer, Ok(lease)));
@@ -565,9 +478,9 @@ impl Inner {
 
     /// Lets the handles see what the election machine knows.
     fn show(&self) {
-        if self.leading.receiver_count() == 0 {
+        let Some(leading) = self.leading.as_ref().filter(|to| to.receiver_count() > 0) else {
             return;
-        }
+        };
         let election = &self.election;
         let (campaign, token) = (election.campaign(), election.token());
         let is_news = |shown: &Leading| {
@@ -575,7 +488,7 @@ impl Inner {
                 || shown.campaign != campaign
                 || shown.leader.as_ref() != election.leader()
         };
-        self.leading.send_if_modified(|shown| {
+        leading.send_if_modified(|shown| {
             let is_news = is_news(shown);
             if is_news {
                 let lease = self.lease.as_ref().filter(|(_, state)| token == Some(state.token()));
@@ -593,6 +506,9 @@ impl Inner {
     fn end(&mut self, call: CallId, how: impl FnOnce(&LeaseState)) {
         if let Some((_, state)) = self.lease.take_if(|(leased, _)| *leased == call) {
             how(&state);
+            if let Some(hold) = self.hold.take() {
+                hold.stop();
+            }
         }
     }
 }

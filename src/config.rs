@@ -61,6 +61,12 @@ pub struct Config {
     ///
     /// Default: none.
     pub node_checks: Vec<String>,
+    /// Whether metrics of single keys carry the label `key`, where the feature
+    /// `metrics` is on. Set it only where keys are few and fixed: every key ever
+    /// locked stays in the recorder.
+    ///
+    /// Default: `false`.
+    pub metrics_by_key: bool,
 }
 
 impl Default for Config {
@@ -74,6 +80,7 @@ impl Default for Config {
             limits: Limits::default(),
             flags: HASHICORP_LOCK_FLAGS,
             node_checks: Vec::new(),
+            metrics_by_key: false,
         }
     }
 }

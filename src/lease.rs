@@ -225,6 +225,12 @@ impl Lease {
         Self { state, callers: Some(callers) }
     }
 
+    /// The part of it that may be looked at elsewhere.
+    #[cfg(feature = "web")]
+    pub(crate) fn state(&self) -> &Arc<LeaseState> {
+        &self.state
+    }
+
     /// The key that is owned.
     #[must_use]
     pub fn key(&self) -> &Key {

@@ -6,7 +6,8 @@
 //!   way cannot be called back. Hand [`Lease::token`] to the protected resource and
 //!   let that refuse older tokens.
 //! - A [`Dsync`] is the one handle to a process's locks. Clone it, share it, and
-//!   speak to it by messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`].
+//!   speak to it by messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`],
+//!   [`Campaign`].
 //! - A granted request is a [`Lease`]. Ask [`Lease::is_valid`] before an act that
 //!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
 //!   moment of loss. Dropping the lease gives the lock back.
@@ -37,6 +38,29 @@
 //! The runtime has a thread and an actix System of its own, so handlers that
 //! block do not delay renewals, and it works under `#[tokio::main]` as well.
 //!
+//! # Leadership
+//! A [`Campaign`] contends for a key again and again, until [`Resign`] or shutdown.
+//! Its [`Tenure`] says at any moment, without a message, whether this process leads;
+//! each [`Term`] is one leadership with a token of its own, in which work can be
+//! [run](Term::run). [`Elected`], [`Deposed`] and [`LeaderChanged`] tell of it, and
+//! [`Observe`] follows a leader without contending.
+//!
+//! ```no_run
+//! use actix_dsync::{Campaign, Dsync, FencingToken};
+//!
+//! # async fn rebuild_until_dropped(fence: FencingToken) {}
+//! # async fn example(dsync: &Dsync) -> Result<(), actix_dsync::Error> {
+//! let tenure = dsync.send(Campaign::default()).await?;
+//! loop {
+//!     let term = tenure.elected().await;
+//!     // Stopped at the moment at which this process leads no more.
+//!     if term.run(rebuild_until_dropped(term.token())).await.is_ok() {
+//!         return Ok(());
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! # Guarantees
 //! - *Self-fencing.* From the moment at which another session can acquire a key,
 //!   no [`Lease`] on it says that it is valid. That is judged by a monotonic clock
@@ -44,7 +68,7 @@
 //!   frozen, or this process was stopped and continued. Once false, false for ever.
 //! - *Loss is told.* Every ownership that ends other than by its owner's release
 //!   ends with exactly one [`LockLost`] to each subscriber, and wakes
-//!   [`Lease::lost`].
+//!   [`Lease::lost`]; every term ends with exactly one [`Deposed`].
 //! - *Fencing tokens grow.* Successive owners of a key, in whatever process, have
 //!   strictly increasing tokens.
 //! - *Nothing leaks.* A request that timed out or whose reply was dropped leaves
@@ -72,8 +96,13 @@
 //! - `embedded`: `Embedded`, a Consul-compatible agent in the process, for demos
 //!   and tests.
 //! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
+//! - `web`: for actix-web services. [`Dsync`] is an extractor and errors are
+//!   responses; `LockPath` locks what a path names for the time of a request;
+//!   `Leader` and `LeaderOnly` are for handlers that only the leader runs; and there
+//!   are routes for health checks and a status page.
+//! - `metrics`: counts and measures for the `metrics` facade; see [`telemetry`].
 //!
-//! Neither is on by default.
+//! None is on by default.
 
 mod actors;
 mod callers;
@@ -92,14 +121,19 @@ mod messages;
 mod observer;
 mod ownership;
 mod protocol;
+mod record;
+mod report;
 mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
 mod stake;
+pub mod telemetry;
 mod tenure;
 mod token;
 mod value;
+#[cfg(feature = "web")]
+mod web;
 mod work;
 
 pub use actors::{Event, Events};
@@ -110,16 +144,22 @@ pub use error::{ConfigError, Error, Step};
 pub use key::Key;
 pub use lease::Lease;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Filter, Inspect, LeaderChanged, LockAcquired, LockLost,
-    LockReleased, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, Campaign, Deposed, Elected, Explain, Filter, Inspect, LeaderChanged, List,
+    LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe, SubscriptionId,
+    TryAcquire, Unsubscribe,
 };
 pub use observer::{Leadership, Observer};
 pub use ownership::{Holder, LossReason, Lost, Released};
+pub use report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport};
 pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
 pub use tenure::{Tenure, Term};
 pub use token::FencingToken;
 pub use value::LockValue;
+#[cfg(feature = "web")]
+pub use web::{
+    HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath, health_routes, status_routes,
+};
 pub use work::{Singleton, SingletonHandle, Turn};
 
 #[doc = include_str!("../docs/safety.md")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
 use crate::token::FencingToken;
 
@@ -28,6 +28,24 @@ impl Holder {
     #[must_use]
     pub fn json(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.value).ok()
+    }
+}
+
+/// The value as JSON if it is JSON, else as text, in which what is not UTF-8 is
+/// replaced.
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { session, session_name, node, value, since } = self;
+        let mut holder = to.serialize_struct("Holder", 5)?;
+        holder.serialize_field("session", session)?;
+        holder.serialize_field("session_name", session_name)?;
+        holder.serialize_field("node", node)?;
+        match self.json() {
+            Some(json) => holder.serialize_field("value", &json)?,
+            None => holder.serialize_field("value", &String::from_utf8_lossy(value))?,
+        }
+        holder.serialize_field("since", since)?;
+        holder.end()
     }
 }
 
@@ -74,6 +92,23 @@ pub enum LossReason {
     Resigned,
 }
 
+#[cfg(feature = "metrics")]
+impl LossReason {
+    /// As it is written in JSON and in labels.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::DeadlinePassed => "deadline_passed",
+            Self::SessionGone => "session_gone",
+            Self::KeyDeleted => "key_deleted",
+            Self::ForceReleased => "force_released",
+            Self::StoreReplaced => "store_replaced",
+            Self::RuntimeFailed => "runtime_failed",
+            Self::Shutdown => "shutdown",
+            Self::Resigned => "resigned",
+        }
+    }
+}
+
 impl fmt::Display for LossReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -108,4 +143,25 @@ pub enum Released {
     /// The lock was lost before it could be given back. No
     /// [`LockLost`](crate::LockLost) follows.
     AlreadyLost(LossReason),
+}
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_one_name_in_labels_and_in_json() {
+        for reason in [
+            LossReason::DeadlinePassed,
+            LossReason::SessionGone,
+            LossReason::KeyDeleted,
+            LossReason::ForceReleased,
+            LossReason::StoreReplaced,
+            LossReason::RuntimeFailed,
+            LossReason::Shutdown,
+            LossReason::Resigned,
+        ] {
+            assert_eq!(serde_json::json!(reason), reason.name());
+        }
+    }
 }

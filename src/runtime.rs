@@ -22,11 +22,14 @@ use crate::{
     error::{ConfigError, Error},
     key::Key,
     messages::{
-        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
-        TryAcquire, Unsubscribe,
+        Acquire, Campaign, Explain, Filter, Inspect, List, Observe, Release, Resign, Subscribe,
+        SubscriptionId, TryAcquire, Unsubscribe,
     },
+    record::Record,
+    report::{HealthReport, KeyReport, Report},
     secret::Secret,
     stake::{Ledger, Stake},
+    telemetry::Telemetry,
     value::LockValue,
 };
 
@@ -118,6 +121,18 @@ impl Dsync {
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
         self.0.intake.ready().await
+    }
+
+    /// Whether the runtime works, without a message: it is answered from memory,
+    /// also while the runtime's thread is stuck.
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        self.0.intake.health()
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn report(&self) -> Report {
+        self.0.intake.report()
     }
 
     pub(crate) fn intake(&self) -> &Intake {
@@ -216,6 +231,8 @@ request! {
     TryAcquire => try_acquire -> crate::lease::Lease,
     Release => release -> crate::ownership::Released,
     Inspect => inspect -> Option<crate::ownership::Holder>,
+    Explain => explain -> KeyReport,
+    List => list -> Report,
     Campaign => campaign -> crate::tenure::Tenure,
     Resign => resign -> Option<crate::ownership::Released>,
     Observe => observe -> crate::observer::Observer,
@@ -291,6 +308,12 @@ impl Builder {
     /// Sets [`Config::flags`].
     pub fn flags(mut self, flags: u64) -> Self {
         self.config.flags = flags;
+        self
+    }
+
+    /// Sets [`Config::metrics_by_key`].
+    pub fn metrics_by_key(mut self, by_key: bool) -> Self {
+        self.config.metrics_by_key = by_key;
         self
     }
 
@@ -395,6 +418,7 @@ impl Builder {
         let config = self.config;
         warn_of_exceptions(&config.timing);
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
+        let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
         let limits = config.limits;
         let (reach, watches) = match self.transport {
             Transport::Own => {
@@ -426,6 +450,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
+                record: Arc::new(Record::new(clock, telemetry.clone())),
             },
             slots: Slots::new(
                 clock,
@@ -433,6 +458,7 @@ impl Builder {
                 limits.keys,
                 limits.waiters_per_key,
                 std::process::id(),
+                telemetry,
             ),
             defaults,
         })

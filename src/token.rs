@@ -34,6 +34,11 @@ impl FencingToken {
         Some(Self(index << Self::SEQUENCE_BITS | sequence as u64))
     }
 
+    /// Whether the ownership was handed on within its process before.
+    pub(crate) fn is_handed_over(self) -> bool {
+        self.0 & u64::from(u16::MAX) > 0
+    }
+
     /// The token as a signed number, for a database column. Never negative.
     #[must_use]
     pub const fn as_i64(self) -> i64 {

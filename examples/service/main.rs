@@ -23,7 +23,7 @@ use std::{
 };
 
 use actix::{Actor, Context, Handler};
-use actix_dsync::{Dsync, LockLost, Subscribe};
+use actix_dsync::{Campaign, Dsync, LeaderConfig, LockLost, Subscribe};
 use actix_web::{App, HttpServer, web::Data};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -73,25 +73,35 @@ async fn main() -> ExitCode {
 async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
     let listener = listen(port)?;
     let consul = consul::find()?;
-    let dsync = Dsync::from_env("orders")?.address(consul.address()).prefix("demo").start()?;
+    let here = listener.local_addr()?;
+    let dsync = Dsync::from_env("orders")?
+        .address(consul.address())
+        .prefix("demo")
+        .advertise(here.ip().to_string(), here.port())
+        .start()?;
 
     // The subscription does not keep its actor alive: this address does.
     let pager = Pager.start();
     dsync.send(Subscribe::to(pager.clone().recipient::<LockLost>())).await?;
 
-    // One of all processes sweeps.
+    // One copy leads at a time, and followers know where it is.
+    let tenure = dsync.send(Campaign::default()).await?;
+    // What the leader does besides.
     let sweeper = Sweeper::start(&dsync)?;
 
-    let welcome = Welcome::new(listener.local_addr()?, &consul);
+    let welcome = Welcome::new(here, &consul);
     println!("{welcome}");
 
-    let data = (Data::new(dsync.clone()), Data::new(Bank::default()), Data::new(welcome));
+    let (bank, welcome) = (Data::new(Bank::default()), Data::new(welcome));
+    let shared = dsync.clone();
     HttpServer::new(move || {
         App::new()
-            .app_data(data.0.clone())
-            .app_data(data.1.clone())
-            .app_data(data.2.clone())
-            .configure(routes::configure)
+            .app_data(shared.clone())
+            .app_data(tenure.clone())
+            .app_data(LeaderConfig::redirect().only(|host, _| host == "127.0.0.1"))
+            .app_data(bank.clone())
+            .app_data(welcome.clone())
+            .configure(|app| routes::configure(app, &shared))
     })
     .listen(listener)?
     // Another process sweeps while the requests of this one are finished.

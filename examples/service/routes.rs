@@ -3,13 +3,14 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use actix_dsync::{
-    Acquire, Dsync, Error, FencingToken, Holder, Inspect, Key, Lost, Release, Released,
+    Acquire, Dsync, Error, FencingToken, Holder, Inspect, Key, Leader, Lost, Release, Released,
+    status_routes,
 };
 use actix_web::{
     HttpResponse, Responder, ResponseError, get,
     http::StatusCode,
     post,
-    web::{Data, Json, Path, Query, ServiceConfig},
+    web::{self, Data, Json, Path, Query, ServiceConfig},
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,10 @@ use crate::{
     consul::Consul,
 };
 
-pub(crate) fn configure(app: &mut ServiceConfig) {
-    app.service(index).service(charge).service(show_order).service(show_lock);
+pub(crate) fn configure(app: &mut ServiceConfig, dsync: &Dsync) {
+    app.service(index).service(charge).service(show_order).service(show_lock).service(rebuild);
+    // A public service would let only its own people in here.
+    app.service(web::scope("/internal").configure(status_routes(dsync)));
 }
 
 /// How long a request waits for an order that somebody else is charging.
@@ -49,7 +52,7 @@ struct Receipt {
 async fn charge(
     id: Path<String>,
     charging: Query<Charging>,
-    dsync: Data<Dsync>,
+    dsync: Dsync,
     bank: Data<Bank>,
 ) -> Result<Json<Receipt>, Refusal> {
     // `join` escapes what comes from outside.
@@ -79,7 +82,7 @@ async fn show_order(id: Path<String>, bank: Data<Bank>) -> Result<impl Responder
 }
 
 #[get("/locks/{key:.+}")]
-async fn show_lock(key: Path<String>, dsync: Data<Dsync>) -> Result<impl Responder, Refusal> {
+async fn show_lock(key: Path<String>, dsync: Dsync) -> Result<impl Responder, Refusal> {
     let key = Key::new(key.as_str())?;
     let holder = dsync.send(Inspect(key.clone())).await?;
     Ok(Json(serde_json::json!({ "key": key, "holder": holder.as_ref().map(described) })))
@@ -93,6 +96,15 @@ fn described(holder: &Holder) -> serde_json::Value {
         "node": holder.node,
         "value": value,
     })
+}
+
+/// Only the leader does this; other copies send the client to it.
+#[post("/rebuild")]
+async fn rebuild(leader: Leader) -> Result<Json<serde_json::Value>, Lost> {
+    // Dropped at the moment at which another copy may lead.
+    leader.run(actix_web::rt::time::sleep(Duration::from_millis(200))).await?;
+    let (token, by_pid) = (leader.token(), std::process::id());
+    Ok(Json(serde_json::json!({ "rebuilt": true, "token": token, "by_pid": by_pid })))
 }
 
 #[get("/")]
@@ -112,17 +124,15 @@ enum Refusal {
 impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Lock(Error::Invalid { .. }) => StatusCode::BAD_REQUEST,
-            Self::Lock(Error::Held(_) | Error::LockDelay { .. }) => StatusCode::LOCKED,
-            Self::Lock(Error::WaitedTooLong { .. }) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Lock(_) | Self::Lost(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lock(error) => error.status_code(),
+            Self::Lost(lost) => lost.status_code(),
             Self::Stale(_) => StatusCode::CONFLICT,
             Self::NeverCharged => StatusCode::NOT_FOUND,
         }
     }
 
-    /// The text tells who holds a lock. A public service would log it and
-    /// answer less.
+    /// The text tells who holds a lock. A public service would answer less: what
+    /// the crate's own errors say as responses.
     fn error_response(&self) -> HttpResponse {
         HttpResponse::build(self.status_code())
             .json(serde_json::json!({ "error": self.to_string() }))
@@ -197,6 +207,11 @@ Meanwhile, in another terminal: who has the lock, and a charge that gives up aft
   curl http://{service}/locks/orders/7
   curl -X POST http://{service}/orders/7/charge
 Start a second copy of this service and send the second charge there: the same answer.
+
+What only one copy does at a time; another one sends you to it (-L follows):
+  curl -L -X POST http://{service}/rebuild
+Which copy that is, and everything else that this one knows, in a browser:
+  http://{service}/internal/status
 
 What this process has charged, and this text again:
   curl http://{service}/orders/7

@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -20,6 +20,7 @@ use crate::{
         SubscriptionId,
     },
     ownership::Holder,
+    record::Record,
     token::FencingToken,
 };
 
@@ -134,8 +135,9 @@ impl<E: Event> Sink<E> {
 }
 
 /// All subscriptions of one runtime.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
+    record: Arc<Record>,
     ids: AtomicU64,
     closed: AtomicBool,
     acquired: Subscribers<LockAcquired>,
@@ -163,6 +165,25 @@ impl<E: Event> Subscribers<E> {
 }
 
 impl Hub {
+    pub(crate) fn new(record: Arc<Record>) -> Self {
+        Self {
+            record,
+            ids: AtomicU64::default(),
+            closed: AtomicBool::default(),
+            acquired: Subscribers::default(),
+            lost: Subscribers::default(),
+            released: Subscribers::default(),
+            elected: Subscribers::default(),
+            deposed: Subscribers::default(),
+            leader_changed: Subscribers::default(),
+        }
+    }
+
+    /// Where what is told is noted for those who ask later.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// Tells the subscribers, in the order of their subscription.
     pub(crate) fn publish<E: Event>(&self, event: &E) {
         E::subscribers(self).with(|list| {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     callers::Answer,
+    config::Timing,
     consul::{
         client::Consul,
         fact::{Seen, SessionSeen},
@@ -24,8 +25,8 @@ use crate::{
     key::Key,
     lease::Lease,
     messages::{
-        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
-        TryAcquire, Unsubscribe,
+        Acquire, Campaign, Explain, Filter, Inspect, List, Observe, Release, Resign, Subscribe,
+        SubscriptionId, TryAcquire, Unsubscribe,
     },
     observer::Observer,
     ownership::{Holder, LossReason, Released},
@@ -33,6 +34,7 @@ use crate::{
         queue::{Obstacle, Patience},
         session::unavailable,
     },
+    record::Record,
     tenure::Tenure,
     value::LockValue,
 };
@@ -47,6 +49,9 @@ pub struct Intake {
     pub(crate) hub: Arc<Hub>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) supervisor: Addr<LockSupervisor>,
+    pub(crate) service: Arc<str>,
+    pub(crate) timing: Timing,
+    pub(crate) record: Arc<Record>,
     pub(crate) defaults: Arc<Defaults>,
     /// How many keys may be inspected at one time; others wait.
     pub(crate) inspections: Arc<Semaphore>,
@@ -71,26 +76,33 @@ pub(super) struct Look {
     pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
 }
 
-/// A caller's place in a queue; leaving it gives it up.
-struct Place(Entered);
+/// A caller's place in a queue; leaving it before it is answered gives it up.
+struct Place {
+    entered: Entered,
+    answered: bool,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.slot.callers.leave(self.0.call);
+        if !self.answered {
+            self.entered.slot.callers.leave(self.entered.call);
+        }
     }
 }
 
 impl Place {
     async fn answer(&mut self) -> Answer {
-        (&mut self.0.answer).await.unwrap_or(Err(Error::Stopped))
+        let answer = (&mut self.entered.answer).await;
+        self.answered = true;
+        answer.unwrap_or(Err(Error::Stopped))
     }
 
     /// The answer if it is there, else why there is none yet.
     fn out_of_time(&mut self, waited: Duration, readiness: &Readiness) -> Answer {
-        if let Ok(answer) = self.0.answer.try_recv() {
+        if let Ok(answer) = self.entered.answer.try_recv() {
             return answer;
         }
-        match self.0.slot.callers.obstacle() {
+        match self.entered.slot.callers.obstacle() {
             Some(Obstacle::Trouble(error)) => Err(error),
             Some(Obstacle::Held(holder)) => {
                 Err(Error::WaitedTooLong { waited, holder: Some(holder) })
@@ -145,7 +157,7 @@ impl Intake {
         if entered.is_new {
             self.supervisor.do_send(Open(entered.slot.clone()));
         }
-        Ok(Place(entered))
+        Ok(Place { entered, answered: false })
     }
 
     pub(crate) fn campaign(&self, campaign: Campaign) -> Pending<Tenure> {
@@ -277,6 +289,8 @@ handle! {
     TryAcquire => try_acquire,
     Release => release,
     Inspect => inspect,
+    Explain => explain,
+    List => list,
     Campaign => campaign,
     Resign => resign,
     Observe => observe,

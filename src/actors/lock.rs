@@ -30,6 +30,8 @@ use crate::{
         lock::{Effect, Event},
         queue::Demand,
     },
+    record::Record,
+    token::FencingToken,
 };
 
 /// What the actors of all locks have in common, and to whom they turn; none of
@@ -132,12 +134,18 @@ impl LockActor {
         match effect {
             Effect::Lock { ticket, session, fence, expect } => {
                 let value = slot.value().to_vec();
-                let span = tracing::debug_span!("acquire", %key, %session);
+                let token = tracing::field::Empty;
+                let span = tracing::debug_span!("acquire", %key, %session, token);
                 let ask =
                     Lock { key, session, value, flags: self.around.settings.flags, fence, expect };
                 let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
                 let question = async move {
                     let answer = consul.lock(&ask, limit).await;
+                    if let Locked::At(index) = answer
+                        && let Some(token) = FencingToken::new(index, 0)
+                    {
+                        Span::current().record("token", tracing::field::display(token));
+                    }
                     Event::Locked { ticket, answer }
                 };
                 ask_beside(lost, tell, question.instrument(span));
@@ -212,6 +220,7 @@ impl LockActor {
             Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
             Effect::Failed(error) => {
                 tracing::warn!(%key, %error, "lock cannot be had");
+                self.around.settings.record.mishap(Some(&key), error.to_string());
                 slot.callers.failed(error);
             }
         }
@@ -223,8 +232,24 @@ pub(super) fn tell(hub: &Hub, slot: &Slot) {
     slot.callers.tell(|news| publish(hub, &slot.key, news));
 }
 
+/// For those who ask later.
+fn note(record: &Record, key: &Key, news: &News) {
+    let telemetry = record.telemetry();
+    match news {
+        News::Acquired { .. } => telemetry.acquired(key),
+        News::Lost { reason, .. } => {
+            telemetry.lost(key, *reason);
+            record.mishap(Some(key), format!("lost: {reason}"));
+        }
+        News::Elected { .. } => telemetry.leads(key, true),
+        News::Deposed { .. } => telemetry.leads(key, false),
+        News::Released { .. } | News::LeaderChanged { .. } => {}
+    }
+}
+
 fn publish(hub: &Hub, key: &Key, news: News) {
     let key = key.clone();
+    note(hub.record(), &key, &news);
     match news {
         News::Acquired { token } => {
             tracing::debug!(%key, %token, "lock acquired");

@@ -10,6 +10,7 @@
 //!
 //! All run on one arbiter. No protocol decision is taken here.
 
+mod account;
 mod hub;
 mod intake;
 mod lock;

@@ -100,6 +100,9 @@ impl SessionActor {
         for effect in effects {
             self.perform(effect, ctx);
         }
+        let session = self.machine.view().zip(self.machine.times());
+        let session = session.map(|(view, (opened_at, renewed_at))| (view, opened_at, renewed_at));
+        self.settings.record.session(session);
         if let Some(old) = self.timer.take() {
             ctx.cancel_future(old);
         }
@@ -142,8 +145,17 @@ impl SessionActor {
             Effect::Renew { ticket, session } => {
                 let span = tracing::debug_span!("renew", %session);
                 let lost = Event::Renewed { ticket, answer: Renewed::Unknown(unanswered()) };
+                let (settings, view) = (self.settings.clone(), self.machine.view().cloned());
                 let question = async move {
+                    let asked_at = settings.clock.now();
                     let answer = consul.renew_session(&session, limit).await;
+                    let (now, telemetry) = (settings.clock.now(), settings.record.telemetry());
+                    match (&answer, view) {
+                        (Renewed::Alive { .. }, Some(view)) => {
+                            telemetry.renewed(now.since(asked_at), view.cell.remaining(now));
+                        }
+                        _ => telemetry.renewal_failed(),
+                    }
                     Event::Renewed { ticket, answer }
                 };
                 ask_beside(lost, tell, question.instrument(span));
@@ -182,6 +194,7 @@ impl SessionActor {
             }
             Effect::Closed { generation, reason } => {
                 tracing::warn!(%reason, "session lost; a new one is created");
+                self.settings.record.mishap(None, format!("session lost: {reason}"));
                 self.news.do_send(SessionNews::Closed { generation, reason });
             }
             Effect::Troubled(error) => {
@@ -190,6 +203,8 @@ impl SessionActor {
                 } else {
                     tracing::warn!(%error, "trouble with the session; trying again");
                 }
+                self.settings.record.trouble(Some(error.to_string()));
+                self.settings.record.mishap(None, error.to_string());
                 self.news.do_send(SessionNews::Troubled(error));
             }
             Effect::Recovered => self.recovered(),
@@ -202,6 +217,7 @@ impl SessionActor {
     }
 
     fn recovered(&mut self) {
+        self.settings.record.trouble(None);
         if std::mem::take(&mut self.troubled) {
             tracing::info!("Consul answers again");
         }
@@ -252,6 +268,7 @@ impl Handler<SessionPlea> for SessionActor {
 impl Drop for SessionActor {
     /// Whatever ends the actor ends what was owned through it: nobody renews.
     fn drop(&mut self) {
+        self.settings.record.session(None);
         if let Some(view) = self.machine.view() {
             view.cell.latch(LossReason::RuntimeFailed);
         }

@@ -20,6 +20,7 @@ use crate::{
         lock::{Event, Lock},
         queue::{CallId, Patience},
     },
+    telemetry::Telemetry,
     tenure::Tenure,
 };
 
@@ -34,7 +35,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn new(key: Key, clock: Clock, flags: u64, process: u32) -> Self {
+    fn new(key: Key, clock: Clock, flags: u64, process: u32, telemetry: Telemetry) -> Self {
         // Jitter differs between processes and keys; nothing else hangs on it.
         let seed = clock.now().as_nanos() ^ u64::from(process) << 32;
         let seed = key
@@ -42,7 +43,7 @@ impl Slot {
             .bytes()
             .fold(seed, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self {
-            callers: Arc::new(Callers::new(key.clone(), clock)),
+            callers: Arc::new(Callers::new(key.clone(), clock, telemetry)),
             key,
             machine: Mutex::new(Lock::new(flags, seed)),
             facts: Mutex::default(),
@@ -58,7 +59,13 @@ impl Slot {
 
     /// The oldest unread fact.
     pub(crate) fn next_fact(&self) -> Option<Event> {
-        lock(&self.facts).pop_front()
+        let mut facts = lock(&self.facts);
+        let fact = facts.pop_front();
+        if fact.is_none() {
+            // Most slots have nothing to read for most of their time.
+            facts.shrink_to_fit();
+        }
+        fact
     }
 
     /// The machine. A panic while it was used is made good by
@@ -106,6 +113,7 @@ pub(crate) struct Slots {
     most_waiters: usize,
     /// Tells this process's jitter from others'.
     process: u32,
+    telemetry: Telemetry,
     table: Mutex<Table>,
 }
 
@@ -139,8 +147,9 @@ impl Slots {
         most_keys: usize,
         most_waiters: usize,
         process: u32,
+        telemetry: Telemetry,
     ) -> Self {
-        Self { clock, flags, most_keys, most_waiters, process, table: Mutex::default() }
+        Self { clock, flags, most_keys, most_waiters, process, telemetry, table: Mutex::default() }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -201,7 +210,14 @@ impl Slots {
                 return Err(Error::TooManyKeys { field, limit });
             }
             hash_map::Entry::Vacant(place) => {
-                let slot = Arc::new(Slot::new(key.clone(), self.clock, self.flags, self.process));
+                let slot = Slot::new(
+                    key.clone(),
+                    self.clock,
+                    self.flags,
+                    self.process,
+                    self.telemetry.clone(),
+                );
+                let slot = Arc::new(slot);
                 (place.insert(slot).clone(), true)
             }
         };

@@ -26,9 +26,10 @@ use crate::{
     key::Key,
     ownership::LossReason,
     protocol::{lock::Event, session::SessionView},
+    record::Record,
 };
 
-/// What all actors of one runtime go by.
+/// What all actors of one runtime go by, and where they note how they are.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) service: String,
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) node_checks: Vec<String>,
     /// How many connections there are for reads that wait.
     pub(crate) watches: usize,
+    /// Where they note what others may ask.
+    pub(crate) record: Arc<Record>,
 }
 
 /// Whether locks can be had.
@@ -104,6 +107,8 @@ pub(crate) struct LockSupervisor {
 
 /// How long an idle slot stays, in case its key is wanted again.
 const LINGER: Duration = Duration::from_millis(250);
+/// How often the runtime's thread shows that it runs.
+const BEAT: Duration = Duration::from_secs(1);
 /// How many keys may be inspected at one time.
 const MOST_INSPECTIONS: usize = 64;
 
@@ -122,9 +127,12 @@ impl LockSupervisor {
         Self::create(|ctx| {
             let taken_in = Intake {
                 slots: Arc::new(slots),
-                hub: Arc::default(),
+                hub: Arc::new(Hub::new(settings.record.clone())),
                 readiness: subscribed,
                 supervisor: ctx.address(),
+                service: settings.service.as_str().into(),
+                timing: settings.timing,
+                record: settings.record.clone(),
                 defaults: Arc::new(defaults),
                 inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
             };
@@ -185,6 +193,14 @@ impl LockSupervisor {
         let key = slot.key.clone();
         let actor = LockActor::new(slot, self.around.clone(), recovering);
         self.locks.insert(key, actor.start());
+    }
+
+    #[cfg(feature = "metrics")]
+    fn count(&self) {
+        let slots = self.slots.all();
+        let held = slots.iter().filter(|slot| slot.machine().owns()).count();
+        let waiting = slots.iter().map(|slot| slot.callers.waiting()).sum();
+        self.settings.record.telemetry().in_use(held, waiting);
     }
 
     fn tell_all(&self, fact: impl Fn() -> Event) {
@@ -265,6 +281,11 @@ impl Actor for LockSupervisor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.start_watcher(ctx);
         self.start_session(ctx);
+        ctx.run_interval(BEAT, |actor, _| {
+            actor.settings.record.beat();
+            #[cfg(feature = "metrics")]
+            actor.count();
+        });
     }
 }
 
@@ -414,6 +435,7 @@ impl Drop for LockSupervisor {
     /// come, and every loss is told.
     fn drop(&mut self) {
         let orderly = self.slots.is_stopped();
+        self.settings.record.ended(orderly);
         let reason = if orderly { LossReason::Shutdown } else { LossReason::RuntimeFailed };
         self.slots.stop();
         self.readiness.send_replace(Readiness::Stopped);

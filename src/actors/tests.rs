@@ -6,8 +6,8 @@ use futures::{FutureExt, StreamExt};
 
 use super::crash::Crash;
 use crate::{
-    Acquire, Dsync, Embedded, Error, Events, Filter, Key, Lease, LockLost, LossReason, Release,
-    Released, TryAcquire,
+    Acquire, Campaign, Deposed, Dsync, Elected, Embedded, Error, Events, Filter, Key, Lease,
+    LockLost, LossReason, Observe, Release, Released, TryAcquire,
 };
 
 fn key(name: &str) -> Key {
@@ -53,6 +53,23 @@ impl World {
 
 fn runtime(consul: &Embedded) -> Dsync {
     Dsync::builder("test").embedded(consul).on_current_arbiter().start().unwrap()
+}
+
+#[actix::test]
+async fn a_runtime_that_died_is_not_live_and_one_whose_parts_failed_is() {
+    let mut world = World::new().await;
+    let lease = world.acquire("k").await;
+    world.crash(Crash::Lock(key("k")));
+    world.next_loss().await;
+    world.crash(Crash::Session);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(world.dsync.health().live && world.dsync.health().ready);
+    world.crash(Crash::Supervisor);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let health = world.dsync.health();
+    assert!(!health.live && !health.ready, "{health:?}");
+    assert_eq!(health.session, None);
+    drop(lease);
 }
 
 #[actix::test]
@@ -147,6 +164,59 @@ async fn a_lock_that_panics_again_and_again_still_leaks_nothing() {
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(world.holders().is_empty());
+}
+
+#[actix::test]
+async fn a_panic_in_an_actor_deposes_the_leader_once_and_the_campaign_goes_on() {
+    let world = World::new().await;
+    let mut elected = world.dsync.events::<Elected>(Filter::All);
+    let mut deposed = world.dsync.events::<Deposed>(Filter::All);
+    let tenure = world.dsync.send(Campaign::on(key("k"))).await.unwrap();
+    let mut term = tenure.elected().await;
+    for crash in [Crash::Lock(key("k")), Crash::Session, Crash::Lock(key("k"))] {
+        assert_eq!(elected.next().await.unwrap().token, term.token());
+        world.crash(crash.clone());
+        let told = deposed.next().await.unwrap();
+        assert!(!tenure.is_leader() && !term.is_valid());
+        assert_eq!((told.token, told.reason), (term.token(), LossReason::RuntimeFailed));
+        assert_eq!(term.lost().await, LossReason::RuntimeFailed);
+
+        let again = tenure.elected().await;
+        assert!(again.token() > term.token(), "{crash:?}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(again.is_valid() && deposed.next().now_or_never().is_none());
+        term = again;
+    }
+}
+
+#[actix::test]
+async fn a_panic_in_the_supervisor_ends_the_campaign_and_tells_it() {
+    let world = World::new().await;
+    let mut deposed = world.dsync.events::<Deposed>(Filter::All);
+    let tenure = world.dsync.send(Campaign::on(key("k"))).await.unwrap();
+    let term = tenure.elected().await;
+    world.crash(Crash::Supervisor);
+    assert_eq!(deposed.next().await.unwrap().reason, LossReason::RuntimeFailed);
+    assert!(!tenure.is_leader() && !term.is_valid());
+    tenure.ended().await;
+    assert_eq!(world.dsync.send(Campaign::default()).await.unwrap_err(), Error::Stopped);
+}
+
+#[actix::test]
+async fn an_observer_goes_on_after_panics_in_the_lock_and_the_watch() {
+    let world = World::new().await;
+    let other = runtime(&world.consul);
+    let observer = world.dsync.send(Observe(key("k"))).await.unwrap();
+    for crash in [Crash::Lock(key("k")), Crash::Watch] {
+        let theirs = other.send(Acquire::new(key("k"))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(observer.leader().is_some(), "{crash:?}");
+        world.crash(crash);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        drop(theirs);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(observer.leader(), None);
+    }
 }
 
 #[actix::test]

@@ -1,10 +1,11 @@
 //! The seam: every question to Consul, over whichever transport.
 
-use std::{fmt, rc::Rc, time::Duration};
+use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
+    batch::Batches,
     fact::{
         Created, Destroyed, Fence, Listed, Locked, Raised, Recorded, Released, Renewed, Seen,
         SessionId, SessionSeen, Trouble,
@@ -45,6 +46,7 @@ struct Inner {
     token: Option<Secret>,
     /// Ends in `/` unless it is empty.
     prefix: String,
+    batches: RefCell<Batches>,
 }
 
 impl Consul {
@@ -66,7 +68,8 @@ impl Consul {
 
     fn over(transport: Transport, token: Option<Secret>, prefix: Option<&str>) -> Self {
         let prefix = prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default();
-        Self(Rc::new(Inner { transport, token, prefix }))
+        let batches = RefCell::default();
+        Self(Rc::new(Inner { transport, token, prefix, batches }))
     }
 
     pub(crate) async fn create_session(&self, new: &NewSession, limit: Duration) -> Created {
@@ -101,7 +104,8 @@ impl Consul {
         }
     }
 
-    pub(crate) async fn lock(&self, ask: &Lock, limit: Duration) -> Locked {
+    /// One lock in a transaction of its own.
+    pub(super) async fn lock_alone(&self, ask: &Lock, limit: Duration) -> Locked {
         let (key, fence_key) = (self.full(&ask.key), self.fence_key(&ask.session));
         let request = request::lock(&key, &fence_key, ask);
         match self.ask(Purpose::Call, request, limit).await {
@@ -240,7 +244,7 @@ impl Consul {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         purpose: Purpose,
         request: WireRequest,
@@ -267,15 +271,20 @@ impl Consul {
         result
     }
 
-    fn answer<'a>(&'a self, reply: &'a WireReply) -> Answer<'a> {
+    pub(super) fn answer<'a>(&'a self, reply: &'a WireReply) -> Answer<'a> {
         Answer::new(reply, self.0.token.as_ref())
     }
 
-    fn full(&self, key: &Key) -> String {
+    /// The locks under way and in line.
+    pub(super) fn batches(&self) -> &RefCell<Batches> {
+        &self.0.batches
+    }
+
+    pub(super) fn full(&self, key: &Key) -> String {
         format!("{}{key}", self.0.prefix)
     }
 
-    fn fence_key(&self, session: &SessionId) -> String {
+    pub(super) fn fence_key(&self, session: &SessionId) -> String {
         format!("{}{RESERVED}/{session}", self.0.prefix)
     }
 
@@ -310,4 +319,4 @@ mod script;
 
 #[cfg(test)]
 #[path = "client_tests.rs"]
-mod tests;
+pub(super) mod tests;

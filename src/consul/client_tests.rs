@@ -9,13 +9,13 @@ fn id() -> SessionId {
     "ee474eed-262a-2872-71c3-42544dd66dce".into()
 }
 
-fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) -> Consul {
+pub(crate) fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) -> Consul {
     let script =
         script::Script { replies: std::cell::RefCell::new(replies.into()), ..Default::default() };
     Consul::over(Transport::Scripted(script), Some(Secret::new("s3cr3t-t0k3n")), prefix)
 }
 
-fn asked(consul: &Consul) -> Vec<WireRequest> {
+pub(crate) fn asked(consul: &Consul) -> Vec<WireRequest> {
     match &consul.0.transport {
         Transport::Scripted(script) => script.asked.borrow().clone(),
         _ => unreachable!(),

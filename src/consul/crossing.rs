@@ -27,6 +27,7 @@ enum Call {
     Info,
     Destroy,
     Lock,
+    LockAll,
     Release,
     Read,
     Watch,
@@ -39,12 +40,13 @@ enum Call {
     ReadRecord,
 }
 
-const CALLS: [Call; 15] = [
+const CALLS: [Call; 16] = [
     Call::Create,
     Call::Renew,
     Call::Info,
     Call::Destroy,
     Call::Lock,
+    Call::LockAll,
     Call::Release,
     Call::Read,
     Call::Watch,
@@ -82,6 +84,9 @@ impl Call {
             }]),
             Self::Destroy => json!(true),
             Self::Lock => json!({"Results": [{"KV": entry("k")}], "Errors": null}),
+            Self::LockAll => {
+                json!({"Results": [{"KV": entry("k")}, {"KV": entry("l")}], "Errors": null})
+            }
             Self::Release => json!({"Results": [{"KV": entry("k")}], "Errors": null}),
             Self::Read | Self::Watch | Self::Check | Self::List => json!([entry("k")]),
             Self::Raise => json!({"Results": [{"KV": entry(&fence)}], "Errors": null}),
@@ -139,6 +144,20 @@ impl Call {
                 let (fence, expect) = (Fence::Unusable, Expect::Missing);
                 let ask = Lock { key, session: id, value: vec![], flags: 7, fence, expect };
                 judge!(consul.lock(&ask, LIMIT).await, Locked::At(9), Locked::Unknown(_))
+            }
+            Self::LockAll => {
+                let (fence, expect) = (Fence::Unusable, Expect::Missing);
+                let other = Key::new("l").unwrap();
+                let asks = [key, other].map(|key| {
+                    let (session, value) = (id.clone(), vec![]);
+                    Lock { key, session, value, flags: 7, fence, expect }
+                });
+                let answers = consul.lock_all(&asks.each_ref(), LIMIT).await;
+                judge!(
+                    answers.as_slice(),
+                    [Some(Locked::At(9)), Some(Locked::At(9))],
+                    [Some(Locked::Unknown(_)), Some(Locked::Unknown(_))]
+                )
             }
             Self::Release => {
                 let ask = Release { key, session: id, index: 9, how: ReleaseHow::Delete };

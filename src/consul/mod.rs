@@ -1,6 +1,7 @@
 //! How Consul is asked: requests and replies as pure functions over bytes, one
 //! seam over several transports, and every reply turned into a plain fact.
 
+mod batch;
 pub(crate) mod client;
 pub(crate) mod fact;
 pub(crate) mod http;

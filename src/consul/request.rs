@@ -113,25 +113,35 @@ pub(crate) fn list(prefix: &str, after: Option<u64>, wait: Duration) -> WireRequ
 
 /// The operations of a lock, in the order in which `reply::locked` counts them.
 pub(crate) fn lock(key: &str, fence_key: &str, ask: &Lock) -> WireRequest {
-    let mut ops = Vec::with_capacity(3);
-    match ask.fence {
-        Fence::Unraised => ops.push(op(json!({"Verb": "check-not-exists", "Key": fence_key}))),
-        Fence::At(index) => {
+    locks(fence_key, &[(key, ask)])
+}
+
+/// The operations of several locks of one session and fence, of different keys:
+/// the fence's check, if there is one, and two for each lock.
+pub(crate) fn locks(fence_key: &str, asks: &[(&str, &Lock)]) -> WireRequest {
+    let mut ops = Vec::with_capacity(1 + 2 * asks.len());
+    match asks.first().map(|(_, ask)| ask.fence) {
+        Some(Fence::Unraised) => {
+            ops.push(op(json!({"Verb": "check-not-exists", "Key": fence_key})));
+        }
+        Some(Fence::At(index)) => {
             ops.push(op(json!({"Verb": "check-index", "Key": fence_key, "Index": index})));
         }
-        Fence::Unusable => {}
+        Some(Fence::Unusable) | None => {}
     }
-    ops.push(op(match ask.expect {
-        Expect::Missing => json!({"Verb": "check-not-exists", "Key": key}),
-        Expect::Index(index) => json!({"Verb": "check-index", "Key": key, "Index": index}),
-    }));
-    ops.push(op(json!({
-        "Verb": "lock",
-        "Key": key,
-        "Session": ask.session.as_str(),
-        "Flags": ask.flags,
-        "Value": BASE64.encode(&ask.value),
-    })));
+    for (key, ask) in asks {
+        ops.push(op(match ask.expect {
+            Expect::Missing => json!({"Verb": "check-not-exists", "Key": key}),
+            Expect::Index(index) => json!({"Verb": "check-index", "Key": key, "Index": index}),
+        }));
+        ops.push(op(json!({
+            "Verb": "lock",
+            "Key": key,
+            "Session": ask.session.as_str(),
+            "Flags": ask.flags,
+            "Value": BASE64.encode(&ask.value),
+        })));
+    }
     txn(ops)
 }
 

@@ -1,9 +1,11 @@
 //! What can be said to the lock runtime, and what it says.
 
+mod accounts;
 mod elections;
 mod events;
 mod requests;
 
+pub use accounts::{Explain, List};
 pub use elections::{Campaign, Observe, Resign};
 pub use events::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased};
 pub use requests::{

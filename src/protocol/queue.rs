@@ -121,14 +121,17 @@ pub(crate) struct HandOver {
 
 impl Default for HandOver {
     fn default() -> Self {
-        Self { longest: Duration::from_millis(50), most: 1_000 }
+        Self { longest: Duration::from_millis(50), most: 50_000 }
     }
 }
 
 /// The queue machine of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// In the order of their calls.
     waiting: VecDeque<(CallId, Patience)>,
+    /// How many of them do not wait for a holder.
+    impatient: usize,
     owned: Option<Owned>,
     /// Releases whose confirmation waits for Consul's.
     releases: Vec<CallId>,
@@ -181,8 +184,8 @@ impl Queue {
         Demand {
             keep: self.owned.as_ref().is_some_and(|owned| !owned.ending),
             contending: self.waiting.len(),
-            patient: self.waiting.iter().any(|(_, patience)| *patience == Patience::Unlimited),
-            impatient: self.waiting.iter().any(|(_, patience)| *patience == Patience::None),
+            patient: self.waiting.len() > self.impatient,
+            impatient: self.impatient > 0,
             follow: false,
         }
     }
@@ -192,13 +195,26 @@ impl Queue {
         self.calls += 1;
         let call = CallId(self.calls);
         self.waiting.push_back((call, patience));
+        self.impatient += usize::from(patience == Patience::None);
         self.refuse_impatient_behind_a_lease(effects);
-        effects.push(Effect::Poke);
+        self.poke_unless_lent(effects);
         call
+    }
+
+    /// While a caller has the key nothing is done for those behind it; its end
+    /// makes it known that they are there.
+    fn poke_unless_lent(&self, effects: &mut Vec<Effect>) {
+        let lent = self.owned.as_ref().is_some_and(|it| it.current.is_some() && !it.ending);
+        if !lent {
+            effects.push(Effect::Poke);
+        }
     }
 
     /// Who does not wait for a holder does not wait for one of this process.
     fn refuse_impatient_behind_a_lease(&mut self, effects: &mut Vec<Effect>) {
+        if self.impatient == 0 {
+            return;
+        }
         if let Some(owned) = self.owned.as_ref().filter(|owned| owned.current.is_some()) {
             let obstacle = Obstacle::Held(owned.holder.clone());
             self.refuse(|patience| patience == Patience::None, &obstacle, effects);
@@ -207,10 +223,10 @@ impl Queue {
 
     /// A caller goes away before it was granted the key.
     pub(crate) fn leave(&mut self, call: CallId, effects: &mut Vec<Effect>) {
-        let before = self.waiting.len();
-        self.waiting.retain(|(waiting, _)| *waiting != call);
-        if self.waiting.len() != before {
-            effects.push(Effect::Poke);
+        let place = self.waiting.binary_search_by_key(&call, |(waiting, _)| *waiting);
+        if let Some((_, patience)) = place.ok().and_then(|place| self.waiting.remove(place)) {
+            self.impatient -= usize::from(patience == Patience::None);
+            self.poke_unless_lent(effects);
         }
     }
 
@@ -268,7 +284,8 @@ impl Queue {
     fn grant(&mut self, effects: &mut Vec<Effect>) -> bool {
         let Some(owned) = &mut self.owned else { return false };
         let Some(token) = FencingToken::new(owned.index, owned.sequence) else { return false };
-        let Some((call, _)) = self.waiting.pop_front() else { return false };
+        let Some((call, patience)) = self.waiting.pop_front() else { return false };
+        self.impatient -= usize::from(patience == Patience::None);
         owned.current = Some(call);
         effects.push(Effect::Grant { call, token });
         self.refuse_impatient_behind_a_lease(effects);
@@ -391,7 +408,9 @@ impl Queue {
             !refused
         });
         if self.waiting.len() != before {
-            effects.push(Effect::Poke);
+            self.impatient =
+                self.waiting.iter().filter(|(_, patience)| *patience == Patience::None).count();
+            self.poke_unless_lent(effects);
         }
     }
 }

@@ -152,6 +152,10 @@ enum Phase {
 #[derive(Debug)]
 struct Open {
     view: SessionView,
+    /// When it was asked for.
+    opened_at: Moment,
+    /// When the newest renewal that was answered well was sent.
+    renewed_at: Moment,
     renew_at: Moment,
     /// Renewals under way, with the moment just before each was sent.
     renewals: Vec<(Ticket, Moment)>,
@@ -211,6 +215,12 @@ impl Session {
             Phase::Open(open) => Some(&open.view),
             _ => None,
         }
+    }
+
+    /// When the open session was asked for, and its newest good renewal sent.
+    pub(crate) fn times(&self) -> Option<(Moment, Moment)> {
+        let Phase::Open(open) = &self.phase else { return None };
+        Some((open.opened_at, open.renewed_at))
     }
 
     /// Makes sure that a session left behind by an earlier machine is destroyed.
@@ -354,6 +364,8 @@ impl Session {
                 };
                 self.phase = Phase::Open(Open {
                     view: view.clone(),
+                    opened_at: asked_at,
+                    renewed_at: asked_at,
                     renew_at: asked_at + self.timing.renew_period(),
                     renewals: Vec::new(),
                     raise: Raise::Settled,
@@ -390,6 +402,7 @@ impl Session {
                 let ttl = ttl.unwrap_or(timing.session_ttl);
                 let deadline = self.deadline(now, sent_at, ttl);
                 let Phase::Open(open) = &mut self.phase else { return };
+                open.renewed_at = open.renewed_at.max(sent_at);
                 open.renew_at = open.renew_at.max(sent_at + timing.renew_period());
                 if !open.view.cell.extend(now, deadline) {
                     self.close(LossReason::DeadlinePassed, effects);

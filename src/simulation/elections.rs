@@ -68,10 +68,6 @@ impl World {
         let owns = self.check_taken(process, key, token);
         let life = self.processes[process].life;
         let told = Told { token, owns, over_since: None };
-        let rests = self.elections.rests.get(&(process, life, key.clone()));
-        if rests.is_some_and(|until| *until > self.now) {
-            self.violate(|| format!("p{process} was elected for {key} in its cool-down"));
-        }
         if self.elections.told.insert((process, life, key.clone()), told).is_some() {
             self.violate(|| format!("G2: p{process} was elected twice for {key}"));
         }
@@ -146,6 +142,12 @@ impl World {
                             Some(format!("G2: p{id} does not tell that it leads {key} no more"));
                     }
                 }
+            }
+            let rests = self.elections.rests.get(&name);
+            if rests.is_some_and(|until| *until > self.now)
+                && process.terms(key).any(|(_, valid)| valid)
+            {
+                wrong = Some(format!("p{id} leads {key} in its cool-down"));
             }
             for (token, _) in process.terms(key).filter(|(_, valid)| *valid) {
                 let owns = self.ownership(id, key, token);

@@ -17,6 +17,9 @@ pub(super) enum Class {
     Interruptions,
 }
 
+/// The most processes of a history.
+pub(super) const MOST_PROCESSES: usize = 12;
+
 /// The settings of one history.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -76,7 +79,7 @@ impl Plan {
         let fence_denied = (0..processes).map(|_| denies && r.chance(500)).collect();
         let calm = class == Class::Interruptions || r.chance(150);
         let rough = !calm && r.chance(250);
-        Self {
+        let mut plan = Self {
             seed,
             class,
             processes,
@@ -98,6 +101,22 @@ impl Plan {
             other_stores: r.chance(150),
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
+        };
+        // Drawn beside, so that every other history stays what it was.
+        let mut herds = Random::new(seed ^ 0x6865_7264);
+        if plan.class == Class::Chaos && herds.chance(30) {
+            plan.gather(herds.within(8..=MOST_PROCESSES as u64) as usize);
         }
+        plan
+    }
+
+    /// Makes it a history of many processes that want one key again and again,
+    /// each time for a moment.
+    fn gather(&mut self, processes: usize) {
+        let few = self.processes;
+        self.drifts = (0..processes).map(|n| self.drifts[n % few]).collect();
+        self.fence_denied = (0..processes).map(|n| self.fence_denied[n % few]).collect();
+        (self.processes, self.keys) = (processes, 1);
+        (self.call_every, self.longest_hold) = (150, 20);
     }
 }

@@ -36,6 +36,7 @@ use crate::{
         lock, queue,
         session::{self, Session, SessionView},
     },
+    telemetry::Telemetry,
     tenure::{Tenure, Term},
     token::FencingToken,
 };
@@ -153,7 +154,14 @@ impl Process {
             session: Session::new(plan.timing, 0),
             view: None,
             suspect: None,
-            slots: Slots::new(clock, HASHICORP_LOCK_FLAGS, 100, 1000, number.unwrap_or(1)),
+            slots: Slots::new(
+                clock,
+                HASHICORP_LOCK_FLAGS,
+                100,
+                1000,
+                number.unwrap_or(1),
+                Telemetry::new("simulated", false),
+            ),
             working: Vec::new(),
             idle: BTreeSet::new(),
             sweep_at: None,

@@ -14,7 +14,7 @@ use super::{
     elections::Elections,
     invariants::Invariants,
     network::Link,
-    plan::{Class, Plan},
+    plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
     question::Question,
     random::Random,
@@ -131,7 +131,7 @@ pub(super) struct World {
 
 thread_local! {
     static CLOCKS: Vec<&'static AtomicU64> =
-        (0..4).map(|_| &*Box::leak(Box::default())).collect();
+        (0..MOST_PROCESSES).map(|_| &*Box::leak(Box::default())).collect();
 }
 
 impl World {

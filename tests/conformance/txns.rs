@@ -12,6 +12,7 @@ pub(crate) const CASES: &[Case] = &[
     ("txn: all or nothing, and every fault is told", txn_atomic),
     ("txn: fence-style transactions", txn_fences),
     ("txn: records beside a lock", txn_records),
+    ("txn: locks of several keys", txn_many_locks),
     ("txn: keys as they stand", txn_keys),
     ("limits of sizes", limits),
     ("lock-delay is refused before anything else", delay_first),
@@ -227,6 +228,28 @@ fn txn_records(s: &mut Script) {
     s.txn("check-session k s=<A>; cas r v=3 i=<R>");
     s.txn("unlock k s=<A>");
     s.txn("check-session k s=<A>; cas r v=3 i=0");
+}
+
+/// As the crate sends them when many keys are wanted at once.
+fn txn_many_locks(s: &mut Script) {
+    s.session("A", NO_DELAY);
+    s.session("B", NO_DELAY);
+    s.put("kv/<p>held?acquire=<B>", "b");
+    s.put("kv/<p>old", "o");
+    s.keep_index("O", "old");
+    let lock = |key: &str| format!("check-not-exists {key}; lock {key} s=<A> v=x f=3");
+    let old = |index: &str| format!("check-index old i={index}; lock old s=<A> v=x f=3");
+    let all = |locks: &[String]| format!("check-not-exists fence; {}", locks.join("; "));
+    s.txn(&all(&[lock("a"), lock("held"), old("1"), lock("b")]));
+    s.get("kv/<p>?keys");
+    s.txn(&all(&[lock("a"), old("<O>"), lock("b")]));
+    s.txn(&all(&[lock("a"), lock("c")]));
+    s.put("kv/<p>fence", "");
+    s.txn(&all(&[lock("c"), lock("d")]));
+    s.txn("lock c s=abc; lock d s=abc");
+    let most: Vec<String> = (0..31).map(|n| lock(&format!("n{n}"))).collect();
+    s.txn(&most.join("; "));
+    s.txn(&format!("check-index old i=1; {}; check-not-exists e", most.join("; ")));
 }
 
 fn txn_keys(s: &mut Script) {

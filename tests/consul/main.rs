@@ -15,6 +15,7 @@ mod cluster;
 mod contention;
 mod fixtures;
 mod foreign;
+mod leadership;
 mod locks;
 mod loss;
 mod many_keys;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix_dsync::{Lease, LockLost, LossReason, Release, Released, Timing};
 
 use crate::locks::{Stretch, acquire, agent, assert_exclusive, at, next, observe, pending};
+use crate::support::eventually;
 use crate::support::proxy::{Mode, Proxy};
 
 /// How late a timer may be on a machine with other work.
@@ -180,10 +181,9 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
             let dsync = builder.start().expect("valid settings");
             let lease = acquire(&dsync, "k").await;
             let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
-            give.send(lease).expect("the test waits");
-            // The handle stays here: nothing of the runtime runs elsewhere.
+            give.send((lease, dsync.clone())).expect("the test waits");
             is_stuck.store(true, Ordering::Release);
-            std::thread::sleep(timing.lease() + Duration::from_secs(2));
+            std::thread::sleep(timing.lease() + Duration::from_secs(4));
             is_stuck.store(false, Ordering::Release);
             // It finds out as soon as it runs again.
             let event = next(&mut lost, Duration::from_secs(1)).await;
@@ -191,7 +191,9 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
             dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
         });
     });
-    let lease = Arc::new(leases.recv().expect("granted"));
+    let (lease, dsync) = leases.recv().expect("granted");
+    assert!(dsync.health().live);
+    let lease = Arc::new(lease);
     let deadline = Instant::now() + lease.remaining();
     let watcher = watch_closely(&lease);
     let worked = tokio::spawn({
@@ -209,6 +211,12 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
         eprintln!("{what} ended {late:?} after the deadline");
         assert!(late < LATE, "{what} ended {late:?} after the deadline");
     }
+    // Also without a round trip, it can be told from a process that only lost its session.
+    let health = eventually(Duration::from_secs(5), || {
+        let health = dsync.health();
+        (!health.live).then_some(health)
+    });
+    assert!(!health.expect("stuck for more than ten seconds").ready);
     let (_, invalid) = watcher.join().expect("no panic");
     assert!(invalid.saturating_duration_since(deadline) < LATE);
     // Given back before the runtime has found out, it would be a release.

@@ -293,6 +293,7 @@ impl Soak {
         for team in &mut self.teams {
             let orphans = team.stage.orphans(&operator);
             team.stage.finish();
+            let left = team.stage.left_locked(&operator);
             let report = team.stage.report();
             println!("{}:", team.stage.prefix());
             println!("  grants              {}", report.grants);
@@ -315,12 +316,14 @@ impl Soak {
             println!("  stale checks        {}", report.stale_checks);
             println!("  late writes         {}", report.late_writes);
             println!("  orphans             {} {orphans:?}", orphans.len());
+            println!("  locked at the end   {} {left:?}", left.len());
             println!("  failed requests     {:#?}", report.failures);
             good &= report.overlaps.is_empty()
                 && report.disorder.is_empty()
                 && report.untold.is_empty()
                 && report.stale_checks == 0
-                && orphans.is_empty();
+                && orphans.is_empty()
+                && left.is_empty();
         }
         for (name, usage) in &after {
             println!("{name}: {:?} -> {usage:?}", before[name]);

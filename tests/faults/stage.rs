@@ -221,11 +221,23 @@ impl Stage {
         let orphans = self.orphans(operator);
         assert!(orphans.is_empty(), "locked, though nobody wants it: {orphans:?}");
         self.finish();
-        let after = eventually(NOISE, || operator.locked(&format!("{}/", self.prefix)).ok());
-        assert_eq!(after, Some(Vec::new()), "locked, though everybody has ended");
+        let left = self.left_locked(operator);
+        assert!(left.is_empty(), "locked, though everybody has ended: {left:?}");
     }
 
-    /// Ends all wants; which keys stay locked, by whom.
+    /// Which keys, and fences of sessions, stay locked after everybody has ended; the session of a
+    /// player that was killed lasts for twice its TTL.
+    pub(crate) fn left_locked(&self, operator: &Operator) -> Vec<(String, String)> {
+        let mut locked = Vec::new();
+        eventually(Duration::from_secs(120) + NOISE, || {
+            locked = operator.locked(&format!("{}/", self.prefix)).ok()?;
+            locked.is_empty().then_some(())
+        });
+        locked
+    }
+
+    /// Ends all wants; which keys stay locked, by whom. The fence of a session that lives is
+    /// locked by it, and no orphan.
     pub(crate) fn orphans(&mut self, operator: &Operator) -> Vec<(String, String)> {
         for place in 0..self.players.len() {
             if !self.players[place].killed {
@@ -236,6 +248,7 @@ impl Stage {
         let mut locked = Vec::new();
         eventually(Duration::from_secs(5) + NOISE, || {
             locked = operator.locked(&prefix).ok()?;
+            locked.retain(|(key, _)| !key.starts_with(&format!("{prefix}.dsync/")));
             locked.is_empty().then_some(())
         });
         locked

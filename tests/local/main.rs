@@ -8,11 +8,16 @@ mod events;
 mod every;
 mod faults;
 mod keys;
+mod leadership;
 mod limits;
+mod logs;
+mod metrics;
 mod queue;
+mod reports;
 mod singleton;
 mod stop;
 mod threads;
+mod web;
 
 use std::{future::Future, task::Poll, time::Duration};
 

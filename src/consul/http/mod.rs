@@ -9,7 +9,7 @@ use std::{cell::Cell, time::Duration};
 use awc::{
     Client, Connector,
     http::Version,
-    http::header::{CONTENT_LENGTH, HeaderName, HeaderValue},
+    http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
 };
 
 pub(crate) use address::Address;
@@ -168,6 +168,9 @@ impl Http {
             Method::Put => client.put(url),
         }
         .no_decompress();
+        // awc makes room for sixteen headers, 3 kB that thousands of blocking reads
+        // would keep while they wait.
+        *ask.headers_mut() = HeaderMap::new();
         if let Some(token) = &self.token {
             ask = ask.insert_header((TOKEN, token.clone()));
         }

@@ -14,7 +14,7 @@ pub(crate) use answer::Answer;
 pub(crate) use key::seen;
 pub(crate) use listing::listed;
 pub(crate) use session::{created, destroyed, renewed, session_seen};
-pub(crate) use txn::{fence_deleted, locked, raised, recorded, released};
+pub(crate) use txn::{Locks, fence_deleted, locked, raised, recorded, released};
 
 #[cfg(test)]
 mod hostile;

@@ -3,6 +3,8 @@
 //! Consul does all of a transaction or nothing, and when it does nothing it
 //! lists an error for every operation that fails, not only for the first.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::{
@@ -26,6 +28,11 @@ impl Errors {
 
     fn any(&self, words: &[&str]) -> Option<&str> {
         self.0.iter().map(|(_, what)| what.as_str()).find(|what| has(what, words))
+    }
+
+    /// Whether each is of one of those operations.
+    fn all_in(&self, ops: Range<u64>) -> bool {
+        self.0.iter().all(|(at, _)| ops.contains(at))
     }
 
     fn first(&self) -> &str {
@@ -79,8 +86,8 @@ fn write_right(key: &str) -> String {
     format!("key:write on \"{key}\"")
 }
 
-/// `fence` is the one that the transaction checked: it tells which operation is
-/// which.
+/// The answer to a transaction of one lock. `fence` is the one that it checked:
+/// it tells which operation is which.
 pub(crate) fn locked(
     answer: Answer<'_>,
     key: &str,
@@ -88,72 +95,113 @@ pub(crate) fn locked(
     session: &SessionId,
     fence: Fence,
 ) -> Locked {
-    if let Some(right) = answer.denied(&write_right(key)) {
-        return Locked::Denied(right);
-    }
-    if let Some(entry) = results(answer).and_then(|results| last_entry(&results, key))
-        && entry.session.as_ref() == Some(session)
-    {
-        #[cfg(test)]
-        if Mutation::TokenFromLockIndex.is_chosen() {
-            let index = results(answer).and_then(|all| all.last()?["KV"]["LockIndex"].as_u64());
-            return Locked::At(index.unwrap_or_default());
-        }
-        return Locked::At(entry.modify_index);
-    }
-    if let Some(errors) = errors(answer) {
-        return not_locked(answer, &errors, key, fence_key, session, fence);
-    }
-    if is_refusal(answer) {
-        return Locked::Refused(answer.excerpt(&String::from_utf8_lossy(answer.body())));
-    }
-    Locked::Unknown(answer.trouble())
+    let unknown = || Locked::Unknown(answer.trouble());
+    Locks::new(answer, 1, fence_key, session, fence).locked(0, key).unwrap_or_else(unknown)
 }
 
-fn not_locked(
-    answer: Answer<'_>,
-    errors: &Errors,
-    key: &str,
-    fence_key: &str,
-    session: &SessionId,
+/// The answer to a transaction of several locks.
+pub(crate) struct Locks<'a> {
+    answer: Answer<'a>,
+    count: usize,
+    fence_key: &'a str,
+    session: &'a SessionId,
     fence: Fence,
-) -> Locked {
-    let (at_fence, key_op) = match fence {
-        Fence::Unusable => (None, 0),
-        Fence::Unraised | Fence::At(_) => (errors.at(0), 1),
-    };
-    let at_key = errors.at(key_op);
-    let at_lock = errors.at(key_op + 1);
+    results: Option<Vec<Value>>,
+    errors: Option<Errors>,
+}
 
-    // A dead session is the more telling, whatever else failed beside it.
-    if at_lock
-        .is_some_and(|what| has(what, &["invalid session"]) && what.contains(session.as_str()))
-    {
-        return Locked::SessionGone;
+impl<'a> Locks<'a> {
+    /// `count` is the number of locks in the transaction.
+    pub(crate) fn new(
+        answer: Answer<'a>,
+        count: usize,
+        fence_key: &'a str,
+        session: &'a SessionId,
+        fence: Fence,
+    ) -> Self {
+        let (results, errors) = (results(answer), errors(answer));
+        Self { answer, count, fence_key, session, fence, results, errors }
     }
-    if let Some(what) = [at_lock, at_key].into_iter().flatten().find(|what| has(what, DENIED)) {
-        return Locked::Denied(missing_right(what, &write_right(key)));
-    }
-    if let Some(what) = at_fence {
-        return if has(what, DENIED) {
-            Locked::FenceDenied(missing_right(what, &write_right(fence_key)))
-        } else if has(what, &["exist", "failed index check"]) {
-            Locked::Fenced
-        } else {
-            Locked::Unknown(answer.server(what))
-        };
-    }
-    if at_key.is_some_and(|what| has(what, &["exist", "failed index check"])) {
-        return Locked::Changed;
-    }
-    match at_lock {
-        Some(what) if has(what, &["lock is already held"]) => Locked::Held,
-        Some(what) if has(what, &["due to lock delay"]) => Locked::Delayed,
-        // The request itself is at fault, and would be so every time.
-        Some(what) if has(what, &["failed session lookup", "missing session", "Must provide"]) => {
-            Locked::Refused(answer.excerpt(what))
+
+    /// What came of the lock of `key`, at that place in the transaction: as if it
+    /// had been sent alone. Nothing if it was not done for another's sake.
+    pub(crate) fn locked(&self, place: usize, key: &str) -> Option<Locked> {
+        let answer = self.answer;
+        if let Some(right) = answer.denied(&write_right(key)) {
+            return Some(Locked::Denied(right));
         }
-        _ => Locked::Unknown(answer.server(errors.first())),
+        if let Some(index) = self.index(place, key) {
+            return Some(Locked::At(index));
+        }
+        if let Some(errors) = &self.errors {
+            return self.not_locked(errors, place, key);
+        }
+        if is_refusal(answer) {
+            // Of one among several it is not known that it was at fault.
+            return (self.count == 1)
+                .then(|| Locked::Refused(answer.excerpt(&String::from_utf8_lossy(answer.body()))));
+        }
+        Some(Locked::Unknown(answer.trouble()))
+    }
+
+    /// The index in the key's last result, if our session holds it by that. Of the
+    /// last lock it is the last result of all.
+    fn index(&self, place: usize, key: &str) -> Option<u64> {
+        let mut results = self.results.as_ref()?.iter().rev().filter_map(|it| it.get("KV"));
+        let kv = if place + 1 == self.count {
+            results.next()
+        } else {
+            results.find(|kv| kv["Key"] == key)
+        }?;
+        let entry = entry(kv, key).filter(|entry| entry.session.as_ref() == Some(self.session))?;
+        #[cfg(test)]
+        if Mutation::TokenFromLockIndex.is_chosen() {
+            return Some(kv["LockIndex"].as_u64().unwrap_or_default());
+        }
+        Some(entry.modify_index)
+    }
+
+    fn not_locked(&self, errors: &Errors, place: usize, key: &str) -> Option<Locked> {
+        let answer = self.answer;
+        let (at_fence, first) = match self.fence {
+            Fence::Unusable => (None, 0),
+            Fence::Unraised | Fence::At(_) => (errors.at(0), 1),
+        };
+        let key_op = first + 2 * place as u64;
+        let at_key = errors.at(key_op);
+        let at_lock = errors.at(key_op + 1);
+
+        // A dead session is the more telling, whatever else failed beside it.
+        if at_lock.is_some_and(|what| {
+            has(what, &["invalid session"]) && what.contains(self.session.as_str())
+        }) {
+            return Some(Locked::SessionGone);
+        }
+        if let Some(what) = [at_lock, at_key].into_iter().flatten().find(|what| has(what, DENIED)) {
+            return Some(Locked::Denied(missing_right(what, &write_right(key))));
+        }
+        if let Some(what) = at_fence {
+            return Some(if has(what, DENIED) {
+                Locked::FenceDenied(missing_right(what, &write_right(self.fence_key)))
+            } else if has(what, &["exist", "failed index check"]) {
+                Locked::Fenced
+            } else {
+                Locked::Unknown(answer.server(what))
+            });
+        }
+        if at_key.is_some_and(|what| has(what, &["exist", "failed index check"])) {
+            return Some(Locked::Changed);
+        }
+        let others = first..first + 2 * self.count as u64;
+        let refused = ["failed session lookup", "missing session", "Must provide"];
+        match at_lock {
+            Some(what) if has(what, &["lock is already held"]) => Some(Locked::Held),
+            Some(what) if has(what, &["due to lock delay"]) => Some(Locked::Delayed),
+            // The request itself is at fault, and would be so every time.
+            Some(what) if has(what, &refused) => Some(Locked::Refused(answer.excerpt(what))),
+            None if at_key.is_none() && errors.all_in(others) => None,
+            _ => Some(Locked::Unknown(answer.server(errors.first()))),
+        }
     }
 }
 

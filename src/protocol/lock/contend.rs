@@ -113,6 +113,7 @@ impl Lock {
         let is_new = is_new || Mutation::RegrantAtSameIndex.is_chosen();
         if is_new && self.demand.wants() && view.cell.is_valid(now) {
             effects.push(Effect::Own { index, session: view.id, cell: view.cell });
+            self.herd.won(now);
             // Until the callers say otherwise.
             self.demand.keep = true;
             self.phase = Phase::Owned(own);
@@ -129,7 +130,9 @@ impl Lock {
             Seen::Found { entry, index } => self.judge_entry(now, entry, index, effects),
             Seen::Missing { .. } => {
                 self.seen_free(effects);
-                if self.contends() {
+                if self.is_courteous(now) {
+                    self.phase = self.courtesy(now);
+                } else if self.contends() {
                     self.try_lock(Expect::Missing, effects);
                 } else {
                     self.rest(now);
@@ -158,12 +161,20 @@ impl Lock {
         if self.demand.wants() && self.is_foreign(&entry) {
             self.fail(now, Error::FlagConflict { found: entry.flags }, effects);
         } else if entry.session.is_some() && !ours {
-            self.wait(entry, index, effects);
+            self.wait(now, entry, index, effects);
+        } else if entry.session.is_none() && self.is_courteous(now) {
+            self.phase = self.courtesy(now);
         } else if self.contends() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
         } else {
             self.rest(now);
         }
+    }
+
+    /// Whether a free key is still left to others. Who does not wait for a holder
+    /// does not wait for that.
+    fn is_courteous(&self, now: Moment) -> bool {
+        now < self.yields_until && self.demand.wants() && !self.demand.impatient
     }
 
     /// Whether the key is not for us to lock. While it is held, flags of 0 prove
@@ -174,14 +185,17 @@ impl Lock {
     }
 
     /// Somebody else holds the key: say so, and wait if anybody is willing to.
-    fn wait(&mut self, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
+    fn wait(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let Some(session) = entry.session.clone() else { return };
         self.freed_at = None;
         self.setbacks = 0;
+        self.rival_at = Some(now);
+        self.yields_until = now;
+        let facts = self.holders.facts(&session);
         let holder = Holder {
             session: session.to_string(),
-            session_name: None,
-            node: None,
+            session_name: facts.map(|facts| facts.name.clone()),
+            node: facts.map(|facts| facts.node.clone()),
             value: entry.value,
             since: entry.modify_index,
         };
@@ -190,13 +204,18 @@ impl Lock {
             self.phase = Phase::Idle;
             return;
         }
-        if self.holder.as_ref().is_none_or(|(known, _)| *known != session) {
+        if self.holders.meet(&session) {
             let ticket = self.tickets.next();
-            self.holder = Some((session.clone(), None));
-            self.asking_holder = Some(ticket);
+            self.holders.asked(ticket);
             effects.push(Effect::AskSession { ticket, session: session.clone() });
         }
-        self.wait_on(index, session, effects);
+        let share = self.share();
+        let again = self.herd.look_again(now, entry.modify_index, share);
+        // Who follows the key is to know each holder.
+        match again.filter(|_| !self.demand.follow) {
+            Some(until) => self.phase = Phase::Resting { until },
+            None => self.wait_on(index, session, effects),
+        }
     }
 
     fn wait_on(&mut self, after: u64, holder: SessionId, effects: &mut Vec<Effect>) {
@@ -265,7 +284,7 @@ impl Lock {
     /// Consul's lock-delay keeps the key closed: try exactly at its end if that
     /// is known, else at growing intervals.
     fn delayed(&mut self, now: Moment, expect: Expect, effects: &mut Vec<Effect>) {
-        let delay = self.holder.as_ref().and_then(|(_, delay)| *delay);
+        let delay = self.holders.last().map(|(_, facts)| facts.lock_delay);
         let end = match (self.freed_at, delay) {
             (Some(freed_at), Some(delay)) => Some(freed_at + delay.min(LONGEST_LOCK_DELAY)),
             _ => None,
@@ -300,22 +319,17 @@ impl Lock {
         answer: &SessionSeen,
         effects: &mut Vec<Effect>,
     ) {
-        if self.asking_holder == Some(asked) {
-            self.asking_holder = None;
-            match (&mut self.holder, answer) {
-                (Some((session, delay)), SessionSeen::Exists { lock_delay, name, node }) => {
-                    *delay = Some(*lock_delay);
-                    if let Some(Obstacle::Held(mut holder)) = self.obstacle.clone()
-                        && holder.session == session.as_str()
-                    {
-                        holder.session_name = Some(name.clone());
-                        holder.node = Some(node.clone());
-                        self.obstruct(Obstacle::Held(holder), effects);
-                    }
-                }
-                // Ask again when it is next seen.
-                (holder, SessionSeen::Unknown(_)) => *holder = None,
-                _ => {}
+        if self.holders.answered(asked, answer) {
+            if let SessionSeen::Exists { .. } = answer
+                && let Some((session, facts)) = self.holders.last()
+                && let Some(Obstacle::Held(holder)) = &self.obstacle
+                && holder.session == session.as_str()
+                && holder.session_name.is_none()
+            {
+                let mut holder = holder.clone();
+                holder.session_name = Some(facts.name.clone());
+                holder.node = Some(facts.node.clone());
+                self.obstruct(Obstacle::Held(holder), effects);
             }
             return;
         }

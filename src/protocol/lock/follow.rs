@@ -20,6 +20,9 @@ impl Lock {
     pub(super) fn demanded(&mut self, demand: Demand, effects: &mut Vec<Effect>) {
         let follows_now = demand.follow && !self.demand.follow;
         self.demand = demand;
+        if !demand.wants() {
+            self.herd.left();
+        }
         // Who is waited for is known already, and told no more while it stays.
         if follows_now
             && matches!(self.phase, Phase::Waiting { .. })

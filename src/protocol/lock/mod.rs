@@ -15,6 +15,8 @@
 //!    └──── Releasing: fenced, repeated until concluded
 //! ```
 //!
+//! One of many waiters rests before it waits, and reads again after that.
+//!
 //! Three rules carry the guarantees. A grant comes only from the answer to the
 //! present lock attempt, at an index above that of every ownership that ended.
 //! An attempt whose outcome is unknown is made void, by the session's fence,
@@ -26,6 +28,8 @@
 
 mod contend;
 mod follow;
+mod herd;
+mod holders;
 mod own;
 #[cfg(test)]
 mod tests;
@@ -43,6 +47,7 @@ use crate::{
     consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
     error::Error,
     ownership::LossReason,
+    report::KeyState,
 };
 
 /// What happened.
@@ -177,6 +182,10 @@ enum Phase {
         holder: SessionId,
         after: u64,
     },
+    /// It is one of many that wait.
+    Resting {
+        until: Moment,
+    },
     Pausing {
         until: Moment,
         next: Next,
@@ -244,9 +253,13 @@ pub(crate) struct Lock {
     demand: Demand,
     /// The highest index at which an ownership under this session ended.
     floor: u64,
-    /// The last foreign holder whose lock-delay was asked for.
-    holder: Option<(SessionId, Option<Duration>)>,
-    asking_holder: Option<Ticket>,
+    holders: holders::Holders,
+    herd: herd::Herd,
+    /// When somebody else was last seen to hold the key.
+    rival_at: Option<Moment>,
+    /// Until then the key is left to others if it is free.
+    yields_until: Moment,
+    courtesies: u32,
     /// When the watch showed the key without a holder, if it was live then.
     freed_at: Option<Moment>,
     obstacle: Option<Obstacle>,
@@ -272,8 +285,11 @@ impl Lock {
             session: None,
             demand: Demand::default(),
             floor: 0,
-            holder: None,
-            asking_holder: None,
+            holders: holders::Holders::default(),
+            herd: herd::Herd::default(),
+            rival_at: None,
+            yields_until: Moment::default(),
+            courtesies: 0,
             freed_at: None,
             obstacle: None,
             setbacks: 0,
@@ -295,12 +311,30 @@ impl Lock {
         matches!(self.phase, Phase::Owned(_))
     }
 
+    /// What it does at present, for people.
+    pub(crate) fn state(&self) -> KeyState {
+        match &self.phase {
+            Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
+            Phase::Idle => KeyState::Idle,
+            Phase::Trying { .. } | Phase::Reading { .. } => KeyState::Trying,
+            Phase::Waiting { .. } if !self.demand.wants() => KeyState::Observing,
+            Phase::Waiting { .. } | Phase::Resting { .. } => KeyState::Waiting,
+            Phase::Pausing { .. } => KeyState::Pausing,
+            Phase::Clearing { .. } => KeyState::Unclear,
+            Phase::Owned(_) => KeyState::Held,
+            Phase::Losing { .. } => KeyState::Losing,
+            Phase::Releasing(_) => KeyState::Releasing,
+            Phase::Following { .. } => KeyState::Observing,
+        }
+    }
+
     /// When an [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         let sweep = self.sweep.as_ref().filter(|sweep| sweep.asking.is_none()).map(|s| s.at);
         match &self.phase {
             Phase::Idle => sweep,
-            Phase::Pausing { until, .. }
+            Phase::Resting { until }
+            | Phase::Pausing { until, .. }
             | Phase::Following { until }
             | Phase::Losing { until, .. } => Some(*until),
             Phase::Clearing { stage: Stage::ReadAt(at), .. } => Some(*at),
@@ -382,6 +416,15 @@ impl Lock {
                 }
             }
             Phase::Waiting { .. } => self.tell_impatient(effects),
+            // Who does not wait, or follows the key, is told what is so now.
+            Phase::Resting { until } => {
+                let demand = self.demand;
+                if *until <= now || demand.impatient || demand.follow || !demand.wants() {
+                    self.resume = Next::Read;
+                    self.phase = Phase::Idle;
+                    self.act(now, effects);
+                }
+            }
             Phase::Pausing { until, next } => {
                 if *until <= now {
                     self.resume = *next;
@@ -513,10 +556,14 @@ impl Lock {
 
     /// Half to all of `span`, at random.
     fn jittered(&mut self, span: Duration) -> Duration {
+        span.mul_f64(0.5 + self.share() / 2.0)
+    }
+
+    /// A number from 0 to 1, at random.
+    fn share(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let share = (self.random >> 40) as f64 / (1u64 << 24) as f64;
-        span.mul_f64(0.5 + share / 2.0)
+        (self.random >> 40) as f64 / (1u64 << 24) as f64
     }
 }

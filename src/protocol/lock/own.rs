@@ -43,8 +43,17 @@ const UNWATCHED: Duration = Duration::from_secs(1);
 const DOUBTED: Duration = Duration::from_secs(2);
 /// How long the question why a key is no longer ours may delay the answer.
 const QUESTION_LIMIT: Duration = Duration::from_millis(250);
-/// How long others get a chance after the bounds of fairness were reached.
+/// How long others get a chance after the bounds of fairness were reached, if none
+/// has been seen for a while.
 const COURTESY: Duration = Duration::from_millis(25);
+/// As long as some were seen, until one has taken the key, or for so long: they
+/// may learn late that it is free.
+const COURTESY_AMONG_OTHERS: Duration = Duration::from_millis(200);
+/// How long others are remembered.
+const REMEMBERED: Duration = Duration::from_millis(500);
+/// One courtesy in so many is a long one although none was seen: whoever always
+/// learns too late would never be.
+const RARELY: u32 = 32;
 
 impl Own {
     pub(super) fn new(now: Moment, index: u64, view: &SessionView) -> Self {
@@ -367,9 +376,21 @@ impl Lock {
         self.resume = Next::Try(Expect::Missing);
         effects.push(Effect::Released);
         if releasing.yielding && self.demand.wants() {
-            let next = Next::Try(Expect::Missing);
-            self.phase = Phase::Pausing { until: now + COURTESY, next };
+            let others = self.rival_at.is_some_and(|at| now.since(at) < REMEMBERED);
+            self.courtesies = self.courtesies.wrapping_add(1);
+            let others = others || self.courtesies.is_multiple_of(RARELY);
+            let courtesy = if others { COURTESY_AMONG_OTHERS } else { COURTESY };
+            self.yields_until = now + courtesy;
+            self.phase = self.courtesy(now);
         }
+    }
+
+    /// Leaves the key to others for the next moment of a courtesy.
+    pub(super) fn courtesy(&self, now: Moment) -> Phase {
+        let until = self.yields_until.min(now + COURTESY);
+        let is_last = until == self.yields_until;
+        let next = if is_last { Next::Try(Expect::Missing) } else { Next::Read };
+        Phase::Pausing { until, next }
     }
 }
 

@@ -153,6 +153,16 @@ fn a_lease_dropped_after_it_was_over_is_still_told_as_lost() {
 }
 
 #[test]
+fn a_lease_that_nobody_gave_back_is_lost_if_consul_has_the_key_back() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let mut effects = Vec::new();
+    assert_eq!(queue.released(&mut effects), Some(End::Lost(token(9, 0))));
+    let reason = LossReason::DeadlinePassed;
+    assert_eq!(effects, [Effect::Lost { call: calls[0], reason }]);
+}
+
+#[test]
 fn a_caller_that_went_away_is_passed_over() {
     let (mut queue, calls) = queue(&[WAITS, WAITS]);
     assert_eq!(step(|out| queue.leave(calls[0], out)), [Effect::Poke]);
@@ -203,4 +213,35 @@ fn a_stop_ends_the_lease_and_tells_it_once() {
     assert_eq!(effects, [Effect::Lost { call: calls[0], reason }, Effect::Poke]);
     assert!(!queue.demand().keep);
     assert_eq!(queue.released(&mut Vec::new()), None, "its end was told");
+}
+
+#[test]
+fn who_queues_behind_a_lease_of_this_process_wakes_nobody() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    assert_eq!(step(|out| queue.enter(WAITS, out)), []);
+    let second = CallId(2);
+    let effects = step(|out| queue.end(at(1), calls[0], false, out));
+    let token = token(9, 1);
+    assert_eq!(effects, [Effect::Ended { call: calls[0] }, Effect::Grant { call: second, token }]);
+    // What ends it makes known who is there.
+    step(|out| queue.enter(WAITS, out));
+    let effects = step(|out| queue.end(at(50), second, false, out));
+    assert_eq!(effects, [Effect::Ended { call: second }, Effect::Poke]);
+    assert_eq!(queue.demand().contending, 1);
+    assert_eq!(step(|out| queue.enter(WAITS, out)), [Effect::Poke], "it is on its way back");
+}
+
+#[test]
+fn who_waits_and_who_does_not_are_counted_whichever_way_they_go() {
+    let (mut queue, calls) = queue(&[TRIES, WAITS, TRIES]);
+    assert!(queue.demand().patient && queue.demand().impatient);
+    step(|out| queue.leave(calls[1], out));
+    assert!(!queue.demand().patient && queue.demand().impatient);
+    step(|out| queue.leave(calls[1], out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    assert!(!queue.demand().impatient, "one has it, the other is refused");
+    step(|out| queue.enter(WAITS, out));
+    step(|out| queue.end(at(1), calls[0], false, out));
+    assert_eq!(queue.demand(), Demand { keep: true, ..Demand::default() });
 }

@@ -1,0 +1,88 @@
+//! What the runtime tells of itself. Nobody waits for its thread.
+
+use super::{
+    intake::{Intake, Pending},
+    slot::Slot,
+};
+use crate::{
+    config::Timing,
+    key::Key,
+    messages::{Explain, List},
+    protocol::queue::Obstacle,
+    record::Record,
+    report::{HealthReport, KeyReport, KeyState, Report},
+};
+
+impl Intake {
+    pub(crate) fn health(&self) -> HealthReport {
+        let mut health = self.record.health();
+        health.ready &= !self.slots.is_stopped();
+        health
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let mut keys: Vec<_> =
+            self.slots.all().iter().map(|slot| describe(slot, &self.record, self.timing)).collect();
+        keys.sort_by(|one, other| one.key.cmp(&other.key));
+        Report {
+            service: self.service.to_string(),
+            health: self.health(),
+            lease: self.timing.lease(),
+            failover: self.timing.failover(),
+            keys,
+            mishaps: self.record.mishaps(),
+        }
+    }
+
+    pub(crate) fn explain(&self, Explain(key): Explain) -> Pending<KeyReport> {
+        let report = match self.slots.get(&key) {
+            Some(slot) => describe(&slot, &self.record, self.timing),
+            None => unused(key, &self.record, self.timing),
+        };
+        Box::pin(async move { Ok(report) })
+    }
+
+    pub(crate) fn list(&self, _: List) -> Pending<Report> {
+        let report = self.report();
+        Box::pin(async move { Ok(report) })
+    }
+}
+
+fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
+    let outline = slot.callers.outline();
+    let state = match slot.machine().state() {
+        // The machine may not have heard of it yet.
+        KeyState::Held if outline.is_lost => KeyState::Losing,
+        KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
+        state => state,
+    };
+    let (holder, trouble) = match outline.obstacle {
+        Some(Obstacle::Held(holder)) => (Some(*holder), None),
+        Some(Obstacle::Trouble(error)) => (None, Some(error.to_string())),
+        Some(Obstacle::Delayed { .. }) | None => (None, None),
+    };
+    KeyReport {
+        state,
+        token: outline.lease.map(|(token, _)| token),
+        remaining: outline.lease.map(|(_, remaining)| remaining),
+        role: outline.role,
+        holder: outline.owner.or(holder).or(outline.leader),
+        waiters: outline.waiting,
+        last_error: trouble.or_else(|| record.last_error(&slot.key)),
+        ..unused(slot.key.clone(), record, timing)
+    }
+}
+
+fn unused(key: Key, record: &Record, timing: Timing) -> KeyReport {
+    KeyReport {
+        state: KeyState::Idle,
+        role: None,
+        token: None,
+        remaining: None,
+        holder: None,
+        waiters: 0,
+        last_error: record.last_error(&key),
+        failover: timing.failover(),
+        key,
+    }
+}

@@ -1,0 +1,125 @@
+//! How a process stands for election among the callers of a key, and is followed.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{Callers, News};
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
+use crate::{
+    error::Error,
+    observer::Observer,
+    ownership::{Holder, LossReason, Released},
+    protocol::{election::Stood, queue::Effect},
+    tenure::Tenure,
+    token::FencingToken,
+};
+
+impl Callers {
+    /// Joins the campaign for the key, or begins it; then the key says `value`
+    /// while it is led.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn campaign(self: &Arc<Self>, value: Arc<[u8]>) -> Result<Tenure, Error> {
+        let now = self.clock.now();
+        let observer = self.observe()?;
+        let (number, began) = self.work(|inner, effects| {
+            let began = inner.election.campaign().is_none();
+            if began {
+                inner.campaign_value = value;
+            }
+            (inner.elect(effects, |election, then| election.campaign_for(now, then)), began)
+        });
+        Ok(Tenure::new(observer, number, began))
+    }
+
+    /// Follows who has the key, until the observer is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn observe(self: &Arc<Self>) -> Result<Observer, Error> {
+        let leading = self.work(|inner, effects| {
+            if inner.stopped {
+                return Err(Error::Stopped);
+            }
+            inner.election.observe();
+            let holder = inner.queue.holder().cloned();
+            if holder.is_some() {
+                inner.elect(effects, |election, then| election.seen(holder.as_ref(), then));
+            }
+            effects.push(Effect::Poke);
+            Ok(inner.leading.get_or_insert_with(watch::Sender::default).subscribe())
+        })?;
+        Ok(Observer::new(self.clone(), leading))
+    }
+
+    /// An observer is gone.
+    pub(crate) fn unobserve(self: &Arc<Self>) {
+        self.work(|inner, effects| {
+            inner.election.unobserve();
+            effects.push(Effect::Poke);
+        });
+    }
+
+    /// That campaign stands down, for so long or for good. If it led, that is over
+    /// with this call, and the answer is how the key was given back.
+    pub(crate) fn resign(
+        self: &Arc<Self>,
+        campaign: u64,
+        cool_down: Option<Duration>,
+    ) -> Option<oneshot::Receiver<Released>> {
+        let now = self.clock.now();
+        self.work(|inner, effects| {
+            let ended = inner.cell.as_ref().filter(|cell| !cell.is_valid(now));
+            let reason = ended.and_then(|cell| cell.ended()).unwrap_or(LossReason::Resigned);
+            let stood = inner.elect(effects, |election, then| {
+                election.resign(now, campaign, cool_down, reason, then)
+            });
+            // Whatever it did, when to go on has changed.
+            effects.push(Effect::Poke);
+            match stood {
+                Stood::Idle => None,
+                Stood::Waiting(call) => {
+                    inner.queue.leave(call, effects);
+                    None
+                }
+                Stood::Leading(call) => {
+                    let (sender, receiver) = oneshot::channel();
+                    inner.end(call, |state| {
+                        #[cfg(test)]
+                        if Mutation::TermOutlivesResignation.is_chosen() {
+                            return;
+                        }
+                        state.lose(reason);
+                    });
+                    inner.releasing.insert(call, sender);
+                    inner.queue.end(now, call, true, effects);
+                    Some(receiver)
+                }
+            }
+        })
+    }
+
+    /// The token of this process's term, if it leads and that is no news any more.
+    pub(crate) fn term(&self) -> Option<FencingToken> {
+        let inner = self.lock();
+        let told = !inner.news.iter().any(|news| matches!(news, News::Elected { .. }));
+        inner.election.token().filter(|_| told)
+    }
+
+    /// Whether a campaign wants the key at present.
+    #[cfg(test)]
+    pub(crate) fn campaigns(&self) -> bool {
+        let election = &self.lock().election;
+        election.campaign().is_some() && election.next_wakeup().is_none()
+    }
+
+    /// Who leads, as far as is known, if that is no news any more.
+    pub(crate) fn leader(&self) -> Option<Holder> {
+        let inner = self.lock();
+        let told = !inner.news.iter().any(|news| matches!(news, News::LeaderChanged { .. }));
+        inner.election.leader().filter(|_| told).cloned()
+    }
+}

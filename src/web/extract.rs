@@ -1,0 +1,61 @@
+//! How a handler comes by the runtime.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payload, web::Data};
+
+use crate::runtime::Dsync;
+
+/// The handle that the app was given, by `app_data(dsync.clone())` or within a
+/// [`Data`](actix_web::web::Data).
+///
+/// Without one the answer is 500.
+impl FromRequest for Dsync {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(dsync_of(request).cloned().map_err(Into::into))
+    }
+}
+
+pub(super) fn dsync_of(request: &HttpRequest) -> Result<&Dsync, NotSetUp> {
+    request
+        .app_data::<Dsync>()
+        .or_else(|| request.app_data::<Data<Dsync>>().map(Data::get_ref))
+        .ok_or(NotSetUp("no Dsync: give the App one with .app_data(dsync.clone())"))
+}
+
+/// A handler asks for what the app was not given: a mistake of the service, to
+/// be found when it is first tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this service is not set up: {0}")]
+pub(super) struct NotSetUp(pub(super) &'static str);
+
+impl ResponseError for NotSetUp {
+    fn error_response(&self) -> HttpResponse {
+        tracing::error!("{self}");
+        HttpResponse::InternalServerError().body(self.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        HealthReport, HeldLease, KeyReport, Leader, LeaderConfig, LeaderOnly, LockPath, Report,
+    };
+
+    static_assertions::assert_impl_all!(Dsync: FromRequest);
+    static_assertions::assert_impl_all!(HeldLease: FromRequest, Clone, Send, Sync);
+    static_assertions::assert_impl_all!(Leader: FromRequest, Clone, Send, Sync);
+    // What an app's factory takes along to every worker.
+    static_assertions::assert_impl_all!(LeaderConfig: Clone, Send, Sync);
+    static_assertions::assert_impl_all!(LockPath: Clone, Send, Sync);
+    static_assertions::assert_impl_all!(LeaderOnly: Clone, Send, Sync);
+    static_assertions::assert_impl_all!(Report: serde::Serialize, Send, Sync);
+    static_assertions::assert_impl_all!(HealthReport: serde::Serialize);
+    static_assertions::assert_impl_all!(KeyReport: serde::Serialize);
+    // A lease belongs to its caller: none comes out of a request by itself.
+    static_assertions::assert_not_impl_any!(crate::Lease: FromRequest);
+}

@@ -1,0 +1,14 @@
+//! How an actix-web service uses the runtime: extractors, a middleware, and
+//! answers for what goes wrong.
+
+mod elsewhere;
+mod extract;
+mod leader;
+mod lock_path;
+mod refusal;
+mod status;
+
+pub use elsewhere::LeaderConfig;
+pub use leader::{Leader, LeaderOnly};
+pub use lock_path::{HeldLease, LockPath};
+pub use status::{health_routes, status_routes};

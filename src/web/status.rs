@@ -1,0 +1,194 @@
+//! Pages that tell people and orchestrators how the runtime is.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{
+            ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, REFERRER_POLICY, VARY,
+            X_CONTENT_TYPE_OPTIONS,
+        },
+    },
+    web::{self, ServiceConfig},
+};
+use serde::Serialize;
+
+use crate::{
+    report::{KeyReport, KeyState, Report},
+    runtime::Dsync,
+};
+
+/// Two routes for orchestrators, to be put under any scope: `health/live` and
+/// `health/ready`. Each answers 200, or 503 if it is not so, from memory, and tells
+/// nothing else: they may be public.
+///
+/// ```
+/// # fn app(dsync: &actix_dsync::Dsync) {
+/// use actix_web::{App, web};
+///
+/// let app = App::new().configure(actix_dsync::health_routes(dsync));
+/// # }
+/// ```
+///
+/// What they say is [`HealthReport`](crate::HealthReport)'s `live` and `ready`.
+/// Restart a process whose `live` has failed several times in a row; send no
+/// requests to one that is not `ready`, if requests need locks.
+pub fn health_routes(
+    dsync: &Dsync,
+) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + Sync + 'static {
+    let dsync = dsync.clone();
+    move |app| {
+        let (lives, readies) = (dsync.clone(), dsync);
+        let live = move || std::future::ready(verdict("live", lives.health().live));
+        let ready = move || std::future::ready(verdict("ready", readies.health().ready));
+        app.route("/health/live", web::get().to(live));
+        app.route("/health/ready", web::get().to(ready));
+    }
+}
+
+fn verdict(name: &str, holds: bool) -> HttpResponse {
+    let status = if holds { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    uncached(status).json(serde_json::json!({ name: holds }))
+}
+
+/// The [`health_routes`] and two more for people: `status`, a page that refreshes
+/// itself, and `status.json`, the [`Report`] behind it. `status` is JSON, too, for
+/// a client that does not ask for HTML.
+///
+/// ```
+/// # fn app(dsync: &actix_dsync::Dsync) {
+/// use actix_web::{App, web};
+///
+/// // At /internal/status. Wrap the scope in what lets only your own people in.
+/// let internal = web::scope("/internal").configure(actix_dsync::status_routes(dsync));
+/// let app = App::new().service(internal);
+/// # }
+/// ```
+///
+/// Put it behind authentication: it names keys, holders, sessions, and what Consul
+/// or the network answered. At most 200 keys are shown, those that are led or held
+/// first, and of a longer value its first 1,024 bytes. Nothing is loaded from
+/// elsewhere, and nothing that a key or value says is taken for markup.
+pub fn status_routes(
+    dsync: &Dsync,
+) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + Sync + 'static {
+    let dsync = dsync.clone();
+    move |app| {
+        app.configure(health_routes(&dsync));
+        let (shown, told) = (dsync.clone(), dsync);
+        let page = move |request: HttpRequest| {
+            let shown = Shown::of(shown.report());
+            std::future::ready(if wants_html(&request) { shown.page() } else { shown.json() })
+        };
+        let json = move || std::future::ready(Shown::of(told.report()).json());
+        app.route("/status", web::get().to(page));
+        app.route("/status.json", web::get().to(json));
+    }
+}
+
+const TEMPLATE: &str = include_str!("status.html");
+/// How many keys are shown.
+const MOST_KEYS: usize = 200;
+/// How many bytes of a holder's value are shown.
+const LONGEST_VALUE: usize = 1_024;
+
+fn wants_html(request: &HttpRequest) -> bool {
+    let mut accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
+    accepted.any(|value| value.contains("text/html"))
+}
+
+/// As much of a report as a page can hold.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    report: Report,
+    more_keys: usize,
+}
+
+impl Shown {
+    fn of(mut report: Report) -> Self {
+        let more_keys = report.keys.len().saturating_sub(MOST_KEYS);
+        // Stable: in the order of their names otherwise.
+        report.keys.sort_by_key(rank);
+        report.keys.truncate(MOST_KEYS);
+        for holder in report.keys.iter_mut().filter_map(|key| key.holder.as_mut()) {
+            if holder.value.len() > LONGEST_VALUE {
+                holder.value.truncate(LONGEST_VALUE);
+                holder.value.extend("…".bytes());
+            }
+        }
+        Self { report, more_keys }
+    }
+
+    fn json(&self) -> HttpResponse {
+        uncached(StatusCode::OK).insert_header((VARY, "Accept")).json(self)
+    }
+
+    fn page(&self) -> HttpResponse {
+        let nonce = nonce();
+        let policy = format!(
+            "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        // The text last: what it says is not looked at any more.
+        let page = TEMPLATE.replace("{{nonce}}", &nonce);
+        let page = page.replacen("{{text}}", &escaped(&self.text()), 1);
+        uncached(StatusCode::OK)
+            .insert_header(ContentType::html())
+            .insert_header((VARY, "Accept"))
+            .insert_header((CONTENT_SECURITY_POLICY, policy))
+            .insert_header((REFERRER_POLICY, "no-referrer"))
+            .body(page)
+    }
+
+    /// For browsers without scripts.
+    fn text(&self) -> String {
+        let mut text = self.report.to_string();
+        if self.more_keys > 0 {
+            text.push_str(&format!("and {} more keys\n", self.more_keys));
+        }
+        text
+    }
+}
+
+/// What interests most comes first.
+fn rank(key: &KeyReport) -> u8 {
+    match (key.role, key.state) {
+        (Some(_), _) => 0,
+        (None, KeyState::Held) => 1,
+        (None, KeyState::Idle) => 3,
+        (None, _) => 2,
+    }
+}
+
+fn uncached(status: StatusCode) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    response
+}
+
+/// Differs from page to page and cannot be guessed: the standard library's hashers
+/// are keyed at random.
+fn nonce() -> String {
+    let [high, low] = [1, 2].map(|half| RandomState::new().hash_one(half));
+    format!("{high:016x}{low:016x}")
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,471 @@
+//! Campaigns: who leads, who is told, and in which order.
+
+use std::{cell::RefCell, future::Future, rc::Rc, time::Duration};
+
+use actix::prelude::*;
+use actix_dsync::{
+    Acquire, Campaign, Deposed, Dsync, Elected, Embedded, Error, Event, Events, Filter, Key,
+    LeaderChanged, LockAcquired, LockLost, LockReleased, LossReason, Observe, Released, Resign,
+    Subscribe, Tenure, TryAcquire,
+};
+use futures::{FutureExt, StreamExt};
+
+use crate::{acquire, in_a_task, key, runtime, steps};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn campaign(dsync: &Dsync) -> Tenure {
+    dsync.send(Campaign::on(key("k"))).await.unwrap()
+}
+
+/// Fails instead of waiting for ever.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SECOND * 120, what).await.expect("it comes")
+}
+
+fn taken<E: Event>(events: &mut Events<E>) -> Vec<E> {
+    std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
+}
+
+/// The session that the store says holds the key.
+fn holder(consul: &Embedded) -> Option<String> {
+    consul.entries().into_iter().find(|entry| entry.key == "k")?.session
+}
+
+/// Writes down all that it is told of, in order, and what its tenure says then.
+struct Listener {
+    told: Rc<RefCell<Vec<&'static str>>>,
+    tenure: Option<Tenure>,
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl<E: Event> Handler<E> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: E, _: &mut Context<Self>) {
+        let event = format!("{event:?}");
+        let led = self.tenure.as_ref().is_some_and(Tenure::is_leader);
+        let known =
+            ["LockAcquired", "LockLost", "LockReleased", "Elected", "Deposed", "LeaderChanged"];
+        let name = known.into_iter().find(|name| event.starts_with(name)).unwrap();
+        let word = match name {
+            "LeaderChanged" if event.contains("leader: None") => "NoLeader",
+            "Deposed" if led => "Deposed, and leads",
+            name => name,
+        };
+        self.told.borrow_mut().push(word);
+    }
+}
+
+/// Listens to everything for as long as the address lives.
+async fn listen(
+    dsync: &Dsync,
+    tenure: Option<Tenure>,
+) -> (Addr<Listener>, Rc<RefCell<Vec<&'static str>>>) {
+    let told = Rc::default();
+    let actor = Listener { told: Rc::clone(&told), tenure }.start();
+    dsync.send(Subscribe::<LockAcquired>::to(actor.clone().recipient())).await.unwrap();
+    dsync.send(Subscribe::<LockLost>::to(actor.clone().recipient())).await.unwrap();
+    dsync.send(Subscribe::<LockReleased>::to(actor.clone().recipient())).await.unwrap();
+    dsync.send(Subscribe::<Elected>::to(actor.clone().recipient())).await.unwrap();
+    dsync.send(Subscribe::<Deposed>::to(actor.clone().recipient())).await.unwrap();
+    dsync.send(Subscribe::<LeaderChanged>::to(actor.clone().recipient())).await.unwrap();
+    (actor, told)
+}
+
+#[actix::test]
+async fn elections_losses_and_resignations_are_told_in_a_fixed_order() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let (_listener, told) = listen(&dsync, None).await;
+    let tenure = campaign(&dsync).await;
+    assert!(!tenure.is_leader(), "the reply does not wait for the election");
+    soon(tenure.elected()).await;
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!(told.take(), ["LockAcquired", "Elected", "LeaderChanged"]);
+
+    consul.delete_key("k");
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!(
+        told.take(),
+        ["LockLost", "Deposed", "NoLeader", "LockAcquired", "Elected", "LeaderChanged"]
+    );
+
+    assert_eq!(dsync.send(Resign::of(&tenure)).await, Ok(Some(Released::Confirmed)));
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!(told.take(), ["Deposed", "LockReleased", "NoLeader"]);
+}
+
+#[actix::test]
+async fn every_way_to_lose_leadership_deposes_once_before_it_is_led_again() {
+    type Fault = fn(&Embedded);
+    let faults: [(&str, Fault); 6] = [
+        ("the session is destroyed", |consul| {
+            assert!(consul.destroy_session(&holder(consul).unwrap()));
+        }),
+        ("the agent leaves", Embedded::leave),
+        ("the key is deleted", |consul| assert!(consul.delete_key("k"))),
+        ("the key is released by force", |consul| assert!(consul.force_release("k"))),
+        ("the agent restarts empty", Embedded::restart_empty),
+        ("the session is destroyed, and the key deleted", |consul| {
+            assert!(consul.destroy_session(&holder(consul).unwrap()));
+            consul.delete_key("k");
+        }),
+    ];
+    tokio::time::pause();
+    for after in [0, 999, 1_001, 5_000, 600_000] {
+        for (name, fault) in faults {
+            let what = format!("{name} after {after} ms");
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let tenure = campaign(&dsync).await;
+            let (_listener, told) = listen(&dsync, Some(tenure.clone())).await;
+            let mut deposed = dsync.events::<Deposed>(Filter::All);
+            let term = soon(tenure.elected()).await;
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            told.take();
+            fault(&consul);
+            let reason = soon(term.lost()).await;
+            assert!(!term.is_valid() && tenure.token() != Some(term.token()), "{what}");
+            let next = soon(tenure.elected()).await;
+            tokio::time::sleep(SECOND * 20).await;
+            assert!(next.is_valid(), "{what}");
+            assert!(next.token() > term.token() || name.ends_with("empty"), "{what}");
+            let deposed = taken(&mut deposed);
+            assert_eq!(deposed.len(), 1, "{what}: {deposed:?}");
+            assert_eq!((deposed[0].token, deposed[0].reason), (term.token(), reason), "{what}");
+            let told = told.take();
+            let terms = |event: &&str| !event.ends_with("Leader") && !event.starts_with("Leader");
+            let told: Vec<_> = told.into_iter().filter(terms).collect();
+            assert_eq!(told, ["LockLost", "Deposed", "LockAcquired", "Elected"], "{what}");
+            dsync.shutdown(SECOND * 5).await.unwrap();
+        }
+    }
+}
+
+#[actix::test]
+async fn who_resigns_leads_no_more_from_the_call_on_and_another_replica_wins() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let ours = campaign(&one).await;
+    let term = soon(ours.elected()).await;
+    let theirs = campaign(&two).await;
+    tokio::time::sleep(SECOND * 2).await;
+    let leader = theirs.leader().expect("a follower knows the leader");
+    assert_eq!(
+        (leader.session_name.as_deref(), Some(leader.session)),
+        (Some("one"), holder(&consul))
+    );
+
+    let work = term.run(std::future::pending::<()>());
+    let resigned = one.send(Resign::of(&ours));
+    assert!(!ours.is_leader() && !term.is_valid());
+    assert_eq!(soon(work).await.unwrap_err().reason, LossReason::Resigned);
+    assert_eq!(soon(resigned).await, Ok(Some(Released::Confirmed)));
+    soon(ours.ended()).await;
+    let theirs = soon(theirs.elected()).await;
+    assert!(theirs.token() > term.token());
+
+    // A campaign that is over takes no part in what comes later.
+    assert_eq!(one.send(Resign::of(&ours)).await, Ok(None));
+    let again = campaign(&one).await;
+    assert_eq!(one.send(Resign::of(&ours)).await, Ok(None));
+    two.shutdown(SECOND * 5).await.unwrap();
+    soon(again.elected()).await;
+    assert!(again.is_leader() && !ours.is_leader());
+    assert_eq!((ours.term().is_none(), ours.token()), (true, None));
+}
+
+#[actix::test]
+async fn with_a_cool_down_another_replica_wins_and_the_campaign_goes_on() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let ours = campaign(&one).await;
+    soon(ours.elected()).await;
+    let theirs = campaign(&two).await;
+    for _ in 0..5 {
+        tokio::time::sleep(SECOND).await;
+        assert!(ours.is_leader());
+        one.send(Resign::of(&ours).cool_down(SECOND * 3)).await.unwrap();
+        soon(theirs.elected()).await;
+        assert!(!ours.is_leader());
+        // A second campaign here does not shorten it.
+        campaign(&one).await;
+        tokio::time::sleep(SECOND).await;
+        two.send(Resign::of(&theirs).cool_down(SECOND * 5 / 2)).await.unwrap();
+        let gave_up = tokio::time::Instant::now();
+        soon(ours.elected()).await;
+        assert!(gave_up.elapsed() >= Duration::from_millis(1_900), "{:?}", gave_up.elapsed());
+    }
+    two.shutdown(SECOND * 5).await.unwrap();
+    // With nobody else, nobody leads until it is over.
+    one.send(Resign::of(&ours).cool_down(SECOND * 10)).await.unwrap();
+    tokio::time::sleep(SECOND * 9).await;
+    assert_eq!((ours.leader(), holder(&consul)), (None, None));
+    soon(ours.elected()).await;
+}
+
+#[actix::test]
+async fn all_campaigns_of_one_process_for_a_key_are_one() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let (_listener, told) = listen(&dsync, None).await;
+    let tenures = [campaign(&dsync).await, campaign(&dsync).await, campaign(&dsync).await];
+    let tokens = futures::future::join_all(tenures.iter().map(Tenure::elected)).await;
+    assert!(tokens.windows(2).all(|pair| pair[0].token() == pair[1].token()));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(told.take(), ["LockAcquired", "Elected", "LeaderChanged"]);
+    // None of them is needed for the campaign to go on.
+    let [last, ..] = tenures;
+    tokio::time::sleep(SECOND * 60).await;
+    assert!(last.is_leader());
+    let late = campaign(&dsync).await;
+    drop(last);
+    assert!(late.is_leader());
+    dsync.send(Resign::of(&late)).await.unwrap();
+    soon(late.ended()).await;
+}
+
+#[actix::test]
+async fn a_tenure_that_is_dropped_does_not_resign() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    drop(dsync.send(Campaign::on(key("k"))));
+    tokio::time::sleep(SECOND * 60).await;
+    assert!(holder(&consul).is_some());
+    assert!(campaign(&dsync).await.is_leader());
+}
+
+#[actix::test]
+async fn a_resignation_after_any_number_of_steps_of_an_election_leaves_nothing() {
+    in_a_task(async {
+        for cool_down in [None, Some(SECOND * 30)] {
+            for warm in [false, true] {
+                for number in 0..=24 {
+                    let what = format!("after {number} steps, warm: {warm}, {cool_down:?}");
+                    let consul = Embedded::new();
+                    let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
+                    other.ready().await.unwrap();
+                    let mut elected = dsync.events::<Elected>(Filter::All);
+                    let mut deposed = dsync.events::<Deposed>(Filter::All);
+                    if warm {
+                        dsync.ready().await.unwrap();
+                    }
+                    let tenure = campaign(&dsync).await;
+                    steps(number).await;
+                    let resign = Resign::of(&tenure);
+                    let resign = match cool_down {
+                        Some(pause) => resign.cool_down(pause),
+                        None => resign,
+                    };
+                    let led = tenure.is_leader();
+                    let resigned = dsync.send(resign);
+                    assert!(!tenure.is_leader(), "{what}");
+                    assert_eq!(soon(resigned).await.unwrap().is_some(), led, "{what}");
+                    tokio::time::sleep(SECOND * 6).await;
+                    let free = other.send(TryAcquire::new(key("k"))).await;
+                    drop(free.unwrap_or_else(|error| panic!("{what}: {error}")));
+                    let (elected, deposed) = (taken(&mut elected), taken(&mut deposed));
+                    assert_eq!(elected.len(), usize::from(led), "{what}: {elected:?}");
+                    assert_eq!(deposed.len(), usize::from(led), "{what}: {deposed:?}");
+                    dsync.shutdown(SECOND * 5).await.unwrap();
+                    other.shutdown(SECOND * 5).await.unwrap();
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_fault_after_any_number_of_steps_of_an_election_is_followed_by_one_that_lasts() {
+    type Fault = fn(&Embedded);
+    let faults: [(&str, Fault); 4] = [
+        ("the session is destroyed", |consul| {
+            consul.sessions().iter().for_each(|session| {
+                consul.destroy_session(&session.id);
+            });
+        }),
+        ("the key is deleted", |consul| {
+            consul.delete_key("k");
+        }),
+        ("the key is released by force", |consul| {
+            consul.force_release("k");
+        }),
+        ("the agent restarts empty", Embedded::restart_empty),
+    ];
+    in_a_task(async move {
+        for (name, fault) in faults {
+            for number in 0..=24 {
+                let what = format!("{name} after {number} steps");
+                let consul = Embedded::new();
+                let dsync = runtime("one", &consul);
+                let mut elected = dsync.events::<Elected>(Filter::All);
+                let mut deposed = dsync.events::<Deposed>(Filter::All);
+                let tenure = campaign(&dsync).await;
+                steps(number).await;
+                fault(&consul);
+                // Past a lock-delay.
+                tokio::time::sleep(SECOND * 40).await;
+                let term = tenure.term().unwrap_or_else(|| panic!("{what}: nobody leads"));
+                let (elected, deposed) = (taken(&mut elected), taken(&mut deposed));
+                assert_eq!(elected.len(), deposed.len() + 1, "{what}: {elected:?} {deposed:?}");
+                assert_eq!(elected.last().map(|event| event.token), Some(term.token()), "{what}");
+                for (won, lost) in elected.iter().zip(&deposed) {
+                    assert_eq!(won.token, lost.token, "{what}");
+                }
+                assert_eq!(tenure.leader().map(|leader| leader.session), holder(&consul), "{what}");
+                dsync.shutdown(SECOND * 5).await.unwrap();
+            }
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn shutdown_resigns_and_another_replica_leads_at_once() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let (ours, observer) = (campaign(&one).await, one.send(Observe(key("k"))).await.unwrap());
+    let term = soon(ours.elected()).await;
+    let theirs = campaign(&two).await;
+    tokio::time::sleep(SECOND * 2).await;
+    let (_listener, told) = listen(&one, Some(ours.clone())).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(
+        told.take(),
+        ["LockAcquired", "Elected", "LeaderChanged"],
+        "the present comes first"
+    );
+
+    let began = tokio::time::Instant::now();
+    one.shutdown(SECOND * 5).await.unwrap();
+    assert!(began.elapsed() < SECOND, "handles that observe hold nothing up");
+    soon(theirs.elected()).await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert_eq!(term.lost().await, LossReason::Shutdown);
+    soon(ours.ended()).await;
+    assert_eq!((ours.leader(), observer.leader()), (None, None));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(told.take(), ["LockLost", "Deposed"]);
+    assert_eq!(one.send(Campaign::on(key("k"))).await.unwrap_err(), Error::Stopped);
+    assert_eq!(one.send(Observe(key("k"))).await.unwrap_err(), Error::Stopped);
+    assert_eq!(one.send(Resign::of(&ours)).await, Ok(None));
+}
+
+#[actix::test]
+async fn an_observer_sees_each_leader_though_it_comes_late_and_contends_for_nothing() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let mut changes = two.events::<LeaderChanged>(Filter::All);
+    let early = two.send(Observe(key("k"))).await.unwrap();
+    let tenure = campaign(&one).await;
+    soon(tenure.elected()).await;
+    tokio::time::sleep(SECOND * 2).await;
+
+    let late = two.send(Observe(key("k"))).await.unwrap();
+    for observer in [&early, &late, &early.clone()] {
+        let seen = soon(observer.changed()).await;
+        assert_eq!(seen.leader.map(|leader| leader.session), holder(&consul));
+        assert_eq!(seen.token, None);
+        assert!(observer.changed().now_or_never().is_none(), "nothing has changed since");
+    }
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(late.leader().unwrap().session_name.as_deref(), Some("one"));
+
+    one.send(Resign::of(&tenure)).await.unwrap();
+    let seen = soon(early.changed()).await;
+    assert_eq!(seen.leader, None);
+    tokio::time::sleep(SECOND * 5).await;
+    assert_eq!(holder(&consul), None, "an observer does not contend");
+    let again = acquire(&one, "k").await;
+    let seen = soon(early.changed()).await;
+    assert_eq!(seen.leader.map(|leader| leader.session), holder(&consul));
+    let told: Vec<bool> =
+        taken(&mut changes).into_iter().map(|event| event.leader.is_some()).collect();
+    assert_eq!(told, [true, false, true], "one event for each leader, whatever is learnt of it");
+
+    drop((early, late));
+    tokio::time::sleep(SECOND).await;
+    drop(again);
+    tokio::time::sleep(SECOND * 40).await;
+    assert_eq!(taken(&mut changes), [], "nobody follows it any more");
+}
+
+#[actix::test]
+async fn other_callers_of_the_process_queue_behind_its_campaign_and_the_other_way_round() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let lease = acquire(&dsync, "k").await;
+    let tenure = campaign(&dsync).await;
+    let mut waiting = dsync.send(Acquire::new(key("k")));
+    tokio::time::sleep(SECOND * 5).await;
+    assert!(!tenure.is_leader() && (&mut waiting).now_or_never().is_none());
+    let own = holder(&consul);
+    assert_eq!(tenure.leader().map(|leader| leader.session), own, "it is known who holds it");
+
+    let first = lease.token();
+    drop(lease);
+    let term = soon(tenure.elected()).await;
+    assert!(term.token() > first);
+    tokio::time::sleep(SECOND * 5).await;
+    assert!((&mut waiting).now_or_never().is_none());
+    assert!(matches!(dsync.send(TryAcquire::new(key("k"))).await, Err(Error::Held(_))));
+
+    dsync.send(Resign::of(&tenure)).await.unwrap();
+    let lease = soon(waiting).await.unwrap();
+    assert!(lease.token() > term.token());
+    assert_eq!((tenure.is_leader(), tenure.token()), (false, None));
+}
+
+#[actix::test]
+async fn a_campaign_for_what_is_no_lock_of_ours_leaves_it_alone_and_wins_when_it_is_gone() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    consul.write_key("k", "somebody's configuration");
+    let dsync = runtime("one", &consul);
+    let tenure = campaign(&dsync).await;
+    tokio::time::sleep(SECOND * 100).await;
+    assert!(!tenure.is_leader());
+    assert_eq!(consul.entries()[0].value, b"somebody's configuration");
+    consul.delete_key("k");
+    soon(tenure.elected()).await;
+}
+
+#[actix::test]
+async fn a_leader_says_by_default_which_service_where_and_what_build_it_is() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = Dsync::builder("or/ders")
+        .embedded(&consul)
+        .on_current_arbiter()
+        .advertise("10.0.0.7", 8080)
+        .build("1.2.3")
+        .value(serde_json::json!({"zone": "b"}))
+        .start()
+        .unwrap();
+    let own = Campaign::default().value(serde_json::json!({"zone": "c", "rank": 1}));
+    let tenure = dsync.send(own).await.unwrap();
+    assert_eq!(*tenure.key(), Key::new("service/or%2Fders/leadership").unwrap());
+    soon(tenure.elected()).await;
+    let says = tenure.leader().unwrap().json().unwrap();
+    let expected = serde_json::json!({
+        "service": "or/ders", "address": "10.0.0.7", "port": 8080, "build": "1.2.3",
+        "pid": std::process::id(), "zone": "c", "rank": 1,
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(says[field], *value, "{says}");
+    }
+    assert!(says["host"].is_string() && says["started"].is_u64(), "{says}");
+}

@@ -1,0 +1,195 @@
+//! What is counted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix_dsync::{Acquire, Campaign, Dsync, Embedded, Release, Resign};
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+
+use crate::{acquire, key, runtime};
+
+/// Keeps every number under its metric's name and labels.
+#[derive(Clone, Default)]
+struct Numbers(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
+
+struct Place {
+    numbers: Numbers,
+    name: String,
+}
+
+impl Numbers {
+    fn place(&self, key: &Key) -> Arc<Place> {
+        let labels: Vec<_> =
+            key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let name = format!("{} {}", key.name(), labels.join(" "));
+        Arc::new(Place { numbers: self.clone(), name })
+    }
+
+    fn all(&self, name: &str) -> Vec<f64> {
+        self.0.lock().unwrap().get(name).cloned().unwrap_or_default()
+    }
+
+    fn sum(&self, name: &str) -> f64 {
+        self.all(name).iter().sum()
+    }
+
+    fn last(&self, name: &str) -> Option<f64> {
+        self.all(name).last().copied()
+    }
+}
+
+impl Place {
+    fn note(&self, number: f64) {
+        self.numbers.0.lock().unwrap().entry(self.name.clone()).or_default().push(number);
+    }
+}
+
+impl CounterFn for Place {
+    fn increment(&self, by: u64) {
+        self.note(by as f64);
+    }
+
+    fn absolute(&self, _: u64) {
+        unreachable!("nothing counts so");
+    }
+}
+
+impl GaugeFn for Place {
+    fn increment(&self, _: f64) {
+        unreachable!("gauges are set");
+    }
+
+    fn decrement(&self, _: f64) {
+        unreachable!("gauges are set");
+    }
+
+    fn set(&self, to: f64) {
+        self.note(to);
+    }
+}
+
+impl HistogramFn for Place {
+    fn record(&self, number: f64) {
+        self.note(number);
+    }
+}
+
+impl Recorder for Numbers {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.place(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.place(key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.place(key))
+    }
+}
+
+#[actix::test]
+async fn what_is_held_won_waited_for_handed_on_and_lost_is_counted_by_service() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    dsync.ready().await.unwrap();
+
+    // Won, handed on within the process, and given back.
+    let first = acquire(&dsync, "k").await;
+    let behind = dsync.send(Acquire::new(key("k")));
+    dsync.send(Release(first)).await.unwrap();
+    let second = behind.await.unwrap();
+    let waiting = dsync.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(numbers.last("dsync_held service=one"), Some(1.0));
+    assert_eq!(numbers.last("dsync_waiting service=one"), Some(1.0));
+    drop(waiting);
+    dsync.send(Release(second)).await.unwrap();
+    assert_eq!(numbers.sum("dsync_acquisitions_total service=one"), 1.0);
+    assert_eq!(numbers.sum("dsync_hand_overs_total service=one"), 1.0);
+    assert_eq!(numbers.all("dsync_wait_seconds service=one").len(), 2);
+    let held = numbers.all("dsync_hold_seconds service=one");
+    assert_eq!(held.len(), 2, "{held:?}");
+    assert!((20.0..21.0).contains(&held[1]), "{held:?}");
+
+    // Lost.
+    let lease = acquire(&dsync, "k").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(consul.delete_key("k"));
+    lease.lost().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(numbers.sum("dsync_losses_total service=one reason=key_deleted"), 1.0);
+    assert_eq!(numbers.sum("dsync_acquisitions_total service=one"), 2.0);
+    assert_eq!(numbers.all("dsync_hold_seconds service=one").len(), 3);
+    assert_eq!(numbers.last("dsync_held service=one"), Some(0.0));
+
+    // The session.
+    let (took, margin) = (
+        numbers.all("dsync_renew_seconds service=one"),
+        numbers.all("dsync_renew_margin_seconds service=one"),
+    );
+    assert!(took.len() > 5 && took.len() == margin.len(), "{took:?}");
+    let timing = dsync.timing();
+    let least = (timing.lease() - timing.renew_period()).as_secs_f64() - 1.1;
+    assert!(margin.iter().all(|left| *left > least), "{margin:?}");
+    assert_eq!(numbers.sum("dsync_renewal_failures_total service=one"), 0.0);
+    let session = dsync.health().session.unwrap().id;
+    assert!(consul.destroy_session(&session));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(numbers.sum("dsync_renewal_failures_total service=one") >= 1.0);
+
+    let held = acquire(&dsync, "k").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    drop(held);
+    assert_eq!(numbers.last("dsync_held service=one"), Some(0.0), "nothing is held at the end");
+    assert_eq!(numbers.sum("dsync_losses_total service=one reason=shutdown"), 1.0);
+}
+
+#[actix::test]
+async fn leadership_is_a_gauge() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let dsync = runtime("one", &Embedded::new());
+    let tenure = dsync.send(Campaign::default()).await.unwrap();
+    tenure.elected().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(numbers.last("dsync_leader service=one"), Some(1.0));
+    dsync.send(Resign::of(&tenure)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(numbers.last("dsync_leader service=one"), Some(0.0));
+}
+
+#[actix::test]
+async fn keys_are_labels_only_if_asked_for() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let consul = Embedded::new();
+    let by_key = |by_key| {
+        let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+        builder.metrics_by_key(by_key).start().unwrap()
+    };
+    drop(acquire(&by_key(false), "k").await);
+    let names = numbers.0.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert!(names.iter().all(|name| !name.contains("key=")), "{names:?}");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(acquire(&by_key(true), "k").await);
+    assert_eq!(numbers.sum("dsync_acquisitions_total service=one key=k"), 1.0);
+    assert_eq!(numbers.all("dsync_wait_seconds service=one key=k").len(), 1);
+    assert_eq!(numbers.all("dsync_hold_seconds service=one key=k").len(), 1);
+}

@@ -1,0 +1,231 @@
+//! Requests that only the leader may handle.
+
+use std::{cell::RefCell, future::pending, rc::Rc, time::Duration};
+
+use actix_dsync::{
+    Campaign, Dsync, Embedded, Leader, LeaderConfig, LeaderOnly, Lost, Resign, Tenure,
+};
+use actix_web::{
+    App,
+    test::{TestRequest, init_service},
+    web::{self, Data, ServiceConfig},
+};
+
+use super::{ask, get};
+use crate::key;
+
+/// A process at `http://{name}:80`.
+async fn campaigning(name: &str, consul: &Embedded) -> (Dsync, Tenure) {
+    let builder = Dsync::builder("shop").embedded(consul).on_current_arbiter();
+    let dsync = builder.advertise(name, 80).start().unwrap();
+    let tenure = dsync.send(Campaign::default()).await.unwrap();
+    (dsync, tenure)
+}
+
+/// Two of them, of which the first leads, and both know it.
+async fn pair(consul: &Embedded) -> [(Dsync, Tenure); 2] {
+    let one = campaigning("one", consul).await;
+    one.1.elected().await;
+    let two = campaigning("two", consul).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(one.1.is_leader() && !two.1.is_leader());
+    [one, two]
+}
+
+async fn token(leader: Leader) -> String {
+    assert!(leader.term().is_valid());
+    leader.token().to_string()
+}
+
+fn routes(app: &mut ServiceConfig) {
+    app.route("/token", web::get().to(token)).route("/token", web::post().to(token)).service(
+        web::scope("/admin").wrap(LeaderOnly::new()).route("/token", web::get().to(token)),
+    );
+}
+
+macro_rules! app {
+    ($tenure:expr) => {
+        init_service(App::new().app_data($tenure.clone()).configure(routes)).await
+    };
+    ($tenure:expr, $config:expr) => {
+        init_service(
+            App::new().app_data(Data::new($tenure.clone())).app_data($config).configure(routes),
+        )
+        .await
+    };
+}
+
+#[actix::test]
+async fn only_the_leader_runs_the_handler_and_others_say_to_come_again() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(_one, leads), (_two, follows)] = pair(&consul).await;
+    let (leader, follower) = (app!(leads), app!(follows));
+    let token = leads.token().unwrap().to_string();
+    for path in ["/token", "/admin/token"] {
+        assert_eq!(get(&leader, path).await.body, token, "{path}");
+        let refused = get(&follower, path).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{path}");
+        assert_eq!(refused.json()["error"], "not_leader");
+    }
+    let patient = LeaderConfig::refuse().retry_after(Duration::from_millis(4_500));
+    let refused = get(&app!(follows, Data::new(patient)), "/token").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+}
+
+#[actix::test]
+async fn a_follower_sends_clients_to_the_leader_with_method_and_query() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(_one, leads), (_two, follows)] = pair(&consul).await;
+    let follower = app!(follows, LeaderConfig::redirect());
+    for (asked, to) in [
+        ("/token", "http://one:80/token?dsync-hops=1"),
+        ("/admin/token?a=1", "http://one:80/admin/token?a=1&dsync-hops=1"),
+    ] {
+        for request in [TestRequest::get(), TestRequest::post()] {
+            let sent = ask(&follower, request.uri(asked)).await;
+            assert_eq!((sent.status, sent.header("location")), (307, Some(to)), "{asked}");
+            assert_eq!(sent.header("cache-control"), Some("no-store"));
+        }
+    }
+    // The leader serves what was sent to it.
+    let leader = app!(leads, LeaderConfig::redirect());
+    assert_eq!(get(&leader, "/token?dsync-hops=1").await.status, 200);
+    // Not to a place that nobody knows of.
+    let inside = LeaderConfig::redirect().only(|host, _| host.ends_with(".internal"));
+    assert_eq!(get(&app!(follows, inside), "/token").await.status, 503);
+}
+
+#[actix::test]
+async fn two_followers_that_take_each_other_for_the_leader_send_nobody_in_circles() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(_one, leads), (_two, follows)] = pair(&consul).await;
+    // Each says that the other leads.
+    let other = app!(follows, LeaderConfig::redirect());
+    let mut path = "/token?a=1".to_owned();
+    let mut sent = 0;
+    loop {
+        let answer = get(&other, &path).await;
+        if answer.status != 307 {
+            assert_eq!(answer.status, 503);
+            break;
+        }
+        sent += 1;
+        assert!(sent < 10, "in circles: {path}");
+        path = answer.header("location").unwrap().strip_prefix("http://one:80").unwrap().to_owned();
+    }
+    assert_eq!(sent, LeaderConfig::DEFAULT_HOPS);
+    assert!(leads.is_leader());
+}
+
+#[actix::test]
+async fn a_deposed_leader_sends_clients_to_the_next_one() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(_one, leads), (_two, follows)] = pair(&consul).await;
+    let app = app!(leads, LeaderConfig::redirect());
+    assert_eq!(get(&app, "/token").await.status, 200);
+    let session = leads.leader().unwrap().session;
+    assert!(consul.destroy_session(&session));
+    follows.elected().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let sent = get(&app, "/token").await;
+    assert_eq!(sent.header("location"), Some("http://two:80/token?dsync-hops=1"));
+}
+
+/// Says that it was dropped.
+struct Dropped(Rc<RefCell<bool>>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.replace(true);
+    }
+}
+
+#[actix::test]
+async fn work_is_stopped_when_the_process_leads_no_more() {
+    tokio::time::pause();
+    for path in ["/run", "/only"] {
+        let consul = Embedded::new();
+        let (dsync, tenure) = campaigning("one", &consul).await;
+        tenure.elected().await;
+        let stopped = Rc::new(RefCell::new(false));
+        let (in_run, in_scope) = (stopped.clone(), stopped.clone());
+        let run = move |leader: Leader| {
+            let work = Dropped(in_run.clone());
+            async move {
+                leader
+                    .run(async move {
+                        pending::<()>().await;
+                        drop(work);
+                    })
+                    .await?;
+                Ok::<_, Lost>("never")
+            }
+        };
+        let only = move || {
+            let work = Dropped(in_scope.clone());
+            async move {
+                pending::<()>().await;
+                drop(work);
+                "never"
+            }
+        };
+        let app = App::new()
+            .app_data(tenure.clone())
+            .route("/run", web::get().to(run))
+            .service(web::resource("/only").wrap(LeaderOnly::of(&tenure)).to(only));
+        let app = Rc::new(init_service(app).await);
+        let asked = actix_rt::spawn({
+            let app = app.clone();
+            async move { get(&*app, path).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!*stopped.borrow(), "{path}");
+        dsync.send(Resign::of(&tenure)).await.unwrap();
+        let answer = asked.await.unwrap();
+        assert!(*stopped.borrow(), "{path}");
+        assert_eq!((answer.status, &answer.json()["error"]), (503, &"lost".into()), "{path}");
+    }
+}
+
+#[actix::test]
+async fn one_service_can_lead_by_one_key_and_follow_by_another() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(one, _), (two, _)] = pair(&consul).await;
+    let other = two.send(Campaign::on(key("other"))).await.unwrap();
+    other.elected().await;
+    let [first, second] =
+        [one.send(Campaign::default()).await, one.send(Campaign::on(key("other"))).await]
+            .map(Result::unwrap);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let app = App::new()
+        .app_data(first.clone())
+        .service(web::resource("/second").wrap(LeaderOnly::of(&second)).to(token))
+        .service(web::resource("/first").wrap(LeaderOnly::of(&first)).to(token))
+        .service(web::resource("/default").to(token));
+    let app = init_service(app).await;
+    let led = first.token().unwrap().to_string();
+    assert_eq!(get(&app, "/first").await.body, led);
+    assert_eq!(get(&app, "/default").await.body, led);
+    assert_eq!(get(&app, "/second").await.status, 503);
+    // Within the middleware's scope the extractor is of its tenure.
+    let app = App::new()
+        .app_data(second)
+        .service(web::resource("/first").wrap(LeaderOnly::of(&first)).to(token));
+    assert_eq!(get(&init_service(app).await, "/first").await.body, led);
+}
+
+#[actix::test]
+async fn without_a_campaign_the_answer_says_what_is_missing() {
+    tokio::time::pause();
+    let app = init_service(App::new().configure(routes)).await;
+    for path in ["/token", "/admin/token"] {
+        let seen = get(&app, path).await;
+        assert_eq!(seen.status, 500, "{path}");
+        assert!(seen.body.contains("Tenure"), "{}", seen.body);
+    }
+}
