@@ -165,6 +165,6 @@ pub use work::{Singleton, SingletonHandle, Turn};
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "web"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
