@@ -11,8 +11,11 @@
 //! - A granted request is a [`Lease`]. Ask [`Lease::is_valid`] before an act that
 //!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
 //!   moment of loss. Dropping the lease gives the lock back.
-//! - Call [`Dsync::shutdown`] at the end, so that others need not wait for the
-//!   session to expire.
+//! - What only one process is to do is an actor, a [`Singleton`], or a future, by
+//!   [`Dsync::singleton`] or, once a period, [`Dsync::every`].
+//! - At the end of a service call [`Dsync::hand_over`] first, where it campaigns,
+//!   and [`Dsync::shutdown`] last, so that others need not wait for the session to
+//!   expire.
 //!
 //! # Example
 //! ```no_run

@@ -159,6 +159,9 @@ impl Dsync {
     /// [`LossReason::Shutdown`](crate::LossReason::Shutdown), every key is given
     /// back, and the session destroyed. Calling it again waits for the same end.
     ///
+    /// Work that is bound to leadership is stopped without being given time; call
+    /// [`hand_over`](Dsync::hand_over) before.
+    ///
     /// # Errors
     /// [`Error::Unavailable`] if `limit` passed first; the runtime has ended all
     /// the same, and what it held is freed by the session's TTL.

@@ -13,6 +13,7 @@ mod bad_input;
 mod cancel;
 mod cluster;
 mod contention;
+mod every;
 mod fixtures;
 mod foreign;
 mod leadership;
