@@ -41,10 +41,13 @@ impl Budget {
         }
     }
 
-    pub(super) fn advance(&mut self, now: Moment) {
-        if self.next_wakeup().is_some_and(|at| at <= now) {
+    /// Whether that changes anything.
+    pub(super) fn advance(&mut self, now: Moment) -> bool {
+        let is_over = self.next_wakeup().is_some_and(|at| at <= now);
+        if is_over {
             self.halvings = 0;
         }
+        is_over
     }
 
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
@@ -108,9 +111,9 @@ mod tests {
         assert_eq!(budget.now(), 8);
         (1..9).for_each(|second| budget.refused(at(second)));
         assert_eq!(budget.now(), 2);
-        budget.advance(at(67));
+        assert!(!budget.advance(at(67)));
         assert_eq!(budget.now(), 2);
-        budget.advance(at(68));
+        assert!(budget.advance(at(68)));
         assert_eq!((budget.now(), budget.next_wakeup()), (16, None));
     }
 }

@@ -295,22 +295,12 @@ impl Watches {
     }
 
     /// Chooses the prefixes anew.
-    pub(super) fn plan(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn plan(&mut self) {
         self.plan_at = None;
         let now = self.now;
         self.marks.retain(|_, mark| mark.until > now);
         let gathered =
             |interest: &Interest| matches!(interest.carrier, Carrier::Group | Carrier::Polled);
-        // There may be room for reads of their own by now.
-        let uncovered = self.interests.iter().filter(|(_, interest)| gathered(interest));
-        let uncovered = uncovered.filter(|(key, _)| self.covering(key).is_none());
-        for key in uncovered.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            let held = self.interests.get(&key).is_some_and(|interest| interest.held);
-            if self.has_single(held) {
-                self.start_single(&key, effects);
-            }
-        }
-
         let keys = self.interests.iter().filter(|(_, interest)| gathered(interest));
         let keys: Vec<Key> = keys.map(|(key, _)| key.clone()).collect();
         let names: Vec<&str> = keys.iter().map(Key::as_str).collect();

@@ -15,6 +15,10 @@
 //! listing showed. If it was then as the watch has it, or changed since, the next
 //! listing tells; only if the listing knows better is the key read by itself.
 //!
+//! Thousands of keys can be wanted before the first connection stands, which tells
+//! how many reads there are places for. Whenever there is more room, keys that had
+//! to do without get reads of their own, some hundreds at a time.
+//!
 //! No read is ever broken off: it would go on using up the agent. One that
 //! nobody needs any more ends with its wait, and counts until then. What goes
 //! wrong is tried again quietly; whoever waits is told that the watch was
@@ -150,12 +154,18 @@ pub(crate) struct Watches {
     marks: BTreeMap<Arc<str>, Mark>,
     /// When the prefixes are chosen anew.
     plan_at: Option<Moment>,
+    /// When room that appeared is used further.
+    room_at: Option<Moment>,
     /// How many keys are polled.
     polled: u32,
     tickets: Tickets,
     random: u64,
 }
 
+/// How many keys get reads of their own at one time because room appeared, and
+/// when the next ones do: should the agent refuse a connection, it ends there.
+const AT_ONCE: usize = 256;
+const NEXT_ONES: Duration = Duration::from_millis(50);
 /// For how long keys are collected before prefixes are chosen.
 const COLLECT: Duration = Duration::from_millis(50);
 /// How long a watch without news stays, at least; at most twice that. Watches
@@ -183,6 +193,7 @@ impl Watches {
             groups: BTreeMap::new(),
             marks: BTreeMap::new(),
             plan_at: None,
+            room_at: None,
             polled: 0,
             tickets: Tickets::default(),
             random: seed | 1,
@@ -194,31 +205,33 @@ impl Watches {
         let timer = self.timers.first().map(|(due, _)| *due);
         let groups = self.groups.values().filter_map(|group| group.next_wakeup(self.now));
         let marks = self.marks.values().map(|mark| mark.until).min();
-        let others = [timer, marks, self.plan_at, self.budget.next_wakeup()];
+        let others = [timer, marks, self.plan_at, self.room_at, self.budget.next_wakeup()];
         groups.chain(others.into_iter().flatten()).min()
     }
 
     /// Takes in what happened and appends what is to be done.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = now;
-        self.budget.advance(now);
+        let mut changed = self.budget.advance(now);
         match event {
             Event::Watch { key, ticket, after, held } => {
                 self.watch(key, ticket, after, held, effects);
             }
             Event::Seen { read, answer } => self.seen(read, answer, effects),
             Event::Listed { read, answer } => self.listed(read, answer, effects),
-            Event::Room(slots) => {
-                if self.budget.resize(slots) {
-                    self.plan_at = Some(self.plan_at.map_or(now, |at| at.min(now)));
-                }
-            }
+            Event::Room(slots) => changed |= self.budget.resize(slots),
             Event::Tick => {}
         }
+        if changed {
+            (self.room_at, self.plan_at) = (Some(now), Some(now));
+        }
         self.run_due(effects);
+        if self.room_at.is_some_and(|at| at <= now) {
+            self.use_room(effects);
+        }
         let outdated = self.marks.values().any(|mark| mark.until <= now);
         if outdated || self.plan_at.is_some_and(|at| at <= now) {
-            self.plan(effects);
+            self.plan();
         }
         self.start_lists(effects);
         self.start_checks(effects);
@@ -275,6 +288,28 @@ impl Watches {
         } else {
             self.set_carrier(key, Carrier::Group);
             self.plan_soon();
+        }
+    }
+
+    /// Gives keys that had to do without reads of their own, while there is room.
+    fn use_room(&mut self, effects: &mut Vec<Effect>) {
+        self.room_at = None;
+        if !self.has_single(false) {
+            return;
+        }
+        let is_without = |i: &Interest| !matches!(i.carrier, Carrier::Single(_) | Carrier::Resting);
+        let without = self.interests.iter().filter(|(_, interest)| is_without(interest));
+        let without: Vec<_> = without.map(|(key, i)| (key.clone(), i.held)).collect();
+        let mut started = 0;
+        for (key, held) in without {
+            if started == AT_ONCE {
+                self.room_at = Some(self.now + NEXT_ONES);
+                break;
+            }
+            if self.has_single(held) {
+                self.start_single(&key, effects);
+                started += 1;
+            }
         }
     }
 

@@ -396,9 +396,73 @@ fn where_no_read_may_wait_prefixes_are_listed_from_time_to_time() {
     }
 }
 
+/// How many single keys are now read.
+fn reads(effects: &[Effect]) -> usize {
+    effects.iter().filter(|effect| matches!(effect, Effect::Read { .. })).count()
+}
+
 #[test]
-fn more_room_is_used_at_once_by_keys_that_are_not_listed_yet() {
+fn more_room_is_used_at_once() {
     let mut bench = Bench::new(1);
     bench.watch("jobs/1", 5);
     read(&bench.step(Event::Room(22)));
+}
+
+#[test]
+fn keys_that_are_listed_for_want_of_room_have_reads_of_their_own_when_there_is_more() {
+    let mut bench = Bench::new(38);
+    let names: Vec<String> = (0..1_000).map(|n| format!("jobs/{n:03}")).collect();
+    let singles: usize = names.iter().map(|name| reads(&bench.watch(name, 5))).sum();
+    assert_eq!(singles, 17);
+    bench.pass(50);
+    let at_once = reads(&bench.step(Event::Room(9_120)));
+    assert_eq!(at_once, AT_ONCE);
+    assert_eq!(17 + at_once + reads(&bench.pass(200)), 1_000);
+    // What the listings under way tell is not for them any more.
+    for read in bench.watches.lists.keys().copied().collect::<Vec<_>>() {
+        assert_eq!(bench.listed(read, shows(&[("jobs/001", 9)], 9)), []);
+    }
+    assert_eq!(bench.pass(10_000), []);
+    assert!(bench.watches.groups.is_empty());
+}
+
+#[test]
+fn no_more_reads_are_begun_in_new_room_when_the_agent_refuses_one() {
+    let mut bench = Bench::new(38);
+    for n in 0..1_000 {
+        bench.watch(&format!("jobs/{n:03}"), 5);
+    }
+    bench.pass(50);
+    let first = bench.step(Event::Room(600));
+    assert_eq!(reads(&first), AT_ONCE);
+    let Some(Effect::Read { read, .. }) = first.first() else { panic!("{first:?}") };
+    let refused = Seen::Unknown(Trouble::Connect("refused".into()));
+    bench.seen(*read, refused);
+    assert_eq!(reads(&bench.pass(1_000)), 0);
+}
+
+#[test]
+fn keys_that_are_polled_have_reads_of_their_own_when_there_is_room() {
+    let mut bench = Bench::new(2);
+    bench.watch("jobs/1", 5);
+    let ticket = list(&bench.pass(50), None);
+    let ticket = check(&bench.listed(ticket, Listed::Denied("key:list".into())), "jobs/1");
+    let single = read(&bench.step(Event::Room(22)));
+    assert_eq!(bench.seen(ticket, found(5)), []);
+    assert_eq!(bench.pass(10_000), []);
+    assert_eq!(bench.seen(single, found(6)), [bench.answered("jobs/1", 1, found(6))]);
+}
+
+#[test]
+fn keys_listed_after_a_refusal_have_reads_of_their_own_a_minute_later() {
+    let mut bench = Bench::new(22);
+    let first = read(&bench.watch("k0", 5));
+    read(&bench.watch("k1", 5));
+    let refused = Seen::Unknown(Trouble::Connect("refused".into()));
+    assert_eq!(bench.seen(first, refused), []);
+    let started: usize = (2..9).map(|n| reads(&bench.watch(&format!("k{n}"), 5))).sum();
+    assert!(started < 7, "{started}");
+    let later: Vec<Effect> = bench.pass(60_000);
+    // Those that found no room, and the one that was refused.
+    assert_eq!(started + reads(&later), 8);
 }

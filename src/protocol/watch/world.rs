@@ -20,6 +20,8 @@ const WAIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 struct Weather {
     slots: usize,
+    /// How many reads may be under way from half a minute on.
+    slots_later: Option<usize>,
     keys: usize,
     /// Of a hundred reads.
     lost: u64,
@@ -35,6 +37,7 @@ struct Weather {
 
 const CALM: Weather = Weather {
     slots: 22,
+    slots_later: None,
     keys: 100,
     lost: 0,
     reset: 0,
@@ -63,6 +66,8 @@ enum Item {
     Turn,
     /// Somebody who has read a key watches it.
     Watch(Key, u64),
+    /// More reads may be under way.
+    Room(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +115,9 @@ impl World {
         }
         world.after(Duration::ZERO, Item::Change);
         world.after(Duration::ZERO, Item::Turn);
+        if let Some(slots) = weather.slots_later {
+            world.after(Duration::from_secs(30), Item::Room(slots));
+        }
         world
     }
 
@@ -220,6 +228,10 @@ impl World {
                 self.after(pause, Item::Turn);
             }
             Item::Watch(key, after) => self.ask(key, after),
+            Item::Room(slots) => {
+                self.weather.slots = slots;
+                self.feed(Event::Room(slots));
+            }
         }
     }
 
@@ -390,6 +402,13 @@ fn every_change_is_told_soon_and_no_more_reads_are_under_way_than_allowed() {
 fn what_changes_just_before_a_key_joins_a_listing_is_not_missed() {
     for slots in [2, 8, 22] {
         play(Weather { slots, bursts: true, ..CALM }, 0..4);
+    }
+}
+
+#[test]
+fn no_change_is_missed_when_keys_that_are_listed_get_reads_of_their_own() {
+    for (slots, later) in [(1, 22), (2, 60), (8, 400)] {
+        play(Weather { slots, slots_later: Some(later), bursts: true, ..CALM }, 0..4);
     }
 }
 
