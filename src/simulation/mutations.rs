@@ -35,8 +35,10 @@ fn every_mutation_is_found() {
             .filter(|(_, found)| !found.is_empty())
             .unwrap_or_else(|| search((0, count)));
         let (times, of) = (found.len(), stats.histories);
-        let how = found.first().map_or("-", |(_, what)| what.as_str());
-        println!("{mutation:?}: in {times} of {of} histories; {how}");
+        println!("{mutation:?}: in {times} of {of} histories");
+        if let Some((seed, how)) = found.first() {
+            println!("    seed {seed}: {how}");
+        }
         if found.is_empty() {
             missed.push(mutation);
         }

@@ -70,7 +70,7 @@ impl Election {
     }
 
     /// Everything ends in good order; what the logs prove.
-    fn end(mut self, case: &Case, takeover: Vec<Duration>, paused: Option<Who>) -> Outcome {
+    fn end(mut self, case: &Case, takeover: Vec<Duration>, paused: Option<(Who, u64)>) -> Outcome {
         let timeless: Vec<_> =
             takeover.iter().map(|it| format!("{:.3}", it.as_secs_f64())).collect();
         println!("{}: leaderless for {} s", case.fault, timeless.join(", "));
@@ -82,9 +82,23 @@ impl Election {
         outcome
     }
 
-    /// A singleton's life has ended before the next begins. That of a process which was killed or
-    /// did not run is judged by its writes alone.
-    fn assert_one_works(&self, paused: Option<Who>) {
+    /// The new leader resigns, so that there is another change to judge: after a former leader that
+    /// was killed or paused there is only one whose end its process tells of in time.
+    fn end_after_another(
+        mut self,
+        case: &Case,
+        takeover: Duration,
+        paused: Option<(Who, u64)>,
+    ) -> Outcome {
+        let second = self.leader().0;
+        self.stage.say(second, RESIGN);
+        self.wait(Some(second), LIMIT);
+        self.end(case, vec![takeover], paused)
+    }
+
+    /// A singleton's life has ended before the next begins. That of a process which was killed, or
+    /// did not run from some moment on, is judged by its writes alone.
+    fn assert_one_works(&self, paused: Option<(Who, u64)>) {
         let mut lives = Vec::new();
         for (who, _) in &self.candidates {
             let mut begun = Vec::new();
@@ -94,7 +108,8 @@ impl Election {
                     What::Released { own, .. } if own.key == JOB => {
                         let place = begun.iter().position(|(begun, _)| *begun == own);
                         let (own, from) = begun.swap_remove(place.expect("begun before it ended"));
-                        if Some(*who) != paused {
+                        let froze = paused.is_some_and(|(it, at)| it == *who && from <= at);
+                        if !froze {
                             lives.push((from, event.at, own.token));
                         }
                     }
@@ -120,15 +135,7 @@ pub(crate) fn killed(case: &Case) -> Verdict {
     // What the dead one has not said does not count as held.
     election.candidates.retain(|(who, _)| *who != leader);
     let takeover = election.takeover(fault);
-    Verdict::of(end_of_two(election, case, takeover))
-}
-
-/// A candidate resigns, so that even with one dead there is a change to judge.
-fn end_of_two(mut election: Election, case: &Case, takeover: Duration) -> Outcome {
-    let second = election.leader().0;
-    election.stage.say(second, RESIGN);
-    election.wait(Some(second), LIMIT);
-    election.end(case, vec![takeover], None)
+    Verdict::of(election.end_after_another(case, takeover, None))
 }
 
 /// `SIGSTOP` until another leads, then `SIGCONT`.
@@ -142,7 +149,7 @@ pub(crate) fn stopped(case: &Case) -> Verdict {
     election.stage.resume(leader);
     election.stage.wait_until_told(leader, 1);
     let takeover = election.takeover(fault);
-    Verdict::of(election.end_after(case, takeover, Some(leader)))
+    Verdict::of(election.end_after_another(case, takeover, Some((leader, fault))))
 }
 
 /// The leader's network goes silent until another leads.
@@ -156,15 +163,7 @@ pub(crate) fn cut_off(case: &Case) -> Verdict {
     proxy.set(Mode::Forward);
     election.stage.wait_until_told(leader, 1);
     let takeover = election.takeover(fault);
-    Verdict::of(election.end_after(case, takeover, None))
-}
-
-impl Election {
-    fn end_after(self, case: &Case, takeover: Duration, paused: Option<Who>) -> Outcome {
-        // The former leader follows the new one.
-        std::thread::sleep(Duration::from_secs(2));
-        self.end(case, vec![takeover], paused)
-    }
+    Verdict::of(election.end_after_another(case, takeover, None))
 }
 
 /// `SIGTERM` to each leader in turn, as a rolling restart does it.

@@ -19,6 +19,8 @@ use crate::support::proxy::{Mode, Proxy};
 /// How long the processes run before what they use is measured for the first time.
 const WARM_UP: Duration = Duration::from_secs(20);
 const SERVERS: usize = 3;
+/// The longest lock-delay of a team, and a little.
+const REPEATED_DELAYS: Duration = Duration::from_secs(16);
 /// Connections that an agent allows to one address.
 const CONNECTIONS: usize = 200;
 
@@ -62,6 +64,19 @@ const FAULTS: [Fault; 18] = [
     Fault::AllServersRestarted,
 ];
 
+impl Fault {
+    /// Whether sessions end by it before their TTL.
+    fn ends_sessions(self) -> bool {
+        matches!(
+            self,
+            Self::SessionDestroyed
+                | Self::SessionDestroyedWhileCutOff
+                | Self::SessionDestroyedWhileStopped
+                | Self::FollowerLeaves
+        )
+    }
+}
+
 const SECOND: [Mode; 4] =
     [Mode::BlackHole, Mode::OneWay, Mode::Reset, Mode::Delay(Duration::from_millis(300))];
 
@@ -76,6 +91,8 @@ struct Soak {
     teams: Vec<Team>,
     random: Random,
     faults: BTreeMap<String, usize>,
+    /// When a server last caught up with what it had missed.
+    caught_up: Instant,
     now: Arc<Mutex<String>>,
 }
 
@@ -100,6 +117,10 @@ pub(crate) fn run(plan: &str) -> ExitCode {
             left = FAULTS.to_vec();
         }
         let fault = left.swap_remove(soak.random.below(left.len() as u64) as usize);
+        if fault.ends_sessions() {
+            // A delay that a server repeats then cuts the next one short: docs/safety.md.
+            std::thread::sleep(REPEATED_DELAYS.saturating_sub(soak.caught_up.elapsed()));
+        }
         // At times somebody else's network fails, too.
         let second = (soak.random.below(3) == 0).then(|| soak.member());
         if let Some((team, place)) = second {
@@ -146,6 +167,7 @@ impl Soak {
             teams: teams.into(),
             random: Random::new(seed),
             faults: BTreeMap::new(),
+            caught_up: Instant::now(),
             now: Arc::new(Mutex::new("nothing".into())),
         }
     }
@@ -227,10 +249,22 @@ impl Soak {
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }
-            Fault::LeaderFrozen => self.freeze(self.cluster.leader(), length),
-            Fault::FollowerFrozen => self.freeze(self.cluster.follower(), length),
-            Fault::LeaderKilled => self.kill(&[self.cluster.leader()], length),
-            Fault::FollowerKilled => self.kill(&[self.cluster.follower()], length),
+            Fault::LeaderFrozen => {
+                let leader = self.cluster.leader();
+                self.freeze(leader, length);
+            }
+            Fault::FollowerFrozen => {
+                let follower = self.cluster.follower();
+                self.freeze(follower, length);
+            }
+            Fault::LeaderKilled => {
+                let leader = self.cluster.leader();
+                self.kill(&[leader], length);
+            }
+            Fault::FollowerKilled => {
+                let follower = self.cluster.follower();
+                self.kill(&[follower], length);
+            }
             Fault::QuorumLost => {
                 let spared = place;
                 let killed: Vec<_> = (0..SERVERS).filter(|server| *server != spared).collect();
@@ -247,18 +281,20 @@ impl Soak {
         }
     }
 
-    fn freeze(&self, server: usize, length: Duration) {
+    fn freeze(&mut self, server: usize, length: Duration) {
         self.cluster.freeze(server);
         std::thread::sleep(length);
         self.cluster.thaw(server);
         self.cluster.wait_until_whole();
+        self.caught_up = Instant::now();
     }
 
-    fn kill(&self, servers: &[usize], length: Duration) {
+    fn kill(&mut self, servers: &[usize], length: Duration) {
         servers.iter().for_each(|server| self.cluster.kill(*server));
         std::thread::sleep(length);
         self.cluster.start_again(servers);
         self.cluster.wait_until_whole();
+        self.caught_up = Instant::now();
     }
 
     /// Destroys the session under which a player holds a key, if it holds one.
@@ -318,12 +354,16 @@ impl Soak {
             println!("  orphans             {} {orphans:?}", orphans.len());
             println!("  locked at the end   {} {left:?}", left.len());
             println!("  failed requests     {:#?}", report.failures);
-            good &= report.overlaps.is_empty()
+            let team_good = report.overlaps.is_empty()
                 && report.disorder.is_empty()
                 && report.untold.is_empty()
                 && report.stale_checks == 0
                 && orphans.is_empty()
                 && left.is_empty();
+            if !team_good {
+                team.stage.keep_logs();
+            }
+            good &= team_good;
         }
         for (name, usage) in &after {
             println!("{name}: {:?} -> {usage:?}", before[name]);

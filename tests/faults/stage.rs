@@ -30,6 +30,7 @@ pub(crate) struct Stage {
     dir: PathBuf,
     players: Vec<Player>,
     pauses: Vec<Pause>,
+    keeps_logs: bool,
 }
 
 /// What is known of one case when it is over.
@@ -64,7 +65,7 @@ impl Stage {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stage-{prefix}"));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-        Self { prefix, dir, players: Vec::new(), pauses: Vec::new() }
+        Self { prefix, dir, players: Vec::new(), pauses: Vec::new(), keeps_logs: false }
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -284,6 +285,11 @@ impl Stage {
         Report::of(&logs)
     }
 
+    /// There is something to find out: the logs stay when the stage goes.
+    pub(crate) fn keep_logs(&mut self) {
+        self.keeps_logs = true;
+    }
+
     /// What came of it, once the players have ended.
     pub(crate) fn outcome(&self, takeover: Vec<Duration>) -> Outcome {
         let keys = self.players[0].orders.keys;
@@ -294,7 +300,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.players.clear();
-        if std::thread::panicking() {
+        if self.keeps_logs || std::thread::panicking() {
             eprintln!("the logs of {} are in {}", self.prefix, self.dir.display());
         } else {
             let _ = fs::remove_dir_all(&self.dir);
