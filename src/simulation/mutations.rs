@@ -11,9 +11,9 @@ const SEEDS: u64 = 60_000;
 /// Histories that showed the rarest ones. A seed means another history when the
 /// simulation changes: then the search tells a new one.
 const SHOWN_BY: [(Mutation, u64); 3] = [
-    (Mutation::LeaseFromResponse, 36_739),
-    (Mutation::LateLockedBelieved, 16_469),
-    (Mutation::StaleTicketGranted, 1_270),
+    (Mutation::LeaseFromResponse, 3_033),
+    (Mutation::LateLockedBelieved, 11_975),
+    (Mutation::StaleTicketGranted, 877),
 ];
 
 /// `DSYNC_SEEDS` asks in how many of that many histories each is found,
