@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
+    event::Event,
     invariants::{TELL_LIMIT, index_of},
     plan::Class,
     question::Question,
-    world::{Event, World},
+    world::World,
 };
 use crate::{clock::Moment, key::Key, ownership::LossReason, token::FencingToken};
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{
+    event::Event,
     plan::Class,
     process::Process,
     server::{Election, Server},
-    world::{Event, World},
+    world::World,
 };
 use crate::{
     embedded::engine::{IndexAfterRestore, PutMode},

@@ -6,7 +6,10 @@
 //! each step the guarantees are checked from outside.
 
 mod caller;
+mod calls;
 mod elections;
+mod ending;
+mod event;
 mod faults;
 mod invariants;
 mod mutations;
@@ -19,5 +22,6 @@ mod regressions;
 mod report;
 mod runs;
 mod server;
+mod shells;
 mod trace;
 mod world;

@@ -3,8 +3,9 @@
 use std::{rc::Rc, time::Duration};
 
 use super::{
+    event::Event,
     server::Exchange,
-    world::{Event, START, World},
+    world::{START, World},
 };
 use crate::{clock::Moment, consul::wire::WireReply};
 

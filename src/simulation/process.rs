@@ -1,7 +1,7 @@
-//! One process: the machines, and what the actors do with their effects.
+//! One process: the machines, and what the world can see of them.
 //!
-//! It mirrors the shells in `src/actors/` and shares their slots, callers and
-//! leases. What it would send and publish is put out in order.
+//! It shares slots, callers and leases with the real actors. What it would send
+//! and publish is put out in order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,16 +22,12 @@ use super::{
 };
 use crate::{
     actors::slot::{Slot, Slots},
-    callers::News,
     clock::{Clock, Moment},
     config::{HASHICORP_LOCK_FLAGS, Retention, Timing},
-    consul::{
-        fact::{Seen, SessionId},
-        request::{Lock, NewSession, Release, ReleaseHow},
-    },
+    consul::fact::SessionId,
     key::Key,
     observer::Observer,
-    ownership::{Holder, LossReason},
+    ownership::LossReason,
     protocol::{
         lock, queue,
         session::{self, Session, SessionView},
@@ -85,20 +81,20 @@ pub(super) enum Out {
 }
 
 /// A blocking read under way, as the watch actor keeps it.
-struct Read {
-    number: u64,
-    after: u64,
-    watch: Watch,
+pub(super) struct Read {
+    pub(super) number: u64,
+    pub(super) after: u64,
+    pub(super) watch: Watch,
 }
 
-struct Watch {
-    slot: Arc<Slot>,
-    after: u64,
-    ticket: crate::protocol::Ticket,
+pub(super) struct Watch {
+    pub(super) slot: Arc<Slot>,
+    pub(super) after: u64,
+    pub(super) ticket: crate::protocol::Ticket,
 }
 
 /// How long an idle slot stays.
-const LINGER: Duration = Duration::from_millis(250);
+pub(super) const LINGER: Duration = Duration::from_millis(250);
 
 pub(super) struct Process {
     pub(super) id: usize,
@@ -107,26 +103,26 @@ pub(super) struct Process {
     /// By how much its clock runs fast, in millionths.
     drift: i64,
     nanos: &'static AtomicU64,
-    clock: Clock,
-    timing: Timing,
-    retention: Retention,
-    node_checks: Vec<String>,
-    session: Session,
-    view: Option<SessionView>,
-    suspect: Option<u64>,
-    slots: Slots,
+    pub(super) clock: Clock,
+    pub(super) timing: Timing,
+    pub(super) retention: Retention,
+    pub(super) node_checks: Vec<String>,
+    pub(super) session: Session,
+    pub(super) view: Option<SessionView>,
+    pub(super) suspect: Option<u64>,
+    pub(super) slots: Slots,
     /// The slots that have an actor.
-    working: Vec<Arc<Slot>>,
-    idle: BTreeSet<Key>,
-    sweep_at: Option<Moment>,
-    reads: BTreeMap<Key, Read>,
-    numbers: u64,
+    pub(super) working: Vec<Arc<Slot>>,
+    pub(super) idle: BTreeSet<Key>,
+    pub(super) sweep_at: Option<Moment>,
+    pub(super) reads: BTreeMap<Key, Read>,
+    pub(super) numbers: u64,
     pub(super) callers: BTreeMap<u64, Caller>,
     /// Its campaigns that are not over.
     pub(super) tenures: BTreeMap<Key, Tenure>,
     pub(super) observers: BTreeMap<Key, Observer>,
     /// The terms that it took, to do its work in.
-    taken: BTreeMap<Key, Term>,
+    pub(super) taken: BTreeMap<Key, Term>,
     pub(super) out: Vec<Out>,
 }
 
@@ -370,267 +366,6 @@ impl Process {
             }
             Fact::Lock(slot, event) => slot.report(event),
             Fact::Watched { slot, number, seen } => self.watched(&slot, number, seen),
-        }
-    }
-
-    // The session actor and, for its news, the supervisor.
-
-    fn feed_session(&mut self, event: session::Event) {
-        let mut effects = Vec::new();
-        self.session.handle(self.clock.now(), event, &mut effects);
-        for effect in effects {
-            self.perform_session(effect);
-        }
-    }
-
-    fn perform_session(&mut self, effect: session::Effect) {
-        use session::Effect;
-        let question = match effect {
-            Effect::Create { ticket } => {
-                let new = NewSession {
-                    name: format!("p{}", self.id),
-                    ttl: self.timing.session_ttl,
-                    lock_delay: self.timing.lock_delay,
-                    node_checks: self.node_checks.clone(),
-                };
-                Question::Create { ticket, new }
-            }
-            Effect::Renew { ticket, session } => Question::Renew { ticket, session },
-            Effect::Destroy { ticket, session, raised } => {
-                Question::Destroy { ticket, session, raised }
-            }
-            Effect::Raise { ticket, session, from } => Question::Raise { ticket, session, from },
-            Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
-            Effect::Opened(view) => {
-                self.out.push(Out::Opened(view.id.clone()));
-                self.view = Some(view.clone());
-                return self.tell_all(|| lock::Event::Opened(view.clone()));
-            }
-            Effect::Fenced { generation, fence } => {
-                if let Some(view) = self.view.as_mut().filter(|v| v.generation == generation) {
-                    view.fence = fence;
-                }
-                return self.tell_all(|| lock::Event::Fenced { generation, fence });
-            }
-            Effect::Closed { generation, reason } => return self.close(generation, reason),
-            Effect::Troubled(error) => {
-                if self.view.is_none() {
-                    self.tell_all(|| lock::Event::Troubled(error.clone()));
-                }
-                return;
-            }
-            Effect::Recovered | Effect::Stopped => return,
-        };
-        self.out.push(Out::Ask(question));
-    }
-
-    fn close(&mut self, generation: u64, reason: LossReason) {
-        self.out.push(Out::Closed(reason));
-        self.view = None;
-        for slot in self.all_slots() {
-            slot.callers.lost(reason);
-            self.tell(&slot);
-            slot.report(lock::Event::Closed { generation, reason });
-        }
-        self.feed_session(session::Event::Told { generation });
-    }
-
-    fn tell_all(&self, fact: impl Fn() -> lock::Event) {
-        self.all_slots().iter().for_each(|slot| slot.report(fact()));
-    }
-
-    /// In an order that repeats.
-    fn all_slots(&self) -> Vec<Arc<Slot>> {
-        let mut slots = self.slots.all();
-        slots.sort_by(|a, b| a.key.cmp(&b.key));
-        slots
-    }
-
-    fn tell(&mut self, slot: &Arc<Slot>) -> queue::Demand {
-        let mut told = Vec::new();
-        let demand = slot.callers.tell(|news| told.push(news));
-        for news in told {
-            self.publish(slot.key.clone(), news);
-        }
-        demand
-    }
-
-    fn publish(&mut self, key: Key, news: News) {
-        self.out.push(match news {
-            // As `Out::Won`.
-            News::Acquired { .. } => return,
-            News::Lost { token, reason } => {
-                let still_valid = self
-                    .callers
-                    .values()
-                    .filter(|caller| caller.key == key)
-                    .filter_map(|caller| caller.lease.as_ref())
-                    .any(|lease| lease.token() == token && lease.would_be_valid());
-                Out::Lost { key, token, reason, still_valid }
-            }
-            News::Released { token } => Out::Freed { key, token },
-            News::Elected { token } => {
-                if let Some(term) = self.tenures.get(&key).and_then(Tenure::term) {
-                    self.taken.insert(key.clone(), term);
-                }
-                Out::Elected { key, token }
-            }
-            News::Deposed { token, reason } => {
-                let still_valid = self.terms(&key).any(|(of, valid)| valid && of == token);
-                Out::Deposed { key, token, reason, still_valid }
-            }
-            News::LeaderChanged { leader } => {
-                Out::LeaderChanged { key, leader: leader.map(|leader| leader.session) }
-            }
-        });
-    }
-
-    fn sweep(&mut self) {
-        self.sweep_at = None;
-        for key in std::mem::take(&mut self.idle) {
-            if self.slots.reap(&key) {
-                self.working.retain(|slot| slot.key != key);
-            }
-        }
-        let Some(generation) = self.suspect else { return };
-        if self.view.as_ref().is_none_or(|view| view.generation != generation) {
-            self.suspect = None;
-        } else if self.all_slots().iter().any(|slot| slot.machine().owns()) {
-            self.sweep_later();
-        } else {
-            self.suspect = None;
-            let reason = LossReason::SessionGone;
-            self.feed_session(session::Event::Distrust { generation, reason });
-        }
-    }
-
-    fn sweep_later(&mut self) {
-        self.sweep_at.get_or_insert(self.clock.now() + LINGER);
-    }
-
-    // The lock actor.
-
-    fn turn(&mut self, slot: &Arc<Slot>) {
-        while let Some(fact) = slot.next_fact() {
-            self.feed_lock(slot, fact);
-        }
-        let demand = self.tell(slot);
-        self.feed_lock(slot, lock::Event::Demand(demand));
-        if slot.is_idle() {
-            self.idle.insert(slot.key.clone());
-            self.sweep_later();
-        }
-    }
-
-    fn feed_lock(&mut self, slot: &Arc<Slot>, event: lock::Event) {
-        let mut effects = Vec::new();
-        slot.machine().handle(self.clock.now(), event, &mut effects);
-        for effect in effects {
-            self.perform_lock(slot.clone(), effect);
-        }
-    }
-
-    fn perform_lock(&mut self, slot: Arc<Slot>, effect: lock::Effect) {
-        use lock::Effect;
-        let key = slot.key.clone();
-        let question = match effect {
-            Effect::Lock { ticket, session, fence, expect } => {
-                let value = slot.value().to_vec();
-                let ask = Lock { key, session, value, flags: HASHICORP_LOCK_FLAGS, fence, expect };
-                Question::Lock { slot, ticket, ask }
-            }
-            Effect::Release { ticket, session, index, found } => {
-                let how = match self.retention {
-                    Retention::Delete => ReleaseHow::Delete,
-                    Retention::Keep => ReleaseHow::Keep {
-                        value: found.unwrap_or_else(|| slot.written().to_vec()),
-                        flags: HASHICORP_LOCK_FLAGS,
-                    },
-                };
-                Question::Release { slot, ticket, ask: Release { key, session, index, how } }
-            }
-            Effect::Read { ticket } => Question::Read { slot, ticket },
-            Effect::AskSession { ticket, session } => {
-                Question::AskSession { slot, ticket, session }
-            }
-            Effect::Watch { ticket, after } => {
-                return self.watch(Watch { slot, after, ticket });
-            }
-            Effect::RaiseFence { generation, seen } => {
-                return self.feed_session(session::Event::RaiseFence { generation, seen });
-            }
-            Effect::Distrust { generation, reason } => {
-                return self.feed_session(session::Event::Distrust { generation, reason });
-            }
-            Effect::Suspect { generation } => {
-                self.suspect = Some(generation);
-                return self.sweep_later();
-            }
-            Effect::Own { index, session, cell } => {
-                let holder = Box::new(Holder {
-                    session: session.to_string(),
-                    session_name: None,
-                    node: None,
-                    value: slot.written().to_vec(),
-                    since: index,
-                });
-                let token = slot.callers.owned(index, cell, holder);
-                self.out.push(Out::Won { key, index, session, token });
-                self.tell(&slot);
-                return;
-            }
-            Effect::Revoke => return slot.callers.revoke(),
-            Effect::Lost { reason } => {
-                slot.callers.lost(reason);
-                self.tell(&slot);
-                return;
-            }
-            Effect::Released => {
-                slot.callers.released();
-                self.tell(&slot);
-                return;
-            }
-            Effect::Free => return slot.callers.free(),
-            Effect::Obstructed(obstacle) => return slot.callers.obstructed(obstacle),
-            Effect::Failed(error) => return slot.callers.failed(error),
-        };
-        self.out.push(Out::Ask(question));
-    }
-
-    // The watch actor, as a read of its own for each key; which reads carry many
-    // keys is simulated beside that machine.
-
-    fn watch(&mut self, watch: Watch) {
-        let fits = |read: &&mut Read| watch.after >= read.after;
-        if let Some(read) = self.reads.get_mut(&watch.slot.key).filter(fits) {
-            read.watch = watch;
-            return;
-        }
-        self.read(watch);
-    }
-
-    fn read(&mut self, watch: Watch) {
-        self.numbers += 1;
-        let (number, after, slot) = (self.numbers, watch.after, watch.slot.clone());
-        self.reads.insert(slot.key.clone(), Read { number, after, watch });
-        self.out.push(Out::Ask(Question::Watch { slot, number, after }));
-    }
-
-    fn watched(&mut self, slot: &Arc<Slot>, number: u64, seen: Seen) {
-        if self.reads.get(&slot.key).is_none_or(|read| read.number != number) {
-            return;
-        }
-        let Some(Read { after, watch, .. }) = self.reads.remove(&slot.key) else { return };
-        let has_news = match &seen {
-            Seen::Found { index, .. } | Seen::Missing { index } => {
-                *index > watch.after || *index < after
-            }
-            Seen::Denied(_) | Seen::Unknown(_) => true,
-        };
-        if has_news || watch.after == after {
-            watch.slot.report(lock::Event::Watched { ticket: watch.ticket, answer: seen });
-        } else {
-            self.read(watch);
         }
     }
 }

@@ -1,17 +1,11 @@
 //! The world: processes, a network, a Consul and the time, one event after
 //! another.
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::atomic::AtomicU64, time::Duration};
 
 use super::{
-    caller::{Caller, Conduct, Ending, Found},
     elections::Elections,
+    event::Event,
     invariants::Invariants,
     network::Link,
     plan::{Class, MOST_PROCESSES, Plan},
@@ -27,68 +21,15 @@ use crate::{
     consul::{fact::Trouble, wire::WireReply},
     key::Key,
     ownership::LossReason,
-    protocol::queue::Patience,
 };
 
 /// When every history begins: not near the origin of the clocks.
 pub(super) const START: Moment = Moment::from_nanos(3_600_000_000_000);
 
-/// How long an election may take, for the bound on progress.
-const ELECTION: Duration = Duration::from_secs(20);
 /// The most requests of one process in a second.
 const STORM: u64 = 400;
 /// The most events of one instant.
 const MOST_AT_ONCE: u32 = 1_000;
-
-/// Something that is going to happen.
-pub(super) enum Event {
-    Arrive(Rc<Exchange>),
-    Answer(Rc<Exchange>, WireReply),
-    Break(Rc<Exchange>, &'static str),
-    Timeout(Rc<Exchange>),
-    Tick { process: usize, life: u64 },
-    Work { process: usize, life: u64 },
-    Call { process: usize, life: u64 },
-    Stand { process: usize, life: u64 },
-    Caller { process: usize, life: u64, caller: u64 },
-    Continue { process: usize },
-    Recheck,
-    Fault,
-    Operator(super::faults::Act),
-    ElectionEnds,
-    Heal,
-    Watchdog,
-}
-
-impl Event {
-    fn name(&self) -> String {
-        match self {
-            Self::Arrive(exchange) => format!("arrive {}", exchange.question),
-            Self::Tick { process, .. } => format!("tick p{process}"),
-            Self::Work { process, .. } => format!("work p{process}"),
-            Self::Call { process, .. } => format!("call p{process}"),
-            Self::Caller { process, caller, .. } => format!("caller {caller} p{process}"),
-            Self::Recheck => "recheck".into(),
-            Self::Fault => "fault".into(),
-            _ => "other".into(),
-        }
-    }
-
-    /// The process that has to run for it.
-    fn process(&self) -> Option<(usize, u64)> {
-        match self {
-            Self::Answer(exchange, _) | Self::Break(exchange, _) | Self::Timeout(exchange) => {
-                Some((exchange.process, exchange.life))
-            }
-            Self::Tick { process, life }
-            | Self::Work { process, life }
-            | Self::Call { process, life }
-            | Self::Stand { process, life }
-            | Self::Caller { process, life, .. } => Some((*process, *life)),
-            _ => None,
-        }
-    }
-}
 
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -113,18 +54,18 @@ pub(super) struct World {
     recheck_at: Option<Moment>,
     waiting: BTreeMap<u64, Rc<Exchange>>,
     exchanges: u64,
-    calls: u64,
+    pub(super) calls: u64,
     pub(super) keys: Vec<Key>,
     pub(super) invariants: Invariants,
     pub(super) elections: Elections,
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
-    healed_at: Option<Moment>,
+    pub(super) healed_at: Option<Moment>,
     /// When the last request that was on its way can have arrived.
     pub(super) last_arrival: Moment,
     /// When a caller last waited or had a key.
-    busy_until: Moment,
-    quiet_since: Option<Moment>,
+    pub(super) busy_until: Moment,
+    pub(super) quiet_since: Option<Moment>,
     /// Each process's present second, and its requests in it.
     rates: Vec<(u64, u64)>,
 }
@@ -380,52 +321,6 @@ impl World {
         }
     }
 
-    /// Lets the callers see whether they were answered; whether any was.
-    fn look(&mut self, process: usize) -> bool {
-        let mut any = false;
-        let ids: Vec<u64> = self.processes[process].callers.keys().copied().collect();
-        for id in ids {
-            let now = self.now;
-            let host = &mut self.processes[process];
-            let life = host.life;
-            let Some(caller) = host.callers.get_mut(&id) else { continue };
-            let found = caller.look(now);
-            let key = caller.key.clone();
-            let done = caller.is_done();
-            if done {
-                host.callers.remove(&id);
-            }
-            match found {
-                Found::Nothing => continue,
-                Found::Granted(token) => {
-                    self.trace.note(now, id, || {
-                        format!("p{process}      caller {id} has {key} {token:?}")
-                    });
-                    let owns = self.check_taken(process, &key, token);
-                    if let Some(caller) = self.processes[process].callers.get_mut(&id) {
-                        caller.owns = owns;
-                    }
-                    self.after(Duration::ZERO, Event::Caller { process, life, caller: id });
-                }
-                Found::Refused(error) => {
-                    self.trace.note(now, id, || {
-                        format!("p{process}      caller {id} is refused: {error}")
-                    });
-                    *self.stats.refusals.entry(kind_of(&error)).or_default() += 1;
-                }
-                Found::Deserted => {
-                    self.violate(|| format!("p{process}'s caller {id} will never be answered"));
-                }
-                Found::Confirmed(released) => {
-                    self.trace
-                        .note(now, id, || format!("p{process}      caller {id}: {released:?}"));
-                }
-            }
-            any = true;
-        }
-        any
-    }
-
     /// Carries out what a process has put out, in order.
     fn emit(&mut self, process: usize) {
         let now = self.now;
@@ -511,94 +406,9 @@ impl World {
         }
     }
 
-    // The callers.
+    // Pauses and crashes.
 
-    /// A caller asks for a key.
-    fn call(&mut self, process: usize, life: u64) {
-        if self.is_healed() {
-            return;
-        }
-        let r = &mut self.random;
-        let pause = r.skewed_millis(1..=2 * self.plan.call_every);
-        let key = self.keys[r.below(self.keys.len())].clone();
-        let looks_at = if r.chance(50) { r.skewed_millis(1..=5_000) } else { Duration::ZERO };
-        let gives_up = r.chance(600).then(|| r.skewed_millis(1..=30_000));
-        let conduct = Conduct {
-            patient: r.chance(750),
-            looks_at: self.now + looks_at,
-            gives_up_at: gives_up.map(|pause| self.now + pause),
-            hold: r.skewed_millis(0..=self.plan.longest_hold),
-            ending: r.pick(&[Ending::Release, Ending::Drop]),
-            heedful: r.chance(500),
-        };
-        self.enter(process, &key, conduct);
-        self.after(pause, Event::Call { process, life });
-    }
-
-    fn enter(&mut self, process: usize, key: &Key, conduct: Conduct) {
-        self.calls += 1;
-        let id = self.calls;
-        let (host, now) = (&mut self.processes[process], self.now);
-        let life = host.life;
-        if host.callers.len() >= 20 && self.healed_at.is_none() {
-            return;
-        }
-        let patience = if conduct.patient { Patience::Unlimited } else { Patience::None };
-        let value: Arc<[u8]> = Arc::from(format!("p{process} c{}", id % 3).into_bytes());
-        self.trace.note(now, id, || {
-            let (patient, hold) = (conduct.patient, conduct.hold);
-            format!("p{process}      caller {id} wants {key}, patient: {patient}, for {hold:?}")
-        });
-        let Some(entered) = host.enter(key, patience, value) else {
-            return self.violate(|| "a caller was turned away".into());
-        };
-        host.callers.insert(id, Caller::new(entered, conduct, now));
-        for at in [Some(conduct.looks_at), conduct.gives_up_at].into_iter().flatten() {
-            self.after(at.since(now), Event::Caller { process, life, caller: id });
-        }
-        self.settle(process);
-    }
-
-    /// A caller does what it has to do about now.
-    fn attend(&mut self, process: usize, id: u64) {
-        let (host, now) = (&mut self.processes[process], self.now);
-        let life = host.life;
-        if let Some(caller) = host.callers.get_mut(&id) {
-            if caller.is_waiting() && caller.conduct.gives_up_at.is_some_and(|at| at <= now) {
-                self.trace.note(now, id, || format!("p{process}      caller {id} gives up"));
-                caller.leave();
-                host.callers.remove(&id);
-            } else if let Some(lease) = &caller.lease {
-                // It uses the protected resource now, if it may.
-                let valid = lease.is_valid();
-                let over = caller.holds_until.is_some_and(|at| at <= now);
-                if over || (!valid && caller.conduct.heedful) {
-                    let (key, owns) = (caller.key.clone(), caller.owns);
-                    let given = caller.give_back();
-                    if caller.is_done() {
-                        host.callers.remove(&id);
-                    }
-                    if let Some((token, ends_it)) = given {
-                        self.trace.note(now, id, || {
-                            format!("p{process}      caller {id} gives {key} back")
-                        });
-                        if ends_it {
-                            self.note_returned(owns, token);
-                        }
-                    }
-                } else {
-                    let left = caller.holds_until.map_or(Duration::ZERO, |at| at.since(now));
-                    let pause = left.min(self.random.millis(1..=3_000));
-                    self.after(pause, Event::Caller { process, life, caller: id });
-                }
-            }
-        }
-        self.settle(process);
-    }
-
-    // Pauses, crashes, the end.
-
-    fn resume(&mut self, process: usize) {
+    pub(super) fn resume(&mut self, process: usize) {
         if !std::mem::take(&mut self.paused[process]) {
             return;
         }
@@ -633,103 +443,6 @@ impl World {
         self.runs_since[process] = self.now;
         self.live(process);
     }
-
-    /// Everything works from now on.
-    fn heal(&mut self) {
-        self.trace.note(self.now, 7, || "everything is mended".into());
-        self.healed_at = Some(self.now);
-        self.mend_everything();
-        for process in 0..self.processes.len() {
-            self.resume(process);
-            let (life, now) = (self.processes[process].life, self.now);
-            let mut ids = Vec::new();
-            for (id, caller) in &mut self.processes[process].callers {
-                caller.conduct.looks_at = now;
-                caller.conduct.hold = caller.conduct.hold.min(Duration::from_millis(50));
-                let end = now + Duration::from_millis(500);
-                caller.holds_until = caller.holds_until.map(|at| at.min(end));
-                ids.push(*id);
-            }
-            for id in ids {
-                let pause = Duration::from_millis(501);
-                self.after(pause, Event::Caller { process, life, caller: id });
-            }
-            self.processes[process].set_time(now);
-            self.settle(process);
-        }
-        for key in self.keys.clone() {
-            let process = self.random.below(self.processes.len());
-            let conduct = Conduct {
-                patient: true,
-                looks_at: self.now,
-                gives_up_at: None,
-                hold: Duration::from_millis(20),
-                ending: Ending::Release,
-                heedful: true,
-            };
-            self.processes[process].set_time(self.now);
-            self.enter(process, &key, conduct);
-        }
-        self.after(Duration::from_millis(500), Event::Watchdog);
-    }
-
-    /// Whether everybody got what they wanted, and everything is put away.
-    fn look_for_the_end(&mut self) {
-        let Some(healed_at) = self.healed_at else { return };
-        self.after(Duration::from_millis(500), Event::Watchdog);
-        let timing = self.plan.timing;
-        // Each caller that waits holds the key for a moment when its turn comes.
-        let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
-        // A late renewal prolongs even the session of a process that crashed.
-        let calm_since = self.last_arrival.max(healed_at);
-        if !self.look_at_elections(bound, calm_since) {
-            return;
-        }
-        let busy = self.processes.iter().enumerate().find_map(|(id, process)| {
-            let (caller, who) = process.callers.iter().next()?;
-            Some(format!(
-                "p{id}'s caller {caller} of {} after {:?}",
-                who.key,
-                self.now.since(who.asked_at)
-            ))
-        });
-        let calm_since = self.elections.over_at.map_or(calm_since, |at| at.max(calm_since));
-        let settled = self.now.since(calm_since) > Duration::from_secs(7);
-        if let Some(busy) = busy {
-            self.busy_until = self.now;
-            if self.now.since(calm_since) > bound {
-                self.violate(|| format!("no progress: {busy} still waits"));
-            }
-            return;
-        }
-        if !settled {
-            return;
-        }
-        let held = self.keys.iter().find_map(|key| Some((key.clone(), self.server.holder(key)?)));
-        let over = self.now.since(calm_since.max(self.busy_until)) > bound;
-        if let Some((key, (session, _))) = held {
-            if over {
-                self.violate(|| format!("leak: {key} is locked by {session}, and nobody wants it"));
-            }
-            return;
-        }
-        let unfinished = self.processes.iter().find_map(|process| {
-            let left = process.unfinished();
-            (!left.is_empty()).then(|| format!("p{}: {left:?}", process.id))
-        });
-        if let Some(left) = unfinished {
-            if over {
-                self.violate(|| format!("stuck: {left}"));
-            }
-            return;
-        }
-        self.quiet_since = Some(self.now);
-    }
-}
-
-fn kind_of(error: &crate::error::Error) -> String {
-    let text = format!("{error:?}");
-    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
 
 /// How a history ended.

@@ -1,0 +1,107 @@
+//! How a history ends: everything is mended, everybody must get what they want,
+//! and nothing may be left.
+
+use std::time::Duration;
+
+use super::{
+    caller::{Conduct, Ending},
+    event::Event,
+    world::World,
+};
+
+/// How long an election may take, for the bound on progress.
+const ELECTION: Duration = Duration::from_secs(20);
+
+impl World {
+    /// Everything works from now on.
+    pub(super) fn heal(&mut self) {
+        self.trace.note(self.now, 7, || "everything is mended".into());
+        self.healed_at = Some(self.now);
+        self.mend_everything();
+        for process in 0..self.processes.len() {
+            self.resume(process);
+            let (life, now) = (self.processes[process].life, self.now);
+            let mut ids = Vec::new();
+            for (id, caller) in &mut self.processes[process].callers {
+                caller.conduct.looks_at = now;
+                caller.conduct.hold = caller.conduct.hold.min(Duration::from_millis(50));
+                let end = now + Duration::from_millis(500);
+                caller.holds_until = caller.holds_until.map(|at| at.min(end));
+                ids.push(*id);
+            }
+            for id in ids {
+                let pause = Duration::from_millis(501);
+                self.after(pause, Event::Caller { process, life, caller: id });
+            }
+            self.processes[process].set_time(now);
+            self.settle(process);
+        }
+        for key in self.keys.clone() {
+            let process = self.random.below(self.processes.len());
+            let conduct = Conduct {
+                patient: true,
+                looks_at: self.now,
+                gives_up_at: None,
+                hold: Duration::from_millis(20),
+                ending: Ending::Release,
+                heedful: true,
+            };
+            self.processes[process].set_time(self.now);
+            self.enter(process, &key, conduct);
+        }
+        self.after(Duration::from_millis(500), Event::Watchdog);
+    }
+
+    /// Whether everybody got what they wanted, and everything is put away.
+    pub(super) fn look_for_the_end(&mut self) {
+        let Some(healed_at) = self.healed_at else { return };
+        self.after(Duration::from_millis(500), Event::Watchdog);
+        let timing = self.plan.timing;
+        // Each caller that waits holds the key for a moment when its turn comes.
+        let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
+        // A late renewal prolongs even the session of a process that crashed.
+        let calm_since = self.last_arrival.max(healed_at);
+        if !self.look_at_elections(bound, calm_since) {
+            return;
+        }
+        let busy = self.processes.iter().enumerate().find_map(|(id, process)| {
+            let (caller, who) = process.callers.iter().next()?;
+            Some(format!(
+                "p{id}'s caller {caller} of {} after {:?}",
+                who.key,
+                self.now.since(who.asked_at)
+            ))
+        });
+        let calm_since = self.elections.over_at.map_or(calm_since, |at| at.max(calm_since));
+        let settled = self.now.since(calm_since) > Duration::from_secs(7);
+        if let Some(busy) = busy {
+            self.busy_until = self.now;
+            if self.now.since(calm_since) > bound {
+                self.violate(|| format!("no progress: {busy} still waits"));
+            }
+            return;
+        }
+        if !settled {
+            return;
+        }
+        let held = self.keys.iter().find_map(|key| Some((key.clone(), self.server.holder(key)?)));
+        let over = self.now.since(calm_since.max(self.busy_until)) > bound;
+        if let Some((key, (session, _))) = held {
+            if over {
+                self.violate(|| format!("leak: {key} is locked by {session}, and nobody wants it"));
+            }
+            return;
+        }
+        let unfinished = self.processes.iter().find_map(|process| {
+            let left = process.unfinished();
+            (!left.is_empty()).then(|| format!("p{}: {left:?}", process.id))
+        });
+        if let Some(left) = unfinished {
+            if over {
+                self.violate(|| format!("stuck: {left}"));
+            }
+            return;
+        }
+        self.quiet_since = Some(self.now);
+    }
+}

@@ -1,0 +1,56 @@
+//! What happens, one after another, and to whom.
+
+use std::rc::Rc;
+
+use super::{faults::Act, server::Exchange};
+use crate::consul::wire::WireReply;
+
+/// Something that is going to happen.
+pub(super) enum Event {
+    Arrive(Rc<Exchange>),
+    Answer(Rc<Exchange>, WireReply),
+    Break(Rc<Exchange>, &'static str),
+    Timeout(Rc<Exchange>),
+    Tick { process: usize, life: u64 },
+    Work { process: usize, life: u64 },
+    Call { process: usize, life: u64 },
+    Stand { process: usize, life: u64 },
+    Caller { process: usize, life: u64, caller: u64 },
+    Continue { process: usize },
+    Recheck,
+    Fault,
+    Operator(Act),
+    ElectionEnds,
+    Heal,
+    Watchdog,
+}
+
+impl Event {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Arrive(exchange) => format!("arrive {}", exchange.question),
+            Self::Tick { process, .. } => format!("tick p{process}"),
+            Self::Work { process, .. } => format!("work p{process}"),
+            Self::Call { process, .. } => format!("call p{process}"),
+            Self::Caller { process, caller, .. } => format!("caller {caller} p{process}"),
+            Self::Recheck => "recheck".into(),
+            Self::Fault => "fault".into(),
+            _ => "other".into(),
+        }
+    }
+
+    /// The process that has to run for it.
+    pub(super) fn process(&self) -> Option<(usize, u64)> {
+        match self {
+            Self::Answer(exchange, _) | Self::Break(exchange, _) | Self::Timeout(exchange) => {
+                Some((exchange.process, exchange.life))
+            }
+            Self::Tick { process, life }
+            | Self::Work { process, life }
+            | Self::Call { process, life }
+            | Self::Stand { process, life }
+            | Self::Caller { process, life, .. } => Some((*process, *life)),
+            _ => None,
+        }
+    }
+}
