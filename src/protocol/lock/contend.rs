@@ -367,7 +367,7 @@ impl Lock {
         }
     }
 
-    fn obstruct(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
+    pub(super) fn obstruct(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.obstacle = Some(obstacle.clone());
         effects.push(Effect::Obstructed(obstacle));
         // Whoever does not wait is gone with that.
