@@ -92,6 +92,11 @@ impl Lock {
             Locked::Refused(why) => {
                 self.fail(now, Error::Unavailable { step: Step::Lock, why }, effects);
             }
+            // No attempt was made: there is nothing to be made void.
+            Locked::Unsent(trouble) => {
+                self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
+                self.pause(now, Next::Try(attempt.expect));
+            }
             Locked::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
                 self.clear(attempt, true, effects);

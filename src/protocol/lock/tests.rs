@@ -310,6 +310,29 @@ fn an_attempt_of_unknown_outcome_is_made_void_before_a_read_decides() {
 }
 
 #[test]
+fn an_attempt_that_was_never_sent_is_made_again_and_nothing_is_made_void() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let mut effects = bench.step(Event::Read { ticket, answer: found(None, 40) });
+    let since = bench.now;
+    for _ in 0..5 {
+        let ticket = lock_ticket(&effects);
+        let answer = Locked::Unsent(Trouble::InLine(Duration::from_secs(2)));
+        let told = bench.step(Event::Locked { ticket, answer });
+        assert!(matches!(told[..], [Effect::Obstructed(Obstacle::Trouble(_))]), "{told:?}");
+        effects = bench.wake();
+        assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(40), .. }]));
+    }
+    assert!(bench.now.since(since) > Duration::from_secs(1), "it does not pause");
+    // Whoever does not want it any more leaves nothing behind.
+    let ticket = lock_ticket(&effects);
+    assert_eq!(bench.step(Event::Demand(Demand::default())), []);
+    let answer = Locked::Unsent(Trouble::Connect("refused".into()));
+    bench.step(Event::Locked { ticket, answer });
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
 fn what_a_late_attempt_took_is_given_back_if_nobody_wants_it_any_more() {
     let (mut bench, ticket) = Bench::contending();
     bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
