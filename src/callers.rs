@@ -442,7 +442,8 @@ impl Callers {
 
 impl Inner {
     fn demand(&self) -> Demand {
-        Demand { follow: self.election.is_followed(), ..self.queue.demand() }
+        let (follow, followings) = (self.election.is_followed(), self.election.followings());
+        Demand { follow, followings, ..self.queue.demand() }
     }
 
     /// Lets the election machine take a step, and does what it says.
