@@ -216,6 +216,10 @@ impl LockActor {
                 slot.callers.released();
                 self.tell();
             }
+            Effect::Unreleased(error) => {
+                tracing::warn!(%key, %error, "the lock cannot be given back; trying again");
+                self.around.settings.record.mishap(Some(&key), format!("not given back: {error}"));
+            }
             Effect::Free => slot.callers.free(),
             Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
             Effect::Failed(error) => {

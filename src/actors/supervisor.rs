@@ -95,7 +95,8 @@ pub(crate) struct LockSupervisor {
     view: Option<SessionView>,
     /// The session of an actor that died.
     left_behind: Option<SessionView>,
-    /// A generation with late attempts that cannot be made void.
+    /// A generation with late attempts that cannot be made void, or with a key that
+    /// Consul will not take back.
     suspect: Option<u64>,
     /// Keys to be looked at by the next sweep.
     idle: HashSet<Key>,
@@ -241,8 +242,8 @@ impl LockSupervisor {
         }
     }
 
-    /// A session whose late attempts cannot be made void is replaced as soon as
-    /// nothing is owned under it.
+    /// A session that left something behind which only its end undoes is replaced as
+    /// soon as nothing is owned under it.
     fn replace_suspect_session(&mut self, ctx: &mut Context<Self>) {
         let Some(generation) = self.suspect else { return };
         if self.view.as_ref().is_none_or(|view| view.generation != generation) {

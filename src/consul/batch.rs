@@ -135,10 +135,7 @@ impl Consul {
         };
         let told = match timeout(limit, &mut told).await {
             Ok(told) => told,
-            Err(_) if place.leave() => {
-                let why = format!("not sent within {limit:?}: too many locks at once");
-                return Locked::Unknown(Trouble::Connect(why));
-            }
+            Err(_) if place.leave() => return Locked::unanswered(Trouble::InLine(limit)),
             // It has been sent, and its transaction has a limit.
             Err(_) => told.await,
         };
@@ -229,7 +226,9 @@ impl Consul {
                 let locks = Locks::new(answer, asks.len(), &fence_key, session, fence);
                 keys.iter().enumerate().map(|(place, key)| locks.locked(place, key)).collect()
             }
-            Err(trouble) => asks.iter().map(|_| Some(Locked::Unknown(trouble.clone()))).collect(),
+            Err(trouble) => {
+                asks.iter().map(|_| Some(Locked::unanswered(trouble.clone()))).collect()
+            }
         }
     }
 }

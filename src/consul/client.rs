@@ -112,7 +112,7 @@ impl Consul {
             Ok(reply) => {
                 reply::locked(self.answer(&reply), &key, &fence_key, &ask.session, ask.fence)
             }
-            Err(trouble) => Locked::Unknown(trouble),
+            Err(trouble) => Locked::unanswered(trouble),
         }
     }
 

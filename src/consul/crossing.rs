@@ -64,6 +64,8 @@ const CALLS: [Call; 16] = [
 enum Verdict {
     Good,
     Unknown,
+    /// As unknown, but surely not sent.
+    Unsent,
     /// Gone, denied, refused, missing: more than a fault can tell.
     Other,
 }
@@ -143,7 +145,10 @@ impl Call {
             Self::Lock => {
                 let (fence, expect) = (Fence::Unusable, Expect::Missing);
                 let ask = Lock { key, session: id, value: vec![], flags: 7, fence, expect };
-                judge!(consul.lock(&ask, LIMIT).await, Locked::At(9), Locked::Unknown(_))
+                match consul.lock(&ask, LIMIT).await {
+                    Locked::Unsent(_) => Verdict::Unsent,
+                    answer => judge!(answer, Locked::At(9), Locked::Unknown(_)),
+                }
             }
             Self::LockAll => {
                 let (fence, expect) = (Fence::Unusable, Expect::Missing);
@@ -152,12 +157,14 @@ impl Call {
                     let (session, value) = (id.clone(), vec![]);
                     Lock { key, session, value, flags: 7, fence, expect }
                 });
-                let answers = consul.lock_all(&asks.each_ref(), LIMIT).await;
-                judge!(
-                    answers.as_slice(),
-                    [Some(Locked::At(9)), Some(Locked::At(9))],
-                    [Some(Locked::Unknown(_)), Some(Locked::Unknown(_))]
-                )
+                match consul.lock_all(&asks.each_ref(), LIMIT).await.as_slice() {
+                    [Some(Locked::Unsent(_)), Some(Locked::Unsent(_))] => Verdict::Unsent,
+                    answers => judge!(
+                        answers,
+                        [Some(Locked::At(9)), Some(Locked::At(9))],
+                        [Some(Locked::Unknown(_)), Some(Locked::Unknown(_))]
+                    ),
+                }
             }
             Self::Release => {
                 let ask = Release { key, session: id, index: 9, how: ReleaseHow::Delete };
@@ -295,6 +302,10 @@ async fn where_nobody_listens_nothing_is_concluded() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let consul = Consul::over_http(&config(&free.to_string()), None).unwrap();
     for call in CALLS {
-        assert_eq!(call.put_to(&consul).await, Verdict::Unknown, "{call:?}");
+        let expected = match call {
+            Call::Lock | Call::LockAll => Verdict::Unsent,
+            _ => Verdict::Unknown,
+        };
+        assert_eq!(call.put_to(&consul).await, expected, "{call:?}");
     }
 }

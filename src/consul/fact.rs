@@ -58,8 +58,10 @@ impl Entry {
 pub(crate) enum Trouble {
     /// No complete answer within the request's time limit.
     Timeout(Duration),
-    /// No connection could be made.
+    /// No connection could be made: a write was not sent.
     Connect(String),
+    /// It stood in line for so long, and was not sent.
+    InLine(Duration),
     /// The connection broke before the answer was complete.
     Broken(String),
     /// The agent answered with an error of its own: it has no leader, say.
@@ -75,6 +77,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Timeout(limit) => write!(f, "no complete answer within {limit:?}"),
             Self::Connect(why) => write!(f, "no connection to the Consul agent: {why}"),
+            Self::InLine(limit) => write!(f, "not sent within {limit:?}: too many locks at once"),
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
             Self::Server { status, text } => write!(f, "Consul answered {status}: {text}"),
             Self::TooLong => f.write_str("the answer is too long to be read"),
@@ -171,7 +174,19 @@ pub(crate) enum Locked {
     FenceDenied(String),
     /// Consul will never take this request; nothing happened.
     Refused(String),
+    /// Consul never saw this request, and never will.
+    Unsent(Trouble),
     Unknown(Trouble),
+}
+
+impl Locked {
+    /// What is known of a lock that was not answered.
+    pub(crate) fn unanswered(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Connect(_) | Trouble::InLine(_) => Self::Unsent(trouble),
+            _ => Self::Unknown(trouble),
+        }
+    }
 }
 
 /// Answer to a fenced release.

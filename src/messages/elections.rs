@@ -70,9 +70,10 @@ impl Campaign {
 /// with [`cool_down`](Resign::cool_down) it only pauses. An older tenure does not
 /// end a newer campaign.
 ///
-/// The reply comes when Consul has the key back, or its session has ended, at the
-/// latest at the term's deadline: how the key was given back, or `None` if this
-/// process did not lead.
+/// The reply comes when Consul has the key back, or its session has ended: how the
+/// key was given back, or `None` if this process did not lead. If Consul cannot be
+/// reached that is at the latest at the term's deadline; if it will not take the
+/// key back it can be later, as for [`Release`](crate::Release).
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the process stands down all the same.

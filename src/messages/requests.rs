@@ -96,7 +96,18 @@ impl TryAcquire {
 ///
 /// The lease is over with the sending, whatever the reply. The reply comes when
 /// the next caller of this process has the lock, or Consul has confirmed that it
-/// is free, or the session has ended, at the latest at the lease's deadline.
+/// is free, or the session has ended: if Consul cannot be reached, at the latest
+/// at the lease's deadline.
+///
+/// Consul can renew the session and yet not take the key back: the token has lost
+/// `key:write`, or with [`Retention::Keep`](crate::Retention::Keep) somebody wrote
+/// over it what is too large to be left. The release is repeated, a warning is
+/// logged and a [`Mishap`](crate::Mishap) noted, at once if a right is missing and
+/// otherwise after one [`lease`](crate::Timing::lease). Then the session is
+/// replaced, which frees the key after its lock-delay; the reply is
+/// [`AlreadyLost`](Released::AlreadyLost). But that waits until this process holds
+/// no other key, since it would lose them: until then, however long, the key stays
+/// locked.
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the lock is given back all the same.

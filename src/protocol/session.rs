@@ -35,6 +35,8 @@ pub(crate) struct SessionView {
     pub(crate) generation: u64,
     pub(crate) id: SessionId,
     pub(crate) cell: Arc<DeadlineCell>,
+    /// How long a renewal moves the deadline away.
+    pub(crate) lease: Duration,
     pub(crate) fence: Fence,
 }
 
@@ -360,6 +362,7 @@ impl Session {
                     generation: self.generation,
                     id,
                     cell: Arc::new(DeadlineCell::new(deadline)),
+                    lease: self.timing.lease(),
                     fence: if self.fence_usable { Fence::Unraised } else { Fence::Unusable },
                 };
                 self.phase = Phase::Open(Open {

@@ -145,7 +145,7 @@ impl Question {
             }
             Self::Lock { slot, ticket, ask } => {
                 let (key, fence_key) = (ask.key.as_str(), fence_key(&ask.session));
-                let answer = told!(Locked::Unknown, |it| {
+                let answer = told!(Locked::unanswered, |it| {
                     reply::locked(it, key, &fence_key, &ask.session, ask.fence)
                 });
                 Fact::Lock(slot, lock::Event::Locked { ticket, answer })

@@ -239,6 +239,7 @@ impl Process {
                 self.tell(&slot);
                 return;
             }
+            Effect::Unreleased(_) => return,
             Effect::Free => return slot.callers.free(),
             Effect::Obstructed(obstacle) => return slot.callers.obstructed(obstacle),
             Effect::Failed(error) => return slot.callers.failed(error),

@@ -214,7 +214,8 @@ impl<A: Actor> SingletonHandle<A> {
 
     /// Stops the actor, within [`stop_within`](Singleton::stop_within), and then
     /// resigns if no other work is bound to the campaign, so that another process
-    /// is elected at once. It returns when Consul has the key back.
+    /// is elected at once. It returns when Consul has the key back, as the reply to
+    /// [`Resign`](crate::Resign) does.
     ///
     /// # Cancel safety
     /// Dropping the future calls nothing off.

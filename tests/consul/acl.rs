@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Dsync, Error, LockLost, LossReason, Release, Released, TryAcquire};
+use actix_dsync::{
+    Acquire, Dsync, Error, List, LockLost, LossReason, Release, Released, TryAcquire,
+};
 use serde_json::json;
 
 use crate::locks::{acquire, at, key, next, pending, short_delay};
@@ -18,17 +20,24 @@ fn agent() -> &'static Agent {
     AGENT.get_or_init(|| Agent::builder().acl(MANAGEMENT).start())
 }
 
+fn put(path: &str, body: &serde_json::Value) -> serde_json::Value {
+    let answer = agent().operator().ask("PUT", path, body.to_string().as_bytes());
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
 /// A token with these rules and no others.
 fn token(name: &str, rules: &str) -> String {
-    let ask = |path: &str, body: serde_json::Value| {
-        let answer = agent().operator().ask("PUT", path, body.to_string().as_bytes());
-        let answer = answer.expect("an answer");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
-    };
-    ask("/v1/acl/policy", json!({ "Name": name, "Rules": rules }));
-    let token = ask("/v1/acl/token", json!({ "Policies": [{ "Name": name }] }));
-    token["SecretID"].as_str().expect("a secret").to_owned()
+    changeable_token(name, rules).0
+}
+
+/// As [`token`], with the id of its policy.
+fn changeable_token(name: &str, rules: &str) -> (String, String) {
+    let policy = put("/v1/acl/policy", &json!({ "Name": name, "Rules": rules }));
+    let token = put("/v1/acl/token", &json!({ "Policies": [{ "Name": name }] }));
+    let text = |json: &serde_json::Value| json.as_str().expect("text").to_owned();
+    (text(&token["SecretID"]), text(&policy["ID"]))
 }
 
 fn runtime(url: String, prefix: &str, token: &str) -> Dsync {
@@ -104,6 +113,36 @@ async fn a_missing_right_is_named_at_once() {
             assert!(error.to_string().contains(right), "{name}: {error}");
             assert!(token.as_ref().is_none_or(|token| !format!("{error:?}").contains(token)));
         }
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_freed_though_the_right_to_release_it_is_taken_away() {
+    let rules = |right: &str| {
+        format!(
+            "key_prefix \"taken/\" {{ policy = \"{right}\" }} \
+             session_prefix \"\" {{ policy = \"write\" }}"
+        )
+    };
+    let (secret, policy) = changeable_token("taken", &rules("write"));
+    let (one, two) =
+        (runtime(agent().url(), "taken", &secret), runtime(agent().url(), "taken", MANAGEMENT));
+    let lease = acquire(&one, "k").await;
+    let changed = json!({ "ID": policy, "Name": "taken", "Rules": rules("read") });
+    put(&format!("/v1/acl/policy/{policy}"), &changed);
+    let takes_effect = async {
+        while !matches!(one.send(TryAcquire::new(key("f"))).await, Err(Error::Denied { .. })) {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), takes_effect).await.expect("the right is gone");
+    let reply = one.send(Release(lease)).await;
+    assert_eq!(reply, Ok(Released::AlreadyLost(LossReason::SessionGone)));
+    let mishaps = one.send(List).await.expect("a report").mishaps;
+    let told = mishaps.iter().find(|mishap| mishap.key == Some(key("k")));
+    assert!(told.is_some_and(|it| it.what.contains("not given back: ")), "{mishaps:?}");
+    let lease = acquire(&two, "k").await;
+    assert_eq!(two.send(Release(lease)).await, Ok(Released::Confirmed));
+    for dsync in [one, two] {
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Embedded, HASHICORP_LOCK_FLAGS, Inspect, LockValue, Release, Released,
-    Retention, TryAcquire,
+    Acquire, Dsync, Embedded, Explain, HASHICORP_LOCK_FLAGS, Inspect, KeyState, LockValue,
+    LossReason, Release, Released, Retention, TryAcquire,
 };
 
 use crate::{acquire, key, runtime};
@@ -51,6 +51,34 @@ async fn keep_leaves_key_and_value_and_the_next_owner_writes_its_own() {
     }
     dsync.shutdown(Duration::from_secs(5)).await.unwrap();
     assert_eq!(consul.entries().len(), 1);
+}
+
+#[actix::test]
+async fn a_key_that_consul_will_not_take_back_is_freed_when_nothing_else_is_held() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+    let dsync = builder.retention(Retention::Keep).start().unwrap();
+    let (lease, other) = (acquire(&dsync, "k").await, acquire(&dsync, "other").await);
+    // More than a transaction takes, so that it cannot be left.
+    consul.write_key("k", vec![b'x'; 450_000]);
+    let mut released = dsync.send(Release(lease));
+    let lease = dsync.timing().lease();
+    assert!(tokio::time::timeout(2 * lease, &mut released).await.is_err());
+    assert!(other.is_valid(), "it does not cost other keys");
+    let report = dsync.send(Explain(key("k"))).await.unwrap();
+    assert_eq!(report.state, KeyState::Releasing);
+    assert!(report.last_error.unwrap().starts_with("not given back: "));
+
+    drop(other);
+    let reply = tokio::time::timeout(Duration::from_secs(2), released).await.unwrap();
+    assert_eq!(reply, Ok(Released::AlreadyLost(LossReason::SessionGone)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let entries = consul.entries();
+    let entry = entries.iter().find(|entry| entry.key == "k").unwrap();
+    assert_eq!((entry.session.as_ref(), entry.value.len()), (None, 450_000));
+    // It goes on with another session.
+    assert!(acquire(&dsync, "other").await.is_valid());
 }
 
 #[actix::test]

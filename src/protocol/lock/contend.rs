@@ -92,6 +92,11 @@ impl Lock {
             Locked::Refused(why) => {
                 self.fail(now, Error::Unavailable { step: Step::Lock, why }, effects);
             }
+            // No attempt was made: there is nothing to be made void.
+            Locked::Unsent(trouble) => {
+                self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
+                self.pause(now, Next::Try(attempt.expect));
+            }
             Locked::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
                 self.clear(attempt, true, effects);
@@ -367,7 +372,7 @@ impl Lock {
         }
     }
 
-    fn obstruct(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
+    pub(super) fn obstruct(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.obstacle = Some(obstacle.clone());
         effects.push(Effect::Obstructed(obstacle));
         // Whoever does not wait is gone with that.

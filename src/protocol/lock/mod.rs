@@ -140,8 +140,8 @@ pub(crate) enum Effect {
         generation: u64,
         reason: LossReason,
     },
-    /// The session's late attempts cannot be made void: replace it when nothing
-    /// is owned under it.
+    /// The session's late attempts cannot be made void, or only its end gives a
+    /// key back: replace it when nothing is owned under it.
     Suspect {
         generation: u64,
     },
@@ -159,6 +159,8 @@ pub(crate) enum Effect {
     },
     /// Consul has the key back.
     Released,
+    /// Consul will not take the key back, for this reason; it is asked again.
+    Unreleased(Error),
     /// Nobody holds the key, which is followed.
     Free,
     /// Something stands in the way for now.
@@ -356,7 +358,7 @@ impl Lock {
             Event::Closed { generation, reason } => self.closed(generation, reason, effects),
             Event::Troubled(error) => self.troubled(now, error, effects),
             Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
-            Event::Released { ticket, answer } => self.released(now, ticket, &answer, effects),
+            Event::Released { ticket, answer } => self.released(now, ticket, answer, effects),
             Event::Read { ticket, answer } => self.read(now, ticket, answer, effects),
             Event::Watched { ticket, answer } => self.watched(now, ticket, answer, effects),
             Event::WatchLost => self.watch_lost(now, effects),

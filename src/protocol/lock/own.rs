@@ -8,8 +8,13 @@ use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Moment,
     consul::fact::{Expect, Released, Seen, SessionId, SessionSeen},
+    error::{Error, Step},
     ownership::LossReason,
-    protocol::{Ticket, session::SessionView},
+    protocol::{
+        Ticket,
+        queue::Obstacle,
+        session::{SessionView, unavailable},
+    },
 };
 
 /// A key that our session holds in Consul.
@@ -99,6 +104,10 @@ pub(super) struct Releasing {
     /// Somebody here wants it again, but others shall have a chance first.
     yielding: bool,
     setbacks: u32,
+    /// When it was first not answered well.
+    obstructed_at: Option<Moment>,
+    /// It was told that the key cannot be given back.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -277,6 +286,8 @@ impl Lock {
             unsure: false,
             yielding: self.demand.wants(),
             setbacks: 0,
+            obstructed_at: None,
+            told: false,
         });
     }
 
@@ -307,7 +318,7 @@ impl Lock {
         &mut self,
         now: Moment,
         asked: Ticket,
-        answer: &Released,
+        answer: Released,
         effects: &mut Vec<Effect>,
     ) {
         let Phase::Releasing(releasing) = &mut self.phase else { return };
@@ -325,10 +336,35 @@ impl Lock {
                 releasing.step = ReleaseStep::Reading(ticket);
                 effects.push(Effect::Read { ticket });
             }
-            Released::Denied(_) | Released::Unknown(_) => {
+            Released::Denied(right) => {
                 releasing.unsure = true;
-                releasing.again(now);
+                self.release_obstructed(now, Error::Denied { right }, effects);
             }
+            Released::Unknown(trouble) => {
+                releasing.unsure = true;
+                self.release_obstructed(now, unavailable(Step::Release, &trouble), effects);
+            }
+        }
+    }
+
+    /// A release, or the read after it, was not answered well: it is repeated.
+    /// What Consul refuses, or does not do for a lease during which it renewed the
+    /// session, it may never do: then only the session's end frees the key.
+    fn release_obstructed(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        let Phase::Releasing(releasing) = &mut self.phase else { return };
+        releasing.again(now);
+        let since = *releasing.obstructed_at.get_or_insert(now);
+        let refused = matches!(error, Error::Denied { .. });
+        let in_vain = |view: &SessionView| now.since(since) >= view.lease;
+        let view = self.session.as_ref().filter(|view| view.cell.is_valid(now));
+        if !releasing.told && view.is_some_and(|view| refused || in_vain(view)) {
+            releasing.told = true;
+            effects.push(Effect::Unreleased(error.clone()));
+            effects.push(Effect::Suspect { generation: releasing.own.generation });
+        }
+        // It may take for ever.
+        if releasing.told && self.demand.wants() {
+            self.obstruct(Obstacle::Trouble(error), effects);
         }
     }
 
@@ -354,7 +390,12 @@ impl Lock {
                 releasing.step = ReleaseStep::Again(now);
                 return;
             }
-            Seen::Denied(_) | Seen::Unknown(_) => return releasing.again(now),
+            Seen::Denied(right) => {
+                return self.release_obstructed(now, Error::Denied { right }, effects);
+            }
+            Seen::Unknown(trouble) => {
+                return self.release_obstructed(now, unavailable(Step::Read, &trouble), effects);
+            }
             Seen::Found { index, .. } | Seen::Missing { index } if index < own.won_at => {
                 LossReason::StoreReplaced
             }
@@ -374,6 +415,7 @@ impl Lock {
         };
         self.floor = self.floor.max(releasing.own.index);
         self.resume = Next::Try(Expect::Missing);
+        self.obstacle = None;
         effects.push(Effect::Released);
         if releasing.yielding && self.demand.wants() {
             let others = self.rival_at.is_some_and(|at| now.since(at) < REMEMBERED);

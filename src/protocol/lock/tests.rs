@@ -9,6 +9,7 @@ use super::*;
 use crate::consul::fact::{Entry, Trouble};
 
 const FLAGS: u64 = 7;
+const LEASE: Duration = Duration::from_secs(14);
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
@@ -19,6 +20,7 @@ fn view(generation: u64) -> SessionView {
         generation,
         id: SessionId::from(format!("ours-{generation}").as_str()),
         cell: Arc::new(DeadlineCell::new(at(1_000_000))),
+        lease: LEASE,
         fence: Fence::Unraised,
     }
 }
@@ -308,6 +310,29 @@ fn an_attempt_of_unknown_outcome_is_made_void_before_a_read_decides() {
 }
 
 #[test]
+fn an_attempt_that_was_never_sent_is_made_again_and_nothing_is_made_void() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let mut effects = bench.step(Event::Read { ticket, answer: found(None, 40) });
+    let since = bench.now;
+    for _ in 0..5 {
+        let ticket = lock_ticket(&effects);
+        let answer = Locked::Unsent(Trouble::InLine(Duration::from_secs(2)));
+        let told = bench.step(Event::Locked { ticket, answer });
+        assert!(matches!(told[..], [Effect::Obstructed(Obstacle::Trouble(_))]), "{told:?}");
+        effects = bench.wake();
+        assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(40), .. }]));
+    }
+    assert!(bench.now.since(since) > Duration::from_secs(1), "it does not pause");
+    // Whoever does not want it any more leaves nothing behind.
+    let ticket = lock_ticket(&effects);
+    assert_eq!(bench.step(Event::Demand(Demand::default())), []);
+    let answer = Locked::Unsent(Trouble::Connect("refused".into()));
+    bench.step(Event::Locked { ticket, answer });
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
 fn what_a_late_attempt_took_is_given_back_if_nobody_wants_it_any_more() {
     let (mut bench, ticket) = Bench::contending();
     bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
@@ -374,6 +399,79 @@ fn no_lock_is_sent_until_a_release_is_concluded() {
     let ticket = read_ticket(&bench.step(Event::Released { ticket, answer }));
     let effects = bench.step(Event::Read { ticket, answer: Seen::Missing { index: 30 } });
     assert!(matches!(effects[..], [Effect::Released, Effect::Lock { .. }]), "{effects:?}");
+}
+
+/// What is done when every release is answered so, until something else is done
+/// than to repeat it, and how long that took.
+fn released_in_vain(bench: &mut Bench, answer: &Released) -> (Duration, Vec<Effect>) {
+    let mut ticket = bench.release_ticket();
+    let since = bench.now;
+    loop {
+        let effects = bench.step(Event::Released { ticket, answer: answer.clone() });
+        if !effects.is_empty() || bench.now.since(since) > 3 * LEASE {
+            return (bench.now.since(since), effects);
+        }
+        ticket = release_ticket(&bench.wake());
+    }
+}
+
+#[test]
+fn a_release_that_consul_refuses_is_left_to_the_sessions_end_and_goes_on() {
+    let mut bench = Bench::owning(9);
+    let right = "key:write on \"k\"".to_owned();
+    let answer = Released::Denied(right.clone());
+    let (after, effects) = released_in_vain(&mut bench, &answer);
+    let told = [Effect::Unreleased(Error::Denied { right }), Effect::Suspect { generation: 1 }];
+    assert_eq!((after, &effects[..]), (Duration::ZERO, &told[..]));
+    // Once: while other keys are owned the session stays.
+    for _ in 0..20 {
+        let ticket = release_ticket(&bench.wake());
+        assert_eq!(bench.step(Event::Released { ticket, answer: answer.clone() }), []);
+    }
+    let ticket = release_ticket(&bench.wake());
+    assert_eq!(bench.step(Event::Released { ticket, answer: Released::Done }), [Effect::Released]);
+}
+
+#[test]
+fn who_does_not_wait_is_told_of_a_release_that_consul_refuses() {
+    let mut bench = Bench::owning(9);
+    let error = Error::Denied { right: "key:write on \"k\"".to_owned() };
+    let answer = Released::Denied("key:write on \"k\"".to_owned());
+    released_in_vain(&mut bench, &answer);
+    assert_eq!(bench.step(Event::Demand(trying())), []);
+    let ticket = release_ticket(&bench.wake());
+    let effects = bench.step(Event::Released { ticket, answer });
+    assert_eq!(effects, [Effect::Obstructed(Obstacle::Trouble(error))]);
+}
+
+#[test]
+fn a_release_in_vain_for_a_lease_that_was_renewed_is_left_to_the_sessions_end() {
+    let mut bench = Bench::owning(9);
+    let (after, effects) = released_in_vain(&mut bench, &Released::Unknown(unknown()));
+    let [Effect::Unreleased(Error::Unavailable { .. }), Effect::Suspect { generation: 1 }] =
+        effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    assert!(after >= LEASE && after <= LEASE + Duration::from_secs(1), "{after:?}");
+    let reason = LossReason::SessionGone;
+    let closed = bench.step(Event::Closed { generation: 1, reason });
+    assert_eq!(closed, [Effect::Lost { reason }]);
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
+fn an_outage_in_which_a_release_is_not_answered_costs_no_session() {
+    let mut bench = Bench::new();
+    let mut view = view(1);
+    // The last renewal that was answered: none is any more.
+    view.cell = Arc::new(DeadlineCell::new(bench.now + LEASE));
+    bench.step(Event::Opened(view));
+    let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
+    bench.step(Event::Locked { ticket, answer: Locked::At(9) });
+    bench.step(Event::Demand(keeping()));
+    let (_, effects) = released_in_vain(&mut bench, &Released::Unknown(unknown()));
+    assert_eq!(effects, []);
 }
 
 #[test]
