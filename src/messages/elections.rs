@@ -70,7 +70,8 @@ impl Campaign {
 ///
 /// The reply comes when Consul has the key back, or its session has ended, at the
 /// latest at the term's deadline: how the key was given back, or `None` if this
-/// process did not lead.
+/// process did not lead; nor does one whose term has ended though it is not told
+/// yet: that is told as a loss all the same.
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the process stands down all the same.
