@@ -242,6 +242,12 @@ impl Callers {
         if present { inner.queue.last_index() } else { 0 }
     }
 
+    /// What the key says while this process leads.
+    #[cfg(feature = "web")]
+    pub(crate) fn campaign_value(&self) -> Arc<[u8]> {
+        self.lock().campaign_value.clone()
+    }
+
     /// What the first in the queue wants the key to say.
     pub(crate) fn value(&self) -> Option<Arc<[u8]>> {
         let inner = self.lock();
@@ -431,7 +437,8 @@ impl Callers {
 
 impl Inner {
     fn demand(&self) -> Demand {
-        Demand { follow: self.election.is_followed(), ..self.queue.demand() }
+        let (follow, followings) = (self.election.is_followed(), self.election.followings());
+        Demand { follow, followings, ..self.queue.demand() }
     }
 
     /// Lets the election machine take a step, and does what it says.

@@ -2,12 +2,13 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -152,6 +153,17 @@ impl LeaseState {
     /// Ends when no more than `left` remains, at the latest when the lease is no
     /// longer valid.
     pub(crate) async fn dips_to(&self, left: Duration) {
+        let mut told = pin!(self.told_of_dip_to(left));
+        // Timers are behind the clock after the process was stopped or suspended, and
+        // whatever wakes first would go on: so each poll asks the clock itself.
+        poll_fn(|cx| match told.as_mut().poll(cx) {
+            Poll::Pending if self.remaining() > left => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    async fn told_of_dip_to(&self, left: Duration) {
         loop {
             let told = self.ending.notified();
             let mut told = pin!(told);
@@ -331,5 +343,39 @@ impl fmt::Debug for Lease {
             .field("token", &self.state.token)
             .field("valid", &self.is_valid())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::clock::Moment;
+
+    /// As after a suspend, which the clock counts and no timer does.
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_woken_when_its_lease_is_over_is_not_polled_although_no_timer_has_fired() {
+        let nanos: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_000)));
+        let cell = Arc::new(DeadlineCell::new(Moment::from_nanos(10_000_000_000)));
+        let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());
+        let lease = LeaseState::new(key, token, CallId(1), cell, Clock::Simulated(nanos));
+        let (wake, polls) = (Notify::new(), AtomicU8::new(0));
+        let work = async {
+            loop {
+                polls.fetch_add(1, Ordering::Relaxed);
+                wake.notified().await;
+            }
+        };
+        let mut run = pin!(lease.run::<_>(work));
+        for polled in 1..=2 {
+            wake.notify_one();
+            assert!(futures::poll!(run.as_mut()).is_pending());
+            assert_eq!(polls.load(Ordering::Relaxed), polled + 1);
+        }
+        nanos.store(10_000_000_000, Ordering::Relaxed);
+        wake.notify_one();
+        let Poll::Ready(Err(lost)) = futures::poll!(run) else { panic!("it goes on") };
+        assert_eq!((lost.reason, polls.load(Ordering::Relaxed)), (LossReason::DeadlinePassed, 3));
     }
 }

@@ -72,6 +72,11 @@ impl Record {
         self.notes().session = None;
     }
 
+    /// Whether the runtime has ended otherwise than it was asked to.
+    pub(crate) fn has_died(&self) -> bool {
+        self.pulse.has_died()
+    }
+
     /// There is this session, opened at and last renewed at those moments; or none.
     pub(crate) fn session(&self, session: Option<(&SessionView, Moment, Moment)>) {
         self.notes().session = session.map(|(view, opened_at, renewed_at)| SessionNote {
@@ -175,6 +180,10 @@ impl Pulse {
 
     fn end(&self, orderly: bool) {
         self.0.store(if orderly { ENDED_WELL } else { DEAD }, Ordering::Release);
+    }
+
+    fn has_died(&self) -> bool {
+        self.0.load(Ordering::Acquire) == DEAD
     }
 
     fn beats(&self, now: Moment) -> bool {

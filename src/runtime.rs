@@ -144,6 +144,11 @@ impl Dsync {
         self.0.work.stake(|| self.0.intake.begin_campaign(campaign))
     }
 
+    /// Whether it has ended otherwise than by a [`shutdown`](Self::shutdown).
+    pub(crate) fn has_died(&self) -> bool {
+        self.0.intake.record.has_died()
+    }
+
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.0.work
     }

@@ -56,7 +56,7 @@ fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
         KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
         state => state,
     };
-    let (holder, trouble) = match outline.obstacle {
+    let (met, trouble) = match outline.obstacle {
         Some(Obstacle::Held(holder)) => (Some(*holder), None),
         Some(Obstacle::Trouble(error)) => (None, Some(error.to_string())),
         Some(Obstacle::Delayed { .. }) | None => (None, None),
@@ -66,7 +66,8 @@ fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
         token: outline.lease.map(|(token, _)| token),
         remaining: outline.lease.map(|(_, remaining)| remaining),
         role: outline.role,
-        holder: outline.owner.or(holder).or(outline.leader),
+        // Whom a caller met last may be gone; where the key is followed, that is known.
+        holder: outline.owner.or(if outline.role.is_some() { outline.leader } else { met }),
         waiters: outline.waiting,
         last_error: trouble.or_else(|| record.last_error(&slot.key)),
         ..unused(slot.key.clone(), record, timing)

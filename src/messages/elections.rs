@@ -47,7 +47,9 @@ impl Campaign {
         Self { key: Some(key), value: None }
     }
 
-    /// What the key says while this process leads. The fields of a JSON object
+    /// What the key says while this process leads by an ownership that the campaign
+    /// won: one that was handed on by another caller of this process keeps what that
+    /// had written. The fields of a JSON object
     /// are added to those of the default, in whose place they come; anything else
     /// is written as it is.
     ///

@@ -88,6 +88,8 @@ pub(crate) struct Election {
     campaign: Option<Campaign>,
     campaigns: u64,
     observers: usize,
+    /// How often anybody began to follow where nobody did.
+    followings: u64,
     /// Who holds the key according to Consul, as last read.
     leader: Option<Box<Holder>>,
     /// This process has resigned, and still holds the key.
@@ -101,6 +103,11 @@ impl Election {
     /// Whether anybody here wants to know who leads.
     pub(crate) fn is_followed(&self) -> bool {
         !self.stopped && (self.campaign.is_some() || self.observers > 0)
+    }
+
+    /// How often anybody began to follow where nobody did.
+    pub(crate) fn followings(&self) -> u64 {
+        self.followings
     }
 
     /// How often the leader or our own term has changed.
@@ -148,6 +155,7 @@ impl Election {
         if let Some(campaign) = &self.campaign {
             return campaign.number;
         }
+        self.followings += u64::from(!self.is_followed());
         self.campaigns += 1;
         let (number, stance) = (self.campaigns, Stance::Resting { until: now });
         self.campaign = Some(Campaign { number, stance, setbacks: 0 });
@@ -254,6 +262,7 @@ impl Election {
 
     /// Somebody wants to know who leads, without contending.
     pub(crate) fn observe(&mut self) {
+        self.followings += u64::from(!self.is_followed());
         self.observers += 1;
     }
 

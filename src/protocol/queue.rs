@@ -40,6 +40,8 @@ pub(crate) struct Demand {
     pub(crate) impatient: bool,
     /// Who holds the key is to be known, whether or not anybody contends.
     pub(crate) follow: bool,
+    /// How often that has begun: who follows anew has been told nothing.
+    pub(crate) followings: u64,
 }
 
 impl Demand {
@@ -187,6 +189,7 @@ impl Queue {
             patient: self.waiting.len() > self.impatient,
             impatient: self.impatient > 0,
             follow: false,
+            followings: 0,
         }
     }
 

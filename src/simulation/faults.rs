@@ -6,6 +6,7 @@ use super::{
     event::Event,
     plan::Class,
     process::Process,
+    question::Question,
     server::{Election, Server},
     world::World,
 };
@@ -306,6 +307,7 @@ impl World {
                     engine.restore(now, &snapshot, index);
                     self.store_replaced();
                     self.release_the_risen();
+                    self.withhold_the_late();
                 }
             }
         }
@@ -324,6 +326,18 @@ impl World {
             if !self.processes.iter().any(knows) {
                 let name = key.as_str().as_bytes();
                 self.server.api.engine.force_release(self.now, name);
+            }
+        }
+    }
+
+    /// The same limit: a late lock request that was fenced off can pass the fence
+    /// of a snapshot.
+    fn withhold_the_late(&mut self) {
+        for event in self.events.values() {
+            let Event::Arrive(exchange) = event else { continue };
+            let locks = matches!(exchange.question, Question::Lock { .. });
+            if locks && !self.waiting.contains_key(&exchange.id) {
+                exchange.void.set(true);
             }
         }
     }

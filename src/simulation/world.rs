@@ -34,7 +34,7 @@ const MOST_AT_ONCE: u32 = 1_000;
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) now: Moment,
-    events: BTreeMap<(Moment, u64), Event>,
+    pub(super) events: BTreeMap<(Moment, u64), Event>,
     events_made: u64,
     pub(super) random: Random,
     pub(super) trace: Trace,
@@ -52,7 +52,7 @@ pub(super) struct World {
     lags: Vec<Duration>,
     armed: Vec<Option<Moment>>,
     recheck_at: Option<Moment>,
-    waiting: BTreeMap<u64, Rc<Exchange>>,
+    pub(super) waiting: BTreeMap<u64, Rc<Exchange>>,
     exchanges: u64,
     pub(super) calls: u64,
     pub(super) keys: Vec<Key>,
@@ -230,7 +230,7 @@ impl World {
     fn arrive(&mut self, exchange: &Rc<Exchange>) {
         // A known limit: see `Question::outlives`.
         if exchange.void.get() {
-            return self.stats.fault("copy of an answered lock withheld");
+            return self.stats.fault("late lock withheld");
         }
         let served = self.server.serve(self.now, exchange);
         let (process, id) = (exchange.process, exchange.id);

@@ -4,8 +4,12 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, LOCATION},
+    http::{
+        Uri,
+        header::{CACHE_CONTROL, LOCATION},
+    },
 };
+use serde_json::Value;
 
 use super::refusal::RETRY_AFTER_DEFAULT;
 use crate::ownership::Holder;
@@ -58,7 +62,10 @@ impl LeaderConfig {
     /// Answers 307, with which a client repeats method and body, to the `address`
     /// and `port` in the leader's value: see
     /// [`Builder::advertise`](crate::Builder::advertise). The path and query stay.
-    /// It is 503 as long as nobody leads, or the leader does not say where it is.
+    /// It is 503 as long as nobody leads, or the leader does not say where it is, or
+    /// that is this process's own place: a leader that has just resigned names itself
+    /// until Consul has the key back. Who leads is what Consul was last read to say,
+    /// so a process that is cut off from Consul can send clients to one that is gone.
     ///
     /// The address must be a host name or an IP address and no more, but whoever
     /// may write to the key in Consul says which: see [`only`](Self::only).
@@ -104,16 +111,17 @@ impl LeaderConfig {
     }
 
     /// The answer that sends the client to the leader, if there is a place to send
-    /// it to.
+    /// it to other than that of `own`, the value of this process.
     pub(super) fn redirection(
         &self,
         request: &HttpRequest,
-        leader: Holder,
+        leader: &Holder,
+        own: &[u8],
     ) -> Option<HttpResponse> {
         if !self.redirects {
             return None;
         }
-        let location = self.location(request.uri(), &leader)?;
+        let location = self.location(request.uri(), leader, own)?;
         let mut response = HttpResponse::TemporaryRedirect();
         Some(
             response
@@ -123,20 +131,26 @@ impl LeaderConfig {
         )
     }
 
-    fn location(&self, asked: &actix_web::http::Uri, leader: &Holder) -> Option<String> {
-        let value = leader.json()?;
-        let address = value.get("address")?.as_str()?;
-        let port = value.get("port")?.as_u64().and_then(|port| u16::try_from(port).ok())?;
+    fn location(&self, asked: &Uri, leader: &Holder, own: &[u8]) -> Option<String> {
+        let (leader, own) = (leader.json()?, serde_json::from_slice(own).unwrap_or_default());
+        let (address, port) = place(&leader)?;
         let host = host(address)?;
-        if port == 0 || !(self.allowed)(address, port) {
+        if port == 0 || place(&own) == Some((address, port)) || !(self.allowed)(address, port) {
             return None;
         }
         let (hops, query) = counted(asked.query().unwrap_or_default());
         let hops = hops.checked_add(1).filter(|hops| *hops <= self.hops)?;
         let join = if query.is_empty() { "" } else { "&" };
-        let path = if asked.path().is_empty() { "/" } else { asked.path() };
+        // Not that of `OPTIONS *`.
+        let path = Some(asked.path()).filter(|path| path.starts_with('/')).unwrap_or("/");
         Some(format!("{}://{host}:{port}{path}?{query}{join}{MARK}={hops}", self.scheme))
     }
+}
+
+/// Where a process says that it is.
+fn place(value: &Value) -> Option<(&str, u16)> {
+    let port = value.get("port")?.as_u64()?;
+    Some((value.get("address")?.as_str()?, u16::try_from(port).ok()?))
 }
 
 /// The address as a URL has it, if it is a host name or an IP address.
@@ -156,8 +170,10 @@ fn host(address: &str) -> Option<String> {
             && !label.ends_with('-')
     };
     // The last label of a name is no number: browsers read 1.2 or 0x7f as an address.
-    let last_is_a_name =
-        |last: &str| last.bytes().any(|c| c.is_ascii_alphabetic()) && !last.starts_with("0x");
+    let last_is_a_name = |last: &str| {
+        last.bytes().any(|c| c.is_ascii_alphabetic())
+            && !last.to_ascii_lowercase().starts_with("0x")
+    };
     let is_name = address.len() <= 253
         && address.split('.').all(is_label)
         && address.rsplit('.').next().is_some_and(last_is_a_name);
@@ -201,7 +217,7 @@ mod tests {
             value: value.as_bytes().to_vec(),
             since: 3,
         };
-        config.location(&asked.parse().unwrap(), &leader)
+        config.location(&asked.parse().unwrap(), &leader, br#"{"address":"own","port":80}"#)
     }
 
     fn at(address: &str) -> Option<String> {
@@ -217,6 +233,7 @@ mod tests {
             ("/", "http://10.0.0.7:8080/?dsync-hops=1"),
             ("/a%2Fb?x=%20&y", "http://10.0.0.7:8080/a%2Fb?x=%20&y&dsync-hops=1"),
             ("/a?dsync-hops=1&x", "http://10.0.0.7:8080/a?x&dsync-hops=2"),
+            ("*", "http://10.0.0.7:8080/?dsync-hops=1"),
             ("//evil.example/a", "http://10.0.0.7:8080//evil.example/a?dsync-hops=1"),
         ] {
             assert_eq!(location(&config, asked, value).as_deref(), Some(to), "{asked}");
@@ -250,6 +267,8 @@ mod tests {
             "[::1]",
             "2130706433",
             "0x7f000001",
+            "0X7F000001",
+            "a.0X7",
             "127.1",
             "evil.example/",
             "evil.example#",
@@ -265,6 +284,15 @@ mod tests {
             assert_eq!(at(hostile), None, "{hostile:?}");
         }
         assert_eq!(at(&"a".repeat(64)), None);
+    }
+
+    #[test]
+    fn a_process_that_is_named_as_the_leader_while_it_does_not_lead_sends_nobody_to_itself() {
+        let config = LeaderConfig::redirect();
+        let to = |value| location(&config, "/", value);
+        assert_eq!(to(r#"{"address":"own","port":80}"#), None);
+        assert!(to(r#"{"address":"own","port":81}"#).is_some());
+        assert!(to(r#"{"address":"other","port":80}"#).is_some());
     }
 
     #[test]

@@ -111,7 +111,9 @@ fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
     let config = request
         .app_data::<LeaderConfig>()
         .or_else(|| request.app_data::<Data<LeaderConfig>>().map(Data::get_ref));
-    let redirection = config.and_then(|config| config.redirection(request, tenure.leader()?));
+    let own = tenure.observer().callers().campaign_value();
+    let redirection =
+        config.and_then(|config| config.redirection(request, &tenure.leader()?, &own));
     redirection.unwrap_or_else(|| {
         let pause = config.map_or(RETRY_AFTER_DEFAULT, LeaderConfig::pause);
         let message = "this process does not lead";
@@ -131,9 +133,10 @@ fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
 /// }
 /// ```
 ///
-/// The handler runs within the term and is dropped at its end, as by [`Term::run`];
-/// the answer is then that of [`Lost`]. A body that is still being sent is not cut
-/// off.
+/// The handler runs within the term and is dropped at its end, as by [`Term::run`],
+/// also when this process resigns or hands over; the answer is then that of [`Lost`].
+/// That goes out as an error and not as a response, so that a logger around this
+/// may say nothing of it. A body that is still being sent is not cut off.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a middleware does nothing until it wraps something"]
 pub struct LeaderOnly {

@@ -16,7 +16,7 @@ use actix_web::{
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     web::Bytes,
 };
-use futures::future::LocalBoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 
 use super::extract::{NotSetUp, dsync_of};
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     key::Key,
     lease::{Lease, LeaseState},
     messages::Acquire,
-    ownership::LossReason,
+    ownership::{LossReason, Lost},
     token::FencingToken,
 };
 
@@ -33,7 +33,7 @@ use crate::{
 ///
 /// ```
 /// use actix_dsync::{HeldLease, LockPath};
-/// use actix_web::web;
+/// use actix_web::{guard, web};
 ///
 /// async fn charge(lease: HeldLease) -> String {
 ///     format!("charged, fenced by {}", lease.token())
@@ -42,6 +42,8 @@ use crate::{
 /// fn routes(app: &mut web::ServiceConfig) {
 ///     app.service(
 ///         web::resource("/orders/{id}/charge")
+///             // A request for another method is not to wait for the lock.
+///             .guard(guard::Post())
 ///             .wrap(LockPath::segment("id").under("orders"))
 ///             .route(web::post().to(charge)),
 ///     );
@@ -54,14 +56,18 @@ use crate::{
 /// [`Path`](actix_web::web::Path) would have it.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss,
-/// as by [`Lease::run`]; the answer is then that of [`Lost`](crate::Lost). What it
-/// has sent by then may still arrive: hand [`HeldLease::token`] to what it writes
-/// to. A request that cannot have the lock is answered as its [`Error`] says.
+/// as by [`Lease::run`]; the answer is then that of [`Lost`], which goes
+/// out as an error and not as a response, so that a logger around this may say
+/// nothing of it. A body that is still being produced then breaks off. What the
+/// handler has sent by then may still arrive: hand [`HeldLease::token`] to what it
+/// writes to. A request that cannot have the lock is answered as its [`Error`] says.
 ///
 /// # Cancel safety
 /// The lock is given back when the response's body has been produced or is
 /// dropped, so also when the connection ends, while the request waits for the lock
-/// or later, and when the handler panics. An HTTP/1 client that closes its
+/// or later, and when the handler panics. A streamed body is produced as fast as the
+/// client reads: give it an end of its own where a client could keep the lock by
+/// reading nothing. An HTTP/1 client that closes its
 /// connection is by default taken for one that only sends no more, and the handler
 /// goes on to its end; with
 /// [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) it is
@@ -168,33 +174,69 @@ where
             request.extensions_mut().insert(HeldLease(lease.state().clone()));
             // A copy of the request, for a response here, would keep scopes from routing it.
             let response = lease.run(service.call(request)).await??;
-            Ok(response.map_body(|_, body| {
-                BoxBody::new(LockedBody { body: body.boxed(), lease: Some(lease) })
-            }))
+            Ok(response.map_body(|_, body| locked(body.boxed(), lease)))
         })
     }
 }
 
-/// A body that gives the lock back when it is done, or dropped.
+/// The body, which keeps the lock until it has been produced.
+fn locked(body: BoxBody, lease: Lease) -> BoxBody {
+    if body.size() == BodySize::None {
+        return body;
+    }
+    match body.try_into_bytes() {
+        Ok(bytes) => BoxBody::new(bytes),
+        Err(body) => BoxBody::new(LockedBody::new(body, lease)),
+    }
+}
+
+/// A body that is produced while the lock is held.
 struct LockedBody {
-    body: BoxBody,
+    size: BodySize,
+    /// None once it is done or broken off.
+    body: Option<BoxBody>,
+    /// None once all has been said.
     lease: Option<Lease>,
+    lost: BoxFuture<'static, Lost>,
+}
+
+impl LockedBody {
+    fn new(body: BoxBody, lease: Lease) -> Self {
+        let (token, lost) = (lease.token(), lease.lost());
+        Self {
+            size: body.size(),
+            body: Some(body),
+            lease: Some(lease),
+            lost: Box::pin(async move { Lost { token, reason: lost.await } }),
+        }
+    }
 }
 
 impl MessageBody for LockedBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        self.size
     }
 
     fn poll_next(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let next = Pin::new(&mut self.body).poll_next(context);
+        let this = &mut *self;
+        let Some(lease) = &this.lease else { return Poll::Ready(None) };
+        let lost = this.lost.as_mut().poll(context);
+        // Why it was lost may be known a little later.
+        this.body.take_if(|_| !lease.is_valid());
+        let Some(body) = &mut this.body else {
+            return lost.map(|lost| {
+                this.lease = None;
+                Some(Err(lost.into()))
+            });
+        };
+        let next = Pin::new(body).poll_next(context);
         if matches!(next, Poll::Ready(None)) {
-            self.lease = None;
+            (this.body, this.lease) = (None, None);
         }
         next
     }

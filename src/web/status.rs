@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
+    FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder,
     http::{
         StatusCode,
         header::{
@@ -43,9 +43,20 @@ pub fn health_routes(
         let (lives, readies) = (dsync.clone(), dsync);
         let live = move || std::future::ready(verdict("live", lives.health().live));
         let ready = move || std::future::ready(verdict("ready", readies.health().ready));
-        app.route("/health/live", web::get().to(live));
-        app.route("/health/ready", web::get().to(ready));
+        app.service(read_only("/health/live", live));
+        app.service(read_only("/health/ready", ready));
     }
+}
+
+/// A path that is answered to `GET` and `HEAD`, with which monitors ask, and 405 to
+/// any other method.
+fn read_only<F, Args>(path: &str, answer: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).get(answer.clone()).route(web::head().to(answer))
 }
 
 fn verdict(name: &str, holds: bool) -> HttpResponse {
@@ -83,8 +94,8 @@ pub fn status_routes(
             std::future::ready(if wants_html(&request) { shown.page() } else { shown.json() })
         };
         let json = move || std::future::ready(Shown::of(told.report()).json());
-        app.route("/status", web::get().to(page));
-        app.route("/status.json", web::get().to(json));
+        app.service(read_only("/status", page));
+        app.service(read_only("/status.json", json));
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     actors::{LastTurn, LockSupervisor, Noted, ReadTurn, WriteTurn},
@@ -57,7 +57,8 @@ impl Turn {
 
 impl Dsync {
     /// Campaigns for `key` as [`singleton`](Dsync::singleton) does, and runs `work`
-    /// once in each period while this process leads.
+    /// once in each period while this process leads. Jobs of the same key, in one
+    /// process or in several, share its turns.
     ///
     /// Periods begin at multiples of `period` since 1970: one of an hour on the
     /// hour, one of a day at midnight UTC. `work` is called as soon as it can in
@@ -222,7 +223,7 @@ impl Calendar {
                 Ok(Verdict::Free { .. }) => tokio::time::sleep(SHORTEST_REST).await,
                 Ok(Verdict::Later { at }) => {
                     rest = SHORTEST_REST;
-                    self.sleep_until(at).await;
+                    sleep_until(key, self.clock, self.millis, at).await;
                 }
                 Err(error) => {
                     tracing::warn!(%key, %token, %error, "the job's turn could not be taken yet");
@@ -273,27 +274,31 @@ impl Calendar {
         self.supervisor.do_send(message(reply));
         answer.await.unwrap_or(Err(Error::Stopped))
     }
+}
 
-    /// Waits until the wall clock shows that time, whatever it is set to; for one
-    /// period at most, since a record from the future may be deleted.
-    async fn sleep_until(&self, at: u64) {
-        let now = wall_millis(self.clock);
-        let latest = now.saturating_add(self.millis);
-        if at > latest {
-            let (key, ahead_ms) = (&self.key, at - latest);
-            tracing::warn!(%key, ahead_ms, "the job waits: its last turn is from the future");
-        }
-        let at = at.min(latest);
-        let mut left = at.saturating_sub(now);
-        while left > 0 {
-            tokio::time::sleep(Duration::from_millis(left).min(LOOK_PERIOD)).await;
-            left = at.saturating_sub(wall_millis(self.clock));
-        }
+/// Waits until the wall clock shows that time, whatever it is set to; for one
+/// period of true time at most, since the clock may have been set back, and a
+/// record from the future may be deleted.
+async fn sleep_until(key: &Key, clock: Clock, millis: u64, at: u64) {
+    let now = wall_millis(clock);
+    let latest = now.saturating_add(millis);
+    if at > latest {
+        let ahead_ms = at - latest;
+        tracing::warn!(%key, ahead_ms, "the job waits: its last turn is from the future");
+    }
+    let at = at.min(latest);
+    let (began, longest) = (Instant::now(), Duration::from_millis(millis));
+    let mut left = at.saturating_sub(now);
+    while left > 0 && began.elapsed() < longest {
+        tokio::time::sleep(Duration::from_millis(left).min(LOOK_PERIOD)).await;
+        left = at.saturating_sub(wall_millis(clock));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     const HOUR: u64 = 3_600_000;
@@ -315,6 +320,18 @@ mod tests {
         // Recorded by a process with another period.
         assert_eq!(judge(5 * HOUR, HOUR, Some(&last(6 * HOUR - 1, None)), None), later(6 * HOUR));
         assert_eq!(judge(5 * HOUR, HOUR, Some(&last(u64::MAX, None)), None), later(u64::MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_delays_the_next_look_at_the_record_by_a_period_at_most() {
+        let year = 365 * 24 * HOUR;
+        let nanos: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(2 * year * 1_000_000)));
+        let (key, clock) = (Key::new("jobs/k").unwrap(), Clock::Simulated(nanos));
+        let mut sleeping = pin!(sleep_until(&key, clock, HOUR, 2 * year + HOUR));
+        assert!(futures::poll!(sleeping.as_mut()).is_pending());
+        nanos.store(year * 1_000_000, Ordering::Relaxed);
+        let most = Duration::from_millis(HOUR) + 2 * LOOK_PERIOD;
+        tokio::time::timeout(most, sleeping).await.unwrap();
     }
 
     #[test]

@@ -24,11 +24,12 @@ impl Dsync {
     ///
     /// The future ends well when the campaign does: after a
     /// [`Resign`](crate::Resign), [`hand_over`](Dsync::hand_over) or
-    /// [`shutdown`](Dsync::shutdown).
+    /// [`shutdown`](Dsync::shutdown). It is a handle of the runtime: that goes on
+    /// while the future is kept, also without any other.
     ///
     /// # Errors
     /// As for [`Campaign`], at the first poll. [`Error::Stopped`] also after a
-    /// [`hand_over`](Dsync::hand_over).
+    /// [`hand_over`](Dsync::hand_over), and if the runtime fails.
     ///
     /// # Panics
     /// With `work`. The process then resigns as by dropping the future.
@@ -65,6 +66,7 @@ impl Dsync {
         W: Future<Output = ()>,
     {
         let stake = self.stake(Campaign::on(key));
+        let dsync = self.clone();
         async move {
             let stake = stake?;
             while let Some(term) = unless_over(&stake, stake.tenure().elected()).await {
@@ -74,7 +76,7 @@ impl Dsync {
                 }
             }
             stake.withdraw().await;
-            Ok(())
+            if dsync.has_died() { Err(Error::Stopped) } else { Ok(()) }
         }
     }
 }

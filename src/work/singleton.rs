@@ -158,7 +158,7 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
             // Now whoever waits for the end is told.
             drop(actor);
         });
-        Ok(SingletonHandle { tenure, place, stop })
+        Ok(SingletonHandle { tenure, place, stop, dsync: dsync.clone() })
     }
 }
 
@@ -186,7 +186,7 @@ impl<A: Actor<Context = Context<A>>> fmt::Debug for Singleton<A> {
 /// A [`Singleton`] that was started.
 ///
 /// Dropping it stops the actor, as [`stop`](SingletonHandle::stop) does, in the
-/// background.
+/// background. It is a handle of the runtime, too, which goes on while it is kept.
 ///
 /// All work of a process for one key is bound to one campaign. When the last of it
 /// has stopped, the process resigns, unless the campaign was begun by a
@@ -197,6 +197,8 @@ pub struct SingletonHandle<A: Actor> {
     tenure: Tenure,
     place: watch::Receiver<Option<Addr<A>>>,
     stop: oneshot::Sender<()>,
+    /// The runtime goes on while the actor is wanted.
+    dsync: Dsync,
 }
 
 impl<A: Actor> SingletonHandle<A> {
@@ -222,7 +224,7 @@ impl<A: Actor> SingletonHandle<A> {
     /// # Cancel safety
     /// Dropping the future calls nothing off.
     pub async fn stop(self) {
-        let Self { stop, mut place, .. } = self;
+        let Self { stop, mut place, dsync: _dsync, .. } = self;
         drop(stop);
         // It fails when the other end is gone.
         while place.changed().await.is_ok() {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Dsync, Embedded, Explain, KeyState, List};
+use actix_dsync::{Acquire, Dsync, Embedded, Error, Explain, KeyState, List, Observe};
 use serde_json::json;
 
 use crate::{acquire, key, runtime};
@@ -48,6 +48,22 @@ async fn a_report_tells_of_each_key_what_this_process_knows_and_does() {
     let idle = dsync.send(Explain(key("b/mine"))).await.unwrap();
     assert_eq!((idle.state, idle.holder, idle.waiters), (KeyState::Idle, None, 0));
     assert_eq!(dsync.send(List).await.unwrap().keys, []);
+}
+
+#[actix::test]
+async fn a_holder_that_is_gone_is_not_reported_where_the_key_is_observed() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
+    let observer = dsync.send(Observe(key("k"))).await.unwrap();
+    let theirs = acquire(&other, "k").await;
+    let refused = dsync.send(Acquire::new(key("k")).within(Duration::from_secs(1))).await;
+    assert!(matches!(refused, Err(Error::WaitedTooLong { .. })), "{refused:?}");
+    assert!(dsync.send(Explain(key("k"))).await.unwrap().holder.is_some());
+    drop(theirs);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(observer.leader(), None);
+    assert_eq!(dsync.send(Explain(key("k"))).await.unwrap().holder, None);
 }
 
 #[actix::test]

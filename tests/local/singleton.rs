@@ -453,6 +453,32 @@ async fn a_job_runs_once_a_term_and_is_dropped_at_its_end() {
 }
 
 #[actix::test]
+async fn a_job_and_a_singleton_go_on_without_any_other_handle_of_the_runtime() {
+    in_a_task(async {
+        let stage = Stage::new();
+        let one = runtime("one", &stage.consul);
+        let runs = Rc::new(Cell::new(0));
+        let noted = runs.clone();
+        let job = actix_rt::spawn(one.singleton(key("job"), move |_| {
+            noted.set(noted.get() + 1);
+            std::future::pending()
+        }));
+        let (worker, log) = stage.start(&one, Manner::default());
+        drop(one);
+        seconds(60).await;
+        assert!(stage.consul.delete_key("job"));
+        seconds(60).await;
+        assert_eq!((runs.get(), log.count("started")), (2, 2));
+        assert!(!job.is_finished() && worker.address().is_some());
+        job.abort();
+        drop(worker);
+        seconds(60).await;
+        assert!(stage.consul.entries().is_empty(), "{:?}", stage.consul.entries());
+    })
+    .await;
+}
+
+#[actix::test]
 async fn a_job_needs_no_actix_and_can_be_sent_to_another_thread() {
     fn sendable<T: Send>(future: T) -> T {
         future

@@ -18,7 +18,8 @@ const REFUSED: Duration = Duration::from_secs(10);
 impl Lock {
     /// What the callers want has changed.
     pub(super) fn demanded(&mut self, demand: Demand, effects: &mut Vec<Effect>) {
-        let follows_now = demand.follow && !self.demand.follow;
+        let anew = !self.demand.follow || demand.followings != self.demand.followings;
+        let follows_now = demand.follow && anew;
         self.demand = demand;
         if !demand.wants() {
             self.herd.left();

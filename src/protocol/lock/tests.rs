@@ -24,11 +24,11 @@ fn view(generation: u64) -> SessionView {
 }
 
 fn waiting() -> Demand {
-    Demand { keep: false, contending: 1, patient: true, impatient: false, follow: false }
+    Demand { contending: 1, patient: true, ..Demand::default() }
 }
 
 fn trying() -> Demand {
-    Demand { keep: false, contending: 1, patient: false, impatient: true, follow: false }
+    Demand { contending: 1, impatient: true, ..Demand::default() }
 }
 
 fn keeping() -> Demand {

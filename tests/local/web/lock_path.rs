@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_dsync::{Dsync, Embedded, HeldLease, Key, LockPath, TryAcquire};
+use actix_dsync::{Dsync, Embedded, HeldLease, Key, LockPath, LossReason, Lost, TryAcquire};
 use actix_web::{
     App, HttpResponse, HttpServer,
     body::MessageBody as _,
@@ -208,6 +208,31 @@ async fn a_handler_is_stopped_at_the_moment_of_loss() {
     assert!(*stopped.borrow());
     assert_eq!((seen.status, &seen.json()["error"]), (503, &"lost".into()));
     assert_eq!(seen.header("retry-after"), None);
+}
+
+#[actix::test]
+async fn a_body_that_is_being_produced_breaks_off_at_the_moment_of_loss() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (more, chunks) = mpsc::unbounded::<Chunk>();
+    let chunks = Rc::new(RefCell::new(Some(chunks)));
+    let work = move || {
+        let body = chunks.borrow_mut().take().unwrap();
+        async move { HttpResponse::Ok().streaming(body) }
+    };
+    let app = App::new()
+        .app_data(runtime("shop", &consul))
+        .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(work)));
+    let app = init_service(app).await;
+    let response = app.call(TestRequest::get().uri("/orders/7").to_request()).await.unwrap();
+    let mut body = Box::pin(response.into_body());
+    assert!(futures::poll!(poll_fn(|context| body.as_mut().poll_next(context))).is_pending());
+    let session = consul.entries()[0].session.clone().unwrap();
+    assert!(consul.destroy_session(&session));
+    let lost = poll_fn(|context| body.as_mut().poll_next(context)).await.unwrap().unwrap_err();
+    assert!(lost.downcast_ref::<Lost>().is_some_and(|lost| lost.reason == LossReason::SessionGone));
+    assert!(more.is_closed(), "what produced it is gone");
+    assert!(poll_fn(|context| body.as_mut().poll_next(context)).await.is_none());
 }
 
 #[actix::test]

@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use actix_dsync::{Acquire, Dsync, Embedded, Key, TryAcquire, health_routes, status_routes};
 use actix_web::{
     App,
+    http::Method,
     test::{TestRequest, init_service},
     web,
 };
@@ -49,6 +50,23 @@ async fn health_is_two_answers_for_orchestrators_and_no_more() {
 }
 
 #[actix::test]
+async fn monitors_may_ask_for_heads_and_nothing_else_is_allowed() {
+    tokio::time::pause();
+    let dsync = runtime("shop", &Embedded::new());
+    let app = app!(dsync);
+    for (path, status) in
+        [("/health/live", 200), ("/health/ready", 503), ("/internal/dsync/status", 200)]
+    {
+        let seen = ask(&app, TestRequest::default().method(Method::HEAD).uri(path)).await;
+        assert_eq!(seen.status, status, "{path}");
+        for method in [Method::POST, Method::DELETE, Method::OPTIONS] {
+            let asked = TestRequest::default().method(method.clone()).uri(path);
+            assert_eq!(ask(&app, asked).await.status, 405, "{method} {path}");
+        }
+    }
+}
+
+#[actix::test]
 async fn the_status_is_html_for_people_and_json_for_programs() {
     tokio::time::pause();
     let dsync = runtime("shop", &Embedded::new());
@@ -73,7 +91,7 @@ async fn the_status_is_html_for_people_and_json_for_programs() {
     assert!(page.body.contains("orders/7: held"), "without scripts");
     assert!(page.body.contains(r#"http-equiv="refresh""#));
     // Below any scope the page finds its data, and nothing comes from elsewhere.
-    assert!(page.body.contains(r#"fetch("status.json""#));
+    assert!(page.body.contains("location.pathname") && page.body.contains("fetch(json"));
     assert!(!page.body.contains("://"), "something is loaded from elsewhere");
 }
 

@@ -114,6 +114,11 @@ fn who_begins_to_follow_during_a_wait_is_told_the_holder() {
         matches!(&effects[..], [Effect::Obstructed(Obstacle::Held(holder))] if holder.session == "other")
     );
     assert_eq!(bench.step(Event::Demand(Demand { follow: true, ..waiting() })), []);
+    // Between two looks at the demand, one has ceased to follow and another begun.
+    let anew = Demand { follow: true, followings: 1, ..waiting() };
+    let effects = bench.step(Event::Demand(anew));
+    assert!(matches!(&effects[..], [Effect::Obstructed(Obstacle::Held(_))]), "{effects:?}");
+    assert_eq!(bench.step(Event::Demand(anew)), []);
 }
 
 #[test]
