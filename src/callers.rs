@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures::future::Shared;
 use tokio::sync::{Notify, oneshot, watch};
 
 #[cfg(test)]
@@ -31,6 +32,9 @@ use crate::{
 
 /// What a caller waits for.
 pub(crate) type Answer = Result<Lease, Error>;
+
+/// How the key of a term was given back, for all who wait for that.
+pub(crate) type GivenBack = Shared<oneshot::Receiver<Released>>;
 
 /// What is to be published of a key.
 #[derive(Clone, Debug)]
@@ -69,6 +73,8 @@ struct Inner {
     hold: Option<Stopwatch>,
     /// Callers that wait for the confirmation of their release.
     releasing: HashMap<CallId, oneshot::Sender<Released>>,
+    /// The release of a term that its campaign resigned, while it is under way.
+    resigning: Option<(CallId, GivenBack)>,
     cell: Option<Arc<DeadlineCell>>,
     stopped: bool,
     election: Election,
@@ -316,10 +322,7 @@ impl Callers {
             inner.stopped = true;
             inner.election.stop();
             inner.queue.failed(Error::Stopped, effects);
-            let reason = LossReason::Shutdown;
-            if let Some(token) = inner.queue.surrender(reason, effects) {
-                inner.news.push_back(News::Lost { token, reason });
-            }
+            inner.surrender(LossReason::Shutdown, effects);
             effects.push(Effect::Poke);
         });
     }
@@ -420,17 +423,9 @@ impl Callers {
                     state.revoke();
                 }
             }
-            Effect::Lost { call, reason } => {
-                inner.end(call, |state| state.lose(reason));
-                let campaigns = inner.election.is_caller(call);
-                inner.elect(effects, |election, then| {
-                    if campaigns {
-                        election.lost(reason, then);
-                    }
-                    election.seen(None, then);
-                });
-            }
+            Effect::Lost { call, reason } => inner.lose(call, reason, effects),
             Effect::Confirm { call, released } => {
+                inner.resigning.take_if(|(resigned, _)| *resigned == call);
                 if let Some(sender) = inner.releasing.remove(&call) {
                     deliveries.push(Delivery::Confirmation(sender, released));
                 }
@@ -468,6 +463,26 @@ impl Inner {
             effects.push(Effect::Poke);
         }
         result
+    }
+
+    /// The present lease is lost, and that is told before what follows from it.
+    fn surrender(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
+        if let Some((call, token)) = self.queue.surrender(effects) {
+            self.news.push_back(News::Lost { token, reason });
+            self.lose(call, reason, effects);
+        }
+    }
+
+    /// A caller's lease is lost.
+    fn lose(&mut self, call: CallId, reason: LossReason, effects: &mut Vec<Effect>) {
+        self.end(call, |state| state.lose(reason));
+        let campaigns = self.election.is_caller(call);
+        self.elect(effects, |election, then| {
+            if campaigns {
+                election.lost(reason, then);
+            }
+            election.seen(None, then);
+        });
     }
 
     /// An ownership has ended.

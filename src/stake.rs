@@ -3,9 +3,9 @@
 use std::{collections::HashMap, fmt, mem, pin::pin, sync::Arc};
 
 use futures::future::select;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use crate::{error::Error, key::Key, ownership::Released, tenure::Tenure};
+use crate::{callers::GivenBack, error::Error, key::Key, tenure::Tenure};
 
 /// All work of one runtime that is bound to leadership.
 #[derive(Debug, Default)]
@@ -15,11 +15,17 @@ pub(crate) struct Ledger(watch::Sender<Entries>);
 struct Entries {
     /// Leadership is handed over: nothing more is begun.
     closed: bool,
-    /// How much work there is.
+    /// What is bound to each campaign.
+    bound: HashMap<(Key, u64), Bound>,
+}
+
+/// The work that depends on one campaign, as long as there is any.
+#[derive(Debug)]
+struct Bound {
     stakes: usize,
-    /// How much of it each campaign has that was begun for work. Such a campaign
-    /// is over with the last of it; one that somebody asked for is not ours to end.
-    begun: HashMap<(Key, u64), usize>,
+    /// The campaign was begun for work, and is over with the last of it; one that
+    /// somebody asked for is not ours to end.
+    begun: bool,
 }
 
 impl Ledger {
@@ -38,13 +44,9 @@ impl Ledger {
             }
             result = begin();
             if let Ok(tenure) = &result {
-                entries.stakes += 1;
                 let campaign = (tenure.key().clone(), tenure.number());
-                if tenure.began() {
-                    entries.begun.insert(campaign, 1);
-                } else if let Some(stakes) = entries.begun.get_mut(&campaign) {
-                    *stakes += 1;
-                }
+                let none = Bound { stakes: 0, begun: tenure.began() };
+                entries.bound.entry(campaign).or_insert(none).stakes += 1;
             }
             // Nobody waits for there to be more.
             false
@@ -57,10 +59,11 @@ impl Ledger {
         self.0.send_modify(|entries| entries.closed = true);
     }
 
-    /// Waits until no work is left.
-    pub(crate) async fn emptied(&self) {
+    /// Waits until all work has stopped that depends on the leadership of `key`.
+    pub(crate) async fn stopped(&self, key: &Key) {
+        let stopped = |entries: &Entries| entries.bound.keys().all(|(of, _)| of != key);
         // The sender is here: there is no other end.
-        let _ = self.0.subscribe().wait_for(|entries| entries.stakes == 0).await;
+        let _ = self.0.subscribe().wait_for(stopped).await;
     }
 
     async fn closed(&self) {
@@ -90,7 +93,7 @@ impl Stake {
     }
 
     /// The work has ended. Resigns if it was the last of a campaign that was begun
-    /// for it, and waits until Consul has the key back.
+    /// for it, and waits until Consul has the key back if somebody has resigned.
     pub(crate) async fn withdraw(mut self) {
         if let Some(given_back) = self.give_up() {
             // Without an answer the runtime is gone, and the session with it.
@@ -98,32 +101,32 @@ impl Stake {
         }
     }
 
-    fn give_up(&mut self) -> Option<oneshot::Receiver<Released>> {
+    fn give_up(&mut self) -> Option<GivenBack> {
         if mem::replace(&mut self.given_up, true) {
             return None;
         }
-        let mut given_back = None;
+        let callers = self.tenure.observer().callers();
+        let campaign = (self.tenure.key().clone(), self.tenure.number());
         // Under the ledger's lock, so that nobody joins in between.
-        self.ledger.0.send_if_modified(|entries| {
-            let campaign = (self.tenure.key().clone(), self.tenure.number());
-            if let Some(stakes) = entries.begun.get_mut(&campaign) {
-                *stakes -= 1;
-                if *stakes == 0 {
-                    entries.begun.remove(&campaign);
-                    let callers = self.tenure.observer().callers();
-                    given_back = callers.resign(self.tenure.number(), None);
-                }
+        self.ledger.0.send_modify(|entries| {
+            let Some(bound) = entries.bound.get_mut(&campaign) else { return };
+            bound.stakes -= 1;
+            if bound.stakes > 0 {
+                return;
             }
-            false
+            if bound.begun {
+                // Waited for below, whoever it was that resigned.
+                drop(callers.resign(self.tenure.number(), None));
+            }
+            entries.bound.remove(&campaign);
         });
-        given_back
+        callers.giving_back()
     }
 }
 
 impl Drop for Stake {
     fn drop(&mut self) {
         drop(self.give_up());
-        self.ledger.0.send_modify(|entries| entries.stakes -= 1);
     }
 }
 

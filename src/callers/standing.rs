@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 
-use super::{Callers, News};
+use super::{Callers, GivenBack, News};
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
     error::Error,
     observer::Observer,
-    ownership::{Holder, LossReason, Released},
+    ownership::{Holder, LossReason},
     protocol::{election::Stood, queue::Effect},
     tenure::Tenure,
     token::FencingToken,
@@ -64,19 +65,23 @@ impl Callers {
     }
 
     /// That campaign stands down, for so long or for good. If it led, that is over
-    /// with this call, and the answer is how the key was given back.
+    /// with this call, and the answer is how the key was given back. A term that had
+    /// ended by itself, though nobody has noticed or it is not known why, is lost:
+    /// that is told first, and nothing is given back.
     pub(crate) fn resign(
         self: &Arc<Self>,
         campaign: u64,
         cool_down: Option<Duration>,
-    ) -> Option<oneshot::Receiver<Released>> {
+    ) -> Option<GivenBack> {
         let now = self.clock.now();
         self.work(|inner, effects| {
-            let ended = inner.cell.as_ref().filter(|cell| !cell.is_valid(now));
-            let reason = ended.and_then(|cell| cell.ended()).unwrap_or(LossReason::Resigned);
-            let stood = inner.elect(effects, |election, then| {
-                election.resign(now, campaign, cool_down, reason, then)
-            });
+            let leads =
+                inner.election.campaign() == Some(campaign) && inner.election.token().is_some();
+            if leads && let Some(reason) = inner.queue.overdue(now) {
+                inner.surrender(reason, effects);
+            }
+            let stood = inner
+                .elect(effects, |election, then| election.resign(now, campaign, cool_down, then));
             // Whatever it did, when to go on has changed.
             effects.push(Effect::Poke);
             match stood {
@@ -92,14 +97,28 @@ impl Callers {
                         if Mutation::TermOutlivesResignation.is_chosen() {
                             return;
                         }
-                        state.lose(reason);
+                        state.lose(LossReason::Resigned);
                     });
+                    let given_back = receiver.shared();
                     inner.releasing.insert(call, sender);
+                    inner.resigning = Some((call, given_back.clone()));
                     inner.queue.end(now, call, true, effects);
-                    Some(receiver)
+                    Some(given_back)
                 }
             }
         })
+    }
+
+    /// Whatever campaign there is stands down for good. The answer is how the key is
+    /// given back, by whatever resignation.
+    pub(crate) fn stand_down(self: &Arc<Self>) -> Option<GivenBack> {
+        let campaign = self.lock().election.campaign();
+        campaign.and_then(|campaign| self.resign(campaign, None)).or_else(|| self.giving_back())
+    }
+
+    /// The release of a term that was resigned, while it is under way.
+    pub(crate) fn giving_back(&self) -> Option<GivenBack> {
+        self.lock().resigning.as_ref().map(|(_, given_back)| given_back.clone())
     }
 
     /// The token of this process's term, if it leads and that is no news any more.

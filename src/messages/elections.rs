@@ -71,9 +71,11 @@ impl Campaign {
 /// end a newer campaign.
 ///
 /// The reply comes when Consul has the key back, or its session has ended: how the
-/// key was given back, or `None` if this process did not lead. If Consul cannot be
-/// reached that is at the latest at the term's deadline; if it will not take the
-/// key back it can be later, as for [`Release`](crate::Release).
+/// key was given back, or `None` if this process did not lead; nor does one whose
+/// term has ended though it is not told yet: that is told as a loss all the same. If
+/// Consul cannot be reached the reply comes at the latest at the term's deadline; if
+/// it will not take the key back it can be later, as for
+/// [`Release`](crate::Release).
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the process stands down all the same.

@@ -169,7 +169,8 @@ impl From<Key> for Filter {
 /// [`LockLost`](super::LockLost) or [`Elected`](super::Elected). The recipient is kept weakly: a
 /// subscription does not keep its actor alive, and ends with it. Events are
 /// delivered whatever the actor's mailbox capacity, in the order in which they
-/// happened to a key.
+/// happened to a key. Where the present comes first, what happens at the very
+/// moment of the subscription may come twice: as the present, and as news.
 ///
 /// Mind that `Addr::recipient` consumes the address, and that an actor stops
 /// when its last address is gone. Keep one, in a variable that lives as long as

@@ -92,6 +92,8 @@ pub(crate) struct Election {
     followings: u64,
     /// Who holds the key according to Consul, as last read.
     leader: Option<Box<Holder>>,
+    /// This process has resigned, and still holds the key.
+    parting: bool,
     /// How often the leader or our own term has changed.
     changes: u64,
     stopped: bool,
@@ -218,14 +220,13 @@ impl Election {
         }
     }
 
-    /// That campaign stands down: for so long, or for good. A term that had not
-    /// ended before ends with `reason`.
+    /// That campaign stands down: for so long, or for good. A term that lasts ends
+    /// with that.
     pub(crate) fn resign(
         &mut self,
         now: Moment,
         number: u64,
         cool_down: Option<Duration>,
-        reason: LossReason,
         effects: &mut Vec<Effect>,
     ) -> Stood {
         let Some(campaign) = self.campaign.as_mut().filter(|c| c.number == number) else {
@@ -237,7 +238,8 @@ impl Election {
             Stance::Waiting { call } => (Stood::Waiting(call), now),
             Stance::Leading { call, token } => {
                 self.changes += 1;
-                effects.push(Effect::Deposed { token, reason });
+                self.parting = true;
+                effects.push(Effect::Deposed { token, reason: LossReason::Resigned });
                 (Stood::Leading(call), now)
             }
         };
@@ -270,15 +272,17 @@ impl Election {
         self.forget_unless_followed();
     }
 
+    /// Who led to the last tells that it does so no more, whether or not anybody
+    /// follows that.
     fn forget_unless_followed(&mut self) {
-        if !self.is_followed() {
+        if !self.is_followed() && !self.parting {
             self.leader = None;
         }
     }
 
     /// Who holds the key now, as far as is known.
     pub(crate) fn seen(&mut self, holder: Option<&Holder>, effects: &mut Vec<Effect>) {
-        if !self.is_followed() {
+        if !self.is_followed() && !self.parting {
             return;
         }
         let session = |holder: &Holder| holder.session.clone();
@@ -286,6 +290,7 @@ impl Election {
         self.leader = holder.cloned().map(Box::new);
         // The same one, perhaps better known.
         if !same {
+            self.parting = false;
             self.changes += 1;
             effects.push(Effect::LeaderChanged { leader: self.leader.clone() });
         }
@@ -294,6 +299,7 @@ impl Election {
     /// Nobody contends or follows any more. A term that lasts is lost next.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
+        self.parting = false;
         self.changes += 1;
         self.leader = None;
         if self.token().is_none() {

@@ -351,20 +351,30 @@ impl Queue {
         Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
     }
 
-    /// The present lease is lost, and the key is to be given back. Returns its
-    /// token.
+    /// Why the present lease has ended, if it has, other than by its owner's release.
+    /// A key that is not ours any more counts as released by force until it is known
+    /// why.
+    pub(crate) fn overdue(&self, now: Moment) -> Option<LossReason> {
+        let owned = self.owned.as_ref().filter(|owned| owned.current.is_some())?;
+        if !owned.cell.is_valid(now) {
+            return owned.cell.ended();
+        }
+        owned.ending.then_some(LossReason::ForceReleased)
+    }
+
+    /// The present lease is lost, which is told elsewhere, and the key is to be given
+    /// back. Returns who had it, by which token.
     pub(crate) fn surrender(
         &mut self,
-        reason: LossReason,
         effects: &mut Vec<Effect>,
-    ) -> Option<FencingToken> {
+    ) -> Option<(CallId, FencingToken)> {
         let owned = self.owned.as_mut()?;
+        let token = FencingToken::new(owned.index, owned.sequence)?;
         let call = owned.current.take()?;
         owned.ending = true;
         owned.told = true;
-        effects.push(Effect::Lost { call, reason });
         effects.push(Effect::Poke);
-        FencingToken::new(owned.index, owned.sequence)
+        Some((call, token))
     }
 
     /// Consul has the key back.

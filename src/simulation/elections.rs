@@ -1,6 +1,10 @@
 //! Processes that campaign, resign and observe, and what must hold of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     event::Event,
@@ -26,6 +30,8 @@ struct Told {
 pub(super) struct Elections {
     /// By process, life and key.
     told: BTreeMap<(usize, u64, Key), Told>,
+    /// Who told that it leads, and not yet that nobody or another one does.
+    known: BTreeSet<(usize, u64, Key)>,
     /// Until when each does not contend.
     rests: BTreeMap<(usize, u64, Key), Moment>,
     /// When all campaigns were ended, so that everybody else gets a turn.
@@ -72,6 +78,23 @@ impl World {
         if self.elections.told.insert((process, life, key.clone()), told).is_some() {
             self.violate(|| format!("G2: p{process} was elected twice for {key}"));
         }
+        self.elections.known.insert((process, life, key.clone()));
+    }
+
+    /// `LeaderChanged` was published.
+    pub(super) fn note_leader(&mut self, process: usize, key: &Key, leader: Option<&str>) {
+        let host = &self.processes[process];
+        let own = host.live_session().map(ToString::to_string);
+        if leader.is_none() || leader != own.as_deref() {
+            self.elections.known.remove(&(process, host.life, key.clone()));
+        }
+    }
+
+    /// Who still says at the end that it leads.
+    pub(super) fn leads_to_the_last(&self) -> Option<String> {
+        let lives = |(id, life, _): &&(usize, u64, Key)| self.processes[*id].life == *life;
+        let (id, _, key) = self.elections.known.iter().find(lives)?;
+        Some(format!("p{id} does not tell that it leads {key} no more"))
     }
 
     /// `Deposed` was published.

@@ -102,6 +102,9 @@ impl World {
             }
             return;
         }
+        if let Some(left) = self.leads_to_the_last() {
+            return self.violate(|| left);
+        }
         self.quiet_since = Some(self.now);
     }
 }

@@ -357,6 +357,7 @@ impl World {
                 Out::LeaderChanged { key, leader } => {
                     self.trace
                         .note(now, 10, || format!("p{process}      sees {leader:?} lead {key}"));
+                    self.note_leader(process, &key, leader.as_deref());
                 }
                 Out::Opened(session) => {
                     self.trace.note(now, 4, || format!("p{process}      session {session} opened"));

@@ -12,8 +12,11 @@ use crate::{
 impl Dsync {
     /// Hands leadership over, so that another process is elected at once: stops
     /// every [`Singleton`](crate::Singleton) and job of this runtime, each within
-    /// the time that it may take, and then resigns all campaigns. It returns when
-    /// Consul has their keys back.
+    /// the time that it may take, and resigns all campaigns, each as soon as
+    /// nothing that depends on it works any more. It returns when Consul has their
+    /// keys back, also those of which somebody resigned before. A key is not waited
+    /// for beyond the deadline of its term: then it is free at the latest when the
+    /// session has ended.
     ///
     /// It is the first step of a service's end. Locks go on as before, since the
     /// requests that are still served may need them;
@@ -25,26 +28,25 @@ impl Dsync {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if `limit` passed first. If Consul could not be
-    /// reached, the keys are free when it can, or with the session's end. If an
-    /// actor was busy and has not stopped, nothing of what it depends on was
-    /// resigned, and neither were campaigns of your own.
+    /// reached, the keys are free when it can, or with the session's end. What may
+    /// still work keeps its own key and no other, so that never two work at a time:
+    /// an actor that is busy and has not stopped, and a job whose future exists and
+    /// is not polled. When it stops, its campaign ends, unless that is one of your
+    /// own.
     ///
     /// # Cancel safety
     /// Dropping the future does not call the end of singletons and jobs off;
     /// campaigns of your own may go on. Calling it again goes on with the rest.
     pub async fn hand_over(&self, limit: Duration) -> Result<(), Error> {
         self.ledger().close();
-        let handed_over = async {
-            self.ledger().emptied().await;
-            let slots = self.intake().slots.all();
-            join_all(slots.iter().filter_map(|slot| {
-                // Without a place for it the runtime was stopped, and campaigns with it.
-                let observer = slot.callers.observe().ok()?;
-                let campaign = observer.look(|leading| leading.campaign)?;
-                slot.callers.resign(campaign, None)
-            }))
-            .await;
-        };
+        let slots = self.intake().slots.all();
+        let handed_over = join_all(slots.iter().map(async |slot| {
+            self.ledger().stopped(&slot.key).await;
+            if let Some(given_back) = slot.callers.stand_down() {
+                // Without an answer the runtime is gone, and the session with it.
+                let _ = given_back.await;
+            }
+        }));
         tokio::time::timeout(limit, handed_over).await.map(drop).map_err(|_| {
             let why = format!("leadership was not handed over within {limit:?}");
             Error::Unavailable { step: Step::Release, why }

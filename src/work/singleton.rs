@@ -18,6 +18,7 @@ use crate::{
     key::Key,
     messages::Campaign,
     runtime::Dsync,
+    stake::Stake,
     tenure::{Tenure, Term},
 };
 
@@ -146,12 +147,16 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
         };
         let called_off = called_off.boxed_local().shared();
         let make = self.make.into();
-        let post = Post { make, stop_within, tenure: tenure.clone(), called_off, actor };
+        let post = Post { make, stop_within, stake: Rc::new(stake), called_off, actor };
         actix_rt::spawn(async move {
             post.hold().await;
-            stake.withdraw().await;
+            let Post { stake, actor, .. } = post;
+            // The last life is over, and its share with it.
+            if let Some(stake) = Rc::into_inner(stake) {
+                stake.withdraw().await;
+            }
             // Now whoever waits for the end is told.
-            drop(post);
+            drop(actor);
         });
         Ok(SingletonHandle { tenure, place, stop, dsync: dsync.clone() })
     }
@@ -250,7 +255,9 @@ type CalledOff = Shared<LocalBoxFuture<'static, ()>>;
 struct Post<A: Actor<Context = Context<A>>> {
     make: Rc<dyn Fn(Term) -> A>,
     stop_within: Duration,
-    tenure: Tenure,
+    /// Shared with the life: an arbiter that stops drops its tasks in any order, and
+    /// the actor must be gone before its process resigns.
+    stake: Rc<Stake>,
     called_off: CalledOff,
     actor: watch::Sender<Option<Addr<A>>>,
 }
@@ -266,7 +273,7 @@ enum End {
 impl<A: Actor<Context = Context<A>>> Post<A> {
     /// Keeps the actor alive in each term, until it is called off.
     async fn hold(&self) {
-        while let Some(term) = self.unless_called_off(self.tenure.elected()).await {
+        while let Some(term) = self.unless_called_off(self.stake.tenure().elected()).await {
             self.serve(&term).await;
         }
     }
@@ -278,6 +285,7 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
             let born = Instant::now();
             // In a task of its own: its panic ends nothing else.
             let life = live(
+                self.stake.clone(),
                 self.make.clone(),
                 term.clone(),
                 self.stop_within,
@@ -315,8 +323,10 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
 }
 
 /// One life of the actor. Its context is polled here and not by actix, so that it
-/// can be stopped although it waits, and its end is known.
+/// can be stopped although it waits, and its end is known. The stake is dropped
+/// after the actor, whatever ends this.
 async fn live<A: Actor<Context = Context<A>>>(
+    _stake: Rc<Stake>,
     make: Rc<dyn Fn(Term) -> A>,
     term: Term,
     stop_within: Duration,

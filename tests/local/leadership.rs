@@ -148,6 +148,112 @@ async fn every_way_to_lose_leadership_deposes_once_before_it_is_led_again() {
 }
 
 #[actix::test]
+async fn a_resignation_is_told_to_its_end_though_nobody_follows_the_key_any_more() {
+    in_a_task(async {
+        for asked_for in [true, false] {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let (_listener, told) = listen(&dsync, None).await;
+            let job = if asked_for {
+                drop(campaign(&dsync).await);
+                None
+            } else {
+                Some(actix_rt::spawn(dsync.singleton(key("k"), |_| std::future::pending())))
+            };
+            tokio::time::sleep(SECOND * 2).await;
+            assert_eq!(told.take(), ["LockAcquired", "Elected", "LeaderChanged"]);
+            match job {
+                Some(job) => job.abort(),
+                None => dsync.hand_over(SECOND * 5).await.unwrap(),
+            }
+            tokio::time::sleep(SECOND * 2).await;
+            assert_eq!(told.take(), ["Deposed", "LockReleased", "NoLeader"], "{asked_for}");
+            // And is over with that.
+            let lease = acquire(&dsync, "k").await;
+            drop(lease);
+            tokio::time::sleep(SECOND * 2).await;
+            assert_eq!(told.take(), ["LockAcquired", "LockReleased"]);
+            dsync.shutdown(SECOND * 5).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn who_resigns_after_its_deadline_has_passed_unnoticed_has_lost_and_tells_that() {
+    in_a_task(async {
+        for cool_down in [None, Some(SECOND * 30)] {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let (_listener, told) = listen(&dsync, None).await;
+            let mut lost = dsync.events::<LockLost>(Filter::All);
+            let mut deposed = dsync.events::<Deposed>(Filter::All);
+            let tenure = campaign(&dsync).await;
+            let term = soon(tenure.elected()).await;
+            tokio::time::sleep(SECOND * 2).await;
+            told.take();
+            // The process is stopped for a minute, and asked to resign before all else.
+            assert!(tokio::time::advance(SECOND * 60).now_or_never().is_none());
+            let resign = Resign::of(&tenure);
+            let resigned = dsync.send(match cool_down {
+                Some(pause) => resign.cool_down(pause),
+                None => resign,
+            });
+            assert_eq!(soon(resigned).await, Ok(None), "it did not lead any more");
+            let reason = LossReason::DeadlinePassed;
+            assert_eq!(soon(term.lost()).await, reason);
+            tokio::time::sleep(SECOND * 10).await;
+            assert_eq!(told.take(), ["LockLost", "Deposed", "NoLeader"], "{cool_down:?}");
+            let (lost, deposed) = (taken(&mut lost), taken(&mut deposed));
+            assert_eq!((lost[0].token, lost[0].reason), (term.token(), reason));
+            assert_eq!((deposed[0].token, deposed[0].reason), (term.token(), reason));
+            assert_eq!(holder(&consul), None);
+            dsync.shutdown(SECOND * 5).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn who_resigns_while_its_loss_is_looked_into_has_lost_and_tells_that() {
+    in_a_task(async {
+        let mut found = 0;
+        for number in 0..=24 {
+            let what = format!("after {number} steps");
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            let tenure = campaign(&dsync).await;
+            let term = soon(tenure.elected()).await;
+            tokio::time::sleep(SECOND * 5).await;
+            let (_listener, told) = listen(&dsync, None).await;
+            tokio::time::sleep(SECOND).await;
+            told.take();
+            assert!(consul.force_release("k"));
+            steps(number).await;
+            let (lasted, leads) = (term.is_valid(), tenure.is_leader());
+            drop(dsync.send(Resign::of(&tenure)));
+            tokio::time::sleep(SECOND * 10).await;
+            let told = told.take();
+            let terms = |event: &&str| !event.ends_with("Leader") && !event.starts_with("Leader");
+            let told: Vec<_> = told.into_iter().filter(terms).collect();
+            let expected: &[&str] = match (lasted, leads) {
+                // It came first: the reply would say that it was too late.
+                (true, _) => &["Deposed", "LockReleased"],
+                (false, false) => &["LockLost", "Deposed"],
+                (false, true) => {
+                    &["LockLost", "Deposed", "LockAcquired", "Elected", "Deposed", "LockReleased"]
+                }
+            };
+            assert_eq!(told, expected, "{what}");
+            found += usize::from(!lasted && !leads);
+            dsync.shutdown(SECOND * 5).await.unwrap();
+        }
+        assert!(found > 0, "it was never resigned in between");
+    })
+    .await;
+}
+
+#[actix::test]
 async fn who_resigns_leads_no_more_from_the_call_on_and_another_replica_wins() {
     tokio::time::pause();
     let consul = Embedded::new();

@@ -7,6 +7,7 @@ mod cancel;
 mod events;
 mod every;
 mod faults;
+mod hand_over;
 mod keys;
 mod leadership;
 mod limits;

@@ -489,3 +489,23 @@ async fn a_job_needs_no_actix_and_can_be_sent_to_another_thread() {
     dsync.shutdown(Duration::from_secs(5)).await.unwrap();
     assert_eq!(job.await, Ok(()));
 }
+
+#[actix::test]
+async fn an_actor_whose_arbiter_stops_is_gone_before_its_process_resigns() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    let arbiter = tokio::task::LocalSet::new();
+    let started = async {
+        let started = stage.start(&one, Manner::default());
+        seconds(1).await;
+        started
+    };
+    let (first, log) = arbiter.run_until(started).await;
+    assert!(first.address().is_some());
+    drop(arbiter);
+    let words = log.words();
+    assert_eq!(words.last().unwrap(), "gone", "not late: {words:?}");
+    seconds(1).await;
+    assert_eq!(stage.consul.entries(), [], "it resigned then");
+}

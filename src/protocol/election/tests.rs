@@ -54,7 +54,7 @@ fn resign(
     cool_down: Option<Duration>,
 ) -> (Stood, Vec<Effect>) {
     let mut effects = Vec::new();
-    let stood = election.resign(now, 1, cool_down, LossReason::Resigned, &mut effects);
+    let stood = election.resign(now, 1, cool_down, &mut effects);
     (stood, effects)
 }
 
@@ -177,6 +177,34 @@ fn nobody_is_told_of_a_key_that_nobody_follows_and_what_was_known_is_forgotten()
     assert_eq!(election.leader(), Some(&holder("a")));
     election.unobserve();
     assert_eq!(election.leader(), None);
+}
+
+#[test]
+fn who_has_resigned_tells_that_it_leads_no_more_though_nobody_follows() {
+    let (a, gone) = (holder("a"), [Effect::LeaderChanged { leader: None }]);
+    for observed in [false, true] {
+        let mut election = leading();
+        election.observe();
+        step(&mut election, |e, then| e.seen(Some(&a), then));
+        if observed {
+            resign(&mut election, at(5), None);
+            election.unobserve();
+        } else {
+            election.unobserve();
+            resign(&mut election, at(5), None);
+        }
+        // An ordinary lease of this process has it for a moment.
+        assert_eq!(step(&mut election, |e, then| e.seen(Some(&a), then)), []);
+        assert!(!election.is_followed());
+        assert_eq!(election.leader(), Some(&a), "until Consul has the key back");
+        assert_eq!(step(&mut election, |e, then| e.seen(None, then)), gone);
+        assert_eq!(step(&mut election, |e, then| e.seen(Some(&holder("b")), then)), []);
+    }
+    let mut election = leading();
+    step(&mut election, |e, then| e.seen(Some(&a), then));
+    resign(&mut election, at(5), None);
+    election.stop();
+    assert_eq!(step(&mut election, |e, then| e.seen(None, then)), []);
 }
 
 #[test]

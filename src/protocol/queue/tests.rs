@@ -207,12 +207,25 @@ fn an_obstacle_refuses_only_those_who_do_not_wait() {
 fn a_stop_ends_the_lease_and_tells_it_once() {
     let (mut queue, calls) = queue(&[WAITS]);
     step(|out| queue.owned(at(0), 9, cell(), holder(), out));
-    let reason = LossReason::Shutdown;
     let mut effects = Vec::new();
-    assert_eq!(queue.surrender(reason, &mut effects), Some(token(9, 0)));
-    assert_eq!(effects, [Effect::Lost { call: calls[0], reason }, Effect::Poke]);
+    assert_eq!(queue.surrender(&mut effects), Some((calls[0], token(9, 0))));
+    assert_eq!(effects, [Effect::Poke]);
+    assert_eq!(queue.surrender(&mut Vec::new()), None, "once");
     assert!(!queue.demand().keep);
     assert_eq!(queue.released(&mut Vec::new()), None, "its end was told");
+}
+
+#[test]
+fn a_lease_that_ended_otherwise_than_by_its_owner_is_overdue() {
+    let (mut queue, calls) = queue(&[WAITS]);
+    assert_eq!(queue.overdue(at(0)), None);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    assert_eq!(queue.overdue(at(1)), None);
+    step(|out| queue.revoke(out));
+    assert_eq!(queue.overdue(at(1)), Some(LossReason::ForceReleased), "nobody knows better yet");
+    assert_eq!(queue.overdue(at(60_000)), Some(LossReason::DeadlinePassed));
+    step(|out| queue.end(at(60_001), calls[0], true, out));
+    assert_eq!(queue.overdue(at(60_001)), None, "nobody has it");
 }
 
 #[test]

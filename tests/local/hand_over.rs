@@ -1,0 +1,135 @@
+//! The orderly end of leadership: what it waits for, and what it does not.
+
+use std::{future::pending, pin::pin, time::Duration};
+
+use actix::prelude::*;
+use actix_dsync::{Campaign, Dsync, Embedded, Error, Resign, Singleton, SingletonHandle, Tenure};
+use futures::future::{join, select};
+
+use crate::{key, runtime};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Quiet;
+
+impl Actor for Quiet {
+    type Context = Context<Self>;
+}
+
+/// Fails instead of waiting for ever.
+async fn ended(tenure: &Tenure) {
+    tokio::time::timeout(SECOND, tenure.ended()).await.expect("it was resigned");
+}
+
+async fn seconds(count: u32) {
+    tokio::time::sleep(SECOND * count).await;
+}
+
+/// Whether the store says that somebody has the key.
+fn is_held(consul: &Embedded, name: &str) -> bool {
+    consul.entries().iter().any(|entry| entry.key == name && entry.session.is_some())
+}
+
+async fn lead(dsync: &Dsync, name: &str) -> Tenure {
+    let tenure = dsync.send(Campaign::on(key(name))).await.unwrap();
+    tenure.elected().await;
+    tenure
+}
+
+async fn start(dsync: &Dsync, name: &str) -> SingletonHandle<Quiet> {
+    let handle = Singleton::new(|_| Quiet).on(key(name)).start(dsync).unwrap();
+    handle.tenure().elected().await;
+    seconds(1).await;
+    assert!(handle.address().is_some());
+    handle
+}
+
+/// Whether `name` is still held when `end` is over, while Consul comes back a second from now.
+async fn held_after(end: impl Future<Output = ()>, consul: &Embedded, name: &str) -> bool {
+    let ended = async {
+        end.await;
+        is_held(consul, name)
+    };
+    let mended = async {
+        seconds(1).await;
+        consul.mend();
+    };
+    join(ended, mended).await.0
+}
+
+#[actix::test]
+async fn a_hand_over_that_is_asked_for_again_waits_for_what_the_first_one_resigned() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let one = runtime("one", &consul);
+    let own = lead(&one, "own").await;
+    let _singleton = start(&one, "job").await;
+    consul.cut();
+    let late = one.hand_over(SECOND * 3).await;
+    assert!(matches!(late, Err(Error::Unavailable { .. })), "{late:?}");
+    ended(&own).await;
+    assert!(is_held(&consul, "own") && is_held(&consul, "job"));
+    let again = async { one.hand_over(SECOND * 8).await.unwrap() };
+    assert!(!held_after(again, &consul, "own").await);
+    assert!(!is_held(&consul, "job"));
+}
+
+#[actix::test]
+async fn who_ends_leadership_waits_for_a_resignation_that_is_under_way() {
+    tokio::time::pause();
+    for cool_down in [None, Some(SECOND * 60)] {
+        let resign = |tenure: &Tenure| match cool_down {
+            None => Resign::of(tenure),
+            Some(pause) => Resign::of(tenure).cool_down(pause),
+        };
+        let consul = Embedded::new();
+        let one = runtime("one", &consul);
+        let (own, singleton) = (lead(&one, "own").await, start(&one, "job").await);
+        consul.cut();
+        drop(one.send(resign(singleton.tenure())));
+        assert!(!held_after(singleton.stop(), &consul, "job").await, "{cool_down:?}");
+
+        consul.cut();
+        drop(one.send(resign(&own)));
+        let handed_over = async { one.hand_over(SECOND * 8).await.unwrap() };
+        assert!(!held_after(handed_over, &consul, "own").await, "{cool_down:?}");
+    }
+}
+
+#[actix::test]
+async fn a_key_that_consul_does_not_take_back_in_time_keeps_no_other_from_being_resigned() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let one = runtime("one", &consul);
+    let (own, _singleton) = (lead(&one, "own").await, start(&one, "job").await);
+    consul.cut();
+    let late = one.hand_over(SECOND * 5).await;
+    assert!(matches!(late, Err(Error::Unavailable { .. })), "{late:?}");
+    ended(&own).await;
+    seconds(1).await;
+    consul.mend();
+    seconds(5).await;
+    assert!(!is_held(&consul, "own") && !is_held(&consul, "job"));
+}
+
+#[actix::test]
+async fn a_job_that_nobody_polls_keeps_its_own_key_and_no_other() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let one = runtime("one", &consul);
+    let (own, _singleton) = (lead(&one, "own").await, start(&one, "other").await);
+    let mut job = pin!(one.singleton(key("job"), |_| pending()));
+    drop(select(&mut job, pin!(seconds(2))).await);
+    assert!(is_held(&consul, "job"));
+
+    let late = one.hand_over(SECOND * 5).await;
+    assert!(matches!(late, Err(Error::Unavailable { .. })), "{late:?}");
+    ended(&own).await;
+    assert!(!is_held(&consul, "own") && !is_held(&consul, "other"));
+    seconds(60).await;
+    assert!(is_held(&consul, "job"), "its work may go on at any time");
+
+    let (ended, handed_over) = join(job, one.hand_over(SECOND * 5)).await;
+    assert_eq!((ended, handed_over), (Ok(()), Ok(())));
+    assert!(!is_held(&consul, "job"));
+}
