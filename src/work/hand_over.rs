@@ -14,9 +14,8 @@ impl Dsync {
     /// every [`Singleton`](crate::Singleton) and job of this runtime, each within
     /// the time that it may take, and resigns all campaigns, each as soon as
     /// nothing that depends on it works any more. It returns when Consul has their
-    /// keys back, also those of which somebody resigned before. A key is not waited
-    /// for beyond the deadline of its term: then it is free at the latest when the
-    /// session has ended.
+    /// keys back, as the reply to [`Resign`](crate::Resign) does, also those of which
+    /// somebody resigned before.
     ///
     /// It is the first step of a service's end. Locks go on as before, since the
     /// requests that are still served may need them;
