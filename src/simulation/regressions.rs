@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// What the histories of these seeds showed when they failed. A seed means
 /// another history when the simulation itself changes: the cause is what is kept.
-const SEEDS: [(u64, &str); 8] = [
+const SEEDS: [(u64, &str); 10] = [
     (1, "a copy of an answered lock request locked the key that had been deleted since"),
     (39, "the last renewal sent into an interruption hung until after the deadline"),
     (561, "the same, with requests and replies cut off"),
@@ -12,6 +12,11 @@ const SEEDS: [(u64, &str); 8] = [
     (1_044_638, "in a rewound store the fence was raised to the very index that it had had"),
     (1_048_666, "a copy of a lock request that a lock-delay had refused came after that delay"),
     (2_043_029, "one ceased to follow a key and another began before the machine heard of it"),
+    (
+        2_718_916,
+        "the copy of a lock request was refused for the first one, and then no read came back",
+    ),
+    (2_732_136, "what a late request had locked was closed by a lock-delay, and given up so"),
     (2_408_445, "a restored snapshot let through a late lock request that was fenced off before"),
 ];
 

@@ -28,7 +28,7 @@ impl Lock {
             Next::Try(expect) => self.try_lock(expect, effects),
             Next::Read => {
                 let ticket = self.tickets.next();
-                self.phase = Phase::Reading { ticket };
+                self.phase = Phase::Reading { ticket, refused: None };
                 effects.push(Effect::Read { ticket });
             }
         }
@@ -47,6 +47,7 @@ impl Lock {
             session: view.id.clone(),
             fence: view.fence,
             expect,
+            ours: false,
         };
         let ticket = self.tickets.next();
         effects.push(Effect::Lock { ticket, session: view.id.clone(), fence: view.fence, expect });
@@ -79,6 +80,16 @@ impl Lock {
             Locked::Changed | Locked::Held => {
                 self.resume = Next::Read;
                 self.begin(effects);
+                // By a copy of this very request, perhaps: the read must not be given up.
+                if let Phase::Reading { refused, .. } = &mut self.phase {
+                    *refused = Some(attempt);
+                }
+            }
+            // Closed to everybody, and locked by us: nobody would know at its end.
+            Locked::Delayed if attempt.ours => {
+                if let Expect::Index(index) = attempt.expect {
+                    self.release_leftover(index, effects);
+                }
             }
             Locked::Delayed => self.delayed(now, attempt.expect, effects),
             Locked::Fenced | Locked::FenceDenied(_) => self.clear(attempt, false, effects),
@@ -171,6 +182,9 @@ impl Lock {
             self.phase = self.courtesy(now);
         } else if self.contends() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
+            if let Phase::Trying { attempt, .. } = &mut self.phase {
+                attempt.ours = ours;
+            }
         } else {
             self.rest(now);
         }

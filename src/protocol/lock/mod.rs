@@ -40,12 +40,12 @@ use super::{
     Ticket, Tickets,
     cell::DeadlineCell,
     queue::{Demand, Obstacle},
-    session::SessionView,
+    session::{SessionView, unavailable},
 };
 use crate::{
     clock::Moment,
     consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
-    error::Error,
+    error::{Error, Step},
     ownership::LossReason,
     report::KeyState,
 };
@@ -178,6 +178,8 @@ enum Phase {
     },
     Reading {
         ticket: Ticket,
+        /// The attempt that was refused, of which a copy may have come first.
+        refused: Option<Attempt>,
     },
     Waiting {
         ticket: Ticket,
@@ -218,6 +220,9 @@ struct Attempt {
     session: SessionId,
     fence: Fence,
     expect: Expect,
+    /// The key was locked by our session, though nobody here owns it: by an attempt
+    /// that was given up.
+    ours: bool,
 }
 
 /// How far an attempt of unknown outcome has been cleared up.
@@ -228,6 +233,9 @@ enum Stage {
     Read(Ticket),
     ReadAt(Moment),
 }
+
+/// How soon it is read again whether an attempt has locked the key.
+const READ_AGAIN: Duration = Duration::from_millis(250);
 
 /// How contending goes on after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -385,6 +393,7 @@ impl Lock {
                 session: view.id,
                 fence: view.fence,
                 expect: Expect::Missing,
+                ours: false,
             };
             self.clear(attempt, true, effects);
         }
@@ -530,15 +539,23 @@ impl Lock {
             return;
         }
         match &mut self.phase {
-            Phase::Reading { ticket: asked } if *asked == ticket => {
-                self.judge(now, answer, effects);
+            Phase::Reading { ticket: asked, refused } if *asked == ticket => {
+                match (&answer, refused.take()) {
+                    (Seen::Unknown(trouble), Some(attempt)) => {
+                        let trouble = unavailable(Step::Read, trouble);
+                        let stage = Stage::ReadAt(now + READ_AGAIN);
+                        self.phase = Phase::Clearing { attempt, unknown: false, stage };
+                        self.obstruct(Obstacle::Trouble(trouble), effects);
+                    }
+                    _ => self.judge(now, answer, effects),
+                }
             }
             Phase::Clearing { stage: stage @ Stage::Read(_), .. } => {
                 if !matches!(stage, Stage::Read(asked) if *asked == ticket) {
                     return;
                 }
                 if let Seen::Unknown(_) = answer {
-                    *stage = Stage::ReadAt(now + Duration::from_millis(250));
+                    *stage = Stage::ReadAt(now + READ_AGAIN);
                 } else {
                     self.judge(now, answer, effects);
                 }

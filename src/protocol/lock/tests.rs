@@ -333,6 +333,30 @@ fn an_attempt_that_was_never_sent_is_made_again_and_nothing_is_made_void() {
 }
 
 #[test]
+fn what_a_late_attempt_took_is_given_back_if_a_lock_delay_keeps_it_from_being_had() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 41) });
+    let ticket = lock_ticket(&effects);
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::Delayed });
+    assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
+}
+
+#[test]
+fn what_a_copy_of_a_refused_attempt_took_is_given_back_however_long_it_cannot_be_read() {
+    let (mut bench, ticket) = Bench::contending();
+    let mut ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    assert_eq!(bench.step(Event::Demand(Demand::default())), []);
+    for _ in 0..20 {
+        let told = bench.step(Event::Read { ticket, answer: Seen::Unknown(unknown()) });
+        assert!(told.iter().all(|effect| matches!(effect, Effect::Obstructed(_))), "{told:?}");
+        ticket = read_ticket(&bench.wake());
+    }
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 41) });
+    assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
+}
+
+#[test]
 fn what_a_late_attempt_took_is_given_back_if_nobody_wants_it_any_more() {
     let (mut bench, ticket) = Bench::contending();
     bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
