@@ -86,6 +86,10 @@ async fn spans_name_the_key_the_session_and_the_token() {
     let _guard = log.of(Level::TRACE);
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
+    dsync.ready().await.unwrap();
+    // A test on another thread can have met a span for the first time at the very moment at which
+    // this log began, and then nobody is taken to want it.
+    tracing::callsite::rebuild_interest_cache();
     let lease = acquire(&dsync, "k").await;
     let (token, session) = (lease.token(), consul.entries()[0].session.clone().unwrap());
     tokio::time::sleep(Duration::from_secs(10)).await;
