@@ -54,20 +54,9 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Meets each span and event once before a log begins: one that a test on another thread meets for
-/// the first time at that very moment can be taken for one that nobody wants.
-async fn meet_all() {
-    let dsync = runtime("first", &Embedded::new());
-    let lease = acquire(&dsync, "k").await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    dsync.send(Release(lease)).await.unwrap();
-    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
-}
-
 #[actix::test]
 async fn a_healthy_process_logs_nothing_after_its_start_whether_idle_or_at_work() {
     tokio::time::pause();
-    meet_all().await;
     let log = Log::default();
     let _guard = log.of(Level::INFO);
     let consul = Embedded::new();
@@ -93,7 +82,6 @@ async fn a_healthy_process_logs_nothing_after_its_start_whether_idle_or_at_work(
 #[actix::test]
 async fn spans_name_the_key_the_session_and_the_token() {
     tokio::time::pause();
-    meet_all().await;
     let log = Log::default();
     let _guard = log.of(Level::TRACE);
     let consul = Embedded::new();
