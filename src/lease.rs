@@ -367,7 +367,7 @@ mod tests {
                 wake.notified().await;
             }
         };
-        let mut run = pin!(lease.run::<_>(work));
+        let mut run = pin!(lease.run(work));
         for polled in 1..=2 {
             wake.notify_one();
             assert!(futures::poll!(run.as_mut()).is_pending());

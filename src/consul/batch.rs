@@ -135,7 +135,7 @@ impl Consul {
         };
         let told = match timeout(limit, &mut told).await {
             Ok(told) => told,
-            Err(_) if place.leave() => return Locked::unanswered(Trouble::InLine(limit)),
+            Err(_) if place.leave() => return Locked::Unsent(Trouble::InLine(limit)),
             // It has been sent, and its transaction has a limit.
             Err(_) => told.await,
         };

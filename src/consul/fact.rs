@@ -183,7 +183,7 @@ impl Locked {
     /// What is known of a lock that was not answered.
     pub(crate) fn unanswered(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Connect(_) | Trouble::InLine(_) => Self::Unsent(trouble),
+            Trouble::Connect(_) => Self::Unsent(trouble),
             _ => Self::Unknown(trouble),
         }
     }

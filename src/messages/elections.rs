@@ -49,9 +49,8 @@ impl Campaign {
 
     /// What the key says while this process leads by an ownership that the campaign
     /// won: one that was handed on by another caller of this process keeps what that
-    /// had written. The fields of a JSON object
-    /// are added to those of the default, in whose place they come; anything else
-    /// is written as it is.
+    /// had written. The fields of a JSON object are added to those of the default, in
+    /// whose place they come; anything else is written as it is.
     ///
     /// Default: a JSON document that names the service, the host and the process,
     /// and what [`Builder::advertise`](crate::Builder::advertise),

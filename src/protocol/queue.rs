@@ -188,8 +188,7 @@ impl Queue {
             contending: self.waiting.len(),
             patient: self.waiting.len() > self.impatient,
             impatient: self.impatient > 0,
-            follow: false,
-            followings: 0,
+            ..Demand::default()
         }
     }
 

@@ -47,7 +47,7 @@ impl Lock {
             session: view.id.clone(),
             fence: view.fence,
             expect,
-            ours: false,
+            leftover: None,
         };
         let ticket = self.tickets.next();
         effects.push(Effect::Lock { ticket, session: view.id.clone(), fence: view.fence, expect });
@@ -85,13 +85,11 @@ impl Lock {
                     *refused = Some(attempt);
                 }
             }
-            // Closed to everybody, and locked by us: nobody would know at its end.
-            Locked::Delayed if attempt.ours => {
-                if let Expect::Index(index) = attempt.expect {
-                    self.release_leftover(index, effects);
-                }
-            }
-            Locked::Delayed => self.delayed(now, attempt.expect, effects),
+            Locked::Delayed => match attempt.leftover {
+                // Closed to everybody, and locked by us: nobody would know at its end.
+                Some(index) => self.release_leftover(index, effects),
+                None => self.delayed(now, attempt.expect, effects),
+            },
             Locked::Fenced | Locked::FenceDenied(_) => self.clear(attempt, false, effects),
             Locked::SessionGone => {
                 self.session = None;
@@ -183,7 +181,7 @@ impl Lock {
         } else if self.contends() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
             if let Phase::Trying { attempt, .. } = &mut self.phase {
-                attempt.ours = ours;
+                attempt.leftover = ours.then_some(entry.modify_index);
             }
         } else {
             self.rest(now);

@@ -220,9 +220,9 @@ struct Attempt {
     session: SessionId,
     fence: Fence,
     expect: Expect,
-    /// The key was locked by our session, though nobody here owns it: by an attempt
-    /// that was given up.
-    ours: bool,
+    /// The index at which our session has the key already, though nobody here owns
+    /// it: by an attempt that was given up.
+    leftover: Option<u64>,
 }
 
 /// How far an attempt of unknown outcome has been cleared up.
@@ -393,7 +393,7 @@ impl Lock {
                 session: view.id,
                 fence: view.fence,
                 expect: Expect::Missing,
-                ours: false,
+                leftover: None,
             };
             self.clear(attempt, true, effects);
         }

@@ -13,7 +13,7 @@ use std::{
 use actix_dsync::{Dsync, Embedded, HeldLease, Key, LockPath, LossReason, Lost, TryAcquire};
 use actix_web::{
     App, HttpResponse, HttpServer,
-    body::MessageBody as _,
+    body::{self, BodySize, MessageBody as _},
     dev::Service as _,
     test::{TestRequest, init_service},
     web::{self, Bytes, Data, Path, ServiceConfig},
@@ -208,6 +208,31 @@ async fn a_handler_is_stopped_at_the_moment_of_loss() {
     assert!(*stopped.borrow());
     assert_eq!((seen.status, &seen.json()["error"]), (503, &"lost".into()));
     assert_eq!(seen.header("retry-after"), None);
+}
+
+#[actix::test]
+async fn a_body_that_is_there_as_a_whole_keeps_no_lock_however_late_it_is_read() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("shop", &consul);
+    for size in [BodySize::Sized(4), BodySize::None] {
+        let answer = move || async move {
+            let mut response = HttpResponse::Ok();
+            if size == BodySize::None {
+                response.body(body::None::new())
+            } else {
+                response.body("done")
+            }
+        };
+        let app = App::new()
+            .app_data(dsync.clone())
+            .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(answer)));
+        let app = init_service(app).await;
+        let response = app.call(TestRequest::get().uri("/orders/7").to_request()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(held(&consul), Vec::<String>::new());
+        assert_eq!(response.response().body().size(), size);
+    }
 }
 
 #[actix::test]

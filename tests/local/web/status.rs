@@ -91,7 +91,8 @@ async fn the_status_is_html_for_people_and_json_for_programs() {
     assert!(page.body.contains("orders/7: held"), "without scripts");
     assert!(page.body.contains(r#"http-equiv="refresh""#));
     // Below any scope the page finds its data, and nothing comes from elsewhere.
-    assert!(page.body.contains("location.pathname") && page.body.contains("fetch(json"));
+    assert!(page.body.contains(r#"const json = location.pathname.replace(/\/+$/, "") + ".json";"#));
+    assert!(page.body.contains("fetch(json,"));
     assert!(!page.body.contains("://"), "something is loaded from elsewhere");
 }
 
