@@ -31,7 +31,7 @@ impl Plan {
                 .map_err(|why| ConfigError::Conflict(format!("address {why}")))?,
             #[cfg(feature = "embedded")]
             Reach::Embedded(embedded) => {
-                Consul::over_embedded(embedded.clone(), self.prefix.as_deref())
+                Consul::over_backend(embedded.clone(), self.prefix.as_deref())
             }
         };
         Ok(LockSupervisor::launch(consul, self.settings, self.slots, self.defaults, finished))
