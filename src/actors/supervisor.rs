@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     lock::{LockActor, Retire, Surroundings, tell},
@@ -26,7 +26,6 @@ use crate::{
     status::journal::Record,
 };
 use crate::{
-    dsync::intake::{Defaults, Intake},
     holding::slot::{Slot, Slots},
     messages::subscribers::Hub,
 };
@@ -85,7 +84,6 @@ pub(crate) struct Stop {
 
 pub(crate) struct LockSupervisor {
     pub(crate) consul: Consul,
-    pub(crate) intake: Intake,
     pub(crate) settings: Rc<Settings>,
     around: Rc<Surroundings>,
     slots: Arc<Slots>,
@@ -112,37 +110,22 @@ pub(crate) struct LockSupervisor {
 const LINGER: Duration = Duration::from_millis(250);
 /// How often the runtime's thread shows that it runs.
 const BEAT: Duration = Duration::from_secs(1);
-/// How many keys may be inspected at one time.
-const MOST_INSPECTIONS: usize = 64;
 
 impl LockSupervisor {
-    /// Starts the actors of one runtime on this arbiter. `finished` is told when
+    /// Starts the actors of one runtime on this arbiter. `finished` is sent when
     /// they have ended.
     pub(crate) fn launch(
         consul: Consul,
-        settings: Settings,
-        slots: Slots,
-        defaults: Defaults,
+        settings: Rc<Settings>,
+        slots: Arc<Slots>,
+        hub: Arc<Hub>,
         finished: oneshot::Sender<()>,
-    ) -> Intake {
+    ) -> (Addr<Self>, watch::Receiver<Readiness>) {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
-        let mut intake = None;
-        Self::create(|ctx| {
-            let taken_in = Intake {
-                slots: Arc::new(slots),
-                hub: Arc::new(Hub::new(settings.record.clone())),
-                readiness: subscribed,
-                supervisor: ctx.address(),
-                service: settings.service.as_str().into(),
-                timing: settings.timing,
-                record: settings.record.clone(),
-                defaults: Arc::new(defaults),
-                inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
-            };
-            intake = Some(taken_in.clone());
-            let (settings, me) = (Rc::new(settings), ctx.address());
+        let supervisor = Self::create(|ctx| {
+            let me = ctx.address();
             let around = Surroundings {
-                hub: taken_in.hub.clone(),
+                hub: hub.clone(),
                 consul: consul.clone(),
                 settings: settings.clone(),
                 session: me.clone().recipient(),
@@ -154,9 +137,8 @@ impl LockSupervisor {
                 consul,
                 settings,
                 around: Rc::new(around),
-                slots: taken_in.slots.clone(),
-                hub: taken_in.hub.clone(),
-                intake: taken_in,
+                slots,
+                hub,
                 readiness,
                 locks: HashMap::new(),
                 session: None,
@@ -170,7 +152,7 @@ impl LockSupervisor {
                 finished: Some(finished),
             }
         });
-        intake.expect("an actor's context is made at once")
+        (supervisor, subscribed)
     }
 
     pub(super) fn session_id(&self) -> Option<SessionId> {
