@@ -49,7 +49,7 @@ use crate::{
     consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
     error::Error,
     ownership::LossReason,
-    report::KeyState,
+    status::report::KeyState,
 };
 
 /// What happened.
