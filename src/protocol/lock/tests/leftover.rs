@@ -29,12 +29,14 @@ enum Bad {
 impl Store {
     /// What comes of an effect that asks something.
     fn answer(&mut self, effect: &Effect) -> Option<Event> {
-        let is_bad = |bad: &Bad| match (bad, effect) {
-            (Bad::Lock(_), Effect::Lock { .. }) => true,
-            (Bad::Read(_), Effect::Read { .. }) => true,
-            (Bad::Release(_), Effect::Release { .. }) => true,
-            (Bad::Fence, Effect::RaiseFence { .. }) => true,
-            _ => false,
+        let is_bad = |bad: &Bad| {
+            matches!(
+                (bad, effect),
+                (Bad::Lock(_), Effect::Lock { .. })
+                    | (Bad::Read(_), Effect::Read { .. })
+                    | (Bad::Release(_), Effect::Release { .. })
+                    | (Bad::Fence, Effect::RaiseFence { .. })
+            )
         };
         let bad = (self.bad_answers > 0 && is_bad(&self.bad)).then(|| {
             self.bad_answers -= 1;
@@ -163,8 +165,7 @@ fn bad_answers() -> Vec<Bad> {
     let Seen::Found { entry, index } = found(Some("ours-1"), 41) else { unreachable!() };
     let foreign = Seen::Found { entry: Entry { flags: 99, ..entry }, index };
     let reads = [Seen::Denied(right()), Seen::Unknown(broken()), foreign];
-    let releases =
-        [Released::Denied(right()), Released::Unknown(broken()), Released::FenceFailed];
+    let releases = [Released::Denied(right()), Released::Unknown(broken()), Released::FenceFailed];
     let locks = locks.into_iter().map(Bad::Lock);
     let reads = reads.into_iter().map(Bad::Read);
     let releases = releases.into_iter().map(Bad::Release);
@@ -239,10 +240,8 @@ fn a_machine_is_not_quiet_while_its_session_may_have_the_key() {
                 let what = format!("{state:?}, {bad:?} for ever, caller stays: {stays}");
                 assert!(store.ours.is_none() || !bench.lock.is_quiet(), "{what}");
                 // Nobody waits for what only the session's end can undo.
-                let denied = matches!(
-                    bad,
-                    Bad::Read(Seen::Denied(_)) | Bad::Release(Released::Denied(_))
-                );
+                let denied =
+                    matches!(bad, Bad::Read(Seen::Denied(_)) | Bad::Release(Released::Denied(_)));
                 assert!(store.ours.is_none() || !denied || suspected, "{what}");
                 bench.step(Event::Demand(Demand::default()));
                 bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
