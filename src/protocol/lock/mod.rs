@@ -40,7 +40,7 @@ use super::{
     Ticket, Tickets,
     cell::DeadlineCell,
     queue::{Demand, Obstacle},
-    session::{SessionView, unavailable},
+    session::{Notice, Request, SessionView, unavailable},
 };
 use crate::{
     clock::Moment,
@@ -55,20 +55,7 @@ use crate::{
 pub(crate) enum Event {
     /// What the callers want now.
     Demand(Demand),
-    /// There is a session to lock with.
-    Opened(SessionView),
-    /// The session's fence now stands so.
-    Fenced {
-        generation: u64,
-        fence: Fence,
-    },
-    /// Nothing is owned under that generation any more.
-    Closed {
-        generation: u64,
-        reason: LossReason,
-    },
-    /// No session can be had at present.
-    Troubled(Error),
+    Session(Notice),
     Locked {
         ticket: Ticket,
         answer: Locked,
@@ -131,20 +118,7 @@ pub(crate) enum Effect {
         ticket: Ticket,
         session: SessionId,
     },
-    RaiseFence {
-        generation: u64,
-        seen: Fence,
-    },
-    /// The session cannot be relied on any more.
-    Distrust {
-        generation: u64,
-        reason: LossReason,
-    },
-    /// The session's late attempts cannot be made void, or only its end gives a
-    /// key back: replace it when nothing is owned under it.
-    Suspect {
-        generation: u64,
-    },
+    Request(Request),
     /// The process owns the key.
     Own {
         index: u64,
@@ -361,10 +335,7 @@ impl Lock {
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Demand(demand) => self.demanded(demand, effects),
-            Event::Opened(view) => self.session = Some(view),
-            Event::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
-            Event::Closed { generation, reason } => self.closed(generation, reason, effects),
-            Event::Troubled(error) => self.troubled(now, error, effects),
+            Event::Session(notice) => self.notified(now, notice, effects),
             Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
             Event::Released { ticket, answer } => self.released(now, ticket, answer, effects),
             Event::Read { ticket, answer } => self.read(now, ticket, answer, effects),
@@ -471,6 +442,15 @@ impl Lock {
         }
     }
 
+    fn notified(&mut self, now: Moment, notice: Notice, effects: &mut Vec<Effect>) {
+        match notice {
+            Notice::Opened(view) => self.session = Some(view),
+            Notice::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
+            Notice::Closed { generation, reason } => self.closed(generation, reason, effects),
+            Notice::Troubled(error) => self.troubled(now, error, effects),
+        }
+    }
+
     fn closed(&mut self, generation: u64, reason: LossReason, effects: &mut Vec<Effect>) {
         if self.session.as_ref().is_some_and(|view| view.generation == generation) {
             self.session = None;
@@ -520,7 +500,7 @@ impl Lock {
                 asking: None,
                 at: now + SWEEP_PERIOD,
             });
-            effects.push(Effect::Suspect { generation });
+            effects.push(Effect::Request(Request::Suspect { generation }));
         }
         let ticket = self.tickets.next();
         *stage = Stage::Read(ticket);
@@ -569,7 +549,8 @@ impl Lock {
     /// Makes an attempt void before anything is concluded; `unknown` if it may
     /// still take effect otherwise.
     fn clear(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
-        effects.push(Effect::RaiseFence { generation: attempt.generation, seen: attempt.fence });
+        let (generation, seen) = (attempt.generation, attempt.fence);
+        effects.push(Effect::Request(Request::RaiseFence { generation, seen }));
         self.phase = Phase::Clearing { attempt, unknown, stage: Stage::Fence };
     }
 

@@ -13,7 +13,7 @@ use crate::{
     protocol::{
         Ticket,
         queue::Obstacle,
-        session::{SessionView, unavailable},
+        session::{Request, SessionView, unavailable},
     },
 };
 
@@ -229,7 +229,7 @@ impl Lock {
         self.lose(reason, effects);
         self.floor = 0;
         self.session = None;
-        effects.push(Effect::Distrust { generation, reason });
+        effects.push(Effect::Request(Request::Distrust { generation, reason }));
     }
 
     /// Our own session was asked for, to learn why the key is not ours.
@@ -249,7 +249,7 @@ impl Lock {
             let reason = LossReason::SessionGone;
             self.lose(reason, effects);
             self.session = None;
-            effects.push(Effect::Distrust { generation, reason });
+            effects.push(Effect::Request(Request::Distrust { generation, reason }));
         } else {
             self.lose(LossReason::ForceReleased, effects);
         }
@@ -360,7 +360,8 @@ impl Lock {
         if !releasing.told && view.is_some_and(|view| refused || in_vain(view)) {
             releasing.told = true;
             effects.push(Effect::Unreleased(error.clone()));
-            effects.push(Effect::Suspect { generation: releasing.own.generation });
+            let generation = releasing.own.generation;
+            effects.push(Effect::Request(Request::Suspect { generation }));
         }
         // It may take for ever.
         if releasing.told && self.demand.wants() {
