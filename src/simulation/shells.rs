@@ -8,20 +8,18 @@ use super::{
     question::Question,
 };
 use crate::{
-    actors::slot::Slot,
-    callers::News,
     config::{HASHICORP_LOCK_FLAGS, Retention},
     consul::{
         fact::Seen,
         request::{Lock, NewSession, Release, ReleaseHow},
     },
+    holding::{callers::News, slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
     protocol::{
         lock, queue,
         session::{self, Notice, Request},
     },
-    tenure::Tenure,
 };
 
 impl Process {

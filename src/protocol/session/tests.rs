@@ -313,7 +313,7 @@ fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
         match effects[..] {
             [Effect::Notify(Notice::Fenced { .. })] => assert!(higher),
             [Effect::Notify(Notice::Closed { reason: LossReason::StoreReplaced, .. })] => {
-                assert!(!higher)
+                assert!(!higher);
             }
             ref other => panic!("{other:?}"),
         }
