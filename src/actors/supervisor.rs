@@ -22,7 +22,10 @@ use crate::{
     error::{Error, Step},
     key::Key,
     ownership::LossReason,
-    protocol::{lock::Event, session::SessionView},
+    protocol::{
+        lock::Event,
+        session::{Notice, Request, SessionView},
+    },
     status::journal::Record,
 };
 use crate::{
@@ -202,7 +205,35 @@ impl LockSupervisor {
         for slot in self.slots.all() {
             slot.callers.lost(reason);
             tell(&self.hub, &slot);
-            slot.report(Event::Closed { generation, reason });
+            slot.report(Event::Session(Notice::Closed { generation, reason }));
+        }
+    }
+
+    fn notified(&mut self, notice: Notice) {
+        match &notice {
+            Notice::Opened(view) => self.view = Some(view.clone()),
+            Notice::Fenced { generation, fence } => {
+                if let Some(view) = self.view.as_mut().filter(|v| v.generation == *generation) {
+                    view.fence = *fence;
+                }
+            }
+            Notice::Closed { generation, reason } => {
+                self.close(*generation, *reason);
+                if let Some(session) = &self.session {
+                    session.do_send(SessionPlea::Told { generation: *generation });
+                }
+                return;
+            }
+            Notice::Troubled(_) if self.view.is_some() => return,
+            Notice::Troubled(_) => {}
+        }
+        self.tell_all(|| Event::Session(notice.clone()));
+        match notice {
+            Notice::Opened(_) => drop(self.readiness.send_replace(Readiness::Ready)),
+            Notice::Troubled(error) => {
+                self.readiness.send_replace(Readiness::Troubled(error));
+            }
+            Notice::Fenced { .. } | Notice::Closed { .. } => {}
         }
     }
 
@@ -236,7 +267,7 @@ impl LockSupervisor {
             self.sweep_later(ctx);
         } else if let Some(session) = &self.session {
             let reason = LossReason::SessionGone;
-            session.do_send(SessionPlea::Distrust { generation, reason });
+            session.do_send(SessionPlea::Asked(Request::Distrust { generation, reason }));
             self.suspect = None;
         }
     }
@@ -279,7 +310,7 @@ impl Handler<Open> for LockSupervisor {
 
     fn handle(&mut self, Open(slot): Open, _: &mut Context<Self>) {
         if let Some(view) = &self.view {
-            slot.report(Event::Opened(view.clone()));
+            slot.report(Event::Session(Notice::Opened(view.clone())));
         }
         self.start_lock(slot, false);
     }
@@ -325,29 +356,7 @@ impl Handler<SessionNews> for LockSupervisor {
 
     fn handle(&mut self, news: SessionNews, ctx: &mut Context<Self>) {
         match news {
-            SessionNews::Opened(view) => {
-                self.view = Some(view.clone());
-                self.tell_all(|| Event::Opened(view.clone()));
-                self.readiness.send_replace(Readiness::Ready);
-            }
-            SessionNews::Fenced { generation, fence } => {
-                if let Some(view) = self.view.as_mut().filter(|v| v.generation == generation) {
-                    view.fence = fence;
-                }
-                self.tell_all(|| Event::Fenced { generation, fence });
-            }
-            SessionNews::Closed { generation, reason } => {
-                self.close(generation, reason);
-                if let Some(session) = &self.session {
-                    session.do_send(SessionPlea::Told { generation });
-                }
-            }
-            SessionNews::Troubled(error) => {
-                if self.view.is_none() {
-                    self.readiness.send_replace(Readiness::Troubled(error.clone()));
-                    self.tell_all(|| Event::Troubled(error.clone()));
-                }
-            }
+            SessionNews::Notice(notice) => self.notified(notice),
             SessionNews::Stopped => {
                 self.session = None;
                 self.finish(&Ok(()), ctx);
@@ -369,7 +378,7 @@ impl Handler<SessionPlea> for LockSupervisor {
     type Result = ();
 
     fn handle(&mut self, plea: SessionPlea, ctx: &mut Context<Self>) {
-        if let SessionPlea::Suspect { generation } = plea {
+        if let SessionPlea::Asked(Request::Suspect { generation }) = plea {
             self.suspect = Some(generation);
             self.sweep_later(ctx);
         } else if let Some(session) = &self.session {
