@@ -141,7 +141,8 @@ pub use error::{ConfigError, Error, Step};
 pub use holding::{
     lease::Lease,
     observer::{Leadership, Observer},
-    tenure::{Tenure, Term},
+    tenure::Tenure,
+    term::Term,
 };
 pub use key::Key;
 pub use messages::{
@@ -149,10 +150,10 @@ pub use messages::{
     List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
     SubscriptionId, TryAcquire, Unsubscribe,
 };
-pub use ownership::{Holder, LossReason, Lost, Released};
+pub use ownership::{Holder, KeyState, LossReason, Lost, Released};
 pub use secret::Secret;
 pub use status::{
-    report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport},
+    report::{HealthReport, KeyReport, Mishap, Report, Role, SessionReport},
     telemetry,
 };
 pub use token::FencingToken;

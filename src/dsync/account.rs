@@ -4,10 +4,11 @@ use crate::{
     config::Timing,
     key::Key,
     messages::{Explain, List},
+    ownership::KeyState,
     protocol::queue::Obstacle,
     status::{
         journal::Record,
-        report::{HealthReport, KeyReport, KeyState, Report},
+        report::{HealthReport, KeyReport, Report},
     },
 };
 use crate::{

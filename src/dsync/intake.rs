@@ -125,19 +125,21 @@ impl Intake {
         let readiness = self.readiness.clone();
         Box::pin(async move {
             let mut place = place?;
-            let Some(limit) = within else { return place.answer().await };
-            // An instant too far away to be told is as good as none.
-            let Some(end) = asked_at.checked_add(limit) else { return place.answer().await };
-            match tokio::time::timeout_at(end, place.answer()).await {
-                Ok(answer) => answer,
-                Err(_) => place.out_of_time(asked_at.elapsed(), &readiness.borrow()),
-            }
+            // An instant that the clock cannot represent is as good as none.
+            let answer = match within.and_then(|limit| asked_at.checked_add(limit)) {
+                None => place.answer().await,
+                Some(end) => match tokio::time::timeout_at(end, place.answer()).await {
+                    Ok(answer) => answer,
+                    Err(_) => place.out_of_time(asked_at.elapsed(), &readiness.borrow()),
+                },
+            };
+            answer.map(Lease::from)
         })
     }
 
     pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
         let place = self.enter(&key, Patience::None, value);
-        Box::pin(async move { place?.answer().await })
+        Box::pin(async move { place?.answer().await.map(Lease::from) })
     }
 
     fn enter(

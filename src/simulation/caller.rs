@@ -119,7 +119,8 @@ impl Caller {
                 self.done = true;
                 Found::Deserted
             }
-            Ok(Ok(lease)) => {
+            Ok(Ok(grant)) => {
+                let lease = Lease::from(grant);
                 let token = lease.token();
                 self.lease = Some(lease);
                 self.holds_until = Some(now + self.conduct.hold);

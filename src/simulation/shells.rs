@@ -13,9 +13,10 @@ use crate::{
         fact::Seen,
         request::{Lock, NewSession, Release, ReleaseHow},
     },
-    holding::{callers::News, slot::Slot, tenure::Tenure},
+    holding::{slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
+    protocol::contest::News,
     protocol::{lock, queue, session},
 };
 

@@ -7,7 +7,7 @@ use futures::future::{Either, select};
 use crate::{
     dsync::Dsync,
     error::Error,
-    holding::{stake::Stake, tenure::Term},
+    holding::{stake::Stake, term::Term},
     key::Key,
     messages::Campaign,
 };
