@@ -2,6 +2,8 @@
 
 use crate::{
     config::Timing,
+    dsync::intake::{Intake, Pending},
+    holding::slot::Slot,
     key::Key,
     messages::{Explain, List},
     ownership::KeyState,
@@ -10,10 +12,6 @@ use crate::{
         journal::Record,
         report::{HealthReport, KeyReport, Report},
     },
-};
-use crate::{
-    dsync::intake::{Intake, Pending},
-    holding::slot::Slot,
 };
 
 impl Intake {

@@ -5,6 +5,7 @@ mod standing;
 
 use std::{
     collections::HashMap,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,10 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::{
     clock::{Clock, Moment},
     error::Error,
-    holding::{
-        lease_state::LeaseState,
-        term::{Leading, Term},
-    },
+    holding::{lease_state::LeaseState, term::Leading},
     key::Key,
     ownership::{Holder, LossReason, Released},
     protocol::{
@@ -71,6 +69,7 @@ struct Inner {
 }
 
 /// One caller's grant of the key. Dropping it gives the key back.
+#[derive(Debug)]
 pub(crate) struct Grant {
     state: Arc<LeaseState>,
     /// The callers to give it back to; none once that was done.
@@ -106,6 +105,14 @@ impl Grant {
             }
             Released::AlreadyLost(state.reason().unwrap_or(LossReason::RuntimeFailed))
         }
+    }
+}
+
+impl Deref for Grant {
+    type Target = LeaseState;
+
+    fn deref(&self) -> &LeaseState {
+        &self.state
     }
 }
 
@@ -399,7 +406,7 @@ impl Inner {
                     changes: election.changes(),
                     leader: election.leader().cloned(),
                     campaign,
-                    term: lease.map(|(_, state)| Term::new(state.clone())),
+                    term: lease.map(|(_, state)| state.clone()),
                 };
             }
             is_news

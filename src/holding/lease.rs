@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    holding::{callers::Grant, lease_state::LeaseState},
+    holding::{callers::Grant, keep_alive::KeepAlive, lease_state::LeaseState},
     key::Key,
     ownership::{LossReason, Lost, Released},
     token::FencingToken,
@@ -22,16 +22,27 @@ use crate::{
 /// [`token`](Lease::token) to the protected resource and let that refuse older
 /// tokens; without such a check a lock is advisory.
 ///
+/// It keeps the runtime running, also when every [`Dsync`](crate::Dsync) has been
+/// dropped.
+///
 /// Dropping a lease gives the lock back, without blocking and without a
 /// confirmation; send [`Release`](crate::Release) to know. A lease is not
 /// re-entrant: a second `Acquire` by its owner waits for the first to end.
 #[must_use = "dropping a lease gives the lock back at once"]
-pub struct Lease(Grant);
+pub struct Lease {
+    grant: Grant,
+    _keep_alive: Arc<KeepAlive>,
+}
 
 impl Lease {
+    /// The lease of a grant; it keeps the runtime running.
+    pub(crate) fn of(grant: Grant, keep_alive: Arc<KeepAlive>) -> Self {
+        Self { grant, _keep_alive: keep_alive }
+    }
+
     /// The part of it that may be looked at elsewhere.
     pub(crate) fn state(&self) -> &Arc<LeaseState> {
-        self.0.state()
+        self.grant.state()
     }
 
     /// The key that is owned.
@@ -98,21 +109,9 @@ impl Lease {
         self.state().run(work).await
     }
 
-    /// As [`LeaseState::would_be_valid`].
-    #[cfg(test)]
-    pub(crate) fn would_be_valid(&self) -> bool {
-        self.state().would_be_valid()
-    }
-
     /// Gives the lock back with this call; the future is how that went.
     pub(crate) fn give_back(self) -> impl Future<Output = Released> + Send + use<> {
-        self.0.give_back()
-    }
-}
-
-impl From<Grant> for Lease {
-    fn from(grant: Grant) -> Self {
-        Self(grant)
+        self.grant.give_back()
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 
 /// One grant of a key, shared by those who hold it and those who can end it.
+#[derive(Debug)]
 pub(crate) struct LeaseState {
     key: Key,
     token: FencingToken,

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::Error,
-    holding::{callers::Callers, term::Leading},
+    holding::{callers::Callers, keep_alive::KeepAlive, term::Leading},
     key::Key,
     ownership::Holder,
     token::FencingToken,
@@ -49,12 +49,13 @@ impl Drop for Eye {
 ///
 /// It is a live handle: clone it, share it among threads, and ask it at any time
 /// without a message. The runtime watches the key as long as a handle of it, or
-/// of a [`Tenure`](crate::Tenure), exists. While Consul cannot be reached it
-/// shows what was last known.
+/// of a [`Tenure`](crate::Tenure), exists, and runs as long. While Consul cannot be
+/// reached it shows what was last known.
 pub struct Observer {
     eye: Arc<Eye>,
     /// The last change that this handle has seen.
     seen: AtomicU64,
+    keep_alive: Option<Arc<KeepAlive>>,
 }
 
 impl Observer {
@@ -64,7 +65,17 @@ impl Observer {
     /// [`Error::Stopped`].
     pub(crate) fn of(callers: &Arc<Callers>) -> Result<Self, Error> {
         let (callers, leading) = (callers.clone(), callers.observe()?);
-        Ok(Self { eye: Arc::new(Eye { callers, leading }), seen: AtomicU64::new(0) })
+        let eye = Arc::new(Eye { callers, leading });
+        Ok(Self { eye, seen: AtomicU64::new(0), keep_alive: None })
+    }
+
+    /// Keeps the runtime running while the observer exists.
+    pub(crate) fn keeping(self, keep_alive: Arc<KeepAlive>) -> Self {
+        Self { keep_alive: Some(keep_alive), ..self }
+    }
+
+    pub(crate) fn keep_alive(&self) -> Option<Arc<KeepAlive>> {
+        self.keep_alive.clone()
     }
 
     pub(crate) fn callers(&self) -> &Arc<Callers> {
@@ -134,7 +145,7 @@ impl Observer {
 impl Clone for Observer {
     fn clone(&self) -> Self {
         let seen = AtomicU64::new(self.seen.load(Ordering::Acquire));
-        Self { eye: self.eye.clone(), seen }
+        Self { eye: self.eye.clone(), seen, keep_alive: self.keep_alive.clone() }
     }
 }
 

@@ -6,8 +6,9 @@ use crate::{
     error::Error,
     holding::{
         callers::Callers,
+        keep_alive::KeepAlive,
         observer::{Leadership, Observer},
-        term::Term,
+        term::{Leading, Term},
     },
     key::Key,
     ownership::Holder,
@@ -18,8 +19,8 @@ use crate::{
 /// [`Campaign`](crate::Campaign).
 ///
 /// All who campaign for one key in one process share one campaign: every tenure
-/// says the same. Clone it and share it among threads. Dropping it does not
-/// resign; send [`Resign`](crate::Resign), or shut the runtime down.
+/// says the same. Clone it and share it among threads; it keeps the runtime
+/// running. Dropping it does not resign; send [`Resign`](crate::Resign), or shut the runtime down.
 ///
 /// Leadership begins and ends over and over: after each loss the process contends
 /// again. Each time is a [`Term`] of its own, with its own fencing token. For work
@@ -44,6 +45,11 @@ impl Tenure {
         let observer = Observer::of(callers)?;
         let (number, began) = callers.campaign(value);
         Ok(Self { observer, number, began })
+    }
+
+    /// Keeps the runtime running while the tenure exists.
+    pub(crate) fn keeping(self, keep_alive: Arc<KeepAlive>) -> Self {
+        Self { observer: self.observer.keeping(keep_alive), ..self }
     }
 
     /// Whether the campaign began with the request that this tenure answers.
@@ -76,7 +82,7 @@ impl Tenure {
     pub fn is_leader(&self) -> bool {
         self.observer.look(|leading| {
             leading.campaign == Some(self.number)
-                && leading.term.as_ref().is_some_and(Term::is_valid)
+                && leading.term.as_ref().is_some_and(|term| term.is_valid())
         })
     }
 
@@ -93,10 +99,12 @@ impl Tenure {
     /// The term in which this process leads, if it does.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
-        self.observer.look(|leading| {
-            let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number));
-            term.filter(|term| term.is_valid()).cloned()
-        })
+        self.observer.look(|leading| self.term_of(leading))
+    }
+
+    fn term_of(&self, leading: &Leading) -> Option<Term> {
+        let state = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number))?;
+        state.is_valid().then(|| Term::of(state.clone(), self.observer.keep_alive()))
     }
 
     /// The fencing token of the present term, while this process leads.
@@ -135,12 +143,7 @@ impl Tenure {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn elected(&self) -> Term {
-        self.observer
-            .wait_for(|leading| {
-                let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number));
-                term.filter(|term| term.is_valid()).cloned()
-            })
-            .await
+        self.observer.wait_for(|leading| self.term_of(leading)).await
     }
 
     /// Waits until the campaign is over: somebody resigned without a cool-down,

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    holding::lease_state::LeaseState,
+    holding::{keep_alive::KeepAlive, lease_state::LeaseState},
     key::Key,
     ownership::{Holder, LossReason, Lost},
     token::FencingToken,
@@ -13,38 +13,41 @@ use crate::{
 ///
 /// It is to leadership what a [`Lease`](crate::Lease) is to a lock, with the same
 /// guarantees, but it belongs to the process: clone it, and drop it without giving
-/// anything up.
+/// anything up. It keeps the runtime running.
 #[derive(Clone)]
-pub struct Term(Arc<LeaseState>);
+pub struct Term {
+    state: Arc<LeaseState>,
+    _keep_alive: Option<Arc<KeepAlive>>,
+}
 
 impl Term {
-    pub(crate) fn new(state: Arc<LeaseState>) -> Self {
-        Self(state)
+    pub(crate) fn of(state: Arc<LeaseState>, keep_alive: Option<Arc<KeepAlive>>) -> Self {
+        Self { state, _keep_alive: keep_alive }
     }
 
     /// The key that is led.
     #[must_use]
     pub fn key(&self) -> &Key {
-        self.0.key()
+        self.state.key()
     }
 
     /// The number that orders this term among all of its key.
     #[must_use]
     pub fn token(&self) -> FencingToken {
-        self.0.token()
+        self.state.token()
     }
 
     /// Whether the term still lasts: as for
     /// [`Lease::is_valid`](crate::Lease::is_valid). Once false, false for ever.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.0.is_valid()
+        self.state.is_valid()
     }
 
     /// As for [`Lease::remaining`](crate::Lease::remaining).
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.0.remaining()
+        self.state.remaining()
     }
 
     /// Waits until the term has ended, and says why;
@@ -59,7 +62,7 @@ impl Term {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let state = self.0.clone();
+        let state = self.state.clone();
         async move { state.lost().await }
     }
 
@@ -76,28 +79,28 @@ impl Term {
     /// # Cancel safety
     /// Dropping the future drops `work`; the term goes on.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        self.0.run(work).await
+        self.state.run(work).await
     }
 
     /// As [`LeaseState::invalid`].
     pub(crate) async fn invalid(&self) {
-        self.0.invalid().await;
+        self.state.invalid().await;
     }
 
     /// As [`LeaseState::dips_to`].
     pub(crate) async fn dips_to(&self, left: Duration) {
-        self.0.dips_to(left).await;
+        self.state.dips_to(left).await;
     }
 
     /// As [`LeaseState::rises_above`].
     pub(crate) async fn rises_above(&self, left: Duration) -> bool {
-        self.0.rises_above(left).await
+        self.state.rises_above(left).await
     }
 
     /// As [`LeaseState::would_be_valid`].
     #[cfg(test)]
     pub(crate) fn would_be_valid(&self) -> bool {
-        self.0.would_be_valid()
+        self.state.would_be_valid()
     }
 }
 
@@ -120,12 +123,12 @@ pub(crate) struct Leading {
     /// The number of the present campaign.
     pub(crate) campaign: Option<u64>,
     /// The term that this campaign has won.
-    pub(crate) term: Option<Term>,
+    pub(crate) term: Option<Arc<LeaseState>>,
 }
 
 impl Leading {
     /// The token of the term, while it lasts.
     pub(crate) fn token(&self) -> Option<FencingToken> {
-        self.term.as_ref().filter(|term| term.is_valid()).map(Term::token)
+        self.term.as_ref().filter(|term| term.is_valid()).map(|term| term.token())
     }
 }
