@@ -16,6 +16,7 @@ mod metrics;
 mod overdue;
 mod panics;
 mod queue;
+mod recipient;
 mod reports;
 mod singleton;
 mod stop;
