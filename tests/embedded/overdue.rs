@@ -98,7 +98,7 @@ const WORK: [(&str, Work); 5] = [
     ("singleton", |dsync, runs| {
         Box::pin(async move {
             let _handle = ticker(&dsync, &runs);
-            pending().await
+            pending::<()>().await;
         })
     }),
     ("while_leading", |dsync, runs| {

@@ -27,7 +27,7 @@ async fn work_that_panics_is_called_again_in_its_term_after_pauses_that_grow() {
     });
     let job = actix_rt::spawn(job);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let starts = starts.borrow();
+    let starts = starts.borrow().clone();
     let pauses: Vec<_> = starts.windows(2).map(|two| (two[1].0 - two[0].0).as_millis()).collect();
     let expected = [100, 200, 400, 10_100, 200, 400, 800];
     assert_eq!(pauses.len(), expected.len(), "{pauses:?}");
@@ -60,5 +60,6 @@ async fn work_that_panics_is_not_called_again_once_its_campaign_has_ended() {
     assert!(before > 2);
     dsync.hand_over(Duration::from_secs(5)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((*runs.borrow(), job.await.unwrap()), (before, Ok(())));
+    assert_eq!(job.await.unwrap(), Ok(()));
+    assert_eq!(*runs.borrow(), before);
 }
