@@ -12,7 +12,7 @@
 //!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
 //!   moment of loss. Dropping the lease gives the lock back.
 //! - What only one process is to do is an actor, a [`Singleton`], or a future, by
-//!   [`Dsync::singleton`] or, once a period, [`Dsync::every`].
+//!   [`Dsync::while_leading`] or, once a period, [`Dsync::every`].
 //! - At the end of a service call [`Dsync::hand_over`] first, where it campaigns,
 //!   and [`Dsync::shutdown`] last, so that others need not wait for the session to
 //!   expire.

@@ -113,7 +113,8 @@ impl Dsync {
 
     /// Binds work to a campaign, which is begun unless it goes on already.
     pub(crate) fn stake(&self, campaign: Campaign) -> Result<Stake, Error> {
-        self.0.work.stake(|| self.0.intake.begin_campaign(campaign))
+        let key = self.0.intake.key_of(&campaign)?;
+        self.0.work.stake(&key, || self.0.intake.begin_campaign(campaign))
     }
 
     /// Whether it has ended otherwise than by a [`shutdown`](Self::shutdown).

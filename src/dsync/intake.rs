@@ -161,12 +161,14 @@ impl Intake {
         Box::pin(async move { tenure })
     }
 
-    pub(crate) fn begin_campaign(
-        &self,
-        Campaign { key, value }: Campaign,
-    ) -> Result<Tenure, Error> {
-        let key = key.map_or_else(|| self.defaults.leadership.clone(), Ok)?;
-        let value = match value {
+    /// The key that `campaign` contends for.
+    pub(crate) fn key_of(&self, campaign: &Campaign) -> Result<Key, Error> {
+        campaign.key.clone().map_or_else(|| self.defaults.leadership.clone(), Ok)
+    }
+
+    pub(crate) fn begin_campaign(&self, campaign: Campaign) -> Result<Tenure, Error> {
+        let key = self.key_of(&campaign)?;
+        let value = match campaign.value {
             Some(value) => value.extending(&self.defaults.leader_value).to_bytes()?,
             None => self.defaults.leader_value.to_bytes()?,
         };

@@ -25,7 +25,7 @@ use crate::{
 /// Leadership begins and ends over and over: after each loss the process contends
 /// again. Each time is a [`Term`] of its own, with its own fencing token. For work
 /// that only the leader may do there are [`Singleton`](crate::Singleton) and
-/// [`Dsync::singleton`](crate::Dsync::singleton); or take the
+/// [`Dsync::while_leading`](crate::Dsync::while_leading); or take the
 /// [`elected`](Tenure::elected) term and [`run`](Term::run) the work in it.
 #[derive(Clone)]
 pub struct Tenure {
