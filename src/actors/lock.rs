@@ -20,10 +20,10 @@ use crate::{
         client::Consul,
         fact::{Locked, Released, Seen, SessionSeen},
     },
-    holding::callers::News,
     key::Key,
     messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
     ownership::Holder,
+    protocol::contest::News,
     protocol::{
         lock::{Effect, Event},
         queue::Demand,

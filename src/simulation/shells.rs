@@ -16,10 +16,11 @@ use crate::{
         },
         fact::Seen,
     },
-    holding::{callers::News, slot::Slot, tenure::Tenure},
+    holding::{slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
     protocol::{
+        contest::News,
         lock, queue,
         session::{self, Notice, Request},
     },
