@@ -124,7 +124,7 @@ impl Callers {
                 return Err(Error::Stopped);
             }
             if inner.queue.waiting() >= limit {
-                return Err(Error::TooManyWaiters { limit });
+                return Err(Error::TooManyWaiters { key: self.key.clone(), limit });
             }
             let call = inner.queue.enter(patience, effects);
             let wait = self.telemetry.waits(&self.key);
@@ -304,7 +304,7 @@ impl Callers {
             let holder = match &obstacle {
                 Obstacle::Held(holder) => Some(Some(holder.clone())),
                 Obstacle::Delayed { .. } => Some(None),
-                Obstacle::Trouble(_) => None,
+                Obstacle::Foreign { .. } | Obstacle::Trouble(_) => None,
             };
             inner.queue.obstructed(obstacle, effects);
             if let Some(holder) = holder {
@@ -314,8 +314,8 @@ impl Callers {
     }
 
     /// The key cannot be had.
-    pub(crate) fn failed(self: &Arc<Self>, error: Error) {
-        self.work(|inner, effects| inner.queue.failed(error, effects));
+    pub(crate) fn failed(self: &Arc<Self>, obstacle: &Obstacle) {
+        self.work(|inner, effects| inner.queue.failed(obstacle, effects));
     }
 
     /// Nobody is granted anything any more, and a lease that is out is lost.
@@ -323,7 +323,7 @@ impl Callers {
         self.work(|inner, effects| {
             inner.stopped = true;
             inner.election.stop();
-            inner.queue.failed(Error::Stopped, effects);
+            inner.queue.failed(&Obstacle::Trouble(Error::Stopped), effects);
             inner.surrender(LossReason::Shutdown, effects);
             effects.push(Effect::Poke);
         });
@@ -334,7 +334,7 @@ impl Callers {
         self.work(|inner, effects| {
             inner.stopped = true;
             inner.election.stop();
-            inner.queue.failed(Error::Stopped, effects);
+            inner.queue.failed(&Obstacle::Trouble(Error::Stopped), effects);
             let end = inner.queue.lost(reason, effects);
             inner.over(end, reason, effects);
         });
@@ -409,12 +409,13 @@ impl Callers {
                 };
                 deliveries.push(Delivery::Answer(answer, Ok(lease)));
             }
-            Effect::Refuse { call, error } => {
+            Effect::Refuse { call, obstacle } => {
                 if inner.election.is_caller(call) {
                     inner.election.refused(self.clock.now());
                     self.poke();
                 }
                 if let Some(waiting) = inner.waiting.remove(&call) {
+                    let error = obstacle.into_error(&self.key);
                     deliveries.push(Delivery::Answer(waiting.answer, Err(error)));
                 }
             }

@@ -43,6 +43,28 @@ use crate::{
 /// Dropping a lease gives the lock back, without blocking and without a
 /// confirmation; send [`Release`](crate::Release) to know. A lease is not
 /// re-entrant: a second `Acquire` by its owner waits for the first to end.
+///
+/// A lease that is not kept protects nothing, so this does not compile where unused
+/// values are denied:
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use actix_dsync::{Acquire, Dsync, Error, Key};
+/// # async fn example(dsync: &Dsync, key: Key) -> Result<(), Error> {
+/// dsync.send(Acquire::new(key)).await?; // given back at once
+/// // ... what follows would run unlocked
+/// # Ok(())
+/// # }
+/// ```
+/// Keep it, if only by a name:
+/// ```
+/// #![deny(unused_must_use)]
+/// # use actix_dsync::{Acquire, Dsync, Error, Key};
+/// # async fn example(dsync: &Dsync, key: Key) -> Result<(), Error> {
+/// let _lease = dsync.send(Acquire::new(key)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping a lease gives the lock back at once"]
 pub struct Lease {
     state: Arc<LeaseState>,
     /// Where it is given back to; none once that was done.
@@ -225,7 +247,7 @@ impl LeaseState {
                 return Ok(output);
             }
         }
-        Err(Lost { token: self.token, reason: self.lost().await })
+        Err(Lost { key: self.key.clone(), token: self.token, reason: self.lost().await })
     }
 
     /// Whether [`is_valid`](Self::is_valid) would say true, without changing

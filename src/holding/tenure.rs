@@ -1,15 +1,15 @@
 //! What a process has that campaigns: its place in an election, and its terms.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use crate::{
     holding::{
         keep_alive::KeepAlive,
         lease::LeaseState,
-        observer::{Leadership, Leading, Observer},
+        observer::{Leading, Observer},
     },
     key::Key,
-    ownership::{Holder, LossReason, Lost},
+    ownership::{LossReason, Lost},
     token::FencingToken,
 };
 
@@ -25,6 +25,8 @@ use crate::{
 /// that only the leader may do there are [`Singleton`](crate::Singleton) and
 /// [`Dsync::singleton`](crate::Dsync::singleton); or take the
 /// [`elected`](Tenure::elected) term and [`run`](Term::run) the work in it.
+///
+/// It derefs to the [`Observer`] of its key, which knows who else leads.
 #[derive(Clone)]
 pub struct Tenure {
     observer: Observer,
@@ -53,12 +55,6 @@ impl Tenure {
 
     pub(crate) fn number(&self) -> u64 {
         self.number
-    }
-
-    /// The key that is campaigned for.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        self.observer.key()
     }
 
     /// Whether this process leads, judged by the clock at this moment.
@@ -104,30 +100,6 @@ impl Tenure {
         self.term().map(|term| term.token())
     }
 
-    /// Who leads, this process included: as for [`Observer::leader`].
-    #[must_use]
-    pub fn leader(&self) -> Option<Holder> {
-        self.observer.leader()
-    }
-
-    /// Who leads at this moment, and the token if it is this process.
-    #[must_use]
-    pub fn leadership(&self) -> Leadership {
-        self.observer.leadership()
-    }
-
-    /// Waits for the next change of the leader or of this process's term: as for
-    /// [`Observer::changed`].
-    ///
-    /// It is told by the lock runtime. To act at the very deadline of a term even
-    /// if that is stuck, use [`Term::lost`] or [`Term::run`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses no change: the next call returns it.
-    pub async fn changed(&self) -> Leadership {
-        self.observer.changed().await
-    }
-
     /// Waits until this process leads; at once if it does. It never ends after the
     /// campaign has [`ended`](Tenure::ended).
     ///
@@ -145,6 +117,18 @@ impl Tenure {
     pub async fn ended(&self) {
         let number = self.number;
         self.observer.wait_for(|leading| (leading.campaign != Some(number)).then_some(())).await;
+    }
+}
+
+/// Who leads, this process included, is asked as of any [`Observer`].
+///
+/// [`Observer::changed`] is woken by the lock runtime. To act at the very deadline of
+/// a term even if that is stuck, use [`Term::lost`] or [`Term::run`].
+impl Deref for Tenure {
+    type Target = Observer;
+
+    fn deref(&self) -> &Observer {
+        &self.observer
     }
 }
 

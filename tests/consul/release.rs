@@ -85,7 +85,7 @@ async fn a_late_release_never_frees_a_newer_ownership() {
         is_locked_in_consul("late-release/k", &lease, &mut last);
         let refused = other.send(TryAcquire::new(key("k"))).await;
         assert!(refused.is_err(), "{refused:?}");
-        dsync.send(Release(lease)).await.expect("a release");
+        let _ = dsync.send(Release(lease)).await.expect("a release");
     }
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     assert_eq!(agent().operator().kv_keys("late-release/"), Vec::<String>::new());

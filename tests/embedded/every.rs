@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actix_dsync::{Dsync, Embedded, Error, FencingToken, Key, Resign, Term};
+use actix_dsync::{Dsync, Error, FencingToken, Key, Resign, Term, embedded::Embedded};
 use tokio::time::Instant;
 
 use crate::{in_a_task, key, runtime, steps};
