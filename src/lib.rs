@@ -12,7 +12,7 @@
 //!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
 //!   moment of loss. Dropping the lease gives the lock back.
 //! - What only one process is to do is an actor, a [`Singleton`], or a future, by
-//!   [`Dsync::singleton`] or, once a period, [`Dsync::every`].
+//!   [`Dsync::while_leading`] or, once a period, [`Dsync::every`].
 //! - At the end of a service call [`Dsync::hand_over`] first, where it campaigns,
 //!   and [`Dsync::shutdown`] last, so that others need not wait for the session to
 //!   expire.
@@ -139,7 +139,8 @@ pub use error::{ConfigError, Error, Step};
 pub use holding::{
     lease::Lease,
     observer::{Leadership, Observer},
-    tenure::{Tenure, Term},
+    tenure::Tenure,
+    term::Term,
 };
 pub use key::Key;
 pub use messages::{
@@ -170,8 +171,9 @@ pub mod report {
     //! are whole milliseconds and their fields end in `_ms`. Nothing here is secret:
     //! the values of keys are what everybody may read who may read Consul.
 
-    pub use crate::status::report::{
-        HealthReport, Incident, KeyReport, KeyState, Report, Role, SessionReport,
+    pub use crate::{
+        ownership::KeyState,
+        status::report::{HealthReport, Incident, KeyReport, Report, Role, SessionReport},
     };
 }
 

@@ -53,7 +53,7 @@ async fn writing_below_the_prefix_and_sessions_are_all_the_rights_it_takes() {
     let mut lost = one.events::<LockLost>(actix_dsync::Filter::All);
     one.ready().await.expect("enough rights");
     let lease = acquire(&one, "k").await;
-    let Err(Error::Held { holder: holder, .. }) = two.send(TryAcquire::new(key("k"))).await else {
+    let Err(Error::Held { holder, .. }) = two.send(TryAcquire::new(key("k"))).await else {
         panic!("it is held")
     };
     let waiting = tokio::spawn({

@@ -50,7 +50,7 @@ async fn a_held_key_is_refused_at_once_with_its_holder_and_nothing_goes_on_conte
     let lease = acquire(&one, "k").await;
 
     let asked = Instant::now();
-    let Err(Error::Held { holder: holder, .. }) = two.send(TryAcquire::new(key("k"))).await else {
+    let Err(Error::Held { holder, .. }) = two.send(TryAcquire::new(key("k"))).await else {
         panic!("the key is held")
     };
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());

@@ -33,7 +33,7 @@ async fn loses_in_silence(prefix: &str, timing: Timing) {
         async move {
             let lease = acquire(&direct, "k").await;
             let stretch = observe(&lease, Duration::from_millis(5));
-            direct.send(Release(lease)).await.expect("a release");
+            let _ = direct.send(Release(lease)).await.expect("a release");
             stretch
         }
     });
