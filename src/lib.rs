@@ -31,7 +31,7 @@
 //!     let key = Key::join(["orders", "7"])?;
 //!     let lease = dsync.send(Acquire::new(key).within(Duration::from_secs(2))).await?;
 //!     lease.run(charge_card("7", lease.token())).await??;
-//!     dsync.send(Release(lease)).await?;
+//!     let _ = dsync.send(Release(lease)).await?;
 //!
 //!     dsync.shutdown(Duration::from_secs(5)).await?;
 //!     Ok(())

@@ -236,7 +236,7 @@ async fn two_thousand_keys_are_waited_for_over_few_connections_and_each_is_notic
 
     for n in [1_999, 0, 7, 1_000, 345] {
         let released = tokio::time::Instant::now();
-        other.send(Release(theirs[n].take().unwrap())).await.unwrap();
+        let _ = other.send(Release(theirs[n].take().unwrap())).await.unwrap();
         let ours = (&mut waiting[n]).await.unwrap();
         assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
         assert!(ours.is_valid());

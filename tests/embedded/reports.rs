@@ -79,7 +79,7 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     let names = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().unwrap().keys().cloned().collect()
     };
-    let expected = ["failover_ms", "health", "keys", "lease_ms", "incidents", "service"];
+    let expected = ["failover_ms", "health", "incidents", "keys", "lease_ms", "service"];
     assert_eq!(names(&report), expected);
     assert_eq!(names(&report["health"]), ["live", "ready", "session", "trouble"]);
     let session = ["age_ms", "fence", "id", "remaining_ms", "renewed_ms"];
