@@ -1,12 +1,15 @@
 //! Which addresses an agent can have.
 
-use awc::http::Uri;
+use hyper::http::Uri;
 
 /// The address of a Consul agent, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     https: bool,
     authority: String,
+    /// Without the brackets of an IPv6 address.
+    host: String,
+    port: u16,
 }
 
 impl Address {
@@ -52,11 +55,27 @@ impl Address {
         if uri.port_u16() == Some(0) {
             return Err("names the port 0; Consul's own is 8500".into());
         }
-        Ok(Self { https, authority: authority.to_owned() })
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        Ok(Self { https, authority: authority.to_owned(), host, port })
     }
 
     pub(crate) fn is_https(&self) -> bool {
         self.https
+    }
+
+    /// The host and port, as they stand in a request's `Host` header.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What to resolve, and what the agent's certificate must name.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(super) fn url(&self, target: &str) -> String {
@@ -81,6 +100,18 @@ mod tests {
             ("http://[::1]:8500", "http://[::1]:8500/v1"),
         ] {
             assert_eq!(Address::parse(text).unwrap().url("/v1"), url);
+        }
+    }
+
+    #[test]
+    fn an_ipv6_host_is_resolved_without_its_brackets_and_the_scheme_has_a_port() {
+        for (text, host, port) in [
+            ("https://[::1]:8443", "::1", 8443),
+            ("http://[2001:db8::7]", "2001:db8::7", 80),
+            ("https://consul.example", "consul.example", 443),
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.host(), address.port()), (host, port), "{text}");
         }
     }
 

@@ -1,0 +1,206 @@
+//! How a connection to the agent is made.
+
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use rustix::net::sockopt;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::{Address, HttpConfig, line::Line, trouble};
+use crate::consul::fact::Trouble;
+
+/// The longest time that a connection may take until it has answered once.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How long one address may be silent before the next is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// How long all addresses may be silent before each is tried again: a lost first
+/// packet is repeated only after a growing time.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Silence after which a connection is asked whether it stands, how often it is
+/// asked, and how many questions may stay unanswered: it is given up after 14 s.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
+const ASK_PERIOD: Duration = Duration::from_secs(3);
+const MOST_UNANSWERED: u32 = 3;
+pub(super) const GIVEN_UP: Duration = ASK_PERIOD.saturating_mul(MOST_UNANSWERED);
+
+/// Makes connections to one agent.
+pub(super) struct Dialer {
+    address: Address,
+    tls: Tls,
+    /// The address that served last is tried first.
+    served: Cell<Option<SocketAddr>>,
+    /// How long the newest connection took to answer its first request.
+    round_trip: Cell<Option<Duration>>,
+}
+
+impl Dialer {
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
+        Ok(Self {
+            address: config.address.clone(),
+            tls: Tls::of(config)?,
+            served: Cell::default(),
+            round_trip: Cell::default(),
+        })
+    }
+
+    /// Whether a connection carries one request at a time; unknown over TLS until
+    /// one stands.
+    pub(super) fn streams(&self) -> Option<usize> {
+        (!self.address.is_https()).then_some(1)
+    }
+
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.get()
+    }
+
+    /// Makes a connection that has answered one request: an agent that takes no
+    /// more connections closes them without a word, or answers with an error.
+    pub(super) async fn dial(&self) -> Result<Line, Trouble> {
+        let standing = timeout(LIMIT, async {
+            let stream = self.connect().await.map_err(|err| Trouble::Connect(err.to_string()))?;
+            let line = self.tls.handshake(stream, &self.address).await?;
+            let asked_at = Instant::now();
+            match line.probe().await {
+                Ok(429 | 502 | 503) => Err(Trouble::Refused("it is overloaded".into())),
+                Ok(_) => {
+                    self.round_trip.set(Some(asked_at.elapsed()));
+                    Ok(line)
+                }
+                Err(Trouble::Broken(why)) => Err(Trouble::Refused(why)),
+                Err(trouble) => Err(trouble),
+            }
+        });
+        standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
+            match trouble {
+                Trouble::Refused(_) | Trouble::Connect(_) => trouble,
+                // Whatever it is, no request of a caller has been sent.
+                other => Trouble::Connect(other.to_string()),
+            }
+        })
+    }
+
+    /// The first address that answers, of all that the name has now.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let found = lookup_host((self.address.host(), self.address.port())).await?;
+        let mut addresses: Vec<SocketAddr> = found.collect();
+        let served = |address: &SocketAddr| self.served.get() == Some(*address);
+        if let Some(place) = addresses.iter().position(served) {
+            addresses[..=place].rotate_right(1);
+        }
+        let (address, stream) = first_of(&addresses).await?;
+        self.served.set(Some(address));
+        stream.set_nodelay(true)?;
+        keep_alive(&stream)?;
+        Ok(stream)
+    }
+}
+
+/// Connects to the first of the addresses that answers. Each gets a head start of
+/// [`HEAD_START`] before the next.
+async fn first_of(addresses: &[SocketAddr]) -> io::Result<(SocketAddr, TcpStream)> {
+    let connect = |address: SocketAddr| async move {
+        TcpStream::connect(address).await.map(|stream| (address, stream))
+    };
+    let mut tries = FuturesUnordered::new();
+    let mut begun = 0;
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        let is_first_round = begun < addresses.len();
+        if is_first_round {
+            tries.push(connect(addresses[begun]));
+            begun += 1;
+        } else if tries.is_empty() {
+            return Err(failure);
+        }
+        let pause = if begun < addresses.len() { HEAD_START } else { AGAIN };
+        match timeout(pause, tries.next()).await {
+            Ok(Some(Ok(connected))) => return Ok(connected),
+            Ok(Some(Err(err))) => failure = err,
+            Ok(None) => {}
+            Err(_) if begun == addresses.len() => {
+                // Beside the tries that still wait.
+                addresses.iter().for_each(|address| tries.push(connect(*address)));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Lets the kernel find out that a connection was dropped without a word, by a
+/// router that forgot it, say.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, QUIET)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_PERIOD)?;
+    sockopt::set_tcp_keepcnt(stream, MOST_UNANSWERED)?;
+    Ok(())
+}
+
+/// How connections are encrypted, if they are.
+struct Tls {
+    #[cfg(feature = "tls")]
+    connector: Option<(tokio_rustls::TlsConnector, rustls::pki_types::ServerName<'static>)>,
+}
+
+impl Tls {
+    #[cfg(feature = "tls")]
+    fn of(config: &HttpConfig) -> Result<Self, String> {
+        if !config.address.is_https() {
+            return Ok(Self { connector: None });
+        }
+        let Some(tls) = &config.tls else {
+            return Err("begins with https:// and needs a TLS configuration".into());
+        };
+        let host = config.address.host().to_owned();
+        let name = rustls::pki_types::ServerName::try_from(host)
+            .map_err(|_| "has a host that no certificate can name".to_owned())?;
+        let mut tls = std::sync::Arc::clone(tls);
+        if tls.alpn_protocols.is_empty() {
+            // Without this HTTP/1.1 is spoken, one connection a blocking read.
+            let with_h2 = std::sync::Arc::make_mut(&mut tls);
+            with_h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        }
+        Ok(Self { connector: Some((tls.into(), name)) })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn of(config: &HttpConfig) -> Result<Self, String> {
+        if config.address.is_https() {
+            return Err("begins with https:// and needs this crate's feature `tls`".into());
+        }
+        Ok(Self {})
+    }
+
+    async fn handshake(&self, stream: TcpStream, address: &Address) -> Result<Line, Trouble> {
+        #[cfg(feature = "tls")]
+        if let Some((connector, name)) = &self.connector {
+            let stream = match connector.connect(name.clone(), stream).await {
+                Ok(stream) => stream,
+                // So an agent refuses over TLS that has as many connections as it
+                // takes.
+                Err(err) if trouble::is_closed_by_peer(&err) => {
+                    return Err(Trouble::Refused(err.to_string()));
+                }
+                Err(err) => return Err(Trouble::Connect(err.to_string())),
+            };
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            return if is_http2 {
+                Line::http2(stream, address).await
+            } else {
+                Line::http1(stream, address).await
+            };
+        }
+        Line::http1(stream, address).await
+    }
+}
