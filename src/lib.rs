@@ -108,55 +108,53 @@
 //! None is on by default.
 
 mod actors;
-mod callers;
 mod clock;
 mod config;
 mod consul;
+mod dsync;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod holding;
 mod key;
-mod lease;
 mod messages;
-mod observer;
 mod ownership;
 mod protocol;
-mod record;
-mod report;
-mod runtime;
 mod secret;
 #[cfg(test)]
 mod simulation;
-mod stake;
-pub mod telemetry;
-mod tenure;
+mod status;
 mod token;
 mod value;
 #[cfg(feature = "web")]
 mod web;
 mod work;
 
-pub use actors::{Event, Events};
 pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
+pub use dsync::{Builder, Dsync, Reply, Request};
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, EmbeddedEntry, EmbeddedServer, EmbeddedSession, EmbeddedSnapshot};
 pub use error::{ConfigError, Error, Step};
-pub use key::Key;
-pub use lease::Lease;
-pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Explain, Filter, Inspect, LeaderChanged, List,
-    LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe, SubscriptionId,
-    TryAcquire, Unsubscribe,
+pub use holding::{
+    lease::Lease,
+    observer::{Leadership, Observer},
+    tenure::{Tenure, Term},
 };
-pub use observer::{Leadership, Observer};
+pub use key::Key;
+pub use messages::{
+    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
+    List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
+    SubscriptionId, TryAcquire, Unsubscribe,
+};
 pub use ownership::{Holder, LossReason, Lost, Released};
-pub use report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport};
-pub use runtime::{Builder, Dsync, Reply, Request};
 pub use secret::Secret;
-pub use tenure::{Tenure, Term};
+pub use status::{
+    report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport},
+    telemetry,
+};
 pub use token::FencingToken;
 pub use value::LockValue;
 #[cfg(feature = "web")]

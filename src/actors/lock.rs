@@ -7,22 +7,20 @@ use futures::stream;
 use tracing::{Instrument, Span};
 
 use super::{
-    hub::Hub,
     obituary::Obituary,
     question::{ask_beside, unanswered},
     session::SessionPlea,
-    slot::Slot,
     supervisor::{Died, Idle, Settings},
     watch::Watch,
 };
 use crate::{
-    callers::News,
     config::Retention,
     consul::{
         client::Consul,
         fact::{Locked, Released, Seen, SessionSeen},
         request::{Lock, Release, ReleaseHow},
     },
+    holding::callers::News,
     key::Key,
     messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
     ownership::Holder,
@@ -30,9 +28,10 @@ use crate::{
         lock::{Effect, Event},
         queue::Demand,
     },
-    record::Record,
+    status::journal::Record,
     token::FencingToken,
 };
+use crate::{holding::slot::Slot, messages::subscribers::Hub};
 
 /// What the actors of all locks have in common, and to whom they turn; none of
 /// those is known as an actor.

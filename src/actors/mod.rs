@@ -10,22 +10,15 @@
 //!
 //! All run on one arbiter. No protocol decision is taken here.
 
-mod account;
-mod hub;
-mod intake;
 mod lock;
 mod obituary;
 mod question;
 mod record;
 mod session;
-pub(crate) mod slot;
-mod supervisor;
+pub(crate) mod supervisor;
 mod watch;
 
-pub use hub::{Event, Events};
-pub(crate) use intake::{Defaults, Intake, Pending};
 pub(crate) use record::{LastTurn, Noted, ReadTurn, WriteTurn};
-pub(crate) use slot::Slots;
 pub(crate) use supervisor::{LockSupervisor, Settings, Stop};
 
 #[cfg(test)]

@@ -11,11 +11,8 @@ use actix::prelude::*;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    hub::Hub,
-    intake::{Defaults, Intake},
     lock::{LockActor, Retire, Surroundings, tell},
     session::{SessionActor, SessionNews, SessionPlea},
-    slot::{Slot, Slots},
     watch::{Watch, WatchActor},
 };
 use crate::{
@@ -26,7 +23,12 @@ use crate::{
     key::Key,
     ownership::LossReason,
     protocol::{lock::Event, session::SessionView},
-    record::Record,
+    status::journal::Record,
+};
+use crate::{
+    dsync::intake::{Defaults, Intake},
+    holding::slot::{Slot, Slots},
+    messages::subscribers::Hub,
 };
 
 /// What all actors of one runtime go by, and where they note how they are.
@@ -58,7 +60,7 @@ pub(crate) enum Readiness {
 /// A slot was made: it needs an actor.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Open(pub(super) Arc<Slot>);
+pub(crate) struct Open(pub(crate) Arc<Slot>);
 
 /// Nothing is left to do for a key.
 #[derive(Message)]
@@ -82,9 +84,9 @@ pub(crate) struct Stop {
 }
 
 pub(crate) struct LockSupervisor {
-    pub(super) consul: Consul,
-    pub(super) intake: Intake,
-    pub(super) settings: Rc<Settings>,
+    pub(crate) consul: Consul,
+    pub(crate) intake: Intake,
+    pub(crate) settings: Rc<Settings>,
     around: Rc<Surroundings>,
     slots: Arc<Slots>,
     hub: Arc<Hub>,

@@ -11,9 +11,9 @@ use actix_rt::task::JoinHandle;
 use super::{
     obituary::Obituary,
     question::{ask_until_aborted, unanswered},
-    slot::Slot,
     supervisor::{Died, Settings},
 };
+use crate::holding::slot::Slot;
 use crate::{
     clock::Moment,
     consul::{

@@ -5,7 +5,7 @@ use actix::Message;
 use crate::{
     error::Error,
     key::Key,
-    report::{KeyReport, Report},
+    status::report::{KeyReport, Report},
 };
 
 /// Asks what this process knows of a key, and does about it. Consul is not asked;

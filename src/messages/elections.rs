@@ -5,7 +5,10 @@ use std::time::Duration;
 use actix::Message;
 
 use crate::{
-    error::Error, key::Key, observer::Observer, ownership::Released, tenure::Tenure,
+    error::Error,
+    holding::{observer::Observer, tenure::Tenure},
+    key::Key,
+    ownership::Released,
     value::LockValue,
 };
 

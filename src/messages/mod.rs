@@ -4,6 +4,7 @@ mod accounts;
 mod elections;
 mod events;
 mod requests;
+pub(crate) mod subscribers;
 
 pub use accounts::{Explain, List};
 pub use elections::{Campaign, Observe, Resign};
@@ -11,3 +12,4 @@ pub use events::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockRe
 pub use requests::{
     Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };
+pub use subscribers::{Event, Events};

@@ -6,8 +6,8 @@ use actix::{Message, Recipient};
 
 use crate::{
     error::Error,
+    holding::lease::Lease,
     key::Key,
-    lease::Lease,
     ownership::{Holder, Released},
     value::LockValue,
 };

@@ -6,11 +6,13 @@ use futures::FutureExt as _;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::{
-    actors::slot::{Entered, Slot},
     clock::Moment,
     error::Error,
+    holding::{
+        lease::Lease,
+        slot::{Entered, Slot},
+    },
     key::Key,
-    lease::Lease,
     ownership::Released,
     token::FencingToken,
 };

@@ -21,19 +21,21 @@ use super::{
     world::START,
 };
 use crate::{
-    actors::slot::{Slot, Slots},
     clock::{Clock, Moment},
     config::{HASHICORP_LOCK_FLAGS, Retention, Timing},
     consul::fact::SessionId,
+    holding::{
+        observer::Observer,
+        slot::{Slot, Slots},
+        tenure::{Tenure, Term},
+    },
     key::Key,
-    observer::Observer,
     ownership::LossReason,
     protocol::{
         lock, queue,
         session::{self, Session, SessionView},
     },
-    telemetry::Telemetry,
-    tenure::{Tenure, Term},
+    status::telemetry::Telemetry,
     token::FencingToken,
 };
 
@@ -295,7 +297,7 @@ impl Process {
         key: &Key,
         patience: queue::Patience,
         value: Arc<[u8]>,
-    ) -> Option<crate::actors::slot::Entered> {
+    ) -> Option<crate::holding::slot::Entered> {
         let entered = self.slots.enter(key, patience, value).ok()?;
         if entered.is_new {
             self.open(&entered.slot);

@@ -4,7 +4,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    actors::slot::Slot,
     consul::{
         fact::{
             Created, Destroyed, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId,
@@ -14,6 +13,7 @@ use crate::{
         request::{self, Lock, NewSession, Release, ReleaseHow},
         wire::{WireReply, WireRequest},
     },
+    holding::slot::Slot,
     protocol::{Ticket, lock, session},
 };
 

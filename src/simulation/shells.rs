@@ -8,17 +8,15 @@ use super::{
     question::Question,
 };
 use crate::{
-    actors::slot::Slot,
-    callers::News,
     config::{HASHICORP_LOCK_FLAGS, Retention},
     consul::{
         fact::Seen,
         request::{Lock, NewSession, Release, ReleaseHow},
     },
+    holding::{callers::News, slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
     protocol::{lock, queue, session},
-    tenure::Tenure,
 };
 
 impl Process {

@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payload, web::Data};
 
-use crate::runtime::Dsync;
+use crate::dsync::Dsync;
 
 /// The handle that the app was given, by `app_data(dsync.clone())` or within a
 /// [`Data`](actix_web::web::Data).

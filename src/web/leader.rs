@@ -22,8 +22,8 @@ use super::{
     refusal::{RETRY_AFTER_DEFAULT, answer},
 };
 use crate::{
+    holding::tenure::{Tenure, Term},
     ownership::Lost,
-    tenure::{Tenure, Term},
     token::FencingToken,
 };
 

@@ -21,8 +21,8 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use super::extract::{NotSetUp, dsync_of};
 use crate::{
     error::Error,
+    holding::lease::{Lease, LeaseState},
     key::Key,
-    lease::{Lease, LeaseState},
     messages::Acquire,
     ownership::{LossReason, Lost},
     token::FencingToken,

@@ -16,8 +16,8 @@ use actix_web::{
 use serde::Serialize;
 
 use crate::{
-    report::{KeyReport, KeyState, Report},
-    runtime::Dsync,
+    dsync::Dsync,
+    status::report::{KeyReport, KeyState, Report},
 };
 
 /// Two routes for orchestrators, to be put under any scope: `health/live` and

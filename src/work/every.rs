@@ -14,10 +14,10 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     actors::{LastTurn, LockSupervisor, Noted, ReadTurn, WriteTurn},
     clock::{Clock, wall_millis},
+    dsync::Dsync,
     error::Error,
+    holding::tenure::Term,
     key::Key,
-    runtime::Dsync,
-    tenure::Term,
     token::FencingToken,
 };
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use crate::{
+    dsync::Dsync,
     error::{Error, Step},
-    runtime::Dsync,
 };
 
 impl Dsync {

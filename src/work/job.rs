@@ -5,7 +5,11 @@ use std::pin::pin;
 use futures::future::{Either, select};
 
 use crate::{
-    error::Error, key::Key, messages::Campaign, runtime::Dsync, stake::Stake, tenure::Term,
+    dsync::Dsync,
+    error::Error,
+    holding::{stake::Stake, tenure::Term},
+    key::Key,
+    messages::Campaign,
 };
 
 impl Dsync {

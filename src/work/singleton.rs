@@ -14,12 +14,14 @@ use tokio::{
 
 use crate::{
     config::Timing,
+    dsync::Dsync,
     error::Error,
+    holding::{
+        stake::Stake,
+        tenure::{Tenure, Term},
+    },
     key::Key,
     messages::Campaign,
-    runtime::Dsync,
-    stake::Stake,
-    tenure::{Tenure, Term},
 };
 
 /// An actor of yours of which one lives at a time, among all processes that start

@@ -47,7 +47,7 @@ use crate::{
     consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
     error::{Error, Step},
     ownership::LossReason,
-    report::KeyState,
+    status::report::KeyState,
 };
 
 /// What happened.

@@ -3,9 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    holding::{
+        lease::LeaseState,
+        observer::{Leadership, Observer},
+    },
     key::Key,
-    lease::LeaseState,
-    observer::{Leadership, Observer},
     ownership::{Holder, LossReason, Lost},
     token::FencingToken,
 };

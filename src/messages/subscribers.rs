@@ -20,7 +20,7 @@ use crate::{
         SubscriptionId,
     },
     ownership::Holder,
-    record::Record,
+    status::journal::Record,
     token::FencingToken,
 };
 
@@ -52,10 +52,10 @@ pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + seal
 /// What is known of a key at one moment.
 #[derive(Debug)]
 pub struct Known {
-    pub(super) key: Key,
-    pub(super) owned: Option<FencingToken>,
-    pub(super) led: Option<FencingToken>,
-    pub(super) leader: Option<Holder>,
+    pub(crate) key: Key,
+    pub(crate) owned: Option<FencingToken>,
+    pub(crate) led: Option<FencingToken>,
+    pub(crate) leader: Option<Holder>,
 }
 
 macro_rules! event {

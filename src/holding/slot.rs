@@ -11,17 +11,19 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
-    callers::{Answer, Callers},
     clock::Clock,
     error::Error,
+    holding::{
+        callers::{Answer, Callers},
+        observer::Observer,
+        tenure::Tenure,
+    },
     key::Key,
-    observer::Observer,
     protocol::{
         lock::{Event, Lock},
         queue::{CallId, Patience},
     },
-    telemetry::Telemetry,
-    tenure::Tenure,
+    status::telemetry::Telemetry,
 };
 
 /// The callers, the machine and the unread facts of one key.

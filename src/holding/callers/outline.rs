@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::Callers;
-use crate::{ownership::Holder, protocol::queue::Obstacle, report::Role, token::FencingToken};
+use crate::holding::callers::Callers;
+use crate::{
+    ownership::Holder, protocol::queue::Obstacle, status::report::Role, token::FencingToken,
+};
 
 /// The callers of a key at one moment.
 #[derive(Debug)]

@@ -5,15 +5,14 @@ use std::{sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 
-use super::{Callers, GivenBack, News};
+use crate::holding::callers::{Callers, GivenBack, News};
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
     error::Error,
-    observer::Observer,
+    holding::{observer::Observer, tenure::Tenure},
     ownership::{Holder, LossReason},
     protocol::{election::Stood, queue::Effect},
-    tenure::Tenure,
     token::FencingToken,
 };
 

@@ -16,8 +16,8 @@ use futures::future::{Either, select};
 use tokio::sync::Notify;
 
 use crate::{
-    callers::Callers,
     clock::Clock,
+    holding::callers::Callers,
     key::Key,
     ownership::{LossReason, Lost, Released},
     protocol::{cell::DeadlineCell, queue::CallId},

@@ -1,16 +1,18 @@
 //! What the runtime tells of itself. Nobody waits for its thread.
 
-use super::{
-    intake::{Intake, Pending},
-    slot::Slot,
-};
 use crate::{
     config::Timing,
     key::Key,
     messages::{Explain, List},
     protocol::queue::Obstacle,
-    record::Record,
-    report::{HealthReport, KeyReport, KeyState, Report},
+    status::{
+        journal::Record,
+        report::{HealthReport, KeyReport, KeyState, Report},
+    },
+};
+use crate::{
+    dsync::intake::{Intake, Pending},
+    holding::slot::Slot,
 };
 
 impl Intake {

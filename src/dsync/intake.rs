@@ -9,33 +9,30 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    hub::{Event, Events, Hub, Known},
-    slot::{Entered, Opened, Slot, Slots},
-    supervisor::{LockSupervisor, Open, Readiness, Stop},
+use crate::{
+    actors::supervisor::{LockSupervisor, Open, Readiness, Stop},
+    holding::slot::{Entered, Opened, Slot, Slots},
+    messages::subscribers::{Event, Events, Hub, Known},
 };
 use crate::{
-    callers::Answer,
     config::Timing,
     consul::{
         client::Consul,
         fact::{Seen, SessionSeen},
     },
     error::{Error, Step},
+    holding::{callers::Answer, lease::Lease, observer::Observer, tenure::Tenure},
     key::Key,
-    lease::Lease,
     messages::{
         Acquire, Campaign, Explain, Filter, Inspect, List, Observe, Release, Resign, Subscribe,
         SubscriptionId, TryAcquire, Unsubscribe,
     },
-    observer::Observer,
     ownership::{Holder, LossReason, Released},
     protocol::{
         queue::{Obstacle, Patience},
         session::unavailable,
     },
-    record::Record,
-    tenure::Tenure,
+    status::journal::Record,
     value::LockValue,
 };
 

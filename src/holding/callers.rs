@@ -16,17 +16,19 @@ use crate::protocol::mutation::Mutation;
 use crate::{
     clock::{Clock, Moment},
     error::Error,
+    holding::{
+        lease::{Lease, LeaseState},
+        observer::Leading,
+        tenure::Term,
+    },
     key::Key,
-    lease::{Lease, LeaseState},
-    observer::Leading,
     ownership::{Holder, LossReason, Released},
     protocol::{
         cell::DeadlineCell,
         election::{self, Election},
         queue::{CallId, Demand, Effect, End, Obstacle, Patience, Queue},
     },
-    telemetry::{Stopwatch, Telemetry},
-    tenure::Term,
+    status::telemetry::{Stopwatch, Telemetry},
     token::FencingToken,
 };
 

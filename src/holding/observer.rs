@@ -10,7 +10,12 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{callers::Callers, key::Key, ownership::Holder, tenure::Term, token::FencingToken};
+use crate::{
+    holding::{callers::Callers, tenure::Term},
+    key::Key,
+    ownership::Holder,
+    token::FencingToken,
+};
 
 /// Who leads a key, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,11 @@ use std::{collections::HashMap, fmt, mem, pin::pin, sync::Arc};
 use futures::future::select;
 use tokio::sync::watch;
 
-use crate::{callers::GivenBack, error::Error, key::Key, tenure::Tenure};
+use crate::{
+    error::Error,
+    holding::{callers::GivenBack, tenure::Tenure},
+    key::Key,
+};
 
 /// All work of one runtime that is bound to leadership.
 #[derive(Debug, Default)]

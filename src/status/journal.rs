@@ -15,8 +15,10 @@ use crate::{
     consul::fact::Fence,
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
-    report::{HealthReport, Mishap, SessionReport},
-    telemetry::Telemetry,
+    status::{
+        report::{HealthReport, Mishap, SessionReport},
+        telemetry::Telemetry,
+    },
 };
 
 /// The notes of one runtime.

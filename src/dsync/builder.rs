@@ -1,0 +1,295 @@
+//! The settings of a runtime.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::oneshot;
+
+use super::{
+    handle::{Dsync, Inner},
+    launch::{Plan, Reach},
+};
+use crate::{
+    actors::Settings,
+    clock::Clock,
+    config::{Config, Limits, Retention, Timing},
+    consul::http::{Address, HttpConfig},
+    dsync::intake::Defaults,
+    error::ConfigError,
+    holding::slot::Slots,
+    key::Key,
+    secret::Secret,
+    status::{journal::Record, telemetry::Telemetry},
+    value::LockValue,
+};
+/// Settings for a runtime, and its start.
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    service: String,
+    config: Config,
+    value: Option<LockValue>,
+    advertised: Option<(String, u16)>,
+    build: Option<String>,
+    transport: Transport,
+    current_arbiter: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// Over what Consul is reached.
+enum Transport {
+    /// Connections of the runtime's own, to the configured address.
+    Own,
+    /// An agent in this process.
+    #[cfg(feature = "embedded")]
+    Embedded(crate::embedded::Embedded),
+}
+
+impl Builder {
+    pub(super) fn new(service: String) -> Self {
+        Self {
+            service,
+            config: Config::default(),
+            value: None,
+            advertised: None,
+            build: None,
+            transport: Transport::Own,
+            current_arbiter: false,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Takes all settings from `config`.
+    pub fn config(self, config: Config) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Sets [`Config::address`].
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.config.address = address.into();
+        self
+    }
+
+    /// Sets [`Config::token`].
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.config.token = Some(token.into());
+        self
+    }
+
+    /// Sets [`Config::prefix`].
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.config.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Sets [`Config::timing`].
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.config.timing = timing;
+        self
+    }
+
+    /// Sets [`Config::retention`].
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.config.retention = retention;
+        self
+    }
+
+    /// Sets [`Config::limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Sets [`Config::flags`].
+    pub fn flags(mut self, flags: u64) -> Self {
+        self.config.flags = flags;
+        self
+    }
+
+    /// Sets [`Config::metrics_by_key`].
+    pub fn metrics_by_key(mut self, by_key: bool) -> Self {
+        self.config.metrics_by_key = by_key;
+        self
+    }
+
+    /// What keys say while they are held, where a request names nothing else. A
+    /// leader's key says the default with the fields of this added, if it is a
+    /// JSON object.
+    ///
+    /// Default: a JSON document with `service`, `host`, `pid` and `started`, the
+    /// second since 1970 at which the runtime was started; and `address`, `port`
+    /// and `build` as far as they are told.
+    pub fn value(self, value: impl Into<LockValue>) -> Self {
+        Self { value: Some(value.into()), ..self }
+    }
+
+    /// Where this process can be reached by others: in the default value of its
+    /// keys, so that followers find the leader.
+    ///
+    /// Default: nothing is said.
+    pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {
+        Self { advertised: Some((address.into(), port)), ..self }
+    }
+
+    /// Which build of the service this is: in the default value of its keys.
+    ///
+    /// Default: nothing is said.
+    pub fn build(self, build: impl Into<String>) -> Self {
+        Self { build: Some(build.into()), ..self }
+    }
+
+    /// How `https://` addresses are spoken to: trusted roots, and a client
+    /// certificate where Consul wants one. HTTP/2 is offered.
+    #[cfg(feature = "tls")]
+    pub fn tls(self, tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// Uses an agent in this process instead of the configured address, without
+    /// a socket. Under [`on_current_arbiter`](Builder::on_current_arbiter) it
+    /// obeys tokio's paused clock.
+    #[cfg(feature = "embedded")]
+    pub fn embedded(self, embedded: &crate::embedded::Embedded) -> Self {
+        Self { transport: Transport::Embedded(embedded.clone()), ..self }
+    }
+
+    /// Runs the actors on the arbiter of the calling thread instead of a thread
+    /// of their own, by tokio's clock. It is for tests with a paused clock:
+    /// whatever blocks that thread delays renewals.
+    pub fn on_current_arbiter(self) -> Self {
+        Self { current_arbiter: true, ..self }
+    }
+
+    /// Starts the runtime. Consul need not be there: it contends when Consul
+    /// appears.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for settings that cannot work, or if no thread could be
+    /// started.
+    ///
+    /// # Panics
+    /// With [`on_current_arbiter`](Builder::on_current_arbiter), outside an
+    /// actix System.
+    pub fn start(self) -> Result<Dsync, ConfigError> {
+        let timing = self.config.timing;
+        let plan = self.plan()?;
+        let intake = if plan.settings.clock.is_boot() {
+            plan.launch_on_thread()?
+        } else {
+            plan.launch(oneshot::channel().0)?
+        };
+        Ok(Dsync(Arc::new(Inner { intake, timing, work: Arc::default() })))
+    }
+
+    fn defaults(&self) -> Result<Defaults, ConfigError> {
+        let mut ours = own_description(&self.service);
+        if let Some((address, port)) = &self.advertised {
+            ours["address"] = address.as_str().into();
+            ours["port"] = (*port).into();
+        }
+        if let Some(build) = &self.build {
+            ours["build"] = build.as_str().into();
+        }
+        let ours = LockValue::Json(ours);
+        let value = self.value.clone().unwrap_or_else(|| ours.clone());
+        let in_config = |error| ConfigError::Conflict(format!("the {error}"));
+        Ok(Defaults {
+            value: value.to_bytes().map_err(in_config)?.into(),
+            leadership: Key::join(["service", &self.service, "leadership"]),
+            leader_value: value.extending(&ours),
+        })
+    }
+
+    fn plan(self) -> Result<Plan, ConfigError> {
+        self.config.check()?;
+        if self.service.is_empty() || self.service.chars().any(char::is_control) {
+            return Err(ConfigError::OutOfRange {
+                field: "service",
+                value: format!("{:?}", self.service),
+                range: "a name without control characters".into(),
+            });
+        }
+        let defaults = self.defaults()?;
+        let config = self.config;
+        warn_of_exceptions(&config.timing);
+        let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
+        let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
+        let limits = config.limits;
+        let (reach, watches) = match self.transport {
+            Transport::Own => {
+                let address = Address::parse(&config.address)
+                    .map_err(|why| ConfigError::Conflict(format!("address {why}")))?;
+                let watches = limits.watches(address.is_https());
+                let http = HttpConfig {
+                    address,
+                    token: config.token,
+                    renewals: Limits::RENEWALS,
+                    calls: Limits::WRITES,
+                    watches,
+                    #[cfg(feature = "tls")]
+                    tls: self.tls,
+                };
+                (Reach::Http(Box::new(http)), watches)
+            }
+            #[cfg(feature = "embedded")]
+            Transport::Embedded(embedded) => (Reach::Embedded(embedded), limits.watches(false)),
+        };
+        Ok(Plan {
+            reach,
+            prefix: config.prefix,
+            settings: Settings {
+                service: self.service,
+                clock,
+                timing: config.timing,
+                retention: config.retention,
+                flags: config.flags,
+                node_checks: config.node_checks,
+                watches,
+                record: Arc::new(Record::new(clock, telemetry.clone())),
+            },
+            slots: Slots::new(
+                clock,
+                config.flags,
+                limits.keys,
+                limits.waiters_per_key,
+                std::process::id(),
+                telemetry,
+            ),
+            defaults,
+        })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("service", &self.service)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+/// What a process can say of itself.
+fn own_description(service: &str) -> serde_json::Value {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let started = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    serde_json::json!({
+        "service": service,
+        "host": host,
+        "pid": std::process::id(),
+        "started": started,
+    })
+}
+
+/// Says where the promise that a holder knows first has an exception.
+fn warn_of_exceptions(timing: &Timing) {
+    if timing.fast_failover && timing.lock_delay < timing.session_ttl {
+        tracing::warn!(
+            "timing.fast_failover: if somebody ends the session early (an operator, an agent that \
+             leaves, a failed check) while this process is cut off or stopped, another process can \
+             have the lock {:?} later, before this one knows; only the fencing token protects then",
+            timing.lock_delay
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! The handle to a lock runtime.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix::Recipient;
+
+use super::{
+    builder::Builder,
+    request::{Reply, Request},
+};
+use crate::{
+    actors::Stop,
+    config::{Config, Timing},
+    dsync::intake::Intake,
+    error::{ConfigError, Error},
+    holding::stake::{Ledger, Stake},
+    messages::{Campaign, Event, Events, Filter},
+    status::report::HealthReport,
+};
+/// A handle to a lock runtime: the one way to its locks.
+///
+/// Clone it freely and share it with every worker, as `app_data` for instance;
+/// it may be used from any thread and any tokio runtime. There is one Consul
+/// session behind all clones.
+///
+/// # Ending
+/// [`shutdown`](Dsync::shutdown) gives every lock back and destroys the session,
+/// so that a waiter elsewhere has the lock at once: call it when
+/// `HttpServer::run` has returned. When the last handle is dropped without it,
+/// the runtime does the same in the background, for at most 5 s; a process that
+/// exits before that is done leaves the session to its TTL.
+#[derive(Clone)]
+pub struct Dsync(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) intake: Intake,
+    pub(super) timing: Timing,
+    pub(super) work: Arc<Ledger>,
+}
+
+/// For how long a runtime without handles tries to end in good order.
+const ABANDONED_LIMIT: Duration = Duration::from_secs(5);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.intake.supervisor.do_send(Stop { limit: ABANDONED_LIMIT, done: None });
+    }
+}
+
+impl Dsync {
+    /// Settings for a runtime of this service, which names the Consul session.
+    pub fn builder(service: impl Into<String>) -> Builder {
+        Builder::new(service.into())
+    }
+
+    /// As [`builder`](Dsync::builder), with [`Config::from_env`].
+    ///
+    /// # Errors
+    /// [`ConfigError::Env`].
+    pub fn from_env(service: impl Into<String>) -> Result<Builder, ConfigError> {
+        Ok(Self::builder(service).config(Config::from_env()?))
+    }
+
+    /// Sends a request. It is taken in at this call, in the order of calls; the
+    /// reply is a future that may be awaited in any tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Dropping the reply cancels an acquisition and leaks nothing; see each
+    /// request.
+    pub fn send<M: Request>(&self, request: M) -> Reply<M> {
+        Reply(request.submit(&self.0.intake))
+    }
+
+    /// The runtime as the recipient of one kind of request, for code in the
+    /// style of actors and for mocks. Requests sent this way pass through a
+    /// mailbox of actix.
+    #[must_use]
+    pub fn recipient<M: Request>(&self) -> Recipient<M> {
+        M::recipient(&self.0.intake)
+    }
+
+    /// Events as a stream, from this call on, for code that is no actor.
+    pub fn events<E: Event>(&self, of: impl Into<Filter>) -> Events<E> {
+        self.0.intake.events(of.into())
+    }
+
+    /// Waits until there is a session with which locks can be had.
+    ///
+    /// # Errors
+    /// If the attempt to create a session that is under way fails, why:
+    /// [`Error::Unavailable`] or [`Error::Denied`]. The runtime goes on trying;
+    /// call again to go on waiting. [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.0.intake.ready().await
+    }
+
+    /// Whether the runtime works, without a message: it is answered from memory,
+    /// also while the runtime's thread is stuck.
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        self.0.intake.health()
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn report(&self) -> crate::status::report::Report {
+        self.0.intake.report()
+    }
+
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.0.intake
+    }
+
+    /// Binds work to a campaign, which is begun unless it goes on already.
+    pub(crate) fn stake(&self, campaign: Campaign) -> Result<Stake, Error> {
+        self.0.work.stake(|| self.0.intake.begin_campaign(campaign))
+    }
+
+    /// Whether it has ended otherwise than by a [`shutdown`](Self::shutdown).
+    pub(crate) fn has_died(&self) -> bool {
+        self.0.intake.record.has_died()
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.work
+    }
+
+    /// The timing in force.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.0.timing
+    }
+
+    /// Ends the runtime in good order: callers that wait are answered
+    /// [`Error::Stopped`], leases that are out are lost with
+    /// [`LossReason::Shutdown`](crate::LossReason::Shutdown), every key is given
+    /// back, and the session destroyed. Calling it again waits for the same end.
+    ///
+    /// Work that is bound to leadership is stopped without being given time; call
+    /// [`hand_over`](Dsync::hand_over) before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if `limit` passed first; the runtime has ended all
+    /// the same, and what it held is freed by the session's TTL.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not call the end off.
+    pub async fn shutdown(&self, limit: Duration) -> Result<(), Error> {
+        self.0.intake.shutdown(limit).await
+    }
+}
+
+impl fmt::Debug for Dsync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dsync").field("timing", &self.0.timing).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,12 @@
+//! How a lock runtime starts, takes requests, and stops.
+
+mod account;
+mod builder;
+mod handle;
+pub(crate) mod intake;
+mod launch;
+mod request;
+
+pub use builder::Builder;
+pub use handle::Dsync;
+pub use request::{Reply, Request};

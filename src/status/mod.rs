@@ -1,0 +1,5 @@
+//! What a runtime knows of itself, for people and for monitoring.
+
+pub(crate) mod journal;
+pub(crate) mod report;
+pub mod telemetry;
