@@ -152,7 +152,7 @@ pub use messages::{
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;
 pub use status::{
-    report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport},
+    report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, Saturation, SessionReport},
     telemetry,
 };
 pub use token::FencingToken;

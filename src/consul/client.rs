@@ -177,15 +177,35 @@ impl Consul {
         }
     }
 
-    /// How many reads the transport carries beside renewals and calls, as far as
-    /// it knows.
-    pub(crate) fn watch_room(&self) -> Option<usize> {
+    /// How many blocking reads one connection carries, as far as that is known.
+    pub(crate) fn reads_per_connection(&self) -> Option<usize> {
         match &self.0.transport {
-            Transport::Http(http) => http.watch_room(),
-            #[cfg(feature = "embedded")]
-            Transport::Embedded(_) => None,
-            #[cfg(test)]
-            Transport::Scripted(_) => None,
+            Transport::Http(http) => http.reads_per_connection(),
+            _ => None,
+        }
+    }
+
+    /// Allows at most so many connections for blocking reads.
+    pub(crate) fn bound_watches(&self, most: usize) {
+        if let Transport::Http(http) = &self.0.transport {
+            http.bound_watches(most);
+        }
+    }
+
+    /// Makes one more connection, to learn whether the agent takes any.
+    pub(crate) async fn probe(&self) -> Result<(), Trouble> {
+        match &self.0.transport {
+            Transport::Http(http) => http.probe().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a renewal or a call found, since this was last asked, that the agent
+    /// takes no more connections.
+    pub(crate) fn take_refused(&self) -> bool {
+        match &self.0.transport {
+            Transport::Http(http) => http.take_refused(),
+            _ => false,
         }
     }
 

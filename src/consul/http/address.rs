@@ -77,11 +77,6 @@ impl Address {
     pub(super) fn port(&self) -> u16 {
         self.port
     }
-
-    pub(super) fn url(&self, target: &str) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}{target}", self.authority)
-    }
 }
 
 #[cfg(test)]
@@ -90,16 +85,17 @@ mod tests {
 
     #[test]
     fn takes_urls_and_consuls_short_form() {
-        for (text, url) in [
-            ("http://127.0.0.1:8500", "http://127.0.0.1:8500/v1"),
-            ("http://127.0.0.1:8500/", "http://127.0.0.1:8500/v1"),
-            ("HTTPS://consul.example:8501", "https://consul.example:8501/v1"),
-            ("https://consul.example", "https://consul.example/v1"),
-            ("localhost:8500", "http://localhost:8500/v1"),
-            (" 127.0.0.1:8500 ", "http://127.0.0.1:8500/v1"),
-            ("http://[::1]:8500", "http://[::1]:8500/v1"),
+        for (text, https, authority) in [
+            ("http://127.0.0.1:8500", false, "127.0.0.1:8500"),
+            ("http://127.0.0.1:8500/", false, "127.0.0.1:8500"),
+            ("HTTPS://consul.example:8501", true, "consul.example:8501"),
+            ("https://consul.example", true, "consul.example"),
+            ("localhost:8500", false, "localhost:8500"),
+            (" 127.0.0.1:8500 ", false, "127.0.0.1:8500"),
+            ("http://[::1]:8500", false, "[::1]:8500"),
         ] {
-            assert_eq!(Address::parse(text).unwrap().url("/v1"), url);
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.is_https(), address.authority()), (https, authority), "{text}");
         }
     }
 

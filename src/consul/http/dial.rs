@@ -1,11 +1,6 @@
 //! How a connection to the agent is made.
 
-use std::{
-    cell::Cell,
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, io, net::SocketAddr, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use rustix::net::sockopt;
@@ -38,20 +33,13 @@ pub(super) struct Dialer {
     tls: Tls,
     /// The address that served last is tried first.
     served: Cell<Option<SocketAddr>>,
-    /// How long the newest connection took to answer its first request.
-    round_trip: Cell<Option<Duration>>,
 }
 
 impl Dialer {
     /// # Errors
     /// What is wrong with the configuration.
     pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
-        Ok(Self {
-            address: config.address.clone(),
-            tls: Tls::of(config)?,
-            served: Cell::default(),
-            round_trip: Cell::default(),
-        })
+        Ok(Self { address: config.address.clone(), tls: Tls::of(config)?, served: Cell::default() })
     }
 
     /// Whether a connection carries one request at a time; unknown over TLS until
@@ -60,23 +48,15 @@ impl Dialer {
         (!self.address.is_https()).then_some(1)
     }
 
-    pub(super) fn round_trip(&self) -> Option<Duration> {
-        self.round_trip.get()
-    }
-
     /// Makes a connection that has answered one request: an agent that takes no
     /// more connections closes them without a word, or answers with an error.
     pub(super) async fn dial(&self) -> Result<Line, Trouble> {
         let standing = timeout(LIMIT, async {
-            let stream = self.connect().await.map_err(|err| Trouble::Connect(err.to_string()))?;
+            let stream = self.connect().await.map_err(|err| trouble::of_connecting(&err))?;
             let line = self.tls.handshake(stream, &self.address).await?;
-            let asked_at = Instant::now();
             match line.probe().await {
                 Ok(429 | 502 | 503) => Err(Trouble::Refused("it is overloaded".into())),
-                Ok(_) => {
-                    self.round_trip.set(Some(asked_at.elapsed()));
-                    Ok(line)
-                }
+                Ok(_) => Ok(line),
                 Err(Trouble::Broken(why)) => Err(Trouble::Refused(why)),
                 Err(trouble) => Err(trouble),
             }
@@ -98,7 +78,7 @@ impl Dialer {
         if let Some(place) = addresses.iter().position(served) {
             addresses[..=place].rotate_right(1);
         }
-        let (address, stream) = first_of(&addresses).await?;
+        let (address, stream) = first_of(&addresses, |address| TcpStream::connect(address)).await?;
         self.served.set(Some(address));
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;
@@ -108,9 +88,13 @@ impl Dialer {
 
 /// Connects to the first of the addresses that answers. Each gets a head start of
 /// [`HEAD_START`] before the next.
-async fn first_of(addresses: &[SocketAddr]) -> io::Result<(SocketAddr, TcpStream)> {
-    let connect = |address: SocketAddr| async move {
-        TcpStream::connect(address).await.map(|stream| (address, stream))
+async fn first_of<S, F: Future<Output = io::Result<S>>>(
+    addresses: &[SocketAddr],
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<(SocketAddr, S)> {
+    let connect = |address| {
+        let connecting = connect(address);
+        async move { Ok((address, connecting.await?)) }
     };
     let mut tries = FuturesUnordered::new();
     let mut begun = 0;
@@ -185,15 +169,8 @@ impl Tls {
     async fn handshake(&self, stream: TcpStream, address: &Address) -> Result<Line, Trouble> {
         #[cfg(feature = "tls")]
         if let Some((connector, name)) = &self.connector {
-            let stream = match connector.connect(name.clone(), stream).await {
-                Ok(stream) => stream,
-                // So an agent refuses over TLS that has as many connections as it
-                // takes.
-                Err(err) if trouble::is_closed_by_peer(&err) => {
-                    return Err(Trouble::Refused(err.to_string()));
-                }
-                Err(err) => return Err(Trouble::Connect(err.to_string())),
-            };
+            let stream = connector.connect(name.clone(), stream).await;
+            let stream = stream.map_err(|err| trouble::of_connecting(&err))?;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             return if is_http2 {
                 Line::http2(stream, address).await
@@ -202,5 +179,61 @@ impl Tls {
             };
         }
         Line::http1(stream, address).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::pending};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn address(n: u8) -> SocketAddr {
+        ([192, 0, 2, n], 8500).into()
+    }
+
+    #[actix::test]
+    async fn an_address_that_is_silent_gets_a_head_start_and_one_that_refuses_none() {
+        tokio::time::pause();
+        let begun = Instant::now();
+        let connect = |to: SocketAddr| async move {
+            match to.ip().to_string().as_str() {
+                "192.0.2.1" => pending().await,
+                "192.0.2.2" => Err(io::ErrorKind::ConnectionRefused.into()),
+                _ => Ok("connected"),
+            }
+        };
+        let addresses = [address(1), address(2), address(3)];
+        let connected = first_of(&addresses, connect).await.unwrap();
+        assert_eq!(connected, (address(3), "connected"));
+        assert!((HEAD_START..HEAD_START * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+
+    #[actix::test]
+    async fn who_was_silent_is_tried_again_beside_the_first_try() {
+        tokio::time::pause();
+        let tries = RefCell::new(0);
+        let connect = |_| {
+            *tries.borrow_mut() += 1;
+            let is_first = *tries.borrow() == 1;
+            async move { if is_first { pending().await } else { Ok(()) } }
+        };
+        assert!(first_of(&[address(1)], connect).await.is_ok());
+        assert_eq!(*tries.borrow(), 2);
+    }
+
+    #[actix::test]
+    async fn where_all_addresses_refuse_the_last_failure_is_told_at_once() {
+        tokio::time::pause();
+        let begun = Instant::now();
+        let connect = |_| async { Err::<(), _>(io::ErrorKind::ConnectionRefused.into()) };
+        let failed = first_of(&[address(1), address(2)], connect).await.unwrap_err();
+        assert_eq!(
+            (failed.kind(), begun.elapsed()),
+            (io::ErrorKind::ConnectionRefused, Duration::ZERO)
+        );
+        assert!(first_of(&[], connect).await.is_err());
     }
 }

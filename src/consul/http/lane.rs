@@ -222,7 +222,8 @@ impl Lane {
         self.close_surplus();
         let lines = self.lines.borrow();
         let allowed = lines.iter().take(self.most.get());
-        let line = allowed.rev().filter(|line| self.has_room(line)).min_by_key(|l| l.taken.get())?;
+        let line =
+            allowed.rev().filter(|line| self.has_room(line)).min_by_key(|l| l.taken.get())?;
         line.taken.set(line.taken.get() + 1);
         Some(Seat { lane: self, line: Rc::clone(line) })
     }
@@ -237,7 +238,9 @@ impl Lane {
         // A line may have room for all who wait.
         let at_once = if self.streams.get() == Some(1) { self.waiting.get() } else { 1 };
         let has_pause = lines > 0 && self.has_failed_lately();
-        if lines + self.dialing.get() < self.most.get() && self.dialing.get() < at_once && !has_pause
+        if lines + self.dialing.get() < self.most.get()
+            && self.dialing.get() < at_once
+            && !has_pause
         {
             self.dial();
         }

@@ -109,11 +109,7 @@ impl Line {
         Self::new(Sender::Http2 { sender, streams, base }, tasks, address)
     }
 
-    fn new(
-        sender: Sender,
-        tasks: Vec<JoinHandle<()>>,
-        address: &Address,
-    ) -> Result<Self, Trouble> {
+    fn new(sender: Sender, tasks: Vec<JoinHandle<()>>, address: &Address) -> Result<Self, Trouble> {
         let host = HeaderValue::from_str(address.authority())
             .map_err(|_| Trouble::Connect("the address is no header's value".into()))?;
         Ok(Self {
@@ -149,8 +145,7 @@ impl Line {
 
     /// The status that a new connection answers with.
     pub(super) async fn probe(&self) -> Result<u16, Trouble> {
-        let request =
-            WireRequest { method: Method::Get, target: PROBE.into(), body: Vec::new() };
+        let request = WireRequest { method: Method::Get, target: PROBE.into(), body: Vec::new() };
         let reply = self.ask(&request, None, 64 * 1024).await;
         reply.map(|reply| reply.status).map_err(Fault::into_trouble)
     }
@@ -215,11 +210,7 @@ impl Line {
         Ok(asked)
     }
 
-    async fn read(
-        &self,
-        response: Response<Incoming>,
-        longest: usize,
-    ) -> Result<WireReply, Fault> {
+    async fn read(&self, response: Response<Incoming>, longest: usize) -> Result<WireReply, Fault> {
         let (head, mut body) = response.into_parts();
         let too_long = || Fault::Other(Trouble::TooLong);
         if body.size_hint().lower() > longest as u64 {

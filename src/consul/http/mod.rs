@@ -121,8 +121,7 @@ impl Http {
                 let taken = self.seat(purpose).await?;
                 let line = taken.line();
                 seat.set(Some(taken));
-                let longest =
-                    if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
+                let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
                 let asked = line.ask(&request, self.token.as_ref(), longest);
                 // Boxed: it is large, and thousands may wait for a seat.
                 let fault = match Box::pin(asked).await {
@@ -184,11 +183,6 @@ impl Http {
     /// takes no more connections.
     pub(crate) fn take_refused(&self) -> bool {
         self.refused.take()
-    }
-
-    /// How long the newest connection took to answer its first request.
-    pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.dialer.round_trip()
     }
 
     fn lanes(&self) -> [&Rc<Lane>; 3] {

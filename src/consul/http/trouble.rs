@@ -67,10 +67,16 @@ fn is_unprocessed(err: &hyper::Error) -> bool {
         || (err.is_go_away() && err.is_remote() && is_reason(h2::Reason::NO_ERROR))
 }
 
-#[cfg(feature = "tls")]
-pub(super) fn is_closed_by_peer(err: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(err.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+/// Trouble while a connection was made. An agent that has as many as it takes
+/// accepts another and closes it without a word.
+pub(super) fn of_connecting(err: &io::Error) -> Trouble {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match err.kind() {
+        UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => {
+            Trouble::Refused(err.to_string())
+        }
+        _ => Trouble::Connect(err.to_string()),
+    }
 }
 
 fn words_of(err: &hyper::Error) -> String {
