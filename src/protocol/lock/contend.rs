@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Effect, Lock, Next, Phase, own::Own};
+use super::{Attempt, Effect, Leftover, Lock, Next, Phase, own::Own};
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
@@ -26,15 +26,11 @@ impl Lock {
         }
         match self.resume {
             Next::Try(expect) => self.try_lock(expect, effects),
-            Next::Read => {
-                let ticket = self.tickets.next();
-                self.phase = Phase::Reading { ticket, refused: None };
-                effects.push(Effect::Read { ticket });
-            }
+            Next::Read => self.look(effects),
         }
     }
 
-    fn try_lock(&mut self, expect: Expect, effects: &mut Vec<Effect>) {
+    pub(super) fn try_lock(&mut self, expect: Expect, effects: &mut Vec<Effect>) {
         let Some(view) = self.session.as_ref() else {
             // Idle until a session opens; the key may look different by then.
             self.resume = Next::Read;
@@ -42,13 +38,7 @@ impl Lock {
             return;
         };
         self.resume = Next::Try(Expect::Missing);
-        let attempt = Attempt {
-            generation: view.generation,
-            session: view.id.clone(),
-            fence: view.fence,
-            expect,
-            leftover: None,
-        };
+        let attempt = Attempt { generation: view.generation, fence: view.fence, expect };
         let ticket = self.tickets.next();
         effects.push(Effect::Lock { ticket, session: view.id.clone(), fence: view.fence, expect });
         self.phase = Phase::Trying { ticket, attempt };
@@ -63,7 +53,7 @@ impl Lock {
         effects: &mut Vec<Effect>,
     ) {
         #[cfg(test)]
-        if let Phase::Clearing { attempt, .. } = &self.phase
+        if let Phase::Fencing { attempt, .. } = &self.phase
             && Mutation::LateLockedBelieved.is_chosen()
         {
             self.phase = Phase::Trying { ticket: asked, attempt: attempt.clone() };
@@ -78,21 +68,19 @@ impl Lock {
         match answer {
             Locked::At(index) => self.won(now, index, &attempt, effects),
             Locked::Changed | Locked::Held => {
-                self.resume = Next::Read;
-                self.begin(effects);
-                // By a copy of this very request, perhaps: the read must not be given up.
-                if let Phase::Reading { refused, .. } = &mut self.phase {
-                    *refused = Some(attempt);
-                }
+                // By a copy of this very request, perhaps: a read must tell.
+                self.leftover = Leftover::Possible;
+                self.look(effects);
             }
-            Locked::Delayed => match attempt.leftover {
-                // Closed to everybody, and locked by us: nobody would know at its end.
-                Some(index) => self.release_leftover(index, effects),
-                None => self.delayed(now, attempt.expect, effects),
+            Locked::Delayed => match self.leftover {
+                // The key is closed to everybody and locked by us: no change at the
+                // end of the delay would show it.
+                Leftover::At(index) => self.release_leftover(index, effects),
+                _ => self.delayed(now, attempt.expect, effects),
             },
-            Locked::Fenced | Locked::FenceDenied(_) => self.clear(attempt, false, effects),
+            Locked::Fenced | Locked::FenceDenied(_) => self.make_void(attempt, false, effects),
             Locked::SessionGone => {
-                self.session = None;
+                self.forget_session();
                 self.phase = Phase::Idle;
                 let (generation, reason) = (attempt.generation, LossReason::SessionGone);
                 effects.push(Effect::Distrust { generation, reason });
@@ -108,7 +96,7 @@ impl Lock {
             }
             Locked::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
-                self.clear(attempt, true, effects);
+                self.make_void(attempt, true, effects);
             }
         }
     }
@@ -118,6 +106,12 @@ impl Lock {
             self.phase = Phase::Idle;
             return;
         };
+        self.leftover = Leftover::None;
+        if index < self.floor {
+            // Within one history of the store indexes only rise.
+            self.phase = Phase::Idle;
+            return self.store_replaced(view.generation, effects);
+        }
         let own = Own::new(now, index, &view);
         self.setbacks = 0;
         self.freed_at = None;
@@ -143,6 +137,7 @@ impl Lock {
         match seen {
             Seen::Found { entry, index } => self.judge_entry(now, entry, index, effects),
             Seen::Missing { .. } => {
+                self.leftover = Leftover::None;
                 self.seen_free(effects);
                 if self.is_courteous(now) {
                     self.phase = self.courtesy(now);
@@ -152,7 +147,12 @@ impl Lock {
                     self.rest(now);
                 }
             }
-            Seen::Denied(right) => self.fail(now, Error::Denied { right }, effects),
+            Seen::Denied(right) => {
+                if std::mem::replace(&mut self.leftover, Leftover::None) != Leftover::None {
+                    self.sweep_from_now(now, effects);
+                }
+                self.fail(now, Error::Denied { right }, effects);
+            }
             Seen::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Read, &trouble)), effects);
                 self.pause(now, Next::Read);
@@ -162,9 +162,12 @@ impl Lock {
 
     fn judge_entry(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let ours = self.session.as_ref().is_some_and(|view| entry.session == Some(view.id.clone()));
-        if ours && !self.demand.wants() {
-            return self.release_leftover(entry.modify_index, effects);
+        if ours {
+            // Taken over or given back at once, whatever flags somebody wrote over ours.
+            self.leftover = Leftover::At(entry.modify_index);
+            return;
         }
+        self.leftover = Leftover::None;
         if !self.demand.wants() && !self.demand.follow {
             self.phase = Phase::Idle;
             return;
@@ -174,15 +177,12 @@ impl Lock {
         }
         if self.demand.wants() && self.is_foreign(&entry) {
             self.fail(now, Error::FlagConflict { found: entry.flags }, effects);
-        } else if entry.session.is_some() && !ours {
+        } else if entry.session.is_some() {
             self.wait(now, entry, index, effects);
-        } else if entry.session.is_none() && self.is_courteous(now) {
+        } else if self.is_courteous(now) {
             self.phase = self.courtesy(now);
         } else if self.contends() {
             self.try_lock(Expect::Index(entry.modify_index), effects);
-            if let Phase::Trying { attempt, .. } = &mut self.phase {
-                attempt.leftover = ours.then_some(entry.modify_index);
-            }
         } else {
             self.rest(now);
         }

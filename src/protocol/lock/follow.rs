@@ -42,7 +42,7 @@ impl Lock {
     /// Reads the key, whoever may hold it.
     pub(super) fn look(&mut self, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
-        self.phase = Phase::Reading { ticket, refused: None };
+        self.phase = Phase::Reading { ticket };
         effects.push(Effect::Read { ticket });
     }
 

@@ -3,13 +3,13 @@
 //! ```text
 //!            wanted                     foreign holder
 //!   Idle ─────────────► Trying ──changed──► Reading ─────► Waiting
-//!    ▲                  │ │ ▲ ▲                │             │ wake
-//!    │        delayed ┌─┘ │ │ └──── free ──────┴─────────────┘
-//!    │                ▼   │ └──┐
-//!    │             Pausing│    │ void
-//!    │                    │    │
-//!    │    locked ┌────────┤    │
-//!    │           ▼        └─unknown──► Clearing: raise the fence, then read
+//!    ▲                  │ │ ▲                ▲ │             │ wake
+//!    │        delayed ┌─┘ │ └───── free ─────┼─┴─────────────┘
+//!    │                ▼   │                  │ void
+//!    │             Pausing│                  │
+//!    │                    │                  │
+//!    │    locked ┌────────┤                  │
+//!    │           ▼        └─unknown──► Fencing: raise the fence
 //!    │         Owned ──not ours──► Losing ──► lost
 //!    │           │ not wanted
 //!    └──── Releasing: fenced, repeated until concluded
@@ -17,11 +17,13 @@
 //!
 //! One of many waiters rests before it waits, and reads again after that.
 //!
-//! Three rules carry the guarantees. A grant comes only from the answer to the
+//! Four rules carry the guarantees. A grant comes only from the answer to the
 //! present lock attempt, at an index above that of every ownership that ended.
 //! An attempt whose outcome is unknown is made void, by the session's fence,
 //! before anything is concluded from a read. No lock is sent while a release is
-//! unconcluded.
+//! unconcluded. And while our session has the key, or may have it, without an
+//! owner here ([`Leftover`]), the machine does not rest: the lock is taken over
+//! by a grant, released, or shown by the leader not to be ours.
 //!
 //! A key that is followed is looked at though nobody contends: the way is the
 //! same, without the tries (`follow.rs`).
@@ -40,12 +42,12 @@ use super::{
     Ticket, Tickets,
     cell::DeadlineCell,
     queue::{Demand, Obstacle},
-    session::{SessionView, unavailable},
+    session::SessionView,
 };
 use crate::{
     clock::Moment,
     consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
-    error::{Error, Step},
+    error::Error,
     ownership::LossReason,
     status::report::KeyState,
 };
@@ -178,8 +180,6 @@ enum Phase {
     },
     Reading {
         ticket: Ticket,
-        /// The attempt that was refused, of which a copy may have come first.
-        refused: Option<Attempt>,
     },
     Waiting {
         ticket: Ticket,
@@ -199,10 +199,11 @@ enum Phase {
     Following {
         until: Moment,
     },
-    Clearing {
+    /// An attempt is made void before a read decides; `unknown` if it may still
+    /// take effect otherwise.
+    Fencing {
         attempt: Attempt,
         unknown: bool,
-        stage: Stage,
     },
     Owned(own::Own),
     Losing {
@@ -217,25 +218,22 @@ enum Phase {
 #[derive(Clone, Debug)]
 struct Attempt {
     generation: u64,
-    session: SessionId,
     fence: Fence,
     expect: Expect,
-    /// The index at which our session has the key already, though nobody here owns
-    /// it: by an attempt that was given up.
-    leftover: Option<u64>,
 }
 
-/// How far an attempt of unknown outcome has been cleared up.
-#[derive(Debug)]
-enum Stage {
-    /// Waiting for the fence that makes it void.
-    Fence,
-    Read(Ticket),
-    ReadAt(Moment),
+/// What our session has of the key in Consul while no caller owns it here.
+///
+/// No answer to an attempt forgets it: only a grant, a release, a read of the
+/// leader that shows another holder or none, or the session's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leftover {
+    None,
+    /// An attempt may have locked the key; a read tells.
+    Possible,
+    /// The leader showed it locked by our session at this index.
+    At(u64),
 }
-
-/// How soon it is read again whether an attempt has locked the key.
-const READ_AGAIN: Duration = Duration::from_millis(250);
 
 /// How contending goes on after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +261,7 @@ pub(crate) struct Lock {
     demand: Demand,
     /// The highest index at which an ownership under this session ended.
     floor: u64,
+    leftover: Leftover,
     holders: holders::Holders,
     herd: herd::Herd,
     /// When somebody else was last seen to hold the key.
@@ -295,6 +294,7 @@ impl Lock {
             session: None,
             demand: Demand::default(),
             floor: 0,
+            leftover: Leftover::None,
             holders: holders::Holders::default(),
             herd: herd::Herd::default(),
             rival_at: None,
@@ -313,7 +313,8 @@ impl Lock {
     /// Whether nothing is wanted, under way or left to be cleared up.
     pub(crate) fn is_quiet(&self) -> bool {
         let wanted = self.demand.wants() || self.demand.follow;
-        matches!(self.phase, Phase::Idle) && !wanted && self.sweep.is_none()
+        let settled = self.leftover == Leftover::None && self.sweep.is_none();
+        matches!(self.phase, Phase::Idle) && !wanted && settled
     }
 
     /// Whether the process owns the key, as far as it knows.
@@ -326,11 +327,16 @@ impl Lock {
         match &self.phase {
             Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
             Phase::Idle => KeyState::Idle,
+            Phase::Reading { .. } | Phase::Pausing { .. }
+                if self.leftover == Leftover::Possible && !self.demand.wants() =>
+            {
+                KeyState::Unclear
+            }
             Phase::Trying { .. } | Phase::Reading { .. } => KeyState::Trying,
             Phase::Waiting { .. } if !self.demand.wants() => KeyState::Observing,
             Phase::Waiting { .. } | Phase::Resting { .. } => KeyState::Waiting,
             Phase::Pausing { .. } => KeyState::Pausing,
-            Phase::Clearing { .. } => KeyState::Unclear,
+            Phase::Fencing { .. } => KeyState::Unclear,
             Phase::Owned(_) => KeyState::Held,
             Phase::Losing { .. } => KeyState::Losing,
             Phase::Releasing(_) => KeyState::Releasing,
@@ -343,17 +349,16 @@ impl Lock {
         let sweep = self.sweep.as_ref().filter(|sweep| sweep.asking.is_none()).map(|s| s.at);
         match &self.phase {
             Phase::Idle => sweep,
+            Phase::Following { until } => sweep.into_iter().chain([*until]).min(),
             Phase::Resting { until }
             | Phase::Pausing { until, .. }
-            | Phase::Following { until }
             | Phase::Losing { until, .. } => Some(*until),
-            Phase::Clearing { stage: Stage::ReadAt(at), .. } => Some(*at),
             Phase::Owned(own) => own.next_wakeup(),
             Phase::Releasing(releasing) => releasing.next_wakeup(),
             Phase::Trying { .. }
             | Phase::Reading { .. }
             | Phase::Waiting { .. }
-            | Phase::Clearing { .. } => None,
+            | Phase::Fencing { .. } => None,
         }
     }
 
@@ -388,14 +393,9 @@ impl Lock {
         self.demand = Demand::default();
         self.phase = Phase::Idle;
         if let Some(view) = self.session.clone() {
-            let attempt = Attempt {
-                generation: view.generation,
-                session: view.id,
-                fence: view.fence,
-                expect: Expect::Missing,
-                leftover: None,
-            };
-            self.clear(attempt, true, effects);
+            let (generation, fence) = (view.generation, view.fence);
+            let attempt = Attempt { generation, fence, expect: Expect::Missing };
+            self.make_void(attempt, true, effects);
         }
         self.act(now, effects);
     }
@@ -404,6 +404,9 @@ impl Lock {
     fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let contends = self.contends();
         match &mut self.phase {
+            Phase::Idle | Phase::Following { .. } if self.leftover != Leftover::None => {
+                self.settle_leftover(effects);
+            }
             Phase::Idle if contends => self.begin(effects),
             Phase::Idle if self.demand.follow => self.look(effects),
             Phase::Idle => self.sweep_if_due(now, effects),
@@ -411,6 +414,8 @@ impl Lock {
                 if *until <= now || contends || !self.demand.follow {
                     self.phase = Phase::Idle;
                     self.act(now, effects);
+                } else {
+                    self.sweep_if_due(now, effects);
                 }
             }
             Phase::Waiting { .. } if !self.demand.wants() => {
@@ -421,7 +426,8 @@ impl Lock {
             }
             Phase::Pausing { until, next } if !self.demand.wants() => {
                 // What was paused for may be a try: only a read may be made now.
-                if !(self.demand.follow && *next == Next::Read && now < *until) {
+                let reads = self.demand.follow || self.leftover == Leftover::Possible;
+                if !(reads && *next == Next::Read && now < *until) {
                     self.phase = Phase::Idle;
                     self.act(now, effects);
                 }
@@ -445,21 +451,45 @@ impl Lock {
                     self.tell_impatient(effects);
                 }
             }
-            Phase::Clearing { stage, .. } => {
-                if matches!(stage, Stage::ReadAt(at) if *at <= now) {
-                    let ticket = self.tickets.next();
-                    *stage = Stage::Read(ticket);
-                    effects.push(Effect::Read { ticket });
-                }
-            }
             Phase::Owned(_) => self.keep_or_release(now, effects),
             Phase::Losing { until, .. } if *until <= now => {
                 self.lose(LossReason::ForceReleased, effects);
                 self.act(now, effects);
             }
             Phase::Releasing(_) => self.release_again_if_due(now, effects),
-            Phase::Trying { .. } | Phase::Reading { .. } | Phase::Losing { .. } => {}
+            Phase::Trying { .. }
+            | Phase::Reading { .. }
+            | Phase::Fencing { .. }
+            | Phase::Losing { .. } => {}
         }
+    }
+
+    /// Takes over what our session has of the key, gives it back if nobody here
+    /// wants it, or finds out.
+    fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
+        match self.leftover {
+            Leftover::None => {}
+            Leftover::Possible => self.look(effects),
+            Leftover::At(index) if self.demand.wants() => {
+                self.try_lock(Expect::Index(index), effects);
+            }
+            Leftover::At(index) => self.release_leftover(index, effects),
+        }
+    }
+
+    /// Nothing can be had with the session any more, and it has nothing.
+    fn forget_session(&mut self) {
+        self.session = None;
+        self.leftover = Leftover::None;
+    }
+
+    /// The effect of an attempt can neither be excluded nor read: the key is looked
+    /// at from time to time, until the session has ended.
+    fn sweep_from_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(view) = self.session.as_ref().filter(|_| self.sweep.is_none()) else { return };
+        let (generation, session) = (view.generation, view.id.clone());
+        self.sweep = Some(Sweep { generation, session, asking: None, at: now + SWEEP_PERIOD });
+        effects.push(Effect::Suspect { generation });
     }
 
     /// Looks for a late attempt's effect.
@@ -473,7 +503,7 @@ impl Lock {
 
     fn closed(&mut self, generation: u64, reason: LossReason, effects: &mut Vec<Effect>) {
         if self.session.as_ref().is_some_and(|view| view.generation == generation) {
-            self.session = None;
+            self.forget_session();
         }
         if self.sweep.as_ref().is_some_and(|sweep| sweep.generation == generation) {
             self.sweep = None;
@@ -487,7 +517,7 @@ impl Lock {
                 self.lose(reason, effects);
             }
             // The session's end makes its attempts void.
-            Phase::Trying { attempt, .. } | Phase::Clearing { attempt, .. }
+            Phase::Trying { attempt, .. } | Phase::Fencing { attempt, .. }
                 if attempt.generation == generation =>
             {
                 self.phase = Phase::Idle;
@@ -505,60 +535,34 @@ impl Lock {
             return;
         };
         view.fence = fence;
-        let Phase::Clearing { attempt, unknown, stage: stage @ Stage::Fence } = &mut self.phase
-        else {
-            return;
-        };
+        let Phase::Fencing { attempt, unknown } = &self.phase else { return };
         if attempt.generation != generation || (attempt.fence == fence && fence != Fence::Unusable)
         {
             return;
         }
-        if fence == Fence::Unusable && *unknown && self.sweep.is_none() {
-            self.sweep = Some(Sweep {
-                generation,
-                session: attempt.session.clone(),
-                asking: None,
-                at: now + SWEEP_PERIOD,
-            });
-            effects.push(Effect::Suspect { generation });
+        // One that did not check the fence is not made void by it.
+        let is_void = fence != Fence::Unusable && attempt.fence != Fence::Unusable;
+        if *unknown && !is_void {
+            self.sweep_from_now(now, effects);
         }
-        let ticket = self.tickets.next();
-        *stage = Stage::Read(ticket);
-        effects.push(Effect::Read { ticket });
+        self.look(effects);
     }
 
     fn read(&mut self, now: Moment, ticket: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
         if let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.asking == Some(ticket)) {
             sweep.asking = None;
             sweep.at = now + SWEEP_PERIOD;
-            if let (Phase::Idle, Seen::Found { entry, .. }) = (&self.phase, &answer)
+            if let Phase::Idle | Phase::Following { .. } = self.phase
+                && let Seen::Found { entry, .. } = &answer
                 && entry.session.as_ref() == Some(&sweep.session)
             {
-                self.release_leftover(entry.modify_index, effects);
+                self.leftover = Leftover::At(entry.modify_index);
             }
             return;
         }
-        match &mut self.phase {
-            Phase::Reading { ticket: asked, refused } if *asked == ticket => {
-                match (&answer, refused.take()) {
-                    (Seen::Unknown(trouble), Some(attempt)) => {
-                        let trouble = unavailable(Step::Read, trouble);
-                        let stage = Stage::ReadAt(now + READ_AGAIN);
-                        self.phase = Phase::Clearing { attempt, unknown: false, stage };
-                        self.obstruct(Obstacle::Trouble(trouble), effects);
-                    }
-                    _ => self.judge(now, answer, effects),
-                }
-            }
-            Phase::Clearing { stage: stage @ Stage::Read(_), .. } => {
-                if !matches!(stage, Stage::Read(asked) if *asked == ticket) {
-                    return;
-                }
-                if let Seen::Unknown(_) = answer {
-                    *stage = Stage::ReadAt(now + READ_AGAIN);
-                } else {
-                    self.judge(now, answer, effects);
-                }
+        match &self.phase {
+            Phase::Reading { ticket: asked } if *asked == ticket => {
+                self.judge(now, answer, effects);
             }
             Phase::Owned(_) => self.own_read(now, ticket, answer, effects),
             Phase::Releasing(_) => self.release_read(now, ticket, answer, effects),
@@ -568,9 +572,10 @@ impl Lock {
 
     /// Makes an attempt void before anything is concluded; `unknown` if it may
     /// still take effect otherwise.
-    fn clear(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
+    fn make_void(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
         effects.push(Effect::RaiseFence { generation: attempt.generation, seen: attempt.fence });
-        self.phase = Phase::Clearing { attempt, unknown, stage: Stage::Fence };
+        self.leftover = Leftover::Possible;
+        self.phase = Phase::Fencing { attempt, unknown };
     }
 
     /// Half to all of `span`, at random.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effect, Lock, Next, Phase};
+use super::{Effect, Leftover, Lock, Next, Phase};
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
@@ -101,6 +101,8 @@ pub(super) struct Releasing {
     step: ReleaseStep,
     /// An earlier request may have released it already.
     unsure: bool,
+    /// Its value was written over since the release began.
+    moved: bool,
     /// Somebody here wants it again, but others shall have a chance first.
     yielding: bool,
     setbacks: u32,
@@ -197,14 +199,14 @@ impl Lock {
         match seen {
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
                 if entry.modify_index < own.won_at {
-                    self.store_replaced(effects);
+                    self.own_of_another_store(effects);
                 } else if entry.modify_index > own.index {
                     own.index = entry.modify_index;
                     own.found = Some(entry.value);
                 }
             }
             Seen::Found { index, .. } | Seen::Missing { index } if index < own.won_at => {
-                self.store_replaced(effects);
+                self.own_of_another_store(effects);
             }
             Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),
             Seen::Found { .. } => {
@@ -222,14 +224,21 @@ impl Lock {
     }
 
     /// Our index is not of this store's history.
-    fn store_replaced(&mut self, effects: &mut Vec<Effect>) {
+    fn own_of_another_store(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Owned(own) = &self.phase else { return };
         let generation = own.generation;
-        let reason = LossReason::StoreReplaced;
-        self.lose(reason, effects);
+        self.lose(LossReason::StoreReplaced, effects);
+        self.store_replaced(generation, effects);
+    }
+
+    /// An index shows that the store was replaced by another: by a restored
+    /// snapshot, or by servers that started empty. Nothing that was won under the
+    /// session is proven any more.
+    pub(super) fn store_replaced(&mut self, generation: u64, effects: &mut Vec<Effect>) {
         self.floor = 0;
-        self.session = None;
-        effects.push(Effect::Distrust { generation, reason });
+        self.resume = Next::Read;
+        self.forget_session();
+        effects.push(Effect::Distrust { generation, reason: LossReason::StoreReplaced });
     }
 
     /// Our own session was asked for, to learn why the key is not ours.
@@ -248,7 +257,7 @@ impl Lock {
         if let SessionSeen::NotShown = answer {
             let reason = LossReason::SessionGone;
             self.lose(reason, effects);
-            self.session = None;
+            self.forget_session();
             effects.push(Effect::Distrust { generation, reason });
         } else {
             self.lose(LossReason::ForceReleased, effects);
@@ -284,6 +293,7 @@ impl Lock {
             own,
             step: ReleaseStep::Asked(ticket),
             unsure: false,
+            moved: false,
             yielding: self.demand.wants(),
             setbacks: 0,
             obstructed_at: None,
@@ -291,8 +301,9 @@ impl Lock {
         });
     }
 
-    /// Gives back what a late attempt of ours took.
+    /// Gives back what an attempt of ours took.
     pub(super) fn release_leftover(&mut self, index: u64, effects: &mut Vec<Effect>) {
+        self.leftover = Leftover::None;
         if let Some(view) = self.session.clone() {
             self.release(Own::new(Moment::default(), index, &view), effects);
         }
@@ -381,13 +392,19 @@ impl Lock {
             return;
         }
         let own = &mut releasing.own;
+        let seen_at = match &answer {
+            Seen::Found { entry, index } => entry.modify_index.min(*index),
+            Seen::Missing { index } => *index,
+            Seen::Denied(_) | Seen::Unknown(_) => u64::MAX,
+        };
         let reason = match answer {
+            _ if seen_at < own.won_at => LossReason::StoreReplaced,
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
                 // Its value was written over meanwhile: the fence has moved.
                 own.index = entry.modify_index;
                 own.found = Some(entry.value);
                 self.floor = self.floor.max(own.index);
-                releasing.step = ReleaseStep::Again(now);
+                releasing.moved(now);
                 return;
             }
             Seen::Denied(right) => {
@@ -396,16 +413,17 @@ impl Lock {
             Seen::Unknown(trouble) => {
                 return self.release_obstructed(now, unavailable(Step::Read, &trouble), effects);
             }
-            Seen::Found { index, .. } | Seen::Missing { index } if index < own.won_at => {
-                LossReason::StoreReplaced
-            }
             Seen::Missing { .. } => LossReason::KeyDeleted,
             Seen::Found { .. } => LossReason::ForceReleased,
         };
+        let generation = own.generation;
         if releasing.unsure {
             self.release_concluded(now, effects);
         } else {
             self.lose(reason, effects);
+        }
+        if reason == LossReason::StoreReplaced {
+            self.store_replaced(generation, effects);
         }
     }
 
@@ -437,6 +455,16 @@ impl Lock {
 }
 
 impl Releasing {
+    /// Somebody wrote the key's value between a read and the release: once, it is
+    /// released again at once; if it happens again, somebody goes on writing.
+    fn moved(&mut self, now: Moment) {
+        if std::mem::replace(&mut self.moved, true) {
+            self.again(now);
+        } else {
+            self.step = ReleaseStep::Again(now);
+        }
+    }
+
     fn again(&mut self, now: Moment) {
         let pause = Duration::from_millis(50 << self.setbacks.min(5));
         self.setbacks += 1;

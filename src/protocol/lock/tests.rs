@@ -1,6 +1,7 @@
 //! The lock machine's rules, one at a time.
 
 mod follow;
+mod leftover;
 mod others;
 
 use std::sync::Arc;

@@ -1,0 +1,258 @@
+//! Every answer that ends an attempt, against every state in which our session may
+//! have the key: whatever comes, nothing stays locked that nobody here wants.
+
+use super::*;
+
+/// The key in Consul, and our session's fence, as a server would have them.
+#[derive(Debug)]
+struct Store {
+    /// The index at which our session has the key.
+    ours: Option<u64>,
+    index: u64,
+    /// Questions of each kind that are answered by [`Store::bad`] first.
+    bad_answers: u32,
+    bad: Bad,
+    /// What the callers want when the bad answer has come.
+    demand: Demand,
+}
+
+/// An answer that says nothing about the key, or nothing good.
+#[derive(Clone, Debug, PartialEq)]
+enum Bad {
+    Lock(Locked),
+    Read(Seen),
+    Release(Released),
+    /// The fence cannot be raised.
+    Fence,
+}
+
+impl Store {
+    /// What comes of an effect that asks something.
+    fn answer(&mut self, effect: &Effect) -> Option<Event> {
+        let is_bad = |bad: &Bad| {
+            matches!(
+                (bad, effect),
+                (Bad::Lock(_), Effect::Lock { .. })
+                    | (Bad::Read(_), Effect::Read { .. })
+                    | (Bad::Release(_), Effect::Release { .. })
+                    | (Bad::Fence, Effect::RaiseFence { .. })
+            )
+        };
+        let bad = (self.bad_answers > 0 && is_bad(&self.bad)).then(|| {
+            self.bad_answers -= 1;
+            self.bad.clone()
+        });
+        Some(match *effect {
+            Effect::Lock { ticket, expect, .. } => {
+                let answer = match (bad, expect, self.ours) {
+                    (Some(Bad::Lock(answer)), _, _) => answer,
+                    (_, Expect::Missing, None) => {
+                        self.index += 1;
+                        self.ours = Some(self.index);
+                        Locked::At(self.index)
+                    }
+                    (_, Expect::Index(index), Some(ours)) if index == ours => Locked::At(ours),
+                    _ => Locked::Changed,
+                };
+                Event::Locked { ticket, answer }
+            }
+            Effect::Read { ticket } => {
+                let answer = match (bad, self.ours) {
+                    (Some(Bad::Read(answer)), _) => answer,
+                    (_, Some(index)) => found(Some("ours-1"), index),
+                    (_, None) => Seen::Missing { index: self.index },
+                };
+                Event::Read { ticket, answer }
+            }
+            Effect::Release { ticket, index, .. } => {
+                let answer = match bad {
+                    Some(Bad::Release(answer)) => answer,
+                    _ if self.ours == Some(index) => {
+                        self.ours = None;
+                        Released::Done
+                    }
+                    _ => Released::FenceFailed,
+                };
+                Event::Released { ticket, answer }
+            }
+            Effect::RaiseFence { generation, .. } => {
+                self.index += 1;
+                let fence = if bad.is_some() { Fence::Unusable } else { Fence::At(self.index) };
+                Event::Fenced { generation, fence }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// How a machine came to have, perhaps, a key that no caller owns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// The first attempt is under way.
+    Trying,
+    /// What an attempt of unknown outcome left is being taken over.
+    TakingOver,
+    /// The same, after the take-over was not sent once.
+    TakingOverAgain,
+    /// An attempt was refused, of which a copy may have come first.
+    ReadingAfterRefusal,
+    /// An attempt of unknown outcome waits for the fence.
+    Fencing,
+    /// It is void, and a read shows what it has done.
+    ReadingAfterFence,
+    /// Nobody wants it any more, and it is being given back.
+    GivingBack,
+}
+
+const STATES: [State; 7] = [
+    State::Trying,
+    State::TakingOver,
+    State::TakingOverAgain,
+    State::ReadingAfterRefusal,
+    State::Fencing,
+    State::ReadingAfterFence,
+    State::GivingBack,
+];
+
+/// Brings a machine into the state; returns what it has asked.
+fn brought_into(state: State) -> (Bench, Vec<Effect>) {
+    let (mut bench, ticket) = Bench::contending();
+    if state == State::Trying {
+        let (session, fence) = ("ours-1".into(), Fence::Unraised);
+        return (bench, vec![Effect::Lock { ticket, session, fence, expect: Expect::Missing }]);
+    }
+    if state == State::ReadingAfterRefusal {
+        let asked = bench.step(Event::Locked { ticket, answer: Locked::Changed });
+        return (bench, asked);
+    }
+    let asked = bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    if state == State::Fencing {
+        return (bench, asked);
+    }
+    let asked = bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) });
+    if state == State::ReadingAfterFence {
+        return (bench, asked);
+    }
+    if state == State::GivingBack {
+        bench.step(Event::Demand(Demand::default()));
+    }
+    let ticket = read_ticket(&asked);
+    let mut asked = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 41) });
+    if state == State::TakingOverAgain {
+        let ticket = lock_ticket(&asked);
+        let answer = Locked::Unsent(Trouble::InLine(Duration::from_secs(2)));
+        bench.step(Event::Locked { ticket, answer });
+        asked = bench.wake();
+    }
+    (bench, asked)
+}
+
+fn bad_answers() -> Vec<Bad> {
+    let right = || "key:write on \"k\"".to_owned();
+    let broken = || Trouble::Broken("reset".into());
+    let locks = [
+        Locked::Changed,
+        Locked::Held,
+        Locked::Delayed,
+        Locked::Fenced,
+        Locked::Denied(right()),
+        Locked::FenceDenied(right()),
+        Locked::Refused("too large".into()),
+        Locked::Unsent(Trouble::InLine(Duration::from_secs(2))),
+        Locked::Unsent(Trouble::Connect("refused".into())),
+        Locked::Unknown(unknown()),
+    ];
+    let Seen::Found { entry, index } = found(Some("ours-1"), 41) else { unreachable!() };
+    let foreign = Seen::Found { entry: Entry { flags: 99, ..entry }, index };
+    let reads = [Seen::Denied(right()), Seen::Unknown(broken()), foreign];
+    let releases = [Released::Denied(right()), Released::Unknown(broken()), Released::FenceFailed];
+    let locks = locks.into_iter().map(Bad::Lock);
+    let reads = reads.into_iter().map(Bad::Read);
+    let releases = releases.into_iter().map(Bad::Release);
+    locks.chain(reads).chain(releases).chain([Bad::Fence]).collect()
+}
+
+/// Plays a machine against a store until it is quiet, or nothing is left to do. The
+/// callers stay for a while or leave before the first answer.
+fn played(state: State, bad: &Bad, times: u32, stays: bool) -> (Bench, Store, bool) {
+    let (mut bench, mut asked) = brought_into(state);
+    let left = state != State::Trying || matches!(bad, Bad::Lock(Locked::Unknown(_)));
+    let mut store = Store {
+        ours: left.then_some(41),
+        index: 100,
+        bad_answers: times,
+        bad: bad.clone(),
+        demand: Demand::default(),
+    };
+    let mut suspected = false;
+    if !stays {
+        asked.extend(bench.step(Event::Demand(Demand::default())));
+    }
+    for round in 0..200 {
+        if round == 100 && stays {
+            asked.extend(bench.step(Event::Demand(store.demand)));
+        }
+        let mut next = Vec::new();
+        for effect in asked.drain(..) {
+            suspected |= matches!(effect, Effect::Suspect { .. });
+            if let Effect::Own { .. } | Effect::Failed(_) = effect {
+                // The caller gives it back at once, or has its answer.
+                next.extend(bench.step(Event::Demand(store.demand)));
+            }
+            if let Some(event) = store.answer(&effect) {
+                next.extend(bench.step(event));
+            }
+        }
+        asked = next;
+        if asked.is_empty() {
+            if bench.lock.is_quiet() {
+                break;
+            }
+            if bench.lock.next_wakeup().is_some() {
+                asked = bench.wake();
+            }
+        }
+    }
+    (bench, store, suspected)
+}
+
+#[test]
+fn whatever_an_attempt_is_answered_the_key_does_not_stay_locked() {
+    for state in STATES {
+        for bad in bad_answers() {
+            for (times, stays) in [(1, true), (1, false), (3, true), (3, false)] {
+                let (bench, store, suspected) = played(state, &bad, times, stays);
+                let what = format!("{state:?}, {bad:?} {times} times, caller stays: {stays}");
+                assert_eq!(store.ours, None, "{what}: left locked by {:?}", bench.lock);
+                // What cannot be made void or read keeps the slot until the session ends.
+                assert!(bench.lock.is_quiet() || suspected, "{what}: {:?}", bench.lock);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_machine_is_not_quiet_while_its_session_may_have_the_key() {
+    for state in STATES {
+        for bad in bad_answers() {
+            for stays in [true, false] {
+                let (mut bench, store, suspected) = played(state, &bad, u32::MAX, stays);
+                let what = format!("{state:?}, {bad:?} for ever, caller stays: {stays}");
+                assert!(store.ours.is_none() || !bench.lock.is_quiet(), "{what}");
+                // Nobody waits for what only the session's end can undo.
+                let denied =
+                    matches!(bad, Bad::Read(Seen::Denied(_)) | Bad::Release(Released::Denied(_)));
+                assert!(store.ours.is_none() || !denied || suspected, "{what}");
+                bench.step(Event::Demand(Demand::default()));
+                bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
+                for _ in 0..5 {
+                    if let Some(event) = bench.lock.next_wakeup().map(|_| bench.wake()) {
+                        drop(event);
+                    }
+                }
+                let reading = matches!(bench.lock.phase, Phase::Reading { .. });
+                assert!(bench.lock.is_quiet() || reading, "{what}: {:?}", bench.lock);
+            }
+        }
+    }
+}
