@@ -91,7 +91,7 @@ impl WatchActor {
         }
         self.machine.handle(now, event, &mut effects);
         let (allowed, most) = self.machine.connections();
-        self.consul.bound_watches(allowed);
+        self.consul.bound(allowed, most);
         self.settings.record.watch_connections(Saturation { allowed, most });
         for effect in effects {
             self.perform(effect, ctx);

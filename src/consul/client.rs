@@ -185,10 +185,11 @@ impl Consul {
         }
     }
 
-    /// Allows at most so many connections for blocking reads.
-    pub(crate) fn bound_watches(&self, most: usize) {
+    /// Allows `allowed` of `most` connections for blocking reads, and as small a
+    /// share of those for calls.
+    pub(crate) fn bound(&self, allowed: usize, most: usize) {
         if let Transport::Http(http) = &self.0.transport {
-            http.bound_watches(most);
+            http.bound(allowed, most);
         }
     }
 

@@ -57,7 +57,7 @@ impl Dialer {
             match line.probe().await {
                 Ok(429 | 502 | 503) => Err(Trouble::Refused("it is overloaded".into())),
                 Ok(_) => Ok(line),
-                Err(Trouble::Broken(why)) => Err(Trouble::Refused(why)),
+                Err(Trouble::Broken(why) | Trouble::Connect(why)) => Err(Trouble::Refused(why)),
                 Err(trouble) => Err(trouble),
             }
         });

@@ -291,7 +291,7 @@ async fn bytes_that_nobody_asked_for_spoil_their_connection() {
     assert_eq!(call(&http).await, good());
     said.notified().await;
     // So that the event loop looks at its sockets once.
-    actix_rt::time::sleep(Duration::from_millis(1)).await;
+    actix_rt::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(call(&http).await, good());
     assert_eq!(server.connections(), CORE + 1);
 }
@@ -369,8 +369,11 @@ async fn renewals_and_calls_have_their_connections_before_any_blocking_read() {
     let server = Server::doing(vec![]).await;
     server.allow(CORE);
     let http = server.http();
-    let read = http.exchange(Purpose::Watch, ask(), LIMIT).await;
+    let blocking = WireRequest { target: "/v1/kv/a?index=7&wait=30s".into(), ..ask() };
+    let read = http.exchange(Purpose::Watch, blocking, LIMIT).await;
     assert!(matches!(read, Err(Trouble::Refused(_))), "{read:?}");
+    // A short one takes the place of a call.
+    assert_eq!(http.exchange(Purpose::Watch, ask(), LIMIT).await, good());
     assert_eq!(server.connections(), CORE);
     for purpose in [Purpose::Renewal, Purpose::Call, Purpose::Renewal] {
         assert_eq!(http.exchange(purpose, ask(), LIMIT).await, good());
@@ -428,7 +431,8 @@ async fn an_agent_that_takes_no_more_connections_refuses_a_probe() {
     assert_eq!(http.exchange(Purpose::Watch, ask(), LIMIT).await, good());
     assert_eq!(http.probe().await, Ok(()));
     server.allow(CORE + 1);
-    assert!(matches!(http.probe().await, Err(Trouble::Refused(_))));
+    let probed = http.probe().await;
+    assert!(matches!(probed, Err(Trouble::Refused(_))), "{probed:?}");
     assert_eq!(http.exchange(Purpose::Watch, ask(), LIMIT).await, good());
 }
 
@@ -439,7 +443,7 @@ async fn fewer_connections_for_reads_close_those_that_nothing_is_on() {
     let read = || http.exchange(Purpose::Watch, ask(), LIMIT);
     let (one, other) = futures::join!(read(), read());
     assert_eq!((one, other), (good(), good()));
-    http.bound_watches(1);
+    http.bound(1, 2);
     // The place of the one that was closed is free.
     actix_rt::time::sleep(Duration::from_millis(10)).await;
     server.allow(CORE + 2);

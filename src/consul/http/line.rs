@@ -203,6 +203,10 @@ impl Line {
         *asked.uri_mut() = target;
         if let Sender::Http1(_) = &self.sender {
             asked.headers_mut().insert(HOST, self.host.clone());
+            if request.method == Method::Put {
+                // Also where it is 0: some proxies want to know.
+                asked.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
+            }
         }
         if let Some(token) = token {
             asked.headers_mut().insert(TOKEN, token.clone());

@@ -81,6 +81,7 @@ pub(crate) struct Http {
     watches: Rc<Lane>,
     /// A renewal or a call found that the agent takes no more connections.
     refused: Cell<bool>,
+    most_calls: usize,
 }
 
 impl Http {
@@ -98,6 +99,7 @@ impl Http {
             calls: lane(config.calls, CALLS_KEPT, MOST_STREAMS),
             watches: lane(config.watches, 0, MOST_STREAMS),
             refused: Cell::default(),
+            most_calls: config.calls,
             dialer,
         })
     }
@@ -118,7 +120,7 @@ impl Http {
         let exchange = async {
             let mut tries = 1;
             loop {
-                let taken = self.seat(purpose).await?;
+                let taken = self.seat(purpose, &request).await?;
                 let line = taken.line();
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
@@ -164,9 +166,11 @@ impl Http {
         self.watches.streams()
     }
 
-    /// Allows at most so many connections for blocking reads.
-    pub(crate) fn bound_watches(&self, most: usize) {
-        self.watches.bound(most);
+    /// Allows `allowed` of `most` connections for blocking reads, and as small a
+    /// share of those for calls.
+    pub(crate) fn bound(&self, allowed: usize, most: usize) {
+        self.watches.bound(allowed);
+        self.calls.bound((self.most_calls * allowed).div_ceil(most.max(1)).max(CALLS_KEPT));
     }
 
     /// Makes one more connection, to learn whether the agent takes any.
@@ -208,8 +212,20 @@ impl Http {
         line.map(|line| to.adopt(line)).is_some()
     }
 
-    async fn seat(&self, purpose: Purpose) -> Result<Seat<'_>, Trouble> {
+    async fn seat(&self, purpose: Purpose, request: &WireRequest) -> Result<Seat<'_>, Trouble> {
         self.tend();
+        let refused = match self.own_seat(purpose).await {
+            Err(Trouble::Refused(why)) => Trouble::Refused(why),
+            other => return other,
+        };
+        self.refused.set(true);
+        // What does not block finds a place between the calls.
+        let is_short = purpose != Purpose::Call && !request.target.contains("wait=");
+        if is_short { self.calls.seat().await } else { Err(refused) }
+    }
+
+    /// A place in the lane of the purpose, on a line of another if need be.
+    async fn own_seat(&self, purpose: Purpose) -> Result<Seat<'_>, Trouble> {
         let lane = match purpose {
             Purpose::Renewal => &self.renewals,
             Purpose::Call => &self.calls,
@@ -219,18 +235,9 @@ impl Http {
                 &self.watches
             }
         };
-        let refused = match lane.seat().await {
-            Err(Trouble::Refused(why)) => Trouble::Refused(why),
-            other => return other,
-        };
-        self.refused.set(true);
-        if self.spare(lane) {
-            lane.seat().await
-        } else if purpose == Purpose::Renewal {
-            // Rather behind a call than not at all.
-            self.calls.seat().await
-        } else {
-            Err(refused)
+        match lane.seat().await {
+            Err(Trouble::Refused(_)) if self.spare(lane) => lane.seat().await,
+            other => other,
         }
     }
 }
