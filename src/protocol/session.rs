@@ -31,6 +31,7 @@ use crate::{
 
 /// An open session, as locks know it.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct SessionView {
     pub(crate) generation: u64,
     pub(crate) id: SessionId,
@@ -38,6 +39,34 @@ pub(crate) struct SessionView {
     /// How long a renewal moves the deadline away.
     pub(crate) lease: Duration,
     pub(crate) fence: Fence,
+}
+
+/// What the session tells its locks.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Notice {
+    /// There is a session to lock keys with.
+    Opened(SessionView),
+    /// The fence has this state now: attempts made with another one fail.
+    Fenced { generation: u64, fence: Fence },
+    /// Nothing is owned under this generation any more. The session does nothing
+    /// else until [`Event::Told`] confirms that the locks know.
+    Closed { generation: u64, reason: LossReason },
+    /// The session could not be created or renewed, for this reason.
+    Troubled(Error),
+}
+
+/// What a lock asks of the session.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Request {
+    /// Make every lock attempt with the fence `seen` void.
+    RaiseFence { generation: u64, seen: Fence },
+    /// Close the generation: there is proof that it is unreliable.
+    Distrust { generation: u64, reason: LossReason },
+    /// Replace the session once nothing is owned under it: its late attempts
+    /// cannot be made void, or only its end frees a key.
+    Suspect { generation: u64 },
 }
 
 /// What happened.
@@ -57,11 +86,7 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: Destroyed,
     },
-    /// Every lock attempt made with the fence `seen` is to be made void.
-    RaiseFence {
-        generation: u64,
-        seen: Fence,
-    },
+    Asked(Request),
     Raised {
         ticket: Ticket,
         answer: Raised,
@@ -74,11 +99,6 @@ pub(crate) enum Event {
     /// is lost.
     Told {
         generation: u64,
-    },
-    /// There is proof that the generation cannot be relied on any more.
-    Distrust {
-        generation: u64,
-        reason: LossReason,
     },
     /// Nothing is owned any more and nothing shall be: end the session.
     Stop,
@@ -111,21 +131,7 @@ pub(crate) enum Effect {
         ticket: Ticket,
         session: SessionId,
     },
-    /// A session is there to lock keys with.
-    Opened(SessionView),
-    /// The fence now stands so: attempts made with another one fail.
-    Fenced {
-        generation: u64,
-        fence: Fence,
-    },
-    /// Nothing is owned under that generation from this moment. Nothing else is
-    /// done until [`Event::Told`] says that those concerned know.
-    Closed {
-        generation: u64,
-        reason: LossReason,
-    },
-    /// The session could not be created or renewed, for this reason.
-    Troubled(Error),
+    Notify(Notice),
     /// Renewals are answered again.
     Recovered,
     /// The session was ended as asked; nothing follows.
@@ -268,27 +274,21 @@ impl Session {
             Event::Created { ticket, answer } => self.created(now, ticket, answer, effects),
             Event::Renewed { ticket, answer } => self.renewed(now, ticket, answer, effects),
             Event::Destroyed { ticket, answer } => self.destroyed(now, ticket, &answer),
-            Event::RaiseFence { generation, seen } => {
-                self.raise_fence(now, generation, seen, effects);
-            }
+            Event::Asked(request) => self.asked(now, request, effects),
             Event::Raised { ticket, answer } => self.raised(now, ticket, answer, effects),
             Event::FenceRead { ticket, answer } => self.fence_read(now, ticket, answer, effects),
             Event::Told { generation } => self.told(now, generation),
-            Event::Distrust { generation, reason } => {
-                if self.view().is_some_and(|view| view.generation == generation) {
-                    self.close(reason, effects);
-                }
-            }
             Event::Stop => self.stop(now),
             Event::Tick => {}
         }
         #[cfg(test)]
         if Mutation::LossToldAfterRetry.is_chosen()
-            && let Some(Effect::Closed { generation, .. }) = effects.last()
+            && let Some(Effect::Notify(Notice::Closed { generation, .. })) = effects.last()
         {
             self.told(now, *generation);
             self.act(now, effects);
-            return effects.sort_by_key(|effect| matches!(effect, Effect::Closed { .. }));
+            return effects
+                .sort_by_key(|effect| matches!(effect, Effect::Notify(Notice::Closed { .. })));
         }
         self.act(now, effects);
     }
@@ -375,7 +375,7 @@ impl Session {
                 });
                 if view.cell.is_valid(now) {
                     self.failures = 0;
-                    effects.push(Effect::Opened(view));
+                    effects.push(Effect::Notify(Notice::Opened(view)));
                 } else {
                     // So slow that nothing can be proven with it.
                     self.retire(now);
@@ -384,11 +384,14 @@ impl Session {
             }
             Created::Denied(right) => {
                 self.pause(now);
-                effects.push(Effect::Troubled(Error::Denied { right }));
+                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
             }
             Created::Unknown(trouble) => {
                 self.pause(now);
-                effects.push(Effect::Troubled(unavailable(Step::CreateSession, &trouble)));
+                effects.push(Effect::Notify(Notice::Troubled(unavailable(
+                    Step::CreateSession,
+                    &trouble,
+                ))));
             }
         }
     }
@@ -416,11 +419,14 @@ impl Session {
             Renewed::Gone => self.close(LossReason::SessionGone, effects),
             Renewed::Denied(right) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Troubled(Error::Denied { right }));
+                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
             }
             Renewed::Unknown(trouble) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Troubled(unavailable(Step::RenewSession, &trouble)));
+                effects.push(Effect::Notify(Notice::Troubled(unavailable(
+                    Step::RenewSession,
+                    &trouble,
+                ))));
             }
         }
     }
@@ -452,7 +458,7 @@ impl Session {
             return;
         };
         open.view.cell.latch(reason);
-        effects.push(Effect::Closed { generation: open.view.generation, reason });
+        effects.push(Effect::Notify(Notice::Closed { generation: open.view.generation, reason }));
         self.phase = Phase::Telling(open);
     }
 
@@ -505,6 +511,21 @@ impl Session {
         }
     }
 
+    fn asked(&mut self, now: Moment, request: Request, effects: &mut Vec<Effect>) {
+        match request {
+            Request::RaiseFence { generation, seen } => {
+                self.raise_fence(now, generation, seen, effects);
+            }
+            Request::Distrust { generation, reason } => {
+                if self.view().is_some_and(|view| view.generation == generation) {
+                    self.close(reason, effects);
+                }
+            }
+            // The warden knows what is owned, and sends `Distrust` in time.
+            Request::Suspect { .. } => {}
+        }
+    }
+
     fn raise_fence(
         &mut self,
         now: Moment,
@@ -518,7 +539,7 @@ impl Session {
         }
         if open.view.fence != seen || seen == Fence::Unusable {
             // Raised since: whoever asks has only not heard of it yet.
-            effects.push(Effect::Fenced { generation, fence: open.view.fence });
+            effects.push(Effect::Notify(Notice::Fenced { generation, fence: open.view.fence }));
         } else if matches!(open.raise, Raise::Settled) {
             let ticket = self.tickets.next();
             open.raise = Raise::Asking(ticket);
@@ -576,7 +597,7 @@ impl Session {
         open.raise = Raise::Settled;
         open.view.fence = fence;
         self.fence_usable = fence != Fence::Unusable;
-        effects.push(Effect::Fenced { generation: open.view.generation, fence });
+        effects.push(Effect::Notify(Notice::Fenced { generation: open.view.generation, fence }));
     }
 
     fn raise_again(&mut self, ticket: Ticket, at: Moment) {

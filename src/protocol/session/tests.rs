@@ -29,7 +29,7 @@ impl Bench {
         bench.now = at(100);
         let answer = Created::Session("s-1".into());
         let effects = bench.step(Event::Created { ticket, answer });
-        let [Effect::Opened(view)] = &effects[..] else { panic!("{effects:?}") };
+        let [Effect::Notify(Notice::Opened(view))] = &effects[..] else { panic!("{effects:?}") };
         let view = view.clone();
         (bench, view)
     }
@@ -152,7 +152,7 @@ fn an_interruption_that_ends_one_request_timeout_before_the_deadline_loses_nothi
                             (limit, ticket, Renewed::Unknown(unknown()))
                         });
                     }
-                    Effect::Closed { .. } => lost = true,
+                    Effect::Notify(Notice::Closed { .. }) => lost = true,
                     _ => {}
                 }
             }
@@ -166,7 +166,7 @@ fn a_renewal_of_unknown_outcome_is_repeated_soon_and_ends_nothing() {
     let (mut bench, view) = Bench::open();
     let ticket = bench.renewal();
     let effects = bench.step(Event::Renewed { ticket, answer: Renewed::Unknown(unknown()) });
-    assert!(matches!(effects[..], [Effect::Troubled(Error::Unavailable { .. })]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Troubled(Error::Unavailable { .. }))]));
     let before = bench.now;
     let ticket = bench.renewal();
     assert!(bench.now.since(before) <= Duration::from_millis(500));
@@ -180,7 +180,9 @@ fn a_loss_is_told_before_anything_is_done_about_it() {
     let (mut bench, view) = Bench::open();
     let ticket = bench.renewal();
     let effects = bench.step(Event::Renewed { ticket, answer: Renewed::Gone });
-    let [Effect::Closed { generation: 1, reason: LossReason::SessionGone }] = effects[..] else {
+    let [Effect::Notify(Notice::Closed { generation: 1, reason: LossReason::SessionGone })] =
+        effects[..]
+    else {
         panic!("{effects:?}")
     };
     assert!(!view.cell.is_valid(bench.now));
@@ -197,14 +199,14 @@ fn after_the_deadline_a_late_answer_revives_nothing() {
     let effects = bench.step(Event::Renewed { ticket, answer: alive() });
     let reason = LossReason::DeadlinePassed;
     assert!(
-        matches!(effects[..], [Effect::Closed { generation: 1, reason: why }] if why == reason)
+        matches!(effects[..], [Effect::Notify(Notice::Closed { generation: 1, reason: why })] if why == reason)
     );
     assert!(!view.cell.is_valid(at(0)));
     let effects = bench.step(Event::Told { generation: 1 });
     let ticket = create_ticket(&effects[..1]);
     let answer = Created::Session("s-2".into());
     let effects = bench.step(Event::Created { ticket, answer });
-    let [Effect::Opened(next)] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Notify(Notice::Opened(next))] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(next.generation, 2);
     assert!(next.cell.is_valid(bench.now) && !view.cell.is_valid(at(0)));
 }
@@ -213,7 +215,7 @@ fn after_the_deadline_a_late_answer_revives_nothing() {
 fn a_closed_session_is_destroyed_until_that_is_answered() {
     let (mut bench, _) = Bench::open();
     let reason = LossReason::StoreReplaced;
-    bench.step(Event::Distrust { generation: 1, reason });
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason }));
     let effects = bench.step(Event::Told { generation: 1 });
     let [Effect::Create { .. }, Effect::Destroy { mut ticket, .. }] = effects[..] else {
         panic!("{effects:?}")
@@ -235,7 +237,7 @@ fn a_closed_session_is_destroyed_until_that_is_answered() {
 fn distrust_of_another_generation_is_ignored() {
     let (mut bench, view) = Bench::open();
     let reason = LossReason::SessionGone;
-    assert!(bench.step(Event::Distrust { generation: 0, reason }).is_empty());
+    assert!(bench.step(Event::Asked(Request::Distrust { generation: 0, reason })).is_empty());
     assert!(view.cell.is_valid(bench.now));
 }
 
@@ -247,7 +249,7 @@ fn a_session_that_cannot_be_had_is_tried_again_with_growing_pauses() {
     for _ in 0..8 {
         let answer = Created::Unknown(unknown());
         let effects = bench.step(Event::Created { ticket, answer });
-        assert!(matches!(effects[..], [Effect::Troubled(_)]));
+        assert!(matches!(effects[..], [Effect::Notify(Notice::Troubled(_))]));
         let before = bench.now;
         ticket = create_ticket(&bench.wake());
         pauses.push(bench.now.since(before));
@@ -270,22 +272,26 @@ fn a_session_that_was_created_too_slowly_is_not_used() {
 #[test]
 fn raises_the_fence_once_for_all_who_ask() {
     let (mut bench, _) = Bench::open();
-    let ask = || Event::RaiseFence { generation: 1, seen: Fence::Unraised };
+    let ask = || Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unraised });
     let [Effect::Raise { ticket, from: Fence::Unraised, .. }] = bench.step(ask())[..] else {
         panic!("no raise")
     };
     assert!(bench.step(ask()).is_empty());
     let effects = bench.step(Event::Raised { ticket, answer: Raised::At(30) });
-    assert!(matches!(effects[..], [Effect::Fenced { generation: 1, fence: Fence::At(30) }]));
+    assert!(matches!(
+        effects[..],
+        [Effect::Notify(Notice::Fenced { generation: 1, fence: Fence::At(30) })]
+    ));
     // Who has not heard of it is told again.
     let effects = bench.step(ask());
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(30), .. }]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(30), .. })]));
 }
 
 #[test]
 fn a_raise_of_unknown_outcome_is_looked_up_before_it_is_repeated() {
     let (mut bench, _) = Bench::open();
-    let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::Unraised });
+    let effects =
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unraised }));
     let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
     let effects = bench.wake();
@@ -294,19 +300,21 @@ fn a_raise_of_unknown_outcome_is_looked_up_before_it_is_repeated() {
         Entry { session: None, modify_index: 31, lock_index: 1, flags: 0, value: Vec::new() };
     let answer = Seen::Found { entry, index: 31 };
     let effects = bench.step(Event::FenceRead { ticket, answer });
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(31), .. }]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(31), .. })]));
 }
 
 #[test]
 fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
     let (mut bench, _) = Bench::open();
     for (seen, index, higher) in [(Fence::Unraised, 75, true), (Fence::At(75), 75, false)] {
-        let effects = bench.step(Event::RaiseFence { generation: 1, seen });
+        let effects = bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen }));
         let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
         let effects = bench.step(Event::Raised { ticket, answer: Raised::At(index) });
         match effects[..] {
-            [Effect::Fenced { .. }] => assert!(higher),
-            [Effect::Closed { reason: LossReason::StoreReplaced, .. }] => assert!(!higher),
+            [Effect::Notify(Notice::Fenced { .. })] => assert!(higher),
+            [Effect::Notify(Notice::Closed { reason: LossReason::StoreReplaced, .. })] => {
+                assert!(!higher);
+            }
             ref other => panic!("{other:?}"),
         }
     }
@@ -315,15 +323,16 @@ fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
 #[test]
 fn a_fence_that_may_not_be_written_is_not_asked_for_again() {
     let (mut bench, _) = Bench::open();
-    let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::Unraised });
+    let effects =
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unraised }));
     let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     let effects = bench.step(Event::Raised { ticket, answer: Raised::Denied("key:write".into()) });
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::Unusable, .. }]));
-    bench.step(Event::Distrust { generation: 1, reason: LossReason::SessionGone });
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::Unusable, .. })]));
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
     let ticket = create_ticket(&bench.step(Event::Told { generation: 1 })[..1]);
     let answer = Created::Session("s-2".into());
     let effects = bench.step(Event::Created { ticket, answer });
-    let [Effect::Opened(view)] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Notify(Notice::Opened(view))] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(view.fence, Fence::Unusable);
 }
 
