@@ -179,34 +179,38 @@ impl Consul {
 
     /// How many blocking reads one connection carries, as far as that is known.
     pub(crate) fn reads_per_connection(&self) -> Option<usize> {
-        match &self.0.transport {
-            Transport::Http(http) => http.reads_per_connection(),
-            _ => None,
-        }
+        self.http()?.reads_per_connection()
     }
 
     /// Allows `allowed` of `most` connections for blocking reads, and as small a
     /// share of those for calls.
     pub(crate) fn bound(&self, allowed: usize, most: usize) {
-        if let Transport::Http(http) = &self.0.transport {
+        if let Some(http) = self.http() {
             http.bound(allowed, most);
         }
     }
 
     /// Makes one more connection, to learn whether the agent takes any.
     pub(crate) async fn probe(&self) -> Result<(), Trouble> {
-        match &self.0.transport {
-            Transport::Http(http) => http.probe().await,
-            _ => Ok(()),
+        match self.http() {
+            Some(http) => http.probe().await,
+            None => Ok(()),
         }
     }
 
     /// Whether a renewal or a call found, since this was last asked, that the agent
     /// takes no more connections.
     pub(crate) fn take_refused(&self) -> bool {
+        self.http().is_some_and(Http::take_refused)
+    }
+
+    fn http(&self) -> Option<&Http> {
         match &self.0.transport {
-            Transport::Http(http) => http.take_refused(),
-            _ => false,
+            Transport::Http(http) => Some(http),
+            #[cfg(feature = "embedded")]
+            Transport::Embedded(_) => None,
+            #[cfg(test)]
+            Transport::Scripted(_) => None,
         }
     }
 

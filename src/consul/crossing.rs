@@ -285,9 +285,9 @@ async fn cross(call: Call, name: &str, deed: Deed, expected: Verdict) {
     assert!(took < LIMIT + Duration::from_secs(2), "{call:?} with {name} took {took:?}");
 
     assert_eq!(call.put_to(&consul).await, Verdict::Good, "{call:?} after {name}");
-    // Two for renewals and one for calls stand at any time. The last two may be of
-    // the same age as one that was silent: then all are replaced.
-    let most = 2 * 3 + 1;
+    // Two for renewals and one for calls stand at any time, and a watch has its own.
+    // If one is silent, the others of its age are replaced with it.
+    let most = 2 * (3 + 1);
     assert!(server.connections() <= most, "{call:?} with {name}: {}", server.connections());
 }
 

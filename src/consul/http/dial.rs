@@ -25,6 +25,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 const ASK_PERIOD: Duration = Duration::from_secs(3);
 const MOST_UNANSWERED: u32 = 3;
+#[cfg(feature = "tls")]
 pub(super) const GIVEN_UP: Duration = ASK_PERIOD.saturating_mul(MOST_UNANSWERED);
 
 /// Makes connections to one agent.
@@ -78,7 +79,7 @@ impl Dialer {
         if let Some(place) = addresses.iter().position(served) {
             addresses[..=place].rotate_right(1);
         }
-        let (address, stream) = first_of(&addresses, |address| TcpStream::connect(address)).await?;
+        let (address, stream) = first_of(&addresses, TcpStream::connect::<SocketAddr>).await?;
         self.served.set(Some(address));
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;

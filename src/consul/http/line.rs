@@ -1,28 +1,35 @@
 //! One connection to the agent, and one exchange over it.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::cell::{Cell, RefCell};
+#[cfg(feature = "tls")]
+use std::rc::Rc;
 
 use actix_rt::task::JoinHandle;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Response, Version,
     body::{Body as _, Bytes, Incoming},
-    client::conn::{http1, http2},
+    client::conn::http1,
     header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
-    http::{Uri, uri::Scheme},
+    http::Uri,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+#[cfg(feature = "tls")]
+use hyper::{
+    client::conn::http2,
+    http::uri::{Authority, Scheme},
+};
+use hyper_util::rt::TokioIo;
+#[cfg(feature = "tls")]
+use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
 
+#[cfg(feature = "tls")]
+use super::dial::{GIVEN_UP, QUIET};
 use super::{
     Address,
-    dial::{GIVEN_UP, QUIET},
     trouble::{self, Fault},
 };
 use crate::consul::{
@@ -56,11 +63,12 @@ pub(super) struct Line {
 
 enum Sender {
     Http1(RefCell<http1::SendRequest<Body>>),
+    #[cfg(feature = "tls")]
     Http2 {
         sender: http2::SendRequest<Body>,
         /// How many streams the server allows now.
         streams: Box<dyn Fn() -> usize>,
-        base: (Scheme, hyper::http::uri::Authority),
+        authority: Authority,
     },
 }
 
@@ -105,8 +113,7 @@ impl Line {
             .authority()
             .parse()
             .map_err(|_| Trouble::Connect("the address has no authority".into()))?;
-        let base = (Scheme::HTTPS, authority);
-        Self::new(Sender::Http2 { sender, streams, base }, tasks, address)
+        Self::new(Sender::Http2 { sender, streams, authority }, tasks, address)
     }
 
     fn new(sender: Sender, tasks: Vec<JoinHandle<()>>, address: &Address) -> Result<Self, Trouble> {
@@ -126,6 +133,7 @@ impl Line {
     pub(super) fn streams(&self) -> usize {
         match &self.sender {
             Sender::Http1(_) => 1,
+            #[cfg(feature = "tls")]
             Sender::Http2 { streams, .. } => streams().clamp(1, MOST_STREAMS),
         }
     }
@@ -139,6 +147,7 @@ impl Line {
         self.retired.get()
             || match &self.sender {
                 Sender::Http1(sender) => sender.borrow().is_closed(),
+                #[cfg(feature = "tls")]
                 Sender::Http2 { sender, .. } => sender.is_closed(),
             }
     }
@@ -171,6 +180,7 @@ impl Line {
                 let sent = sender.borrow_mut().try_send_request(request);
                 sent.await
             }
+            #[cfg(feature = "tls")]
             Sender::Http2 { sender, .. } => sender.clone().try_send_request(request).await,
         };
         let response = response.map_err(trouble::of_sending)?;
@@ -186,26 +196,24 @@ impl Line {
             Method::Get => hyper::Method::GET,
             Method::Put => hyper::Method::PUT,
         };
-        let target: Result<Uri, _> = match &self.sender {
-            Sender::Http1(_) => request.target.parse(),
-            Sender::Http2 { base: (scheme, authority), .. } => Uri::builder()
-                .scheme(scheme.clone())
-                .authority(authority.clone())
-                .path_and_query(request.target.as_str())
-                .build()
-                .map_err(|_| ())
-                .or_else(|()| request.target.parse()),
-        };
-        let target =
-            target.map_err(|err| Fault::Unsent(Trouble::Connect(format!("bad target: {err}"))))?;
+        let bad_target = |err| Fault::Unsent(Trouble::Connect(format!("bad target: {err}")));
+        let target: Uri = request.target.parse().map_err(bad_target)?;
         let mut asked = Request::new(Full::new(Bytes::from(request.body.clone())));
         *asked.method_mut() = method;
-        *asked.uri_mut() = target;
-        if let Sender::Http1(_) = &self.sender {
-            asked.headers_mut().insert(HOST, self.host.clone());
-            if request.method == Method::Put {
-                // Also where it is 0: some proxies want to know.
-                asked.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
+        match &self.sender {
+            Sender::Http1(_) => {
+                *asked.uri_mut() = target;
+                asked.headers_mut().insert(HOST, self.host.clone());
+                if request.method == Method::Put {
+                    // Also where it is 0: some proxies want to know.
+                    asked.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
+                }
+            }
+            #[cfg(feature = "tls")]
+            Sender::Http2 { authority, .. } => {
+                let mut parts = target.into_parts();
+                (parts.scheme, parts.authority) = (Some(Scheme::HTTPS), Some(authority.clone()));
+                *asked.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
             }
         }
         if let Some(token) = token {

@@ -58,6 +58,7 @@ pub(super) fn of_handshake(err: &hyper::Error) -> Trouble {
 
 /// Whether HTTP/2 says that the request was not processed: its stream was refused,
 /// or lies after the last one that the server names as it goes away.
+#[cfg(feature = "tls")]
 fn is_unprocessed(err: &hyper::Error) -> bool {
     let Some(err) = err.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
         return false;
@@ -65,6 +66,12 @@ fn is_unprocessed(err: &hyper::Error) -> bool {
     let is_reason = |reason| err.reason() == Some(reason);
     (err.is_reset() && is_reason(h2::Reason::REFUSED_STREAM))
         || (err.is_go_away() && err.is_remote() && is_reason(h2::Reason::NO_ERROR))
+}
+
+/// HTTP/1.1 does not tell.
+#[cfg(not(feature = "tls"))]
+fn is_unprocessed(_err: &hyper::Error) -> bool {
+    false
 }
 
 /// Trouble while a connection was made. An agent that has as many as it takes
