@@ -13,10 +13,11 @@ use crate::{
         fact::Seen,
         request::{Lock, NewSession, Release, ReleaseHow},
     },
-    holding::{callers::News, slot::Slot, tenure::Tenure},
+    holding::{slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
     protocol::{
+        contest::News,
         lock, queue,
         session::{self, Notice, Request},
     },
