@@ -17,8 +17,10 @@ use crate::holding::slot::Slot;
 use crate::{
     clock::Moment,
     consul::{
+        ask,
         client::Consul,
         fact::{Listed, Seen, Trouble},
+        http::Http,
     },
     key::Key,
     protocol::{
@@ -82,16 +84,19 @@ impl WatchActor {
         let mut effects = Vec::new();
         let now = self.settings.clock.now();
         // Over TLS it is known when the first connection stands.
-        let carries = self.consul.reads_per_connection().unwrap_or(1);
+        let connections = self.consul.connections();
+        let carries = connections.and_then(Http::reads_per_connection).unwrap_or(1);
         if std::mem::replace(&mut self.carries, carries) != carries {
             self.machine.handle(now, Event::Carries(carries), &mut effects);
         }
-        if self.consul.take_refused() {
+        if self.consul.connections().is_some_and(Http::take_refused) {
             self.machine.handle(now, Event::Refused, &mut effects);
         }
         self.machine.handle(now, event, &mut effects);
         let (allowed, most) = self.machine.connections();
-        self.consul.bound(allowed, most);
+        if let Some(connections) = self.consul.connections() {
+            connections.bound(allowed, most);
+        }
         self.settings.record.watch_connections(Saturation { allowed, most });
         for effect in effects {
             self.perform(effect, ctx);
@@ -113,7 +118,9 @@ impl WatchActor {
             Effect::Read { read, key, after } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul.watch(&key, after, WAIT, limit).await;
+                    let answer = consul
+                        .ask(&ask::Watch { key, after: Some(after), wait: WAIT }, limit)
+                        .await;
                     Event::Seen { read, answer }
                 });
                 self.reads.insert(read, task);
@@ -121,7 +128,8 @@ impl WatchActor {
             Effect::Check { read, key } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul.check(&key, limit).await;
+                    let answer =
+                        consul.ask(&ask::Watch { key, after: None, wait: WAIT }, limit).await;
                     Event::Seen { read, answer }
                 });
                 self.reads.insert(read, task);
@@ -129,7 +137,8 @@ impl WatchActor {
             Effect::List { read, prefix, after } => {
                 let lost = Event::Listed { read, answer: Listed::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul.list(&prefix, after, WAIT, LISTING_LIMIT).await;
+                    let list = ask::List { prefix, after, wait: WAIT };
+                    let answer = consul.ask(&list, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
                 });
                 self.reads.insert(read, task);
@@ -137,7 +146,12 @@ impl WatchActor {
             Effect::Probe { read } => {
                 let lost = Event::Probed { read, refused: false };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let refused = matches!(consul.probe().await, Err(Trouble::Refused(_)));
+                    let refused = match consul.connections() {
+                        Some(connections) => {
+                            matches!(connections.probe().await, Err(Trouble::Refused(_)))
+                        }
+                        None => false,
+                    };
                     Event::Probed { read, refused }
                 });
                 self.reads.insert(read, task);
