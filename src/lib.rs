@@ -172,7 +172,9 @@ pub mod report {
 
     pub use crate::{
         ownership::KeyState,
-        status::report::{HealthReport, Incident, KeyReport, Report, Role, SessionReport},
+        status::report::{
+            HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
+        },
     };
 }
 
