@@ -218,10 +218,10 @@ mod tests {
             since: 3,
         };
         let held = || Box::new(holder.clone());
-        let (waited, holder) = (Duration::ZERO, Some(held()));
+        let key = || Key::new("orders/7").unwrap();
         for error in [
-            Error::Held(held()),
-            Error::WaitedTooLong { waited, holder },
+            Error::Held { key: key(), holder: held() },
+            Error::WaitedTooLong { key: key(), waited: Duration::ZERO, holder: Some(held()) },
             Error::Invalid { field: "key", why: wild.into() },
             Error::Denied { right: wild.into() },
             Error::Unavailable { step: Step::Read, why: wild.into() },
