@@ -4,13 +4,14 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::{error::Error, escape::is_printable};
 
 /// The name of a lock: a key in Consul's store, below the runtime's prefix.
 ///
 /// A key is checked when it is made, so that every message which carries one is
 /// valid. It is not empty, holds at most [`Key::MAX_LEN`] bytes of UTF-8 and no
-/// control character, and its segments, separated by `/`, are neither empty nor
+/// unprintable character (a line break, a mark that changes the direction of text, a
+/// space other than the plain one), which Consul refuses to read, and its segments, separated by `/`, are neither empty nor
 /// `.` nor `..`, which Consul would answer with a redirect to another key, nor
 /// `.dsync`, below which this crate keeps entries of its own.
 ///
@@ -45,7 +46,7 @@ impl Key {
     }
 
     /// Joins segments with `/`, escaping in each what would change the key's
-    /// shape (`/`, `%`, control characters, and the segments `.`, `..` and
+    /// shape (`/`, `%`, unprintable characters, and the segments `.`, `..` and
     /// `.dsync`), so that different lists of segments give different keys.
     ///
     /// # Errors
@@ -60,7 +61,7 @@ impl Key {
             let segment = segment.as_ref();
             let reserved = matches!(segment, "." | ".." | RESERVED);
             for c in segment.chars() {
-                if c == '/' || c == '%' || c.is_control() || reserved {
+                if c == '/' || c == '%' || !is_printable(c) || reserved {
                     let mut utf8 = [0; 4];
                     for byte in c.encode_utf8(&mut utf8).bytes() {
                         key.push_str(&format!("%{byte:02X}"));
@@ -91,8 +92,9 @@ pub(crate) fn fault_of_path(path: &str, longest: usize) -> Option<String> {
     if path.len() > longest {
         return Some(format!("has {} bytes; at most {longest} are allowed", path.len()));
     }
-    if let Some(c) = path.chars().find(|c| c.is_control()) {
-        return Some(format!("contains the control character {c:?}; remove or escape it"));
+    if let Some(c) = path.chars().find(|c| !is_printable(*c)) {
+        let code = c.escape_default();
+        return Some(format!("contains the unprintable character '{code}'; remove or escape it"));
     }
     if path.starts_with('/') {
         return Some("begins with '/'; remove the leading slash".into());
@@ -187,8 +189,10 @@ mod tests {
             (".dsync", "reserved"),
             (".dsync/every/b", "reserved"),
             ("a/.dsync/b", "reserved"),
-            ("a\0b", "control"),
-            ("a\nb", "control"),
+            ("a\0b", "unprintable"),
+            ("a\u{202e}b", "unprintable character '\\u{202e}'"),
+            ("a\u{a0}b", "unprintable"),
+            ("a\nb", "unprintable"),
         ] {
             assert!(why(key).contains(word), "{key:?}: {}", why(key));
         }

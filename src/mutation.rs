@@ -37,6 +37,9 @@ pub(crate) enum Mutation {
     DeposedToldLate,
     /// Who resigned contends again at once.
     CoolDownForgotten,
+    /// A failed transaction's texts are searched for words, which a key's name may
+    /// hold as well.
+    ErrorsSearched,
 }
 
 thread_local! {
@@ -44,7 +47,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -60,6 +63,7 @@ impl Mutation {
         Self::TermOutlivesResignation,
         Self::DeposedToldLate,
         Self::CoolDownForgotten,
+        Self::ErrorsSearched,
     ];
 
     /// Makes the machines of this thread get this wrong, or nothing.

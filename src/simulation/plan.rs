@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) class: Class,
     pub(super) processes: usize,
     pub(super) keys: usize,
+    /// Whether the names of the keys are made of Consul's own words.
+    pub(super) hostile_names: bool,
     pub(super) timing: Timing,
     pub(super) retention: Retention,
     pub(super) expiry: Expiry,
@@ -84,6 +86,7 @@ impl Plan {
             class,
             processes,
             keys: r.within(1..=2) as usize,
+            hostile_names: false,
             timing,
             retention: r.pick(&[Retention::Delete, Retention::Keep]),
             expiry: r.pick(&[Expiry::Ttl, Expiry::Ttl, Expiry::TwiceTtl]),
@@ -103,6 +106,7 @@ impl Plan {
             elect_every: r.pick(&[500, 3_000, 12_000]),
         };
         // Drawn beside, so that every other history stays what it was.
+        plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);
         let mut herds = Random::new(seed ^ 0x6865_7264);
         if plan.class == Class::Chaos && herds.chance(30) {
             plan.gather(herds.within(8..=MOST_PROCESSES as u64) as usize);

@@ -49,6 +49,8 @@ pub(super) struct Server {
     /// When each lock that succeeded last took effect.
     pub(super) locks: BTreeMap<(Key, SessionId, u64), Moment>,
     fence_denied: Vec<bool>,
+    /// Which processes were ever denied something.
+    pub(super) has_denied: Vec<bool>,
 }
 
 fn reply(status: u16, body: &str) -> WireReply {
@@ -66,6 +68,7 @@ impl Server {
             snapshot: None,
             locks: BTreeMap::new(),
             fence_denied: plan.fence_denied.clone(),
+            has_denied: vec![false; plan.processes],
         }
     }
 
@@ -77,6 +80,7 @@ impl Server {
         }
         let question = &exchange.question;
         if self.fence_denied[exchange.process] && question.touches_fence() {
+            self.has_denied[exchange.process] = true;
             return Served::Reply(match question {
                 Question::ReadFence { .. } => reply(403, "Permission denied"),
                 _ => reply(

@@ -3,10 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    super::golang::{is_print, parse_duration},
-    reply::Reply,
-};
+use super::{super::golang::parse_duration, reply::Reply};
+use crate::escape::is_printable;
 
 /// A request's target, unescaped.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ impl Target {
         let Some(path) = unescape(raw_path, false) else {
             return Err(Reply::text(400, "400 Bad Request").closing().unrouted());
         };
-        let printable = path.utf8_chunks().all(|chunk| chunk.valid().chars().all(is_print));
+        let printable = path.utf8_chunks().all(|chunk| chunk.valid().chars().all(is_printable));
         if !printable {
             return Err(Reply::empty(400).unrouted());
         }
