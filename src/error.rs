@@ -180,7 +180,7 @@ mod tests {
             session: "s-1".into(),
             session_name: Some("orders".into()),
             node: None,
-            value: b"{\"pid\":7}".to_vec(),
+            value: b"{\"pid\":7}"[..].into(),
             since: 3,
         };
         let text = Error::Held(Box::new(holder)).to_string();

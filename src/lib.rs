@@ -99,8 +99,8 @@
 //! - `embedded`: `Embedded`, a Consul-compatible agent in the process, for demos
 //!   and tests.
 //! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
-//! - `web`: for actix-web services. [`Dsync`] is an extractor and errors are
-//!   responses; `LockPath` locks what a path names for the time of a request;
+//! - `web`: for actix-web services, in the module `web`. [`Dsync`] is an extractor and
+//!   errors are responses; `LockPath` locks what a path names for the time of a request;
 //!   `Leader` and `LeaderOnly` are for handlers that only the leader runs; and there
 //!   are routes for health checks and a status page.
 //! - `metrics`: counts and measures for the `metrics` facade; see [`telemetry`].
@@ -119,6 +119,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod holding;
+mod host;
 mod key;
 mod messages;
 mod ownership;
@@ -130,7 +131,7 @@ mod status;
 mod token;
 mod value;
 #[cfg(feature = "web")]
-mod web;
+pub mod web;
 mod work;
 
 pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
@@ -157,10 +158,6 @@ pub use status::{
 };
 pub use token::FencingToken;
 pub use value::LockValue;
-#[cfg(feature = "web")]
-pub use web::{
-    HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath, health_routes, status_routes,
-};
 pub use work::{Singleton, SingletonHandle, Turn};
 
 #[doc = include_str!("../docs/safety.md")]
