@@ -115,13 +115,12 @@ mod dsync;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
 mod holding;
 mod host;
 mod key;
 mod messages;
+#[cfg(test)]
+mod mutation;
 mod ownership;
 mod protocol;
 mod secret;
@@ -142,7 +141,8 @@ pub use error::{ConfigError, Error, Step};
 pub use holding::{
     lease::Lease,
     observer::{Leadership, Observer},
-    tenure::{Tenure, Term},
+    tenure::Tenure,
+    term::Term,
 };
 pub use key::Key;
 pub use messages::{
@@ -150,10 +150,10 @@ pub use messages::{
     List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
     SubscriptionId, TryAcquire, Unsubscribe,
 };
-pub use ownership::{Holder, LossReason, Lost, Released};
+pub use ownership::{Holder, KeyState, LossReason, Lost, Released};
 pub use secret::Secret;
 pub use status::{
-    report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport},
+    report::{HealthReport, KeyReport, Mishap, Report, Role, SessionReport},
     telemetry,
 };
 pub use token::FencingToken;

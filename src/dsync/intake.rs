@@ -137,14 +137,14 @@ impl Intake {
                     Err(_) => place.out_of_time(asked_at.elapsed(), &readiness.borrow()),
                 },
             };
-            answer.map(|lease| lease.keeping(keep_alive))
+            answer.map(|grant| Lease::of(grant, keep_alive))
         })
     }
 
     pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
         let place = self.enter(&key, Purpose::Lock, Patience::None, value);
         let keep_alive = self.keep_alive.clone();
-        Box::pin(async move { Ok(place?.answer().await?.keeping(keep_alive)) })
+        Box::pin(async move { Ok(Lease::of(place?.answer().await?, keep_alive)) })
     }
 
     fn enter(

@@ -206,7 +206,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
-        self.open(key, Purpose::Leadership, |callers| callers.campaign(value))
+        self.open(key, Purpose::Leadership, |callers| Tenure::of(callers, value))
     }
 
     /// Follows who has `key`.
@@ -214,7 +214,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
-        self.open(key, Purpose::Leadership, Callers::observe)
+        self.open(key, Purpose::Leadership, Observer::of)
     }
 
     /// Asks something of the slot of `key`, which is made if there is none.

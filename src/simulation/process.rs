@@ -23,11 +23,12 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     config::{HASHICORP_LOCK_FLAGS, Retention, Timing},
-    consul::fact::SessionId,
+    consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
-        slot::{Slot, Slots},
-        tenure::{Tenure, Term},
+        slot::{Purpose, Slot, Slots},
+        tenure::Tenure,
+        term::Term,
     },
     key::Key,
     ownership::LossReason,
@@ -298,7 +299,7 @@ impl Process {
         patience: queue::Patience,
         value: Arc<[u8]>,
     ) -> Option<crate::holding::slot::Entered> {
-        let entered = self.slots.enter(key, patience, value).ok()?;
+        let entered = self.slots.enter(key, Purpose::Lock, patience, value).ok()?;
         if entered.is_new {
             self.open(&entered.slot);
         }
@@ -364,7 +365,8 @@ impl Process {
         match fact {
             Fact::Session(event) => self.feed_session(event),
             Fact::DeleteFence(ticket, session) => {
-                self.out.push(Out::Ask(Question::DeleteFence { ticket, session }));
+                self.out
+                    .push(Out::Ask(Question::DeleteFence { ticket, ask: DeleteFence { session } }));
             }
             Fact::Lock(slot, event) => slot.report(event),
             Fact::Watched { slot, number, seen } => self.watched(&slot, number, seen),

@@ -22,7 +22,7 @@ use super::{
     extract::NotSetUp,
     refusal::{RETRY_AFTER_DEFAULT, answer},
 };
-use crate::holding::tenure::{Tenure, Term};
+use crate::holding::{tenure::Tenure, term::Term};
 
 /// An extractor for handlers that only the leader may run. It derefs to the
 /// [`Term`] in which the request came.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    holding::{lease::Lease, slot::Purpose, tenure::Term},
+    holding::{lease::Lease, slot::Purpose, term::Term},
     key::Key,
     messages::Acquire,
 };
@@ -212,7 +212,7 @@ impl Service<ServiceRequest> for LockPathService {
                 Err(error) => return Ok(request.into_response(HttpResponse::from_error(error))),
             };
             let (hold, method) = (Hold::from_now(lock.at_most), request.method().clone());
-            request.extensions_mut().insert(HeldLease(Term::new(lease.state().clone())));
+            request.extensions_mut().insert(HeldLease(Term::of(lease.state().clone(), None)));
             // The service is called inside of `run`, which looks at the clock first.
             let work = lease.run(async { service.call(request).await });
             let over = pin!(hold.over(lease.key().clone()));

@@ -12,7 +12,7 @@ use actix_web::{
     http::Method,
     web::Bytes,
 };
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{Either, LocalBoxFuture, select};
 use tokio::{task::AbortHandle, time::Instant};
 
 use super::refusal::HeldTooLong;
@@ -81,7 +81,7 @@ struct LockedBody {
     body: Option<BoxBody>,
     lease: Shared,
     /// Why the body breaks off; none once that was said.
-    over: Option<BoxFuture<'static, Box<dyn std::error::Error>>>,
+    over: Option<LocalBoxFuture<'static, Box<dyn std::error::Error>>>,
     /// Gives the lock back in time though nobody polls the body, because the client
     /// reads nothing.
     keeper: AbortHandle,
@@ -112,15 +112,13 @@ impl LockedBody {
             let _ = told.send(over);
         });
         let over = async move {
-            let lost = async { Box::new(Lost { token, reason: lost.await }) };
+            let lost =
+                async { Box::<dyn std::error::Error>::from(Lost { token, reason: lost.await }) };
             match select(std::pin::pin!(lost), ended).await {
-                Either::Left((lost, _)) => lost as Box<dyn std::error::Error>,
+                Either::Left((lost, _)) => lost,
                 Either::Right((Ok(over), _)) => Box::new(over),
                 // The keeper is gone with its arbiter.
-                Either::Right((Err(gone), lost)) => {
-                    drop(gone);
-                    lost.await
-                }
+                Either::Right((Err(_), lost)) => lost.await,
             }
         };
         Self {

@@ -14,7 +14,7 @@ use crate::{
     clock::{Clock, wall_millis},
     dsync::Dsync,
     error::Error,
-    holding::tenure::Term,
+    holding::term::Term,
     key::Key,
     token::FencingToken,
 };

@@ -14,10 +14,7 @@ use crate::{
     config::Timing,
     dsync::Dsync,
     error::Error,
-    holding::{
-        stake::Stake,
-        tenure::{Tenure, Term},
-    },
+    holding::{stake::Stake, tenure::Tenure, term::Term},
     key::Key,
     messages::Campaign,
 };

@@ -11,7 +11,7 @@ use super::rest::Rest;
 use crate::{
     dsync::Dsync,
     error::Error,
-    holding::{stake::Stake, tenure::Term},
+    holding::{stake::Stake, term::Term},
     key::Key,
     messages::Campaign,
 };
