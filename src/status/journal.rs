@@ -16,7 +16,7 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     status::{
-        report::{HealthReport, Mishap, SessionReport},
+        report::{HealthReport, Mishap, Saturation, SessionReport},
         telemetry::Telemetry,
     },
 };
@@ -34,6 +34,7 @@ pub(crate) struct Record {
 struct Notes {
     session: Option<SessionNote>,
     trouble: Option<String>,
+    saturation: Option<Saturation>,
     /// The newest first.
     mishaps: VecDeque<(Moment, Option<Key>, String)>,
 }
@@ -98,6 +99,30 @@ impl Record {
         self.notes().trouble = trouble;
     }
 
+    /// How many connections may be used to watch keys. Fewer than configured while
+    /// the agent takes no more.
+    pub(crate) fn watch_connections(&self, now: Saturation) {
+        let saturation = Some(now).filter(|now| now.allowed < now.most);
+        let before = std::mem::replace(&mut self.notes().saturation, saturation);
+        if before == saturation {
+            return;
+        }
+        self.telemetry.watch_connections(now.allowed);
+        match saturation {
+            Some(now) if before.is_none_or(|before| now.allowed < before.allowed) => {
+                self.telemetry.connection_refused();
+                tracing::warn!(
+                    "{now}: other processes of this host may use the agent's \
+                     http_max_conns_per_client; keys are watched over fewer connections, and their \
+                     changes may be noticed later"
+                );
+                self.mishap(None, now.to_string());
+            }
+            Some(_) => {}
+            None => tracing::info!("keys are watched over {} connections again", now.most),
+        }
+    }
+
     /// Something went wrong, with a key or the session.
     pub(crate) fn mishap(&self, key: Option<&Key>, what: String) {
         let now = self.clock.now();
@@ -112,12 +137,16 @@ impl Record {
         }
     }
 
-    /// What last went wrong with the key, if that is recent.
+    /// What last went wrong with the key, if that is recent; else what delays the
+    /// news of every key.
     pub(crate) fn last_error(&self, key: &Key) -> Option<String> {
         let now = self.clock.now();
         let notes = self.notes();
         let mut recent = notes.mishaps.iter().filter(|(at, ..)| now.since(*at) < RECENT);
-        recent.find(|(_, of, _)| of.as_ref() == Some(key)).map(|(.., what)| what.clone())
+        let of_key = recent.find(|(_, of, _)| of.as_ref() == Some(key));
+        of_key
+            .map(|(.., what)| what.clone())
+            .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
     }
 
     pub(crate) fn mishaps(&self) -> Vec<Mishap> {
@@ -149,6 +178,7 @@ impl Record {
             ready: session.is_some(),
             session,
             trouble: notes.trouble.clone(),
+            saturation: notes.saturation,
         }
     }
 
@@ -223,6 +253,22 @@ mod tests {
         badly.beat(at(2));
         assert!(well.beats(at(1_000)));
         assert!(!badly.beats(at(2)));
+    }
+
+    #[test]
+    fn an_agent_without_connections_shows_in_health_and_with_every_key_until_it_has_some() {
+        let record = Record::new(Clock::Boot, Telemetry::new("test", false));
+        let key = Key::new("k").unwrap();
+        record.watch_connections(Saturation { allowed: 6, most: 6 });
+        assert_eq!((record.health().saturation, record.mishaps().len()), (None, 0));
+        let saturated = Saturation { allowed: 3, most: 6 };
+        record.watch_connections(saturated);
+        record.watch_connections(saturated);
+        assert_eq!(record.health().saturation, Some(saturated));
+        assert!(record.last_error(&key).unwrap().contains("3 of 6"));
+        assert_eq!(record.mishaps().len(), 1);
+        record.watch_connections(Saturation { allowed: 6, most: 6 });
+        assert_eq!((record.health().saturation, record.last_error(&key)), (None, None));
     }
 
     #[test]

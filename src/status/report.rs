@@ -31,6 +31,27 @@ pub struct HealthReport {
     /// Why the last request to create or renew the session failed, if none has
     /// gone well since.
     pub trouble: Option<String>,
+    /// Set while the agent takes fewer connections than this process may use to
+    /// watch keys. Locks stay safe; changes may be noticed later.
+    pub saturation: Option<Saturation>,
+}
+
+/// The agent takes no more connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Saturation {
+    /// Connections that are used to watch keys at most now.
+    pub allowed: usize,
+    /// Connections that [`Limits::connections`](crate::Limits::connections) leaves
+    /// for that.
+    pub most: usize,
+}
+
+impl fmt::Display for Saturation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { allowed, most } = self;
+        write!(f, "the Consul agent takes no more connections: {allowed} of {most} watch keys")
+    }
 }
 
 /// A Consul session, as its process knows it.
@@ -148,6 +169,9 @@ impl fmt::Display for Report {
         write!(f, "{service}: {}ready, {}live", or_not(health.ready), or_not(health.live))?;
         if let Some(trouble) = &health.trouble {
             write!(f, "; {trouble}")?;
+        }
+        if let Some(saturation) = &health.saturation {
+            write!(f, "; {saturation}")?;
         }
         writeln!(f)?;
         match &health.session {
