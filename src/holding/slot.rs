@@ -237,7 +237,7 @@ impl Slots {
         let (slot, is_new) = match table.slots.entry(key.clone()) {
             hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
             hash_map::Entry::Vacant(_) if full => {
-                return Err(Error::TooManyKeys { field: "limits.keys", limit });
+                return Err(Error::TooManyKeys { limit });
             }
             hash_map::Entry::Vacant(place) => {
                 let slot = Slot::new(

@@ -16,7 +16,7 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     status::{
-        report::{HealthReport, Mishap, Saturation, SessionReport},
+        report::{HealthReport, Incident, Saturation, SessionReport},
         telemetry::Telemetry,
     },
 };
@@ -36,7 +36,7 @@ struct Notes {
     trouble: Option<String>,
     saturation: Option<Saturation>,
     /// The newest first.
-    mishaps: VecDeque<(Moment, Option<Key>, String)>,
+    incidents: VecDeque<(Moment, Option<Key>, String)>,
 }
 
 #[derive(Debug)]
@@ -48,9 +48,9 @@ struct SessionNote {
     renewed_at: Moment,
 }
 
-/// How many mishaps are remembered.
-const MOST_MISHAPS: usize = 20;
-/// For how long a mishap counts as a key's last error.
+/// How many incidents are remembered.
+const MOST_INCIDENTS: usize = 20;
+/// For how long an incident counts as a key's last error.
 const RECENT: Duration = Duration::from_secs(600);
 
 impl Record {
@@ -116,7 +116,7 @@ impl Record {
                      http_max_conns_per_client; keys are watched over fewer connections, and their \
                      changes may be noticed later"
                 );
-                self.mishap(None, now.to_string());
+                self.incident(None, now.to_string());
             }
             Some(_) => {}
             None => tracing::info!("keys are watched over {} connections again", now.most),
@@ -124,16 +124,16 @@ impl Record {
     }
 
     /// Something went wrong, with a key or the session.
-    pub(crate) fn mishap(&self, key: Option<&Key>, what: String) {
+    pub(crate) fn incident(&self, key: Option<&Key>, what: String) {
         let now = self.clock.now();
         let mut notes = self.notes();
-        // What goes on going wrong is one mishap, at its last moment.
-        notes.mishaps.retain(|(_, of, known)| of.as_ref() != key || *known != what);
-        notes.mishaps.push_front((now, key.cloned(), what));
-        if notes.mishaps.len() > MOST_MISHAPS {
+        // What goes on going wrong is one incident, at its last moment.
+        notes.incidents.retain(|(_, of, known)| of.as_ref() != key || *known != what);
+        notes.incidents.push_front((now, key.cloned(), what));
+        if notes.incidents.len() > MOST_INCIDENTS {
             // A session takes all its keys with it: why it ended must not drown in them.
-            let of_key = notes.mishaps.iter().rposition(|(_, key, _)| key.is_some());
-            notes.mishaps.remove(of_key.unwrap_or(MOST_MISHAPS));
+            let of_key = notes.incidents.iter().rposition(|(_, key, _)| key.is_some());
+            notes.incidents.remove(of_key.unwrap_or(MOST_INCIDENTS));
         }
     }
 
@@ -142,21 +142,21 @@ impl Record {
     pub(crate) fn last_error(&self, key: &Key) -> Option<String> {
         let now = self.clock.now();
         let notes = self.notes();
-        let mut recent = notes.mishaps.iter().filter(|(at, ..)| now.since(*at) < RECENT);
+        let mut recent = notes.incidents.iter().filter(|(at, ..)| now.since(*at) < RECENT);
         let of_key = recent.find(|(_, of, _)| of.as_ref() == Some(key));
         of_key
             .map(|(.., what)| what.clone())
             .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
     }
 
-    pub(crate) fn mishaps(&self) -> Vec<Mishap> {
+    pub(crate) fn incidents(&self) -> Vec<Incident> {
         let now = self.clock.now();
-        let told = |(at, key, what): &(Moment, Option<Key>, String)| Mishap {
+        let told = |(at, key, what): &(Moment, Option<Key>, String)| Incident {
             ago: now.since(*at),
             key: key.clone(),
             what: what.clone(),
         };
-        self.notes().mishaps.iter().map(told).collect()
+        self.notes().incidents.iter().map(told).collect()
     }
 
     pub(crate) fn health(&self) -> HealthReport {
@@ -260,33 +260,33 @@ mod tests {
         let record = Record::new(Clock::Boot, Telemetry::new("test", false));
         let key = Key::new("k").unwrap();
         record.watch_connections(Saturation { allowed: 6, most: 6 });
-        assert_eq!((record.health().saturation, record.mishaps().len()), (None, 0));
+        assert_eq!((record.health().saturation, record.incidents().len()), (None, 0));
         let saturated = Saturation { allowed: 3, most: 6 };
         record.watch_connections(saturated);
         record.watch_connections(saturated);
         assert_eq!(record.health().saturation, Some(saturated));
         assert!(record.last_error(&key).unwrap().contains("3 of 6"));
-        assert_eq!(record.mishaps().len(), 1);
+        assert_eq!(record.incidents().len(), 1);
         record.watch_connections(Saturation { allowed: 6, most: 6 });
         assert_eq!((record.health().saturation, record.last_error(&key)), (None, None));
     }
 
     #[test]
-    fn mishaps_are_bounded_and_a_repeated_one_is_told_once() {
+    fn incidents_are_bounded_and_a_repeated_one_is_told_once() {
         let record = Record::new(Clock::Boot, Telemetry::new("test", false));
         let key = Key::new("k").unwrap();
-        record.mishap(None, "session lost".into());
+        record.incident(None, "session lost".into());
         for count in 0..50 {
             let other = Key::new(format!("{count}")).unwrap();
-            record.mishap(Some(&other), "lost".into());
-            record.mishap(Some(&key), "again".into());
+            record.incident(Some(&other), "lost".into());
+            record.incident(Some(&key), "again".into());
         }
-        let mishaps = record.mishaps();
-        assert_eq!(mishaps.len(), MOST_MISHAPS);
-        assert_eq!((mishaps[0].key.as_ref(), mishaps[0].what.as_str()), (Some(&key), "again"));
-        assert_eq!(mishaps[1].key.as_ref().map(Key::as_str), Some("49"));
-        assert_eq!(mishaps.iter().filter(|mishap| mishap.what == "again").count(), 1);
-        assert_eq!(mishaps.last().map(|mishap| mishap.what.as_str()), Some("session lost"));
+        let incidents = record.incidents();
+        assert_eq!(incidents.len(), MOST_INCIDENTS);
+        assert_eq!((incidents[0].key.as_ref(), incidents[0].what.as_str()), (Some(&key), "again"));
+        assert_eq!(incidents[1].key.as_ref().map(Key::as_str), Some("49"));
+        assert_eq!(incidents.iter().filter(|incident| incident.what == "again").count(), 1);
+        assert_eq!(incidents.last().map(|incident| incident.what.as_str()), Some("session lost"));
         assert_eq!(record.last_error(&key).as_deref(), Some("again"));
         assert_eq!(record.last_error(&Key::new("other").unwrap()), None);
     }

@@ -43,7 +43,7 @@ impl ResponseError for NotSetUp {
 mod tests {
     use super::*;
     use crate::{
-        HealthReport, KeyReport, Report,
+        report::{HealthReport, KeyReport, Report},
         web::{HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath},
     };
 

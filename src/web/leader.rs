@@ -86,6 +86,20 @@ fn tenure_of(request: &HttpRequest) -> Result<Tenure, NotSetUp> {
         .ok_or(NotSetUp("no Tenure: give the App one with .app_data(tenure.clone())"))
 }
 
+/// The app's tenure, of a [`Campaign`](crate::Campaign): given by
+/// `app_data(tenure.clone())` or within a [`Data`]. Without one the answer is 500.
+///
+/// For handlers that any process runs and that ask who leads; [`Leader`] is for
+/// those that only the leader may run.
+impl FromRequest for Tenure {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(tenure_of(request).map_err(Into::into))
+    }
+}
+
 /// What a process answers that does not lead.
 fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
     let config = request

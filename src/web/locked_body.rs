@@ -102,6 +102,7 @@ fn is_valid(lease: &Shared) -> bool {
 impl LockedBody {
     fn new(body: BoxBody, lease: Lease, hold: Hold) -> Self {
         let (key, token, lost) = (lease.key().clone(), lease.token(), lease.lost());
+        let lost_key = key.clone();
         let lease = Arc::new(Mutex::new(Some(lease)));
         let kept = lease.clone();
         let (told, ended) = tokio::sync::oneshot::channel();
@@ -112,8 +113,13 @@ impl LockedBody {
             let _ = told.send(over);
         });
         let over = async move {
-            let lost =
-                async { Box::<dyn std::error::Error>::from(Lost { token, reason: lost.await }) };
+            let lost = async {
+                Box::<dyn std::error::Error>::from(Lost {
+                    key: lost_key,
+                    token,
+                    reason: lost.await,
+                })
+            };
             match select(std::pin::pin!(lost), ended).await {
                 Either::Left((lost, _)) => lost,
                 Either::Right((Ok(over), _)) => Box::new(over),

@@ -11,7 +11,8 @@ use std::{
 };
 
 use actix_dsync::{
-    Campaign, Dsync, Embedded, Error, Key, Limits, List, LossReason, Lost, Observe, TryAcquire,
+    Campaign, Dsync, Error, Key, Limits, List, LossReason, Lost, Observe, TryAcquire,
+    embedded::Embedded,
     web::{HeldLease, LockPath},
 };
 use actix_web::{
@@ -358,11 +359,11 @@ async fn a_flood_of_keys_that_clients_choose_stops_neither_elections_nor_other_l
             Err(error) => break error,
         }
     };
-    assert_eq!((locks.len(), full), (9, Error::TooManyKeys { field: "limits.keys", limit: 18 }));
+    assert_eq!((locks.len(), full), (9, Error::TooManyKeys { limit: 18 }));
     // The reserve.
     let tenure = dsync.send(Campaign::default()).await.unwrap();
     tenure.elected().await;
-    dsync.send(Observe(key("watched"))).await.unwrap();
+    let _watched = dsync.send(Observe(key("watched"))).await.unwrap();
     for request in flood {
         if request.is_finished() {
             let seen = request.await.unwrap();

@@ -3,7 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use actix_dsync::{
-    Acquire, Dsync, Embedded, Key, TryAcquire,
+    Acquire, Dsync, Key, TryAcquire,
+    embedded::Embedded,
     web::{health_routes, status_routes},
 };
 use actix_web::{
