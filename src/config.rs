@@ -325,6 +325,10 @@ pub struct Limits {
     /// Keys that are waited for, held or being cleaned up at one time, 1 to
     /// 1,000,000. Beyond it: [`Error::TooManyKeys`](crate::Error::TooManyKeys).
     ///
+    /// A tenth, at most 200, is kept for campaigns and observers, and web requests
+    /// under `LockPath` have half of the others, so that a flood of keys that clients
+    /// choose stops neither elections nor the service's own locks.
+    ///
     /// Default: 20,000.
     pub keys: usize,
     /// Callers of this process that wait for one key, 1 to 1,000,000. Beyond
@@ -361,6 +365,9 @@ impl Limits {
     pub(crate) const RENEWALS: usize = 4;
     /// Connections for single writes and reads.
     pub(crate) const WRITES: usize = 6;
+
+    /// The most keys that are kept for campaigns and observers.
+    pub(crate) const LEADERSHIP_KEYS: usize = 200;
 
     const CONNECTIONS: usize = 16;
     const CONNECTIONS_OVER_TLS: usize = 48;

@@ -1,6 +1,6 @@
 //! What is said of an ownership: who has it, how it ended.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
@@ -17,8 +17,9 @@ pub struct Holder {
     pub session_name: Option<String>,
     /// The node to which that session belongs. `None` as above.
     pub node: Option<String>,
-    /// The key's value, as the holder wrote it.
-    pub value: Vec<u8>,
+    /// The key's value, as the holder wrote it. Shared: it may have 512 KiB, and a
+    /// holder is cloned for each caller that is refused.
+    pub value: Arc<[u8]>,
     /// The Consul index of the key's last change.
     pub since: u64,
 }
@@ -261,7 +262,7 @@ mod tests {
             session: "s-1".into(),
             session_name: None,
             node: None,
-            value: b"{\"a\":1}\n\x1b[31m \xff".to_vec(),
+            value: b"{\"a\":1}\n\x1b[31m \xff"[..].into(),
             since: 3,
         };
         let debug = format!("{holder:?}");

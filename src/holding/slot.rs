@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Clock,
+    config::Limits,
     error::Error,
     holding::{
         callers::{Answer, Callers},
@@ -133,6 +134,31 @@ pub(crate) struct Opened<T> {
     pub(crate) is_new: bool,
 }
 
+/// What a slot is opened for: each may use up so much of the limit of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A web request whose client chooses the key: half of what locks have.
+    #[cfg(feature = "web")]
+    Request,
+    /// A lock that the service asks for: all but the reserve.
+    Lock,
+    /// A campaign or an observer: everything.
+    Leadership,
+}
+
+impl Purpose {
+    /// How many keys may be in use for another one to be opened.
+    fn share(self, keys: usize) -> usize {
+        let locks = keys - (keys / 10).min(Limits::LEADERSHIP_KEYS);
+        match self {
+            #[cfg(feature = "web")]
+            Self::Request => locks.div_ceil(2),
+            Self::Lock => locks,
+            Self::Leadership => keys,
+        }
+    }
+}
+
 /// A caller's place, just taken.
 pub(crate) struct Entered {
     pub(crate) slot: Arc<Slot>,
@@ -165,11 +191,12 @@ impl Slots {
     pub(crate) fn enter(
         &self,
         key: &Key,
+        purpose: Purpose,
         patience: Patience,
         value: Arc<[u8]>,
     ) -> Result<Entered, Error> {
         let limit = self.most_waiters;
-        let opened = self.open(key, |callers| callers.enter(patience, value, limit))?;
+        let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
         let Opened { slot, answer: (call, answer), is_new } = opened;
         Ok(Entered { slot, call, answer, is_new })
     }
@@ -179,7 +206,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
-        self.open(key, |callers| Tenure::of(callers, value))
+        self.open(key, Purpose::Leadership, |callers| Tenure::of(callers, value))
     }
 
     /// Follows who has `key`.
@@ -187,13 +214,14 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
-        self.open(key, Observer::of)
+        self.open(key, Purpose::Leadership, Observer::of)
     }
 
     /// Asks something of the slot of `key`, which is made if there is none.
     fn open<T>(
         &self,
         key: &Key,
+        purpose: Purpose,
         ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
     ) -> Result<Opened<T>, Error> {
         let mut table = lock(&self.table);
@@ -204,11 +232,12 @@ impl Slots {
         if Mutation::SlotTwice.is_chosen() {
             table.slots.remove(key);
         }
-        let full = table.slots.len() >= self.most_keys;
+        let limit = purpose.share(self.most_keys);
+        let full = table.slots.len() >= limit;
         let (slot, is_new) = match table.slots.entry(key.clone()) {
             hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
             hash_map::Entry::Vacant(_) if full => {
-                return Err(Error::TooManyKeys { limit: self.most_keys });
+                return Err(Error::TooManyKeys { limit });
             }
             hash_map::Entry::Vacant(place) => {
                 let slot = Slot::new(
