@@ -8,7 +8,7 @@ use super::{
     batch::Batches,
     fact::{
         Created, Destroyed, Fence, Listed, Locked, Raised, Recorded, Released, Renewed, Seen,
-        SessionId, SessionSeen, Trouble,
+        SessionId, SessionSeen, SessionsSeen, StaleFences, Trouble,
     },
     http::{Http, HttpConfig, Purpose},
     reply::{self, Answer},
@@ -77,6 +77,14 @@ impl Consul {
         match self.ask(Purpose::Call, request, limit).await {
             Ok(reply) => reply::created(self.answer(&reply)),
             Err(trouble) => Created::Unknown(trouble),
+        }
+    }
+
+    /// The sessions of that name.
+    pub(crate) async fn sessions_of(&self, name: &str, limit: Duration) -> SessionsSeen {
+        match self.ask(Purpose::List, request::list_sessions(), limit).await {
+            Ok(reply) => reply::sessions_of(self.answer(&reply), name),
+            Err(trouble) => SessionsSeen::Unknown(trouble),
         }
     }
 
@@ -217,6 +225,24 @@ impl Consul {
             Ok(reply) => reply::fence_deleted(self.answer(&reply), &key),
             Err(trouble) => Destroyed::Unknown(trouble),
         }
+    }
+
+    /// The fence entries that no session locks.
+    pub(crate) async fn stale_fences(&self, limit: Duration) -> StaleFences {
+        let prefix = format!("{}{RESERVED}/", self.0.prefix);
+        match self.ask(Purpose::List, request::list(&prefix, None, limit), limit).await {
+            Ok(reply) => reply::stale_fences(self.answer(&reply), &prefix),
+            Err(trouble) => StaleFences::Unknown(trouble),
+        }
+    }
+
+    /// Removes fence entries that stand as they were seen. Whether it did shows when
+    /// they are next listed.
+    pub(crate) async fn delete_stale_fences(&self, stale: &[(SessionId, u64)], limit: Duration) {
+        let stale: Vec<_> =
+            stale.iter().map(|(session, index)| (self.fence_key(session), *index)).collect();
+        let request = request::delete_stale_fences(&stale);
+        drop(self.ask(Purpose::Call, request, limit).await);
     }
 
     /// Records something beside a key that our session holds.

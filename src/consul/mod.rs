@@ -7,6 +7,7 @@ pub(crate) mod fact;
 pub(crate) mod http;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod session_name;
 pub(crate) mod wire;
 
 #[cfg(test)]

@@ -74,6 +74,11 @@ pub(crate) fn create_session(new: &NewSession) -> WireRequest {
     put("/v1/session/create".into(), body.to_string().into_bytes())
 }
 
+/// All sessions that the token may read.
+pub(crate) fn list_sessions() -> WireRequest {
+    get("/v1/session/list".into())
+}
+
 pub(crate) fn renew_session(id: &SessionId) -> WireRequest {
     put(format!("/v1/session/renew/{}", escaped(id.as_str())), Vec::new())
 }
@@ -211,6 +216,14 @@ pub(crate) fn raised_from(from: Fence) -> u64 {
 
 pub(crate) fn delete_fence(fence_key: &str) -> WireRequest {
     txn(vec![op(json!({"Verb": "delete", "Key": fence_key}))])
+}
+
+/// Removes fence entries that have not changed since they were seen.
+pub(crate) fn delete_stale_fences(stale: &[(String, u64)]) -> WireRequest {
+    let delete = |(key, index): &(String, u64)| {
+        op(json!({"Verb": "delete-cas", "Key": key, "Index": index}))
+    };
+    txn(stale.iter().map(delete).collect())
 }
 
 /// Writes a record beside a lock. Sent twice it is done once: the second finds

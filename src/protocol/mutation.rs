@@ -37,6 +37,17 @@ pub(crate) enum Mutation {
     DeposedToldLate,
     /// Who resigned contends again at once.
     CoolDownForgotten,
+    /// A take-over that was never sent forgets what it was to take over.
+    LeftoverForgotten,
+    /// What may have been locked and may not be read is forgotten.
+    DeniedReadForgotten,
+    /// A grant below an ended ownership's index is given back and tried again.
+    OtherStoreIgnored,
+    /// A session is lent before its fence stands: the first attempts check that there
+    /// is none.
+    LentUnfenced,
+    /// A release that ends an ownership is not published.
+    EndUnpublished,
 }
 
 thread_local! {
@@ -44,7 +55,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -60,6 +71,11 @@ impl Mutation {
         Self::TermOutlivesResignation,
         Self::DeposedToldLate,
         Self::CoolDownForgotten,
+        Self::LeftoverForgotten,
+        Self::DeniedReadForgotten,
+        Self::OtherStoreIgnored,
+        Self::LentUnfenced,
+        Self::EndUnpublished,
     ];
 
     /// Makes the machines of this thread get this wrong, or nothing.

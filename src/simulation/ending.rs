@@ -56,6 +56,7 @@ impl World {
     pub(super) fn look_for_the_end(&mut self) {
         let Some(healed_at) = self.healed_at else { return };
         self.after(Duration::from_millis(500), Event::Watchdog);
+        self.unmark_all();
         let timing = self.plan.timing;
         // Each caller that waits holds the key for a moment when its turn comes.
         let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
@@ -102,7 +103,7 @@ impl World {
             }
             return;
         }
-        if let Some(left) = self.leads_to_the_last() {
+        if let Some(left) = self.leads_to_the_last().or_else(|| self.never_ended()) {
             return self.violate(|| left);
         }
         self.quiet_since = Some(self.now);

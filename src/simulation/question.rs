@@ -7,7 +7,7 @@ use crate::{
     consul::{
         fact::{
             Created, Destroyed, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId,
-            SessionSeen, Trouble,
+            SessionSeen, SessionsSeen, StaleFences, Trouble,
         },
         reply::{self, Answer},
         request::{self, Lock, NewSession, Release, ReleaseHow},
@@ -29,6 +29,9 @@ pub(super) enum Question {
     DeleteFence { ticket: Ticket, session: SessionId },
     Raise { ticket: Ticket, session: SessionId, from: Fence },
     ReadFence { ticket: Ticket, session: SessionId },
+    List { ticket: Ticket, name: String },
+    ListFences { ticket: Ticket },
+    DeleteFences { stale: Vec<(SessionId, u64)> },
     Lock { slot: Arc<Slot>, ticket: Ticket, ask: Lock },
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
     Read { slot: Arc<Slot>, ticket: Ticket },
@@ -41,6 +44,8 @@ pub(super) enum Fact {
     Session(session::Event),
     /// The session is destroyed; its fence entry is next.
     DeleteFence(Ticket, SessionId),
+    /// Of a question whose answer nobody waits for.
+    Nothing,
     Lock(Arc<Slot>, lock::Event),
     Watched {
         slot: Arc<Slot>,
@@ -64,6 +69,13 @@ impl Question {
                 request::raise_fence(&fence_key(session), session, *from)
             }
             Self::ReadFence { session, .. } => request::read(&fence_key(session)),
+            Self::List { .. } => request::list_sessions(),
+            Self::ListFences { .. } => request::list(".dsync/", None, WAIT),
+            Self::DeleteFences { stale } => {
+                let stale: Vec<_> =
+                    stale.iter().map(|(session, index)| (fence_key(session), *index)).collect();
+                request::delete_stale_fences(&stale)
+            }
             Self::Lock { ask, .. } => {
                 request::lock(ask.key.as_str(), &fence_key(&ask.session), ask)
             }
@@ -86,7 +98,10 @@ impl Question {
     pub(super) fn touches_fence(&self) -> bool {
         match self {
             Self::Lock { ask, .. } => ask.fence != Fence::Unusable,
-            Self::Raise { .. } | Self::ReadFence { .. } | Self::DeleteFence { .. } => true,
+            Self::Raise { .. }
+            | Self::ReadFence { .. }
+            | Self::DeleteFence { .. }
+            | Self::DeleteFences { .. } => true,
             _ => false,
         }
     }
@@ -143,6 +158,15 @@ impl Question {
                 let answer = told!(Seen::Unknown, |it| reply::seen(it, &key));
                 Fact::Session(session::Event::FenceRead { ticket, answer })
             }
+            Self::List { ticket, name } => {
+                let answer = told!(SessionsSeen::Unknown, |it| reply::sessions_of(it, &name));
+                Fact::Session(session::Event::Listed { ticket, answer })
+            }
+            Self::ListFences { ticket } => {
+                let answer = told!(StaleFences::Unknown, |it| reply::stale_fences(it, ".dsync/"));
+                Fact::Session(session::Event::StaleFences { ticket, answer })
+            }
+            Self::DeleteFences { .. } => Fact::Nothing,
             Self::Lock { slot, ticket, ask } => {
                 let (key, fence_key) = (ask.key.as_str(), fence_key(&ask.session));
                 let answer = told!(Locked::unanswered, |it| {
@@ -189,6 +213,9 @@ impl fmt::Display for Question {
                 write!(f, "raise fence of {} from {from:?}", short(session))
             }
             Self::ReadFence { session, .. } => write!(f, "read fence of {}", short(session)),
+            Self::List { name, .. } => write!(f, "list sessions of {name}"),
+            Self::ListFences { .. } => f.write_str("list fences"),
+            Self::DeleteFences { stale } => write!(f, "delete stale fences {stale:?}"),
             Self::Lock { ask, .. } => {
                 let (session, fence, expect) = (short(&ask.session), ask.fence, ask.expect);
                 write!(f, "lock {} for {session}, {fence:?}, expecting {expect:?}", ask.key)
@@ -208,6 +235,7 @@ impl fmt::Debug for Fact {
         match self {
             Self::Session(event) => event.fmt(f),
             Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
+            Self::Nothing => f.write_str("nothing"),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
             Self::Watched { slot, seen, .. } => write!(f, "{} Watched {seen:?}", slot.key),
         }

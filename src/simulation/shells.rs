@@ -12,15 +12,20 @@ use crate::{
     consul::{
         fact::Seen,
         request::{Lock, NewSession, Release, ReleaseHow},
+        session_name::session_name,
     },
     holding::{callers::News, slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
-    protocol::{lock, queue, session},
+    protocol::{lock, mutation::Mutation, queue, session},
 };
 
 impl Process {
     // The session actor and, for its news, the supervisor.
+
+    fn name(&self) -> String {
+        session_name(&format!("p{}", self.id), self.life as u32)
+    }
 
     pub(super) fn feed_session(&mut self, event: session::Event) {
         let mut effects = Vec::new();
@@ -35,7 +40,7 @@ impl Process {
         let question = match effect {
             Effect::Create { ticket } => {
                 let new = NewSession {
-                    name: format!("p{}", self.id),
+                    name: self.name(),
                     ttl: self.timing.session_ttl,
                     lock_delay: self.timing.lock_delay,
                     node_checks: self.node_checks.clone(),
@@ -48,6 +53,9 @@ impl Process {
             }
             Effect::Raise { ticket, session, from } => Question::Raise { ticket, session, from },
             Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
+            Effect::List { ticket } => Question::List { ticket, name: self.name() },
+            Effect::ListFences { ticket } => Question::ListFences { ticket },
+            Effect::DeleteFences { stale } => Question::DeleteFences { stale },
             Effect::Opened(view) => {
                 self.out.push(Out::Opened(view.id.clone()));
                 self.view = Some(view.clone());
@@ -104,8 +112,7 @@ impl Process {
 
     fn publish(&mut self, key: Key, news: News) {
         self.out.push(match news {
-            // As `Out::Won`.
-            News::Acquired { .. } => return,
+            News::Acquired { token } => Out::Acquired { key, token },
             News::Lost { token, reason } => {
                 let still_valid = self
                     .callers
@@ -115,6 +122,7 @@ impl Process {
                     .any(|lease| lease.token() == token && lease.would_be_valid());
                 Out::Lost { key, token, reason, still_valid }
             }
+            News::Released { .. } if Mutation::EndUnpublished.is_chosen() => return,
             News::Released { token } => Out::Freed { key, token },
             News::Elected { token } => {
                 if let Some(term) = self.tenures.get(&key).and_then(Tenure::term) {
@@ -237,7 +245,7 @@ impl Process {
                 self.tell(&slot);
                 return;
             }
-            Effect::Unreleased(_) => return,
+            Effect::Unreleased(_) | Effect::Overwrote(_) => return,
             Effect::Free => return slot.callers.free(),
             Effect::Obstructed(obstacle) => return slot.callers.obstructed(obstacle),
             Effect::Failed(error) => return slot.callers.failed(error),

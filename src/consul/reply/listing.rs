@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 
 use super::answer::Answer;
-use crate::consul::fact::{Entry, Listed, SessionId};
+use crate::consul::fact::{Entry, Listed, SessionId, StaleFences};
 
 /// One entry in Consul's JSON. A listing has thousands: nothing else is read.
 #[derive(Deserialize)]
@@ -43,6 +43,34 @@ pub(crate) fn listed(answer: Answer<'_>, prefix: &str, own: usize) -> Listed {
         _ => {}
     }
     Listed::Unknown(answer.trouble())
+}
+
+/// The fence entries that no session locks, of a listing of everything under
+/// `prefix`. Records of periodic jobs, and what anybody else put there, are none.
+pub(crate) fn stale_fences(answer: Answer<'_>, prefix: &str) -> StaleFences {
+    if let Some(right) = answer.denied(&format!("key:list on \"{prefix}\"")) {
+        return StaleFences::Denied(right);
+    }
+    if answer.status() == 404 && answer.body().is_empty() {
+        return StaleFences::Found(Vec::new());
+    }
+    let rows = (answer.status() == 200).then(|| serde_json::from_slice(answer.body()));
+    let Some(Ok(rows)) = rows else { return StaleFences::Unknown(answer.trouble()) };
+    let stale = |row: Row<'_>| {
+        let is_unlocked = row.session.is_none_or(|id| id.is_empty());
+        let name = row.key.strip_prefix(prefix).filter(|name| is_unlocked && is_uuid(name))?;
+        Some((SessionId::from(name), row.modify_index))
+    };
+    let rows: Vec<Row<'_>> = rows;
+    StaleFences::Found(rows.into_iter().filter_map(stale).collect())
+}
+
+fn is_uuid(name: &str) -> bool {
+    let dashes = [8, 13, 18, 23];
+    let fits = |(at, byte): (usize, u8)| {
+        if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+    };
+    name.len() == 36 && name.bytes().enumerate().all(fits)
 }
 
 /// All entries, if each is complete, lies under the prefix and is covered by the

@@ -62,6 +62,32 @@ fn fence_entries_are_passed_over() {
 }
 
 #[test]
+fn only_fence_entries_of_sessions_that_have_ended_are_stale() {
+    let other = ID.replace('e', "f");
+    let mut rows = vec![
+        row(&format!("env/.dsync/{ID}"), 7),
+        row(&format!("env/.dsync/{other}"), 8),
+        row("env/.dsync/every/nightly", 9),
+        row(&format!("env/.dsync/{ID}/x"), 10),
+        row("env/.dsync/notes", 11),
+    ];
+    for (place, row) in rows.iter_mut().enumerate() {
+        row["Session"] = if place == 1 { json!(other) } else { Value::Null };
+    }
+    let stale = |status, body: &str| {
+        let reply = WireReply { status, index: Some(20), body: body.into() };
+        stale_fences(Answer::new(&reply, None), "env/.dsync/")
+    };
+    let ours = StaleFences::Found(vec![(ID.into(), 7)]);
+    assert_eq!(stale(200, &json!(rows).to_string()), ours);
+    assert_eq!(stale(404, ""), StaleFences::Found(Vec::new()));
+    assert!(matches!(stale(403, "Permission denied"), StaleFences::Denied(_)));
+    for (status, body) in [(404, "page not found"), (200, "<html>"), (200, "[{}]"), (500, "EOF")] {
+        assert!(matches!(stale(status, body), StaleFences::Unknown(_)), "{status} {body}");
+    }
+}
+
+#[test]
 fn a_listing_is_believed_whole_or_not_at_all() {
     let good = json!([row("env/jobs/a", 7), row("env/jobs/b", 8)]).to_string();
     assert_eq!(keys(&list(200, Some(8), &good)), ["jobs/a", "jobs/b"]);

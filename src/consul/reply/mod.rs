@@ -12,8 +12,8 @@ mod txn;
 
 pub(crate) use answer::Answer;
 pub(crate) use key::seen;
-pub(crate) use listing::listed;
-pub(crate) use session::{created, destroyed, renewed, session_seen};
+pub(crate) use listing::{listed, stale_fences};
+pub(crate) use session::{created, destroyed, renewed, session_seen, sessions_of};
 pub(crate) use txn::{Locks, fence_deleted, locked, raised, recorded, released};
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{answer::Answer, duration};
-use crate::consul::fact::{Created, Destroyed, Renewed, SessionId, SessionSeen};
+use crate::consul::fact::{Created, Destroyed, Renewed, SessionId, SessionSeen, SessionsSeen};
+use crate::consul::session_name::service_of;
 
 const RIGHT: &str = "session:write";
 
@@ -15,6 +16,13 @@ const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
 pub(crate) fn created(answer: Answer<'_>) -> Created {
     if let Some(right) = answer.denied(RIGHT) {
         return Created::Denied(right);
+    }
+    let text = String::from_utf8_lossy(answer.body());
+    if answer.status() == 500
+        && let Some(range) = text.trim().strip_prefix("Invalid Session TTL ")
+    {
+        let range = range.split_once('[').and_then(|(_, range)| range.split_once(']'));
+        return Created::TtlRefused(answer.excerpt(range.map_or("unknown", |(range, _)| range)));
     }
     let id = (answer.status() == 200)
         .then(|| answer.json())
@@ -50,6 +58,23 @@ pub(crate) fn renewed(answer: Answer<'_>, id: &SessionId) -> Renewed {
     Renewed::Unknown(answer.trouble())
 }
 
+/// The sessions of that name, of a listing of all.
+pub(crate) fn sessions_of(answer: Answer<'_>, name: &str) -> SessionsSeen {
+    if let Some(right) = answer.denied("session:read") {
+        return SessionsSeen::Denied(right);
+    }
+    let listed = (answer.status() == 200).then(|| answer.json()).flatten();
+    let Some(Value::Array(sessions)) = listed else {
+        return SessionsSeen::Unknown(answer.trouble());
+    };
+    let ours = |session: &Value| {
+        let is_ours = session.get("Name")?.as_str()? == name;
+        let id = session.get("ID")?.as_str().filter(|id| is_id(id))?;
+        is_ours.then(|| SessionId::from(id))
+    };
+    SessionsSeen::Found(sessions.iter().filter_map(ours).collect())
+}
+
 pub(crate) fn session_seen(answer: Answer<'_>, id: &SessionId) -> SessionSeen {
     if let Some(right) = answer.denied("session:read") {
         return SessionSeen::Denied(right);
@@ -68,7 +93,7 @@ pub(crate) fn session_seen(answer: Answer<'_>, id: &SessionId) -> SessionSeen {
 fn described(session: &Value) -> Option<SessionSeen> {
     let text = |field| session.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(SessionSeen::Exists {
-        name: text("Name"),
+        name: service_of(&text("Name")).to_owned(),
         node: text("Node"),
         lock_delay: lock_delay(session.get("LockDelay")?)?.min(LONGEST_LOCK_DELAY),
     })

@@ -75,9 +75,32 @@ fn a_created_session_is_the_id_that_consul_gives() {
 }
 
 #[test]
+fn a_ttl_out_of_the_servers_range_is_told_with_that_range() {
+    let text = "Invalid Session TTL '15000000000', must be between [30s=24h0m0s]";
+    assert_eq!(create(500, text), Created::TtlRefused("30s=24h0m0s".into()));
+}
+
+#[test]
+fn the_sessions_of_one_name_are_those_with_just_that_name() {
+    let other = ID.replace('e', "f");
+    let body = format!(
+        r#"[{{"ID":"{ID}","Name":"orders#0000beef"}}, {{"ID":"{other}","Name":"orders"}},
+            {{"ID":"../x","Name":"orders#0000beef"}}]"#
+    );
+    let listed = |status, body: &str| {
+        let reply = WireReply { status, index: None, body: body.into() };
+        sessions_of(Answer::new(&reply, None), "orders#0000beef")
+    };
+    assert_eq!(listed(200, &body), SessionsSeen::Found(vec![ID.into()]));
+    assert_eq!(listed(200, "[]"), SessionsSeen::Found(Vec::new()));
+    assert!(matches!(listed(403, "Permission denied"), SessionsSeen::Denied(_)));
+    assert!(matches!(listed(200, "{}"), SessionsSeen::Unknown(_)));
+    assert!(matches!(listed(500, "EOF"), SessionsSeen::Unknown(_)));
+}
+
+#[test]
 fn what_consul_says_against_a_session_is_handed_on() {
     for (status, text) in [
-        (500, "Invalid Session TTL '1000000000', must be between [10s=24h0m0s]"),
         (500, "Session TTL '10' invalid: time: missing unit in duration \"10\""),
         (500, "Invalid Behavior setting 'nonsense'"),
         (500, "Missing node registration"),
