@@ -184,14 +184,8 @@ impl LockActor {
                 let held = self.slot.machine().owns();
                 self.around.watch.do_send(Watch { slot, after, ticket, held });
             }
-            Effect::RaiseFence { generation, seen } => {
-                self.around.session.do_send(SessionPlea::RaiseFence { generation, seen });
-            }
-            Effect::Distrust { generation, reason } => {
-                self.around.session.do_send(SessionPlea::Distrust { generation, reason });
-            }
-            Effect::Suspect { generation } => {
-                self.around.session.do_send(SessionPlea::Suspect { generation });
+            Effect::Request(request) => {
+                self.around.session.do_send(SessionPlea::Asked(request));
             }
             Effect::Overwrote(text) => {
                 let text: String =

@@ -2,7 +2,7 @@
 //! and notifications.
 //!
 //! ```text
-//!   Intake ──► slots ◄── LockSupervisor ──spawns, watches, reaps──► LockActor
+//!   callers ─► slots ◄── LockSupervisor ──spawns, watches, reaps──► LockActor
 //!                              │    ▲                                │  ▲
 //!                              │    └───────────── pleas ────────────┘  │ facts
 //!                       SessionActor                               WatchActor

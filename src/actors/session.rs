@@ -17,29 +17,23 @@ use super::{
 use crate::{
     consul::{
         client::Consul,
-        fact::{
-            Created, Destroyed, Fence, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences,
-        },
+        fact::{Created, Destroyed, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences},
         request::NewSession,
         session_name::session_name,
     },
-    error::Error,
     ownership::LossReason,
-    protocol::session::{Effect, Event, Session, SessionView},
+    protocol::session::{Effect, Event, Notice, Request, Session, SessionView},
 };
 
 /// What locks, and the supervisor, ask of the session.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub(super) enum SessionPlea {
-    /// Make all attempts with the fence `seen` void.
-    RaiseFence { generation: u64, seen: Fence },
-    /// It is not to be relied on any more.
-    Distrust { generation: u64, reason: LossReason },
-    /// Replace it as soon as nothing is owned under it.
-    Suspect { generation: u64 },
+    Asked(Request),
     /// Everybody concerned knows that the generation is closed.
-    Told { generation: u64 },
+    Told {
+        generation: u64,
+    },
     /// End it; nothing is owned any more.
     Stop,
 }
@@ -48,16 +42,7 @@ pub(super) enum SessionPlea {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub(super) enum SessionNews {
-    Opened(SessionView),
-    Fenced {
-        generation: u64,
-        fence: Fence,
-    },
-    Closed {
-        generation: u64,
-        reason: LossReason,
-    },
-    Troubled(Error),
+    Notice(Notice),
     Stopped,
     /// The actor died.
     Died,
@@ -217,34 +202,39 @@ impl SessionActor {
                 tracing::debug!(count = stale.len(), "deleting fence entries of ended sessions");
                 actix_rt::spawn(async move { consul.delete_stale_fences(&stale, limit).await });
             }
-            Effect::Opened(view) => {
-                self.recovered();
-                tracing::info!(session = %view.id, "session opened");
-                self.news.do_send(SessionNews::Opened(view));
-            }
-            Effect::Fenced { generation, fence } => {
-                self.news.do_send(SessionNews::Fenced { generation, fence });
-            }
-            Effect::Closed { generation, reason } => {
-                tracing::warn!(%reason, "session lost; a new one is created");
-                self.settings.record.mishap(None, format!("session lost: {reason}"));
-                self.news.do_send(SessionNews::Closed { generation, reason });
-            }
-            Effect::Troubled(error) => {
-                if std::mem::replace(&mut self.troubled, true) {
-                    tracing::debug!(%error, "still no session");
-                } else {
-                    tracing::warn!(%error, "trouble with the session; trying again");
-                }
-                self.settings.record.trouble(Some(error.to_string()));
-                self.settings.record.mishap(None, error.to_string());
-                self.news.do_send(SessionNews::Troubled(error));
+            Effect::Notify(notice) => {
+                self.note(&notice);
+                self.news.do_send(SessionNews::Notice(notice));
             }
             Effect::Recovered => self.recovered(),
             Effect::Stopped => {
                 self.obituary.withdraw();
                 self.news.do_send(SessionNews::Stopped);
                 ctx.stop();
+            }
+        }
+    }
+
+    /// Logs a notice and records it for reports.
+    fn note(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Opened(view) => {
+                self.recovered();
+                tracing::info!(session = %view.id, "session opened");
+            }
+            Notice::Fenced { .. } => {}
+            Notice::Closed { reason, .. } => {
+                tracing::warn!(%reason, "session lost; a new one is created");
+                self.settings.record.mishap(None, format!("session lost: {reason}"));
+            }
+            Notice::Troubled(error) => {
+                if std::mem::replace(&mut self.troubled, true) {
+                    tracing::debug!(%error, "session request failed again; retrying");
+                } else {
+                    tracing::warn!(%error, "session request failed; retrying");
+                }
+                self.settings.record.trouble(Some(error.to_string()));
+                self.settings.record.mishap(None, error.to_string());
             }
         }
     }
@@ -287,10 +277,7 @@ impl Handler<SessionPlea> for SessionActor {
 
     fn handle(&mut self, plea: SessionPlea, ctx: &mut Context<Self>) {
         let event = match plea {
-            SessionPlea::RaiseFence { generation, seen } => Event::RaiseFence { generation, seen },
-            SessionPlea::Distrust { generation, reason } => Event::Distrust { generation, reason },
-            // Only the supervisor knows what is owned.
-            SessionPlea::Suspect { .. } => return,
+            SessionPlea::Asked(request) => Event::Asked(request),
             SessionPlea::Told { generation } => Event::Told { generation },
             SessionPlea::Stop => Event::Stop,
         };

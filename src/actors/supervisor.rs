@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     lock::{LockActor, Retire, Surroundings, tell},
@@ -22,11 +22,13 @@ use crate::{
     error::{Error, Step},
     key::Key,
     ownership::LossReason,
-    protocol::{lock::Event, session::SessionView},
+    protocol::{
+        lock::Event,
+        session::{Notice, Request, SessionView},
+    },
     status::journal::Record,
 };
 use crate::{
-    dsync::intake::{Defaults, Intake},
     holding::slot::{Slot, Slots},
     messages::subscribers::Hub,
 };
@@ -85,7 +87,6 @@ pub(crate) struct Stop {
 
 pub(crate) struct LockSupervisor {
     pub(crate) consul: Consul,
-    pub(crate) intake: Intake,
     pub(crate) settings: Rc<Settings>,
     around: Rc<Surroundings>,
     slots: Arc<Slots>,
@@ -112,37 +113,22 @@ pub(crate) struct LockSupervisor {
 const LINGER: Duration = Duration::from_millis(250);
 /// How often the runtime's thread shows that it runs.
 const BEAT: Duration = Duration::from_secs(1);
-/// How many keys may be inspected at one time.
-const MOST_INSPECTIONS: usize = 64;
 
 impl LockSupervisor {
-    /// Starts the actors of one runtime on this arbiter. `finished` is told when
+    /// Starts the actors of one runtime on this arbiter. `finished` is sent when
     /// they have ended.
     pub(crate) fn launch(
         consul: Consul,
-        settings: Settings,
-        slots: Slots,
-        defaults: Defaults,
+        settings: Rc<Settings>,
+        slots: Arc<Slots>,
+        hub: Arc<Hub>,
         finished: oneshot::Sender<()>,
-    ) -> Intake {
+    ) -> (Addr<Self>, watch::Receiver<Readiness>) {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
-        let mut intake = None;
-        Self::create(|ctx| {
-            let taken_in = Intake {
-                slots: Arc::new(slots),
-                hub: Arc::new(Hub::new(settings.record.clone())),
-                readiness: subscribed,
-                supervisor: ctx.address(),
-                service: settings.service.as_str().into(),
-                timing: settings.timing,
-                record: settings.record.clone(),
-                defaults: Arc::new(defaults),
-                inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
-            };
-            intake = Some(taken_in.clone());
-            let (settings, me) = (Rc::new(settings), ctx.address());
+        let supervisor = Self::create(|ctx| {
+            let me = ctx.address();
             let around = Surroundings {
-                hub: taken_in.hub.clone(),
+                hub: hub.clone(),
                 consul: consul.clone(),
                 settings: settings.clone(),
                 session: me.clone().recipient(),
@@ -154,9 +140,8 @@ impl LockSupervisor {
                 consul,
                 settings,
                 around: Rc::new(around),
-                slots: taken_in.slots.clone(),
-                hub: taken_in.hub.clone(),
-                intake: taken_in,
+                slots,
+                hub,
                 readiness,
                 locks: HashMap::new(),
                 session: None,
@@ -170,7 +155,7 @@ impl LockSupervisor {
                 finished: Some(finished),
             }
         });
-        intake.expect("an actor's context is made at once")
+        (supervisor, subscribed)
     }
 
     pub(super) fn session_id(&self) -> Option<SessionId> {
@@ -220,7 +205,35 @@ impl LockSupervisor {
         for slot in self.slots.all() {
             slot.callers.lost(reason);
             tell(&self.hub, &slot);
-            slot.report(Event::Closed { generation, reason });
+            slot.report(Event::Session(Notice::Closed { generation, reason }));
+        }
+    }
+
+    fn notified(&mut self, notice: Notice) {
+        match &notice {
+            Notice::Opened(view) => self.view = Some(view.clone()),
+            Notice::Fenced { generation, fence } => {
+                if let Some(view) = self.view.as_mut().filter(|v| v.generation == *generation) {
+                    view.fence = *fence;
+                }
+            }
+            Notice::Closed { generation, reason } => {
+                self.close(*generation, *reason);
+                if let Some(session) = &self.session {
+                    session.do_send(SessionPlea::Told { generation: *generation });
+                }
+                return;
+            }
+            Notice::Troubled(_) if self.view.is_some() => return,
+            Notice::Troubled(_) => {}
+        }
+        self.tell_all(|| Event::Session(notice.clone()));
+        match notice {
+            Notice::Opened(_) => drop(self.readiness.send_replace(Readiness::Ready)),
+            Notice::Troubled(error) => {
+                self.readiness.send_replace(Readiness::Troubled(error));
+            }
+            Notice::Fenced { .. } | Notice::Closed { .. } => {}
         }
     }
 
@@ -254,7 +267,7 @@ impl LockSupervisor {
             self.sweep_later(ctx);
         } else if let Some(session) = &self.session {
             let reason = LossReason::SessionGone;
-            session.do_send(SessionPlea::Distrust { generation, reason });
+            session.do_send(SessionPlea::Asked(Request::Distrust { generation, reason }));
             self.suspect = None;
         }
     }
@@ -297,7 +310,7 @@ impl Handler<Open> for LockSupervisor {
 
     fn handle(&mut self, Open(slot): Open, _: &mut Context<Self>) {
         if let Some(view) = &self.view {
-            slot.report(Event::Opened(view.clone()));
+            slot.report(Event::Session(Notice::Opened(view.clone())));
         }
         self.start_lock(slot, false);
     }
@@ -343,29 +356,7 @@ impl Handler<SessionNews> for LockSupervisor {
 
     fn handle(&mut self, news: SessionNews, ctx: &mut Context<Self>) {
         match news {
-            SessionNews::Opened(view) => {
-                self.view = Some(view.clone());
-                self.tell_all(|| Event::Opened(view.clone()));
-                self.readiness.send_replace(Readiness::Ready);
-            }
-            SessionNews::Fenced { generation, fence } => {
-                if let Some(view) = self.view.as_mut().filter(|v| v.generation == generation) {
-                    view.fence = fence;
-                }
-                self.tell_all(|| Event::Fenced { generation, fence });
-            }
-            SessionNews::Closed { generation, reason } => {
-                self.close(generation, reason);
-                if let Some(session) = &self.session {
-                    session.do_send(SessionPlea::Told { generation });
-                }
-            }
-            SessionNews::Troubled(error) => {
-                if self.view.is_none() {
-                    self.readiness.send_replace(Readiness::Troubled(error.clone()));
-                    self.tell_all(|| Event::Troubled(error.clone()));
-                }
-            }
+            SessionNews::Notice(notice) => self.notified(notice),
             SessionNews::Stopped => {
                 self.session = None;
                 self.finish(&Ok(()), ctx);
@@ -387,7 +378,7 @@ impl Handler<SessionPlea> for LockSupervisor {
     type Result = ();
 
     fn handle(&mut self, plea: SessionPlea, ctx: &mut Context<Self>) {
-        if let SessionPlea::Suspect { generation } = plea {
+        if let SessionPlea::Asked(Request::Suspect { generation }) = plea {
             self.suspect = Some(generation);
             self.sweep_later(ctx);
         } else if let Some(session) = &self.session {

@@ -2,6 +2,7 @@
 //! tenures, and observers.
 
 pub(crate) mod callers;
+pub(crate) mod keep_alive;
 pub(crate) mod lease;
 pub(crate) mod observer;
 pub(crate) mod slot;

@@ -40,6 +40,7 @@ use crate::{
 
 /// An open session, as locks know it.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct SessionView {
     pub(crate) generation: u64,
     pub(crate) id: SessionId,
@@ -47,6 +48,34 @@ pub(crate) struct SessionView {
     /// How long a renewal moves the deadline away.
     pub(crate) lease: Duration,
     pub(crate) fence: Fence,
+}
+
+/// What the session tells its locks.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Notice {
+    /// There is a session to lock keys with.
+    Opened(SessionView),
+    /// The fence has this state now: attempts made with another one fail.
+    Fenced { generation: u64, fence: Fence },
+    /// Nothing is owned under this generation any more. The session does nothing
+    /// else until [`Event::Told`] confirms that the locks know.
+    Closed { generation: u64, reason: LossReason },
+    /// The session could not be created or renewed, for this reason.
+    Troubled(Error),
+}
+
+/// What a lock asks of the session.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Request {
+    /// Make every lock attempt with the fence `seen` void.
+    RaiseFence { generation: u64, seen: Fence },
+    /// Close the generation: there is proof that it is unreliable.
+    Distrust { generation: u64, reason: LossReason },
+    /// Replace the session once nothing is owned under it: its late attempts
+    /// cannot be made void, or only its end frees a key.
+    Suspect { generation: u64 },
 }
 
 /// What happened.
@@ -66,11 +95,7 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: Destroyed,
     },
-    /// Every lock attempt made with the fence `seen` is to be made void.
-    RaiseFence {
-        generation: u64,
-        seen: Fence,
-    },
+    Asked(Request),
     Raised {
         ticket: Ticket,
         answer: Raised,
@@ -93,11 +118,6 @@ pub(crate) enum Event {
     /// is lost.
     Told {
         generation: u64,
-    },
-    /// There is proof that the generation cannot be relied on any more.
-    Distrust {
-        generation: u64,
-        reason: LossReason,
     },
     /// Nothing is owned any more and nothing shall be: end the session.
     Stop,
@@ -142,21 +162,7 @@ pub(crate) enum Effect {
     DeleteFences {
         stale: Vec<(SessionId, u64)>,
     },
-    /// A session is there to lock keys with, and its fence stands.
-    Opened(SessionView),
-    /// The fence now stands so: attempts made with another one fail.
-    Fenced {
-        generation: u64,
-        fence: Fence,
-    },
-    /// Nothing is owned under that generation from this moment. Nothing else is
-    /// done until [`Event::Told`] says that those concerned know.
-    Closed {
-        generation: u64,
-        reason: LossReason,
-    },
-    /// The session could not be created or renewed, for this reason.
-    Troubled(Error),
+    Notify(Notice),
     /// Renewals are answered again.
     Recovered,
     /// The session was ended as asked; nothing follows.
@@ -353,9 +359,7 @@ impl Session {
             Event::Created { ticket, answer } => self.created(now, ticket, answer, effects),
             Event::Renewed { ticket, answer } => self.renewed(now, ticket, answer, effects),
             Event::Destroyed { ticket, answer } => self.destroyed(now, ticket, &answer),
-            Event::RaiseFence { generation, seen } => {
-                self.raise_fence(now, generation, seen, effects);
-            }
+            Event::Asked(request) => self.asked(now, request, effects),
             Event::Raised { ticket, answer } => self.raised(now, ticket, answer, effects),
             Event::FenceRead { ticket, answer } => self.fence_read(now, ticket, answer, effects),
             Event::Listed { ticket, answer } => self.listed(now, ticket, answer),
@@ -363,21 +367,17 @@ impl Session {
                 self.fences_listed(now, ticket, answer, effects);
             }
             Event::Told { generation } => self.told(now, generation),
-            Event::Distrust { generation, reason } => {
-                if self.view().is_some_and(|view| view.generation == generation) {
-                    self.close(reason, effects);
-                }
-            }
             Event::Stop => self.stop(now),
             Event::Tick => {}
         }
         #[cfg(test)]
         if Mutation::LossToldAfterRetry.is_chosen()
-            && let Some(Effect::Closed { generation, .. }) = effects.last()
+            && let Some(Effect::Notify(Notice::Closed { generation, .. })) = effects.last()
         {
             self.told(now, *generation);
             self.act(now, effects);
-            return effects.sort_by_key(|effect| matches!(effect, Effect::Closed { .. }));
+            return effects
+                .sort_by_key(|effect| matches!(effect, Effect::Notify(Notice::Closed { .. })));
         }
         self.act(now, effects);
     }
@@ -490,7 +490,7 @@ impl Session {
             }
             Created::Denied(right) => {
                 self.pause(now);
-                effects.push(Effect::Troubled(Error::Denied { right }));
+                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
             }
             Created::TtlRefused(range) => {
                 self.pause(now);
@@ -500,13 +500,19 @@ impl Session {
                      session_ttl_min in the servers' configuration",
                     self.timing.session_ttl
                 );
-                effects.push(Effect::Troubled(Error::Invalid { field: "timing.session_ttl", why }));
+                effects.push(Effect::Notify(Notice::Troubled(Error::Invalid {
+                    field: "timing.session_ttl",
+                    why,
+                })));
             }
             Created::Unknown(trouble) => {
                 self.pause(now);
                 // It may have been created all the same.
                 (self.strays, self.late_strays) = (Look::At(now), true);
-                effects.push(Effect::Troubled(unavailable(Step::CreateSession, &trouble)));
+                effects.push(Effect::Notify(Notice::Troubled(unavailable(
+                    Step::CreateSession,
+                    &trouble,
+                ))));
             }
         }
     }
@@ -534,11 +540,14 @@ impl Session {
             Renewed::Gone => self.close(LossReason::SessionGone, effects),
             Renewed::Denied(right) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Troubled(Error::Denied { right }));
+                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
             }
             Renewed::Unknown(trouble) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Troubled(unavailable(Step::RenewSession, &trouble)));
+                effects.push(Effect::Notify(Notice::Troubled(unavailable(
+                    Step::RenewSession,
+                    &trouble,
+                ))));
             }
         }
     }
@@ -570,7 +579,7 @@ impl Session {
             return;
         };
         open.view.cell.latch(reason);
-        effects.push(Effect::Closed { generation: open.view.generation, reason });
+        effects.push(Effect::Notify(Notice::Closed { generation: open.view.generation, reason }));
         self.phase = Phase::Telling(open);
     }
 
@@ -623,6 +632,21 @@ impl Session {
         }
     }
 
+    fn asked(&mut self, now: Moment, request: Request, effects: &mut Vec<Effect>) {
+        match request {
+            Request::RaiseFence { generation, seen } => {
+                self.raise_fence(now, generation, seen, effects);
+            }
+            Request::Distrust { generation, reason } => {
+                if self.view().is_some_and(|view| view.generation == generation) {
+                    self.close(reason, effects);
+                }
+            }
+            // The warden knows what is owned, and sends `Distrust` in time.
+            Request::Suspect { .. } => {}
+        }
+    }
+
     fn raise_fence(
         &mut self,
         now: Moment,
@@ -636,7 +660,7 @@ impl Session {
         }
         if open.view.fence != seen || seen == Fence::Unusable {
             // Raised since: whoever asks has only not heard of it yet.
-            effects.push(Effect::Fenced { generation, fence: open.view.fence });
+            effects.push(Effect::Notify(Notice::Fenced { generation, fence: open.view.fence }));
         } else if matches!(open.raise, Raise::Settled) {
             let ticket = self.tickets.next();
             open.raise = Raise::Asking(ticket);
@@ -654,7 +678,7 @@ impl Session {
             Raised::Unknown(trouble) => {
                 if !self.is_lent() {
                     let error = unavailable(Step::CreateSession, &trouble);
-                    effects.push(Effect::Troubled(error));
+                    effects.push(Effect::Notify(Notice::Troubled(error)));
                 }
                 self.raise_again(ticket, now + RAISE_AGAIN);
             }
@@ -699,13 +723,14 @@ impl Session {
         open.raise = Raise::Settled;
         open.view.fence = fence;
         if std::mem::replace(&mut open.lent, true) {
-            effects.push(Effect::Fenced { generation: open.view.generation, fence });
+            effects
+                .push(Effect::Notify(Notice::Fenced { generation: open.view.generation, fence }));
             return;
         }
         if let Look::Never = self.stale_fences {
             self.stale_fences = Look::At(now + FIRST_TIDYING.mul_f64(share(&open.view.id)));
         }
-        effects.push(Effect::Opened(open.view.clone()));
+        effects.push(Effect::Notify(Notice::Opened(open.view.clone())));
     }
 
     /// The token may not write the fence entry, or not at present: locks do without

@@ -312,7 +312,7 @@ impl Process {
 
     fn open(&mut self, slot: &Arc<Slot>) {
         if let Some(view) = &self.view {
-            slot.report(lock::Event::Opened(view.clone()));
+            slot.report(lock::Event::Session(session::Notice::Opened(view.clone())));
         }
         self.working.push(slot.clone());
         self.turn(slot);

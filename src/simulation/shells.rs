@@ -17,7 +17,12 @@ use crate::{
     holding::{callers::News, slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
-    protocol::{lock, mutation::Mutation, queue, session},
+    protocol::{
+        lock,
+        mutation::Mutation,
+        queue,
+        session::{self, Notice, Request},
+    },
 };
 
 impl Process {
@@ -56,21 +61,24 @@ impl Process {
             Effect::List { ticket } => Question::List { ticket, name: self.name() },
             Effect::ListFences { ticket } => Question::ListFences { ticket },
             Effect::DeleteFences { stale } => Question::DeleteFences { stale },
-            Effect::Opened(view) => {
+            Effect::Notify(Notice::Opened(view)) => {
                 self.out.push(Out::Opened(view.id.clone()));
                 self.view = Some(view.clone());
-                return self.tell_all(|| lock::Event::Opened(view.clone()));
+                return self.tell_all(|| lock::Event::Session(Notice::Opened(view.clone())));
             }
-            Effect::Fenced { generation, fence } => {
+            Effect::Notify(Notice::Fenced { generation, fence }) => {
                 if let Some(view) = self.view.as_mut().filter(|v| v.generation == generation) {
                     view.fence = fence;
                 }
-                return self.tell_all(|| lock::Event::Fenced { generation, fence });
+                return self
+                    .tell_all(|| lock::Event::Session(Notice::Fenced { generation, fence }));
             }
-            Effect::Closed { generation, reason } => return self.close(generation, reason),
-            Effect::Troubled(error) => {
+            Effect::Notify(Notice::Closed { generation, reason }) => {
+                return self.close(generation, reason);
+            }
+            Effect::Notify(Notice::Troubled(error)) => {
                 if self.view.is_none() {
-                    self.tell_all(|| lock::Event::Troubled(error.clone()));
+                    self.tell_all(|| lock::Event::Session(Notice::Troubled(error.clone())));
                 }
                 return;
             }
@@ -85,7 +93,7 @@ impl Process {
         for slot in self.all_slots() {
             slot.callers.lost(reason);
             self.tell(&slot);
-            slot.report(lock::Event::Closed { generation, reason });
+            slot.report(lock::Event::Session(Notice::Closed { generation, reason }));
         }
         self.feed_session(session::Event::Told { generation });
     }
@@ -155,7 +163,7 @@ impl Process {
         } else {
             self.suspect = None;
             let reason = LossReason::SessionGone;
-            self.feed_session(session::Event::Distrust { generation, reason });
+            self.feed_session(session::Event::Asked(Request::Distrust { generation, reason }));
         }
     }
 
@@ -211,15 +219,12 @@ impl Process {
             Effect::Watch { ticket, after } => {
                 return self.watch(Watch { slot, after, ticket });
             }
-            Effect::RaiseFence { generation, seen } => {
-                return self.feed_session(session::Event::RaiseFence { generation, seen });
-            }
-            Effect::Distrust { generation, reason } => {
-                return self.feed_session(session::Event::Distrust { generation, reason });
-            }
-            Effect::Suspect { generation } => {
+            Effect::Request(Request::Suspect { generation }) => {
                 self.suspect = Some(generation);
                 return self.sweep_later();
+            }
+            Effect::Request(request) => {
+                return self.feed_session(session::Event::Asked(request));
             }
             Effect::Own { index, session, cell } => {
                 let holder = Box::new(Holder {

@@ -10,7 +10,11 @@ use crate::{
     consul::fact::{Entry, Expect, Locked, Seen, SessionId, SessionSeen, Trouble},
     error::{Error, Step},
     ownership::{Holder, LossReason},
-    protocol::{Ticket, queue::Obstacle, session::unavailable},
+    protocol::{
+        Ticket,
+        queue::Obstacle,
+        session::{Request, unavailable},
+    },
     token::FencingToken,
 };
 
@@ -83,7 +87,7 @@ impl Lock {
                 self.forget_session();
                 self.phase = Phase::Idle;
                 let (generation, reason) = (attempt.generation, LossReason::SessionGone);
-                effects.push(Effect::Distrust { generation, reason });
+                effects.push(Effect::Request(Request::Distrust { generation, reason }));
             }
             Locked::Denied(right) => self.fail(now, Error::Denied { right }, effects),
             Locked::Refused(why) => {

@@ -42,7 +42,7 @@ use super::{
     Ticket, Tickets,
     cell::DeadlineCell,
     queue::{Demand, Obstacle},
-    session::SessionView,
+    session::{Notice, Request, SessionView},
 };
 use crate::{
     clock::Moment,
@@ -57,20 +57,7 @@ use crate::{
 pub(crate) enum Event {
     /// What the callers want now.
     Demand(Demand),
-    /// There is a session to lock with.
-    Opened(SessionView),
-    /// The session's fence now stands so.
-    Fenced {
-        generation: u64,
-        fence: Fence,
-    },
-    /// Nothing is owned under that generation any more.
-    Closed {
-        generation: u64,
-        reason: LossReason,
-    },
-    /// No session can be had at present.
-    Troubled(Error),
+    Session(Notice),
     Locked {
         ticket: Ticket,
         answer: Locked,
@@ -133,20 +120,7 @@ pub(crate) enum Effect {
         ticket: Ticket,
         session: SessionId,
     },
-    RaiseFence {
-        generation: u64,
-        seen: Fence,
-    },
-    /// The session cannot be relied on any more.
-    Distrust {
-        generation: u64,
-        reason: LossReason,
-    },
-    /// The session's late attempts cannot be made void, or only its end gives a
-    /// key back: replace it when nothing is owned under it.
-    Suspect {
-        generation: u64,
-    },
+    Request(Request),
     /// The lock that comes to be owned replaces what somebody, who took the key for
     /// something else, had written over an earlier lock.
     Overwrote(Vec<u8>),
@@ -375,10 +349,7 @@ impl Lock {
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Demand(demand) => self.demanded(demand, effects),
-            Event::Opened(view) => self.session = Some(view),
-            Event::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
-            Event::Closed { generation, reason } => self.closed(generation, reason, effects),
-            Event::Troubled(error) => self.troubled(now, error, effects),
+            Event::Session(notice) => self.notified(now, notice, effects),
             Event::Locked { ticket, answer } => self.locked(now, ticket, answer, effects),
             Event::Released { ticket, answer } => self.released(now, ticket, answer, effects),
             Event::Read { ticket, answer } => self.read(now, ticket, answer, effects),
@@ -498,7 +469,7 @@ impl Lock {
         let Some(view) = self.session.as_ref().filter(|_| self.sweep.is_none()) else { return };
         let (generation, session) = (view.generation, view.id.clone());
         self.sweep = Some(Sweep { generation, session, asking: None, at: now + SWEEP_PERIOD });
-        effects.push(Effect::Suspect { generation });
+        effects.push(Effect::Request(Request::Suspect { generation }));
     }
 
     /// Looks for a late attempt's effect.
@@ -507,6 +478,15 @@ impl Lock {
             let ticket = self.tickets.next();
             sweep.asking = Some(ticket);
             effects.push(Effect::Read { ticket });
+        }
+    }
+
+    fn notified(&mut self, now: Moment, notice: Notice, effects: &mut Vec<Effect>) {
+        match notice {
+            Notice::Opened(view) => self.session = Some(view),
+            Notice::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
+            Notice::Closed { generation, reason } => self.closed(generation, reason, effects),
+            Notice::Troubled(error) => self.troubled(now, error, effects),
         }
     }
 
@@ -582,7 +562,8 @@ impl Lock {
     /// Makes an attempt void before anything is concluded; `unknown` if it may
     /// still take effect otherwise.
     fn make_void(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
-        effects.push(Effect::RaiseFence { generation: attempt.generation, seen: attempt.fence });
+        let (generation, seen) = (attempt.generation, attempt.fence);
+        effects.push(Effect::Request(Request::RaiseFence { generation, seen }));
         self.leftover = Leftover::Possible;
         self.phase = Phase::Fencing { attempt, unknown };
     }

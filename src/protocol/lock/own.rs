@@ -13,7 +13,7 @@ use crate::{
     protocol::{
         Ticket,
         queue::Obstacle,
-        session::{SessionView, unavailable},
+        session::{Request, SessionView, unavailable},
     },
 };
 
@@ -238,7 +238,8 @@ impl Lock {
         self.floor = 0;
         self.resume = Next::Read;
         self.forget_session();
-        effects.push(Effect::Distrust { generation, reason: LossReason::StoreReplaced });
+        let reason = LossReason::StoreReplaced;
+        effects.push(Effect::Request(Request::Distrust { generation, reason }));
     }
 
     /// Our own session was asked for, to learn why the key is not ours.
@@ -258,7 +259,7 @@ impl Lock {
             let reason = LossReason::SessionGone;
             self.lose(reason, effects);
             self.forget_session();
-            effects.push(Effect::Distrust { generation, reason });
+            effects.push(Effect::Request(Request::Distrust { generation, reason }));
         } else {
             self.lose(LossReason::ForceReleased, effects);
         }
@@ -371,7 +372,8 @@ impl Lock {
         if !releasing.told && view.is_some_and(|view| refused || in_vain(view)) {
             releasing.told = true;
             effects.push(Effect::Unreleased(error.clone()));
-            effects.push(Effect::Suspect { generation: releasing.own.generation });
+            let generation = releasing.own.generation;
+            effects.push(Effect::Request(Request::Suspect { generation }));
         }
         // It may take for ever.
         if releasing.told && self.demand.wants() {

@@ -67,7 +67,7 @@ impl Bench {
     /// One with a session, of which a caller that waits wants the key.
     fn contending() -> (Self, Ticket) {
         let mut bench = Self::new();
-        bench.step(Event::Opened(view(1)));
+        bench.step(Event::Session(Notice::Opened(view(1))));
         let effects = bench.step(Event::Demand(waiting()));
         let ticket = lock_ticket(&effects);
         (bench, ticket)
@@ -132,7 +132,7 @@ fn does_nothing_without_a_session_or_a_caller() {
     let mut bench = Bench::new();
     assert_eq!(bench.step(Event::Demand(waiting())), []);
     assert_eq!(bench.step(Event::Demand(Demand::default())), []);
-    assert_eq!(bench.step(Event::Opened(view(1))), []);
+    assert_eq!(bench.step(Event::Session(Notice::Opened(view(1)))), []);
     assert!(bench.lock.is_quiet());
 }
 
@@ -140,7 +140,7 @@ fn does_nothing_without_a_session_or_a_caller() {
 fn never_locks_a_key_blindly() {
     let (_, _) = Bench::contending();
     let mut bench = Bench::new();
-    bench.step(Event::Opened(view(1)));
+    bench.step(Event::Session(Notice::Opened(view(1))));
     let effects = bench.step(Event::Demand(waiting()));
     assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Missing, .. }]));
     let ticket = lock_ticket(&effects);
@@ -213,7 +213,7 @@ fn an_answer_with_an_old_ticket_grants_nothing() {
 #[test]
 fn who_does_not_wait_is_told_the_holder_and_leaves_nothing_contending() {
     let mut bench = Bench::new();
-    bench.step(Event::Opened(view(1)));
+    bench.step(Event::Session(Notice::Opened(view(1))));
     let ticket = lock_ticket(&bench.step(Event::Demand(trying())));
     let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
     let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
@@ -292,12 +292,16 @@ fn backs_off_from_a_lock_delay_of_unknown_length() {
 fn an_attempt_of_unknown_outcome_is_made_void_before_a_read_decides() {
     let (mut bench, ticket) = Bench::contending();
     let effects = bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
-    let raise = Effect::RaiseFence { generation: 1, seen: Fence::At(1) };
+    let raise = Effect::Request(Request::RaiseFence { generation: 1, seen: Fence::At(1) });
     assert!(matches!(effects[0], Effect::Obstructed(Obstacle::Trouble(_))));
     assert_eq!(effects[1..], [raise]);
     // The same fence again proves nothing.
-    assert_eq!(bench.step(Event::Fenced { generation: 1, fence: Fence::At(1) }), []);
-    let effects = bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) });
+    assert_eq!(
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(1) })),
+        []
+    );
+    let effects =
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
     let ticket = read_ticket(&effects);
     // It had taken effect: only the answer to a new attempt makes it ours.
     let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 55) });
@@ -363,7 +367,8 @@ fn what_a_late_attempt_took_is_given_back_if_nobody_wants_it_any_more() {
     bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
     assert_eq!(bench.step(Event::Demand(Demand::default())), []);
     assert!(!bench.lock.is_quiet(), "the attempt may still take effect");
-    let effects = bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) });
+    let effects =
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
     let ticket = read_ticket(&effects);
     let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 55) });
     assert!(matches!(effects[..], [Effect::Release { index: 55, .. }]));
@@ -374,8 +379,12 @@ fn without_a_fence_the_key_is_looked_at_until_the_session_has_ended() {
     let (mut bench, ticket) = Bench::contending();
     bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
     bench.step(Event::Demand(Demand::default()));
-    let effects = bench.step(Event::Fenced { generation: 1, fence: Fence::Unusable });
-    assert!(matches!(effects[..], [Effect::Suspect { generation: 1 }, Effect::Read { .. }]));
+    let effects =
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::Unusable }));
+    assert!(matches!(
+        effects[..],
+        [Effect::Request(Request::Suspect { generation: 1 }), Effect::Read { .. }]
+    ));
     let ticket = read_ticket(&effects);
     bench.step(Event::Read { ticket, answer: Seen::Missing { index: 50 } });
     for _ in 0..3 {
@@ -387,7 +396,7 @@ fn without_a_fence_the_key_is_looked_at_until_the_session_has_ended() {
     let ticket = release_ticket(&effects);
     bench.step(Event::Released { ticket, answer: Released::Done });
     assert!(!bench.lock.is_quiet());
-    bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason: LossReason::SessionGone }));
     assert!(bench.lock.is_quiet());
 }
 
@@ -446,7 +455,10 @@ fn a_release_that_consul_refuses_is_left_to_the_sessions_end_and_goes_on() {
     let right = "key:write on \"k\"".to_owned();
     let answer = Released::Denied(right.clone());
     let (after, effects) = released_in_vain(&mut bench, &answer);
-    let told = [Effect::Unreleased(Error::Denied { right }), Effect::Suspect { generation: 1 }];
+    let told = [
+        Effect::Unreleased(Error::Denied { right }),
+        Effect::Request(Request::Suspect { generation: 1 }),
+    ];
     assert_eq!((after, &effects[..]), (Duration::ZERO, &told[..]));
     // Once: while other keys are owned the session stays.
     for _ in 0..20 {
@@ -473,14 +485,16 @@ fn who_does_not_wait_is_told_of_a_release_that_consul_refuses() {
 fn a_release_in_vain_for_a_lease_that_was_renewed_is_left_to_the_sessions_end() {
     let mut bench = Bench::owning(9);
     let (after, effects) = released_in_vain(&mut bench, &Released::Unknown(unknown()));
-    let [Effect::Unreleased(Error::Unavailable { .. }), Effect::Suspect { generation: 1 }] =
-        effects[..]
+    let [
+        Effect::Unreleased(Error::Unavailable { .. }),
+        Effect::Request(Request::Suspect { generation: 1 }),
+    ] = effects[..]
     else {
         panic!("{effects:?}")
     };
     assert!(after >= LEASE && after <= LEASE + Duration::from_secs(1), "{after:?}");
     let reason = LossReason::SessionGone;
-    let closed = bench.step(Event::Closed { generation: 1, reason });
+    let closed = bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
     assert_eq!(closed, [Effect::Lost { reason }]);
     assert!(bench.lock.is_quiet());
 }
@@ -491,7 +505,7 @@ fn an_outage_in_which_a_release_is_not_answered_costs_no_session() {
     let mut view = view(1);
     // The last renewal that was answered: none is any more.
     view.cell = Arc::new(DeadlineCell::new(bench.now + LEASE));
-    bench.step(Event::Opened(view));
+    bench.step(Event::Session(Notice::Opened(view)));
     let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
     bench.step(Event::Locked { ticket, answer: Locked::At(9) });
     bench.step(Event::Demand(keeping()));
@@ -507,10 +521,10 @@ fn a_lock_below_the_index_of_an_ended_ownership_is_of_another_store() {
     let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
     let effects = bench.step(Event::Locked { ticket, answer: Locked::At(30) });
     let reason = LossReason::StoreReplaced;
-    assert_eq!(effects, [Effect::Distrust { generation: 1, reason }]);
+    assert_eq!(effects, [Effect::Request(Request::Distrust { generation: 1, reason })]);
     // The next session begins with that store.
-    bench.step(Event::Closed { generation: 1, reason });
-    let ticket = read_ticket(&bench.step(Event::Opened(view(2))));
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
+    let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
     let ticket =
         lock_ticket(&bench.step(Event::Read { ticket, answer: Seen::Missing { index: 31 } }));
     let effects = bench.step(Event::Locked { ticket, answer: Locked::At(32) });
@@ -520,7 +534,7 @@ fn a_lock_below_the_index_of_an_ended_ownership_is_of_another_store() {
 #[test]
 fn a_release_that_finds_lower_indexes_ends_the_session() {
     let reason = LossReason::StoreReplaced;
-    let distrust = || Effect::Distrust { generation: 1, reason };
+    let distrust = || Effect::Request(Request::Distrust { generation: 1, reason });
     for answer in [Seen::Missing { index: 20 }, found(Some("other"), 20), found(Some("ours-1"), 20)]
     {
         let mut bench = Bench::owning(90);
@@ -564,11 +578,15 @@ fn a_key_that_somebody_writes_continuously_is_released_with_growing_pauses() {
 #[test]
 fn an_attempt_that_checked_no_fence_is_swept_although_there_is_one_now() {
     let mut bench = Bench::new();
-    bench.step(Event::Opened(SessionView { fence: Fence::Unusable, ..view(1) }));
+    bench.step(Event::Session(Notice::Opened(SessionView { fence: Fence::Unusable, ..view(1) })));
     let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
     bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
-    let effects = bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) });
-    assert!(matches!(effects[..], [Effect::Suspect { generation: 1 }, Effect::Read { .. }]));
+    let effects =
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
+    assert!(matches!(
+        effects[..],
+        [Effect::Request(Request::Suspect { generation: 1 }), Effect::Read { .. }]
+    ));
 }
 
 #[test]
@@ -669,26 +687,32 @@ fn an_index_from_before_our_own_is_confirmed_by_the_leader() {
     let ticket = read_ticket(&bench.step(Event::Watched { ticket, answer: found(None, 20) }));
     let effects = bench.step(Event::Read { ticket, answer: found(None, 20) });
     let reason = LossReason::StoreReplaced;
-    assert_eq!(effects, [Effect::Lost { reason }, Effect::Distrust { generation: 1, reason }]);
+    assert_eq!(
+        effects,
+        [Effect::Lost { reason }, Effect::Request(Request::Distrust { generation: 1, reason })]
+    );
 }
 
 #[test]
 fn the_end_of_the_session_ends_the_ownership() {
     let mut bench = Bench::owning(9);
     let reason = LossReason::DeadlinePassed;
-    assert_eq!(bench.step(Event::Closed { generation: 1, reason }), [Effect::Lost { reason }]);
+    assert_eq!(
+        bench.step(Event::Session(Notice::Closed { generation: 1, reason })),
+        [Effect::Lost { reason }]
+    );
     // An older generation's end does not.
     let mut bench = Bench::owning(9);
-    assert_eq!(bench.step(Event::Closed { generation: 0, reason }), []);
+    assert_eq!(bench.step(Event::Session(Notice::Closed { generation: 0, reason })), []);
     assert!(bench.lock.owns());
 }
 
 #[test]
 fn a_new_session_may_begin_with_lower_indexes() {
     let mut bench = Bench::owning(900);
-    bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason: LossReason::SessionGone }));
     bench.step(Event::Demand(waiting()));
-    let ticket = read_ticket(&bench.step(Event::Opened(view(2))));
+    let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
     let ticket =
         lock_ticket(&bench.step(Event::Read { ticket, answer: Seen::Missing { index: 5 } }));
     let effects = bench.step(Event::Locked { ticket, answer: Locked::At(6) });
@@ -701,8 +725,10 @@ fn a_fresh_actor_gives_up_what_a_dead_one_owned() {
     let mut effects = Vec::new();
     bench.lock.recover(bench.now, 9, &mut effects);
     assert_eq!(effects[0], Effect::Lost { reason: LossReason::RuntimeFailed });
-    assert!(matches!(effects[1], Effect::RaiseFence { .. }));
-    let ticket = read_ticket(&bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) }));
+    assert!(matches!(effects[1], Effect::Request(Request::RaiseFence { .. })));
+    let ticket = read_ticket(
+        &bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) })),
+    );
     // Even for another caller the old index is no grant.
     bench.step(Event::Demand(waiting()));
     let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 9) });

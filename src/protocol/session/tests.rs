@@ -52,7 +52,9 @@ impl Bench {
 
     fn raised(&mut self, ticket: Ticket, index: u64) -> SessionView {
         let effects = self.step(Event::Raised { ticket, answer: Raised::At(index) });
-        let [Effect::Opened(view), ..] = &effects[..] else { panic!("{effects:?}") };
+        let [Effect::Notify(Notice::Opened(view)), ..] = &effects[..] else {
+            panic!("{effects:?}")
+        };
         view.clone()
     }
 
@@ -174,7 +176,7 @@ fn an_interruption_that_ends_one_request_timeout_before_the_deadline_loses_nothi
                             (limit, ticket, Renewed::Unknown(unknown()))
                         });
                     }
-                    Effect::Closed { .. } => lost = true,
+                    Effect::Notify(Notice::Closed { .. }) => lost = true,
                     _ => {}
                 }
             }
@@ -188,7 +190,7 @@ fn a_renewal_of_unknown_outcome_is_repeated_soon_and_ends_nothing() {
     let (mut bench, view) = Bench::open();
     let ticket = bench.renewal();
     let effects = bench.step(Event::Renewed { ticket, answer: Renewed::Unknown(unknown()) });
-    assert!(matches!(effects[..], [Effect::Troubled(Error::Unavailable { .. })]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Troubled(Error::Unavailable { .. }))]));
     let before = bench.now;
     let ticket = bench.renewal();
     assert!(bench.now.since(before) <= Duration::from_millis(500));
@@ -202,7 +204,9 @@ fn a_loss_is_told_before_anything_is_done_about_it() {
     let (mut bench, view) = Bench::open();
     let ticket = bench.renewal();
     let effects = bench.step(Event::Renewed { ticket, answer: Renewed::Gone });
-    let [Effect::Closed { generation: 1, reason: LossReason::SessionGone }] = effects[..] else {
+    let [Effect::Notify(Notice::Closed { generation: 1, reason: LossReason::SessionGone })] =
+        effects[..]
+    else {
         panic!("{effects:?}")
     };
     assert!(!view.cell.is_valid(bench.now));
@@ -219,7 +223,7 @@ fn after_the_deadline_a_late_answer_revives_nothing() {
     let effects = bench.step(Event::Renewed { ticket, answer: alive() });
     let reason = LossReason::DeadlinePassed;
     assert!(
-        matches!(effects[..], [Effect::Closed { generation: 1, reason: why }] if why == reason)
+        matches!(effects[..], [Effect::Notify(Notice::Closed { generation: 1, reason: why })] if why == reason)
     );
     assert!(!view.cell.is_valid(at(0)));
     let effects = bench.step(Event::Told { generation: 1 });
@@ -234,7 +238,7 @@ fn after_the_deadline_a_late_answer_revives_nothing() {
 fn a_closed_session_is_destroyed_until_that_is_answered() {
     let (mut bench, _) = Bench::open();
     let reason = LossReason::StoreReplaced;
-    bench.step(Event::Distrust { generation: 1, reason });
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason }));
     let effects = bench.step(Event::Told { generation: 1 });
     let [Effect::Create { .. }, Effect::Destroy { mut ticket, .. }] = effects[..] else {
         panic!("{effects:?}")
@@ -256,7 +260,7 @@ fn a_closed_session_is_destroyed_until_that_is_answered() {
 fn distrust_of_another_generation_is_ignored() {
     let (mut bench, view) = Bench::open();
     let reason = LossReason::SessionGone;
-    assert!(bench.step(Event::Distrust { generation: 0, reason }).is_empty());
+    assert!(bench.step(Event::Asked(Request::Distrust { generation: 0, reason })).is_empty());
     assert!(view.cell.is_valid(bench.now));
 }
 
@@ -268,7 +272,7 @@ fn a_session_that_cannot_be_had_is_tried_again_with_growing_pauses() {
     for _ in 0..8 {
         let answer = Created::Unknown(unknown());
         let effects = bench.step(Event::Created { ticket, answer });
-        assert!(matches!(effects[..], [Effect::Troubled(_)]));
+        assert!(matches!(effects[..], [Effect::Notify(Notice::Troubled(_))]));
         let before = bench.now;
         ticket = create_ticket(&bench.wake());
         pauses.push(bench.now.since(before));
@@ -297,7 +301,7 @@ fn a_session_is_lent_when_its_fence_stands() {
     let (mut bench, mut ticket) = Bench::created();
     for _ in 0..3 {
         let effects = bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
-        assert!(matches!(effects[..], [Effect::Troubled(_)]), "{effects:?}");
+        assert!(matches!(effects[..], [Effect::Notify(Notice::Troubled(_))]), "{effects:?}");
         let effects = bench.wake();
         let [Effect::ReadFence { ticket: reading, .. }] = effects[..] else {
             panic!("{effects:?}")
@@ -313,22 +317,28 @@ fn a_session_is_lent_when_its_fence_stands() {
     let (mut bench, _) = Bench::created();
     bench.now = at(60_000);
     let effects = bench.step(Event::Tick);
-    assert!(matches!(effects[..], [Effect::Closed { generation: 1, .. }]), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::Notify(Notice::Closed { generation: 1, .. })]),
+        "{effects:?}"
+    );
 }
 
 #[test]
 fn raises_the_fence_once_for_all_who_ask() {
     let (mut bench, _) = Bench::open();
-    let ask = || Event::RaiseFence { generation: 1, seen: Fence::At(FENCE) };
+    let ask = || Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::At(FENCE) });
     let [Effect::Raise { ticket, from: Fence::At(FENCE), .. }] = bench.step(ask())[..] else {
         panic!("no raise")
     };
     assert!(bench.step(ask()).is_empty());
     let effects = bench.step(Event::Raised { ticket, answer: Raised::At(30) });
-    assert!(matches!(effects[..], [Effect::Fenced { generation: 1, fence: Fence::At(30) }]));
+    assert!(matches!(
+        effects[..],
+        [Effect::Notify(Notice::Fenced { generation: 1, fence: Fence::At(30) })]
+    ));
     // Who has not heard of it is told again.
     let effects = bench.step(ask());
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(30), .. }]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(30), .. })]));
 }
 
 /// A fence entry as a read shows it.
@@ -341,19 +351,21 @@ fn entry(index: u64) -> Seen {
 #[test]
 fn a_raise_of_unknown_outcome_is_looked_up_before_it_is_repeated() {
     let (mut bench, _) = Bench::open();
-    let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::At(FENCE) });
+    let effects =
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::At(FENCE) }));
     let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
     let effects = bench.wake();
     let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     let effects = bench.step(Event::FenceRead { ticket, answer: entry(31) });
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(31), .. }]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(31), .. })]));
 }
 
 #[test]
 fn a_fence_that_somebody_deleted_is_raised_anew_above_the_lost_one() {
     let (mut bench, _) = Bench::open();
-    let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::At(FENCE) });
+    let effects =
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::At(FENCE) }));
     let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     let effects = bench.step(Event::Raised { ticket, answer: Raised::Stale });
     let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
@@ -362,19 +374,21 @@ fn a_fence_that_somebody_deleted_is_raised_anew_above_the_lost_one() {
         panic!("{effects:?}")
     };
     let effects = bench.step(Event::Raised { ticket, answer: Raised::At(41) });
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(41), .. }]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(41), .. })]));
 }
 
 #[test]
 fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
     let (mut bench, _) = Bench::open();
     for (seen, index, higher) in [(Fence::At(FENCE), 75, true), (Fence::At(75), 75, false)] {
-        let effects = bench.step(Event::RaiseFence { generation: 1, seen });
+        let effects = bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen }));
         let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
         let effects = bench.step(Event::Raised { ticket, answer: Raised::At(index) });
         match effects[..] {
-            [Effect::Fenced { .. }] => assert!(higher),
-            [Effect::Closed { reason: LossReason::StoreReplaced, .. }] => assert!(!higher),
+            [Effect::Notify(Notice::Fenced { .. })] => assert!(higher),
+            [Effect::Notify(Notice::Closed { reason: LossReason::StoreReplaced, .. })] => {
+                assert!(!higher);
+            }
             ref other => panic!("{other:?}"),
         }
     }
@@ -409,11 +423,12 @@ fn a_fence_that_may_not_be_written_is_raised_when_it_may() {
     let (mut bench, ticket) = Bench::created();
     let right = || "key:write".to_owned();
     let effects = bench.step(Event::Raised { ticket, answer: Raised::Denied(right()) });
-    let [Effect::Opened(view)] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Notify(Notice::Opened(view))] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(view.fence, Fence::Unusable);
     // Whoever asks for a raise meanwhile is answered at once.
-    let effects = bench.step(Event::RaiseFence { generation: 1, seen: Fence::Unusable });
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::Unusable, .. }]));
+    let effects =
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unusable }));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::Unusable, .. })]));
     for _ in 0..3 {
         let since = bench.now;
         let effects = next_of_interest(&mut bench);
@@ -432,9 +447,9 @@ fn a_fence_that_may_not_be_written_is_raised_when_it_may() {
         panic!("{effects:?}")
     };
     let effects = bench.step(Event::Raised { ticket, answer: Raised::At(50) });
-    assert!(matches!(effects[..], [Effect::Fenced { fence: Fence::At(50), .. }]));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(50), .. })]));
     // The next session begins without that history.
-    bench.step(Event::Distrust { generation: 1, reason: LossReason::SessionGone });
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
     let ticket = create_ticket(&bench.step(Event::Told { generation: 1 })[..1]);
     bench.created_as("s-2", ticket);
 }
@@ -447,7 +462,9 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     let ticket = create_ticket(&bench.wake());
     let raise = bench.created_as("s-2", ticket);
     let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
-    let [Effect::Opened(_), Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
+    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
+        panic!("{effects:?}")
+    };
     let found = |ids: &[&str]| SessionsSeen::Found(ids.iter().map(|id| (*id).into()).collect());
     let effects = bench.step(Event::Listed { ticket, answer: found(&["s-1", "s-2"]) });
     let [Effect::Destroy { ticket, session, .. }] = &effects[..] else { panic!("{effects:?}") };
@@ -471,10 +488,10 @@ fn a_session_that_is_being_created_is_not_taken_for_a_stray() {
     let ticket = create_ticket(&bench.wake());
     let raise = bench.created_as("s-2", ticket);
     let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
-    let [Effect::Opened(_), Effect::List { ticket: listing }] = effects[..] else {
+    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket: listing }] = effects[..] else {
         panic!("{effects:?}")
     };
-    bench.step(Event::Distrust { generation: 1, reason: LossReason::SessionGone });
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
     let effects = bench.step(Event::Told { generation: 1 });
     let [Effect::Create { ticket }, Effect::Destroy { .. }] = effects[..] else {
         panic!("{effects:?}")
@@ -484,7 +501,10 @@ fn a_session_that_is_being_created_is_not_taken_for_a_stray() {
     let raise = bench.created_as("s-3", ticket);
     // It is looked again, now that it is known which one is ours.
     let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(20) });
-    assert!(matches!(effects[..], [Effect::Opened(_), Effect::List { .. }]), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::Notify(Notice::Opened(_)), Effect::List { .. }]),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -517,7 +537,8 @@ fn a_ttl_that_the_servers_refuse_is_reported_with_their_setting_and_tried_rarely
     let ticket = create_ticket(&bench.step(Event::Start));
     let effects =
         bench.step(Event::Created { ticket, answer: Created::TtlRefused("30s=24h0m0s".into()) });
-    let [Effect::Troubled(error @ Error::Invalid { field, .. })] = &effects[..] else {
+    let [Effect::Notify(Notice::Troubled(error @ Error::Invalid { field, .. }))] = &effects[..]
+    else {
         panic!("{effects:?}")
     };
     let text = error.to_string();

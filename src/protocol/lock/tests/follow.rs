@@ -9,7 +9,7 @@ fn following() -> Demand {
 /// One with a session, whose key is followed; and the first read.
 fn followed() -> (Bench, Ticket) {
     let mut bench = Bench::new();
-    bench.step(Event::Opened(view(1)));
+    bench.step(Event::Session(Notice::Opened(view(1))));
     let effects = bench.step(Event::Demand(following()));
     assert!(matches!(effects[..], [Effect::Read { .. }]), "{effects:?}");
     (bench, read_ticket(&effects))
@@ -131,7 +131,7 @@ fn without_a_session_the_key_is_looked_at_and_contended_for_when_there_is_one() 
     let ticket = read_ticket(&bench.wake());
     let effects = bench.step(Event::Read { ticket, answer: found(None, 5) });
     assert_eq!(effects, [Effect::Free]);
-    lock_ticket(&bench.step(Event::Opened(view(1))));
+    lock_ticket(&bench.step(Event::Session(Notice::Opened(view(1)))));
 }
 
 #[test]

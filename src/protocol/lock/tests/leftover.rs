@@ -35,7 +35,7 @@ impl Store {
                 (Bad::Lock(_), Effect::Lock { .. })
                     | (Bad::Read(_), Effect::Read { .. })
                     | (Bad::Release(_), Effect::Release { .. })
-                    | (Bad::Fence, Effect::RaiseFence { .. })
+                    | (Bad::Fence, Effect::Request(Request::RaiseFence { .. }))
             )
         };
         let bad = (self.bad_answers > 0 && is_bad(&self.bad)).then(|| {
@@ -75,10 +75,10 @@ impl Store {
                 };
                 Event::Released { ticket, answer }
             }
-            Effect::RaiseFence { generation, .. } => {
+            Effect::Request(Request::RaiseFence { generation, .. }) => {
                 self.index += 1;
                 let fence = if bad.is_some() { Fence::Unusable } else { Fence::At(self.index) };
-                Event::Fenced { generation, fence }
+                Event::Session(Notice::Fenced { generation, fence })
             }
             _ => return None,
         })
@@ -129,7 +129,7 @@ fn brought_into(state: State) -> (Bench, Vec<Effect>) {
     if state == State::Fencing {
         return (bench, asked);
     }
-    let asked = bench.step(Event::Fenced { generation: 1, fence: Fence::At(60) });
+    let asked = bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
     if state == State::ReadingAfterFence {
         return (bench, asked);
     }
@@ -194,7 +194,7 @@ fn played(state: State, bad: &Bad, times: u32, stays: bool) -> (Bench, Store, bo
         }
         let mut next = Vec::new();
         for effect in asked.drain(..) {
-            suspected |= matches!(effect, Effect::Suspect { .. });
+            suspected |= matches!(effect, Effect::Request(Request::Suspect { .. }));
             if let Effect::Own { .. } | Effect::Failed(_) = effect {
                 // The caller gives it back at once, or has its answer.
                 next.extend(bench.step(Event::Demand(store.demand)));
@@ -244,7 +244,10 @@ fn a_machine_is_not_quiet_while_its_session_may_have_the_key() {
                     matches!(bad, Bad::Read(Seen::Denied(_)) | Bad::Release(Released::Denied(_)));
                 assert!(store.ours.is_none() || !denied || suspected, "{what}");
                 bench.step(Event::Demand(Demand::default()));
-                bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
+                bench.step(Event::Session(Notice::Closed {
+                    generation: 1,
+                    reason: LossReason::SessionGone,
+                }));
                 for _ in 0..5 {
                     if let Some(event) = bench.lock.next_wakeup().map(|_| bench.wake()) {
                         drop(event);

@@ -128,9 +128,9 @@ fn a_lock_that_was_edited_while_it_was_held_is_taken_over_and_the_text_is_report
 #[test]
 fn a_lock_that_was_edited_while_this_process_had_it_is_taken_over() {
     let mut bench = Bench::owning(9);
-    bench.step(Event::Closed { generation: 1, reason: LossReason::SessionGone });
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason: LossReason::SessionGone }));
     bench.step(Event::Demand(waiting()));
-    let ticket = read_ticket(&bench.step(Event::Opened(view(2))));
+    let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
     let effects = bench.step(Event::Read { ticket, answer: edited(None, 42) });
     assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(42), .. }]));
 }
