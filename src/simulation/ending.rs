@@ -59,7 +59,8 @@ impl World {
         self.unmark_all();
         let timing = self.plan.timing;
         // Each caller that waits holds the key for a moment when its turn comes.
-        let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
+        let ttl = timing.session_ttl * self.plan.ttl_stretch;
+        let bound = ttl * 2 + timing.lock_delay + ELECTION;
         // A late renewal prolongs even the session of a process that crashed.
         let calm_since = self.last_arrival.max(healed_at);
         if !self.look_at_elections(bound, calm_since) {

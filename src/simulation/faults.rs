@@ -32,6 +32,8 @@ pub(super) enum Act {
     Edit(Key),
     /// Writes something under the key that is no lock.
     Mark(Key),
+    /// Takes away what is no lock.
+    Unmark,
     /// Does something to the fence entries of all sessions.
     Fences(Meddling),
     /// Others write elsewhere.
@@ -367,7 +369,10 @@ impl World {
             Act::Mark(key) => {
                 self.stats.fault("foreign flags");
                 self.write_over(&key, FOREIGN_FLAGS);
+                let pause = self.random.skewed_millis(100..=20_000);
+                self.after(pause, Event::Operator(Act::Unmark));
             }
+            Act::Unmark => self.unmark_all(),
             Act::Fences(how) => {
                 self.stats.fault("fence entries meddled with");
                 self.meddle_with_fences(how);
