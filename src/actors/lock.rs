@@ -20,10 +20,10 @@ use crate::{
         fact::{Locked, Released, Seen, SessionSeen},
         request::{Lock, Release, ReleaseHow},
     },
-    holding::callers::News,
     key::Key,
     messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
     ownership::Holder,
+    protocol::contest::News,
     protocol::{
         lock::{Effect, Event},
         queue::Demand,

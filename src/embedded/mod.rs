@@ -20,6 +20,8 @@ use self::{
     exchange::Shared,
 };
 
+use crate::key::RESERVED;
+
 pub use self::server::EmbeddedServer;
 
 /// A Consul-compatible agent inside the process, for demos, for tests of

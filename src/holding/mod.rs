@@ -4,7 +4,9 @@
 pub(crate) mod callers;
 pub(crate) mod keep_alive;
 pub(crate) mod lease;
+pub(crate) mod lease_state;
 pub(crate) mod observer;
 pub(crate) mod slot;
 pub(crate) mod stake;
 pub(crate) mod tenure;
+pub(crate) mod term;

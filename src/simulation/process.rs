@@ -27,7 +27,8 @@ use crate::{
     holding::{
         observer::Observer,
         slot::{Slot, Slots},
-        tenure::{Tenure, Term},
+        tenure::Tenure,
+        term::Term,
     },
     key::Key,
     ownership::LossReason,

@@ -14,10 +14,11 @@ use crate::{
         request::{Lock, NewSession, Release, ReleaseHow},
         session_name::session_name,
     },
-    holding::{callers::News, slot::Slot, tenure::Tenure},
+    holding::{slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
     protocol::{
+        contest::News,
         lock,
         mutation::Mutation,
         queue,
