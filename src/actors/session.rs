@@ -16,9 +16,12 @@ use super::{
 };
 use crate::{
     consul::{
+        ask::{
+            CreateSession, DeleteFence, DeleteStaleFences, DestroySession, ListSessions,
+            ListStaleFences, RaiseFence, Read, RenewSession,
+        },
         client::Consul,
         fact::{Created, Destroyed, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences},
-        request::NewSession,
         session_name::session_name,
     },
     ownership::LossReason,
@@ -126,7 +129,7 @@ impl SessionActor {
         let tell = move |event| actor.do_send(Answered(event));
         match effect {
             Effect::Create { ticket } => {
-                let new = NewSession {
+                let new = CreateSession {
                     name: self.name.clone(),
                     ttl: self.settings.timing.session_ttl,
                     lock_delay: self.settings.timing.lock_delay,
@@ -139,7 +142,7 @@ impl SessionActor {
                     tell,
                     async move {
                         let limit = limit.max(shortest);
-                        let answer = consul.create_session(&new, limit).await;
+                        let answer = consul.ask(&new, limit).await;
                         Event::Created { ticket, answer }
                     },
                 );
@@ -150,7 +153,7 @@ impl SessionActor {
                 let (settings, view) = (self.settings.clone(), self.machine.view().cloned());
                 let question = async move {
                     let asked_at = settings.clock.now();
-                    let answer = consul.renew_session(&session, limit).await;
+                    let answer = consul.ask(&RenewSession { session }, limit).await;
                     let (now, telemetry) = (settings.clock.now(), settings.record.telemetry());
                     match (&answer, view) {
                         (Renewed::Alive { .. }, Some(view)) => {
@@ -174,7 +177,7 @@ impl SessionActor {
                 Event::Raised { ticket, answer: Raised::Unknown(unanswered()) },
                 tell,
                 async move {
-                    let answer = consul.raise_fence(&session, from, limit).await;
+                    let answer = consul.ask(&RaiseFence { session, from }, limit).await;
                     Event::Raised { ticket, answer }
                 },
             ),
@@ -182,25 +185,28 @@ impl SessionActor {
                 Event::FenceRead { ticket, answer: Seen::Unknown(unanswered()) },
                 tell,
                 async move {
-                    let answer = consul.read_fence(&session, limit).await;
+                    let answer = consul.ask(&Read::Fence(session), limit).await;
                     Event::FenceRead { ticket, answer }
                 },
             ),
             Effect::List { ticket } => {
-                let (name, answer) = (self.name.clone(), SessionsSeen::Unknown(unanswered()));
+                let ask = ListSessions { name: self.name.clone() };
+                let answer = SessionsSeen::Unknown(unanswered());
                 ask_beside(Event::Listed { ticket, answer }, tell, async move {
-                    Event::Listed { ticket, answer: consul.sessions_of(&name, limit).await }
+                    Event::Listed { ticket, answer: consul.ask(&ask, limit).await }
                 });
             }
             Effect::ListFences { ticket } => {
                 let answer = StaleFences::Unknown(unanswered());
                 ask_beside(Event::StaleFences { ticket, answer }, tell, async move {
-                    Event::StaleFences { ticket, answer: consul.stale_fences(limit).await }
+                    Event::StaleFences { ticket, answer: consul.ask(&ListStaleFences, limit).await }
                 });
             }
             Effect::DeleteFences { stale } => {
                 tracing::debug!(count = stale.len(), "deleting fence entries of ended sessions");
-                actix_rt::spawn(async move { consul.delete_stale_fences(&stale, limit).await });
+                actix_rt::spawn(
+                    async move { consul.ask(&DeleteStaleFences { stale }, limit).await },
+                );
             }
             Effect::Notify(notice) => {
                 self.note(&notice);
@@ -249,9 +255,9 @@ impl SessionActor {
 
 /// The session first: its fence must stand as long as its attempts can arrive.
 async fn destroy(consul: &Consul, session: &SessionId, raised: bool, limit: Duration) -> Destroyed {
-    let destroyed = consul.destroy_session(session, limit).await;
+    let destroyed = consul.ask(&DestroySession { session: session.clone() }, limit).await;
     if raised && destroyed == Destroyed::Done {
-        return consul.delete_fence(session, limit).await;
+        return consul.ask(&DeleteFence { session: session.clone() }, limit).await;
     }
     destroyed
 }

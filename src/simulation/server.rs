@@ -10,8 +10,8 @@ use super::{plan::Plan, question::Question};
 use crate::{
     clock::Moment,
     consul::{
+        ask::{Ask as _, CreateSession, Keyspace},
         fact::{Fence, SessionId},
-        request::{self, NewSession},
         wire::{WireReply, WireRequest},
     },
     embedded::{
@@ -154,9 +154,9 @@ impl Server {
         }
         let question = &exchange.question;
         let stretched = match question {
-            Question::Create { new, .. } if self.ttl_stretch > 1 => {
-                let ttl = new.ttl * self.ttl_stretch;
-                Some(request::create_session(&NewSession { ttl, ..new.clone() }))
+            Question::Create { ask, .. } if self.ttl_stretch > 1 => {
+                let ttl = ask.ttl * self.ttl_stretch;
+                Some(CreateSession { ttl, ..ask.clone() }.request(&Keyspace::default()))
             }
             _ => None,
         };
