@@ -192,7 +192,7 @@ impl LockActor {
                     String::from_utf8_lossy(&text).escape_debug().take(200).collect();
                 tracing::warn!(%key, %text, "the lock replaces what somebody wrote over it");
                 let what = format!("the lock replaced what somebody wrote over it: {text}");
-                self.around.settings.record.mishap(Some(&key), what);
+                self.around.settings.record.incident(Some(&key), what);
             }
             Effect::Own { index, session, cell } => {
                 let holder = Box::new(Holder {
@@ -218,14 +218,18 @@ impl LockActor {
             }
             Effect::Unreleased(error) => {
                 tracing::warn!(%key, %error, "the lock cannot be given back; trying again");
-                self.around.settings.record.mishap(Some(&key), format!("not given back: {error}"));
+                self.around
+                    .settings
+                    .record
+                    .incident(Some(&key), format!("not given back: {error}"));
             }
             Effect::Free => slot.callers.free(),
             Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
-            Effect::Failed(error) => {
+            Effect::Failed(obstacle) => {
+                slot.callers.failed(&obstacle);
+                let error = obstacle.into_error(&key);
                 tracing::warn!(%key, %error, "lock cannot be had");
-                self.around.settings.record.mishap(Some(&key), error.to_string());
-                slot.callers.failed(error);
+                self.around.settings.record.incident(Some(&key), error.to_string());
             }
         }
     }
@@ -243,7 +247,7 @@ fn note(record: &Record, key: &Key, news: &News) {
         News::Acquired { .. } => telemetry.acquired(key),
         News::Lost { reason, .. } => {
             telemetry.lost(key, *reason);
-            record.mishap(Some(key), format!("lost: {reason}"));
+            record.incident(Some(key), format!("lost: {reason}"));
         }
         News::Elected { .. } => telemetry.leads(key, true),
         News::Deposed { .. } => telemetry.leads(key, false),

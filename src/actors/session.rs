@@ -85,7 +85,7 @@ impl SessionActor {
         left_behind: Option<&SessionView>,
     ) -> Self {
         let generation = left_behind.map_or(0, |view| view.generation);
-        let mut machine = Session::new(settings.timing, generation);
+        let mut machine = Session::new(settings.timing.clone(), generation);
         if let Some(view) = left_behind {
             machine.doom(settings.clock.now(), view.id.clone(), true);
         }
@@ -231,7 +231,7 @@ impl SessionActor {
             Notice::Fenced { .. } => {}
             Notice::Closed { reason, .. } => {
                 tracing::warn!(%reason, "session lost; a new one is created");
-                self.settings.record.mishap(None, format!("session lost: {reason}"));
+                self.settings.record.incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
                 if std::mem::replace(&mut self.troubled, true) {
@@ -240,7 +240,7 @@ impl SessionActor {
                     tracing::warn!(%error, "session request failed; retrying");
                 }
                 self.settings.record.trouble(Some(error.to_string()));
-                self.settings.record.mishap(None, error.to_string());
+                self.settings.record.incident(None, error.to_string());
             }
         }
     }

@@ -57,7 +57,7 @@ impl World {
         let Some(healed_at) = self.healed_at else { return };
         self.after(Duration::from_millis(500), Event::Watchdog);
         self.unmark_all();
-        let timing = self.plan.timing;
+        let timing = self.plan.timing.clone();
         // Each caller that waits holds the key for a moment when its turn comes.
         let ttl = timing.session_ttl * self.plan.ttl_stretch;
         let bound = ttl * 2 + timing.lock_delay + ELECTION;

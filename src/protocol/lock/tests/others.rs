@@ -148,9 +148,9 @@ fn an_entry_that_was_never_seen_to_be_a_lock_is_not_overwritten() {
             let ticket =
                 read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
             let effects = bench.step(Event::Read { ticket, answer: edited(None, 42) });
-            assert_eq!(effects, [Effect::Failed(Error::FlagConflict { found: 0 })]);
+            assert_eq!(effects, [Effect::Failed(Obstacle::Foreign { flags: 0 })]);
         } else {
-            assert_eq!(effects, [Effect::Failed(Error::FlagConflict { found: 0 })]);
+            assert_eq!(effects, [Effect::Failed(Obstacle::Foreign { flags: 0 })]);
         }
     }
 }
