@@ -32,7 +32,8 @@ pub struct Config {
     /// Default: `http://127.0.0.1:8500`.
     pub address: String,
     /// The ACL token. It needs `key:write` below the prefix and
-    /// `session:write` on the agent's node. It is never printed.
+    /// `session:write` on the agent's node. Without `session:read`, a session whose
+    /// creation was not answered stays until its TTL. It is never printed.
     ///
     /// Default: none.
     #[serde(skip_serializing)]

@@ -20,6 +20,8 @@ use self::{
     exchange::Shared,
 };
 
+use crate::key::RESERVED;
+
 pub use self::server::EmbeddedServer;
 
 /// A Consul-compatible agent inside the process, for demos, for tests of
@@ -130,7 +132,8 @@ impl Embedded {
         self
     }
 
-    /// All keys with their entries, in order of the keys' bytes.
+    /// All keys with their entries, in order of the keys' bytes, without the fence
+    /// entries that each session of a runtime has below `.dsync`.
     ///
     /// A key that is no UTF-8 is shown with replacement characters.
     #[must_use]
@@ -139,6 +142,7 @@ impl Embedded {
             engine.advance(now);
             engine
                 .pairs(b"")
+                .filter(|(key, _)| !is_fence(key))
                 .map(|(key, pair)| EmbeddedEntry {
                     key: String::from_utf8_lossy(key).into_owned(),
                     value: pair.value.clone(),
@@ -329,6 +333,13 @@ pub struct EmbeddedSession {
     /// How long its keys stay closed after its end, as its creator asked; more
     /// than 60 seconds count as 60.
     pub lock_delay: Duration,
+}
+
+/// Whether it is `.dsync/<a session's id>` below any prefix.
+fn is_fence(key: &[u8]) -> bool {
+    let mut parts = key.rsplit(|byte| *byte == b'/');
+    let (id, parent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    id.len() == 36 && parent == RESERVED.as_bytes()
 }
 
 #[cfg(test)]
