@@ -214,14 +214,14 @@ mod tests {
             session: wild.into(),
             session_name: Some(wild.into()),
             node: Some(wild.into()),
-            value: wild.into(),
+            value: wild.as_bytes().into(),
             since: 3,
         };
         let held = || Box::new(holder.clone());
-        let (waited, holder) = (Duration::ZERO, Some(held()));
+        let key = || Key::new("orders/7").unwrap();
         for error in [
-            Error::Held(held()),
-            Error::WaitedTooLong { waited, holder },
+            Error::Held { key: key(), holder: held() },
+            Error::WaitedTooLong { key: key(), waited: Duration::ZERO, holder: Some(held()) },
             Error::Invalid { field: "key", why: wild.into() },
             Error::Denied { right: wild.into() },
             Error::Unavailable { step: Step::Read, why: wild.into() },

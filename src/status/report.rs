@@ -233,7 +233,7 @@ mod tests {
             session: wild.into(),
             session_name: Some(wild.into()),
             node: Some(wild.into()),
-            value: wild.into(),
+            value: wild.as_bytes().into(),
             since: 3,
         };
         let key = Key::new("k").unwrap();
@@ -244,6 +244,7 @@ mod tests {
                 ready: true,
                 session: None,
                 trouble: Some(wild.into()),
+                saturation: None,
             },
             lease: Duration::ZERO,
             failover: Duration::ZERO,
@@ -258,7 +259,7 @@ mod tests {
                 last_error: Some(wild.into()),
                 failover: Duration::ZERO,
             }],
-            mishaps: vec![Mishap { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
+            incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };
         let text = report.to_string();
         assert_eq!(text.lines().count(), 4, "{text:?}");
