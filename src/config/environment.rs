@@ -44,7 +44,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Env`], with the variable and what is wrong with it.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(|name| std::env::var_os(name))
+        Self::from_variables(std::env::var_os)
     }
 
     fn from_variables(
