@@ -16,9 +16,9 @@ use super::{
 use crate::{
     config::Retention,
     consul::{
+        ask::{Lock, Read, Release, ReleaseHow, SessionInfo},
         client::Consul,
         fact::{Locked, Released, Seen, SessionSeen},
-        request::{Lock, Release, ReleaseHow},
     },
     key::Key,
     messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
@@ -161,7 +161,7 @@ impl LockActor {
                 let ask = Release { key, session, index, how };
                 let lost = Event::Released { ticket, answer: Released::Unknown(unanswered()) };
                 let question = async move {
-                    let answer = consul.release(&ask, limit).await;
+                    let answer = consul.ask(&ask, limit).await;
                     Event::Released { ticket, answer }
                 };
                 ask_beside(lost, tell, question.instrument(span));
@@ -169,14 +169,14 @@ impl LockActor {
             Effect::Read { ticket } => {
                 let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
                 ask_beside(lost, tell, async move {
-                    let answer = consul.read(&key, limit).await;
+                    let answer = consul.ask(&Read::Key(key), limit).await;
                     Event::Read { ticket, answer }
                 });
             }
             Effect::AskSession { ticket, session } => {
                 let answer = SessionSeen::Unknown(unanswered());
                 ask_beside(Event::SessionSeen { ticket, answer }, tell, async move {
-                    let answer = consul.session_info(&session, limit).await;
+                    let answer = consul.ask(&SessionInfo { session }, limit).await;
                     Event::SessionSeen { ticket, answer }
                 });
             }

@@ -17,6 +17,7 @@ use crate::holding::slot::Slot;
 use crate::{
     clock::Moment,
     consul::{
+        ask,
         client::Consul,
         fact::{Listed, Seen},
     },
@@ -106,7 +107,9 @@ impl WatchActor {
             Effect::Read { read, key, after } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul.watch(&key, after, WAIT, limit).await;
+                    let answer = consul
+                        .ask(&ask::Watch { key, after: Some(after), wait: WAIT }, limit)
+                        .await;
                     Event::Seen { read, answer }
                 });
                 self.reads.insert(read, task);
@@ -114,7 +117,8 @@ impl WatchActor {
             Effect::Check { read, key } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul.check(&key, limit).await;
+                    let answer =
+                        consul.ask(&ask::Watch { key, after: None, wait: WAIT }, limit).await;
                     Event::Seen { read, answer }
                 });
                 self.reads.insert(read, task);
@@ -122,7 +126,8 @@ impl WatchActor {
             Effect::List { read, prefix, after } => {
                 let lost = Event::Listed { read, answer: Listed::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul.list(&prefix, after, WAIT, LISTING_LIMIT).await;
+                    let list = ask::List { prefix, after, wait: WAIT };
+                    let answer = consul.ask(&list, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
                 });
                 self.reads.insert(read, task);

@@ -13,7 +13,7 @@ mod waiters;
 
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
-use futures::future::{Either, select};
+use futures::future::{Either, LocalBoxFuture, select};
 use tokio::sync::watch;
 
 use self::{
@@ -22,6 +22,7 @@ use self::{
 };
 use crate::consul::{
     fact::Trouble,
+    link::Backend,
     wire::{Method, WireReply, WireRequest},
 };
 
@@ -312,6 +313,12 @@ impl Embedded {
     async fn is_cut(&self) {
         // Cannot fail: `self` holds the sender.
         let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
+    }
+}
+
+impl Backend for Embedded {
+    fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>> {
+        Box::pin(self.exchange(request))
     }
 }
 
