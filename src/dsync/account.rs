@@ -9,21 +9,25 @@ use crate::{
     ownership::KeyState,
     protocol::queue::Obstacle,
     status::{
-        journal::Record,
+        journal::Journal,
         report::{HealthReport, KeyReport, Report},
     },
 };
 
 impl Intake {
     pub(crate) fn health(&self) -> HealthReport {
-        let mut health = self.record.health();
+        let mut health = self.journal.health();
         health.ready &= !self.slots.is_stopped();
         health
     }
 
     pub(crate) fn report(&self) -> Report {
-        let mut keys: Vec<_> =
-            self.slots.all().iter().map(|slot| describe(slot, &self.record, self.timing)).collect();
+        let mut keys: Vec<_> = self
+            .slots
+            .all()
+            .iter()
+            .map(|slot| describe(slot, &self.journal, self.timing))
+            .collect();
         keys.sort_by(|one, other| one.key.cmp(&other.key));
         Report {
             service: self.service.to_string(),
@@ -31,14 +35,14 @@ impl Intake {
             lease: self.timing.lease(),
             failover: self.timing.failover(),
             keys,
-            mishaps: self.record.mishaps(),
+            mishaps: self.journal.mishaps(),
         }
     }
 
     pub(crate) fn explain(&self, Explain(key): Explain) -> Pending<KeyReport> {
         let report = match self.slots.get(&key) {
-            Some(slot) => describe(&slot, &self.record, self.timing),
-            None => unused(key, &self.record, self.timing),
+            Some(slot) => describe(&slot, &self.journal, self.timing),
+            None => unused(key, &self.journal, self.timing),
         };
         Box::pin(async move { Ok(report) })
     }
@@ -49,7 +53,7 @@ impl Intake {
     }
 }
 
-fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
+fn describe(slot: &Slot, journal: &Journal, timing: Timing) -> KeyReport {
     let outline = slot.callers.outline();
     let state = match slot.machine().state() {
         // The machine may not have heard of it yet.
@@ -70,12 +74,12 @@ fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
         // Whom a caller met last may be gone; where the key is followed, that is known.
         holder: outline.owner.or(if outline.role.is_some() { outline.leader } else { met }),
         waiters: outline.waiting,
-        last_error: trouble.or_else(|| record.last_error(&slot.key)),
-        ..unused(slot.key.clone(), record, timing)
+        last_error: trouble.or_else(|| journal.last_error(&slot.key)),
+        ..unused(slot.key.clone(), journal, timing)
     }
 }
 
-fn unused(key: Key, record: &Record, timing: Timing) -> KeyReport {
+fn unused(key: Key, journal: &Journal, timing: Timing) -> KeyReport {
     KeyReport {
         state: KeyState::Idle,
         role: None,
@@ -83,7 +87,7 @@ fn unused(key: Key, record: &Record, timing: Timing) -> KeyReport {
         remaining: None,
         holder: None,
         waiters: 0,
-        last_error: record.last_error(&key),
+        last_error: journal.last_error(&key),
         failover: timing.failover(),
         key,
     }

@@ -1,4 +1,4 @@
-//! What a process has that campaigns: its place in an election, and its terms.
+//! A tenure: this process's campaign for leadership, and its terms.
 
 use std::{fmt, sync::Arc};
 
@@ -15,16 +15,17 @@ use crate::{
     token::FencingToken,
 };
 
-/// A process's campaign for leadership, as the reply to
+/// A process's campaign for leadership: the reply to
 /// [`Campaign`](crate::Campaign).
 ///
-/// All who campaign for one key in one process share one campaign: every tenure
-/// says the same. Clone it and share it among threads; it keeps the runtime
-/// running. Dropping it does not resign; send [`Resign`](crate::Resign), or shut the runtime down.
+/// All campaigns of one process for the same key are one campaign, so their tenures
+/// are equivalent. A tenure can be cloned and shared among threads, and keeps the
+/// runtime running. Dropping it does not resign: send [`Resign`](crate::Resign), or
+/// shut the runtime down.
 ///
-/// Leadership begins and ends over and over: after each loss the process contends
-/// again. Each time is a [`Term`] of its own, with its own fencing token. For work
-/// that only the leader may do there are [`Singleton`](crate::Singleton) and
+/// A campaign can win and lose leadership many times: after each loss the process
+/// contends again. Each leadership is a separate [`Term`] with its own fencing token.
+/// For work that only the leader may do, use [`Singleton`](crate::Singleton) or
 /// [`Dsync::while_leading`](crate::Dsync::while_leading); or take the
 /// [`elected`](Tenure::elected) term and [`run`](Term::run) the work in it.
 #[derive(Clone)]
@@ -35,13 +36,12 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    /// Joins the campaign for the key, or begins it; then the key says `value`
-    /// while it is led.
+    /// Joins the campaign for the key, or starts one whose term gives the key `value`.
     ///
     /// # Errors
     /// [`Error::Stopped`].
     pub(crate) fn of(callers: &Arc<Callers>, value: Arc<[u8]>) -> Result<Self, Error> {
-        // An observer first: it fails if the runtime has stopped.
+        // Create the observer first: this fails if the runtime has stopped.
         let observer = Observer::of(callers)?;
         let (number, began) = callers.campaign(value);
         Ok(Self { observer, number, began })
@@ -52,7 +52,7 @@ impl Tenure {
         Self { observer: self.observer.keeping(keep_alive), ..self }
     }
 
-    /// Whether the campaign began with the request that this tenure answers.
+    /// Whether the request that this tenure answers started the campaign.
     pub(crate) fn began(&self) -> bool {
         self.began
     }
@@ -65,19 +65,18 @@ impl Tenure {
         self.number
     }
 
-    /// The key that is campaigned for.
+    /// The key of the election.
     #[must_use]
     pub fn key(&self) -> &Key {
         self.observer.key()
     }
 
-    /// Whether this process leads, judged by the clock at this moment.
+    /// Whether this process leads, according to the clock at this moment.
     ///
-    /// It sends no message, costs a lock that nobody holds for long and one
-    /// reading of the clock, and may be asked from any thread. As for
-    /// [`Lease::is_valid`](crate::Lease::is_valid), it turns false before Consul
-    /// can give the key to another process, and what is already on its way is
-    /// stopped only by the token.
+    /// Takes one briefly held lock and reads the clock once; sends no message and works
+    /// from any thread. As for [`Lease::is_valid`](crate::Lease::is_valid), it turns
+    /// false before Consul can give the key to another process, and only the token stops
+    /// a write that is already in flight.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.observer.look(|leading| {
@@ -86,8 +85,7 @@ impl Tenure {
         })
     }
 
-    /// The token of the term that is shown, and whether it would say that it
-    /// lasts, without changing anything by the question.
+    /// The token of the current term and its validity, without latching the cell.
     #[cfg(test)]
     pub(crate) fn would_lead(&self) -> Option<(FencingToken, bool)> {
         self.observer.look(|leading| {
@@ -96,7 +94,7 @@ impl Tenure {
         })
     }
 
-    /// The term in which this process leads, if it does.
+    /// The current term, while this process leads.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
         self.observer.look(|leading| self.term_of(leading))
@@ -107,29 +105,29 @@ impl Tenure {
         state.is_valid().then(|| Term::of(state.clone(), self.observer.keep_alive()))
     }
 
-    /// The fencing token of the present term, while this process leads.
+    /// The fencing token of the current term, while this process leads.
     #[must_use]
     pub fn token(&self) -> Option<FencingToken> {
         self.term().map(|term| term.token())
     }
 
-    /// Who leads, this process included: as for [`Observer::leader`].
+    /// The leader, which may be this process; as for [`Observer::leader`].
     #[must_use]
     pub fn leader(&self) -> Option<Holder> {
         self.observer.leader()
     }
 
-    /// Who leads at this moment, and the token if it is this process.
+    /// The leader, with the token if it is this process.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         self.observer.leadership()
     }
 
-    /// Waits for the next change of the leader or of this process's term: as for
+    /// Waits for the next change of the leader or of this process's term, as for
     /// [`Observer::changed`].
     ///
-    /// It is told by the lock runtime. To act at the very deadline of a term even
-    /// if that is stuck, use [`Term::lost`] or [`Term::run`].
+    /// The lock runtime signals the change. To act exactly at a term's deadline even if
+    /// the runtime is stuck, use [`Term::lost`] or [`Term::run`].
     ///
     /// # Cancel safety
     /// Dropping the future loses no change: the next call returns it.
@@ -137,8 +135,8 @@ impl Tenure {
         self.observer.changed().await
     }
 
-    /// Waits until this process leads; at once if it does. It never ends after the
-    /// campaign has [`ended`](Tenure::ended).
+    /// Waits until this process leads; completes at once if it does. Never completes
+    /// after the campaign has [`ended`](Tenure::ended).
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -146,8 +144,8 @@ impl Tenure {
         self.observer.wait_for(|leading| self.term_of(leading)).await
     }
 
-    /// Waits until the campaign is over: somebody resigned without a cool-down,
-    /// or the runtime was shut down. This process is not elected by it any more.
+    /// Waits until the campaign has ended: this process resigned without a cool-down,
+    /// or the runtime was shut down. The campaign is never elected afterwards.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

@@ -1,0 +1,45 @@
+use super::*;
+
+fn at(seconds: u64) -> Moment {
+    Moment::from_nanos(seconds * 1_000_000_000)
+}
+
+#[test]
+fn a_thread_without_a_beat_for_ten_seconds_is_not_live_until_it_beats_again() {
+    let pulse = Pulse::new(at(100));
+    assert!(pulse.beats(at(109)));
+    assert!(!pulse.beats(at(110)));
+    pulse.beat(at(111));
+    assert!(pulse.beats(at(112)));
+    assert!(pulse.beats(at(105)), "the clock was read before the beat");
+}
+
+#[test]
+fn a_runtime_stays_live_after_a_shutdown_and_not_after_any_other_end() {
+    let (well, badly) = (Pulse::new(at(1)), Pulse::new(at(1)));
+    well.end(true);
+    badly.end(false);
+    badly.beat(at(2));
+    assert!(well.beats(at(1_000)));
+    assert!(!badly.beats(at(2)));
+}
+
+#[test]
+fn mishaps_are_bounded_and_a_repeated_one_is_listed_once() {
+    let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
+    let key = Key::new("k").unwrap();
+    journal.mishap(None, "session lost".into());
+    for count in 0..50 {
+        let other = Key::new(format!("{count}")).unwrap();
+        journal.mishap(Some(&other), "lost".into());
+        journal.mishap(Some(&key), "again".into());
+    }
+    let mishaps = journal.mishaps();
+    assert_eq!(mishaps.len(), MOST_MISHAPS);
+    assert_eq!((mishaps[0].key.as_ref(), mishaps[0].what.as_str()), (Some(&key), "again"));
+    assert_eq!(mishaps[1].key.as_ref().map(Key::as_str), Some("49"));
+    assert_eq!(mishaps.iter().filter(|mishap| mishap.what == "again").count(), 1);
+    assert_eq!(mishaps.last().map(|mishap| mishap.what.as_str()), Some("session lost"));
+    assert_eq!(journal.last_error(&key).as_deref(), Some("again"));
+    assert_eq!(journal.last_error(&Key::new("other").unwrap()), None);
+}
