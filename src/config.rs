@@ -340,7 +340,11 @@ pub struct Limits {
     /// others by reading all keys below common beginnings of their names; over
     /// TLS, where a connection carries 240 reads, most by their own.
     ///
-    /// Default: `None`, which is 32, or 48 for an `https://` address.
+    /// Where the agent takes no more connections, fewer are used, down to one beside
+    /// those for renewals and writes, and tried again one by one.
+    ///
+    /// Default: `None`, which is 16, or 48 for an `https://` address, where a
+    /// connection carries many reads and few are opened.
     pub connections: Option<usize>,
 }
 
@@ -357,7 +361,7 @@ impl Limits {
     /// Connections for single writes and reads.
     pub(crate) const WRITES: usize = 6;
 
-    const CONNECTIONS: usize = 32;
+    const CONNECTIONS: usize = 16;
     const CONNECTIONS_OVER_TLS: usize = 48;
 
     /// How many connections there are for reads that wait.
@@ -446,7 +450,7 @@ mod tests {
 
         let limits = Limits { connections: Some(12), ..Limits::default() };
         limits.check().unwrap();
-        assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 22));
+        assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 6));
         assert_eq!(Limits::default().watches(true), 38);
 
         let config = Config { prefix: Some("a//b".into()), ..Config::default() };

@@ -152,7 +152,7 @@ pub use messages::{
 pub use ownership::{Holder, KeyState, LossReason, Lost, Released};
 pub use secret::Secret;
 pub use status::{
-    report::{HealthReport, KeyReport, Mishap, Report, Role, SessionReport},
+    report::{HealthReport, KeyReport, Mishap, Report, Role, Saturation, SessionReport},
     telemetry,
 };
 pub use token::FencingToken;

@@ -19,13 +19,15 @@ use crate::{
     consul::{
         ask,
         client::Consul,
-        fact::{Listed, Seen},
+        fact::{Listed, Seen, Trouble},
+        http::Http,
     },
     key::Key,
     protocol::{
         Ticket, lock,
         watch::{Effect, Event, Watches},
     },
+    status::report::Saturation,
 };
 
 /// Asks to be told when the index of the slot's key is not `after` any more; the
@@ -52,7 +54,8 @@ pub(super) struct WatchActor {
     machine: Watches,
     /// Who is to be told of a key.
     slots: HashMap<Key, Arc<Slot>>,
-    room: usize,
+    /// How many reads a connection carries.
+    carries: usize,
     /// The reads under way. They end with the actor: their places would be
     /// missing to the next one.
     reads: HashMap<Ticket, JoinHandle<()>>,
@@ -72,21 +75,29 @@ const LISTING_LIMIT: Duration = Duration::from_secs(10);
 impl WatchActor {
     pub(super) fn new(consul: Consul, settings: Rc<Settings>, parent: Recipient<Died>) -> Self {
         let obituary = Obituary::new(parent, Died::Watch);
-        let room = settings.watches;
-        let machine = Watches::new(room, settings.clock.now().as_nanos());
+        let machine = Watches::new(settings.watches, settings.clock.now().as_nanos());
         let (slots, reads) = (HashMap::new(), HashMap::new());
-        Self { consul, settings, machine, slots, room, reads, timer: None, obituary }
+        Self { consul, settings, machine, slots, carries: 1, reads, timer: None, obituary }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
         let mut effects = Vec::new();
         let now = self.settings.clock.now();
         // Over TLS it is known when the first connection stands.
-        let room = self.consul.watch_room().unwrap_or(self.settings.watches);
-        if std::mem::replace(&mut self.room, room) != room {
-            self.machine.handle(now, Event::Room(room), &mut effects);
+        let connections = self.consul.connections();
+        let carries = connections.and_then(Http::reads_per_connection).unwrap_or(1);
+        if std::mem::replace(&mut self.carries, carries) != carries {
+            self.machine.handle(now, Event::Carries(carries), &mut effects);
+        }
+        if self.consul.connections().is_some_and(Http::take_refused) {
+            self.machine.handle(now, Event::Refused, &mut effects);
         }
         self.machine.handle(now, event, &mut effects);
+        let (allowed, most) = self.machine.connections();
+        if let Some(connections) = self.consul.connections() {
+            connections.bound(allowed, most);
+        }
+        self.settings.journal.watch_connections(Saturation { allowed, most });
         for effect in effects {
             self.perform(effect, ctx);
         }
@@ -129,6 +140,19 @@ impl WatchActor {
                     let list = ask::List { prefix, after, wait: WAIT };
                     let answer = consul.ask(&list, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
+                });
+                self.reads.insert(read, task);
+            }
+            Effect::Probe { read } => {
+                let lost = Event::Probed { read, refused: false };
+                let task = ask_until_aborted(lost, tell, async move {
+                    let refused = match consul.connections() {
+                        Some(connections) => {
+                            matches!(connections.probe().await, Err(Trouble::Refused(_)))
+                        }
+                        None => false,
+                    };
+                    Event::Probed { read, refused }
                 });
                 self.reads.insert(read, task);
             }
@@ -189,7 +213,9 @@ impl Handler<Answered> for WatchActor {
     type Result = ();
 
     fn handle(&mut self, Answered(event): Answered, ctx: &mut Context<Self>) {
-        if let Event::Seen { read, .. } | Event::Listed { read, .. } = &event {
+        if let Event::Seen { read, .. } | Event::Listed { read, .. } | Event::Probed { read, .. } =
+            &event
+        {
             self.reads.remove(read);
         }
         self.feed(event, ctx);

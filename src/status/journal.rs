@@ -16,7 +16,7 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     status::{
-        report::{HealthReport, Mishap, SessionReport},
+        report::{HealthReport, Mishap, Saturation, SessionReport},
         telemetry::Telemetry,
     },
 };
@@ -34,6 +34,7 @@ pub(crate) struct Journal {
 struct Notes {
     session: Option<SessionNote>,
     trouble: Option<String>,
+    saturation: Option<Saturation>,
     /// Newest first.
     mishaps: VecDeque<(Moment, Option<Key>, String)>,
 }
@@ -99,6 +100,29 @@ impl Journal {
         self.notes().trouble = trouble;
     }
 
+    /// Sets how many connections may watch keys now: fewer than configured while the
+    /// agent refuses more.
+    pub(crate) fn watch_connections(&self, now: Saturation) {
+        let saturation = Some(now).filter(|now| now.allowed < now.most);
+        let before = std::mem::replace(&mut self.notes().saturation, saturation);
+        if before == saturation {
+            return;
+        }
+        self.telemetry.watch_connections(now.allowed);
+        match saturation {
+            Some(now) if before.is_none_or(|before| now.allowed < before.allowed) => {
+                self.telemetry.connection_refused();
+                tracing::warn!(
+                    "{now}; changes of watched keys may be noticed later; other processes of this \
+                     host may use up the agent's http_max_conns_per_client"
+                );
+                self.mishap(None, now.to_string());
+            }
+            Some(_) => {}
+            None => tracing::info!("keys are watched over {} connections again", now.most),
+        }
+    }
+
     /// Adds a mishap of a key, or of the session if `key` is `None`.
     pub(crate) fn mishap(&self, key: Option<&Key>, what: String) {
         let now = self.clock.now();
@@ -114,12 +138,16 @@ impl Journal {
         }
     }
 
-    /// The key's last mishap, if it is recent.
+    /// The key's last mishap, if it is recent; otherwise the agent's saturation, which
+    /// delays changes of every key.
     pub(crate) fn last_error(&self, key: &Key) -> Option<String> {
         let now = self.clock.now();
         let notes = self.notes();
         let mut recent = notes.mishaps.iter().filter(|(at, ..)| now.since(*at) < RECENT);
-        recent.find(|(_, of, _)| of.as_ref() == Some(key)).map(|(.., what)| what.clone())
+        let of_key = recent.find(|(_, of, _)| of.as_ref() == Some(key));
+        of_key
+            .map(|(.., what)| what.clone())
+            .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
     }
 
     pub(crate) fn mishaps(&self) -> Vec<Mishap> {
@@ -151,6 +179,7 @@ impl Journal {
             ready: session.is_some(),
             session,
             trouble: notes.trouble.clone(),
+            saturation: notes.saturation,
         }
     }
 

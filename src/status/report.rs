@@ -31,6 +31,27 @@ pub struct HealthReport {
     /// Why the last request to create or renew the session failed; `None` once one
     /// has succeeded.
     pub trouble: Option<String>,
+    /// Set while the agent accepts fewer connections than this process may use to watch
+    /// keys. Locks stay safe; changes may be noticed later.
+    pub saturation: Option<Saturation>,
+}
+
+/// The agent refuses further connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Saturation {
+    /// The number of connections that may watch keys now.
+    pub allowed: usize,
+    /// The number that [`Limits::connections`](crate::Limits::connections) reserves for
+    /// watching.
+    pub most: usize,
+}
+
+impl fmt::Display for Saturation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { allowed, most } = self;
+        write!(f, "the Consul agent takes no more connections: {allowed} of {most} watch keys")
+    }
 }
 
 /// A Consul session, as known to its process.
@@ -148,6 +169,9 @@ impl fmt::Display for Report {
         write!(f, "{service}: {}ready, {}live", or_not(health.ready), or_not(health.live))?;
         if let Some(trouble) = &health.trouble {
             write!(f, "; {trouble}")?;
+        }
+        if let Some(saturation) = &health.saturation {
+            write!(f, "; {saturation}")?;
         }
         writeln!(f)?;
         match &health.session {

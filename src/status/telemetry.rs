@@ -15,6 +15,8 @@
 //! | `dsync_losses_total` | counter, by key | ownerships lost, by `reason` |
 //! | `dsync_panics_total` | counter, by key | panics of work that depends on leadership |
 //! | `dsync_renewal_failures_total` | counter | failed renewals of the session |
+//! | `dsync_watch_connections` | gauge | connections that may watch keys; updated when that changes |
+//! | `dsync_connections_refused_total` | counter | times that this number fell because the agent refused a connection |
 //! | `dsync_wait_seconds` | histogram, by key | time from a request to its grant |
 //! | `dsync_hold_seconds` | histogram, by key | time from a grant to its end |
 //! | `dsync_renew_seconds` | histogram | duration of a successful renewal |
@@ -98,6 +100,14 @@ impl Telemetry {
         metrics::counter!("dsync_renewal_failures_total", self.labels(None)).increment(1);
     }
 
+    pub(crate) fn watch_connections(&self, allowed: usize) {
+        metrics::gauge!("dsync_watch_connections", self.labels(None)).set(allowed as f64);
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        metrics::counter!("dsync_connections_refused_total", self.labels(None)).increment(1);
+    }
+
     fn labels(&self, key: Option<&Key>) -> Vec<metrics::Label> {
         let service = metrics::SharedString::from_shared(self.service.clone());
         let mut labels = vec![metrics::Label::new("service", service)];
@@ -125,6 +135,8 @@ impl Telemetry {
     }
     pub(crate) fn renewed(&self, _took: Duration, _margin: Duration) {}
     pub(crate) fn renewal_failed(&self) {}
+    pub(crate) fn watch_connections(&self, _allowed: usize) {}
+    pub(crate) fn connection_refused(&self) {}
 }
 
 /// A running measurement, recorded by [`stop`](Stopwatch::stop) and discarded by

@@ -25,6 +25,22 @@ fn a_runtime_stays_live_after_a_shutdown_and_not_after_any_other_end() {
 }
 
 #[test]
+fn an_agent_without_connections_shows_in_health_and_with_every_key_until_it_has_some() {
+    let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
+    let key = Key::new("k").unwrap();
+    journal.watch_connections(Saturation { allowed: 6, most: 6 });
+    assert_eq!((journal.health().saturation, journal.mishaps().len()), (None, 0));
+    let saturated = Saturation { allowed: 3, most: 6 };
+    journal.watch_connections(saturated);
+    journal.watch_connections(saturated);
+    assert_eq!(journal.health().saturation, Some(saturated));
+    assert!(journal.last_error(&key).unwrap().contains("3 of 6"));
+    assert_eq!(journal.mishaps().len(), 1);
+    journal.watch_connections(Saturation { allowed: 6, most: 6 });
+    assert_eq!((journal.health().saturation, journal.last_error(&key)), (None, None));
+}
+
+#[test]
 fn mishaps_are_bounded_and_a_repeated_one_is_listed_once() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
     let key = Key::new("k").unwrap();
