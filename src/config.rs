@@ -126,8 +126,9 @@ fn variable(name: &'static str) -> Result<Option<String>, ConfigError> {
 }
 
 /// What an orderly release leaves of a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Retention {
     /// Nothing: keys made for one order leave no rubbish. After a crash the
     /// entries that the process held stay, unlocked, until next used.
@@ -149,7 +150,7 @@ pub enum Retention {
 /// | [`default`](Timing::default) | 15 s | 15 s | ≤ 45 s | 10 s |
 /// | [`patient`](Timing::patient) | 30 s | 30 s | ≤ 90 s | 22 s |
 /// | [`fast_failover`](Timing::fast_failover) | 10 s | 1 s | ≤ 21 s | 6 s |
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Timing {
@@ -317,7 +318,7 @@ fn within(
 
 /// What one process may use up. Beyond a limit a request gets a typed error at
 /// once, so that a public handler cannot queue without bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {

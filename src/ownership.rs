@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::token::FencingToken;
+use crate::{key::Key, token::FencingToken};
 
 /// The session that holds a key according to Consul.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Holder {
     /// The id of the Consul session that holds the key.
@@ -47,6 +47,19 @@ impl Serialize for Holder {
         }
         holder.serialize_field("since", since)?;
         holder.end()
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, session_name, node, value, since } = self;
+        f.debug_struct("Holder")
+            .field("session", session)
+            .field("session_name", session_name)
+            .field("node", node)
+            .field("value", &format_args!("\"{}\"", value.escape_ascii()))
+            .field("since", since)
+            .finish()
     }
 }
 
@@ -203,9 +216,12 @@ impl fmt::Display for LossReason {
 }
 
 /// The error of work that was stopped because its lease was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the lease with fencing token {token} was lost: {reason}")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("the lock {key} (fencing token {token}) was lost: {reason}")]
+#[non_exhaustive]
 pub struct Lost {
+    /// The key of the lost lease.
+    pub key: Key,
     /// The token of the lost lease.
     pub token: FencingToken,
     /// Why the lease was lost.
@@ -213,7 +229,11 @@ pub struct Lost {
 }
 
 /// The outcome of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// As JSON: `"confirmed"` or `{"already_lost":"session_gone"}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[must_use = "a lock that was lost before its release did not protect the work to its end"]
 pub enum Released {
     /// The lock was owned until the release and is released: the next caller of
     /// this process has it, or Consul confirmed that it is free.
@@ -223,5 +243,14 @@ pub enum Released {
     AlreadyLost(LossReason),
 }
 
-#[cfg(all(test, feature = "metrics"))]
+impl fmt::Display for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Confirmed => f.write_str("released"),
+            Self::AlreadyLost(reason) => write!(f, "lost before its release: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests;

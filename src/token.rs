@@ -1,6 +1,6 @@
 //! The numbers that order the owners of a key.
 
-use std::fmt;
+use std::{fmt, num::ParseIntError, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// grow within one history of Consul's store: an operator who restores a snapshot
 /// can make them start lower again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct FencingToken(u64);
 
 impl FencingToken {
@@ -48,6 +48,52 @@ impl FencingToken {
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
+    }
+}
+
+/// Why a number or a text is no [`FencingToken`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fencing token is a whole number from 0 to 9223372036854775807")]
+#[non_exhaustive]
+pub struct InvalidToken;
+
+/// A token that was read from where it was stored.
+impl TryFrom<i64> for FencingToken {
+    type Error = InvalidToken;
+
+    fn try_from(token: i64) -> Result<Self, InvalidToken> {
+        u64::try_from(token).map(Self).map_err(|_| InvalidToken)
+    }
+}
+
+/// A token that was read from where it was stored.
+impl TryFrom<u64> for FencingToken {
+    type Error = InvalidToken;
+
+    fn try_from(token: u64) -> Result<Self, InvalidToken> {
+        i64::try_from(token).map_err(|_| InvalidToken)?.try_into()
+    }
+}
+
+/// A token that was sent in a header, say: the decimal number of its `Display`.
+impl FromStr for FencingToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let token: u64 = text.parse().map_err(|_: ParseIntError| InvalidToken)?;
+        token.try_into()
+    }
+}
+
+impl From<FencingToken> for u64 {
+    fn from(token: FencingToken) -> Self {
+        token.as_u64()
+    }
+}
+
+impl From<FencingToken> for i64 {
+    fn from(token: FencingToken) -> Self {
+        token.as_i64()
     }
 }
 

@@ -8,7 +8,8 @@ use crate::error::Error;
 ///
 /// By default it names the service, the host and the process, so that a process
 /// that is refused the lock can report the holder.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LockValue {
     /// Bytes, written unchanged.
     Bytes(Vec<u8>),

@@ -211,14 +211,18 @@ impl LockActor {
             }
             Effect::Unreleased(error) => {
                 tracing::warn!(%key, %error, "the lock cannot be given back; trying again");
-                self.around.settings.journal.mishap(Some(&key), format!("not given back: {error}"));
+                self.around
+                    .settings
+                    .journal
+                    .incident(Some(&key), format!("not given back: {error}"));
             }
             Effect::Free => slot.callers.free(),
             Effect::Obstructed(obstacle) => slot.callers.obstructed(obstacle),
-            Effect::Failed(error) => {
+            Effect::Failed(obstacle) => {
+                slot.callers.failed(&obstacle);
+                let error = obstacle.into_error(&key);
                 tracing::warn!(%key, %error, "lock cannot be had");
-                self.around.settings.journal.mishap(Some(&key), error.to_string());
-                slot.callers.failed(error);
+                self.around.settings.journal.incident(Some(&key), error.to_string());
             }
         }
     }
@@ -236,7 +240,7 @@ fn note(journal: &Journal, key: &Key, news: &News) {
         News::Acquired { .. } => telemetry.acquired(key),
         News::Lost { reason, .. } => {
             telemetry.lost(key, *reason);
-            journal.mishap(Some(key), format!("lost: {reason}"));
+            journal.incident(Some(key), format!("lost: {reason}"));
         }
         News::Elected { .. } => telemetry.leads(key, true),
         News::Deposed { .. } => telemetry.leads(key, false),

@@ -72,7 +72,7 @@ impl SessionActor {
         left_behind: Option<&SessionView>,
     ) -> Self {
         let generation = left_behind.map_or(0, |view| view.generation);
-        let mut machine = Session::new(settings.timing, generation);
+        let mut machine = Session::new(settings.timing.clone(), generation);
         if let Some(view) = left_behind {
             machine.doom(settings.clock.now(), view.id.clone(), true);
         }
@@ -194,7 +194,7 @@ impl SessionActor {
             Notice::Fenced { .. } => {}
             Notice::Closed { reason, .. } => {
                 tracing::warn!(%reason, "session lost; a new one is created");
-                self.settings.journal.mishap(None, format!("session lost: {reason}"));
+                self.settings.journal.incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
                 if std::mem::replace(&mut self.troubled, true) {
@@ -203,7 +203,7 @@ impl SessionActor {
                     tracing::warn!(%error, "session request failed; retrying");
                 }
                 self.settings.journal.trouble(Some(error.to_string()));
-                self.settings.journal.mishap(None, error.to_string());
+                self.settings.journal.incident(None, error.to_string());
             }
         }
     }

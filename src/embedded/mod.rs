@@ -60,7 +60,7 @@ pub use self::server::EmbeddedServer;
 ///   [operator actions](#method.elect) advance it.
 ///
 /// ```
-/// use actix_dsync::Embedded;
+/// use actix_dsync::embedded::Embedded;
 ///
 /// # async fn demo() -> std::io::Result<()> {
 /// let consul = Embedded::new();

@@ -145,7 +145,7 @@ impl Callers {
                 return Err(Error::Stopped);
             }
             if inner.contest.queue().waiting() >= limit {
-                return Err(Error::TooManyWaiters { limit });
+                return Err(Error::TooManyWaiters { key: self.key.clone(), limit });
             }
             let call = inner.contest.enter(now, patience, effects);
             let wait = self.telemetry.waits(&self.key);
@@ -286,8 +286,8 @@ impl Callers {
     }
 
     /// The key cannot be acquired, however long a caller waits.
-    pub(crate) fn failed(self: &Arc<Self>, error: Error) {
-        self.step(|inner, now, effects| inner.contest.failed(now, error, effects));
+    pub(crate) fn failed(self: &Arc<Self>, obstacle: &Obstacle) {
+        self.step(|inner, now, effects| inner.contest.failed(now, obstacle, effects));
     }
 
     /// Stops granting the key; the current lease is lost.
@@ -355,8 +355,9 @@ impl Callers {
                 };
                 to.push(Delivery::Answer(answer, Ok(grant)));
             }
-            Effect::Refuse { call, error } => {
+            Effect::Refuse { call, obstacle } => {
                 if let Some(waiting) = inner.waiting.remove(&call) {
+                    let error = obstacle.into_error(&self.key);
                     to.push(Delivery::Answer(waiting.answer, Err(error)));
                 }
             }

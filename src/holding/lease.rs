@@ -27,6 +27,26 @@ use crate::{
 /// Dropping a lease releases the lock without blocking and without a confirmation;
 /// send [`Release`](crate::Release) to learn the outcome. A lease is not re-entrant:
 /// a second `Acquire` by its owner waits for the first lease to end.
+///
+/// A lease that is not kept protects nothing. If unused values are denied, this does
+/// not compile:
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use actix_dsync::{Acquire, Dsync, Error, Key};
+/// # async fn example(dsync: &Dsync, key: Key) -> Result<(), Error> {
+/// dsync.send(Acquire::new(key)).await?; // released at once: the next line runs unlocked
+/// # Ok(())
+/// # }
+/// ```
+/// Bind it to a name:
+/// ```
+/// #![deny(unused_must_use)]
+/// # use actix_dsync::{Acquire, Dsync, Error, Key};
+/// # async fn example(dsync: &Dsync, key: Key) -> Result<(), Error> {
+/// let _lease = dsync.send(Acquire::new(key)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping a lease releases the lock at once"]
 pub struct Lease {
     grant: Grant,

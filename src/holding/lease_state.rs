@@ -191,7 +191,7 @@ impl LeaseState {
                 return Ok(output);
             }
         }
-        Err(Lost { token: self.token, reason: self.lost().await })
+        Err(Lost { key: self.key.clone(), token: self.token, reason: self.lost().await })
     }
 
     /// What [`is_valid`](Self::is_valid) would return, without latching the cell.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The leader of a key at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leadership {
     /// The key's holder according to the last read from Consul; `None` if nobody
@@ -51,6 +51,7 @@ impl Drop for Observation {
 /// without a message. The runtime keeps running and watches the key as long as an
 /// observer of it, or a [`Tenure`](crate::Tenure), exists. While Consul is unreachable,
 /// an observer reports the last known state.
+#[must_use = "dropping an observer ends the observation"]
 pub struct Observer {
     observation: Arc<Observation>,
     /// The last change that this handle has returned.

@@ -1,17 +1,15 @@
 //! A tenure: this process's campaign for leadership, and its terms.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use crate::{
     error::Error,
     holding::{
         callers::Callers,
         keep_alive::KeepAlive,
-        observer::{Leadership, Observer},
+        observer::Observer,
         term::{Leading, Term},
     },
-    key::Key,
-    ownership::Holder,
     token::FencingToken,
 };
 
@@ -21,7 +19,7 @@ use crate::{
 /// All campaigns of one process for the same key are one campaign, so their tenures
 /// are equivalent. A tenure can be cloned and shared among threads, and keeps the
 /// runtime running. Dropping it does not resign: send [`Resign`](crate::Resign), or
-/// shut the runtime down.
+/// shut the runtime down. It derefs to the key's [`Observer`], which reports any leader.
 ///
 /// A campaign can win and lose leadership many times: after each loss the process
 /// contends again. Each leadership is a separate [`Term`] with its own fencing token.
@@ -65,12 +63,6 @@ impl Tenure {
         self.number
     }
 
-    /// The key of the election.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        self.observer.key()
-    }
-
     /// Whether this process leads, according to the clock at this moment.
     ///
     /// Takes one briefly held lock and reads the clock once; sends no message and works
@@ -111,30 +103,6 @@ impl Tenure {
         self.term().map(|term| term.token())
     }
 
-    /// The leader, which may be this process; as for [`Observer::leader`].
-    #[must_use]
-    pub fn leader(&self) -> Option<Holder> {
-        self.observer.leader()
-    }
-
-    /// The leader, with the token if it is this process.
-    #[must_use]
-    pub fn leadership(&self) -> Leadership {
-        self.observer.leadership()
-    }
-
-    /// Waits for the next change of the leader or of this process's term, as for
-    /// [`Observer::changed`].
-    ///
-    /// The lock runtime signals the change. To act exactly at a term's deadline even if
-    /// the runtime is stuck, use [`Term::lost`] or [`Term::run`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses no change: the next call returns it.
-    pub async fn changed(&self) -> Leadership {
-        self.observer.changed().await
-    }
-
     /// Waits until this process leads; completes at once if it does. Never completes
     /// after the campaign has [`ended`](Tenure::ended).
     ///
@@ -152,6 +120,18 @@ impl Tenure {
     pub async fn ended(&self) {
         let number = self.number;
         self.observer.wait_for(|leading| (leading.campaign != Some(number)).then_some(())).await;
+    }
+}
+
+/// Who leads, this process included, is asked as of any [`Observer`].
+///
+/// [`Observer::changed`] is woken by the lock runtime. To act at the very deadline of
+/// a term even if that is stuck, use [`Term::lost`] or [`Term::run`].
+impl Deref for Tenure {
+    type Target = Observer;
+
+    fn deref(&self) -> &Observer {
+        &self.observer
     }
 }
 

@@ -251,7 +251,7 @@ impl Process {
             Effect::Unreleased(_) => return,
             Effect::Free => return slot.callers.free(),
             Effect::Obstructed(obstacle) => return slot.callers.obstructed(obstacle),
-            Effect::Failed(error) => return slot.callers.failed(error),
+            Effect::Failed(obstacle) => return slot.callers.failed(&obstacle),
         };
         self.out.push(Out::Ask(question));
     }

@@ -16,7 +16,7 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     status::{
-        report::{HealthReport, Mishap, Saturation, SessionReport},
+        report::{HealthReport, Incident, Saturation, SessionReport},
         telemetry::Telemetry,
     },
 };
@@ -36,7 +36,7 @@ struct Notes {
     trouble: Option<String>,
     saturation: Option<Saturation>,
     /// Newest first.
-    mishaps: VecDeque<(Moment, Option<Key>, String)>,
+    incidents: VecDeque<(Moment, Option<Key>, String)>,
 }
 
 #[derive(Debug)]
@@ -48,9 +48,9 @@ struct SessionNote {
     renewed_at: Moment,
 }
 
-/// The number of mishaps that the journal keeps.
-const MOST_MISHAPS: usize = 20;
-/// How long a mishap counts as a key's last error.
+/// The number of incidents that the journal keeps.
+const MOST_INCIDENTS: usize = 20;
+/// How long an incident counts as a key's last error.
 const RECENT: Duration = Duration::from_secs(600);
 
 impl Journal {
@@ -116,48 +116,48 @@ impl Journal {
                     "{now}; changes of watched keys may be noticed later; other processes of this \
                      host may use up the agent's http_max_conns_per_client"
                 );
-                self.mishap(None, now.to_string());
+                self.incident(None, now.to_string());
             }
             Some(_) => {}
             None => tracing::info!("keys are watched over {} connections again", now.most),
         }
     }
 
-    /// Adds a mishap of a key, or of the session if `key` is `None`.
-    pub(crate) fn mishap(&self, key: Option<&Key>, what: String) {
+    /// Adds an incident of a key, or of the session if `key` is `None`.
+    pub(crate) fn incident(&self, key: Option<&Key>, what: String) {
         let now = self.clock.now();
         let mut notes = self.notes();
-        // Keep one entry for a repeated mishap, with the time of its last occurrence.
-        notes.mishaps.retain(|(_, of, known)| of.as_ref() != key || *known != what);
-        notes.mishaps.push_front((now, key.cloned(), what));
-        if notes.mishaps.len() > MOST_MISHAPS {
-            // A lost session causes a mishap of every key. Drop those first, so that the
+        // Keep one entry for a repeated incident, with the time of its last occurrence.
+        notes.incidents.retain(|(_, of, known)| of.as_ref() != key || *known != what);
+        notes.incidents.push_front((now, key.cloned(), what));
+        if notes.incidents.len() > MOST_INCIDENTS {
+            // A lost session causes an incident of every key. Drop those first, so that the
             // session's own entry stays.
-            let of_key = notes.mishaps.iter().rposition(|(_, key, _)| key.is_some());
-            notes.mishaps.remove(of_key.unwrap_or(MOST_MISHAPS));
+            let of_key = notes.incidents.iter().rposition(|(_, key, _)| key.is_some());
+            notes.incidents.remove(of_key.unwrap_or(MOST_INCIDENTS));
         }
     }
 
-    /// The key's last mishap, if it is recent; otherwise the agent's saturation, which
+    /// The key's last incident, if it is recent; otherwise the agent's saturation, which
     /// delays changes of every key.
     pub(crate) fn last_error(&self, key: &Key) -> Option<String> {
         let now = self.clock.now();
         let notes = self.notes();
-        let mut recent = notes.mishaps.iter().filter(|(at, ..)| now.since(*at) < RECENT);
+        let mut recent = notes.incidents.iter().filter(|(at, ..)| now.since(*at) < RECENT);
         let of_key = recent.find(|(_, of, _)| of.as_ref() == Some(key));
         of_key
             .map(|(.., what)| what.clone())
             .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
     }
 
-    pub(crate) fn mishaps(&self) -> Vec<Mishap> {
+    pub(crate) fn incidents(&self) -> Vec<Incident> {
         let now = self.clock.now();
-        let mishap = |(at, key, what): &(Moment, Option<Key>, String)| Mishap {
+        let incident = |(at, key, what): &(Moment, Option<Key>, String)| Incident {
             ago: now.since(*at),
             key: key.clone(),
             what: what.clone(),
         };
-        self.notes().mishaps.iter().map(mishap).collect()
+        self.notes().incidents.iter().map(incident).collect()
     }
 
     pub(crate) fn health(&self) -> HealthReport {

@@ -1,8 +1,4 @@
-//! Reports on a runtime, for people and for monitoring.
-//!
-//! A report shows what *this process* knows at one moment. In JSON, durations are
-//! whole milliseconds and their field names end in `_ms`. Reports contain nothing
-//! secret: everybody who may read Consul can read the values of its keys.
+//! Reports on a runtime.
 
 use std::{fmt, time::Duration};
 
@@ -133,13 +129,13 @@ pub struct Report {
     /// Every key in use, sorted.
     pub keys: Vec<KeyReport>,
     /// What went wrong lately, the newest first; at most 20.
-    pub mishaps: Vec<Mishap>,
+    pub incidents: Vec<Incident>,
 }
 
 /// Something that went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Mishap {
+pub struct Incident {
     /// How long ago.
     #[serde(rename = "ago_ms", serialize_with = "millis")]
     pub ago: Duration,
@@ -164,7 +160,7 @@ fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::O
 /// The report as text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, health, keys, mishaps, .. } = self;
+        let Self { service, health, keys, incidents, .. } = self;
         let or_not = |holds| if holds { "" } else { "not " };
         write!(f, "{service}: {}ready, {}live", or_not(health.ready), or_not(health.live))?;
         if let Some(trouble) = &health.trouble {
@@ -184,7 +180,7 @@ impl fmt::Display for Report {
         for key in keys {
             writeln!(f, "{key}")?;
         }
-        for Mishap { ago, key, what } in mishaps {
+        for Incident { ago, key, what } in incidents {
             let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
             writeln!(f, "{ago:.1?} ago: {key}{what}")?;
         }

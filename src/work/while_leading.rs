@@ -137,5 +137,5 @@ pub(super) fn panicked(dsync: &Dsync, term: &Term, work: &str, panic: &str) {
     tracing::error!(%key, %token, panic, "{work} has panicked");
     let journal = &dsync.intake().journal;
     journal.telemetry().panicked(key);
-    journal.mishap(Some(key), format!("{work} has panicked: {panic}"));
+    journal.incident(Some(key), format!("{work} has panicked: {panic}"));
 }

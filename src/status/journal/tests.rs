@@ -25,37 +25,37 @@ fn a_runtime_stays_live_after_a_shutdown_and_not_after_any_other_end() {
 }
 
 #[test]
-fn an_agent_without_connections_shows_in_health_and_with_every_key_until_it_has_some() {
+fn a_saturated_agent_shows_in_the_health_and_with_every_key_until_it_recovers() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
     let key = Key::new("k").unwrap();
     journal.watch_connections(Saturation { allowed: 6, most: 6 });
-    assert_eq!((journal.health().saturation, journal.mishaps().len()), (None, 0));
+    assert_eq!((journal.health().saturation, journal.incidents().len()), (None, 0));
     let saturated = Saturation { allowed: 3, most: 6 };
     journal.watch_connections(saturated);
     journal.watch_connections(saturated);
     assert_eq!(journal.health().saturation, Some(saturated));
     assert!(journal.last_error(&key).unwrap().contains("3 of 6"));
-    assert_eq!(journal.mishaps().len(), 1);
+    assert_eq!(journal.incidents().len(), 1);
     journal.watch_connections(Saturation { allowed: 6, most: 6 });
     assert_eq!((journal.health().saturation, journal.last_error(&key)), (None, None));
 }
 
 #[test]
-fn mishaps_are_bounded_and_a_repeated_one_is_listed_once() {
+fn incidents_are_bounded_and_a_repeated_one_is_listed_once() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
     let key = Key::new("k").unwrap();
-    journal.mishap(None, "session lost".into());
+    journal.incident(None, "session lost".into());
     for count in 0..50 {
         let other = Key::new(format!("{count}")).unwrap();
-        journal.mishap(Some(&other), "lost".into());
-        journal.mishap(Some(&key), "again".into());
+        journal.incident(Some(&other), "lost".into());
+        journal.incident(Some(&key), "again".into());
     }
-    let mishaps = journal.mishaps();
-    assert_eq!(mishaps.len(), MOST_MISHAPS);
-    assert_eq!((mishaps[0].key.as_ref(), mishaps[0].what.as_str()), (Some(&key), "again"));
-    assert_eq!(mishaps[1].key.as_ref().map(Key::as_str), Some("49"));
-    assert_eq!(mishaps.iter().filter(|mishap| mishap.what == "again").count(), 1);
-    assert_eq!(mishaps.last().map(|mishap| mishap.what.as_str()), Some("session lost"));
+    let incidents = journal.incidents();
+    assert_eq!(incidents.len(), MOST_INCIDENTS);
+    assert_eq!((incidents[0].key.as_ref(), incidents[0].what.as_str()), (Some(&key), "again"));
+    assert_eq!(incidents[1].key.as_ref().map(Key::as_str), Some("49"));
+    assert_eq!(incidents.iter().filter(|incident| incident.what == "again").count(), 1);
+    assert_eq!(incidents.last().map(|incident| incident.what.as_str()), Some("session lost"));
     assert_eq!(journal.last_error(&key).as_deref(), Some("again"));
     assert_eq!(journal.last_error(&Key::new("other").unwrap()), None);
 }
