@@ -18,7 +18,7 @@ use crate::{
     holding::slot::Slots,
     key::Key,
     secret::Secret,
-    status::{journal::Record, telemetry::Telemetry},
+    status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
 };
 /// Settings for a runtime, and its start.
@@ -266,7 +266,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
-                record: Arc::new(Record::new(clock, telemetry.clone())),
+                journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },
             slots: Slots::new(
                 clock,
