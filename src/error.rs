@@ -196,7 +196,7 @@ mod tests {
             session: "s-1".into(),
             session_name: Some("orders".into()),
             node: None,
-            value: b"{\"pid\":7}".to_vec(),
+            value: b"{\"pid\":7}"[..].into(),
             since: 3,
         };
         let held = Error::Held { key: Key::new("orders/7").unwrap(), holder: Box::new(holder) };
@@ -214,7 +214,7 @@ mod tests {
             session: wild.into(),
             session_name: Some(wild.into()),
             node: Some(wild.into()),
-            value: wild.into(),
+            value: wild.as_bytes().into(),
             since: 3,
         };
         let held = || Box::new(holder.clone());

@@ -117,6 +117,7 @@ pub mod embedded;
 mod error;
 mod escape;
 mod holding;
+mod host;
 mod key;
 mod messages;
 #[cfg(test)]

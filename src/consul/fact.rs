@@ -102,6 +102,8 @@ impl fmt::Display for Trouble {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Created {
     Session(SessionId),
+    /// The servers take TTLs of that range only, in their words.
+    TtlRefused(String),
     Denied(String),
     Unknown(Trouble),
 }
@@ -129,6 +131,23 @@ pub(crate) enum SessionSeen {
     },
     /// An empty list: there is none, or this token may not read it.
     NotShown,
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// Answer to a listing of the sessions of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SessionsSeen {
+    Found(Vec<SessionId>),
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// Answer to a listing of the fence entries that no session locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StaleFences {
+    /// Whose they were, and the index of each one's last change.
+    Found(Vec<(SessionId, u64)>),
     Denied(String),
     Unknown(Trouble),
 }

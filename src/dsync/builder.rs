@@ -16,9 +16,10 @@ use crate::{
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slot::Slots,
+    host::url_host,
     key::Key,
     secret::Secret,
-    status::{journal::Record, telemetry::Telemetry},
+    status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
 };
 /// Settings for a runtime, and its start.
@@ -144,10 +145,13 @@ impl Builder {
         Self { value: Some(value.into()), ..self }
     }
 
-    /// Where this process can be reached by others: in the default value of its
-    /// keys, so that followers find the leader.
+    /// Where other processes and clients reach this one: in the default value of its
+    /// keys, so that followers find the leader. `address` is a host name, which may end
+    /// in a dot, or an IP address, without scheme, port or brackets. [`start`](Self::start)
+    /// refuses anything else, port 0, and addresses such as `0.0.0.0` and `::`, which a
+    /// server binds to and no client reaches.
     ///
-    /// Default: nothing is said.
+    /// Default: no address is named, and nobody is redirected to this process.
     pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {
         Self { advertised: Some((address.into(), port)), ..self }
     }
@@ -160,7 +164,8 @@ impl Builder {
     }
 
     /// How `https://` addresses are spoken to: trusted roots, and a client
-    /// certificate where Consul wants one. HTTP/2 is offered.
+    /// certificate where Consul wants one. HTTP/2 is offered. With an address that is
+    /// plain `http`, [`start`](Builder::start) fails.
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: Arc<rustls::ClientConfig>) -> Self {
         Self { tls: Some(tls), ..self }
@@ -205,6 +210,15 @@ impl Builder {
     fn defaults(&self) -> Result<Defaults, ConfigError> {
         let mut ours = own_description(&self.service);
         if let Some((address, port)) = &self.advertised {
+            if url_host(address).is_none() || *port == 0 {
+                return Err(ConfigError::OutOfRange {
+                    field: "advertise",
+                    value: format!("{address:?} with port {port}"),
+                    range: "a host name or an IP address at which others reach this process, \
+                            without scheme, port or brackets, and a port from 1"
+                        .into(),
+                });
+            }
             ours["address"] = address.as_str().into();
             ours["port"] = (*port).into();
         }
@@ -240,10 +254,18 @@ impl Builder {
             Transport::Own => {
                 let address = Address::parse(&config.address)
                     .map_err(|why| ConfigError::Conflict(format!("address {why}")))?;
+                #[cfg(feature = "tls")]
+                if self.tls.is_some() && !address.is_https() {
+                    return Err(ConfigError::Conflict(
+                        "tls is set but address is plain http, over which the token would be sent \
+                         in clear; write https:// before the host"
+                            .into(),
+                    ));
+                }
                 let watches = limits.watches(address.is_https());
                 let http = HttpConfig {
                     address,
-                    token: config.token,
+                    token: config.token.filter(|token| !token.is_blank()),
                     renewals: Limits::RENEWALS,
                     calls: Limits::WRITES,
                     watches,
@@ -266,7 +288,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
-                record: Arc::new(Record::new(clock, telemetry.clone())),
+                journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },
             slots: Slots::new(
                 clock,
@@ -312,5 +334,28 @@ fn warn_of_exceptions(timing: &Timing) {
              have the lock {:?} later, before this one knows; only the fencing token protects then",
             timing.lock_delay
         );
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_with_a_plain_address_is_refused_before_a_token_could_be_sent() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let tls = Arc::new(tls);
+        for address in ["localhost:8501", "http://localhost:8501", "HTTP://localhost"] {
+            let builder = Dsync::builder("s").address(address).token("t").tls(tls.clone());
+            let refused = builder.start().unwrap_err().to_string();
+            assert!(refused.contains("https://"), "{address}: {refused}");
+        }
+        assert!(Dsync::builder("s").tls(tls.clone()).start().is_err(), "the default is plain");
+        Dsync::builder("s").address("https://localhost:1").tls(tls).start().unwrap();
     }
 }

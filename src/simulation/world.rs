@@ -190,6 +190,9 @@ impl World {
             Event::Break(exchange, why) => {
                 self.conclude(&exchange, Err(Trouble::Broken(why.into())));
             }
+            Event::Unsent(exchange) => {
+                self.conclude(&exchange, Err(Trouble::Connect("refused".into())));
+            }
             Event::Timeout(exchange) => {
                 let limit = self.processes[exchange.process].request_timeout();
                 self.conclude(&exchange, Err(Trouble::Timeout(limit)));
@@ -233,7 +236,11 @@ impl World {
         if exchange.void.get() {
             return self.stats.fault("late lock withheld");
         }
-        let served = self.server.serve(self.now, exchange);
+        let past = self.past_of(exchange);
+        let served = match past {
+            Some(reply) => Served::Reply(reply),
+            None => self.server.serve(self.now, exchange),
+        };
         let (process, id) = (exchange.process, exchange.id);
         match served {
             Served::Reply(reply) => {
@@ -331,6 +338,7 @@ impl World {
                     self.check_told_before(process, &question);
                     self.ask(process, question);
                 }
+                Out::Acquired { key, token } => self.check_acquired(process, &key, token),
                 Out::Won { key, index, session, token } => {
                     self.trace.note(now, index, || {
                         format!("p{process}      owns {key} at {index}, {token:?}")
@@ -343,6 +351,7 @@ impl World {
                     self.check_told(process, key, token, reason, still_valid);
                 }
                 Out::Freed { key, token } => {
+                    self.check_ended(process, &key, token);
                     self.trace.note(now, 3, || format!("p{process}      released {key} {token:?}"));
                 }
                 Out::Elected { key, token } => {
