@@ -26,7 +26,8 @@ pub(crate) enum Mode {
     BlackHole,
     /// Requests pass; replies are held as in a black hole.
     OneWay,
-    /// A request without an answer within this time is answered 504; then its connection closes.
+    /// A gateway: a request that is not answered within this time is answered 504, and nothing
+    /// more passes on its connection.
     Gateway(Duration),
     /// Connections are reset; new ones are reset as soon as they open.
     Reset,
@@ -259,7 +260,7 @@ async fn connection(
     }
 }
 
-/// How often it is looked whether a gateway's time is over.
+/// How often a gateway checks whether its time is over.
 const TICK: Duration = Duration::from_millis(50);
 const GATEWAY_PAGE: &[u8] = b"HTTP/1.1 504 Gateway Time-out\r\nConnection: close\r\n\
     Content-Type: text/html\r\nContent-Length: 33\r\n\r\n<html>504 Gateway Time-out</html>";
