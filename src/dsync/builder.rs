@@ -19,7 +19,7 @@ use crate::{
     host::url_host,
     key::Key,
     secret::Secret,
-    status::{journal::Record, telemetry::Telemetry},
+    status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
 };
 /// Settings for a runtime, and its start.
@@ -279,7 +279,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
-                record: Arc::new(Record::new(clock, telemetry.clone())),
+                journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },
             slots: Slots::new(
                 clock,
