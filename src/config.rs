@@ -34,8 +34,10 @@ pub struct Config {
     /// Default: `http://127.0.0.1:8500`.
     pub address: String,
     /// The ACL token. It needs `key:write` below the prefix and
-    /// `session:write` on the agent's node. It is never printed. Blanks and line
-    /// breaks around it, as at the end of a mounted file, are no part of it.
+    /// `session:write` on the agent's node. Without `session:read`, a session whose
+    /// creation was not answered stays until its TTL. The token is never printed.
+    /// Blanks and line breaks around it, as at the end of a mounted file, are no part
+    /// of it.
     ///
     /// Default: none.
     #[serde(skip_serializing)]

@@ -115,6 +115,7 @@ mod dsync;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
+mod escape;
 mod holding;
 mod host;
 mod key;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::{key::Key, token::FencingToken};
+use crate::{escape::Escaped, key::Key, token::FencingToken};
 
 /// The session that holds a key according to Consul.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl fmt::Debug for Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {}", self.session)?;
+        write!(f, "session {}", Escaped(&self.session))?;
         if let Some(name) = self.session_name.as_deref().filter(|name| !name.is_empty()) {
             write!(f, " of {name:?}")?;
         }
@@ -74,7 +74,7 @@ impl fmt::Display for Holder {
             write!(f, " on node {node:?}")?;
         }
         if let (Ok(text), 1..=256) = (std::str::from_utf8(&self.value), self.value.len()) {
-            write!(f, " saying {text}")?;
+            write!(f, " saying {}", Escaped(text))?;
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ pub(crate) struct Opened<T> {
     pub(crate) is_new: bool,
 }
 
-/// What a slot is opened for: each may use up so much of the limit of keys.
+/// What a slot is opened for. Each purpose has its share of the limit of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// A web request whose client chooses the key: half of what locks have.
@@ -146,7 +146,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// How many keys may be in use for another one to be opened.
+    /// The number of keys in use from which on no further slot is opened.
     fn share(self, keys: usize) -> usize {
         let locks = keys - (keys / 10).min(Limits::LEADERSHIP_KEYS);
         match self {

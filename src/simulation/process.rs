@@ -50,6 +50,11 @@ pub(super) enum Out {
         session: SessionId,
         token: Option<FencingToken>,
     },
+    /// `LockAcquired` is published.
+    Acquired {
+        key: Key,
+        token: FencingToken,
+    },
     /// `LockLost` is published. `still_valid`: a lease of that token says so.
     Lost {
         key: Key,
@@ -368,6 +373,7 @@ impl Process {
                 self.out
                     .push(Out::Ask(Question::DeleteFence { ticket, ask: DeleteFence { session } }));
             }
+            Fact::Nothing => {}
             Fact::Lock(slot, event) => slot.report(event),
             Fact::Watched { slot, number, seen } => self.watched(&slot, number, seen),
         }
