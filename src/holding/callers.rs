@@ -241,7 +241,6 @@ impl Callers {
     }
 
     /// What the key says while this process leads.
-    #[cfg(feature = "web")]
     pub(crate) fn campaign_value(&self) -> Arc<[u8]> {
         self.lock().campaign_value.clone()
     }
