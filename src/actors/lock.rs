@@ -106,7 +106,7 @@ impl LockActor {
         let Self { slot, around, hold, .. } = self;
         slot.callers.report(|news| {
             let ends = matches!(news, News::Lost { .. } | News::Released { .. });
-            hold.in_scope(|| publish(&around.hub, &slot, news));
+            hold.in_scope(|| publish(&around.hub, slot, news));
             if ends {
                 *hold = Span::none();
             }

@@ -93,7 +93,7 @@ impl Grid {
     pub(super) fn next_begin(self, at: u64) -> u64 {
         match self.begin(at) {
             begin if begin == at => at,
-            begin => begin.checked_add(self.millis).unwrap_or(u64::MAX),
+            begin => begin.saturating_add(self.millis),
         }
     }
 }
