@@ -154,7 +154,7 @@ pub use secret::Secret;
 pub use status::telemetry;
 pub use token::{FencingToken, InvalidToken};
 pub use value::LockValue;
-pub use work::{Singleton, SingletonHandle, Turn};
+pub use work::{Period, Singleton, SingletonHandle, Turn};
 
 // Their types are in our signatures.
 pub use actix;
@@ -175,7 +175,7 @@ pub mod report {
     pub use crate::{
         ownership::KeyState,
         status::report::{
-            HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
+            HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport, StuckJob,
         },
     };
 }

@@ -28,7 +28,7 @@ use crate::{
         lock::{Effect, Event},
         queue::Demand,
     },
-    status::journal::Journal,
+    status::{journal::Journal, kin},
     token::FencingToken,
 };
 use crate::{holding::slot::Slot, messages::subscribers::Hub};
@@ -106,7 +106,7 @@ impl LockActor {
         let Self { slot, around, hold, .. } = self;
         slot.callers.report(|news| {
             let ends = matches!(news, News::Lost { .. } | News::Released { .. });
-            hold.in_scope(|| publish(&around.hub, &slot.key, news));
+            hold.in_scope(|| publish(&around.hub, slot, news));
             if ends {
                 *hold = Span::none();
             }
@@ -237,7 +237,7 @@ impl LockActor {
 
 /// Tells what has happened to a key, whoever is at hand to do so.
 pub(super) fn tell(hub: &Hub, slot: &Slot) {
-    slot.callers.report(|news| publish(hub, &slot.key, news));
+    slot.callers.report(|news| publish(hub, slot, news));
 }
 
 /// For those who ask later.
@@ -255,8 +255,8 @@ fn note(journal: &Journal, key: &Key, news: &News) {
     }
 }
 
-fn publish(hub: &Hub, key: &Key, news: News) {
-    let key = key.clone();
+fn publish(hub: &Hub, slot: &Slot, news: News) {
+    let key = slot.key.clone();
     note(hub.journal(), &key, &news);
     match news {
         News::Acquired { token } => {
@@ -283,6 +283,10 @@ fn publish(hub: &Hub, key: &Key, news: News) {
             let leader = leader.map(|leader| *leader);
             let session = leader.as_ref().map(|leader| leader.session.as_str());
             tracing::debug!(%key, session, "leader changed");
+            if let Some(leader) = &leader {
+                let own = slot.callers.campaign_value();
+                kin::log_difference(&key, &own, leader);
+            }
             hub.publish(&LeaderChanged { key, leader });
         }
     }

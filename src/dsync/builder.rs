@@ -138,9 +138,9 @@ impl Builder {
     /// leader's key says the default with the fields of this added, if it is a
     /// JSON object.
     ///
-    /// Default: a JSON document with `service`, `host`, `pid` and `started`, the
-    /// second since 1970 at which the runtime was started; and `address`, `port`
-    /// and `build` as far as they are told.
+    /// Default: a JSON document with `service`, `binary` (the file name of the program),
+    /// `host`, `pid` and `started`, the second since 1970 at which the runtime was
+    /// started; and `address`, `port` and `build` as far as they are given.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
     }
@@ -156,9 +156,10 @@ impl Builder {
         Self { advertised: Some((address.into(), port)), ..self }
     }
 
-    /// Which build of the service this is: in the default value of its keys.
+    /// Which build of the service this is: in the default value of its keys. A follower
+    /// logs a leader of another build.
     ///
-    /// Default: nothing is said.
+    /// Default: none is named.
     pub fn build(self, build: impl Into<String>) -> Self {
         Self { build: Some(build.into()), ..self }
     }
@@ -315,11 +316,15 @@ impl fmt::Debug for Builder {
 /// What a process can say of itself.
 fn own_description(service: &str) -> serde_json::Value {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let binary = std::env::current_exe().ok();
+    let binary = binary.as_deref().and_then(std::path::Path::file_name);
+    let binary = binary.map(|name| name.to_string_lossy().into_owned());
     let started = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     serde_json::json!({
         "service": service,
+        "binary": binary,
         "host": host,
         "pid": std::process::id(),
         "started": started,

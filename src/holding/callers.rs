@@ -240,7 +240,6 @@ impl Callers {
     }
 
     /// The key's value while this process leads.
-    #[cfg(feature = "web")]
     pub(crate) fn campaign_value(&self) -> Arc<[u8]> {
         self.lock().campaign_value.clone()
     }

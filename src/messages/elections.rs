@@ -45,7 +45,10 @@ impl Campaign {
     /// Campaigns for `key`.
     ///
     /// Default: `service/<name>/leadership`, with the name of the runtime's
-    /// service, escaped as by [`Key::join`].
+    /// service, escaped as by [`Key::join`]. All programs that give themselves the same
+    /// name share it: set a [prefix](crate::Builder::prefix) where unrelated services
+    /// use one Consul. A follower logs a leader whose binary, service or build is
+    /// another.
     pub fn on(key: Key) -> Self {
         Self { key: Some(key), value: None }
     }

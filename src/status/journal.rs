@@ -2,7 +2,7 @@
 //! thread without waiting for the runtime's.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +16,7 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     status::{
-        report::{HealthReport, Incident, Saturation, SessionReport},
+        report::{HealthReport, Incident, Saturation, SessionReport, StuckJob},
         telemetry::Telemetry,
     },
 };
@@ -35,6 +35,8 @@ struct Notes {
     session: Option<SessionNote>,
     trouble: Option<String>,
     saturation: Option<Saturation>,
+    /// Why periodic jobs are stuck.
+    stuck: BTreeMap<Key, String>,
     /// Newest first.
     incidents: VecDeque<(Moment, Option<Key>, String)>,
 }
@@ -138,6 +140,21 @@ impl Journal {
         }
     }
 
+    /// The key's periodic job is stuck, for that reason, or is not. Whether it is stuck
+    /// and was not before, for that reason.
+    pub(crate) fn stuck(&self, key: &Key, why: Option<&str>) -> bool {
+        let known = {
+            let mut notes = self.notes();
+            match why {
+                Some(why) => notes.stuck.insert(key.clone(), why.to_owned()),
+                None => notes.stuck.remove(key),
+            }
+        };
+        let Some(why) = why.filter(|why| known.as_deref() != Some(*why)) else { return false };
+        self.incident(Some(key), format!("the periodic job is stuck: {why}"));
+        true
+    }
+
     /// The key's last incident, if it is recent; otherwise the agent's saturation, which
     /// delays changes of every key.
     pub(crate) fn last_error(&self, key: &Key) -> Option<String> {
@@ -179,6 +196,9 @@ impl Journal {
             ready: session.is_some(),
             session,
             trouble: notes.trouble.clone(),
+            stuck: (notes.stuck.iter())
+                .map(|(key, why)| StuckJob { key: key.clone(), why: why.clone() })
+                .collect(),
             saturation: notes.saturation,
         }
     }

@@ -28,9 +28,23 @@ pub struct HealthReport {
     /// Why the last request to create or renew the session failed; `None` once one
     /// has succeeded.
     pub trouble: Option<String>,
+    /// The periodic jobs of this process that cannot go on until somebody acts, while it
+    /// leads them: see [`Dsync::every`](crate::Dsync::every). Alert on them. They change
+    /// neither `live` nor `ready`: a restart does not help, and locks can be had.
+    pub stuck: Vec<StuckJob>,
     /// Set while the agent accepts fewer connections than this process may use to watch
     /// keys. Locks stay safe; changes may be noticed later.
     pub saturation: Option<Saturation>,
+}
+
+/// A periodic job that cannot go on until somebody acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StuckJob {
+    /// The key of the job.
+    pub key: Key,
+    /// Why, and what to do.
+    pub why: String,
 }
 
 /// The agent refuses further connections.
@@ -178,6 +192,9 @@ impl fmt::Display for Report {
                 "session {id}: {age:.0?} old, renewed {renewed:.1?} ago, lease left {remaining:.1?}"
             )?,
             None => writeln!(f, "no session")?,
+        }
+        for StuckJob { key, why } in &health.stuck {
+            writeln!(f, "the periodic job {key} is stuck: {why}")?;
         }
         for key in keys {
             writeln!(f, "{key}")?;

@@ -1,14 +1,20 @@
 //! A job that is done once a period, by whichever process leads.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::while_leading::{caught, panicked};
+use super::{
+    period::{Grid, Period},
+    while_leading::{caught, panicked},
+};
 use crate::{
     actors::{LastTurn, LockSupervisor, Noted, ReadTurn, WriteTurn},
     clock::{Clock, wall_millis},
@@ -16,6 +22,7 @@ use crate::{
     error::Error,
     holding::term::Term,
     key::Key,
+    status::journal::Journal,
     token::FencingToken,
 };
 
@@ -23,7 +30,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Turn {
     term: Term,
-    period: Duration,
+    period: Period,
     due: u64,
 }
 
@@ -49,7 +56,7 @@ impl Turn {
     /// The length of the period.
     #[must_use]
     pub fn period(&self) -> Duration {
-        self.period
+        self.period.length()
     }
 }
 
@@ -58,11 +65,20 @@ impl Dsync {
     /// once in each period while this process leads. The processes that run a job for
     /// one key share its turns.
     ///
-    /// Periods begin at multiples of `period` since 1970: one of an hour on the
-    /// hour, one of a day at midnight UTC. `work` is called as soon as it can in
-    /// each, also in the midst of one that has had no turn. A turn that takes
-    /// longer than a period delays the next; periods that have passed are not made
-    /// up for.
+    /// `period` is a `Duration` or a [`Period`]. Periods begin at multiples of their
+    /// length since 1970, later by an offset if one is given, and not when the process
+    /// starts: those of an hour begin on the hour, those of a day at midnight UTC.
+    /// `work` is called as soon as possible in each period, also in the middle of one
+    /// that has had no turn. A turn that takes longer than a period delays the next;
+    /// periods that have passed are not made up for.
+    ///
+    /// # A job that is stuck
+    /// A record from the future (written by a process whose clock was set far ahead), a
+    /// record that cannot be read, and a missing ACL right stop the job in all
+    /// processes until somebody acts: deletes the entry `.dsync/every/<key>` (below the
+    /// prefix, if there is one), or grants the right. The process that leads then says
+    /// so in [`HealthReport::stuck`](crate::HealthReport::stuck), on the status page,
+    /// as an incident and in the log. It looks again at least once a minute.
     ///
     /// # Guarantees
     /// *At most one turn a period, across all processes and fail-overs.* Before a
@@ -80,15 +96,16 @@ impl Dsync {
     /// - What period it is, the leader's wall clock says. Where clocks are apart,
     ///   two turns can be nearer to each other than a period by that much, but are
     ///   for different periods. A clock that is set back makes the job wait; one
-    ///   that is set far ahead makes it wait for all processes, until that time: it
-    ///   is logged, and deleting the entry `.dsync/every/<key>` ends it.
+    ///   that is set far ahead makes the job wait in all processes until that time:
+    ///   it is stuck.
     /// - The store keeps the record: one restored from a snapshot, or started empty,
     ///   lets a period have another turn.
-    /// - All processes give the job the same period. With another, the next turn
-    ///   begins in the first period of the new length after the last of the old.
+    /// - All processes give the job the same period and offset. With others, the next
+    ///   turn begins in the first of the new periods after the last of the old.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a period shorter than 1 s, at the first poll; else as
+    /// [`Error::Invalid`] for a period shorter than 1 s or an offset that is not shorter
+    /// than the period, at the first poll; else as
     /// for [`while_leading`](Dsync::while_leading). While turns cannot be recorded, that is
     /// logged and tried again; for the ACL right `key:write` on
     /// `.dsync/every/<key>`, below the prefix, too.
@@ -111,22 +128,27 @@ impl Dsync {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn every<F, W>(
+    pub fn every<P, F, W>(
         &self,
         key: Key,
-        period: Duration,
+        period: P,
         work: F,
-    ) -> impl Future<Output = Result<(), Error>> + use<F, W>
+    ) -> impl Future<Output = Result<(), Error>> + use<P, F, W>
     where
+        P: Into<Period>,
         F: Fn(Turn) -> W,
         W: Future<Output = ()>,
     {
-        let dsync = self.clone();
+        let (dsync, period) = (self.clone(), period.into());
         async move {
-            let millis = check(period)?;
-            let (slots, supervisor) = (&dsync.intake().slots, &dsync.intake().supervisor);
-            let (clock, supervisor) = (slots.clock(), supervisor.clone());
-            let calendar = Calendar { key: key.clone(), millis, clock, supervisor };
+            let intake = dsync.intake();
+            let calendar = Calendar {
+                key: key.clone(),
+                grid: period.grid()?,
+                clock: intake.slots.clock(),
+                supervisor: intake.supervisor.clone(),
+                journal: intake.journal.clone(),
+            };
             let (calendar, work, of) = (&calendar, &work, &dsync);
             let turns = async |term: Term| {
                 loop {
@@ -142,23 +164,15 @@ impl Dsync {
     }
 }
 
-const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
-
-/// The period in milliseconds.
-fn check(period: Duration) -> Result<u64, Error> {
-    let millis = u64::try_from(period.as_millis()).ok().filter(|_| period >= SHORTEST_PERIOD);
-    millis.ok_or_else(|| Error::Invalid {
-        field: "period",
-        why: format!("is {period:?}; it must be {SHORTEST_PERIOD:?} or longer"),
-    })
-}
-
 /// How long it is waited after a failure: at first, and at most.
 const SHORTEST_REST: Duration = Duration::from_millis(250);
 const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How often the wall clock is looked at: it may be set, and timers may be late
 /// after the machine was suspended.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often a record from the future is read again, in milliseconds: it may have been
+/// deleted.
+const FUTURE_PERIOD: u64 = 60_000;
 
 /// Tells the attempts of this process from each other.
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
@@ -166,9 +180,33 @@ static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 /// When a job has its turns.
 struct Calendar {
     key: Key,
-    millis: u64,
+    grid: Grid,
     clock: Clock,
     supervisor: Addr<LockSupervisor>,
+    journal: Arc<Journal>,
+}
+
+/// Whether the job is stuck, while this process leads.
+struct Stuck<'a>(&'a Calendar);
+
+impl Stuck<'_> {
+    /// Nothing but an operator's act lets the job go on.
+    fn because(&self, why: String) {
+        let Calendar { key, journal, .. } = self.0;
+        if journal.stuck(key, Some(&why)) {
+            tracing::error!(%key, why, "the periodic job is stuck");
+        }
+    }
+
+    fn resolved(&self) {
+        self.0.journal.stuck(&self.0.key, None);
+    }
+}
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        self.resolved();
+    }
 }
 
 /// What follows from the last turn.
@@ -187,17 +225,15 @@ type Attempted = (u64, u64);
 
 /// At most one attempt takes each period's turn: a record only ever moves on, and
 /// names the attempt that wrote it.
-fn judge(now: u64, millis: u64, last: Option<&LastTurn>, attempted: Option<Attempted>) -> Verdict {
+fn judge(now: u64, grid: Grid, last: Option<&LastTurn>, attempted: Option<Attempted>) -> Verdict {
     if let (Some(last), Some((due, attempt))) = (last, attempted)
         && last.own == Some(attempt)
     {
         return Verdict::Taken { due };
     }
-    let due = now - now % millis;
+    let due = grid.begin(now);
     match last {
-        Some(last) if last.next > due => {
-            Verdict::Later { at: last.next.checked_next_multiple_of(millis).unwrap_or(u64::MAX) }
-        }
+        Some(last) if last.next > due => Verdict::Later { at: grid.next_begin(last.next) },
         _ => Verdict::Free { due },
     }
 }
@@ -209,6 +245,7 @@ impl Calendar {
         let (key, token) = (&self.key, term.token());
         let mut rest = SHORTEST_REST;
         let mut attempted = None;
+        let stuck = Stuck(self);
         loop {
             match self.try_turn(token, &mut attempted).await {
                 Ok(Verdict::Taken { due }) => {
@@ -216,10 +253,18 @@ impl Calendar {
                     return due;
                 }
                 // Somebody else's, or not settled yet: look again.
-                Ok(Verdict::Free { .. }) => tokio::time::sleep(SHORTEST_REST).await,
+                Ok(Verdict::Free { .. }) => {
+                    stuck.resolved();
+                    tokio::time::sleep(SHORTEST_REST).await;
+                }
                 Ok(Verdict::Later { at }) => {
                     rest = SHORTEST_REST;
-                    sleep_until(key, self.clock, self.millis, at).await;
+                    self.wait(at, &stuck).await;
+                }
+                Err(error @ (Error::Invalid { .. } | Error::Denied { .. })) => {
+                    stuck.because(error.to_string());
+                    tokio::time::sleep(rest).await;
+                    rest = (rest * 2).min(LONGEST_REST);
                 }
                 Err(error) => {
                     tracing::warn!(%key, %token, %error, "the job's turn could not be taken yet");
@@ -230,6 +275,24 @@ impl Calendar {
         }
     }
 
+    /// Waits until the wall clock shows that time, or the record is to be read again.
+    async fn wait(&self, at: u64, stuck: &Stuck<'_>) {
+        let (now, millis) = (wall_millis(self.clock), self.grid.millis);
+        let ahead = at.saturating_sub(now.saturating_add(millis));
+        if ahead == 0 {
+            stuck.resolved();
+            return sleep_until(self.clock, millis, at).await;
+        }
+        let next = UNIX_EPOCH.checked_add(Duration::from_millis(at));
+        let next = next.map_or_else(|| "never".into(), |next| format!("at {next:?}"));
+        stuck.because(format!(
+            "its last turn is from the future: the next may begin {next}; delete the entry \
+             .dsync/every/{} if no clock is wrong any more",
+            self.key
+        ));
+        sleep_until(self.clock, millis.min(FUTURE_PERIOD), at).await;
+    }
+
     /// Reads what the last turn was, and takes the next if it is free.
     async fn try_turn(
         &self,
@@ -238,7 +301,7 @@ impl Calendar {
     ) -> Result<Verdict, Error> {
         let last = self.ask(|reply| ReadTurn { key: self.key.clone(), reply }).await?;
         let now = wall_millis(self.clock);
-        let due = match judge(now, self.millis, last.as_ref(), *attempted) {
+        let due = match judge(now, self.grid, last.as_ref(), *attempted) {
             Verdict::Free { due } => due,
             decided => return Ok(decided),
         };
@@ -249,7 +312,7 @@ impl Calendar {
         };
         *attempted = Some((due, attempt));
         let after = last.map(|last| last.index);
-        let next = due.saturating_add(self.millis);
+        let next = due.saturating_add(self.grid.millis);
         let write = |reply| WriteTurn { key: self.key.clone(), after, next, token, attempt, reply };
         match self.ask(write).await? {
             Noted::Done => Ok(Verdict::Taken { due }),
@@ -272,18 +335,12 @@ impl Calendar {
     }
 }
 
-/// Waits until the wall clock shows that time, whatever it is set to; for one
-/// period of true time at most, since the clock may have been set back, and a
-/// record from the future may be deleted.
-async fn sleep_until(key: &Key, clock: Clock, millis: u64, at: u64) {
+/// Waits until the wall clock shows that time, whatever it is set to; for `longest`
+/// milliseconds of true time at most, since the clock may have been set back.
+async fn sleep_until(clock: Clock, longest: u64, at: u64) {
     let now = wall_millis(clock);
-    let latest = now.saturating_add(millis);
-    if at > latest {
-        let ahead_ms = at - latest;
-        tracing::warn!(%key, ahead_ms, "the job waits: its last turn is from the future");
-    }
-    let at = at.min(latest);
-    let (began, longest) = (Instant::now(), Duration::from_millis(millis));
+    let at = at.min(now.saturating_add(longest));
+    let (began, longest) = (Instant::now(), Duration::from_millis(longest));
     let mut left = at.saturating_sub(now);
     while left > 0 && began.elapsed() < longest {
         tokio::time::sleep(Duration::from_millis(left).min(LOOK_PERIOD)).await;
@@ -299,6 +356,10 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
 
+    fn hourly() -> Grid {
+        Period::new(Duration::from_millis(HOUR)).grid().unwrap()
+    }
+
     fn last(next: u64, own: Option<u64>) -> LastTurn {
         LastTurn { index: 7, next, own }
     }
@@ -306,24 +367,26 @@ mod tests {
     #[test]
     fn a_turn_is_free_once_a_period_and_periods_only_move_on() {
         let free = |due| Verdict::Free { due };
-        assert_eq!(judge(5 * HOUR + 1, HOUR, None, None), free(5 * HOUR));
-        assert_eq!(judge(5 * HOUR, HOUR, Some(&last(5 * HOUR, None)), None), free(5 * HOUR));
-        assert_eq!(judge(9 * HOUR, HOUR, Some(&last(5 * HOUR, None)), None), free(9 * HOUR));
+        assert_eq!(judge(5 * HOUR + 1, hourly(), None, None), free(5 * HOUR));
+        assert_eq!(judge(5 * HOUR, hourly(), Some(&last(5 * HOUR, None)), None), free(5 * HOUR));
+        assert_eq!(judge(9 * HOUR, hourly(), Some(&last(5 * HOUR, None)), None), free(9 * HOUR));
         let later = |at| Verdict::Later { at };
         for now in [0, 5 * HOUR, 5 * HOUR + 1, 6 * HOUR - 1] {
-            assert_eq!(judge(now, HOUR, Some(&last(6 * HOUR, None)), None), later(6 * HOUR));
+            assert_eq!(judge(now, hourly(), Some(&last(6 * HOUR, None)), None), later(6 * HOUR));
         }
         // Recorded by a process with another period.
-        assert_eq!(judge(5 * HOUR, HOUR, Some(&last(6 * HOUR - 1, None)), None), later(6 * HOUR));
-        assert_eq!(judge(5 * HOUR, HOUR, Some(&last(u64::MAX, None)), None), later(u64::MAX));
+        assert_eq!(
+            judge(5 * HOUR, hourly(), Some(&last(6 * HOUR - 1, None)), None),
+            later(6 * HOUR)
+        );
+        assert_eq!(judge(5 * HOUR, hourly(), Some(&last(u64::MAX, None)), None), later(u64::MAX));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_back_delays_the_next_look_at_the_record_by_a_period_at_most() {
         let year = 365 * 24 * HOUR;
         let nanos: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(2 * year * 1_000_000)));
-        let (key, clock) = (Key::new("jobs/k").unwrap(), Clock::Simulated(nanos));
-        let mut sleeping = pin!(sleep_until(&key, clock, HOUR, 2 * year + HOUR));
+        let mut sleeping = pin!(sleep_until(Clock::Simulated(nanos), HOUR, 2 * year + HOUR));
         assert!(futures::poll!(sleeping.as_mut()).is_pending());
         nanos.store(year * 1_000_000, Ordering::Relaxed);
         let most = Duration::from_millis(HOUR) + 2 * LOOK_PERIOD;
@@ -335,22 +398,14 @@ mod tests {
         let now = 5 * HOUR;
         let attempted = Some((now, 3));
         let taken = Verdict::Taken { due: now };
-        assert_eq!(judge(now, HOUR, Some(&last(6 * HOUR, Some(3))), attempted), taken);
+        assert_eq!(judge(now, hourly(), Some(&last(6 * HOUR, Some(3))), attempted), taken);
         // Also if the period is over by then.
-        assert_eq!(judge(now + HOUR, HOUR, Some(&last(6 * HOUR, Some(3))), attempted), taken);
+        assert_eq!(judge(now + HOUR, hourly(), Some(&last(6 * HOUR, Some(3))), attempted), taken);
         let later = Verdict::Later { at: 6 * HOUR };
         for another in [last(6 * HOUR, Some(2)), last(6 * HOUR, None)] {
-            assert_eq!(judge(now, HOUR, Some(&another), attempted), later);
+            assert_eq!(judge(now, hourly(), Some(&another), attempted), later);
         }
         let before = last(5 * HOUR, Some(2));
-        assert_eq!(judge(now, HOUR, Some(&before), attempted), Verdict::Free { due: now });
-    }
-
-    #[test]
-    fn a_period_shorter_than_a_second_is_refused_by_name() {
-        assert_eq!(check(SHORTEST_PERIOD), Ok(1_000));
-        for period in [Duration::ZERO, Duration::from_millis(999), Duration::MAX] {
-            assert!(matches!(check(period), Err(Error::Invalid { field: "period", .. })));
-        }
+        assert_eq!(judge(now, hourly(), Some(&before), attempted), Verdict::Free { due: now });
     }
 }

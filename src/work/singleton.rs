@@ -130,11 +130,17 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
     /// [`Error::AlreadyStarted`] if other work of this runtime runs for the same key:
     /// start a singleton once, and not in the closure of `HttpServer::new`, which
     /// runs once for each worker. [`Error::Stopped`] also after a
-    /// [`hand_over`](Dsync::hand_over).
-    ///
-    /// # Panics
-    /// Outside an actix System and tokio's `LocalSet`.
+    /// [`hand_over`](Dsync::hand_over). [`Error::Invalid`] with the field `arbiter`
+    /// where the calling thread runs no actors, as under `#[tokio::main]`: use
+    /// `#[actix::main]` or `#[actix_web::main]`, call it within a `LocalSet` of tokio,
+    /// or use [`Dsync::while_leading`], which needs neither.
     pub fn start(self, dsync: &Dsync) -> Result<SingletonHandle<A>, Error> {
+        if !runs_actors() {
+            let why = "is missing: this thread runs no actors; use #[actix::main] or \
+                       #[actix_web::main] instead of #[tokio::main], call Singleton::start within \
+                       a tokio LocalSet, or use Dsync::while_leading";
+            return Err(Error::Invalid { field: "arbiter", why: why.into() });
+        }
         let timing = dsync.timing();
         let stop_within = self.stop_within.unwrap_or(timing.rides_out() / 4);
         check(stop_within, &timing)?;
@@ -163,6 +169,12 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
         });
         Ok(handle)
     }
+}
+
+/// Whether actors can be spawned on this thread. Tokio says so only by a panic.
+fn runs_actors() -> bool {
+    actix_rt::Arbiter::try_current().is_some()
+        || std::panic::catch_unwind(|| drop(actix_rt::spawn(async {}))).is_ok()
 }
 
 fn check(stop_within: Duration, timing: &Timing) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actix_dsync::{Dsync, Error, FencingToken, Key, Resign, Term, embedded::Embedded};
+use actix_dsync::{Dsync, Error, FencingToken, Key, Period, Resign, Term, embedded::Embedded};
 use tokio::time::Instant;
 
 use crate::{in_a_task, key, runtime, steps};
@@ -225,11 +225,59 @@ async fn a_record_from_the_future_or_of_something_else_holds_the_job_until_it_is
         let replica = Replica::start("one", &consul, &turns, Duration::ZERO);
         seconds(300).await;
         assert_eq!(turns.borrow().len(), 0, "{record:?}");
+        // Whoever looks sees it.
+        let health = replica.dsync.health();
+        assert!(health.live && health.ready);
+        let [stuck] = &health.stuck[..] else { panic!("{record:?}: {:?}", health.stuck) };
+        assert_eq!(stuck.key, key("job"));
+        assert!(stuck.why.contains("delete"), "{stuck:?}");
+        let report = replica.dsync.send(actix_dsync::List).await.unwrap();
+        let told = report.incidents.iter().filter(|it| it.key == Some(key("job")));
+        assert_eq!(told.filter(|it| it.what.contains("job is stuck: ")).count(), 1);
+        assert!(report.to_string().contains("the periodic job job is stuck: "), "{report}");
         assert!(consul.delete_key(entry));
-        seconds(60).await;
+        seconds(61).await;
         assert!(!turns.borrow().is_empty(), "{record:?}");
+        assert_eq!(replica.dsync.health().stuck, []);
         replica.dsync.shutdown(Duration::from_secs(5)).await.unwrap();
     }
+}
+
+#[actix::test]
+async fn a_job_that_is_stuck_is_so_only_while_its_process_leads_it() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    consul.write_key(".dsync/every/job", b"not a record");
+    let turns = Turns::default();
+    let replica = Replica::start("one", &consul, &turns, Duration::ZERO);
+    seconds(5).await;
+    assert_eq!(replica.dsync.health().stuck.len(), 1);
+    replica.job.abort();
+    seconds(1).await;
+    assert_eq!(replica.dsync.health().stuck, []);
+}
+
+#[actix::test]
+async fn periods_begin_later_by_the_offset_that_they_are_given() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let turns = Turns::default();
+    let begun = turns.clone();
+    let period = Period::new(PERIOD).starting_at(Duration::from_secs(7));
+    let job = actix_rt::spawn(dsync.every(key("job"), period, move |turn| {
+        assert_eq!(turn.period(), PERIOD);
+        begun.borrow_mut().push((turn.due(), turn.token()));
+        std::future::ready(())
+    }));
+    seconds(30 * 10).await;
+    let periods = periods(&turns);
+    assert!((10..=11).contains(&periods.len()), "{periods:?}");
+    for due in periods.keys() {
+        let since = due.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(since.as_secs() % PERIOD.as_secs(), 7);
+    }
+    job.abort();
 }
 
 #[actix::test]

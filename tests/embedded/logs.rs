@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Release, embedded::Embedded};
+use actix_dsync::{Acquire, Campaign, Dsync, Release, embedded::Embedded};
 use tracing::Level;
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
@@ -51,6 +51,34 @@ impl<'a> MakeWriter<'a> for Log {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[actix::test]
+async fn a_leader_that_is_another_program_or_build_is_logged() {
+    tokio::time::pause();
+    let log = Log::default();
+    let _guard = log.of(Level::INFO);
+    for (other, build, told) in [
+        ("shop", "7", None),
+        ("shop", "8", Some("the leader is another build")),
+        ("billing", "7", Some("the leader is another program")),
+    ] {
+        let consul = Embedded::new();
+        let start = |service: &str, build: &str| {
+            let builder = Dsync::builder(service).embedded(&consul).on_current_arbiter();
+            builder.build(build).start().unwrap()
+        };
+        let (one, two) = (start("shop", "7"), start(other, build));
+        let leads = two.send(Campaign::on(key("k"))).await.unwrap();
+        leads.elected().await;
+        log.take();
+        let _follows = one.send(Campaign::on(key("k"))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let logged = log.take();
+        let lines: Vec<_> = logged.lines().filter(|line| line.contains("the leader is")).collect();
+        assert_eq!(lines.len(), usize::from(told.is_some()), "{logged}");
+        assert!(told.is_none_or(|told| lines[0].contains(told)), "{logged}");
     }
 }
 

@@ -81,7 +81,10 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     };
     let expected = ["failover_ms", "health", "incidents", "keys", "lease_ms", "service"];
     assert_eq!(names(&report), expected);
-    assert_eq!(names(&report["health"]), ["live", "ready", "saturation", "session", "trouble"]);
+    assert_eq!(
+        names(&report["health"]),
+        ["live", "ready", "saturation", "session", "stuck", "trouble"]
+    );
     let session = ["age_ms", "fence", "id", "remaining_ms", "renewed_ms"];
     assert_eq!(names(&report["health"]["session"]), session);
     let of_key = &report["keys"][0];

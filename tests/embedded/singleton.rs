@@ -581,6 +581,26 @@ async fn a_job_needs_no_actix_and_can_be_sent_to_another_thread() {
     assert_eq!(job.await, Err(Error::Stopped), "it begins when it is polled");
 }
 
+#[test]
+fn a_start_where_no_actors_run_is_refused_and_says_what_to_do() {
+    // As under `#[tokio::main]`.
+    let tokio_main = tokio::runtime::Runtime::new().unwrap();
+    let consul = Embedded::new();
+    let dsync = Dsync::builder("one").embedded(&consul).start().unwrap();
+    let start = || Singleton::new(|_| Quiet).on(key("job")).start(&dsync);
+    let refused = tokio_main.block_on(async { start().map(drop) });
+    let Err(Error::Invalid { field: "arbiter", why }) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("#[actix_web::main]") && why.contains("LocalSet"), "{why}");
+    // As it says, and the one before has begun nothing.
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&tokio_main, async {
+        let handle = start().unwrap();
+        handle.tenure().elected().await;
+        handle.stop().await;
+    });
+    tokio_main.block_on(async { dsync.shutdown(Duration::from_secs(5)).await.unwrap() });
+}
+
 #[actix::test]
 async fn an_actor_whose_arbiter_stops_is_gone_before_its_process_resigns() {
     tokio::time::pause();

@@ -1,0 +1,85 @@
+//! Whether a leader is a process of the same program.
+
+use serde_json::Value;
+
+use crate::{key::Key, ownership::Holder};
+
+/// A longer value of a leader is not parsed, in bytes.
+const LONGEST_VALUE: usize = 8 * 1_024;
+/// At most so much of a field is logged, in characters.
+const LONGEST_FIELD: usize = 64;
+
+/// How a leader's value differs from that of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Difference {
+    /// Another program, by the name of its binary or service: most likely two
+    /// unrelated programs share a key.
+    Program { ours: String, theirs: String },
+    /// Another build of the program, as during a rolling update.
+    Build { ours: String, theirs: String },
+}
+
+/// The difference between the program of this process and the leader's, as far as
+/// their values tell. Values that do not say so are no difference.
+fn difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
+    let [ours, theirs] = [ours, theirs].map(|value| {
+        let value = Some(value).filter(|value| value.len() <= LONGEST_VALUE)?;
+        serde_json::from_slice::<Value>(value).ok()
+    });
+    let (ours, theirs) = (ours?, theirs?);
+    let differ = |field: &str| {
+        let pair = [&ours, &theirs].map(|value| value.get(field).and_then(Value::as_str));
+        let [Some(ours), Some(theirs)] = pair else { return None };
+        let shown = |text: &str| text.chars().take(LONGEST_FIELD).collect::<String>();
+        (ours != theirs).then(|| (shown(ours), shown(theirs)))
+    };
+    if let Some((ours, theirs)) = differ("binary").or_else(|| differ("service")) {
+        return Some(Difference::Program { ours, theirs });
+    }
+    differ("build").map(|(ours, theirs)| Difference::Build { ours, theirs })
+}
+
+/// Logs that a leader is no process of the same program or build. `own` is what this
+/// process says while it leads, or nothing if it does not campaign.
+pub(crate) fn log_difference(key: &Key, own: &[u8], leader: &Holder) {
+    let session = &leader.session;
+    match difference(own, &leader.value) {
+        Some(Difference::Program { ours, theirs }) => tracing::warn!(
+            %key, session, ?ours, ?theirs,
+            "the leader is another program: if it is unrelated to this one, set a prefix of its \
+             own for each"
+        ),
+        Some(Difference::Build { ours, theirs }) => {
+            tracing::info!(%key, session, ?ours, ?theirs, "the leader is another build");
+        }
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_binary_service_or_build_is_a_difference_and_what_is_not_said_is_none() {
+        let ours = br#"{"service":"api","binary":"api","build":"7"}"#;
+        let differs = |theirs: &str| difference(ours, theirs.as_bytes());
+        let program =
+            |theirs: &str| Some(Difference::Program { ours: "api".into(), theirs: theirs.into() });
+        assert_eq!(
+            differs(r#"{"service":"api","binary":"billing","build":"7"}"#),
+            program("billing")
+        );
+        assert_eq!(differs(r#"{"service":"other","binary":"api"}"#), program("other"));
+        let build = Difference::Build { ours: "7".into(), theirs: "8".into() };
+        assert_eq!(differs(r#"{"service":"api","binary":"api","build":"8"}"#), Some(build));
+        for same in ["", "text", "[]", "{}", r#"{"binary":7}"#, r#"{"service":"api","build":"7"}"#]
+        {
+            assert_eq!(differs(same), None, "{same}");
+        }
+        let long = format!(r#"{{"binary":"{}"}}"#, "x".repeat(LONGEST_VALUE));
+        assert_eq!(differs(&long), None, "not parsed");
+        let cut = format!(r#"{{"binary":"{}"}}"#, "x".repeat(1_000));
+        assert_eq!(differs(&cut), program(&"x".repeat(LONGEST_FIELD)));
+    }
+}
