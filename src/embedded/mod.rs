@@ -29,6 +29,7 @@ use crate::consul::{
 use crate::key::RESERVED;
 
 pub use self::server::EmbeddedServer;
+pub use crate::holding::mock::MockLease;
 
 /// A Consul-compatible agent inside the process, for demos, simulations and
 /// tests of services that use locks.

@@ -6,6 +6,8 @@ pub(crate) mod keep_alive;
 pub(crate) mod lease;
 pub(crate) mod lease_state;
 pub(crate) mod ledger;
+#[cfg(feature = "embedded")]
+pub(crate) mod mock;
 pub(crate) mod observer;
 pub(crate) mod slot;
 pub(crate) mod tenure;

@@ -1,0 +1,87 @@
+//! Leases without a lock, for tests of code that is given leases.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::Clock,
+    holding::{callers::Grant, keep_alive::KeepAlive, lease::Lease, lease_state::LeaseState},
+    key::Key,
+    ownership::LossReason,
+    protocol::{cell::DeadlineCell, queue::CallId},
+    token::FencingToken,
+};
+
+/// How long a lease without a lock lasts that nobody ends: a hundred years.
+const LASTING: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The far end of a [`Lease`] without a lock: what a mock in the place of
+/// [`Dsync::recipient`](crate::Dsync::recipient) keeps to end the lease that it
+/// answered with.
+///
+/// ```
+/// use actix_dsync::{FencingToken, Key, LossReason, embedded::MockLease};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (lease, mock) = MockLease::new(Key::new("orders/7")?, FencingToken::try_from(7_u64)?);
+/// assert!(lease.is_valid());
+/// mock.lose(LossReason::SessionGone);
+/// assert!(!lease.is_valid());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct MockLease(Arc<LeaseState>);
+
+impl MockLease {
+    /// A lease that lasts until it is released or [lost](MockLease::lose). Releasing it
+    /// by a real [`Dsync`](crate::Dsync) is confirmed, unless it was lost.
+    #[must_use]
+    pub fn new(key: Key, token: FencingToken) -> (Lease, Self) {
+        let clock = Clock::Boot;
+        let cell = Arc::new(DeadlineCell::new(clock.now() + LASTING));
+        let state = Arc::new(LeaseState::new(key, token, CallId(0), cell, clock));
+        // There is no runtime to keep: it ends with the lease, which is then over.
+        let ended = state.clone();
+        let keep_alive = Arc::new(KeepAlive::new(move || ended.returned()));
+        (Lease::of(Grant::without_lock(state.clone()), keep_alive), Self(state))
+    }
+
+    /// Loses the lease, as if its runtime had.
+    pub fn lose(&self, reason: LossReason) {
+        self.0.lose(reason);
+    }
+
+    /// Whether the lease is neither released, nor lost.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.0.is_valid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::Released;
+
+    fn mock() -> (Lease, MockLease) {
+        MockLease::new(Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_lease_without_a_lock_lasts_until_it_is_released_or_lost() {
+        let (lease, far) = mock();
+        assert!(lease.is_valid() && far.is_valid() && lease.remaining() > LASTING / 2);
+        assert_eq!(lease.run(async { 7 }).await, Ok(7));
+        assert_eq!(lease.give_back().await, Released::Confirmed);
+        assert!(!far.is_valid());
+
+        let (lease, far) = mock();
+        far.lose(LossReason::SessionGone);
+        assert_eq!(lease.lost().await, LossReason::SessionGone);
+        assert_eq!(lease.give_back().await, Released::AlreadyLost(LossReason::SessionGone));
+
+        let (lease, far) = mock();
+        drop(lease);
+        assert!(!far.is_valid());
+    }
+}
