@@ -5,15 +5,27 @@ use std::fmt;
 use serde::Deserialize;
 
 /// A secret text, such as an ACL token, that is never printed.
+///
+/// Blanks and line breaks around it are dropped: a file that holds a secret often
+/// ends in one.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct Secret(String);
 
 impl Secret {
     /// Wraps `text`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into().trim().to_owned())
+    }
+
+    pub(crate) fn is_blank(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it can be sent in a header as it is.
+    pub(crate) fn fits_a_header(&self) -> bool {
+        self.0.bytes().all(|byte| byte.is_ascii_graphic())
     }
 
     /// The text, for the one request header that carries it.
