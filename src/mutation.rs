@@ -37,6 +37,20 @@ pub(crate) enum Mutation {
     DeposedToldLate,
     /// Who resigned contends again at once.
     CoolDownForgotten,
+    /// A failed transaction's texts are searched for words, which a key's name may
+    /// hold as well.
+    ErrorsSearched,
+    /// A take-over that was never sent forgets what it was to take over.
+    LeftoverForgotten,
+    /// What may have been locked and may not be read is forgotten.
+    DeniedReadForgotten,
+    /// A grant below an ended ownership's index is given back and tried again.
+    OtherStoreIgnored,
+    /// A session is lent before its fence stands: the first attempts check that there
+    /// is none.
+    LentUnfenced,
+    /// A release that ends an ownership is not published.
+    EndUnpublished,
 }
 
 thread_local! {
@@ -44,7 +58,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -60,6 +74,12 @@ impl Mutation {
         Self::TermOutlivesResignation,
         Self::DeposedToldLate,
         Self::CoolDownForgotten,
+        Self::ErrorsSearched,
+        Self::LeftoverForgotten,
+        Self::DeniedReadForgotten,
+        Self::OtherStoreIgnored,
+        Self::LentUnfenced,
+        Self::EndUnpublished,
     ];
 
     /// Makes the machines of this thread get this wrong, or nothing.

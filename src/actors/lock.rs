@@ -187,12 +187,19 @@ impl LockActor {
             Effect::Request(request) => {
                 self.around.session.do_send(SessionPlea::Asked(request));
             }
+            Effect::Overwrote(text) => {
+                let text: String =
+                    String::from_utf8_lossy(&text).escape_debug().take(200).collect();
+                tracing::warn!(%key, %text, "the lock replaces what somebody wrote over it");
+                let what = format!("the lock replaced what somebody wrote over it: {text}");
+                self.around.settings.journal.incident(Some(&key), what);
+            }
             Effect::Own { index, session, cell } => {
                 let holder = Box::new(Holder {
                     session: session.to_string(),
                     session_name: Some(self.around.settings.service.clone()),
                     node: None,
-                    value: slot.written().to_vec(),
+                    value: slot.written(),
                     since: index,
                 });
                 if let Some(token) = slot.callers.owned(index, cell, holder) {

@@ -11,12 +11,32 @@ pub(super) enum Event {
     Answer(Rc<Exchange>, WireReply),
     Break(Rc<Exchange>, &'static str),
     Timeout(Rc<Exchange>),
-    Tick { process: usize, life: u64 },
-    Work { process: usize, life: u64 },
-    Call { process: usize, life: u64 },
-    Stand { process: usize, life: u64 },
-    Caller { process: usize, life: u64, caller: u64 },
-    Continue { process: usize },
+    /// The request is not sent, and never will be.
+    Unsent(Rc<Exchange>),
+    Tick {
+        process: usize,
+        life: u64,
+    },
+    Work {
+        process: usize,
+        life: u64,
+    },
+    Call {
+        process: usize,
+        life: u64,
+    },
+    Stand {
+        process: usize,
+        life: u64,
+    },
+    Caller {
+        process: usize,
+        life: u64,
+        caller: u64,
+    },
+    Continue {
+        process: usize,
+    },
     Recheck,
     Fault,
     Operator(Act),
@@ -42,9 +62,10 @@ impl Event {
     /// The process that has to run for it.
     pub(super) fn process(&self) -> Option<(usize, u64)> {
         match self {
-            Self::Answer(exchange, _) | Self::Break(exchange, _) | Self::Timeout(exchange) => {
-                Some((exchange.process, exchange.life))
-            }
+            Self::Answer(exchange, _)
+            | Self::Break(exchange, _)
+            | Self::Timeout(exchange)
+            | Self::Unsent(exchange) => Some((exchange.process, exchange.life)),
             Self::Tick { process, life }
             | Self::Work { process, life }
             | Self::Call { process, life }

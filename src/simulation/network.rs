@@ -48,14 +48,22 @@ impl World {
     pub(super) fn transmit(&mut self, exchange: Rc<Exchange>) {
         let link = self.links[exchange.process];
         let mut delay = self.latency();
+        let calm = self.is_healed();
+        if !calm && self.random.chance(self.plan.unsent) {
+            self.lose(&exchange, "request never sent");
+            delay += self.random.skewed_millis(0..=1_000);
+            return self.after(delay, Event::Unsent(exchange));
+        }
         if link.refused > self.now {
             self.lose(&exchange, "refused");
+            if exchange.id.is_multiple_of(2) {
+                return self.after(delay, Event::Unsent(exchange));
+            }
             return self.after(delay, Event::Break(exchange, "connection reset by peer"));
         }
         if link.requests_cut > self.now {
             return self.lose(&exchange, "request cut off");
         }
-        let calm = self.is_healed();
         if !calm && self.random.chance(self.plan.loss) {
             return self.lose(&exchange, "request lost");
         }

@@ -26,7 +26,7 @@ use crate::{
     consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
-        slot::{Slot, Slots},
+        slot::{Purpose, Slot, Slots},
         tenure::Tenure,
         term::Term,
     },
@@ -49,6 +49,11 @@ pub(super) enum Out {
         index: u64,
         session: SessionId,
         token: Option<FencingToken>,
+    },
+    /// `LockAcquired` is published.
+    Acquired {
+        key: Key,
+        token: FencingToken,
     },
     /// `LockLost` is published. `still_valid`: a lease of that token says so.
     Lost {
@@ -299,7 +304,7 @@ impl Process {
         patience: queue::Patience,
         value: Arc<[u8]>,
     ) -> Option<crate::holding::slot::Entered> {
-        let entered = self.slots.enter(key, patience, value).ok()?;
+        let entered = self.slots.enter(key, Purpose::Lock, patience, value).ok()?;
         if entered.is_new {
             self.open(&entered.slot);
         }
@@ -368,6 +373,7 @@ impl Process {
                 self.out
                     .push(Out::Ask(Question::DeleteFence { ticket, ask: DeleteFence { session } }));
             }
+            Fact::Nothing => {}
             Fact::Lock(slot, event) => slot.report(event),
             Fact::Watched { slot, number, seen } => self.watched(&slot, number, seen),
         }

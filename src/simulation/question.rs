@@ -6,8 +6,9 @@ use crate::{
     consul::{
         Answer,
         ask::{
-            Ask, CreateSession, DeleteFence, DestroySession, Keyspace, Lock, RaiseFence, Read,
-            Release, RenewSession, SessionInfo, Watch,
+            Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace,
+            ListSessions, ListStaleFences, Lock, RaiseFence, Read, Release, RenewSession,
+            SessionInfo, Watch,
         },
         fact::{Destroyed, Expect, Fence, Locked, Seen, SessionId, Trouble},
         wire::{WireReply, WireRequest},
@@ -28,6 +29,9 @@ pub(super) enum Question {
     DeleteFence { ticket: Ticket, ask: DeleteFence },
     Raise { ticket: Ticket, ask: RaiseFence },
     ReadFence { ticket: Ticket, session: SessionId },
+    List { ticket: Ticket, ask: ListSessions },
+    ListFences { ticket: Ticket },
+    DeleteFences { ask: DeleteStaleFences },
     Lock { slot: Arc<Slot>, ticket: Ticket, ask: Lock },
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
     Read { slot: Arc<Slot>, ticket: Ticket },
@@ -40,6 +44,8 @@ pub(super) enum Fact {
     Session(session::Event),
     /// The session is destroyed; its fence entry is next.
     DeleteFence(Ticket, SessionId),
+    /// Of a question whose answer nobody waits for.
+    Nothing,
     Lock(Arc<Slot>, lock::Event),
     Watched {
         slot: Arc<Slot>,
@@ -61,6 +67,12 @@ macro_rules! of_any {
                 let $ask = &Read::Fence(session.clone());
                 $does
             }
+            Question::List { ask: $ask, .. } => $does,
+            Question::ListFences { .. } => {
+                let $ask = &ListStaleFences;
+                $does
+            }
+            Question::DeleteFences { ask: $ask } => $does,
             Question::Lock { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
@@ -95,7 +107,10 @@ impl Question {
     pub(super) fn touches_fence(&self) -> bool {
         match self {
             Self::Lock { ask, .. } => ask.fence != Fence::Unusable,
-            Self::Raise { .. } | Self::ReadFence { .. } | Self::DeleteFence { .. } => true,
+            Self::Raise { .. }
+            | Self::ReadFence { .. }
+            | Self::DeleteFence { .. }
+            | Self::DeleteFences { .. } => true,
             _ => false,
         }
     }
@@ -137,6 +152,15 @@ impl Question {
                 let answer = concluded(&Read::Fence(session), result);
                 Fact::Session(session::Event::FenceRead { ticket, answer })
             }
+            Self::List { ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Session(session::Event::Listed { ticket, answer })
+            }
+            Self::ListFences { ticket } => {
+                let answer = concluded(&ListStaleFences, result);
+                Fact::Session(session::Event::StaleFences { ticket, answer })
+            }
+            Self::DeleteFences { .. } => Fact::Nothing,
             Self::Lock { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Locked { ticket, answer })
@@ -179,6 +203,9 @@ impl fmt::Display for Question {
                 write!(f, "raise fence of {} from {:?}", short(&ask.session), ask.from)
             }
             Self::ReadFence { session, .. } => write!(f, "read fence of {}", short(session)),
+            Self::List { ask, .. } => write!(f, "list sessions of {}", ask.name),
+            Self::ListFences { .. } => f.write_str("list fences"),
+            Self::DeleteFences { ask } => write!(f, "delete stale fences {:?}", ask.stale),
             Self::Lock { ask, .. } => {
                 let (session, fence, expect) = (short(&ask.session), ask.fence, ask.expect);
                 write!(f, "lock {} for {session}, {fence:?}, expecting {expect:?}", ask.key)
@@ -202,6 +229,7 @@ impl fmt::Debug for Fact {
         match self {
             Self::Session(event) => event.fmt(f),
             Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
+            Self::Nothing => f.write_str("nothing"),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
             Self::Watched { slot, seen, .. } => write!(f, "{} Watched {seen:?}", slot.key),
         }

@@ -11,23 +11,30 @@ use crate::{
     config::{HASHICORP_LOCK_FLAGS, Retention},
     consul::{
         ask::{
-            self, CreateSession, DestroySession, Lock, RaiseFence, Release, ReleaseHow,
-            RenewSession, SessionInfo,
+            self, CreateSession, DeleteStaleFences, DestroySession, ListSessions, Lock, RaiseFence,
+            Release, ReleaseHow, RenewSession, SessionInfo,
         },
         fact::Seen,
+        session_name::session_name,
     },
     holding::{slot::Slot, tenure::Tenure},
     key::Key,
     ownership::{Holder, LossReason},
     protocol::{
         contest::News,
-        lock, queue,
+        lock,
+        mutation::Mutation,
+        queue,
         session::{self, Notice, Request},
     },
 };
 
 impl Process {
     // The session actor and, for its news, the supervisor.
+
+    fn name(&self) -> String {
+        session_name(&format!("p{}", self.id), self.life as u32)
+    }
 
     pub(super) fn feed_session(&mut self, event: session::Event) {
         let mut effects = Vec::new();
@@ -42,7 +49,7 @@ impl Process {
         let question = match effect {
             Effect::Create { ticket } => {
                 let ask = CreateSession {
-                    name: format!("p{}", self.id),
+                    name: self.name(),
                     ttl: self.timing.session_ttl,
                     lock_delay: self.timing.lock_delay,
                     node_checks: self.node_checks.clone(),
@@ -59,6 +66,13 @@ impl Process {
                 Question::Raise { ticket, ask: RaiseFence { session, from } }
             }
             Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
+            Effect::List { ticket } => {
+                Question::List { ticket, ask: ListSessions { name: self.name() } }
+            }
+            Effect::ListFences { ticket } => Question::ListFences { ticket },
+            Effect::DeleteFences { stale } => {
+                Question::DeleteFences { ask: DeleteStaleFences { stale } }
+            }
             Effect::Notify(Notice::Opened(view)) => {
                 self.out.push(Out::Opened(view.id.clone()));
                 self.view = Some(view.clone());
@@ -118,8 +132,7 @@ impl Process {
 
     fn publish(&mut self, key: Key, news: News) {
         self.out.push(match news {
-            // As `Out::Won`.
-            News::Acquired { .. } => return,
+            News::Acquired { token } => Out::Acquired { key, token },
             News::Lost { token, reason } => {
                 let still_valid = self
                     .callers
@@ -129,6 +142,7 @@ impl Process {
                     .any(|lease| lease.token() == token && lease.would_be_valid());
                 Out::Lost { key, token, reason, still_valid }
             }
+            News::Released { .. } if Mutation::EndUnpublished.is_chosen() => return,
             News::Released { token } => Out::Freed { key, token },
             News::Elected { token } => {
                 if let Some(term) = self.tenures.get(&key).and_then(Tenure::term) {
@@ -229,7 +243,7 @@ impl Process {
                     session: session.to_string(),
                     session_name: None,
                     node: None,
-                    value: slot.written().to_vec(),
+                    value: slot.written(),
                     since: index,
                 });
                 let token = slot.callers.owned(index, cell, holder);
@@ -248,7 +262,7 @@ impl Process {
                 self.tell(&slot);
                 return;
             }
-            Effect::Unreleased(_) => return,
+            Effect::Unreleased(_) | Effect::Overwrote(_) => return,
             Effect::Free => return slot.callers.free(),
             Effect::Obstructed(obstacle) => return slot.callers.obstructed(obstacle),
             Effect::Failed(obstacle) => return slot.callers.failed(&obstacle),
