@@ -262,6 +262,7 @@ mod tests {
                 session: None,
                 trouble: Some(wild.into()),
                 saturation: None,
+                stuck: Vec::new(),
             },
             lease: Duration::ZERO,
             failover: Duration::ZERO,

@@ -1,4 +1,4 @@
-//! A job that is done once a period, by whichever process leads.
+//! A job that runs once per period, in whichever process leads.
 
 use std::{
     sync::{
@@ -35,19 +35,19 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The term in which it was begun. The job is dropped at its end.
+    /// The term in which the turn began. The job is dropped when the term ends.
     #[must_use]
     pub fn term(&self) -> &Term {
         &self.term
     }
 
-    /// What fences the writes of this turn. Turns of one term have the same.
+    /// The token that fences this turn's writes. Turns of one term share it.
     #[must_use]
     pub fn token(&self) -> FencingToken {
         self.term.token()
     }
 
-    /// When the period began that this turn is for.
+    /// The start of this turn's period.
     #[must_use]
     pub fn due(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.due)
@@ -62,8 +62,8 @@ impl Turn {
 
 impl Dsync {
     /// Campaigns for `key` as [`while_leading`](Dsync::while_leading) does, and runs `work`
-    /// once in each period while this process leads. The processes that run a job for
-    /// one key share its turns.
+    /// once in each period while this process leads. All processes that run a job for the
+    /// same key share its turns.
     ///
     /// `period` is a `Duration` or a [`Period`]. Periods begin at multiples of their
     /// length since 1970, later by an offset if one is given, and not when the process
@@ -81,16 +81,16 @@ impl Dsync {
     /// as an incident and in the log. It looks again at least once a minute.
     ///
     /// # Guarantees
-    /// *At most one turn a period, across all processes and fail-overs.* Before a
-    /// turn begins, it is recorded in Consul that the next may only begin in the
-    /// next period, by a write that fails unless this process holds the key and
-    /// nobody else has recorded a turn. A turn whose record may or may not have been
-    /// written is settled by reading it, and begins only if the record is its own.
+    /// *At most one turn per period, across all processes and fail-overs.* Before a turn
+    /// begins, a record in Consul states that the next turn may begin only in the next
+    /// period. The write of the record fails unless this process holds the key and nobody
+    /// else has recorded a turn. If the outcome of the write is unknown, the record is read,
+    /// and the turn begins only if the record is its own.
     ///
-    /// So it is at most once, not exactly once: a turn that fails, panics, or is
-    /// dropped with its process or its term is over, and its period gets no other.
-    /// The next period has its turn again. A panic is caught, logged as an error and
-    /// recorded as an incident. Work that must not be lost needs a cursor of its own.
+    /// The guarantee is at most once, not exactly once: if a turn fails, panics, or is
+    /// dropped with its process or term, its period gets no other turn. The next period has
+    /// a turn again. A panic is caught, logged as an error and recorded as an incident. Work
+    /// that must not be lost needs its own cursor.
     ///
     /// # Assumptions
     /// - What period it is, the leader's wall clock says. Where clocks are apart,
@@ -111,8 +111,8 @@ impl Dsync {
     /// `.dsync/every/<key>`, below the prefix, too.
     ///
     /// # Cancel safety
-    /// As for [`while_leading`](Dsync::while_leading). A turn that was recorded and is
-    /// dropped before or while it runs counts as had.
+    /// As for [`while_leading`](Dsync::while_leading). A recorded turn that is dropped before
+    /// or while it runs counts as taken.
     ///
     /// ```no_run
     /// # async fn example(dsync: actix_dsync::Dsync) -> Result<(), Box<dyn std::error::Error>> {
@@ -167,17 +167,17 @@ impl Dsync {
 /// How long it is waited after a failure: at first, and at most.
 const SHORTEST_REST: Duration = Duration::from_millis(250);
 const LONGEST_REST: Duration = Duration::from_secs(10);
-/// How often the wall clock is looked at: it may be set, and timers may be late
-/// after the machine was suspended.
+/// How often to read the time of day: it can be set, and timers can be late after a
+/// suspend.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// How often a record from the future is read again, in milliseconds: it may have been
 /// deleted.
 const FUTURE_PERIOD: u64 = 60_000;
 
-/// Tells the attempts of this process from each other.
+/// Numbers the attempts of this process.
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 
-/// When a job has its turns.
+/// The schedule of a job's turns.
 struct Calendar {
     key: Key,
     grid: Grid,
@@ -209,21 +209,21 @@ impl Drop for Stuck<'_> {
     }
 }
 
-/// What follows from the last turn.
+/// The consequence of the last turn.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// The turn for the period that begins then is free.
+    /// The turn of the period that begins then is free.
     Free { due: u64 },
-    /// An attempt of ours has taken it.
+    /// Our own attempt has taken the turn.
     Taken { due: u64 },
-    /// The next may only begin then.
+    /// The next turn may begin only then.
     Later { at: u64 },
 }
 
-/// The turn that an attempt was made to record: when it is due, and which attempt.
+/// An attempt to record a turn: the turn's due time and the attempt's number.
 type Attempted = (u64, u64);
 
-/// At most one attempt takes each period's turn: a record only ever moves on, and
+/// At most one attempt takes each period's turn: the record only moves forward, and
 /// names the attempt that wrote it.
 fn judge(now: u64, grid: Grid, last: Option<&LastTurn>, attempted: Option<Attempted>) -> Verdict {
     if let (Some(last), Some((due, attempt))) = (last, attempted)
@@ -239,8 +239,8 @@ fn judge(now: u64, grid: Grid, last: Option<&LastTurn>, attempted: Option<Attemp
 }
 
 impl Calendar {
-    /// Waits until this process has taken the next turn, and tells for which
-    /// period. It does not end when the term does: whoever polls it must know.
+    /// Waits until this process has taken the next turn, and returns its period. Does not
+    /// stop when the term ends: the caller must.
     async fn next_turn(&self, term: &Term) -> u64 {
         let (key, token) = (&self.key, term.token());
         let mut rest = SHORTEST_REST;
@@ -249,7 +249,7 @@ impl Calendar {
         loop {
             match self.try_turn(token, &mut attempted).await {
                 Ok(Verdict::Taken { due }) => {
-                    tracing::debug!(%key, %token, due, "the job's turn was taken");
+                    tracing::debug!(%key, %token, due, "job turn taken");
                     return due;
                 }
                 // Somebody else's, or not settled yet: look again.
@@ -267,7 +267,7 @@ impl Calendar {
                     rest = (rest * 2).min(LONGEST_REST);
                 }
                 Err(error) => {
-                    tracing::warn!(%key, %token, %error, "the job's turn could not be taken yet");
+                    tracing::warn!(%key, %token, %error, "job turn not recorded; retrying");
                     tokio::time::sleep(rest).await;
                     rest = (rest * 2).min(LONGEST_REST);
                 }
@@ -305,7 +305,7 @@ impl Calendar {
             Verdict::Free { due } => due,
             decided => return Ok(decided),
         };
-        // The same write again is done once, even if the one before arrives late.
+        // Repeating the same write has one effect, even if the earlier one arrives late.
         let attempt = match *attempted {
             Some((same, attempt)) if same == due => attempt,
             _ => ATTEMPTS.fetch_add(1, Ordering::Relaxed),
