@@ -164,7 +164,8 @@ impl Builder {
     }
 
     /// How `https://` addresses are spoken to: trusted roots, and a client
-    /// certificate where Consul wants one. HTTP/2 is offered. With an address that is
+    /// certificate where Consul wants one. HTTP/2 is offered unless the configuration's
+    /// `alpn_protocols` are set: `http/1.1` alone demands HTTP/1.1. With an address that is
     /// plain `http`, [`start`](Builder::start) fails.
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: Arc<rustls::ClientConfig>) -> Self {
