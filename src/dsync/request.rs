@@ -53,7 +53,7 @@ impl<M: Request> fmt::Debug for Reply<M> {
     }
 }
 
-/// A request to a [`Dsync`]: one of this crate's messages.
+/// A request to a [`Dsync`](crate::Dsync): one of this crate's messages.
 ///
 /// This trait is sealed.
 pub trait Request: Message<Result: Send> + Send + Sized + 'static {
