@@ -261,6 +261,7 @@ mod tests {
                 ready: true,
                 session: None,
                 trouble: Some(wild.into()),
+                stuck: Vec::new(),
                 saturation: None,
                 stuck: Vec::new(),
             },
