@@ -35,7 +35,6 @@ pub struct MockLease(Arc<LeaseState>);
 impl MockLease {
     /// A lease that lasts until it is released or [lost](MockLease::lose). Releasing it
     /// by a real [`Dsync`](crate::Dsync) is confirmed, unless it was lost.
-    #[must_use]
     pub fn new(key: Key, token: FencingToken) -> (Lease, Self) {
         let clock = Clock::Boot;
         let cell = Arc::new(DeadlineCell::new(clock.now() + LASTING));
