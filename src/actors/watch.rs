@@ -1,44 +1,29 @@
-//! The eyes of the locks: answers when a key's index is another than a given one.
+//! Reads keys for the locks that wait for a change.
 //!
-//! Its interface is a virtual blocking read. Which real ones carry it is decided
-//! by [`Watches`].
+//! Its interface is a virtual blocking read: a watch is answered when the key's
+//! index is another than a given one. Which real reads carry it is decided by
+//! [`Watches`](crate::protocol::watch::Watches).
 
-use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 
 use super::{
+    messages::{ForWarden, Watch},
     obituary::Obituary,
     question::{ask_until_aborted, unanswered},
-    supervisor::{Died, Settings},
+    settings::Settings,
 };
-use crate::holding::slot::Slot;
 use crate::{
     clock::Moment,
     consul::{
         client::Consul,
         fact::{Listed, Seen},
     },
-    key::Key,
-    protocol::{
-        Ticket, lock,
-        watch::{Effect, Event, Watches},
-    },
+    holding::watchers::{Read, Watchers, What},
+    protocol::{Ticket, warden, watch::Event},
 };
-
-/// Asks to be told when the index of the slot's key is not `after` any more; the
-/// answer is a fact reported to the slot. It takes the place of an earlier watch
-/// of the key.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Watch {
-    pub(super) slot: Arc<Slot>,
-    pub(super) after: u64,
-    pub(super) ticket: Ticket,
-    /// It is for a key that is held: those that are waited for come first.
-    pub(super) held: bool,
-}
 
 /// A read was answered.
 #[derive(Message)]
@@ -48,51 +33,52 @@ struct Answered(Event);
 pub(super) struct WatchActor {
     consul: Consul,
     settings: Rc<Settings>,
-    machine: Watches,
-    /// Who is to be told of a key.
-    slots: HashMap<Key, Arc<Slot>>,
-    room: usize,
-    /// The reads under way. They end with the actor: their places would be
-    /// missing to the next one.
+    watchers: Watchers,
+    /// The reads under way. Aborted with the actor; otherwise they would occupy its
+    /// successor's places.
     reads: HashMap<Ticket, JoinHandle<()>>,
     /// The timer, and when it rings.
     timer: Option<(SpawnHandle, Moment)>,
-    #[expect(dead_code, reason = "it tells of the actor's death by being dropped")]
-    obituary: Obituary<Died>,
+    #[expect(dead_code, reason = "it reports the actor's death by being dropped")]
+    obituary: Obituary<ForWarden>,
 }
 
 /// For how long one blocking read waits: an abandoned one keeps server work, and
 /// a connection slot, until its wait ends.
-const WAIT: Duration = Duration::from_secs(30);
+pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
 /// The time limit of a listing that does not wait: it can be long.
 const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
 impl WatchActor {
-    pub(super) fn new(consul: Consul, settings: Rc<Settings>, parent: Recipient<Died>) -> Self {
-        let obituary = Obituary::new(parent, Died::Watch);
-        let room = settings.watches;
-        let machine = Watches::new(room, settings.clock.now().as_nanos());
-        let (slots, reads) = (HashMap::new(), HashMap::new());
-        Self { consul, settings, machine, slots, room, reads, timer: None, obituary }
+    pub(super) fn new(
+        consul: Consul,
+        settings: Rc<Settings>,
+        warden: Recipient<ForWarden>,
+    ) -> Self {
+        let obituary = Obituary::new(warden, ForWarden(warden::Event::WatchDied));
+        let watchers = Watchers::new(settings.watches, settings.clock.now().as_nanos());
+        Self { consul, settings, watchers, reads: HashMap::new(), timer: None, obituary }
     }
 
-    fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
-        let mut effects = Vec::new();
+    /// Lets the machine take a step, and begins the reads that it wants.
+    fn work(
+        &mut self,
+        step: impl FnOnce(&mut Watchers, Moment) -> Vec<Read>,
+        ctx: &mut Context<Self>,
+    ) {
         let now = self.settings.clock.now();
         // Over TLS it is known when the first connection stands.
         let room = self.consul.watch_room().unwrap_or(self.settings.watches);
-        if std::mem::replace(&mut self.room, room) != room {
-            self.machine.handle(now, Event::Room(room), &mut effects);
-        }
-        self.machine.handle(now, event, &mut effects);
-        for effect in effects {
-            self.perform(effect, ctx);
+        let mut reads = self.watchers.make_room(now, room);
+        reads.extend(step(&mut self.watchers, now));
+        for read in reads {
+            self.begin(read, ctx);
         }
         self.arm(now, ctx);
     }
 
-    fn perform(&mut self, effect: Effect, ctx: &Context<Self>) {
+    fn begin(&mut self, Read { read, what }: Read, ctx: &Context<Self>) {
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();
         // A read that outlives the actor does not keep it.
@@ -102,48 +88,33 @@ impl WatchActor {
                 me.do_send(Answered(event));
             }
         };
-        match effect {
-            Effect::Read { read, key, after } => {
-                let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
-                let task = ask_until_aborted(lost, tell, async move {
+        let lost = match what {
+            What::Key { .. } | What::Check { .. } => {
+                Event::Seen { read, answer: Seen::Unknown(unanswered()) }
+            }
+            What::Prefix { .. } => Event::Listed { read, answer: Listed::Unknown(unanswered()) },
+        };
+        let task = ask_until_aborted(lost, tell, async move {
+            match what {
+                What::Key { key, after } => {
                     let answer = consul.watch(&key, after, WAIT, limit).await;
                     Event::Seen { read, answer }
-                });
-                self.reads.insert(read, task);
-            }
-            Effect::Check { read, key } => {
-                let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
-                let task = ask_until_aborted(lost, tell, async move {
+                }
+                What::Check { key } => {
                     let answer = consul.check(&key, limit).await;
                     Event::Seen { read, answer }
-                });
-                self.reads.insert(read, task);
-            }
-            Effect::List { read, prefix, after } => {
-                let lost = Event::Listed { read, answer: Listed::Unknown(unanswered()) };
-                let task = ask_until_aborted(lost, tell, async move {
+                }
+                What::Prefix { prefix, after } => {
                     let answer = consul.list(&prefix, after, WAIT, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
-                });
-                self.reads.insert(read, task);
+                }
             }
-            Effect::Answer { key, ticket, answer } => {
-                self.report(&key, lock::Event::Watched { ticket, answer });
-            }
-            Effect::Unchanged { key, ticket } => {
-                self.report(&key, lock::Event::Unchanged { ticket });
-            }
-        }
-    }
-
-    fn report(&mut self, key: &Key, fact: lock::Event) {
-        if let Some(slot) = self.slots.remove(key) {
-            slot.report(fact);
-        }
+        });
+        self.reads.insert(read, task);
     }
 
     fn arm(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let Some(at) = self.machine.next_wakeup() else { return };
+        let Some(at) = self.watchers.next_wakeup() else { return };
         // A timer that rings too early does no harm.
         if let Some((timer, rings)) = self.timer {
             if rings <= at {
@@ -153,7 +124,7 @@ impl WatchActor {
         }
         let timer = ctx.run_later(at.since(now), |actor, ctx| {
             actor.timer = None;
-            actor.feed(Event::Tick, ctx);
+            actor.work(|watchers, now| watchers.handle(now, Event::Tick), ctx);
         });
         self.timer = Some((timer, at));
     }
@@ -172,11 +143,8 @@ impl Drop for WatchActor {
 impl Handler<Watch> for WatchActor {
     type Result = ();
 
-    fn handle(&mut self, watch: Watch, ctx: &mut Context<Self>) {
-        let Watch { slot, after, ticket, held } = watch;
-        let key = slot.key.clone();
-        self.slots.insert(key.clone(), slot);
-        self.feed(Event::Watch { key, ticket, after, held }, ctx);
+    fn handle(&mut self, Watch(watch): Watch, ctx: &mut Context<Self>) {
+        self.work(|watchers, now| watchers.watch(now, watch), ctx);
     }
 }
 
@@ -187,6 +155,6 @@ impl Handler<Answered> for WatchActor {
         if let Event::Seen { read, .. } | Event::Listed { read, .. } = &event {
             self.reads.remove(read);
         }
-        self.feed(event, ctx);
+        self.work(|watchers, now| watchers.handle(now, event), ctx);
     }
 }

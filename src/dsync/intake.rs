@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    actors::supervisor::{LockSupervisor, Open, Readiness, Stop},
+    actors::{ForWarden, LockSupervisor, Stop},
     holding::slot::{Entered, Opened, Slot, Slots},
     messages::subscribers::{Event, Events, Hub, Known},
 };
@@ -31,6 +31,7 @@ use crate::{
     protocol::{
         queue::{Obstacle, Patience},
         session::unavailable,
+        warden::{self, Readiness},
     },
     status::journal::Record,
     value::LockValue,
@@ -152,7 +153,7 @@ impl Intake {
         };
         let entered = self.slots.enter(key, patience, value)?;
         if entered.is_new {
-            self.supervisor.do_send(Open(entered.slot.clone()));
+            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(key.clone())));
         }
         Ok(Place { entered, answered: false })
     }
@@ -181,7 +182,7 @@ impl Intake {
 
     fn opened<T>(&self, Opened { slot, answer, is_new }: Opened<T>) -> T {
         if is_new {
-            self.supervisor.do_send(Open(slot));
+            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
         }
         answer
     }

@@ -1,9 +1,15 @@
 //! What a caller holds: the queue of a key's callers, their leases, terms and
-//! tenures, and observers.
+//! tenures, and observers; and what a runtime holds for them: slots, worked in
+//! turns, under a warden.
 
 pub(crate) mod callers;
+#[cfg(test)]
+pub(crate) mod fuse;
 pub(crate) mod lease;
 pub(crate) mod observer;
 pub(crate) mod slot;
 pub(crate) mod stake;
 pub(crate) mod tenure;
+pub(crate) mod turn;
+pub(crate) mod wards;
+pub(crate) mod watchers;

@@ -21,6 +21,7 @@ pub(crate) mod lock;
 pub(crate) mod mutation;
 pub(crate) mod queue;
 pub(crate) mod session;
+pub(crate) mod warden;
 pub(crate) mod watch;
 
 /// Names a question, so that its answer can be told from an older one's.

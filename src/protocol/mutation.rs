@@ -37,6 +37,20 @@ pub(crate) enum Mutation {
     DeposedToldLate,
     /// Who resigned contends again at once.
     CoolDownForgotten,
+    /// The session may go before its losses are published.
+    SessionGoesUntold,
+    /// A slot is reaped because its actor once offered to go.
+    StaleOfferTaken,
+    /// A shutdown destroys the session before the keys are given back.
+    SessionStopsFirst,
+    /// A suspect session is replaced while something is owned under it.
+    SuspectReplacedEarly,
+    /// The session of an actor that died is not destroyed.
+    LeftBehindForgotten,
+    /// Locks do not hear that their watches died.
+    WatchLossUntold,
+    /// A lock whose actor died does not make its attempts void.
+    RecoveredUnclean,
 }
 
 thread_local! {
@@ -44,7 +58,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -60,6 +74,13 @@ impl Mutation {
         Self::TermOutlivesResignation,
         Self::DeposedToldLate,
         Self::CoolDownForgotten,
+        Self::SessionGoesUntold,
+        Self::StaleOfferTaken,
+        Self::SessionStopsFirst,
+        Self::SuspectReplacedEarly,
+        Self::LeftBehindForgotten,
+        Self::WatchLossUntold,
+        Self::RecoveredUnclean,
     ];
 
     /// Makes the machines of this thread get this wrong, or nothing.

@@ -363,6 +363,10 @@ impl Lock {
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
         self.demand = Demand::default();
         self.phase = Phase::Idle;
+        #[cfg(test)]
+        if Mutation::RecoveredUnclean.is_chosen() {
+            return self.act(now, effects);
+        }
         if let Some(view) = self.session.clone() {
             let (generation, fence) = (view.generation, view.fence);
             let attempt = Attempt { generation, fence, expect: Expect::Missing };
