@@ -2,7 +2,7 @@
 //! and notifications.
 //!
 //! ```text
-//!   Intake ──► slots ◄── LockSupervisor ──starts, informs, ends──► LockActor
+//!   callers ─► slots ◄── LockSupervisor ──starts, informs, ends──► LockActor
 //!                              │    ▲                                │  ▲
 //!                              │    └──────────── requests ──────────┘  │ facts
 //!                       SessionActor                               WatchActor

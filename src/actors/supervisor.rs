@@ -3,7 +3,7 @@
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     lock::{LockActor, Shared},
@@ -16,7 +16,6 @@ use super::{
 use crate::{
     clock::Moment,
     consul::{client::Consul, fact::SessionId},
-    dsync::intake::{Defaults, Intake},
     error::{Error, Step},
     holding::{slot::Slots, turn::Style, wards::Wards},
     key::Key,
@@ -29,7 +28,6 @@ use crate::{
 
 pub(crate) struct LockSupervisor {
     pub(crate) consul: Consul,
-    pub(crate) intake: Intake,
     pub(crate) settings: Rc<Settings>,
     shared: Rc<Shared>,
     wards: Wards,
@@ -48,37 +46,22 @@ pub(crate) struct LockSupervisor {
 
 /// How often the runtime's thread shows that it runs.
 const BEAT: Duration = Duration::from_secs(1);
-/// How many keys may be inspected at one time.
-const MOST_INSPECTIONS: usize = 64;
 
 impl LockSupervisor {
     /// Starts the actors of one runtime on this arbiter. `finished` fires when they
     /// have ended.
     pub(crate) fn launch(
         consul: Consul,
-        settings: Settings,
-        slots: Slots,
-        defaults: Defaults,
+        settings: Rc<Settings>,
+        slots: Arc<Slots>,
+        hub: Arc<Hub>,
         finished: oneshot::Sender<()>,
-    ) -> Intake {
+    ) -> (Addr<Self>, watch::Receiver<Readiness>) {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
-        let mut intake = None;
-        Self::create(|ctx| {
-            let taken_in = Intake {
-                slots: Arc::new(slots),
-                hub: Arc::new(Hub::new(settings.record.clone())),
-                readiness: subscribed,
-                supervisor: ctx.address(),
-                service: settings.service.as_str().into(),
-                timing: settings.timing,
-                record: settings.record.clone(),
-                defaults: Arc::new(defaults),
-                inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
-            };
-            intake = Some(taken_in.clone());
-            let (settings, me) = (Rc::new(settings), ctx.address());
+        let supervisor = Self::create(|ctx| {
+            let me = ctx.address();
             let shared = Shared {
-                hub: taken_in.hub.clone(),
+                hub: hub.clone(),
                 consul: consul.clone(),
                 settings: settings.clone(),
                 style: Style {
@@ -93,9 +76,8 @@ impl LockSupervisor {
                 consul,
                 settings,
                 shared: Rc::new(shared),
-                wards: Wards::new(taken_in.slots.clone()),
-                hub: taken_in.hub.clone(),
-                intake: taken_in,
+                wards: Wards::new(slots),
+                hub,
                 readiness,
                 locks: HashMap::new(),
                 session: None,
@@ -105,7 +87,7 @@ impl LockSupervisor {
                 finished: Some(finished),
             }
         });
-        intake.expect("an actor's context is made at once")
+        (supervisor, subscribed)
     }
 
     pub(super) fn session_id(&self) -> Option<SessionId> {

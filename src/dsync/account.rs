@@ -2,6 +2,8 @@
 
 use crate::{
     config::Timing,
+    dsync::intake::{Intake, Pending},
+    holding::slot::Slot,
     key::Key,
     messages::{Explain, List},
     protocol::queue::Obstacle,
@@ -9,10 +11,6 @@ use crate::{
         journal::Record,
         report::{HealthReport, KeyReport, KeyState, Report},
     },
-};
-use crate::{
-    dsync::intake::{Intake, Pending},
-    holding::slot::Slot,
 };
 
 impl Intake {

@@ -9,7 +9,6 @@ use super::{
     request::{Reply, Request},
 };
 use crate::{
-    actors::Stop,
     config::{Config, Timing},
     dsync::intake::Intake,
     error::{ConfigError, Error},
@@ -17,6 +16,7 @@ use crate::{
     messages::{Campaign, Event, Events, Filter},
     status::report::HealthReport,
 };
+
 /// A handle to a lock runtime: the one way to its locks.
 ///
 /// Clone it freely and share it with every worker, as `app_data` for instance;
@@ -26,9 +26,11 @@ use crate::{
 /// # Ending
 /// [`shutdown`](Dsync::shutdown) gives every lock back and destroys the session,
 /// so that a waiter elsewhere has the lock at once: call it when
-/// `HttpServer::run` has returned. When the last handle is dropped without it,
-/// the runtime does the same in the background, for at most 5 s; a process that
-/// exits before that is done leaves the session to its TTL.
+/// `HttpServer::run` has returned. Without it, the runtime does the same in the
+/// background, for at most 5 s, when all that is held of it has been dropped:
+/// handles, unanswered replies, [leases](crate::Lease), [terms](crate::Term),
+/// [tenures](crate::Tenure), [observers](crate::Observer) and recipients. A process
+/// that exits before that is done leaves the session to its TTL.
 #[derive(Clone)]
 pub struct Dsync(pub(super) Arc<Inner>);
 
@@ -36,15 +38,6 @@ pub(super) struct Inner {
     pub(super) intake: Intake,
     pub(super) timing: Timing,
     pub(super) work: Arc<Ledger>,
-}
-
-/// For how long a runtime without handles tries to end in good order.
-const ABANDONED_LIMIT: Duration = Duration::from_secs(5);
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.intake.supervisor.do_send(Stop { limit: ABANDONED_LIMIT, done: None });
-    }
 }
 
 impl Dsync {
@@ -68,12 +61,33 @@ impl Dsync {
     /// Dropping the reply cancels an acquisition and leaks nothing; see each
     /// request.
     pub fn send<M: Request>(&self, request: M) -> Reply<M> {
-        Reply(request.submit(&self.0.intake))
+        Reply::new(request.submit(&self.0.intake), &self.0.intake)
     }
 
     /// The runtime as the recipient of one kind of request, for code in the
-    /// style of actors and for mocks. Requests sent this way pass through a
-    /// mailbox of actix.
+    /// style of actors and for mocks.
+    ///
+    /// Each recipient has a mailbox on the runtime's thread, and a request is taken
+    /// in when it is read there, not at the call as by [`send`](Dsync::send). After
+    /// a shutdown a request is answered [`Error::Stopped`], or
+    /// [`MailboxError::Closed`](actix::MailboxError::Closed) once the thread has
+    /// ended.
+    ///
+    /// A request that is sent without a way to be answered, by `do_send` or
+    /// `try_send`, is carried out if it is for an effect: [`Release`], [`Campaign`],
+    /// [`Resign`], [`Subscribe`] and [`Unsubscribe`]. One that is for its answer is
+    /// ignored, with a warning in the log: nobody could have the lease.
+    ///
+    /// # Cancel safety
+    /// Dropping the future of `Recipient::send` before the runtime has read the
+    /// mailbox withdraws the request, whatever it is; use `do_send` for an effect that
+    /// must come about. After that it is as for [`send`](Dsync::send): an acquisition
+    /// is cancelled and leaks nothing.
+    ///
+    /// [`Release`]: crate::Release
+    /// [`Resign`]: crate::Resign
+    /// [`Subscribe`]: crate::Subscribe
+    /// [`Unsubscribe`]: crate::Unsubscribe
     #[must_use]
     pub fn recipient<M: Request>(&self) -> Recipient<M> {
         M::recipient(&self.0.intake)

@@ -2,35 +2,36 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::prelude::*;
+use actix::Addr;
+use actix_rt::ArbiterHandle;
 use futures::future::BoxFuture;
 use tokio::{
     sync::{Semaphore, oneshot, watch},
     time::Instant,
 };
 
+use super::inspector::{Inspector, Look};
 use crate::{
     actors::{ForWarden, LockSupervisor, Stop},
-    holding::slot::{Entered, Opened, Slot, Slots},
-    messages::subscribers::{Event, Events, Hub, Known},
-};
-use crate::{
     config::Timing,
-    consul::{
-        client::Consul,
-        fact::{Seen, SessionSeen},
-    },
     error::{Error, Step},
-    holding::{callers::Answer, lease::Lease, observer::Observer, tenure::Tenure},
+    holding::{
+        callers::Answer,
+        keep_alive::KeepAlive,
+        lease::Lease,
+        observer::Observer,
+        slot::{Entered, Opened, Slot, Slots},
+        tenure::Tenure,
+    },
     key::Key,
     messages::{
-        Acquire, Campaign, Explain, Filter, Inspect, List, Observe, Release, Resign, Subscribe,
-        SubscriptionId, TryAcquire, Unsubscribe,
+        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
+        TryAcquire, Unsubscribe,
+        subscribers::{Event, Events, Hub, Known},
     },
     ownership::{Holder, LossReason, Released},
     protocol::{
         queue::{Obstacle, Patience},
-        session::unavailable,
         warden::{self, Readiness},
     },
     status::journal::Record,
@@ -47,6 +48,10 @@ pub struct Intake {
     pub(crate) hub: Arc<Hub>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) supervisor: Addr<LockSupervisor>,
+    pub(super) inspector: Addr<Inspector>,
+    /// Runs the runtime's actors.
+    pub(super) arbiter: ArbiterHandle,
+    pub(super) keep_alive: Arc<KeepAlive>,
     pub(crate) service: Arc<str>,
     pub(crate) timing: Timing,
     pub(crate) record: Arc<Record>,
@@ -64,14 +69,6 @@ pub(crate) struct Defaults {
     pub(crate) leadership: Result<Key, Error>,
     /// What leaders say.
     pub(crate) leader_value: LockValue,
-}
-
-/// Asks the runtime's thread who holds a key.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Look {
-    pub(super) key: Key,
-    pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
 }
 
 /// A caller's place in a queue; leaving it before it is answered gives it up.
@@ -123,22 +120,26 @@ impl Intake {
     pub(crate) fn acquire(&self, Acquire { key, within, value }: Acquire) -> Pending<Lease> {
         let asked_at = Instant::now();
         let place = self.enter(&key, Patience::Unlimited, value);
-        let readiness = self.readiness.clone();
+        let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
         Box::pin(async move {
             let mut place = place?;
-            let Some(limit) = within else { return place.answer().await };
-            // An instant too far away to be told is as good as none.
-            let Some(end) = asked_at.checked_add(limit) else { return place.answer().await };
-            match tokio::time::timeout_at(end, place.answer()).await {
-                Ok(answer) => answer,
-                Err(_) => place.out_of_time(asked_at.elapsed(), &readiness.borrow()),
-            }
+            // An instant too far away to be represented means no limit.
+            let end = within.and_then(|limit| asked_at.checked_add(limit));
+            let answer = match end {
+                None => place.answer().await,
+                Some(end) => match tokio::time::timeout_at(end, place.answer()).await {
+                    Ok(answer) => answer,
+                    Err(_) => place.out_of_time(asked_at.elapsed(), &readiness.borrow()),
+                },
+            };
+            answer.map(|lease| lease.keeping(keep_alive))
         })
     }
 
     pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
         let place = self.enter(&key, Patience::None, value);
-        Box::pin(async move { place?.answer().await })
+        let keep_alive = self.keep_alive.clone();
+        Box::pin(async move { Ok(place?.answer().await?.keeping(keep_alive)) })
     }
 
     fn enter(
@@ -172,11 +173,13 @@ impl Intake {
             Some(value) => value.extending(&self.defaults.leader_value).to_bytes()?,
             None => self.defaults.leader_value.to_bytes()?,
         };
-        Ok(self.opened(self.slots.campaign(&key, value.into())?))
+        let tenure = self.opened(self.slots.campaign(&key, value.into())?);
+        Ok(tenure.keeping(self.keep_alive.clone()))
     }
 
     pub(crate) fn observe(&self, Observe(key): Observe) -> Pending<Observer> {
         let observer = self.slots.observe(&key).map(|opened| self.opened(opened));
+        let observer = observer.map(|observer| observer.keeping(self.keep_alive.clone()));
         Box::pin(async move { observer })
     }
 
@@ -205,9 +208,12 @@ impl Intake {
     pub(crate) fn inspect(&self, Inspect(key): Inspect) -> Pending<Option<Holder>> {
         let intake = self.clone();
         Box::pin(async move {
-            let _permit = intake.inspections.acquire().await.map_err(|_| Error::Stopped)?;
+            let permit = intake.inspections.acquire_owned().await.map_err(|_| Error::Stopped)?;
+            if intake.slots.is_stopped() {
+                return Err(Error::Stopped);
+            }
             let (reply, answer) = oneshot::channel();
-            intake.supervisor.do_send(Look { key, reply });
+            intake.inspector.do_send(Look { key, reply, permit });
             answer.await.unwrap_or(Err(Error::Stopped))
         })
     }
@@ -267,73 +273,4 @@ impl Intake {
         // Without an answer it had ended before.
         result.await.unwrap_or(Ok(()))
     }
-}
-
-/// Requests that came as messages of actix.
-macro_rules! handle {
-    ($($request:ident => $method:ident),* $(,)?) => {$(
-        impl Handler<$request> for LockSupervisor {
-            type Result = ResponseFuture<<$request as Message>::Result>;
-
-            fn handle(&mut self, request: $request, _: &mut Context<Self>) -> Self::Result {
-                self.intake.$method(request)
-            }
-        }
-    )*};
-}
-
-handle! {
-    Acquire => acquire,
-    TryAcquire => try_acquire,
-    Release => release,
-    Inspect => inspect,
-    Explain => explain,
-    List => list,
-    Campaign => campaign,
-    Resign => resign,
-    Observe => observe,
-    Unsubscribe => unsubscribe,
-}
-
-impl<E: Event> Handler<Subscribe<E>> for LockSupervisor {
-    type Result = ResponseFuture<Result<SubscriptionId, Error>>;
-
-    fn handle(&mut self, request: Subscribe<E>, _: &mut Context<Self>) -> Self::Result {
-        self.intake.subscribe(request)
-    }
-}
-
-impl Handler<Look> for LockSupervisor {
-    type Result = ();
-
-    fn handle(&mut self, Look { key, reply }: Look, _: &mut Context<Self>) {
-        let consul = self.consul.clone();
-        let limit = self.settings.timing.request_timeout();
-        actix_rt::spawn(async move {
-            // Whoever asked may be gone.
-            let _ = reply.send(look(&consul, &key, limit).await);
-        });
-    }
-}
-
-async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Holder>, Error> {
-    let entry = match consul.read(key, limit).await {
-        Seen::Found { entry, .. } => entry,
-        Seen::Missing { .. } => return Ok(None),
-        Seen::Denied(right) => return Err(Error::Denied { right }),
-        Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
-    };
-    let Some(session) = entry.session else { return Ok(None) };
-    let (session_name, node) = match consul.session_info(&session, limit).await {
-        SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
-        // The holder is known; its names are a courtesy.
-        _ => (None, None),
-    };
-    Ok(Some(Holder {
-        session: session.to_string(),
-        session_name,
-        node,
-        value: entry.value,
-        since: entry.modify_index,
-    }))
 }

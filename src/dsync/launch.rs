@@ -1,14 +1,29 @@
 //! How the actors of a runtime are started, on which thread.
 
-use tokio::sync::oneshot;
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use actix::Actor as _;
+use actix_rt::Arbiter;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    actors::{LockSupervisor, Settings},
+    actors::{LockSupervisor, Settings, Stop},
     consul::{client::Consul, http::HttpConfig},
-    dsync::intake::{Defaults, Intake},
+    dsync::{
+        inspector::Inspector,
+        intake::{Defaults, Intake},
+    },
     error::ConfigError,
-    holding::slot::Slots,
+    holding::{keep_alive::KeepAlive, slot::Slots},
+    messages::subscribers::Hub,
 };
+
+/// For how long a runtime of which nothing is held any more tries to end in good
+/// order.
+const ABANDONED_LIMIT: Duration = Duration::from_secs(5);
+/// How many keys may be inspected at one time.
+const MOST_INSPECTIONS: usize = 64;
+
 /// Everything that a runtime needs, checked, on its way to its thread.
 pub(super) struct Plan {
     pub(super) reach: Reach,
@@ -34,7 +49,28 @@ impl Plan {
                 Consul::over_embedded(embedded.clone(), self.prefix.as_deref())
             }
         };
-        Ok(LockSupervisor::launch(consul, self.settings, self.slots, self.defaults, finished))
+        let Self { settings, slots, defaults, .. } = self;
+        let (slots, settings) = (Arc::new(slots), Rc::new(settings));
+        let hub = Arc::new(Hub::new(settings.record.clone()));
+        let inspector = Inspector::new(consul.clone(), settings.timing.request_timeout());
+        let (supervisor, readiness) =
+            LockSupervisor::launch(consul, settings.clone(), slots.clone(), hub.clone(), finished);
+        let abandoned = supervisor.clone();
+        let end = move || abandoned.do_send(Stop { limit: ABANDONED_LIMIT, done: None });
+        Ok(Intake {
+            slots,
+            hub,
+            readiness,
+            supervisor,
+            inspector: inspector.start(),
+            arbiter: Arbiter::current(),
+            keep_alive: Arc::new(KeepAlive::new(end)),
+            service: settings.service.as_str().into(),
+            timing: settings.timing,
+            record: settings.record.clone(),
+            defaults: Arc::new(defaults),
+            inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
+        })
     }
 
     /// A thread and System of their own: busy handlers cannot starve the actors.

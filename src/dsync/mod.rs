@@ -2,7 +2,9 @@
 
 mod account;
 mod builder;
+mod desk;
 mod handle;
+mod inspector;
 pub(crate) mod intake;
 mod launch;
 mod request;

@@ -3,31 +3,47 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use actix::{Message, Recipient};
 
+use super::{
+    desk::Desk,
+    intake::{Intake, Pending},
+};
 use crate::{
-    dsync::intake::{Intake, Pending},
     error::Error,
+    holding::{keep_alive::KeepAlive, lease::Lease, observer::Observer, tenure::Tenure},
     messages::{
         Acquire, Campaign, Event, Explain, Inspect, List, Observe, Release, Resign, Subscribe,
         SubscriptionId, TryAcquire, Unsubscribe,
     },
+    ownership::{Holder, Released},
     status::report::{KeyReport, Report},
 };
+
 /// The reply to a request.
 ///
 /// Dropping it cancels an acquisition that has not been granted yet.
 #[must_use = "dropping a reply cancels the request"]
-pub struct Reply<M: Request>(pub(super) Pending<M::Reply>);
+pub struct Reply<M: Request> {
+    pending: Pending<M::Reply>,
+    _keep_alive: Arc<KeepAlive>,
+}
+
+impl<M: Request> Reply<M> {
+    pub(super) fn new(pending: Pending<M::Reply>, intake: &Intake) -> Self {
+        Self { pending, _keep_alive: intake.keep_alive.clone() }
+    }
+}
 
 impl<M: Request> Future for Reply<M> {
     type Output = Result<M::Reply, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        self.pending.as_mut().poll(context)
     }
 }
 
@@ -44,6 +60,10 @@ pub trait Request: Message<Result: Send> + Send + Sized + 'static {
     /// What a granted request is answered with.
     type Reply: Send + 'static;
 
+    /// Whether it is sent for nothing but its answer.
+    #[doc(hidden)]
+    const FOR_ITS_ANSWER: bool;
+
     #[doc(hidden)]
     fn submit(self, intake: &Intake) -> Pending<Self::Reply>;
 
@@ -52,31 +72,36 @@ pub trait Request: Message<Result: Send> + Send + Sized + 'static {
 }
 
 macro_rules! request {
-    ($($request:ty => $method:ident -> $reply:ty $(where $event:ident)?),* $(,)?) => {$(
+    ($for_its_answer:literal: $($request:ty => $method:ident -> $reply:ty $(where $event:ident)?),* $(,)?) => {$(
         impl$(<$event: Event>)? Request for $request {
             type Reply = $reply;
+
+            const FOR_ITS_ANSWER: bool = $for_its_answer;
 
             fn submit(self, intake: &Intake) -> Pending<$reply> {
                 intake.$method(self)
             }
 
             fn recipient(intake: &Intake) -> Recipient<Self> {
-                intake.supervisor.clone().recipient()
+                Desk::open(intake).recipient()
             }
         }
     )*};
 }
 
-request! {
-    Acquire => acquire -> crate::holding::lease::Lease,
-    TryAcquire => try_acquire -> crate::holding::lease::Lease,
-    Release => release -> crate::ownership::Released,
-    Inspect => inspect -> Option<crate::ownership::Holder>,
+request! { true:
+    Acquire => acquire -> Lease,
+    TryAcquire => try_acquire -> Lease,
+    Inspect => inspect -> Option<Holder>,
     Explain => explain -> KeyReport,
     List => list -> Report,
-    Campaign => campaign -> crate::holding::tenure::Tenure,
-    Resign => resign -> Option<crate::ownership::Released>,
-    Observe => observe -> crate::holding::observer::Observer,
+    Observe => observe -> Observer,
+}
+
+request! { false:
+    Release => release -> Released,
+    Campaign => campaign -> Tenure,
+    Resign => resign -> Option<Released>,
     Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
 }

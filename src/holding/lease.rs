@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::Clock,
-    holding::callers::Callers,
+    holding::{callers::Callers, keep_alive::KeepAlive},
     key::Key,
     ownership::{LossReason, Lost, Released},
     protocol::{cell::DeadlineCell, queue::CallId},
@@ -37,13 +37,17 @@ use crate::{
 /// [`token`](Lease::token) to the protected resource and let that refuse older
 /// tokens; without such a check a lock is advisory.
 ///
+/// It keeps the runtime running, also when every [`Dsync`](crate::Dsync) has been
+/// dropped.
+///
 /// Dropping a lease gives the lock back, without blocking and without a
 /// confirmation; send [`Release`](crate::Release) to know. A lease is not
 /// re-entrant: a second `Acquire` by its owner waits for the first to end.
 pub struct Lease {
     state: Arc<LeaseState>,
-    /// Whom to give it back to; none once that was done.
+    /// Where it is given back to; none once that was done.
     callers: Option<Arc<Callers>>,
+    keep_alive: Option<Arc<KeepAlive>>,
 }
 
 /// The part of a lease that those who end it share.
@@ -234,7 +238,13 @@ impl LeaseState {
 
 impl Lease {
     pub(crate) fn new(state: Arc<LeaseState>, callers: Arc<Callers>) -> Self {
-        Self { state, callers: Some(callers) }
+        Self { state, callers: Some(callers), keep_alive: None }
+    }
+
+    /// Keeps the runtime running while the lease is out.
+    pub(crate) fn keeping(mut self, keep_alive: Arc<KeepAlive>) -> Self {
+        self.keep_alive = Some(keep_alive);
+        self
     }
 
     /// The part of it that may be looked at elsewhere.

@@ -5,6 +5,7 @@
 pub(crate) mod callers;
 #[cfg(test)]
 pub(crate) mod fuse;
+pub(crate) mod keep_alive;
 pub(crate) mod lease;
 pub(crate) mod observer;
 pub(crate) mod slot;

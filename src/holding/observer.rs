@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    holding::{callers::Callers, tenure::Term},
+    holding::{callers::Callers, keep_alive::KeepAlive, tenure::Term},
     key::Key,
     ownership::Holder,
     token::FencingToken,
@@ -63,17 +63,27 @@ impl Drop for Eye {
 ///
 /// It is a live handle: clone it, share it among threads, and ask it at any time
 /// without a message. The runtime watches the key as long as a handle of it, or
-/// of a [`Tenure`](crate::Tenure), exists. While Consul cannot be reached it
-/// shows what was last known.
+/// of a [`Tenure`](crate::Tenure), exists, and runs as long. While Consul cannot be
+/// reached it shows what was last known.
 pub struct Observer {
     eye: Arc<Eye>,
     /// The last change that this handle has seen.
     seen: AtomicU64,
+    keep_alive: Option<Arc<KeepAlive>>,
 }
 
 impl Observer {
     pub(crate) fn new(callers: Arc<Callers>, leading: watch::Receiver<Leading>) -> Self {
-        Self { eye: Arc::new(Eye { callers, leading }), seen: AtomicU64::new(0) }
+        Self { eye: Arc::new(Eye { callers, leading }), seen: AtomicU64::new(0), keep_alive: None }
+    }
+
+    /// Keeps the runtime running while the observer exists.
+    pub(crate) fn keeping(self, keep_alive: Arc<KeepAlive>) -> Self {
+        Self { keep_alive: Some(keep_alive), ..self }
+    }
+
+    pub(crate) fn keep_alive(&self) -> Option<Arc<KeepAlive>> {
+        self.keep_alive.clone()
     }
 
     pub(crate) fn callers(&self) -> &Arc<Callers> {
@@ -143,7 +153,7 @@ impl Observer {
 impl Clone for Observer {
     fn clone(&self) -> Self {
         let seen = AtomicU64::new(self.seen.load(Ordering::Acquire));
-        Self { eye: self.eye.clone(), seen }
+        Self { eye: self.eye.clone(), seen, keep_alive: self.keep_alive.clone() }
     }
 }
 

@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     holding::{
+        keep_alive::KeepAlive,
         lease::LeaseState,
-        observer::{Leadership, Observer},
+        observer::{Leadership, Leading, Observer},
     },
     key::Key,
     ownership::{Holder, LossReason, Lost},
@@ -16,8 +17,8 @@ use crate::{
 /// [`Campaign`](crate::Campaign).
 ///
 /// All who campaign for one key in one process share one campaign: every tenure
-/// says the same. Clone it and share it among threads. Dropping it does not
-/// resign; send [`Resign`](crate::Resign), or shut the runtime down.
+/// says the same. Clone it and share it among threads; it keeps the runtime
+/// running. Dropping it does not resign; send [`Resign`](crate::Resign), or shut the runtime down.
 ///
 /// Leadership begins and ends over and over: after each loss the process contends
 /// again. Each time is a [`Term`] of its own, with its own fencing token. For work
@@ -34,6 +35,11 @@ pub struct Tenure {
 impl Tenure {
     pub(crate) fn new(observer: Observer, number: u64, began: bool) -> Self {
         Self { observer, number, began }
+    }
+
+    /// Keeps the runtime running while the tenure exists.
+    pub(crate) fn keeping(self, keep_alive: Arc<KeepAlive>) -> Self {
+        Self { observer: self.observer.keeping(keep_alive), ..self }
     }
 
     /// Whether the campaign began with the request that this tenure answers.
@@ -83,10 +89,13 @@ impl Tenure {
     /// The term in which this process leads, if it does.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
-        self.observer.look(|leading| {
-            let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number));
-            term.filter(|term| term.is_valid()).cloned()
-        })
+        self.observer.look(|leading| self.term_of(leading))
+    }
+
+    fn term_of(&self, leading: &Leading) -> Option<Term> {
+        let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number))?;
+        let keep_alive = self.observer.keep_alive();
+        term.is_valid().then(|| Term { state: term.state.clone(), _keep_alive: keep_alive })
     }
 
     /// The fencing token of the present term, while this process leads.
@@ -125,12 +134,7 @@ impl Tenure {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn elected(&self) -> Term {
-        self.observer
-            .wait_for(|leading| {
-                let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number));
-                term.filter(|term| term.is_valid()).cloned()
-            })
-            .await
+        self.observer.wait_for(|leading| self.term_of(leading)).await
     }
 
     /// Waits until the campaign is over: somebody resigned without a cool-down,
@@ -157,38 +161,41 @@ impl fmt::Debug for Tenure {
 ///
 /// It is to leadership what a [`Lease`](crate::Lease) is to a lock, with the same
 /// guarantees, but it belongs to the process: clone it, and drop it without giving
-/// anything up.
+/// anything up. It keeps the runtime running.
 #[derive(Clone)]
-pub struct Term(Arc<LeaseState>);
+pub struct Term {
+    state: Arc<LeaseState>,
+    _keep_alive: Option<Arc<KeepAlive>>,
+}
 
 impl Term {
     pub(crate) fn new(state: Arc<LeaseState>) -> Self {
-        Self(state)
+        Self { state, _keep_alive: None }
     }
 
     /// The key that is led.
     #[must_use]
     pub fn key(&self) -> &Key {
-        self.0.key()
+        self.state.key()
     }
 
     /// The number that orders this term among all of its key.
     #[must_use]
     pub fn token(&self) -> FencingToken {
-        self.0.token()
+        self.state.token()
     }
 
     /// Whether the term still lasts: as for
     /// [`Lease::is_valid`](crate::Lease::is_valid). Once false, false for ever.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.0.is_valid()
+        self.state.is_valid()
     }
 
     /// As for [`Lease::remaining`](crate::Lease::remaining).
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.0.remaining()
+        self.state.remaining()
     }
 
     /// Waits until the term has ended, and says why;
@@ -203,7 +210,7 @@ impl Term {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let state = self.0.clone();
+        let state = self.state.clone();
         async move { state.lost().await }
     }
 
@@ -220,28 +227,28 @@ impl Term {
     /// # Cancel safety
     /// Dropping the future drops `work`; the term goes on.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        self.0.run(work).await
+        self.state.run(work).await
     }
 
     /// As [`LeaseState::invalid`].
     pub(crate) async fn invalid(&self) {
-        self.0.invalid().await;
+        self.state.invalid().await;
     }
 
     /// As [`LeaseState::dips_to`].
     pub(crate) async fn dips_to(&self, left: Duration) {
-        self.0.dips_to(left).await;
+        self.state.dips_to(left).await;
     }
 
     /// As [`LeaseState::rises_above`].
     pub(crate) async fn rises_above(&self, left: Duration) -> bool {
-        self.0.rises_above(left).await
+        self.state.rises_above(left).await
     }
 
     /// As [`LeaseState::would_be_valid`].
     #[cfg(test)]
     pub(crate) fn would_be_valid(&self) -> bool {
-        self.0.would_be_valid()
+        self.state.would_be_valid()
     }
 }
 

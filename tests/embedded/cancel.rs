@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use crate::{acquire, in_a_task, key, runtime, steps};
 
-const STEPS: usize = 24;
+pub(crate) const STEPS: usize = 24;
 
 /// Nobody here holds or wants `k` any more: another session has it at once, nothing is left, and
 /// nobody writes.
@@ -36,7 +36,7 @@ fn writes(consul: &Embedded) -> u64 {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+pub(crate) enum Phase {
     /// There is no session yet.
     Cold,
     Free,
@@ -48,7 +48,7 @@ enum Phase {
     Delayed,
 }
 
-async fn leaves_nothing(phase: Phase, count: usize, cancel: impl AsyncFnOnce(&Dsync)) {
+pub(crate) async fn leaves_nothing(phase: Phase, count: usize, cancel: impl AsyncFnOnce(&Dsync)) {
     let what = format!("{phase:?} after {count}");
     let consul = Embedded::new().seed(count as u64);
     let (other, helper) = (runtime("other", &consul), runtime("helper", &consul));
@@ -90,7 +90,8 @@ async fn leaves_nothing(phase: Phase, count: usize, cancel: impl AsyncFnOnce(&Ds
     assert_eq!(consul.sessions(), []);
 }
 
-const PHASES: [Phase; 5] = [Phase::Cold, Phase::Free, Phase::Held, Phase::Freed, Phase::Delayed];
+pub(crate) const PHASES: [Phase; 5] =
+    [Phase::Cold, Phase::Free, Phase::Held, Phase::Freed, Phase::Delayed];
 
 #[actix::test]
 async fn a_caller_that_goes_away_after_any_number_of_steps_leaves_nothing() {

@@ -14,6 +14,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod queue;
+mod recipient;
 mod reports;
 mod singleton;
 mod stop;

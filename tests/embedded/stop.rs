@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Embedded, Error, Filter, Inspect, LockLost, LossReason, Release, Released,
+    Acquire, Campaign, Embedded, Error, Filter, Inspect, LockLost, LossReason, Observe, Release,
+    Released,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -105,19 +106,61 @@ async fn shutdown_in_the_midst_of_releases_and_lock_delays_ends_in_time() {
 async fn the_last_handle_dropped_after_any_number_of_steps_leaves_nothing() {
     in_a_task(async {
         for count in 0..=60 {
-            let consul = Embedded::new();
-            let dsync = runtime("one", &consul);
-            let asked = dsync.send(Acquire::new(key("k")));
-            steps(count).await;
-            drop(dsync);
-            match asked.await {
-                Ok(lease) => assert_eq!(lease.lost().await, LossReason::Shutdown, "{count}"),
-                Err(error) => assert_eq!(error, Error::Stopped, "{count}"),
+            for waits in [false, true] {
+                let consul = Embedded::new();
+                let dsync = runtime("one", &consul);
+                let asked = dsync.send(Acquire::new(key("k")));
+                steps(count).await;
+                drop(dsync);
+                if waits {
+                    assert!(asked.await.unwrap().is_valid(), "{count}");
+                } else {
+                    drop(asked);
+                }
+                tokio::time::sleep(Duration::from_secs(6)).await;
+                assert_eq!(consul.entries(), [], "{count}");
+                assert_eq!(consul.sessions(), [], "{count}");
             }
-            tokio::time::sleep(Duration::from_secs(6)).await;
-            assert_eq!(consul.entries(), [], "{count}");
-            assert_eq!(consul.sessions(), [], "{count}");
         }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn whatever_is_held_keeps_the_runtime() {
+    in_a_task(async {
+        let held_for = Duration::from_secs(60);
+        let consul = Embedded::new();
+        let lease = runtime("lease", &consul).send(Acquire::new(key("k"))).await.unwrap();
+        tokio::time::sleep(held_for).await;
+        assert!(lease.is_valid());
+        let term = {
+            let tenure = runtime("tenure", &consul).send(Campaign::on(key("t"))).await.unwrap();
+            tokio::time::sleep(held_for).await;
+            tenure.elected().await
+        };
+        tokio::time::sleep(held_for).await;
+        assert!(term.is_valid());
+        let observer = runtime("observer", &consul).send(Observe(key("k"))).await.unwrap();
+        let waiting = runtime("reply", &consul).send(Acquire::new(key("k")));
+        tokio::time::sleep(held_for).await;
+        assert_eq!(observer.leader().unwrap().session_name.as_deref(), Some("lease"));
+        assert_eq!(consul.sessions().len(), 4);
+
+        drop(lease);
+        let lease = waiting.await.unwrap();
+        tokio::time::sleep(held_for).await;
+        assert!(lease.is_valid());
+        assert_eq!(observer.leader().unwrap().session_name.as_deref(), Some("reply"));
+        assert_eq!(consul.sessions().len(), 3);
+
+        let observed = observer.clone();
+        drop((lease, term, observer));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(consul.sessions().len(), 1);
+        drop(observed);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((consul.entries(), consul.sessions()), (vec![], vec![]));
     })
     .await;
 }

@@ -1,0 +1,83 @@
+//! Who asks Consul for the holder of a key.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::{
+    consul::{
+        client::Consul,
+        fact::{Seen, SessionSeen},
+    },
+    error::{Error, Step},
+    key::Key,
+    ownership::Holder,
+    protocol::session::unavailable,
+};
+
+/// Reads keys on the runtime's thread, where the connections are.
+pub(super) struct Inspector {
+    consul: Consul,
+    limit: Duration,
+}
+
+/// Asks who holds a key.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Look {
+    pub(super) key: Key,
+    pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
+    /// One of the reads that may be under way at one time; kept until it ends, also
+    /// when the asker has gone.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl Inspector {
+    /// `limit` is for each request to Consul.
+    pub(super) fn new(consul: Consul, limit: Duration) -> Self {
+        Self { consul, limit }
+    }
+}
+
+impl Actor for Inspector {
+    type Context = Context<Self>;
+}
+
+impl Handler<Look> for Inspector {
+    type Result = ();
+
+    fn handle(&mut self, Look { key, reply, permit }: Look, _: &mut Context<Self>) {
+        let (consul, limit) = (self.consul.clone(), self.limit);
+        if reply.is_closed() {
+            return;
+        }
+        actix_rt::spawn(async move {
+            // The asker may be gone.
+            let _ = reply.send(look(&consul, &key, limit).await);
+            drop(permit);
+        });
+    }
+}
+
+async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Holder>, Error> {
+    let entry = match consul.read(key, limit).await {
+        Seen::Found { entry, .. } => entry,
+        Seen::Missing { .. } => return Ok(None),
+        Seen::Denied(right) => return Err(Error::Denied { right }),
+        Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
+    };
+    let Some(session) = entry.session else { return Ok(None) };
+    let (session_name, node) = match consul.session_info(&session, limit).await {
+        SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
+        // The holder is known; its names are a courtesy.
+        _ => (None, None),
+    };
+    Ok(Some(Holder {
+        session: session.to_string(),
+        session_name,
+        node,
+        value: entry.value,
+        since: entry.modify_index,
+    }))
+}
