@@ -115,12 +115,11 @@ mod dsync;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
 mod holding;
 mod key;
 mod messages;
+#[cfg(test)]
+mod mutation;
 mod ownership;
 mod protocol;
 mod secret;

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     consul::{
+        ask::{Lock, Release},
         client::Consul,
         fact::{Locked, Released, Seen, SessionSeen},
-        request::{Lock, Release},
     },
     holding::{
         callers::News,
@@ -115,20 +115,20 @@ impl LockActor {
             }
             Step::Lock { ticket, ask } => self.lock(ticket, ask),
             Step::Release { ticket, ask } => self.release(ticket, ask),
-            Step::Read { ticket } => {
+            Step::Read { ticket, ask } => {
                 let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
-                let (consul, key) = (self.shared.consul.clone(), key.clone());
+                let consul = self.shared.consul.clone();
                 ask_beside(lost, self.reporting(), async move {
-                    let answer = consul.read(&key, limit).await;
+                    let answer = consul.ask(&ask, limit).await;
                     Event::Read { ticket, answer }
                 });
             }
-            Step::AskSession { ticket, session } => {
+            Step::AskSession { ticket, ask } => {
                 let answer = SessionSeen::Unknown(unanswered());
                 let lost = Event::SessionSeen { ticket, answer };
                 let consul = self.shared.consul.clone();
                 ask_beside(lost, self.reporting(), async move {
-                    let answer = consul.session_info(&session, limit).await;
+                    let answer = consul.ask(&ask, limit).await;
                     Event::SessionSeen { ticket, answer }
                 });
             }
@@ -185,7 +185,7 @@ impl LockActor {
         let lost = Event::Released { ticket, answer: Released::Unknown(unanswered()) };
         let consul = self.shared.consul.clone();
         let question = async move {
-            let answer = consul.release(&ask, limit).await;
+            let answer = consul.ask(&ask, limit).await;
             Event::Released { ticket, answer }
         };
         ask_beside(lost, self.reporting(), question.instrument(span));

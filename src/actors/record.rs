@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use super::supervisor::LockSupervisor;
 use crate::{
     consul::{
+        ask::{Read, Record},
         fact::{Recorded, Seen, SessionId},
-        request::Record,
     },
     error::{Error, Step},
     key::Key,
@@ -76,7 +76,7 @@ impl Handler<ReadTurn> for LockSupervisor {
         let (consul, session) = (self.consul.clone(), self.session_id());
         let limit = self.settings.timing.request_timeout();
         actix_rt::spawn(async move {
-            let seen = consul.read_record(&key, limit).await;
+            let seen = consul.ask(&Read::Record(key), limit).await;
             // Whoever asked may be gone.
             let _ = reply.send(last_turn(seen, session.as_ref()));
         });
@@ -114,7 +114,7 @@ impl Handler<WriteTurn> for LockSupervisor {
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();
         actix_rt::spawn(async move {
-            let noted = match consul.record(&record, limit).await {
+            let noted = match consul.ask(&record, limit).await {
                 Recorded::Done => Ok(Noted::Done),
                 Recorded::Stale => Ok(Noted::Stale),
                 Recorded::NotHeld => Ok(Noted::NotHeld),

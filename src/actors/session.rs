@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     consul::{
+        ask::{CreateSession, DeleteFence, DestroySession, RaiseFence, Read, RenewSession},
         client::Consul,
         fact::{Created, Destroyed, Raised, Renewed, Seen, SessionId},
-        request::NewSession,
     },
     ownership::LossReason,
     protocol::{
@@ -90,7 +90,7 @@ impl SessionActor {
         let tell = move |event| actor.do_send(ForSession(event));
         match effect {
             Effect::Create { ticket } => {
-                let new = NewSession {
+                let new = CreateSession {
                     name: self.settings.service.clone(),
                     ttl: self.settings.timing.session_ttl,
                     lock_delay: self.settings.timing.lock_delay,
@@ -100,7 +100,7 @@ impl SessionActor {
                     Event::Created { ticket, answer: Created::Unknown(unanswered()) },
                     tell,
                     async move {
-                        let answer = consul.create_session(&new, limit).await;
+                        let answer = consul.ask(&new, limit).await;
                         Event::Created { ticket, answer }
                     },
                 );
@@ -111,7 +111,7 @@ impl SessionActor {
                 let (settings, view) = (self.settings.clone(), self.machine.view().cloned());
                 let question = async move {
                     let asked_at = settings.clock.now();
-                    let answer = consul.renew_session(&session, limit).await;
+                    let answer = consul.ask(&RenewSession { session }, limit).await;
                     let (now, telemetry) = (settings.clock.now(), settings.record.telemetry());
                     match (&answer, view) {
                         (Renewed::Alive { .. }, Some(view)) => {
@@ -135,7 +135,7 @@ impl SessionActor {
                 Event::Raised { ticket, answer: Raised::Unknown(unanswered()) },
                 tell,
                 async move {
-                    let answer = consul.raise_fence(&session, from, limit).await;
+                    let answer = consul.ask(&RaiseFence { session, from }, limit).await;
                     Event::Raised { ticket, answer }
                 },
             ),
@@ -143,7 +143,7 @@ impl SessionActor {
                 Event::FenceRead { ticket, answer: Seen::Unknown(unanswered()) },
                 tell,
                 async move {
-                    let answer = consul.read_fence(&session, limit).await;
+                    let answer = consul.ask(&Read::Fence(session), limit).await;
                     Event::FenceRead { ticket, answer }
                 },
             ),
@@ -194,9 +194,9 @@ impl SessionActor {
 
 /// The session first: its fence must stand as long as its attempts can arrive.
 async fn destroy(consul: &Consul, session: &SessionId, raised: bool, limit: Duration) -> Destroyed {
-    let destroyed = consul.destroy_session(session, limit).await;
+    let destroyed = consul.ask(&DestroySession { session: session.clone() }, limit).await;
     if raised && destroyed == Destroyed::Done {
-        return consul.delete_fence(session, limit).await;
+        return consul.ask(&DeleteFence { session: session.clone() }, limit).await;
     }
     destroyed
 }

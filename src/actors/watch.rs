@@ -43,10 +43,6 @@ pub(super) struct WatchActor {
     obituary: Obituary<ForWarden>,
 }
 
-/// For how long one blocking read waits: an abandoned one keeps server work, and
-/// a connection slot, until its wait ends.
-pub(crate) const WAIT: Duration = Duration::from_secs(30);
-
 /// The time limit of a listing that does not wait: it can be long.
 const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
@@ -89,23 +85,17 @@ impl WatchActor {
             }
         };
         let lost = match what {
-            What::Key { .. } | What::Check { .. } => {
-                Event::Seen { read, answer: Seen::Unknown(unanswered()) }
-            }
-            What::Prefix { .. } => Event::Listed { read, answer: Listed::Unknown(unanswered()) },
+            What::Key(_) => Event::Seen { read, answer: Seen::Unknown(unanswered()) },
+            What::Prefix(_) => Event::Listed { read, answer: Listed::Unknown(unanswered()) },
         };
         let task = ask_until_aborted(lost, tell, async move {
             match what {
-                What::Key { key, after } => {
-                    let answer = consul.watch(&key, after, WAIT, limit).await;
+                What::Key(ask) => {
+                    let answer = consul.ask(&ask, limit).await;
                     Event::Seen { read, answer }
                 }
-                What::Check { key } => {
-                    let answer = consul.check(&key, limit).await;
-                    Event::Seen { read, answer }
-                }
-                What::Prefix { prefix, after } => {
-                    let answer = consul.list(&prefix, after, WAIT, LISTING_LIMIT).await;
+                What::Prefix(ask) => {
+                    let answer = consul.ask(&ask, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
                 }
             }

@@ -22,11 +22,9 @@ use tokio::{
 };
 
 use super::{
+    ask::{Lock, Locks},
     client::Consul,
-    fact::{Locked, SessionId, Trouble},
-    http::Purpose,
-    reply::Locks,
-    request::{self, Lock},
+    fact::{Locked, Trouble},
 };
 
 /// Lock transactions under way at one time before others stand in line.
@@ -109,7 +107,7 @@ impl Consul {
     /// that.
     pub(crate) async fn lock(&self, ask: &Lock, limit: Duration) -> Locked {
         let Some(turn) = self.turn() else { return self.lock_in_line(ask, limit).await };
-        let answer = self.lock_alone(ask, limit).await;
+        let answer = self.ask(ask, limit).await;
         drop(turn);
         answer
     }
@@ -144,7 +142,7 @@ impl Consul {
             Ok(Told::Turn(turn)) => {
                 let others = self.take_along(ask);
                 if others.is_empty() {
-                    let answer = self.lock_alone(ask, limit).await;
+                    let answer = self.ask(ask, limit).await;
                     drop(turn);
                     return answer;
                 }
@@ -196,7 +194,7 @@ impl Consul {
             let rest = asks.split_off(if alone { asks.len().min(1) } else { asks.len() });
             let left = end.saturating_duration_since(Instant::now());
             let locks: Vec<&Lock> = asks.iter().map(|(ask, _)| ask).collect();
-            let answers = self.lock_all(&locks, left).await;
+            let answers = self.ask(&Locks(&locks), left).await;
             // Nothing is known of which was at fault: then each is sent alone.
             alone |= answers.iter().all(Option::is_none);
             let mut again = Vec::new();
@@ -208,27 +206,6 @@ impl Consul {
             }
             again.extend(rest);
             asks = again;
-        }
-    }
-
-    /// One transaction; what it tells of each lock, or nothing where a lock was
-    /// not done for another's sake.
-    pub(super) async fn lock_all(&self, asks: &[&Lock], limit: Duration) -> Vec<Option<Locked>> {
-        let Some(first) = asks.first() else { return Vec::new() };
-        let (session, fence): (&SessionId, _) = (&first.session, first.fence);
-        let fence_key = self.fence_key(session);
-        let keys: Vec<String> = asks.iter().map(|ask| self.full(&ask.key)).collect();
-        let pairs: Vec<_> = keys.iter().map(String::as_str).zip(asks.iter().copied()).collect();
-        let request = request::locks(&fence_key, &pairs);
-        match self.ask(Purpose::Call, request, limit).await {
-            Ok(reply) => {
-                let answer = self.answer(&reply);
-                let locks = Locks::new(answer, asks.len(), &fence_key, session, fence);
-                keys.iter().enumerate().map(|(place, key)| locks.locked(place, key)).collect()
-            }
-            Err(trouble) => {
-                asks.iter().map(|_| Some(Locked::unanswered(trouble.clone()))).collect()
-            }
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     consul::{
-        client::tests::{asked, scripted},
+        client::tests::{Scripted, scripted},
         fact::{Expect, Fence},
         wire::WireReply,
     },
@@ -47,13 +47,13 @@ fn reply(status: u16, body: &impl ToString) -> Option<WireReply> {
 }
 
 /// The keys that each request was to lock.
-fn keys_asked(consul: &Consul) -> Vec<Vec<String>> {
+fn keys_asked(consul: &Scripted) -> Vec<Vec<String>> {
     let keys = |body: &[u8]| {
         let ops: Value = serde_json::from_slice(body).unwrap();
         let locks = ops.as_array().unwrap().iter().filter(|op| op["KV"]["Verb"] == "lock");
         locks.map(|op| op["KV"]["Key"].as_str().unwrap().to_owned()).collect()
     };
-    asked(consul).iter().map(|request| keys(&request.body)).collect()
+    consul.asked().iter().map(|request| keys(&request.body)).collect()
 }
 
 /// Locks them all at once while every turn is taken, and then lets them go.
@@ -96,7 +96,7 @@ async fn a_transaction_keeps_to_consuls_limits() {
     let consul = scripted(vec![], None);
     let asks: Vec<Lock> = (0..MOST + 2).map(|n| lock(&format!("k{n}"))).collect();
     lock_in_line(&consul, &asks).await;
-    let ops: Value = serde_json::from_slice(&asked(&consul)[0].body).unwrap();
+    let ops: Value = serde_json::from_slice(&consul.asked()[0].body).unwrap();
     assert_eq!(ops.as_array().unwrap().len(), 63);
 
     let consul = scripted(vec![], None);
@@ -104,15 +104,12 @@ async fn a_transaction_keeps_to_consuls_limits() {
     let asks: Vec<Lock> = (0..5).map(big).collect();
     lock_in_line(&consul, &asks).await;
     assert_eq!(keys_asked(&consul)[0].len(), 2);
-    assert!(asked(&consul).iter().all(|request| request.body.len() < 512 * 1024));
+    assert!(consul.asked().iter().all(|request| request.body.len() < 512 * 1024));
 }
 
 #[actix::test]
 async fn who_is_to_blame_gets_its_own_verdict_and_the_others_are_sent_again() {
-    let (held, exists) = (
-        "failed to lock key \"b\", lock is already held",
-        "failed to check existence of key \"d\", key exists",
-    );
+    let (held, exists) = ("failed to lock key \"b\", lock is already held", "key \"d\" exists");
     let consul = scripted(vec![failed(&[(4, held), (7, exists)]), locked(&["a", "c"])], None);
     let answers = lock_in_line(&consul, &["a", "b", "c", "d"].map(lock)).await;
     assert_eq!(answers, [Locked::At(9), Locked::Held, Locked::At(9), Locked::Changed]);
@@ -126,7 +123,8 @@ async fn what_concerns_the_session_or_its_fence_concerns_every_lock() {
     let answers = lock_in_line(&consul, &["a", "b"].map(lock)).await;
     assert_eq!(answers, [const { Locked::SessionGone }; 2]);
 
-    let consul = scripted(vec![failed(&[(0, "failed index check for key")])], None);
+    let fence = format!("key \".dsync/{ID}\" exists");
+    let consul = scripted(vec![failed(&[(0, &fence)])], None);
     let answers = lock_in_line(&consul, &["a", "b"].map(lock)).await;
     assert_eq!(answers, [const { Locked::Fenced }; 2]);
 }
@@ -226,10 +224,13 @@ async fn a_lock_that_is_given_up_takes_nobody_along() {
 #[cfg(feature = "embedded")]
 #[actix::test]
 async fn of_a_hundred_keys_wanted_at_once_those_that_are_free_are_had_in_few_transactions() {
-    use crate::consul::{fact::Created, request::NewSession};
+    use crate::consul::{
+        ask::CreateSession,
+        fact::{Created, SessionId},
+    };
 
-    let consul = Consul::over_embedded(crate::embedded::Embedded::new(), None);
-    let new = NewSession {
+    let consul = Consul::over_backend(crate::Embedded::new(), None);
+    let new = CreateSession {
         name: String::new(),
         ttl: Duration::from_secs(15),
         lock_delay: Duration::ZERO,
@@ -237,9 +238,7 @@ async fn of_a_hundred_keys_wanted_at_once_those_that_are_free_are_had_in_few_tra
     };
     let mut sessions = Vec::new();
     for _ in 0..2 {
-        let Created::Session(id) = consul.create_session(&new, LIMIT).await else {
-            panic!("no session")
-        };
+        let Created::Session(id) = consul.ask(&new, LIMIT).await else { panic!("no session") };
         sessions.push(id);
     }
     let lock_for =

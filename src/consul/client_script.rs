@@ -1,9 +1,12 @@
-//! A transport that answers from a list and remembers what it was asked.
+//! A backend that answers from a list and remembers what it was asked.
 
-use std::{cell::RefCell, collections::VecDeque};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+
+use futures::future::LocalBoxFuture;
 
 use crate::consul::{
     fact::Trouble,
+    link::Backend,
     wire::{WireReply, WireRequest},
 };
 
@@ -14,13 +17,15 @@ pub(super) struct Script {
     pub(super) asked: RefCell<Vec<WireRequest>>,
 }
 
-impl Script {
-    pub(super) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
+impl Backend for Rc<Script> {
+    fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>> {
         self.asked.borrow_mut().push(request);
         let reply = self.replies.borrow_mut().pop_front().flatten();
-        match reply {
-            Some(reply) => Ok(reply),
-            None => std::future::pending().await,
-        }
+        Box::pin(async move {
+            match reply {
+                Some(reply) => Ok(reply),
+                None => std::future::pending().await,
+            }
+        })
     }
 }

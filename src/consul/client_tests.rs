@@ -1,7 +1,16 @@
 //! What the seam adds to requests and replies: prefix, limit, secrecy.
 
 use super::*;
-use crate::consul::fact::Expect;
+use crate::{
+    consul::{
+        ask::{
+            CreateSession, DeleteFence, DestroySession, Lock, RaiseFence, Read, Release,
+            ReleaseHow, RenewSession, SessionInfo, Watch,
+        },
+        fact::{Expect, Fence, Renewed, Seen, SessionId},
+    },
+    key::Key,
+};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -9,17 +18,33 @@ fn id() -> SessionId {
     "ee474eed-262a-2872-71c3-42544dd66dce".into()
 }
 
-pub(crate) fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) -> Consul {
-    let script =
-        script::Script { replies: std::cell::RefCell::new(replies.into()), ..Default::default() };
-    Consul::over(Transport::Scripted(script), Some(Secret::new("s3cr3t-t0k3n")), prefix)
+/// A Consul whose answers are known beforehand.
+pub(crate) struct Scripted {
+    consul: Consul,
+    script: Rc<script::Script>,
 }
 
-pub(crate) fn asked(consul: &Consul) -> Vec<WireRequest> {
-    match &consul.0.transport {
-        Transport::Scripted(script) => script.asked.borrow().clone(),
-        _ => unreachable!(),
+impl std::ops::Deref for Scripted {
+    type Target = Consul;
+
+    fn deref(&self) -> &Consul {
+        &self.consul
     }
+}
+
+impl Scripted {
+    /// What it was asked, in order.
+    pub(crate) fn asked(&self) -> Vec<WireRequest> {
+        self.script.asked.borrow().clone()
+    }
+}
+
+pub(crate) fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) -> Scripted {
+    let script =
+        Rc::new(script::Script { replies: RefCell::new(replies.into()), ..Default::default() });
+    let link = Link::Backend(Box::new(script.clone()));
+    let consul = Consul::over(link, Some(Secret::new("s3cr3t-t0k3n")), prefix);
+    Scripted { consul, script }
 }
 
 fn reply(status: u16, body: &str) -> Option<WireReply> {
@@ -45,12 +70,15 @@ async fn the_prefix_stands_before_keys_and_fences_and_is_expected_back() {
     };
     let consul = scripted(vec![entry("env/eu/a b"), entry("a b"), None], Some("env/eu"));
     let key = Key::new("a b").unwrap();
-    assert!(matches!(consul.read(&key, LIMIT).await, Seen::Found { .. }));
-    assert!(matches!(consul.read(&key, LIMIT).await, Seen::Unknown(Trouble::NotConsul(_))));
+    assert!(matches!(consul.ask(&Read::Key(key.clone()), LIMIT).await, Seen::Found { .. }));
+    assert!(matches!(
+        consul.ask(&Read::Key(key.clone()), LIMIT).await,
+        Seen::Unknown(Trouble::NotConsul(_))
+    ));
     tokio::time::pause();
     consul.lock(&lock("a b"), LIMIT).await;
 
-    let asked = asked(&consul);
+    let asked = consul.asked();
     assert_eq!(asked[0].target, "/v1/kv/env/eu/a%20b?consistent");
     let ops: serde_json::Value = serde_json::from_slice(&asked[2].body).unwrap();
     assert_eq!(ops[0]["KV"]["Key"], "env/eu/.dsync/ee474eed-262a-2872-71c3-42544dd66dce");
@@ -60,9 +88,10 @@ async fn the_prefix_stands_before_keys_and_fences_and_is_expected_back() {
 #[actix::test]
 async fn without_a_prefix_keys_stand_as_they_are() {
     let consul = scripted(vec![reply(404, ""), reply(404, "")], None);
-    assert_eq!(consul.read(&Key::new("k").unwrap(), LIMIT).await, Seen::Missing { index: 9 });
-    assert_eq!(consul.read_fence(&id(), LIMIT).await, Seen::Missing { index: 9 });
-    let asked = asked(&consul);
+    let read = Read::Key(Key::new("k").unwrap());
+    assert_eq!(consul.ask(&read, LIMIT).await, Seen::Missing { index: 9 });
+    assert_eq!(consul.ask(&Read::Fence(id()), LIMIT).await, Seen::Missing { index: 9 });
+    let asked = consul.asked();
     assert_eq!(asked[0].target, "/v1/kv/k?consistent");
     assert_eq!(asked[1].target, "/v1/kv/.dsync/ee474eed-262a-2872-71c3-42544dd66dce?consistent");
 }
@@ -72,12 +101,14 @@ async fn silence_is_unknown_at_the_limit_and_a_watch_is_given_its_wait() {
     tokio::time::pause();
     let consul = scripted(vec![], None);
     let from = Instant::now();
-    assert_eq!(consul.renew_session(&id(), LIMIT).await, Renewed::Unknown(Trouble::Timeout(LIMIT)));
+    let renewed = consul.ask(&RenewSession { session: id() }, LIMIT).await;
+    assert_eq!(renewed, Renewed::Unknown(Trouble::Timeout(LIMIT)));
     assert_eq!(from.elapsed().as_secs(), 2);
 
     let from = Instant::now();
     let wait = Duration::from_secs(32);
-    let seen = consul.watch(&Key::new("k").unwrap(), 7, wait, LIMIT).await;
+    let watch = Watch { key: Key::new("k").unwrap(), after: Some(7), wait };
+    let seen = consul.ask(&watch, LIMIT).await;
     assert!(matches!(seen, Seen::Unknown(Trouble::Timeout(_))));
     assert_eq!(from.elapsed().as_secs(), 32 + 2 + 2);
 }
@@ -90,7 +121,7 @@ async fn no_outcome_carries_the_token_that_an_answer_repeats() {
         for status in [200, 400, 403, 404, 409, 413, 500] {
             let replies = (0..10).map(|_| reply(status, body)).collect();
             let consul = scripted(replies, None);
-            let new = NewSession {
+            let new = CreateSession {
                 name: String::new(),
                 ttl: LIMIT,
                 lock_delay: LIMIT,
@@ -104,19 +135,19 @@ async fn no_outcome_carries_the_token_that_an_answer_repeats() {
             };
             let facts = format!(
                 "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-                consul.create_session(&new, LIMIT).await,
-                consul.renew_session(&id(), LIMIT).await,
-                consul.session_info(&id(), LIMIT).await,
-                consul.destroy_session(&id(), LIMIT).await,
+                consul.ask(&new, LIMIT).await,
+                consul.ask(&RenewSession { session: id() }, LIMIT).await,
+                consul.ask(&SessionInfo { session: id() }, LIMIT).await,
+                consul.ask(&DestroySession { session: id() }, LIMIT).await,
                 consul.lock(&lock("k"), LIMIT).await,
-                consul.release(&release, LIMIT).await,
-                consul.read(&release.key, LIMIT).await,
-                consul.raise_fence(&id(), Fence::Unraised, LIMIT).await,
-                consul.delete_fence(&id(), LIMIT).await,
+                consul.ask(&release, LIMIT).await,
+                consul.ask(&Read::Key(release.key.clone()), LIMIT).await,
+                consul.ask(&RaiseFence { session: id(), from: Fence::Unraised }, LIMIT).await,
+                consul.ask(&DeleteFence { session: id() }, LIMIT).await,
             );
             assert!(!facts.contains("s3cr3t"), "{status}: {facts}");
             assert!(facts.contains("(secret)"), "{status}: {facts}");
-            assert!(!format!("{consul:?}").contains("s3cr3t"));
+            assert!(!format!("{:?}", *consul).contains("s3cr3t"));
         }
     }
 }

@@ -6,19 +6,23 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{
+    ask::{
+        CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read, Record,
+        Release, ReleaseHow, RenewSession, SessionInfo, Watch,
+    },
     client::Consul,
     fact::{
         Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
         Seen, SessionId, SessionSeen,
     },
     http::hostile::{Deed, Server, config},
-    request::{Lock, NewSession, Record, Release, ReleaseHow},
 };
 use crate::key::Key;
 
 const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
 const RECORD: &str = ".dsync/every/k";
 const LIMIT: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_millis(16);
 
 #[derive(Clone, Copy, Debug)]
 enum Call {
@@ -118,27 +122,27 @@ impl Call {
         }
         match self {
             Self::Create => {
-                let new = NewSession {
+                let new = CreateSession {
                     name: "n".into(),
                     ttl: Duration::from_secs(15),
                     lock_delay: Duration::from_secs(15),
                     node_checks: Vec::new(),
                 };
-                let answer = consul.create_session(&new, LIMIT).await;
+                let answer = consul.ask(&new, LIMIT).await;
                 judge!(answer, Created::Session(_), Created::Unknown(_))
             }
             Self::Renew => judge!(
-                consul.renew_session(&id, LIMIT).await,
+                consul.ask(&RenewSession { session: id }, LIMIT).await,
                 Renewed::Alive { .. },
                 Renewed::Unknown(_)
             ),
             Self::Info => judge!(
-                consul.session_info(&id, LIMIT).await,
+                consul.ask(&SessionInfo { session: id }, LIMIT).await,
                 SessionSeen::Exists { .. },
                 SessionSeen::Unknown(_)
             ),
             Self::Destroy => judge!(
-                consul.destroy_session(&id, LIMIT).await,
+                consul.ask(&DestroySession { session: id }, LIMIT).await,
                 Destroyed::Done,
                 Destroyed::Unknown(_)
             ),
@@ -157,7 +161,7 @@ impl Call {
                     let (session, value) = (id.clone(), vec![]);
                     Lock { key, session, value, flags: 7, fence, expect }
                 });
-                match consul.lock_all(&asks.each_ref(), LIMIT).await.as_slice() {
+                match consul.ask(&Locks(&asks.each_ref()), LIMIT).await.as_slice() {
                     [Some(Locked::Unsent(_)), Some(Locked::Unsent(_))] => Verdict::Unsent,
                     answers => judge!(
                         answers,
@@ -168,43 +172,59 @@ impl Call {
             }
             Self::Release => {
                 let ask = Release { key, session: id, index: 9, how: ReleaseHow::Delete };
-                judge!(consul.release(&ask, LIMIT).await, Released::Done, Released::Unknown(_))
+                judge!(consul.ask(&ask, LIMIT).await, Released::Done, Released::Unknown(_))
             }
             Self::Read => {
-                judge!(consul.read(&key, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+                judge!(
+                    consul.ask(&Read::Key(key), LIMIT).await,
+                    Seen::Found { .. },
+                    Seen::Unknown(_)
+                )
             }
             Self::Watch => judge!(
-                consul.watch(&key, 8, Duration::from_millis(16), LIMIT).await,
+                consul.ask(&Watch { key, after: Some(8), wait: WAIT }, LIMIT).await,
                 Seen::Found { .. },
                 Seen::Unknown(_)
             ),
             Self::Check => {
-                judge!(consul.check(&key, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+                judge!(
+                    consul.ask(&Watch { key, after: None, wait: WAIT }, LIMIT).await,
+                    Seen::Found { .. },
+                    Seen::Unknown(_)
+                )
             }
             Self::List => judge!(
-                consul.list("k", Some(8), Duration::from_millis(16), LIMIT).await,
+                consul.ask(&List { prefix: "k".into(), after: Some(8), wait: WAIT }, LIMIT).await,
                 Listed::Found { .. },
                 Listed::Unknown(_)
             ),
             Self::Raise => judge!(
-                consul.raise_fence(&id, Fence::Unraised, LIMIT).await,
+                consul.ask(&RaiseFence { session: id, from: Fence::Unraised }, LIMIT).await,
                 Raised::At(9),
                 Raised::Unknown(_)
             ),
             Self::ReadFence => {
-                judge!(consul.read_fence(&id, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+                judge!(
+                    consul.ask(&Read::Fence(id), LIMIT).await,
+                    Seen::Found { .. },
+                    Seen::Unknown(_)
+                )
             }
             Self::DeleteFence => judge!(
-                consul.delete_fence(&id, LIMIT).await,
+                consul.ask(&DeleteFence { session: id }, LIMIT).await,
                 Destroyed::Done,
                 Destroyed::Unknown(_)
             ),
             Self::Record => {
                 let ask = Record { key, session: id, after: Some(8), value: vec![1] };
-                judge!(consul.record(&ask, LIMIT).await, Recorded::Done, Recorded::Unknown(_))
+                judge!(consul.ask(&ask, LIMIT).await, Recorded::Done, Recorded::Unknown(_))
             }
             Self::ReadRecord => {
-                judge!(consul.read_record(&key, LIMIT).await, Seen::Found { .. }, Seen::Unknown(_))
+                judge!(
+                    consul.ask(&Read::Record(key), LIMIT).await,
+                    Seen::Found { .. },
+                    Seen::Unknown(_)
+                )
             }
         }
     }

@@ -1,13 +1,20 @@
-//! How Consul is asked: requests and replies as pure functions over bytes, one
-//! seam over several transports, and every reply turned into a plain fact.
+//! How Consul is asked: each question and what its reply means as pure functions
+//! over bytes, one way to carry them over several links, and every reply turned
+//! into a plain fact.
 
+mod answer;
+pub(crate) mod ask;
 mod batch;
 pub(crate) mod client;
 pub(crate) mod fact;
 pub(crate) mod http;
-pub(crate) mod reply;
-pub(crate) mod request;
+pub(crate) mod link;
+mod txn;
 pub(crate) mod wire;
+mod words;
+
+#[cfg(test)]
+pub(crate) use answer::Answer;
 
 #[cfg(test)]
 mod crossing;

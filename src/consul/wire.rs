@@ -16,6 +16,16 @@ pub(crate) struct WireRequest {
     pub(crate) body: Vec<u8>,
 }
 
+impl WireRequest {
+    pub(super) fn get(target: String) -> Self {
+        Self { method: Method::Get, target, body: Vec::new() }
+    }
+
+    pub(super) fn put(target: String, body: Vec<u8>) -> Self {
+        Self { method: Method::Put, target, body }
+    }
+}
+
 /// One complete reply of a Consul agent, or of whatever answered in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WireReply {

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     consul::{
+        ask::{Read, SessionInfo},
         client::Consul,
         fact::{Seen, SessionSeen},
     },
@@ -61,14 +62,15 @@ impl Handler<Look> for Inspector {
 }
 
 async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Holder>, Error> {
-    let entry = match consul.read(key, limit).await {
+    let entry = match consul.ask(&Read::Key(key.clone()), limit).await {
         Seen::Found { entry, .. } => entry,
         Seen::Missing { .. } => return Ok(None),
         Seen::Denied(right) => return Err(Error::Denied { right }),
         Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
     };
     let Some(session) = entry.session else { return Ok(None) };
-    let (session_name, node) = match consul.session_info(&session, limit).await {
+    let info = SessionInfo { session: session.clone() };
+    let (session_name, node) = match consul.ask(&info, limit).await {
         SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
         // The holder is known; its names are a courtesy.
         _ => (None, None),

@@ -46,7 +46,7 @@ impl Plan {
                 .map_err(|why| ConfigError::Conflict(format!("address {why}")))?,
             #[cfg(feature = "embedded")]
             Reach::Embedded(embedded) => {
-                Consul::over_embedded(embedded.clone(), self.prefix.as_deref())
+                Consul::over_backend(embedded.clone(), self.prefix.as_deref())
             }
         };
         let Self { settings, slots, defaults, .. } = self;

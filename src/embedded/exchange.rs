@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures::future::{Either, select};
+use futures::future::{Either, LocalBoxFuture, select};
 use tokio::sync::oneshot;
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     clock::{Clock, Moment},
     consul::{
         fact::Trouble,
+        link::Backend,
         wire::{Method, WireReply, WireRequest},
     },
 };
@@ -61,6 +62,12 @@ impl Embedded {
     async fn is_cut(&self) {
         // The sender is here: there is no other end.
         let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
+    }
+}
+
+impl Backend for Embedded {
+    fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>> {
+        Box::pin(self.exchange(request))
     }
 }
 

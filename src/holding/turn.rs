@@ -12,8 +12,8 @@ use crate::{
     clock::Moment,
     config::Retention,
     consul::{
+        ask::{Lock, Read, Release, ReleaseHow, SessionInfo},
         fact::SessionId,
-        request::{Lock, Release, ReleaseHow},
     },
     error::Error,
     ownership::Holder,
@@ -55,10 +55,11 @@ pub(crate) enum Step {
     },
     Read {
         ticket: Ticket,
+        ask: Read,
     },
     AskSession {
         ticket: Ticket,
-        session: SessionId,
+        ask: SessionInfo,
     },
     /// Report when the key's index passes `after`. Keys that are `held` come after
     /// those that somebody waits for.
@@ -144,8 +145,10 @@ impl Slot {
                 };
                 step(Step::Release { ticket, ask: Release { key, session, index, how } });
             }
-            Effect::Read { ticket } => step(Step::Read { ticket }),
-            Effect::AskSession { ticket, session } => step(Step::AskSession { ticket, session }),
+            Effect::Read { ticket } => step(Step::Read { ticket, ask: Read::Key(key) }),
+            Effect::AskSession { ticket, session } => {
+                step(Step::AskSession { ticket, ask: SessionInfo { session } });
+            }
             Effect::Watch { ticket, after } => {
                 let held = self.machine().owns();
                 step(Step::Watch { ticket, after, held });

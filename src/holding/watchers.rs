@@ -1,11 +1,12 @@
 //! Who waits for the change of a key, beside the machine that decides how keys
 //! are read.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::slot::Slot;
 use crate::{
     clock::Moment,
+    consul::ask,
     key::Key,
     protocol::{
         Ticket, lock,
@@ -34,14 +35,13 @@ pub(crate) struct Read {
 /// What is read.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// The key, when its index passes `after` or a wait has run out.
-    Key { key: Key, after: u64 },
-    /// The key, at once.
-    Check { key: Key },
-    /// All keys under the prefix: when its index passes `after` or a wait has run
-    /// out; or at once.
-    Prefix { prefix: Arc<str>, after: Option<u64> },
+    Key(ask::Watch),
+    Prefix(ask::List),
 }
+
+/// For how long one blocking read waits: an abandoned one keeps server work, and
+/// a connection slot, until its wait ends.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// The watches of one runtime.
 #[derive(Debug)]
@@ -88,9 +88,15 @@ impl Watchers {
 
     fn apply(&mut self, effect: Effect) -> Option<Read> {
         let (read, what) = match effect {
-            Effect::Read { read, key, after } => (read, What::Key { key, after }),
-            Effect::Check { read, key } => (read, What::Check { key }),
-            Effect::List { read, prefix, after } => (read, What::Prefix { prefix, after }),
+            Effect::Read { read, key, after } => {
+                (read, What::Key(ask::Watch { key, after: Some(after), wait: WAIT }))
+            }
+            Effect::Check { read, key } => {
+                (read, What::Key(ask::Watch { key, after: None, wait: WAIT }))
+            }
+            Effect::List { read, prefix, after } => {
+                (read, What::Prefix(ask::List { prefix, after, wait: WAIT }))
+            }
             Effect::Answer { key, ticket, answer } => {
                 self.report(&key, lock::Event::Watched { ticket, answer });
                 return None;

@@ -17,12 +17,13 @@
 pub(crate) mod cell;
 pub(crate) mod election;
 pub(crate) mod lock;
-#[cfg(test)]
-pub(crate) mod mutation;
 pub(crate) mod queue;
 pub(crate) mod session;
 pub(crate) mod warden;
 pub(crate) mod watch;
+
+#[cfg(test)]
+pub(crate) use crate::mutation;
 
 /// Names a question, so that its answer can be told from an older one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

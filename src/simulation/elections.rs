@@ -129,8 +129,8 @@ impl World {
                     Question::Lock { ask, .. } => ask.key == *key,
                     Question::Release { ask, .. } => ask.key == *key,
                     Question::Create { .. } => true,
-                    Question::Destroy { session, .. } => {
-                        self.invariants.session_of(told.owns) == Some(session)
+                    Question::Destroy { ask, .. } => {
+                        self.invariants.session_of(told.owns) == Some(&ask.session)
                     }
                     _ => false,
                 }

@@ -210,9 +210,9 @@ impl World {
             Question::Lock { ask, .. } => ask.key == caller.key,
             Question::Release { ask, .. } => ask.key == caller.key,
             Question::Create { .. } => true,
-            Question::Destroy { session, .. } => owned
+            Question::Destroy { ask, .. } => owned
                 .get((caller.owns as usize).wrapping_sub(1))
-                .is_some_and(|own| own.session == *session),
+                .is_some_and(|own| own.session == ask.session),
             _ => false,
         };
         let untold = host.callers.values().find_map(|caller| {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     config::{HASHICORP_LOCK_FLAGS, Retention, Timing},
-    consul::fact::SessionId,
+    consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
         slot::{Slot, Slots},
@@ -364,7 +364,8 @@ impl Process {
         match fact {
             Fact::Session(event) => self.feed_session(event),
             Fact::DeleteFence(ticket, session) => {
-                self.out.push(Out::Ask(Question::DeleteFence { ticket, session }));
+                self.out
+                    .push(Out::Ask(Question::DeleteFence { ticket, ask: DeleteFence { session } }));
             }
             Fact::Lock(slot, event) => slot.report(event),
             Fact::Watched { slot, number, seen } => self.watched(&slot, number, seen),

@@ -1,16 +1,15 @@
-//! What a process asks of Consul, in bytes, and what the bytes that come back
-//! tell it.
+//! What a process asks of Consul, and which of its machines each answer goes to.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     consul::{
-        fact::{
-            Created, Destroyed, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId,
-            SessionSeen, Trouble,
+        Answer,
+        ask::{
+            Ask, CreateSession, DeleteFence, DestroySession, Keyspace, Lock, RaiseFence, Read,
+            Release, RenewSession, SessionInfo, Watch,
         },
-        reply::{self, Answer},
-        request::{self, Lock, NewSession, Release, ReleaseHow},
+        fact::{Destroyed, Expect, Fence, Locked, Seen, SessionId, Trouble},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
@@ -20,20 +19,20 @@ use crate::{
 /// For how long one blocking read waits.
 pub(super) const WAIT: Duration = Duration::from_secs(30);
 
-/// One question, with what is needed to read its answer.
+/// One question, with what is needed to hand its answer on.
 #[derive(Clone)]
 pub(super) enum Question {
-    Create { ticket: Ticket, new: NewSession },
-    Renew { ticket: Ticket, session: SessionId },
-    Destroy { ticket: Ticket, session: SessionId, raised: bool },
-    DeleteFence { ticket: Ticket, session: SessionId },
-    Raise { ticket: Ticket, session: SessionId, from: Fence },
+    Create { ticket: Ticket, ask: CreateSession },
+    Renew { ticket: Ticket, ask: RenewSession },
+    Destroy { ticket: Ticket, ask: DestroySession, raised: bool },
+    DeleteFence { ticket: Ticket, ask: DeleteFence },
+    Raise { ticket: Ticket, ask: RaiseFence },
     ReadFence { ticket: Ticket, session: SessionId },
     Lock { slot: Arc<Slot>, ticket: Ticket, ask: Lock },
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
     Read { slot: Arc<Slot>, ticket: Ticket },
-    AskSession { slot: Arc<Slot>, ticket: Ticket, session: SessionId },
-    Watch { slot: Arc<Slot>, number: u64, after: u64 },
+    AskSession { slot: Arc<Slot>, ticket: Ticket, ask: SessionInfo },
+    Watch { slot: Arc<Slot>, number: u64, ask: Watch },
 }
 
 /// What an answer is to the process that asked.
@@ -49,37 +48,47 @@ pub(super) enum Fact {
     },
 }
 
-fn fence_key(session: &SessionId) -> String {
-    format!(".dsync/{session}")
+/// Evaluates `$does` for the question of whichever kind.
+macro_rules! of_any {
+    ($question:expr, |$ask:ident| $does:expr) => {
+        match $question {
+            Question::Create { ask: $ask, .. } => $does,
+            Question::Renew { ask: $ask, .. } => $does,
+            Question::Destroy { ask: $ask, .. } => $does,
+            Question::DeleteFence { ask: $ask, .. } => $does,
+            Question::Raise { ask: $ask, .. } => $does,
+            Question::ReadFence { session, .. } => {
+                let $ask = &Read::Fence(session.clone());
+                $does
+            }
+            Question::Lock { ask: $ask, .. } => $does,
+            Question::Release { ask: $ask, .. } => $does,
+            Question::Read { slot, .. } => {
+                let $ask = &Read::Key(slot.key.clone());
+                $does
+            }
+            Question::AskSession { ask: $ask, .. } => $does,
+            Question::Watch { ask: $ask, .. } => $does,
+        }
+    };
+}
+
+/// What the question's answer is, or what is known without one.
+fn concluded<A: Ask>(ask: &A, result: Result<&WireReply, Trouble>) -> A::Fact {
+    match result {
+        Ok(reply) => ask.read(&Keyspace::default(), Answer::new(reply, None)),
+        Err(trouble) => ask.unanswered(trouble),
+    }
 }
 
 impl Question {
     pub(super) fn request(&self) -> WireRequest {
-        match self {
-            Self::Create { new, .. } => request::create_session(new),
-            Self::Renew { session, .. } => request::renew_session(session),
-            Self::Destroy { session, .. } => request::destroy_session(session),
-            Self::DeleteFence { session, .. } => request::delete_fence(&fence_key(session)),
-            Self::Raise { session, from, .. } => {
-                request::raise_fence(&fence_key(session), session, *from)
-            }
-            Self::ReadFence { session, .. } => request::read(&fence_key(session)),
-            Self::Lock { ask, .. } => {
-                request::lock(ask.key.as_str(), &fence_key(&ask.session), ask)
-            }
-            Self::Release { ask, .. } => request::release(ask.key.as_str(), ask),
-            Self::Read { slot, .. } => request::read(slot.key.as_str()),
-            Self::AskSession { session, .. } => request::session_info(session),
-            Self::Watch { slot, after, .. } => request::watch(slot.key.as_str(), *after, WAIT),
-        }
+        of_any!(self, |ask| ask.request(&Keyspace::default()))
     }
 
     /// How long the answer may take, where one request may take `limit`.
     pub(super) fn limit(&self, limit: Duration) -> Duration {
-        match self {
-            Self::Watch { .. } => WAIT + WAIT / 16 + limit,
-            _ => limit,
-        }
+        of_any!(self, |ask| ask.limit(limit))
     }
 
     /// Whether it touches the fence entry of a session.
@@ -95,78 +104,57 @@ impl Question {
     /// one that was given back and deleted, or that was closed by a lock-delay.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
         let Self::Lock { ask, .. } = self else { return false };
-        let refusal = String::from_utf8_lossy(&answer.body);
-        ask.expect == Expect::Missing || refusal.contains("lock delay")
+        ask.expect == Expect::Missing || concluded(ask, Ok(answer)) == Locked::Delayed
     }
 
-    /// What came back, or did not.
+    /// Which machine the answer goes to.
     pub(super) fn read(self, result: Result<&WireReply, Trouble>) -> Fact {
-        macro_rules! told {
-            ($unknown:path, |$answer:ident| $told:expr) => {
-                match result {
-                    Ok(reply) => {
-                        let $answer = Answer::new(reply, None);
-                        $told
-                    }
-                    Err(trouble) => $unknown(trouble),
-                }
-            };
-        }
         match self {
-            Self::Create { ticket, .. } => {
-                let answer = told!(Created::Unknown, |it| reply::created(it));
+            Self::Create { ticket, ask } => {
+                let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Created { ticket, answer })
             }
-            Self::Renew { ticket, session } => {
-                let answer = told!(Renewed::Unknown, |it| reply::renewed(it, &session));
+            Self::Renew { ticket, ask } => {
+                let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Renewed { ticket, answer })
             }
-            Self::Destroy { ticket, session, raised } => {
-                let answer = told!(Destroyed::Unknown, |it| reply::destroyed(it));
+            Self::Destroy { ticket, ask, raised } => {
+                let answer = concluded(&ask, result);
                 if raised && answer == Destroyed::Done {
-                    return Fact::DeleteFence(ticket, session);
+                    return Fact::DeleteFence(ticket, ask.session);
                 }
                 Fact::Session(session::Event::Destroyed { ticket, answer })
             }
-            Self::DeleteFence { ticket, session } => {
-                let key = fence_key(&session);
-                let answer = told!(Destroyed::Unknown, |it| reply::fence_deleted(it, &key));
+            Self::DeleteFence { ticket, ask } => {
+                let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Destroyed { ticket, answer })
             }
-            Self::Raise { ticket, session, from } => {
-                let key = fence_key(&session);
-                let answer = told!(Raised::Unknown, |it| reply::raised(it, &key, &session, from));
+            Self::Raise { ticket, ask } => {
+                let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Raised { ticket, answer })
             }
             Self::ReadFence { ticket, session } => {
-                let key = fence_key(&session);
-                let answer = told!(Seen::Unknown, |it| reply::seen(it, &key));
+                let answer = concluded(&Read::Fence(session), result);
                 Fact::Session(session::Event::FenceRead { ticket, answer })
             }
             Self::Lock { slot, ticket, ask } => {
-                let (key, fence_key) = (ask.key.as_str(), fence_key(&ask.session));
-                let answer = told!(Locked::unanswered, |it| {
-                    reply::locked(it, key, &fence_key, &ask.session, ask.fence)
-                });
+                let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Locked { ticket, answer })
             }
             Self::Release { slot, ticket, ask } => {
-                let keeps = matches!(ask.how, ReleaseHow::Keep { .. });
-                let answer = told!(Released::Unknown, |it| {
-                    reply::released(it, ask.key.as_str(), &ask.session, keeps)
-                });
+                let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Released { ticket, answer })
             }
             Self::Read { slot, ticket } => {
-                let answer = told!(Seen::Unknown, |it| reply::seen(it, slot.key.as_str()));
+                let answer = concluded(&Read::Key(slot.key.clone()), result);
                 Fact::Lock(slot, lock::Event::Read { ticket, answer })
             }
-            Self::AskSession { slot, ticket, session } => {
-                let answer = told!(SessionSeen::Unknown, |it| reply::session_seen(it, &session));
+            Self::AskSession { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::SessionSeen { ticket, answer })
             }
-            Self::Watch { slot, number, .. } => {
-                let seen = told!(Seen::Unknown, |it| reply::seen(it, slot.key.as_str()));
+            Self::Watch { slot, number, ask } => {
+                let seen = concluded(&ask, result);
                 Fact::Watched { slot, number, seen }
             }
         }
@@ -182,11 +170,13 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create { .. } => f.write_str("create session"),
-            Self::Renew { session, .. } => write!(f, "renew {}", short(session)),
-            Self::Destroy { session, .. } => write!(f, "destroy {}", short(session)),
-            Self::DeleteFence { session, .. } => write!(f, "delete fence of {}", short(session)),
-            Self::Raise { session, from, .. } => {
-                write!(f, "raise fence of {} from {from:?}", short(session))
+            Self::Renew { ask, .. } => write!(f, "renew {}", short(&ask.session)),
+            Self::Destroy { ask, .. } => write!(f, "destroy {}", short(&ask.session)),
+            Self::DeleteFence { ask, .. } => {
+                write!(f, "delete fence of {}", short(&ask.session))
+            }
+            Self::Raise { ask, .. } => {
+                write!(f, "raise fence of {} from {:?}", short(&ask.session), ask.from)
             }
             Self::ReadFence { session, .. } => write!(f, "read fence of {}", short(session)),
             Self::Lock { ask, .. } => {
@@ -197,8 +187,12 @@ impl fmt::Display for Question {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
             }
             Self::Read { slot, .. } => write!(f, "read {}", slot.key),
-            Self::AskSession { session, .. } => write!(f, "ask for session {}", short(session)),
-            Self::Watch { slot, after, .. } => write!(f, "watch {} after {after}", slot.key),
+            Self::AskSession { ask, .. } => {
+                write!(f, "ask for session {}", short(&ask.session))
+            }
+            Self::Watch { ask, .. } => {
+                write!(f, "watch {} after {}", ask.key, ask.after.unwrap_or_default())
+            }
         }
     }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use super::{
     process::{LINGER, Out, Process, Read, Watch},
-    question::Question,
+    question::{Question, WAIT},
 };
 use crate::{
     config::{HASHICORP_LOCK_FLAGS, Retention},
     consul::{
+        ask::{
+            self, CreateSession, DestroySession, Lock, RaiseFence, Release, ReleaseHow,
+            RenewSession, SessionInfo,
+        },
         fact::Seen,
-        request::{Lock, NewSession, Release, ReleaseHow},
     },
     holding::{callers::News, slot::Slot, tenure::Tenure},
     key::Key,
@@ -37,19 +40,23 @@ impl Process {
         use session::Effect;
         let question = match effect {
             Effect::Create { ticket } => {
-                let new = NewSession {
+                let ask = CreateSession {
                     name: format!("p{}", self.id),
                     ttl: self.timing.session_ttl,
                     lock_delay: self.timing.lock_delay,
                     node_checks: self.node_checks.clone(),
                 };
-                Question::Create { ticket, new }
+                Question::Create { ticket, ask }
             }
-            Effect::Renew { ticket, session } => Question::Renew { ticket, session },
+            Effect::Renew { ticket, session } => {
+                Question::Renew { ticket, ask: RenewSession { session } }
+            }
             Effect::Destroy { ticket, session, raised } => {
-                Question::Destroy { ticket, session, raised }
+                Question::Destroy { ticket, ask: DestroySession { session }, raised }
             }
-            Effect::Raise { ticket, session, from } => Question::Raise { ticket, session, from },
+            Effect::Raise { ticket, session, from } => {
+                Question::Raise { ticket, ask: RaiseFence { session, from } }
+            }
             Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
             Effect::Notify(Notice::Opened(view)) => {
                 self.out.push(Out::Opened(view.id.clone()));
@@ -204,7 +211,7 @@ impl Process {
             }
             Effect::Read { ticket } => Question::Read { slot, ticket },
             Effect::AskSession { ticket, session } => {
-                Question::AskSession { slot, ticket, session }
+                Question::AskSession { slot, ticket, ask: SessionInfo { session } }
             }
             Effect::Watch { ticket, after } => {
                 return self.watch(Watch { slot, after, ticket });
@@ -264,7 +271,8 @@ impl Process {
         self.numbers += 1;
         let (number, after, slot) = (self.numbers, watch.after, watch.slot.clone());
         self.reads.insert(slot.key.clone(), Read { number, after, watch });
-        self.out.push(Out::Ask(Question::Watch { slot, number, after }));
+        let ask = ask::Watch { key: slot.key.clone(), after: Some(after), wait: WAIT };
+        self.out.push(Out::Ask(Question::Watch { slot, number, ask }));
     }
 
     pub(super) fn watched(&mut self, slot: &Arc<Slot>, number: u64, seen: Seen) {

@@ -4,8 +4,8 @@
 use super::*;
 use crate::{
     consul::{
-        reply::{self, Answer},
-        request,
+        Answer,
+        ask::{Ask as _, Keyspace, List, Watch},
         wire::{Method, WireReply, WireRequest},
     },
     embedded::{
@@ -72,8 +72,8 @@ enum Item {
 
 #[derive(Clone, Debug)]
 enum Asked {
-    Key(Ticket, Key),
-    Prefix(Ticket, Arc<str>),
+    Key(Ticket, Watch),
+    Prefix(Ticket, List),
 }
 
 struct World {
@@ -259,21 +259,18 @@ impl World {
     }
 
     fn perform(&mut self, effect: Effect) {
-        let (asked, request) = match effect {
+        let asked = match effect {
             Effect::Read { read, key, after } => {
                 self.kinds[0] += 1;
-                let request = request::watch(key.as_str(), after, WAIT);
-                (Asked::Key(read, key), request)
+                Asked::Key(read, Watch { key, after: Some(after), wait: WAIT })
             }
             Effect::Check { read, key } => {
                 self.kinds[1] += 1;
-                let request = request::read(key.as_str());
-                (Asked::Key(read, key), request)
+                Asked::Key(read, Watch { key, after: None, wait: WAIT })
             }
             Effect::List { read, prefix, after } => {
                 self.kinds[2 + usize::from(after.is_some())] += 1;
-                let request = request::list(&prefix, after, WAIT);
-                (Asked::Prefix(read, prefix), request)
+                Asked::Prefix(read, List { prefix, after, wait: WAIT })
             }
             Effect::Answer { key, ticket, answer } => return self.answered(key, ticket, &answer),
             Effect::Unchanged { key, ticket } => {
@@ -286,7 +283,11 @@ impl World {
                 return;
             }
         };
-        let (Asked::Key(read, _) | Asked::Prefix(read, _)) = &asked;
+        let keys = Keyspace::default();
+        let (read, request) = match &asked {
+            Asked::Key(read, ask) => (read, ask.request(&keys)),
+            Asked::Prefix(read, ask) => (read, ask.request(&keys)),
+        };
         assert!(self.under_way.insert(*read));
         assert!(self.under_way.len() <= self.weather.slots, "{:?}", self.watches);
         let lot = self.draw(100);
@@ -326,13 +327,11 @@ impl World {
     }
 
     fn reply(&mut self, asked: &Asked, reply: &WireReply) {
-        let answer = Answer::new(reply, None);
+        let (answer, keys) = (Answer::new(reply, None), Keyspace::default());
         let event = match asked {
-            Asked::Key(read, key) => {
-                Event::Seen { read: *read, answer: reply::seen(answer, key.as_str()) }
-            }
-            Asked::Prefix(read, prefix) => {
-                Event::Listed { read: *read, answer: reply::listed(answer, prefix, 0) }
+            Asked::Key(read, ask) => Event::Seen { read: *read, answer: ask.read(&keys, answer) },
+            Asked::Prefix(read, ask) => {
+                Event::Listed { read: *read, answer: ask.read(&keys, answer) }
             }
         };
         let later = self.millis(20);

@@ -3,19 +3,52 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    fixtures::{FENCE, ID, id},
+    *,
+};
 use crate::consul::{
     fact::{
-        Created, Destroyed, Fence, Listed, Locked, Raised, Recorded, Released, Renewed, Seen,
-        SessionId, SessionSeen,
+        Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
+        Seen, SessionSeen,
     },
     wire::WireReply,
 };
 
-const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
 const KEY: &str = "jobs/nightly";
-const FENCE: &str = ".dsync/ee474eed-262a-2872-71c3-42544dd66dce";
 const RECORD: &str = ".dsync/every/jobs/nightly";
+
+fn key() -> Key {
+    Key::new(KEY).unwrap()
+}
+
+/// What the question makes of the reply.
+fn read<A: Ask>(ask: &A, reply: &WireReply) -> A::Fact {
+    ask.read(&Keyspace::default(), Answer::new(reply, None))
+}
+
+fn create() -> CreateSession {
+    let (ttl, lock_delay) = (Duration::from_secs(15), Duration::ZERO);
+    CreateSession { name: String::new(), ttl, lock_delay, node_checks: vec![] }
+}
+
+fn lock(fence: Fence, expect: Expect) -> Lock {
+    Lock { key: key(), session: id(), value: vec![], flags: 7, fence, expect }
+}
+
+fn release(keeps: bool) -> Release {
+    let keep = ReleaseHow::Keep { value: vec![], flags: 7 };
+    let how = if keeps { keep } else { ReleaseHow::Delete };
+    Release { key: key(), session: id(), index: 15, how }
+}
+
+fn record() -> Record {
+    Record { key: key(), session: id(), after: Some(3), value: vec![] }
+}
+
+fn list() -> List {
+    List { prefix: "jobs/".into(), after: None, wait: Duration::ZERO }
+}
 
 fn entry_json() -> Value {
     json!({"LockIndex": 1, "Key": KEY, "Flags": 7, "Value": "YQ==", "Session": ID,
@@ -50,8 +83,6 @@ fn genuine() -> Vec<WireReply> {
 
 /// How many parsers say yes to `reply`, checking each yes against the bytes.
 fn verdicts(reply: &WireReply) -> usize {
-    let answer = Answer::new(reply, None);
-    let id = SessionId::from(ID);
     let text = String::from_utf8_lossy(&reply.body);
     let json: Option<Value> = serde_json::from_slice(&reply.body).ok();
     let names = |words: &str| text.contains(words);
@@ -64,27 +95,27 @@ fn verdicts(reply: &WireReply) -> usize {
         assert!(backed, "said yes to {} {text}", reply.status);
         said_yes += 1;
     };
-    if let Created::Session(created) = created(answer) {
+    if let Created::Session(created) = read(&create(), reply) {
         yes(reply.status == 200 && holds(created.as_str()));
     }
-    match renewed(answer, &id) {
+    match read(&RenewSession { session: id() }, reply) {
         Renewed::Alive { .. } => yes(reply.status == 200 && holds(ID)),
         Renewed::Gone => yes(reply.status == 404 && names(ID)),
         Renewed::Denied(_) | Renewed::Unknown(_) => {}
     }
-    match session_seen(answer, &id) {
+    match read(&SessionInfo { session: id() }, reply) {
         SessionSeen::Exists { .. } => yes(reply.status == 200 && holds(ID)),
         SessionSeen::NotShown => yes(reply.status == 200 && json == Some(json!([]))),
         SessionSeen::Denied(_) | SessionSeen::Unknown(_) => {}
     }
-    if destroyed(answer) == Destroyed::Done {
+    if read(&DestroySession { session: id() }, reply) == Destroyed::Done {
         yes(reply.status == 200 && json == Some(json!(true)));
     }
-    if let Listed::Found { entries, .. } = listed(answer, "jobs/", 0) {
+    if let Listed::Found { entries, .. } = read(&list(), reply) {
         let keys_hold = entries.iter().all(|(key, _)| key.starts_with("jobs/") && holds(key));
         yes((reply.status == 404 && text.is_empty()) || (reply.status == 200 && keys_hold));
     }
-    match seen(answer, KEY) {
+    match read(&Read::Key(key()), reply) {
         Seen::Found { index, .. } => {
             yes(reply.status == 200 && holds(KEY) && Some(index) == reply.index);
         }
@@ -92,7 +123,7 @@ fn verdicts(reply: &WireReply) -> usize {
         Seen::Denied(_) | Seen::Unknown(_) => {}
     }
     for fence in [Fence::Unraised, Fence::At(3), Fence::Unusable] {
-        match locked(answer, KEY, FENCE, &id, fence) {
+        match read(&lock(fence, Expect::Missing), reply) {
             Locked::At(index) => {
                 yes(reply.status == 200 && index >= 1 && holds(ID) && holds(KEY));
             }
@@ -102,23 +133,23 @@ fn verdicts(reply: &WireReply) -> usize {
             }
             _ => {}
         }
-        if let Raised::At(index) = raised(answer, FENCE, &id, fence) {
+        if let Raised::At(index) = read(&RaiseFence { session: id(), from: fence }, reply) {
             yes(reply.status == 200 && index >= 1 && holds(FENCE));
         }
     }
     for keeps in [false, true] {
-        match released(answer, KEY, &id, keeps) {
+        match read(&release(keeps), reply) {
             Released::Done => yes(reply.status == 200 && holds(ID) && holds(KEY)),
             Released::FenceFailed => yes(reply.status == 409),
             Released::Denied(_) | Released::Unknown(_) => {}
         }
     }
-    match recorded(answer, KEY, RECORD, &id, Some(3)) {
+    match read(&record(), reply) {
         Recorded::Done => yes(reply.status == 200 && holds(ID) && holds(RECORD)),
         Recorded::NotHeld | Recorded::Stale => yes(reply.status == 409),
         Recorded::Denied(_) | Recorded::Unknown(_) => {}
     }
-    if fence_deleted(answer, FENCE) == Destroyed::Done {
+    if read(&DeleteFence { session: id() }, reply) == Destroyed::Done {
         yes(reply.status == 200 && json.is_some());
     }
     said_yes
@@ -150,18 +181,19 @@ fn a_reply_about_another_session_is_no_word_on_ours() {
             let mut other = ID.to_owned();
             other.replace_range(place..=place, if &ID[place..=place] == "0" { "1" } else { "0" });
             let other = WireReply { body: text.replace(ID, &other).into(), ..reply.clone() };
-            let answer = Answer::new(&other, None);
-            let id = SessionId::from(ID);
             if !text.contains(ID) {
                 continue;
             }
-            assert!(matches!(renewed(answer, &id), Renewed::Unknown(_)));
-            assert!(matches!(session_seen(answer, &id), SessionSeen::Unknown(_)));
-            assert!(matches!(locked(answer, KEY, FENCE, &id, Fence::Unusable), Locked::Unknown(_)));
-            assert!(matches!(released(answer, KEY, &id, true), Released::Unknown(_)));
-            let recorded = recorded(answer, KEY, RECORD, &id, None);
-            assert!(matches!(recorded, Recorded::Unknown(_)));
-            assert!(matches!(raised(answer, FENCE, &id, Fence::Unraised), Raised::Unknown(_)));
+            let renewed = read(&RenewSession { session: id() }, &other);
+            assert!(matches!(renewed, Renewed::Unknown(_)));
+            let seen = read(&SessionInfo { session: id() }, &other);
+            assert!(matches!(seen, SessionSeen::Unknown(_)));
+            let locked = read(&lock(Fence::Unusable, Expect::Missing), &other);
+            assert!(matches!(locked, Locked::Unknown(_)));
+            assert!(matches!(read(&release(true), &other), Released::Unknown(_)));
+            assert!(matches!(read(&record(), &other), Recorded::Unknown(_)));
+            let raised = read(&RaiseFence { session: id(), from: Fence::Unraised }, &other);
+            assert!(matches!(raised, Raised::Unknown(_)));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A reply seen as evidence: its JSON, its words, and what it means when it
 //! proves nothing.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::{
@@ -41,6 +43,11 @@ impl<'a> Answer<'a> {
         serde_json::from_slice(&self.reply.body).ok()
     }
 
+    /// The whole body as one text.
+    pub(super) fn text(self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.reply.body.trim_ascii())
+    }
+
     /// `text` made fit for an error: one line, short, without the secret.
     pub(super) fn excerpt(self, text: &str) -> String {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -57,7 +64,7 @@ impl<'a> Answer<'a> {
     }
 
     fn words(self) -> String {
-        self.excerpt(&String::from_utf8_lossy(&self.reply.body))
+        self.excerpt(&self.text())
     }
 
     /// Markup comes from a proxy or another server, whatever its status.
@@ -71,7 +78,10 @@ impl<'a> Answer<'a> {
         if self.reply.status != 403 || self.is_markup() {
             return None;
         }
-        Some(missing_right(&self.words(), right))
+        Some(match Denial::of(&self.text()) {
+            Some(denial) => denial.right(right),
+            None => format!("{right} (it said: {})", self.words()),
+        })
     }
 
     /// What this reply means when it proves nothing about the request.
@@ -93,14 +103,44 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// The right that a refusal in these words is about.
-pub(super) fn missing_right(words: &str, right: &str) -> String {
-    if words.contains("ACL not found") {
-        "any right (it does not know the configured ACL token)".into()
-    } else if words.contains("ermission denied") {
-        right.into()
-    } else {
-        format!("{right} (it said: {words})")
+/// Consul does not know the token that the request carried.
+pub(super) const NO_TOKEN: &str = "any right (it does not know the configured ACL token)";
+
+/// A refusal for want of rights, in Consul's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denial {
+    /// The token lacks a right.
+    Right,
+    /// Consul does not know the token.
+    Token,
+}
+
+impl Denial {
+    /// The refusal in `text`, if it is one. Only its beginning is looked at: what
+    /// follows may quote a key.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        let mut text = text;
+        while let Some(rest) = text.strip_prefix("rpc error making call: ") {
+            text = rest;
+        }
+        let is = |words: &str| {
+            text.strip_prefix(words).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        };
+        if is("Permission denied") {
+            Some(Self::Right)
+        } else if is("ACL not found") {
+            Some(Self::Token)
+        } else {
+            None
+        }
+    }
+
+    /// What was lacking; `right` is what the request needs.
+    pub(super) fn right(self, right: &str) -> String {
+        match self {
+            Self::Right => right.into(),
+            Self::Token => NO_TOKEN.into(),
+        }
     }
 }
 

@@ -1,0 +1,115 @@
+//! Creates a session.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Ask, Keyspace, millis};
+use crate::consul::{
+    answer::Answer,
+    fact::{Created, SessionId, Trouble},
+    wire::WireRequest,
+};
+
+/// Creates a session that frees its keys when it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CreateSession {
+    pub(crate) name: String,
+    pub(crate) ttl: Duration,
+    pub(crate) lock_delay: Duration,
+    /// The node's checks whose failure ends the session; none if it is empty.
+    pub(crate) node_checks: Vec<String>,
+}
+
+impl Ask for CreateSession {
+    type Fact = Created;
+
+    fn request(&self, _: &Keyspace) -> WireRequest {
+        let body = json!({
+            "Name": self.name,
+            "TTL": millis(self.ttl),
+            "LockDelay": millis(self.lock_delay),
+            "NodeChecks": self.node_checks,
+            "Behavior": "release",
+        });
+        WireRequest::put("/v1/session/create".into(), body.to_string().into_bytes())
+    }
+
+    fn read(&self, _: &Keyspace, answer: Answer<'_>) -> Created {
+        if let Some(right) = answer.denied("session:write") {
+            return Created::Denied(right);
+        }
+        let id = (answer.status() == 200)
+            .then(|| answer.json())
+            .flatten()
+            .and_then(|json| json.get("ID")?.as_str().filter(|id| is_id(id)).map(SessionId::from));
+        id.map_or_else(|| Created::Unknown(answer.trouble()), Created::Session)
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> Created {
+        Created::Unknown(trouble)
+    }
+}
+
+/// Whether `id` can be one that Consul gave: a UUID, as far as it matters here.
+fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures::*, *};
+
+    fn new() -> CreateSession {
+        CreateSession {
+            name: "orders \"7\"".into(),
+            ttl: Duration::from_secs(15),
+            lock_delay: Duration::ZERO,
+            node_checks: vec![],
+        }
+    }
+
+    fn create(status: u16, body: &str) -> Created {
+        read(&new(), status, body)
+    }
+
+    #[test]
+    fn durations_travel_as_texts_with_a_unit() {
+        let request = new().request(&Keyspace::default());
+        assert_eq!(request.target, "/v1/session/create");
+        assert_eq!(
+            body(&request),
+            json!({"Name": "orders \"7\"", "TTL": "15000ms", "LockDelay": "0ms", "NodeChecks": [],
+                   "Behavior": "release"})
+        );
+    }
+
+    #[test]
+    fn a_created_session_is_the_id_that_consul_gives() {
+        let body = format!("{{\n    \"ID\": \"{ID}\"\n}}\n");
+        assert_eq!(create(200, &body), Created::Session(id()));
+        assert_eq!(create(200, &compact(&body)), Created::Session(id()));
+        for body in
+            [r#"{"ID":""}"#, r#"{"ID":"../kv/x"}"#, r#"{"ID":7}"#, "[]", "{}", "", "{\"ID\":\"ee4"]
+        {
+            assert!(matches!(create(200, body), Created::Unknown(Trouble::NotConsul(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_consul_says_against_a_session_is_handed_on() {
+        for (status, text) in [
+            (500, "Invalid Session TTL '1000000000', must be between [10s=24h0m0s]"),
+            (500, "Session TTL '10' invalid: time: missing unit in duration \"10\""),
+            (500, "Invalid Behavior setting 'nonsense'"),
+            (500, "Missing node registration"),
+            (500, "Missing check 'x' registration"),
+            (500, "Missing check 'Permission denied' registration"),
+            (400, "Request decode failed: invalid character 'x' looking for beginning of value"),
+        ] {
+            let Created::Unknown(trouble) = create(status, text) else { panic!("{text}") };
+            assert!(trouble.to_string().contains(text), "{trouble}");
+        }
+        assert_eq!(create(403, "Permission denied"), Created::Denied("session:write".into()));
+    }
+}

@@ -1,0 +1,66 @@
+//! Removes the fence entry of a session that has ended.
+
+use super::{Ask, Keyspace, write_right};
+use crate::consul::{
+    answer::Answer,
+    fact::{Destroyed, SessionId, Trouble},
+    txn::{self, Op, Outcome},
+    wire::WireRequest,
+};
+
+/// Removes the fence entry of a session that has ended: an entry that is gone
+/// fences nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeleteFence {
+    pub(crate) session: SessionId,
+}
+
+impl Ask for DeleteFence {
+    type Fact = Destroyed;
+
+    fn request(&self, keys: &Keyspace) -> WireRequest {
+        txn::request(&[Op::Delete { key: &keys.fence(&self.session) }])
+    }
+
+    /// Consul answers with an empty list, whether or not the entry was there.
+    fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Destroyed {
+        let key = keys.fence(&self.session);
+        if let Some(right) = answer.denied(&write_right(&key)) {
+            return Destroyed::Denied(right);
+        }
+        match txn::outcome(&[Op::Delete { key: &key }], answer) {
+            Outcome::Done(rows) if rows.is_empty() => Destroyed::Done,
+            Outcome::Failed(failures) => match failures.denial() {
+                Some(denial) => Destroyed::Denied(denial.right(&write_right(&key))),
+                None => Destroyed::Unknown(answer.server(failures.first())),
+            },
+            Outcome::Done(_) | Outcome::Other => Destroyed::Unknown(answer.trouble()),
+        }
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> Destroyed {
+        Destroyed::Unknown(trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::fixtures::*, *};
+
+    #[test]
+    fn a_fence_is_deleted_whether_or_not_it_was_there() {
+        let ask = DeleteFence { session: id() };
+        let request = ask.request(&Keyspace::default());
+        assert_eq!(body(&request), json!([{"KV": {"Verb": "delete", "Key": FENCE}}]));
+
+        let deleted = "{\n  \"Results\": [],\n  \"Errors\": null\n}\n";
+        assert_eq!(read(&ask, 200, deleted), Destroyed::Done);
+        let denied = Destroyed::Denied(format!("key:write on \"{FENCE}\""));
+        assert_eq!(read(&ask, 409, &failed(&[(0, "Permission denied")])), denied);
+        for body in ["[]", "{}", "true", "", "{\"Errors\":null}"] {
+            assert!(matches!(read(&ask, 200, body), Destroyed::Unknown(_)), "{body}");
+        }
+    }
+}

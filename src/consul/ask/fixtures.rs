@@ -1,0 +1,74 @@
+//! What the tests of the questions share: one session, and replies about it.
+
+use serde_json::Value;
+
+use super::{Ask, Keyspace};
+use crate::consul::{
+    answer::Answer,
+    fact::SessionId,
+    wire::{WireReply, WireRequest},
+};
+
+pub(super) const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
+/// The fence entry of that session.
+pub(super) const FENCE: &str = ".dsync/ee474eed-262a-2872-71c3-42544dd66dce";
+
+pub(super) fn id() -> SessionId {
+    ID.into()
+}
+
+/// What the question makes of such a reply.
+pub(super) fn read<A: Ask>(ask: &A, status: u16, body: &str) -> A::Fact {
+    let reply = WireReply { status, index: None, body: body.into() };
+    ask.read(&Keyspace::default(), Answer::new(&reply, None))
+}
+
+pub(super) fn body(request: &WireRequest) -> Value {
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+pub(super) fn compact(json: &str) -> String {
+    serde_json::from_str::<Value>(json).unwrap().to_string()
+}
+
+/// A session in a list, as Consul prints it.
+pub(super) fn session(id: &str, ttl: &str, delay: &str) -> String {
+    format!(
+        r#"[
+    {{
+        "ID": "{id}",
+        "Name": "a",
+        "Node": "vm",
+        "LockDelay": {delay},
+        "Behavior": "release",
+        "TTL": "{ttl}",
+        "NodeChecks": [],
+        "ServiceChecks": null,
+        "CreateIndex": 13,
+        "ModifyIndex": 13
+    }}
+]
+"#
+    )
+}
+
+/// An entry in the results of a transaction.
+pub(super) fn kv(key: &str, session: Option<&str>, index: u64) -> String {
+    let session = session.map(|id| format!("\"Session\": \"{id}\",\n")).unwrap_or_default();
+    format!(
+        r#"{{ "KV": {{ "LockIndex": 1, "Key": "{key}", "Flags": 3304740253564472344, "Value": null,
+            {session} "CreateIndex": 15, "ModifyIndex": {index} }} }}"#
+    )
+}
+
+/// The reply to a transaction that was done.
+pub(super) fn done(results: &[String]) -> String {
+    format!("{{\n  \"Results\": [ {} ],\n  \"Errors\": null\n}}\n", results.join(", "))
+}
+
+/// The reply to a transaction of which these operations failed.
+pub(super) fn failed(errors: &[(u64, &str)]) -> String {
+    let errors: Vec<_> =
+        errors.iter().map(|(op, what)| serde_json::json!({"OpIndex": op, "What": what})).collect();
+    serde_json::to_string_pretty(&serde_json::json!({"Results": null, "Errors": errors})).unwrap()
+}

@@ -1,0 +1,139 @@
+//! The questions to Consul, one file each: the request, what its reply means, and
+//! how long the reply may take.
+//!
+//! A positive verdict needs the status and the content that Consul itself gives,
+//! naming what the request named. Every other reply leaves the outcome unknown.
+
+mod create_session;
+mod delete_fence;
+mod destroy_session;
+mod duration;
+mod entry;
+mod list;
+mod lock;
+mod raise_fence;
+mod read;
+mod record;
+mod release;
+mod renew_session;
+mod session_info;
+mod watch;
+
+use std::time::Duration;
+
+pub(crate) use create_session::CreateSession;
+pub(crate) use delete_fence::DeleteFence;
+pub(crate) use destroy_session::DestroySession;
+pub(crate) use list::List;
+pub(crate) use lock::Lock;
+pub(super) use lock::Locks;
+pub(crate) use raise_fence::RaiseFence;
+pub(crate) use read::Read;
+pub(crate) use record::Record;
+pub(crate) use release::{Release, ReleaseHow};
+pub(crate) use renew_session::RenewSession;
+pub(crate) use session_info::SessionInfo;
+pub(crate) use watch::Watch;
+
+use super::{
+    answer::Answer,
+    fact::{SessionId, Trouble},
+    http::Purpose,
+    wire::WireRequest,
+};
+use crate::key::{Key, RESERVED};
+
+/// A question to Consul.
+pub(crate) trait Ask {
+    /// What an answer is to whoever asked.
+    type Fact;
+
+    /// The request. Equal questions give equal bytes, so that a repeated lock
+    /// changes nothing in Consul.
+    fn request(&self, keys: &Keyspace) -> WireRequest;
+
+    /// What Consul's reply means.
+    fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Self::Fact;
+
+    /// What is known when no complete reply arrives.
+    fn unanswered(&self, trouble: Trouble) -> Self::Fact;
+
+    /// How long the answer may take, where a request that Consul answers at once
+    /// may take `limit`.
+    fn limit(&self, limit: Duration) -> Duration {
+        limit
+    }
+
+    /// Which connections carry it.
+    fn purpose(&self) -> Purpose {
+        Purpose::Call
+    }
+}
+
+/// Where the keys of a runtime lie in Consul's store: below its prefix.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keyspace {
+    /// Ends in `/` unless it is empty.
+    prefix: String,
+}
+
+impl Keyspace {
+    /// `prefix` is a valid path without a slash at either end.
+    pub(crate) fn below(prefix: Option<&str>) -> Self {
+        Self { prefix: prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default() }
+    }
+
+    pub(super) fn key(&self, key: &Key) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// The fence entry of a session.
+    pub(super) fn fence(&self, session: &SessionId) -> String {
+        format!("{}{RESERVED}/{session}", self.prefix)
+    }
+
+    /// What is recorded beside a key.
+    pub(super) fn record(&self, key: &Key) -> String {
+        format!("{}{RESERVED}/every/{key}", self.prefix)
+    }
+}
+
+/// The time limit of a blocking read: Consul may prolong its wait by a sixteenth.
+fn prolonged(wait: Duration, limit: Duration) -> Duration {
+    wait.saturating_add(wait / 16).saturating_add(limit)
+}
+
+/// A duration with its unit, as Consul reads it everywhere; the meaning of a bare
+/// number depends on its size.
+fn millis(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
+/// `path` with every byte escaped that could mean something in a URL; `/` stays.
+fn escaped(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn read_right(key: &str) -> String {
+    format!("key:read on \"{key}\"")
+}
+
+fn write_right(key: &str) -> String {
+    format!("key:write on \"{key}\"")
+}
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod names;

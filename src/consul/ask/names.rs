@@ -1,0 +1,244 @@
+//! Clients choose the names of keys, and Consul quotes them within its errors: no
+//! word in a name, a prefix or a value decides anything.
+
+use std::fmt::Debug;
+
+use super::{
+    fixtures::{ID, failed, id},
+    *,
+};
+use crate::consul::{
+    answer::NO_TOKEN,
+    fact::{Destroyed, Expect, Fence, Locked, Raised, Recorded, Released},
+    wire::WireReply,
+};
+
+const OTHER: &str = "11111111-2222-3333-4444-555555555555";
+
+/// Names made of Consul's own words.
+fn names() -> Vec<String> {
+    let words = [
+        &*format!("invalid session {ID}"),
+        &format!("invalid session \"{ID}\""),
+        &format!("Session id '{ID}' not found"),
+        "Permission denied",
+        "permission denied",
+        "ACL not found",
+        "lock is already held",
+        "k\", lock is already held",
+        "k\" due to lock delay",
+        "due to lock delay",
+        "exists",
+        "k\" exists",
+        "doesn't exist",
+        "failed index check",
+        "failed session check",
+        "index is stale",
+        "failed to unlock",
+        "failed session lookup: x",
+        "missing session",
+        "Must provide key",
+        "UUID must be 36 characters",
+        "too large, max size",
+        "Failed to parse body: x",
+        "rpc error making call: Permission denied",
+        "back\\slash \\\" \u{200b}\u{202e} größe",
+    ];
+    words.iter().flat_map(|word| [(*word).to_owned(), format!("orders/{word}/7")]).collect()
+}
+
+/// As Go's `%q` quotes it.
+fn quoted(name: &str) -> String {
+    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('\u{200b}', "\\u200b").replace('\u{202e}', "\\u202e"))
+}
+
+fn read_below<A: Ask>(prefix: Option<&str>, ask: &A, status: u16, body: &str) -> A::Fact {
+    let reply = WireReply { status, index: Some(9), body: body.into() };
+    ask.read(&Keyspace::below(prefix), Answer::new(&reply, None))
+}
+
+fn lock(name: &str, fence: Fence, expect: Expect) -> Lock {
+    let (key, value) = (Key::new(name).unwrap(), name.as_bytes().to_vec());
+    Lock { key, session: id(), value, flags: 7, fence, expect }
+}
+
+fn release(name: &str, keeps: bool) -> Release {
+    let keep = ReleaseHow::Keep { value: name.as_bytes().to_vec(), flags: 7 };
+    let how = if keeps { keep } else { ReleaseHow::Delete };
+    Release { key: Key::new(name).unwrap(), session: id(), index: 8, how }
+}
+
+fn record(name: &str) -> Record {
+    let (key, value) = (Key::new(name).unwrap(), name.as_bytes().to_vec());
+    Record { key, session: id(), after: Some(3), value }
+}
+
+/// A failed operation, its text, and what that means.
+type Case<T> = (u64, String, T);
+
+/// Each text, given by its operation, means what it says; with anything before or
+/// after it, or about another key, it means nothing.
+fn check<A: Ask>(prefix: Option<&str>, ask: &A, name: &str, cases: Vec<Case<A::Fact>>)
+where
+    A::Fact: Debug + PartialEq,
+{
+    let read = |op, what: &str| read_below(prefix, ask, 409, &failed(&[(op, what)]));
+    for (op, what, fact) in cases {
+        assert_eq!(read(op, &what), fact, "{what}");
+        if what.contains(&quoted(name)) && !what.starts_with("Permission denied") {
+            for what in [
+                what.replacen(&quoted(name), &quoted(&format!("{name}2")), 1),
+                format!("{what}!"),
+                format!("new: {what}"),
+                format!("failed to do something new to key {}", quoted(name)),
+                quoted(name),
+            ] {
+                let told = format!("{:?}", read(op, &what));
+                assert!(told.starts_with("Unknown("), "{what}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_word_in_a_name_decides_what_became_of_a_lock() {
+    for name in names() {
+        let key = quoted(&name);
+        let right = format!("key:write on \"{name}\"");
+        let cases = vec![
+            (1, format!("failed to lock key {key}, lock is already held"), Locked::Held),
+            (1, format!("failed to lock key {key} due to lock delay"), Locked::Delayed),
+            (1, format!("invalid session \"{ID}\""), Locked::SessionGone),
+            (0, format!("key {key} exists"), Locked::Changed),
+            (0, "Permission denied".into(), Locked::Denied(right.clone())),
+            (1, format!("Permission denied: lacks 'key:write' on {key}"), Locked::Denied(right)),
+            (1, "ACL not found".into(), Locked::Denied(NO_TOKEN.into())),
+        ];
+        check(None, &lock(&name, Fence::Unusable, Expect::Missing), &name, cases);
+        let moved = format!("failed index check for key {key}, current modify index 9 != 5");
+        let missing = format!("failed to check index, key {key} doesn't exist");
+        let cases = vec![(1, moved, Locked::Changed), (1, missing, Locked::Changed)];
+        check(None, &lock(&name, Fence::At(4), Expect::Index(5)), &name, cases);
+
+        let fence = format!("{name}/.dsync/{ID}");
+        let cases = vec![
+            (0, format!("key {} exists", quoted(&fence)), Locked::Fenced),
+            (0, "Permission denied".into(), Locked::FenceDenied(write_right(&fence))),
+        ];
+        check(Some(&name), &lock("k", Fence::Unraised, Expect::Missing), &fence, cases);
+    }
+}
+
+#[test]
+fn no_word_in_a_name_decides_what_became_of_a_lock_among_several() {
+    for name in names() {
+        let (one, two) = (quoted(&name), quoted("two"));
+        let asks = [&*name, "two"].map(|name| lock(name, Fence::Unusable, Expect::Missing));
+        let asks = asks.each_ref();
+        let held = |key: &str| format!("failed to lock key {key}, lock is already held");
+        for (op, what, facts) in [
+            (1, held(&one), [Some(Locked::Held), None]),
+            (3, held(&two), [None, Some(Locked::Held)]),
+            (0, format!("key {one} exists"), [Some(Locked::Changed), None]),
+        ] {
+            let told = read_below(None, &Locks(&asks), 409, &failed(&[(op, &what)]));
+            assert_eq!(told, facts, "{what}");
+        }
+    }
+}
+
+#[test]
+fn no_word_in_a_name_decides_what_became_of_a_release() {
+    for name in names() {
+        let key = quoted(&name);
+        let failed_session = |other| {
+            format!("failed session check for key {key}, current session {other} != \"{ID}\"")
+        };
+        let cases = vec![
+            (0, failed_session(format!("\"{OTHER}\"")), Released::FenceFailed),
+            (0, failed_session("\"\"".into()), Released::FenceFailed),
+            (0, failed_session(quoted(&name)), Released::FenceFailed),
+            (0, format!("failed to check session, key {key} doesn't exist"), Released::FenceFailed),
+            (1, format!("failed to delete key {key}, index is stale"), Released::FenceFailed),
+        ];
+        check(None, &release(&name, false), &name, cases);
+        let moved = format!("failed index check for key {key}, current modify index 9 != 8");
+        let unlock =
+            format!("failed to unlock key {key}, lock isn't held, or is held by another session");
+        let cases = vec![(1, moved, Released::FenceFailed), (2, unlock, Released::FenceFailed)];
+        check(None, &release(&name, true), &name, cases);
+    }
+}
+
+#[test]
+fn no_word_in_a_name_decides_what_became_of_a_fence_or_a_record() {
+    for name in names() {
+        let fence = format!("{name}/.dsync/{ID}");
+        let raise = |from| RaiseFence { session: id(), from };
+        let exists = format!("key {} exists", quoted(&fence));
+        check(Some(&name), &raise(Fence::Unraised), &fence, vec![(0, exists, Raised::Stale)]);
+        let key = quoted(&fence);
+        let moved = format!("failed index check for key {key}, current modify index 9 != 5");
+        let missing = format!("failed to check index, key {key} doesn't exist");
+        let cases = vec![(0, moved, Raised::Stale), (0, missing, Raised::Stale)];
+        check(Some(&name), &raise(Fence::At(5)), &fence, cases);
+        let strange = format!("failed to delete key {key}, something new");
+        let delete = DeleteFence { session: id() };
+        let told = read_below(Some(&name), &delete, 409, &failed(&[(0, &strange)]));
+        assert!(matches!(told, Destroyed::Unknown(_)), "{strange}: {told:?}");
+
+        let stale = quoted(&format!(".dsync/every/{name}"));
+        let cases = vec![
+            (
+                0,
+                format!("failed to check session, key {} doesn't exist", quoted(&name)),
+                Recorded::NotHeld,
+            ),
+            (1, format!("failed to set key {stale}, index is stale"), Recorded::Stale),
+        ];
+        check(None, &record(&name), &name, cases);
+    }
+}
+
+#[test]
+fn a_plain_text_that_quotes_a_name_leaves_everything_unknown() {
+    for name in names() {
+        for status in [400, 404, 413, 429, 500, 503] {
+            for text in [format!("trouble with key {}", quoted(&name)), quoted(&name)] {
+                let told = all(&name, status, &text);
+                for told in told {
+                    assert!(told.starts_with("Unknown("), "{status} {text}: {told}");
+                }
+            }
+        }
+        let text =
+            format!("Permission denied: token lacks permission 'key:write' on {}", quoted(&name));
+        for told in all(&name, 403, &text) {
+            assert!(told.starts_with("Denied(") && !told.contains("ACL token"), "{text}: {told}");
+        }
+    }
+}
+
+/// What every question about a key makes of a reply.
+fn all(name: &str, status: u16, body: &str) -> Vec<String> {
+    fn told<A: Ask<Fact: Debug>>(ask: &A, status: u16, body: &str) -> String {
+        format!("{:?}", read_below(None, ask, status, body))
+    }
+    let key = Key::new(name).unwrap();
+    let wait = Duration::from_secs(1);
+    vec![
+        told(&lock(name, Fence::Unraised, Expect::Missing), status, body),
+        told(&release(name, false), status, body),
+        told(&release(name, true), status, body),
+        told(&RaiseFence { session: id(), from: Fence::Unraised }, status, body),
+        told(&DeleteFence { session: id() }, status, body),
+        told(&record(name), status, body),
+        told(&Read::Key(key.clone()), status, body),
+        told(&Watch { key, after: Some(1), wait }, status, body),
+        told(&List { prefix: name.into(), after: None, wait }, status, body),
+        told(&RenewSession { session: id() }, status, body),
+        told(&SessionInfo { session: id() }, status, body),
+        told(&DestroySession { session: id() }, status, body),
+    ]
+}

@@ -1,0 +1,119 @@
+//! Records something beside a key that our session holds.
+
+use super::{Ask, Keyspace, entry::entry_of, write_right};
+use crate::{
+    consul::{
+        answer::Answer,
+        fact::{Recorded, SessionId, Trouble},
+        txn::{self, Failure, Op, Outcome},
+        wire::WireRequest,
+    },
+    key::Key,
+};
+
+/// Records something beside a key, if our session holds the key.
+///
+/// Sent twice, it is done once: the second finds another index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) session: SessionId,
+    /// The index of the present record; none if there is none.
+    pub(crate) after: Option<u64>,
+    pub(crate) value: Vec<u8>,
+}
+
+impl Record {
+    fn ops<'a>(&'a self, key: &'a str, record: &'a str) -> [Op<'a>; 2] {
+        let (session, value) = (self.session.as_str(), self.value.as_slice());
+        let index = self.after.unwrap_or(0);
+        [Op::CheckSession { key, session }, Op::Cas { key: record, index, value }]
+    }
+}
+
+impl Ask for Record {
+    type Fact = Recorded;
+
+    fn request(&self, keys: &Keyspace) -> WireRequest {
+        txn::request(&self.ops(&keys.key(&self.key), &keys.record(&self.key)))
+    }
+
+    fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Recorded {
+        let (key, record) = (keys.key(&self.key), keys.record(&self.key));
+        if let Some(right) = answer.denied(&write_right(&record)) {
+            return Recorded::Denied(right);
+        }
+        match txn::outcome(&self.ops(&key, &record), answer) {
+            Outcome::Done(rows) => {
+                let held = entry_of(rows.first(), &key);
+                let held = held.is_some_and(|entry| entry.session.as_ref() == Some(&self.session));
+                let written = entry_of(rows.last(), &record);
+                let after = self.after.unwrap_or(0);
+                if held && written.is_some_and(|entry| entry.modify_index > after) {
+                    return Recorded::Done;
+                }
+                Recorded::Unknown(answer.trouble())
+            }
+            Outcome::Failed(failures) => {
+                if let Some(denial) = failures.denial() {
+                    Recorded::Denied(denial.right(&write_right(&record)))
+                } else if failures.at(0) == Some(&Failure::Unmet) {
+                    Recorded::NotHeld
+                } else if failures.at(1) == Some(&Failure::Unmet) {
+                    Recorded::Stale
+                } else {
+                    Recorded::Unknown(answer.server(failures.first()))
+                }
+            }
+            Outcome::Other => Recorded::Unknown(answer.trouble()),
+        }
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> Recorded {
+        Recorded::Unknown(trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::fixtures::*, *};
+
+    fn ask(after: Option<u64>) -> Record {
+        Record { key: Key::new("k").unwrap(), session: id(), after, value: b"b".to_vec() }
+    }
+
+    #[test]
+    fn a_record_names_the_lock_and_what_it_replaces() {
+        let ours = json!({"KV": {"Verb": "check-session", "Key": "k", "Session": ID}});
+        for (after, index) in [(None, 0), (Some(8), 8)] {
+            let cas = json!({"KV": {"Verb": "cas", "Key": ".dsync/every/k", "Index": index,
+                                    "Value": "Yg=="}});
+            assert_eq!(body(&ask(after).request(&Keyspace::default())), json!([ours, cas]));
+        }
+    }
+
+    #[test]
+    fn a_record_is_written_only_beside_a_lock_that_is_ours() {
+        let record = |status, body: &str| read(&ask(Some(16)), status, body);
+        let written =
+            |session, index| done(&[kv("k", session, 9), kv(".dsync/every/k", None, index)]);
+        assert_eq!(record(200, &written(Some(ID), 17)), Recorded::Done);
+        for other in [written(Some(ID), 16), written(None, 17), written(Some("other"), 17)] {
+            assert!(matches!(record(200, &other), Recorded::Unknown(_)), "{other}");
+        }
+        let other =
+            format!("failed session check for key \"k\", current session \"a\" != \"{ID}\"");
+        for what in [&*other, "failed to check session, key \"k\" doesn't exist"] {
+            // The other operation may fail as well.
+            let stale = (1, "failed to set key \".dsync/every/k\", index is stale");
+            assert_eq!(record(409, &failed(&[(0, what)])), Recorded::NotHeld);
+            assert_eq!(record(409, &failed(&[(0, what), stale])), Recorded::NotHeld);
+            assert_eq!(record(409, &failed(&[stale])), Recorded::Stale);
+        }
+        let denied = Recorded::Denied("key:write on \".dsync/every/k\"".into());
+        assert_eq!(record(409, &failed(&[(1, "Permission denied")])), denied);
+        assert!(matches!(record(500, "No cluster leader"), Recorded::Unknown(_)));
+    }
+}

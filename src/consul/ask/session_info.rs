@@ -1,0 +1,115 @@
+//! Describes a session.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Ask, Keyspace, escaped};
+use crate::consul::{
+    answer::Answer,
+    fact::{SessionId, SessionSeen, Trouble},
+    wire::WireRequest,
+};
+
+/// Consul shows longer lock-delays and enforces this one.
+const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
+
+/// Asks for a session's name, node and lock-delay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionInfo {
+    pub(crate) session: SessionId,
+}
+
+impl Ask for SessionInfo {
+    type Fact = SessionSeen;
+
+    fn request(&self, _: &Keyspace) -> WireRequest {
+        WireRequest::get(format!("/v1/session/info/{}", escaped(self.session.as_str())))
+    }
+
+    fn read(&self, _: &Keyspace, answer: Answer<'_>) -> SessionSeen {
+        if let Some(right) = answer.denied("session:read") {
+            return SessionSeen::Denied(right);
+        }
+        if answer.status() == 200 {
+            if answer.json().is_some_and(|json| json.as_array().is_some_and(Vec::is_empty)) {
+                return SessionSeen::NotShown;
+            }
+            if let Some(seen) = one_session(answer, &self.session).as_ref().and_then(described) {
+                return seen;
+            }
+        }
+        SessionSeen::Unknown(answer.trouble())
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> SessionSeen {
+        SessionSeen::Unknown(trouble)
+    }
+}
+
+/// The session of that id, if the reply is a list of it alone.
+pub(super) fn one_session(answer: Answer<'_>, id: &SessionId) -> Option<Value> {
+    let Value::Array(sessions) = answer.json()? else { return None };
+    let [session] = <[Value; 1]>::try_from(sessions).ok()?;
+    (session.get("ID")?.as_str()? == id.as_str()).then_some(session)
+}
+
+fn described(session: &Value) -> Option<SessionSeen> {
+    let text = |field| session.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(SessionSeen::Exists {
+        name: text("Name"),
+        node: text("Node"),
+        lock_delay: lock_delay(session.get("LockDelay")?)?.min(LONGEST_LOCK_DELAY),
+    })
+}
+
+/// A number of nanoseconds. Consul treats a negative delay as none.
+fn lock_delay(value: &Value) -> Option<Duration> {
+    if let Some(nanos) = value.as_u64() {
+        return Some(Duration::from_nanos(nanos));
+    }
+    value.as_i64().map(|_negative| Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures::*, *};
+
+    fn info(status: u16, body: &str) -> SessionSeen {
+        read(&SessionInfo { session: id() }, status, body)
+    }
+
+    #[test]
+    fn a_lock_delay_is_what_consul_enforces() {
+        let target = SessionInfo { session: id() }.request(&Keyspace::default()).target;
+        assert_eq!(target, format!("/v1/session/info/{ID}"));
+        for (shown, millis) in [
+            ("15000000000", 15_000),
+            ("250000000", 250),
+            ("0", 0),
+            ("-5000000000", 0),
+            ("300000000000", 60_000),
+            ("18446744073709551615", 60_000),
+        ] {
+            let SessionSeen::Exists { name, node, lock_delay } = info(200, &session(ID, "", shown))
+            else {
+                panic!("{shown}")
+            };
+            assert_eq!((&*name, &*node), ("a", "vm"));
+            assert_eq!(lock_delay, Duration::from_millis(millis), "{shown}");
+        }
+        assert!(matches!(info(200, &session(ID, "", "1.5")), SessionSeen::Unknown(_)));
+        assert!(matches!(info(200, &session("other", "", "0")), SessionSeen::Unknown(_)));
+    }
+
+    #[test]
+    fn an_empty_list_shows_nothing() {
+        assert_eq!(info(200, "[]"), SessionSeen::NotShown);
+        assert_eq!(info(200, "[]\n"), SessionSeen::NotShown);
+        for body in ["null", "{}", "", "[null]", "false"] {
+            assert!(matches!(info(200, body), SessionSeen::Unknown(_)), "{body}");
+        }
+        assert!(matches!(info(404, "[]"), SessionSeen::Unknown(_)));
+        assert_eq!(info(403, "Permission denied"), SessionSeen::Denied("session:read".into()));
+    }
+}

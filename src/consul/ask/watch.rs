@@ -1,0 +1,78 @@
+//! Waits for one key to change.
+
+use std::time::Duration;
+
+use super::{Ask, Keyspace, entry::seen, escaped, millis, prolonged, read::consistent};
+use crate::{
+    consul::{
+        answer::Answer,
+        fact::{Seen, Trouble},
+        http::Purpose,
+        wire::WireRequest,
+    },
+    key::Key,
+};
+
+/// Reads a key over the connections of the blocking reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Watch {
+    pub(crate) key: Key,
+    /// Wait until the key's index passes this one, or for [`wait`](Self::wait);
+    /// without it the answer comes at once.
+    pub(crate) after: Option<u64>,
+    pub(crate) wait: Duration,
+}
+
+impl Ask for Watch {
+    type Fact = Seen;
+
+    /// Consul takes an index of 0 and a wait of 0 as "not given", so neither is
+    /// sent.
+    fn request(&self, keys: &Keyspace) -> WireRequest {
+        let key = keys.key(&self.key);
+        let Some(after) = self.after else { return consistent(&key) };
+        let wait = millis(self.wait.max(Duration::from_millis(1)));
+        WireRequest::get(format!("/v1/kv/{}?index={}&wait={wait}", escaped(&key), after.max(1)))
+    }
+
+    fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Seen {
+        seen(answer, &keys.key(&self.key))
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> Seen {
+        Seen::Unknown(trouble)
+    }
+
+    fn limit(&self, limit: Duration) -> Duration {
+        if self.after.is_some() { prolonged(self.wait, limit) } else { limit }
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::Watch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(after: Option<u64>, wait: Duration) -> Watch {
+        Watch { key: Key::new("k").unwrap(), after, wait }
+    }
+
+    #[test]
+    fn a_watch_never_sends_the_zeros_that_consul_reads_as_not_given() {
+        let target = |after, wait| watch(after, wait).request(&Keyspace::default()).target;
+        let wait = Duration::from_secs(30);
+        assert_eq!(target(Some(7), wait), "/v1/kv/k?index=7&wait=30000ms");
+        assert_eq!(target(Some(0), Duration::ZERO), "/v1/kv/k?index=1&wait=1ms");
+        assert_eq!(target(None, wait), "/v1/kv/k?consistent");
+    }
+
+    #[test]
+    fn a_watch_has_its_wait_and_what_consul_adds_to_it() {
+        let (wait, limit) = (Duration::from_secs(32), Duration::from_secs(2));
+        assert_eq!(watch(Some(7), wait).limit(limit), Duration::from_secs(36));
+        assert_eq!(watch(None, wait).limit(limit), limit);
+    }
+}

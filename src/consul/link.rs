@@ -1,0 +1,53 @@
+//! How one exchange with an agent happens: over HTTP, or through a backend that the
+//! builder hands in.
+
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+
+use super::{
+    fact::Trouble,
+    http::{Http, Purpose},
+    wire::{WireReply, WireRequest},
+};
+
+/// An agent that is reached without a socket.
+pub(crate) trait Backend {
+    /// Answers one request; a blocking read when Consul would answer it. The time
+    /// limit is not the backend's concern.
+    fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>>;
+}
+
+/// The way to one agent.
+pub(super) enum Link {
+    Http(Box<Http>),
+    Backend(Box<dyn Backend>),
+}
+
+impl Link {
+    /// Asks, and waits for the whole answer, for up to `limit`.
+    ///
+    /// # Cancel safety
+    /// The agent may still act on a request whose future was dropped.
+    pub(super) async fn exchange(
+        &self,
+        purpose: Purpose,
+        request: WireRequest,
+        limit: Duration,
+    ) -> Result<WireReply, Trouble> {
+        match self {
+            Self::Http(http) => http.exchange(purpose, request, limit).await,
+            Self::Backend(backend) => tokio::time::timeout(limit, backend.exchange(request))
+                .await
+                .unwrap_or(Err(Trouble::Timeout(limit))),
+        }
+    }
+
+    /// How many reads it carries beside renewals and calls, as far as it knows.
+    pub(super) fn watch_room(&self) -> Option<usize> {
+        match self {
+            Self::Http(http) => http.watch_room(),
+            Self::Backend(_) => None,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! A transaction: its operations, and how each of them fails.
+//!
+//! Consul does all of a transaction or nothing, and when it does nothing it lists
+//! an error for every operation that fails, not only for the first.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{Answer, Denial},
+    wire::WireRequest,
+    words::{
+        Part::{Is, Number, Quotes, QuotesAny},
+        begins, reads,
+    },
+};
+
+/// One operation. Keys are full keys, the runtime's prefix included.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op<'a> {
+    /// The key does not exist.
+    CheckNotExists {
+        key: &'a str,
+    },
+    /// The key was last changed at this index.
+    CheckIndex {
+        key: &'a str,
+        index: u64,
+    },
+    /// This session holds the key.
+    CheckSession {
+        key: &'a str,
+        session: &'a str,
+    },
+    Lock {
+        key: &'a str,
+        session: &'a str,
+        flags: u64,
+        value: &'a [u8],
+    },
+    Unlock {
+        key: &'a str,
+        session: &'a str,
+        flags: u64,
+        value: &'a [u8],
+    },
+    /// Writes the key if it was last changed at this index; 0 if it does not exist.
+    Cas {
+        key: &'a str,
+        index: u64,
+        value: &'a [u8],
+    },
+    Delete {
+        key: &'a str,
+    },
+    /// Deletes the key if it was last changed at this index.
+    DeleteCas {
+        key: &'a str,
+        index: u64,
+    },
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The key is not as the operation expects it.
+    Unmet,
+    /// Another session holds the key that was to be locked.
+    Held,
+    /// A lock-delay keeps the key that was to be locked closed.
+    Delayed,
+    /// The session that was to lock the key does not exist.
+    SessionGone,
+    Denied(Denial),
+    /// The operation itself is at fault, and fails whenever it is repeated.
+    Refused,
+    /// The text is none that Consul gives for this operation.
+    Unclear,
+}
+
+impl Op<'_> {
+    fn json(&self) -> Value {
+        let kv = match *self {
+            Self::CheckNotExists { key } => json!({"Verb": "check-not-exists", "Key": key}),
+            Self::CheckIndex { key, index } => {
+                json!({"Verb": "check-index", "Key": key, "Index": index})
+            }
+            Self::CheckSession { key, session } => {
+                json!({"Verb": "check-session", "Key": key, "Session": session})
+            }
+            Self::Lock { key, session, flags, value }
+            | Self::Unlock { key, session, flags, value } => {
+                let verb = if matches!(self, Self::Lock { .. }) { "lock" } else { "unlock" };
+                json!({
+                    "Verb": verb,
+                    "Key": key,
+                    "Session": session,
+                    "Flags": flags,
+                    "Value": BASE64.encode(value),
+                })
+            }
+            Self::Cas { key, index, value } => {
+                json!({"Verb": "cas", "Key": key, "Index": index, "Value": BASE64.encode(value)})
+            }
+            Self::Delete { key } => json!({"Verb": "delete", "Key": key}),
+            Self::DeleteCas { key, index } => {
+                json!({"Verb": "delete-cas", "Key": key, "Index": index})
+            }
+        };
+        json!({"KV": kv})
+    }
+
+    /// Reads Consul's text about this operation.
+    fn failure(&self, what: &str) -> Failure {
+        if let Some(denial) = Denial::of(what) {
+            return Failure::Denied(denial);
+        }
+        if reads(what, &[Is("Must provide key")]) {
+            return Failure::Refused;
+        }
+        let unmet = match *self {
+            Self::CheckNotExists { key } => reads(what, &[Is("key "), Quotes(key), Is(" exists")]),
+            Self::CheckIndex { key, index } => {
+                let expected = format!(" != {index}");
+                let current = Is(", current modify index ");
+                reads(what, &[Is("failed to check index, key "), Quotes(key), MISSING])
+                    || reads(
+                        what,
+                        &[
+                            Is("failed index check for key "),
+                            Quotes(key),
+                            current,
+                            Number,
+                            Is(&expected),
+                        ],
+                    )
+            }
+            Self::CheckSession { key, session } => {
+                reads(what, &[Is("failed to check session, key "), Quotes(key), MISSING])
+                    || reads(
+                        what,
+                        &[
+                            Is("failed session check for key "),
+                            Quotes(key),
+                            Is(", current session "),
+                            QuotesAny,
+                            Is(" != "),
+                            Quotes(session),
+                        ],
+                    )
+            }
+            Self::Lock { key, session, .. } => return lock_failure(what, key, session),
+            Self::Unlock { key, .. } => {
+                let other = Is(", lock isn't held, or is held by another session");
+                reads(what, &[Is("failed to unlock key "), Quotes(key), other])
+            }
+            Self::Cas { key, .. } => reads(what, &[Is("failed to set key "), Quotes(key), STALE]),
+            Self::DeleteCas { key, .. } => {
+                reads(what, &[Is("failed to delete key "), Quotes(key), STALE])
+            }
+            Self::Delete { .. } => false,
+        };
+        if unmet { Failure::Unmet } else { Failure::Unclear }
+    }
+}
+
+const MISSING: super::words::Part<'_> = Is(" doesn't exist");
+const STALE: super::words::Part<'_> = Is(", index is stale");
+
+fn lock_failure(what: &str, key: &str, session: &str) -> Failure {
+    let lock = |end| reads(what, &[Is("failed to lock key "), Quotes(key), Is(end)]);
+    if lock(", lock is already held") {
+        Failure::Held
+    } else if lock(" due to lock delay") {
+        Failure::Delayed
+    } else if reads(what, &[Is("invalid session "), Quotes(session)]) {
+        Failure::SessionGone
+    } else if reads(what, &[Is("missing session")])
+        || begins(what, &[Is("failed session lookup: ")])
+    {
+        Failure::Refused
+    } else {
+        Failure::Unclear
+    }
+}
+
+/// The request that carries out these operations.
+pub(super) fn request(ops: &[Op<'_>]) -> WireRequest {
+    let body = Value::Array(ops.iter().map(Op::json).collect());
+    WireRequest::put("/v1/txn".into(), body.to_string().into_bytes())
+}
+
+/// What a transaction's reply tells.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It was done; the entries that its operations show.
+    Done(Vec<Value>),
+    /// Nothing was done, for at least one operation failed.
+    Failed(Failures),
+    /// The reply is none that a transaction gets.
+    Other,
+}
+
+/// The operations that failed.
+#[derive(Debug)]
+pub(super) struct Failures(Vec<Failed>);
+
+#[derive(Debug)]
+struct Failed {
+    op: u64,
+    failure: Failure,
+    /// Consul's text.
+    what: String,
+}
+
+impl Failures {
+    /// How the operation at that place failed, if it did.
+    pub(super) fn at(&self, op: usize) -> Option<&Failure> {
+        let failed = self.0.iter().find(|failed| usize::try_from(failed.op) == Ok(op));
+        failed.map(|failed| &failed.failure)
+    }
+
+    /// Consul's text about the operation at that place.
+    pub(super) fn text_at(&self, op: usize) -> Option<&str> {
+        let failed = self.0.iter().find(|failed| usize::try_from(failed.op) == Ok(op));
+        failed.map(|failed| failed.what.as_str())
+    }
+
+    /// Whether an operation failed in this way.
+    pub(super) fn any(&self, failure: &Failure) -> bool {
+        self.0.iter().any(|failed| failed.failure == *failure)
+    }
+
+    /// What right an operation lacked.
+    pub(super) fn denial(&self) -> Option<Denial> {
+        self.0.iter().find_map(|failed| match failed.failure {
+            Failure::Denied(denial) => Some(denial),
+            _ => None,
+        })
+    }
+
+    /// Whether every failed operation stands at one of those places.
+    pub(super) fn all_in(&self, ops: std::ops::Range<usize>) -> bool {
+        self.0.iter().all(|failed| usize::try_from(failed.op).is_ok_and(|op| ops.contains(&op)))
+    }
+
+    /// Consul's first text.
+    pub(super) fn first(&self) -> &str {
+        self.0.first().map_or("", |failed| failed.what.as_str())
+    }
+}
+
+/// Reads the reply to a transaction of these operations.
+pub(super) fn outcome(ops: &[Op<'_>], answer: Answer<'_>) -> Outcome {
+    let read = match answer.status() {
+        200 => results(answer).map(Outcome::Done),
+        409 => failures(ops, answer).map(Outcome::Failed),
+        _ => None,
+    };
+    read.unwrap_or(Outcome::Other)
+}
+
+fn results(answer: Answer<'_>) -> Option<Vec<Value>> {
+    let mut json = answer.json()?;
+    let failed = json.get("Errors").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if failed {
+        return None;
+    }
+    match json.get_mut("Results")?.take() {
+        Value::Array(results) => Some(results),
+        Value::Null => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+fn failures(ops: &[Op<'_>], answer: Answer<'_>) -> Option<Failures> {
+    let json = answer.json()?;
+    let list = json.get("Errors")?.as_array()?;
+    let failures = list.iter().map(|error| {
+        let op = error.get("OpIndex")?.as_u64()?;
+        let what = error.get("What")?.as_str()?.to_owned();
+        let sent = usize::try_from(op).ok().and_then(|op| ops.get(op));
+        let failure = sent.map_or(Failure::Unclear, |op| op.failure(&what));
+        Some(Failed { op, failure, what })
+    });
+    let failures: Vec<_> = failures.collect::<Option<_>>()?;
+    (!failures.is_empty()).then_some(Failures(failures))
+}
