@@ -91,7 +91,7 @@ impl LockSupervisor {
     }
 
     pub(super) fn session_id(&self) -> Option<SessionId> {
-        self.wards.session().cloned()
+        self.wards.view().map(|view| view.id.clone())
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {

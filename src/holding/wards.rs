@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    consul::fact::SessionId,
     key::Key,
     ownership::LossReason,
     protocol::{
         lock,
+        session::SessionView,
         warden::{Effect, Event, ForActors, ForSlots, Warden, Which},
     },
 };
@@ -36,9 +36,9 @@ impl Wards {
         &self.slots
     }
 
-    /// The session that is open.
-    pub(crate) fn session(&self) -> Option<&SessionId> {
-        self.warden.view().map(|view| &view.id)
+    /// The open session.
+    pub(crate) fn view(&self) -> Option<&SessionView> {
+        self.warden.view()
     }
 
     /// When an [`Event::Tick`] is due.

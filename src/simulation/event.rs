@@ -17,6 +17,7 @@ pub(super) enum Event {
     Stand { process: usize, life: u64 },
     Caller { process: usize, life: u64, caller: u64 },
     Continue { process: usize },
+    Restart { process: usize, life: u64 },
     Recheck,
     Fault,
     Operator(Act),

@@ -52,7 +52,7 @@ impl World {
 
     fn misfortune(&mut self) {
         let process = self.victim();
-        match self.random.below(20) {
+        match self.random.below(24) {
             0..=2 => {
                 let lasts = self.long();
                 self.cut(process, lasts);
@@ -101,6 +101,7 @@ impl World {
                 self.operate(act);
             }
             17 => self.operate(Act::Restart),
+            20..=23 => self.fail(process),
             _ if self.plan.other_stores => {
                 let act = match self.random.below(5) {
                     0 => Act::RestartEmpty,
@@ -304,6 +305,7 @@ impl World {
             Act::Restore(index) => {
                 if let Some(snapshot) = self.server.snapshot.take() {
                     self.stats.fault("snapshot restored");
+                    self.restored = true;
                     engine.restore(now, &snapshot, index);
                     self.store_replaced();
                     self.release_the_risen();

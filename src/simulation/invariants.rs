@@ -188,7 +188,11 @@ impl World {
         self.stats.losses += 1;
         *self.stats.reasons.entry(format!("{reason:?}")).or_default() += 1;
         let lease = (self.ownership(process, &key, token), token);
-        if still_valid {
+        let session = self.invariants.session_of(lease.0);
+        let alive = session.is_some_and(|session| self.server.is_alive(session));
+        if reason == LossReason::SessionGone && alive && !self.restored {
+            self.violate(|| format!("G5: p{process} lost {key} though its session is alive"));
+        } else if still_valid {
             self.violate(|| format!("G2: p{process} told the loss of {key} while it was valid"));
         } else if self.invariants.returned.contains(&lease) {
             self.violate(|| format!("G2: p{process} told the loss of {key} after its release"));
@@ -315,8 +319,9 @@ impl World {
             if valid > 1 {
                 wrong = Some(format!("G1: p{id} has {valid} valid leases on {key}"));
             }
+            // Also one of an earlier session, which it has to destroy.
             let ours = holder.as_ref().is_some_and(|(session, _)| {
-                process.live_session().is_some_and(|live| live == session)
+                !process.is_over && process.sessions.contains_key(session)
             });
             if ours && !process.wants(key) {
                 let since = *seen.unwanted_since.entry(id).or_insert(now);

@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) elections: bool,
     /// The mean time between two such decisions of a process, in milliseconds.
     pub(super) elect_every: u64,
+    /// How many reads a process's watch may have under way.
+    pub(super) watches: usize,
 }
 
 impl Plan {
@@ -101,6 +103,7 @@ impl Plan {
             other_stores: r.chance(150),
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
+            watches: r.pick(&[1, 2, 3, 8, 32]),
         };
         // Drawn beside, so that every other history stays what it was.
         let mut herds = Random::new(seed ^ 0x6865_7264);

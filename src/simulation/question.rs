@@ -6,18 +6,15 @@ use crate::{
     consul::{
         Answer,
         ask::{
-            Ask, CreateSession, DeleteFence, DestroySession, Keyspace, Lock, RaiseFence, Read,
-            Release, RenewSession, SessionInfo, Watch,
+            Ask, CreateSession, DeleteFence, DestroySession, Keyspace, List, Lock, RaiseFence,
+            Read, Release, RenewSession, SessionInfo, Watch,
         },
-        fact::{Destroyed, Expect, Fence, Locked, Seen, SessionId, Trouble},
+        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
-    protocol::{Ticket, lock, session},
+    protocol::{Ticket, lock, session, watch},
 };
-
-/// For how long one blocking read waits.
-pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 /// One question, with what is needed to hand its answer on.
 #[derive(Clone)]
@@ -32,7 +29,8 @@ pub(super) enum Question {
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
     Read { slot: Arc<Slot>, ticket: Ticket },
     AskSession { slot: Arc<Slot>, ticket: Ticket, ask: SessionInfo },
-    Watch { slot: Arc<Slot>, number: u64, ask: Watch },
+    Watch { read: Ticket, ask: Watch },
+    List { read: Ticket, ask: List },
 }
 
 /// What an answer is to the process that asked.
@@ -41,11 +39,7 @@ pub(super) enum Fact {
     /// The session is destroyed; its fence entry is next.
     DeleteFence(Ticket, SessionId),
     Lock(Arc<Slot>, lock::Event),
-    Watched {
-        slot: Arc<Slot>,
-        number: u64,
-        seen: Seen,
-    },
+    Watch(watch::Event),
 }
 
 /// Evaluates `$does` for the question of whichever kind.
@@ -69,6 +63,7 @@ macro_rules! of_any {
             }
             Question::AskSession { ask: $ask, .. } => $does,
             Question::Watch { ask: $ask, .. } => $does,
+            Question::List { ask: $ask, .. } => $does,
         }
     };
 }
@@ -153,9 +148,13 @@ impl Question {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::SessionSeen { ticket, answer })
             }
-            Self::Watch { slot, number, ask } => {
-                let seen = concluded(&ask, result);
-                Fact::Watched { slot, number, seen }
+            Self::Watch { read, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Watch(watch::Event::Seen { read, answer })
+            }
+            Self::List { read, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Watch(watch::Event::Listed { read, answer })
             }
         }
     }
@@ -190,9 +189,8 @@ impl fmt::Display for Question {
             Self::AskSession { ask, .. } => {
                 write!(f, "ask for session {}", short(&ask.session))
             }
-            Self::Watch { ask, .. } => {
-                write!(f, "watch {} after {}", ask.key, ask.after.unwrap_or_default())
-            }
+            Self::Watch { ask, .. } => write!(f, "watch {} after {:?}", ask.key, ask.after),
+            Self::List { ask, .. } => write!(f, "list {}* after {:?}", ask.prefix, ask.after),
         }
     }
 }
@@ -203,7 +201,7 @@ impl fmt::Debug for Fact {
             Self::Session(event) => event.fmt(f),
             Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
-            Self::Watched { slot, seen, .. } => write!(f, "{} Watched {seen:?}", slot.key),
+            Self::Watch(event) => event.fmt(f),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
-use super::{plan::Plan, question::Question};
+use super::{parts::Part, plan::Plan, question::Question};
 use crate::{
     clock::Moment,
     consul::{
@@ -21,6 +21,8 @@ pub(super) struct Exchange {
     pub(super) id: u64,
     pub(super) process: usize,
     pub(super) life: u64,
+    /// The part that asked.
+    pub(super) part: Part,
     pub(super) question: Question,
     pub(super) request: WireRequest,
     /// The process has read an answer after which no copy may arrive.

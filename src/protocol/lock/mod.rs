@@ -38,6 +38,8 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(test)]
+use super::mutation::Mutation;
 use super::{
     Ticket, Tickets,
     cell::DeadlineCell,
