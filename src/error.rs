@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::ownership::Holder;
+use crate::{key::Key, ownership::Holder};
 
 /// What was being asked of Consul when it could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +95,18 @@ pub enum Error {
         field: &'static str,
         /// What is wrong with it, and what to do.
         why: String,
+    },
+    /// Work for the key runs in this runtime already, or is still stopping. It is
+    /// refused because two pieces of work for one key would run at the same time in
+    /// one process. Start it once, before `HttpServer::new`, whose closure runs once
+    /// for each worker; give other work a key of its own.
+    #[error(
+        "work for {key} was started already in this process: start it once, outside of the closure \
+         that HttpServer runs for each worker, or give it a key of its own"
+    )]
+    AlreadyStarted {
+        /// The key.
+        key: Key,
     },
     /// The ACL token lacks a right.
     #[error("Consul denied {right}: give the ACL token that right")]

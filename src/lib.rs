@@ -12,7 +12,7 @@
 //!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
 //!   moment of loss. Dropping the lease gives the lock back.
 //! - What only one process is to do is an actor, a [`Singleton`], or a future, by
-//!   [`Dsync::singleton`] or, once a period, [`Dsync::every`].
+//!   [`Dsync::while_leading`] or, once a period, [`Dsync::every`].
 //! - At the end of a service call [`Dsync::hand_over`] first, where it campaigns,
 //!   and [`Dsync::shutdown`] last, so that others need not wait for the session to
 //!   expire.
@@ -140,7 +140,8 @@ pub use error::{ConfigError, Error, Step};
 pub use holding::{
     lease::Lease,
     observer::{Leadership, Observer},
-    tenure::{Tenure, Term},
+    tenure::Tenure,
+    term::Term,
 };
 pub use key::Key;
 pub use messages::{
@@ -148,10 +149,10 @@ pub use messages::{
     List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
     SubscriptionId, TryAcquire, Unsubscribe,
 };
-pub use ownership::{Holder, LossReason, Lost, Released};
+pub use ownership::{Holder, KeyState, LossReason, Lost, Released};
 pub use secret::Secret;
 pub use status::{
-    report::{HealthReport, KeyReport, KeyState, Mishap, Report, Role, SessionReport},
+    report::{HealthReport, KeyReport, Mishap, Report, Role, SessionReport},
     telemetry,
 };
 pub use token::FencingToken;

@@ -65,6 +65,51 @@ impl fmt::Display for Holder {
     }
 }
 
+/// What a process does about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeyState {
+    /// Nothing.
+    Idle,
+    /// It has the key.
+    Held,
+    /// It wants the key and has no session to lock it with.
+    NoSession,
+    /// It asks Consul for the key.
+    Trying,
+    /// Somebody else has the key; it waits.
+    Waiting,
+    /// It tries again in a moment: the lock-delay, after trouble, or so that others
+    /// have their turn.
+    Pausing,
+    /// It finds out whether a request with an unknown outcome took the key.
+    Unclear,
+    /// It has lost the key and finds out why.
+    Losing,
+    /// It gives the key back.
+    Releasing,
+    /// It only looks at who has the key.
+    Observing,
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Held => "held",
+            Self::NoSession => "no session",
+            Self::Trying => "trying",
+            Self::Waiting => "waiting",
+            Self::Pausing => "pausing",
+            Self::Unclear => "unclear",
+            Self::Losing => "losing",
+            Self::Releasing => "releasing",
+            Self::Observing => "observing",
+        })
+    }
+}
+
 /// Why an ownership ended without its owner's release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,9 +137,31 @@ pub enum LossReason {
     Resigned,
 }
 
-#[cfg(feature = "metrics")]
 impl LossReason {
+    /// Every reason, at the place of its code.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::DeadlinePassed,
+        Self::SessionGone,
+        Self::KeyDeleted,
+        Self::ForceReleased,
+        Self::StoreReplaced,
+        Self::RuntimeFailed,
+        Self::Shutdown,
+        Self::Resigned,
+    ];
+
+    /// A small number that stands for it.
+    pub(crate) const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The reason with that code.
+    pub(crate) fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
     /// As it is written in JSON and in labels.
+    #[cfg(feature = "metrics")]
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::DeadlinePassed => "deadline_passed",
@@ -108,6 +175,16 @@ impl LossReason {
         }
     }
 }
+
+const _: () = {
+    let mut place = 0;
+    while place < LossReason::ALL.len() {
+        assert!(LossReason::ALL[place].code() as usize == place);
+        place += 1;
+    }
+    // A reason that is added goes to the end, here and in `ALL`.
+    assert!(LossReason::ALL.len() == LossReason::Resigned.code() as usize + 1);
+};
 
 impl fmt::Display for LossReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -49,7 +49,7 @@ pub(crate) async fn campaign(dsync: Dsync, key: Key, log: Option<PathBuf>) -> Re
         |LeaderChanged { key, leader, .. }| json!({ "ev": "leader", "key": key, "session": leader.map(|leader| leader.session) }),
     );
     let tenure = dsync.send(Campaign::on(key.clone())).await?;
-    let job = tokio::spawn(dsync.singleton(key, move |term| work(term, log.clone())));
+    let job = tokio::spawn(dsync.while_leading(key, move |term| work(term, log.clone())));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -20,13 +20,12 @@ use crate::{
         fact::{Locked, Released, Seen, SessionSeen},
     },
     holding::{
-        callers::News,
         slot::Slot,
         turn::{Step, Style},
         watchers,
     },
     messages::subscribers::Hub,
-    protocol::{Ticket, lock::Event, warden},
+    protocol::{Ticket, contest::News, lock::Event, warden},
     token::FencingToken,
 };
 

@@ -1,11 +1,11 @@
 //! How news of a key gets to subscribers, the journal, the metrics and the log.
 
 use crate::{
-    holding::callers::News,
     key::Key,
     messages::{
         Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased, subscribers::Hub,
     },
+    protocol::contest::News,
     status::journal::Record,
 };
 

@@ -195,7 +195,7 @@ async fn a_panic_in_the_supervisor_ends_the_campaign_and_tells_it() {
     let mut deposed = world.dsync.events::<Deposed>(Filter::All);
     let tenure = world.dsync.send(Campaign::on(key("k"))).await.unwrap();
     let term = tenure.elected().await;
-    let job = actix_rt::spawn(world.dsync.singleton(key("k"), |_| std::future::pending()));
+    let job = actix_rt::spawn(world.dsync.while_leading(key("k"), |_| std::future::pending()));
     world.crash(Crash::Supervisor);
     assert_eq!(deposed.next().await.unwrap().reason, LossReason::RuntimeFailed);
     assert!(!tenure.is_leader() && !term.is_valid());

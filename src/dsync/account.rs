@@ -6,10 +6,11 @@ use crate::{
     holding::slot::Slot,
     key::Key,
     messages::{Explain, List},
+    ownership::KeyState,
     protocol::queue::Obstacle,
     status::{
         journal::Record,
-        report::{HealthReport, KeyReport, KeyState, Report},
+        report::{HealthReport, KeyReport, Report},
     },
 };
 

@@ -44,6 +44,21 @@ enum Transport {
     Embedded(crate::embedded::Embedded),
 }
 
+impl Dsync {
+    /// Settings for a runtime of this service, which names the Consul session.
+    pub fn builder(service: impl Into<String>) -> Builder {
+        Builder::new(service.into())
+    }
+
+    /// As [`builder`](Dsync::builder), with [`Config::from_env`].
+    ///
+    /// # Errors
+    /// [`ConfigError::Env`].
+    pub fn from_env(service: impl Into<String>) -> Result<Builder, ConfigError> {
+        Ok(Self::builder(service).config(Config::from_env()?))
+    }
+}
+
 impl Builder {
     pub(super) fn new(service: String) -> Self {
         Self {

@@ -4,14 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix::Recipient;
 
-use super::{
-    builder::Builder,
-    request::{Reply, Request},
-};
+use super::request::{Reply, Request};
 use crate::{
-    config::{Config, Timing},
+    config::Timing,
     dsync::intake::Intake,
-    error::{ConfigError, Error},
+    error::Error,
     holding::stake::{Ledger, Stake},
     messages::{Campaign, Event, Events, Filter},
     status::report::HealthReport,
@@ -41,19 +38,6 @@ pub(super) struct Inner {
 }
 
 impl Dsync {
-    /// Settings for a runtime of this service, which names the Consul session.
-    pub fn builder(service: impl Into<String>) -> Builder {
-        Builder::new(service.into())
-    }
-
-    /// As [`builder`](Dsync::builder), with [`Config::from_env`].
-    ///
-    /// # Errors
-    /// [`ConfigError::Env`].
-    pub fn from_env(service: impl Into<String>) -> Result<Builder, ConfigError> {
-        Ok(Self::builder(service).config(Config::from_env()?))
-    }
-
     /// Sends a request. It is taken in at this call, in the order of calls; the
     /// reply is a future that may be awaited in any tokio runtime.
     ///
@@ -129,7 +113,8 @@ impl Dsync {
 
     /// Binds work to a campaign, which is begun unless it goes on already.
     pub(crate) fn stake(&self, campaign: Campaign) -> Result<Stake, Error> {
-        self.0.work.stake(|| self.0.intake.begin_campaign(campaign))
+        let key = self.0.intake.key_of(&campaign)?;
+        self.0.work.stake(&key, || self.0.intake.begin_campaign(campaign))
     }
 
     /// Whether it has ended otherwise than by a [`shutdown`](Self::shutdown).

@@ -132,14 +132,14 @@ impl Intake {
                     Err(_) => place.out_of_time(asked_at.elapsed(), &readiness.borrow()),
                 },
             };
-            answer.map(|lease| lease.keeping(keep_alive))
+            answer.map(|grant| Lease::of(grant, keep_alive))
         })
     }
 
     pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
         let place = self.enter(&key, Patience::None, value);
         let keep_alive = self.keep_alive.clone();
-        Box::pin(async move { Ok(place?.answer().await?.keeping(keep_alive)) })
+        Box::pin(async move { Ok(Lease::of(place?.answer().await?, keep_alive)) })
     }
 
     fn enter(
@@ -164,12 +164,14 @@ impl Intake {
         Box::pin(async move { tenure })
     }
 
-    pub(crate) fn begin_campaign(
-        &self,
-        Campaign { key, value }: Campaign,
-    ) -> Result<Tenure, Error> {
-        let key = key.map_or_else(|| self.defaults.leadership.clone(), Ok)?;
-        let value = match value {
+    /// The key that `campaign` contends for.
+    pub(crate) fn key_of(&self, campaign: &Campaign) -> Result<Key, Error> {
+        campaign.key.clone().map_or_else(|| self.defaults.leadership.clone(), Ok)
+    }
+
+    pub(crate) fn begin_campaign(&self, campaign: Campaign) -> Result<Tenure, Error> {
+        let key = self.key_of(&campaign)?;
+        let value = match campaign.value {
             Some(value) => value.extending(&self.defaults.leader_value).to_bytes()?,
             None => self.defaults.leader_value.to_bytes()?,
         };

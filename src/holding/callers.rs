@@ -1,62 +1,46 @@
-//! The callers of one key: their queue, shared by handle, actor and leases.
+//! The callers of one key: their contest behind a mutex, and their channels.
 
 mod outline;
 mod standing;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::future::Shared;
 use tokio::sync::{Notify, oneshot, watch};
 
-#[cfg(test)]
-use crate::protocol::mutation::Mutation;
 use crate::{
     clock::{Clock, Moment},
     error::Error,
-    holding::{
-        lease::{Lease, LeaseState},
-        observer::Leading,
-        tenure::Term,
-    },
+    holding::{lease_state::LeaseState, term::Leading},
     key::Key,
     ownership::{Holder, LossReason, Released},
     protocol::{
         cell::DeadlineCell,
-        election::{self, Election},
-        queue::{CallId, Demand, Effect, End, Obstacle, Patience, Queue},
+        contest::{Contest, Effect, Ending, News},
+        queue::{CallId, Demand, Obstacle, Patience},
     },
     status::telemetry::{Stopwatch, Telemetry},
     token::FencingToken,
 };
 
 /// What a caller waits for.
-pub(crate) type Answer = Result<Lease, Error>;
+pub(crate) type Answer = Result<Grant, Error>;
 
 /// How the key of a term was given back, for all who wait for that.
 pub(crate) type GivenBack = Shared<oneshot::Receiver<Released>>;
 
-/// What is to be published of a key.
-#[derive(Clone, Debug)]
-pub(crate) enum News {
-    Acquired { token: FencingToken },
-    Lost { token: FencingToken, reason: LossReason },
-    Released { token: FencingToken },
-    Elected { token: FencingToken },
-    Deposed { token: FencingToken, reason: LossReason },
-    LeaderChanged { leader: Option<Box<Holder>> },
-}
-
-/// The queue machine of one key behind a mutex, with the callers' channels, and
-/// the election machine, whose campaign is one of the callers.
+/// The contest for one key, shared by the handle, the lock's actor and the leases,
+/// and the channels over which its callers are answered.
 ///
-/// What happens is news in the order in which it happened, whatever thread it
-/// happened on; [`tell`](Callers::tell) is the one way by which it gets out.
+/// News is read by [`tell`](Callers::tell) alone, in the order in which it happened,
+/// on whatever thread that was.
 ///
-/// Nothing is delivered, and no lease dropped, while the mutex is held: a lease
-/// that finds its caller gone comes back here.
+/// Nothing is delivered, and no grant dropped, while the mutex is held: a grant that
+/// finds its caller gone comes back here.
 pub(crate) struct Callers {
     key: Key,
     clock: Clock,
@@ -68,7 +52,7 @@ pub(crate) struct Callers {
 
 #[derive(Default)]
 struct Inner {
-    queue: Queue,
+    contest: Contest,
     waiting: HashMap<CallId, Waiting>,
     /// The lease that is out, if any.
     lease: Option<(CallId, Arc<LeaseState>)>,
@@ -77,18 +61,19 @@ struct Inner {
     releasing: HashMap<CallId, oneshot::Sender<Released>>,
     /// The release of a term that its campaign resigned, while it is under way.
     resigning: Option<(CallId, GivenBack)>,
-    cell: Option<Arc<DeadlineCell>>,
-    stopped: bool,
-    election: Election,
     /// What the key says while the campaign has it.
     campaign_value: Arc<[u8]>,
     /// What the handles of observers and campaigns look at, once there was one:
     /// most keys have none.
     leading: Option<watch::Sender<Leading>>,
-    /// Not told yet, the oldest first.
-    news: VecDeque<News>,
-    #[cfg(test)]
-    put_off: bool,
+}
+
+/// One caller's grant of the key. Dropping it gives the key back.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    state: Arc<LeaseState>,
+    /// The callers to give it back to; none once that was done.
+    callers: Option<Arc<Callers>>,
 }
 
 struct Waiting {
@@ -101,6 +86,42 @@ struct Waiting {
 enum Delivery {
     Answer(oneshot::Sender<Answer>, Answer),
     Confirmation(oneshot::Sender<Released>, Released),
+}
+
+impl Grant {
+    pub(crate) fn state(&self) -> &Arc<LeaseState> {
+        &self.state
+    }
+
+    /// Gives the key back with this call; the future is how that went.
+    pub(crate) fn give_back(mut self) -> impl Future<Output = Released> + Send + use<> {
+        let confirmed = self.callers.take().map(|callers| callers.release(self.state.call()));
+        let state = self.state.clone();
+        async move {
+            if let Some(confirmed) = confirmed
+                && let Ok(released) = confirmed.await
+            {
+                return released;
+            }
+            Released::AlreadyLost(state.reason().unwrap_or(LossReason::RuntimeFailed))
+        }
+    }
+}
+
+impl Deref for Grant {
+    type Target = LeaseState;
+
+    fn deref(&self) -> &LeaseState {
+        &self.state
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(callers) = self.callers.take() {
+            callers.end(self.state.call());
+        }
+    }
 }
 
 impl Callers {
@@ -119,14 +140,14 @@ impl Callers {
         limit: usize,
     ) -> Result<(CallId, oneshot::Receiver<Answer>), Error> {
         let (answer, receiver) = oneshot::channel();
-        let call = self.work(|inner, effects| {
-            if inner.stopped {
+        let call = self.work(|inner, now, effects| {
+            if inner.contest.is_stopped() {
                 return Err(Error::Stopped);
             }
-            if inner.queue.waiting() >= limit {
+            if inner.contest.queue().waiting() >= limit {
                 return Err(Error::TooManyWaiters { limit });
             }
-            let call = inner.queue.enter(patience, effects);
+            let call = inner.contest.enter(now, patience, effects);
             let wait = self.telemetry.waits(&self.key);
             inner.waiting.insert(call, Waiting { answer, value, wait });
             Ok(call)
@@ -138,72 +159,50 @@ impl Callers {
         &self.key
     }
 
-    /// Hands out what is to be published, in order, and says what the callers
-    /// want once there is nothing more: what they want follows from what was told.
+    /// Hands out the news, in order, and returns what the callers want once there is
+    /// no more.
     pub(crate) fn tell(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
-        let now = self.clock.now();
-        #[cfg(test)]
-        if Mutation::DeposedToldLate.is_chosen() {
-            let mut inner = self.lock();
-            let put_off = std::mem::replace(&mut inner.put_off, true);
-            if !put_off && matches!(inner.news.front(), Some(News::Deposed { .. })) {
-                self.poke();
-                return inner.demand();
-            }
-            inner.put_off = false;
-        }
         loop {
-            let told = self.work(|inner, effects| match inner.news.pop_front() {
-                Some(news) => Err(news),
-                None => {
-                    inner.elect(effects, |election, then| election.go_on(now, then));
-                    Ok(inner.demand())
-                }
-            });
-            match told {
+            match self.work(|inner, now, effects| inner.contest.report(now, effects)) {
                 Ok(demand) => return demand,
                 Err(news) => publish(news),
             }
         }
     }
 
-    /// When [`tell`](Self::tell) is due though nothing has happened.
+    /// When [`tell`](Self::tell) is due although nothing has happened.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
-        self.lock().election.next_wakeup()
+        self.lock().contest.next_wakeup()
     }
 
     /// Nobody holds the key, as last read.
     pub(crate) fn free(self: &Arc<Self>) {
-        self.work(|inner, effects| {
-            inner.elect(effects, |election, then| election.seen(None, then));
-        });
+        self.work(|inner, now, effects| inner.contest.free(now, effects));
     }
 
     /// The caller waits no longer.
     pub(crate) fn leave(self: &Arc<Self>, call: CallId) {
-        self.work(|inner, effects| {
+        self.work(|inner, now, effects| {
             inner.waiting.remove(&call);
-            inner.queue.leave(call, effects);
+            inner.contest.leave(now, call, effects);
         });
     }
 
     /// The caller's lease is dropped.
-    pub(crate) fn end(self: &Arc<Self>, call: CallId) {
-        let now = self.clock.now();
-        self.work(|inner, effects| inner.queue.end(now, call, false, effects));
+    fn end(self: &Arc<Self>, call: CallId) {
+        self.work(|inner, now, effects| inner.contest.end(now, call, false, effects));
     }
 
     /// The caller gives its lease back and waits for the confirmation.
-    pub(crate) fn release(self: &Arc<Self>, call: CallId) -> oneshot::Receiver<Released> {
+    fn release(self: &Arc<Self>, call: CallId) -> oneshot::Receiver<Released> {
         let (sender, receiver) = oneshot::channel();
-        let now = self.clock.now();
-        self.work(|inner, effects| {
+        self.work(|inner, now, effects| {
             match inner.lease.as_ref().filter(|(leased, _)| *leased == call) {
                 Some(_) => {
                     inner.releasing.insert(call, sender);
-                    inner.queue.end(now, call, true, effects);
+                    inner.contest.end(now, call, true, effects);
                 }
-                // Lost and told before: the lease says why.
+                // Lost and reported before: the lease says why.
                 None => drop(sender),
             }
         });
@@ -222,26 +221,23 @@ impl Callers {
 
     /// Whether nobody waits for, has, releases or follows the key.
     pub(crate) fn is_vacant(&self) -> bool {
-        let inner = self.lock();
-        inner.queue.is_vacant() && !inner.election.is_followed() && inner.news.is_empty()
+        self.lock().contest.is_vacant()
     }
 
     /// Why the key could not be had so far.
     pub(crate) fn obstacle(&self) -> Option<Obstacle> {
-        self.lock().queue.obstacle().cloned()
+        self.lock().contest.queue().obstacle().cloned()
     }
 
     /// The token of the lease that is out, if one is.
     pub(crate) fn token(&self) -> Option<FencingToken> {
-        self.lock().queue.token()
+        self.lock().contest.queue().token()
     }
 
     /// The index at which a caller was last granted the key, if that was under
     /// the present session.
     pub(crate) fn last_index(&self) -> u64 {
-        let inner = self.lock();
-        let present = inner.cell.as_ref().is_some_and(|cell| cell.ended().is_none());
-        if present { inner.queue.last_index() } else { 0 }
+        self.lock().contest.last_index()
     }
 
     /// What the key says while this process leads.
@@ -253,8 +249,8 @@ impl Callers {
     /// What the first in the queue wants the key to say.
     pub(crate) fn value(&self) -> Option<Arc<[u8]>> {
         let inner = self.lock();
-        let call = inner.queue.front()?;
-        if inner.election.is_caller(call) {
+        let call = inner.contest.queue().front()?;
+        if inner.contest.election().is_caller(call) {
             return Some(inner.campaign_value.clone());
         }
         inner.waiting.get(&call).map(|waiting| waiting.value.clone())
@@ -267,102 +263,68 @@ impl Callers {
         cell: Arc<DeadlineCell>,
         holder: Box<Holder>,
     ) -> Option<FencingToken> {
-        let now = self.clock.now();
-        self.work(|inner, effects| {
-            inner.cell = Some(cell.clone());
-            let taken = inner.queue.owned(now, index, cell, holder, effects);
-            let token = taken.then(|| inner.queue.token())??;
-            inner.news.push_back(News::Acquired { token });
-            Some(token)
-        })
+        self.work(|inner, now, effects| inner.contest.owned(now, index, cell, holder, effects))
     }
 
-    /// The ownership is over; why is still being asked.
+    /// The ownership is over; the reason is still being asked for.
     pub(crate) fn revoke(self: &Arc<Self>) {
-        self.work(|inner, effects| inner.queue.revoke(effects));
+        self.work(|inner, now, effects| inner.contest.revoke(now, effects));
     }
 
     /// The ownership is over, other than by release.
     pub(crate) fn lost(self: &Arc<Self>, reason: LossReason) {
-        self.work(|inner, effects| {
-            let end = inner.queue.lost(reason, effects);
-            inner.over(end, reason, effects);
-        });
+        self.work(|inner, now, effects| inner.contest.lost(now, reason, effects));
     }
 
     /// Consul has the key back.
     pub(crate) fn released(self: &Arc<Self>) {
-        self.work(|inner, effects| {
-            let end = inner.queue.released(effects);
-            inner.over(end, LossReason::DeadlinePassed, effects);
-        });
+        self.work(|inner, now, effects| inner.contest.released(now, effects));
     }
 
     /// Something stands in the way.
     pub(crate) fn obstructed(self: &Arc<Self>, obstacle: Obstacle) {
-        self.work(|inner, effects| {
-            let holder = match &obstacle {
-                Obstacle::Held(holder) => Some(Some(holder.clone())),
-                Obstacle::Delayed { .. } => Some(None),
-                Obstacle::Trouble(_) => None,
-            };
-            inner.queue.obstructed(obstacle, effects);
-            if let Some(holder) = holder {
-                inner.elect(effects, |election, then| election.seen(holder.as_deref(), then));
-            }
-        });
+        self.work(|inner, now, effects| inner.contest.obstructed(now, obstacle, effects));
     }
 
     /// The key cannot be had.
     pub(crate) fn failed(self: &Arc<Self>, error: Error) {
-        self.work(|inner, effects| inner.queue.failed(error, effects));
+        self.work(|inner, now, effects| inner.contest.failed(now, error, effects));
     }
 
-    /// Nobody is granted anything any more, and a lease that is out is lost.
+    /// Nothing is granted any more, and a lease that is out is lost.
     pub(crate) fn stop(self: &Arc<Self>) {
-        self.work(|inner, effects| {
-            inner.stopped = true;
-            inner.election.stop();
-            inner.queue.failed(Error::Stopped, effects);
-            inner.surrender(LossReason::Shutdown, effects);
-            effects.push(Effect::Poke);
-        });
+        self.work(|inner, now, effects| inner.contest.stop(now, effects));
     }
 
-    /// The runtime is gone: nobody is granted or confirmed anything any more.
+    /// The runtime is gone: nothing is granted or confirmed any more.
     pub(crate) fn abandon(self: &Arc<Self>, reason: LossReason) {
-        self.work(|inner, effects| {
-            inner.stopped = true;
-            inner.election.stop();
-            inner.queue.failed(Error::Stopped, effects);
-            let end = inner.queue.lost(reason, effects);
-            inner.over(end, reason, effects);
-        });
+        self.work(|inner, now, effects| inner.contest.abandon(now, reason, effects));
     }
 
-    /// A panic in another thread leaves the queue as consistent as its machine
+    /// A panic in another thread leaves the contest as consistent as its machine
     /// made it: each step is one call.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work<T>(self: &Arc<Self>, step: impl FnOnce(&mut Inner, &mut Vec<Effect>) -> T) -> T {
+    fn work<T>(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut Inner, Moment, &mut Vec<Effect>) -> T,
+    ) -> T {
         let mut effects = Vec::new();
         let mut deliveries = Vec::new();
         let result = {
             let mut inner = self.lock();
-            let result = step(&mut inner, &mut effects);
-            while !effects.is_empty() {
-                for effect in std::mem::take(&mut effects) {
-                    self.perform(&mut inner, effect, &mut effects, &mut deliveries);
-                }
+            let result = step(&mut inner, self.clock.now(), &mut effects);
+            for effect in effects {
+                self.perform(&mut inner, effect, &mut deliveries);
             }
             inner.show();
             result
         };
         for delivery in deliveries {
             match delivery {
-                // A caller that is gone hands its lease back by dropping it.
+                // A caller that is gone gives the key back by dropping its grant.
                 Delivery::Answer(sender, answer) => drop(sender.send(answer)),
                 Delivery::Confirmation(sender, released) => drop(sender.send(released)),
             }
@@ -370,16 +332,9 @@ impl Callers {
         result
     }
 
-    fn perform(
-        self: &Arc<Self>,
-        inner: &mut Inner,
-        effect: Effect,
-        effects: &mut Vec<Effect>,
-        deliveries: &mut Vec<Delivery>,
-    ) {
+    fn perform(self: &Arc<Self>, inner: &mut Inner, effect: Effect, to: &mut Vec<Delivery>) {
         match effect {
-            Effect::Grant { call, token } => {
-                let Some(cell) = inner.cell.clone() else { return };
+            Effect::Grant { call, token, cell, leads } => {
                 let state = LeaseState::new(self.key.clone(), token, call, cell, self.clock);
                 let state = Arc::new(state);
                 inner.lease = Some((call, state.clone()));
@@ -387,19 +342,11 @@ impl Callers {
                 if token.is_handed_over() {
                     self.telemetry.handed_over(&self.key);
                 }
-                let holder = inner.queue.holder().cloned();
-                let campaigns = inner.election.is_caller(call);
-                inner.elect(effects, |election, then| {
-                    if campaigns {
-                        election.granted(token, then);
-                    }
-                    election.seen(holder.as_ref(), then);
-                });
-                if campaigns {
+                if leads {
                     return;
                 }
-                let lease = Lease::new(state, self.clone());
-                // Without a channel the lease comes back at once.
+                let grant = Grant { state, callers: Some(self.clone()) };
+                // Without a channel the grant comes back at once.
                 let answer = match inner.waiting.remove(&call) {
                     Some(waiting) => {
                         waiting.wait.stop();
@@ -407,29 +354,18 @@ impl Callers {
                     }
                     None => oneshot::channel().0,
                 };
-                deliveries.push(Delivery::Answer(answer, Ok(lease)));
+                to.push(Delivery::Answer(answer, Ok(grant)));
             }
             Effect::Refuse { call, error } => {
-                if inner.election.is_caller(call) {
-                    inner.election.refused(self.clock.now());
-                    self.poke();
-                }
                 if let Some(waiting) = inner.waiting.remove(&call) {
-                    deliveries.push(Delivery::Answer(waiting.answer, Err(error)));
+                    to.push(Delivery::Answer(waiting.answer, Err(error)));
                 }
             }
-            Effect::Ended { call } => inner.end(call, LeaseState::returned),
-            Effect::Revoked { call } => {
-                if let Some((_, state)) = inner.lease.as_ref().filter(|(leased, _)| *leased == call)
-                {
-                    state.revoke();
-                }
-            }
-            Effect::Lost { call, reason } => inner.lose(call, reason, effects),
+            Effect::End { call, how } => inner.end(call, how),
             Effect::Confirm { call, released } => {
                 inner.resigning.take_if(|(resigned, _)| *resigned == call);
                 if let Some(sender) = inner.releasing.remove(&call) {
-                    deliveries.push(Delivery::Confirmation(sender, released));
+                    to.push(Delivery::Confirmation(sender, released));
                 }
             }
             Effect::Poke => self.poke(),
@@ -438,65 +374,18 @@ impl Callers {
 }
 
 impl Inner {
-    fn demand(&self) -> Demand {
-        let (follow, followings) = (self.election.is_followed(), self.election.followings());
-        Demand { follow, followings, ..self.queue.demand() }
-    }
-
-    /// Lets the election machine take a step, and does what it says.
-    fn elect<T>(
-        &mut self,
-        effects: &mut Vec<Effect>,
-        step: impl FnOnce(&mut Election, &mut Vec<election::Effect>) -> T,
-    ) -> T {
-        let mut then = Vec::new();
-        let result = step(&mut self.election, &mut then);
-        for effect in then {
-            self.news.push_back(match effect {
-                election::Effect::Enter => {
-                    let call = self.queue.enter(Patience::Unlimited, effects);
-                    self.election.entered(call);
-                    continue;
-                }
-                election::Effect::Elected { token } => News::Elected { token },
-                election::Effect::Deposed { token, reason } => News::Deposed { token, reason },
-                election::Effect::LeaderChanged { leader } => News::LeaderChanged { leader },
-            });
-            effects.push(Effect::Poke);
+    fn end(&mut self, call: CallId, how: Ending) {
+        let Some((_, state)) = self.lease.as_ref().filter(|(leased, _)| *leased == call) else {
+            return;
+        };
+        match how {
+            Ending::Revoked => return state.revoke(),
+            Ending::Returned => state.returned(),
+            Ending::Lost(reason) => state.lose(reason),
         }
-        result
-    }
-
-    /// The present lease is lost, and that is told before what follows from it.
-    fn surrender(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
-        if let Some((call, token)) = self.queue.surrender(effects) {
-            self.news.push_back(News::Lost { token, reason });
-            self.lose(call, reason, effects);
-        }
-    }
-
-    /// A caller's lease is lost.
-    fn lose(&mut self, call: CallId, reason: LossReason, effects: &mut Vec<Effect>) {
-        self.end(call, |state| state.lose(reason));
-        let campaigns = self.election.is_caller(call);
-        self.elect(effects, |election, then| {
-            if campaigns {
-                election.lost(reason, then);
-            }
-            election.seen(None, then);
-        });
-    }
-
-    /// An ownership has ended.
-    fn over(&mut self, end: Option<End>, reason: LossReason, effects: &mut Vec<Effect>) {
-        match end {
-            // Who leads is known when the lease has ended.
-            Some(End::Lost(token)) => self.news.push_back(News::Lost { token, reason }),
-            Some(End::Released(token)) => {
-                self.news.push_back(News::Released { token });
-                self.elect(effects, |election, then| election.seen(None, then));
-            }
-            None => {}
+        self.lease = None;
+        if let Some(hold) = self.hold.take() {
+            hold.stop();
         }
     }
 
@@ -505,35 +394,23 @@ impl Inner {
         let Some(leading) = self.leading.as_ref().filter(|to| to.receiver_count() > 0) else {
             return;
         };
-        let election = &self.election;
+        let election = self.contest.election();
         let (campaign, token) = (election.campaign(), election.token());
-        let is_news = |shown: &Leading| {
-            shown.changes != election.changes()
-                || shown.campaign != campaign
-                || shown.leader.as_ref() != election.leader()
-        };
         leading.send_if_modified(|shown| {
-            let is_news = is_news(shown);
+            let is_news = shown.changes != election.changes()
+                || shown.campaign != campaign
+                || shown.leader.as_ref() != election.leader();
             if is_news {
                 let lease = self.lease.as_ref().filter(|(_, state)| token == Some(state.token()));
                 *shown = Leading {
                     changes: election.changes(),
                     leader: election.leader().cloned(),
                     campaign,
-                    term: lease.map(|(_, state)| Term::new(state.clone())),
+                    term: lease.map(|(_, state)| state.clone()),
                 };
             }
             is_news
         });
-    }
-
-    fn end(&mut self, call: CallId, how: impl FnOnce(&LeaseState)) {
-        if let Some((_, state)) = self.lease.take_if(|(leased, _)| *leased == call) {
-            how(&state);
-            if let Some(hold) = self.hold.take() {
-                hold.stop();
-            }
-        }
     }
 }
 

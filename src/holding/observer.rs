@@ -11,7 +11,8 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    holding::{callers::Callers, keep_alive::KeepAlive, tenure::Term},
+    error::Error,
+    holding::{callers::Callers, keep_alive::KeepAlive, term::Leading},
     key::Key,
     ownership::Holder,
     token::FencingToken,
@@ -28,23 +29,8 @@ pub struct Leadership {
     pub token: Option<FencingToken>,
 }
 
-/// What all handles of one key look at.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Leading {
-    /// How often the leader or the term has changed.
-    pub(crate) changes: u64,
-    pub(crate) leader: Option<Holder>,
-    /// The number of the present campaign.
-    pub(crate) campaign: Option<u64>,
-    /// The term that this campaign has won.
-    pub(crate) term: Option<Term>,
-}
-
-impl Leading {
-    fn leadership(&self) -> Leadership {
-        let token = self.term.as_ref().filter(|term| term.is_valid()).map(Term::token);
-        Leadership { leader: self.leader.clone(), token }
-    }
+fn leadership(leading: &Leading) -> Leadership {
+    Leadership { leader: leading.leader.clone(), token: leading.token() }
 }
 
 /// Keeps the key observed.
@@ -73,8 +59,14 @@ pub struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(callers: Arc<Callers>, leading: watch::Receiver<Leading>) -> Self {
-        Self { eye: Arc::new(Eye { callers, leading }), seen: AtomicU64::new(0), keep_alive: None }
+    /// Follows who has the key.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn of(callers: &Arc<Callers>) -> Result<Self, Error> {
+        let (callers, leading) = (callers.clone(), callers.observe()?);
+        let eye = Arc::new(Eye { callers, leading });
+        Ok(Self { eye, seen: AtomicU64::new(0), keep_alive: None })
     }
 
     /// Keeps the runtime running while the observer exists.
@@ -124,7 +116,7 @@ impl Observer {
     /// Who leads at this moment. The token is that of this process, if it leads.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
-        self.look(Leading::leadership)
+        self.look(leadership)
     }
 
     /// Waits for the next change after the one that this handle last returned,
@@ -142,7 +134,7 @@ impl Observer {
         let last = self.seen.load(Ordering::Acquire);
         let (changes, leadership) = self
             .wait_for(|leading| {
-                (leading.changes != last).then(|| (leading.changes, leading.leadership()))
+                (leading.changes != last).then(|| (leading.changes, leadership(leading)))
             })
             .await;
         self.seen.fetch_max(changes, Ordering::AcqRel);

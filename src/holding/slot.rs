@@ -179,7 +179,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
-        self.open(key, |callers| callers.campaign(value))
+        self.open(key, |callers| Tenure::of(callers, value))
     }
 
     /// Follows who has `key`.
@@ -187,7 +187,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
-        self.open(key, Callers::observe)
+        self.open(key, Observer::of)
     }
 
     /// Asks something of the slot of `key`, which is made if there is none.

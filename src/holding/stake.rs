@@ -1,6 +1,6 @@
 //! Which work of this process depends on which campaign.
 
-use std::{collections::HashMap, fmt, mem, pin::pin, sync::Arc};
+use std::{collections::HashSet, fmt, mem, pin::pin, sync::Arc};
 
 use futures::future::select;
 use tokio::sync::watch;
@@ -17,28 +17,22 @@ pub(crate) struct Ledger(watch::Sender<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// Leadership is handed over: nothing more is begun.
+    /// Leadership is handed over: no more work begins.
     closed: bool,
-    /// What is bound to each campaign.
-    bound: HashMap<(Key, u64), Bound>,
-}
-
-/// The work that depends on one campaign, as long as there is any.
-#[derive(Debug)]
-struct Bound {
-    stakes: usize,
-    /// The campaign was begun for work, and is over with the last of it; one that
-    /// somebody asked for is not ours to end.
-    begun: bool,
+    /// The keys for which work runs, or is stopping.
+    bound: HashSet<Key>,
 }
 
 impl Ledger {
-    /// Notes work under the campaign that `begin` begins or joins.
+    /// Binds work to the campaign for `key` that `begin` begins or joins. A key has
+    /// at most one piece of work, so that never two run at a time.
     ///
     /// # Errors
-    /// Those of `begin`; [`Error::Stopped`] once leadership was handed over.
+    /// Those of `begin`; [`Error::AlreadyStarted`]; [`Error::Stopped`] once
+    /// leadership was handed over.
     pub(crate) fn stake(
         self: &Arc<Self>,
+        key: &Key,
         begin: impl FnOnce() -> Result<Tenure, Error>,
     ) -> Result<Stake, Error> {
         let mut result = Err(Error::Stopped);
@@ -46,11 +40,13 @@ impl Ledger {
             if entries.closed {
                 return false;
             }
+            if entries.bound.contains(key) {
+                result = Err(Error::AlreadyStarted { key: key.clone() });
+                return false;
+            }
             result = begin();
-            if let Ok(tenure) = &result {
-                let campaign = (tenure.key().clone(), tenure.number());
-                let none = Bound { stakes: 0, begun: tenure.began() };
-                entries.bound.entry(campaign).or_insert(none).stakes += 1;
+            if result.is_ok() {
+                entries.bound.insert(key.clone());
             }
             // Nobody waits for there to be more.
             false
@@ -63,11 +59,10 @@ impl Ledger {
         self.0.send_modify(|entries| entries.closed = true);
     }
 
-    /// Waits until all work has stopped that depends on the leadership of `key`.
+    /// Waits until the work that depends on the leadership of `key` has stopped.
     pub(crate) async fn stopped(&self, key: &Key) {
-        let stopped = |entries: &Entries| entries.bound.keys().all(|(of, _)| of != key);
         // The sender is here: there is no other end.
-        let _ = self.0.subscribe().wait_for(stopped).await;
+        let _ = self.0.subscribe().wait_for(|entries| !entries.bound.contains(key)).await;
     }
 
     async fn closed(&self) {
@@ -96,8 +91,8 @@ impl Stake {
         }
     }
 
-    /// The work has ended. Resigns if it was the last of a campaign that was begun
-    /// for it, and waits until Consul has the key back if somebody has resigned.
+    /// The work has ended. Resigns if the campaign was begun for it, and waits until
+    /// Consul has the key back if anybody has resigned.
     pub(crate) async fn withdraw(mut self) {
         if let Some(given_back) = self.give_up() {
             // Without an answer the runtime is gone, and the session with it.
@@ -110,19 +105,14 @@ impl Stake {
             return None;
         }
         let callers = self.tenure.observer().callers();
-        let campaign = (self.tenure.key().clone(), self.tenure.number());
-        // Under the ledger's lock, so that nobody joins in between.
+        // Under the ledger's lock, so that no work begins for the key in between.
         self.ledger.0.send_modify(|entries| {
-            let Some(bound) = entries.bound.get_mut(&campaign) else { return };
-            bound.stakes -= 1;
-            if bound.stakes > 0 {
-                return;
-            }
-            if bound.begun {
-                // Waited for below, whoever it was that resigned.
+            // A campaign that the user asked for is not ours to end.
+            if self.tenure.began() {
+                // The answer is waited for below, whoever resigned.
                 drop(callers.resign(self.tenure.number(), None));
             }
-            entries.bound.remove(&campaign);
+            entries.bound.remove(self.tenure.key());
         });
         callers.giving_back()
     }

@@ -1,15 +1,17 @@
 //! What a process has that campaigns: its place in an election, and its terms.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use crate::{
+    error::Error,
     holding::{
+        callers::Callers,
         keep_alive::KeepAlive,
-        lease::LeaseState,
-        observer::{Leadership, Leading, Observer},
+        observer::{Leadership, Observer},
+        term::{Leading, Term},
     },
     key::Key,
-    ownership::{Holder, LossReason, Lost},
+    ownership::Holder,
     token::FencingToken,
 };
 
@@ -23,7 +25,7 @@ use crate::{
 /// Leadership begins and ends over and over: after each loss the process contends
 /// again. Each time is a [`Term`] of its own, with its own fencing token. For work
 /// that only the leader may do there are [`Singleton`](crate::Singleton) and
-/// [`Dsync::singleton`](crate::Dsync::singleton); or take the
+/// [`Dsync::while_leading`](crate::Dsync::while_leading); or take the
 /// [`elected`](Tenure::elected) term and [`run`](Term::run) the work in it.
 #[derive(Clone)]
 pub struct Tenure {
@@ -33,8 +35,16 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    pub(crate) fn new(observer: Observer, number: u64, began: bool) -> Self {
-        Self { observer, number, began }
+    /// Joins the campaign for the key, or begins it; then the key says `value`
+    /// while it is led.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn of(callers: &Arc<Callers>, value: Arc<[u8]>) -> Result<Self, Error> {
+        // An observer first: it fails if the runtime has stopped.
+        let observer = Observer::of(callers)?;
+        let (number, began) = callers.campaign(value);
+        Ok(Self { observer, number, began })
     }
 
     /// Keeps the runtime running while the tenure exists.
@@ -72,7 +82,7 @@ impl Tenure {
     pub fn is_leader(&self) -> bool {
         self.observer.look(|leading| {
             leading.campaign == Some(self.number)
-                && leading.term.as_ref().is_some_and(Term::is_valid)
+                && leading.term.as_ref().is_some_and(|term| term.is_valid())
         })
     }
 
@@ -93,9 +103,8 @@ impl Tenure {
     }
 
     fn term_of(&self, leading: &Leading) -> Option<Term> {
-        let term = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number))?;
-        let keep_alive = self.observer.keep_alive();
-        term.is_valid().then(|| Term { state: term.state.clone(), _keep_alive: keep_alive })
+        let state = leading.term.as_ref().filter(|_| leading.campaign == Some(self.number))?;
+        state.is_valid().then(|| Term::of(state.clone(), self.observer.keep_alive()))
     }
 
     /// The fencing token of the present term, while this process leads.
@@ -153,111 +162,6 @@ impl fmt::Debug for Tenure {
         f.debug_struct("Tenure")
             .field("key", self.key())
             .field("token", &self.token())
-            .finish_non_exhaustive()
-    }
-}
-
-/// One uninterrupted leadership, from election to deposition.
-///
-/// It is to leadership what a [`Lease`](crate::Lease) is to a lock, with the same
-/// guarantees, but it belongs to the process: clone it, and drop it without giving
-/// anything up. It keeps the runtime running.
-#[derive(Clone)]
-pub struct Term {
-    state: Arc<LeaseState>,
-    _keep_alive: Option<Arc<KeepAlive>>,
-}
-
-impl Term {
-    pub(crate) fn new(state: Arc<LeaseState>) -> Self {
-        Self { state, _keep_alive: None }
-    }
-
-    /// The key that is led.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        self.state.key()
-    }
-
-    /// The number that orders this term among all of its key.
-    #[must_use]
-    pub fn token(&self) -> FencingToken {
-        self.state.token()
-    }
-
-    /// Whether the term still lasts: as for
-    /// [`Lease::is_valid`](crate::Lease::is_valid). Once false, false for ever.
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        self.state.is_valid()
-    }
-
-    /// As for [`Lease::remaining`](crate::Lease::remaining).
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.state.remaining()
-    }
-
-    /// Waits until the term has ended, and says why;
-    /// [`LossReason::Resigned`] if this process stood down.
-    ///
-    /// It holds a timer of its own for the deadline in the runtime that polls
-    /// it, so it ends in time even if the lock runtime's thread is stuck.
-    ///
-    /// # Panics
-    /// When it is polled outside a tokio (or actix) runtime with timers.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let state = self.state.clone();
-        async move { state.lost().await }
-    }
-
-    /// Runs `work` while the term lasts, and drops it at its end: as for
-    /// [`Lease::run`](crate::Lease::run).
-    ///
-    /// # Errors
-    /// [`Lost`] if the term ended first. `work` may have got anywhere, and what
-    /// it sent may still arrive: that is what the token is for.
-    ///
-    /// # Panics
-    /// When it is polled outside a tokio (or actix) runtime with timers.
-    ///
-    /// # Cancel safety
-    /// Dropping the future drops `work`; the term goes on.
-    pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        self.state.run(work).await
-    }
-
-    /// As [`LeaseState::invalid`].
-    pub(crate) async fn invalid(&self) {
-        self.state.invalid().await;
-    }
-
-    /// As [`LeaseState::dips_to`].
-    pub(crate) async fn dips_to(&self, left: Duration) {
-        self.state.dips_to(left).await;
-    }
-
-    /// As [`LeaseState::rises_above`].
-    pub(crate) async fn rises_above(&self, left: Duration) -> bool {
-        self.state.rises_above(left).await
-    }
-
-    /// As [`LeaseState::would_be_valid`].
-    #[cfg(test)]
-    pub(crate) fn would_be_valid(&self) -> bool {
-        self.state.would_be_valid()
-    }
-}
-
-impl fmt::Debug for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Term")
-            .field("key", self.key())
-            .field("token", &self.token())
-            .field("valid", &self.is_valid())
             .finish_non_exhaustive()
     }
 }

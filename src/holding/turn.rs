@@ -7,7 +7,7 @@
 
 #[cfg(test)]
 use super::fuse;
-use super::{callers::News, slot::Slot};
+use super::slot::Slot;
 use crate::{
     clock::Moment,
     config::Retention,
@@ -19,6 +19,7 @@ use crate::{
     ownership::Holder,
     protocol::{
         Ticket,
+        contest::News,
         lock::{Effect, Event},
         queue::Demand,
         session::Request,

@@ -5,15 +5,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{
-    callers::News,
-    slot::{Slot, Slots},
-};
+use super::slot::{Slot, Slots};
 use crate::{
     clock::Moment,
     key::Key,
     ownership::LossReason,
     protocol::{
+        contest::News,
         lock,
         session::SessionView,
         warden::{Effect, Event, ForActors, ForSlots, Warden, Which},

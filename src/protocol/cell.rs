@@ -15,19 +15,8 @@ use crate::{clock::Moment, ownership::LossReason};
 #[derive(Debug)]
 pub(crate) struct DeadlineCell(AtomicU64);
 
-/// Below this the number is no deadline but says why there is none any more: the
-/// place of the reason in [`REASONS`].
-const FIRST_DEADLINE: u64 = REASONS.len() as u64;
-
-/// Why a session can have ended; the first by the clock alone.
-const REASONS: [LossReason; 5] = [
-    LossReason::DeadlinePassed,
-    LossReason::SessionGone,
-    LossReason::StoreReplaced,
-    LossReason::RuntimeFailed,
-    LossReason::Shutdown,
-];
-const DEADLINE_PASSED: u64 = 0;
+/// Below this the number is no deadline but the [`LossReason::code`] of its end.
+const FIRST_DEADLINE: u64 = LossReason::ALL.len() as u64;
 
 impl DeadlineCell {
     pub(crate) fn new(deadline: Moment) -> Self {
@@ -55,7 +44,7 @@ impl DeadlineCell {
                 return Some(Moment::from_nanos(seen));
             }
             // Somebody may have extended it since: judge what is there now.
-            let passed = DEADLINE_PASSED;
+            let passed = LossReason::DeadlinePassed.code().into();
             match self.0.compare_exchange(seen, passed, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return None,
                 Err(newer) => seen = newer,
@@ -92,7 +81,7 @@ impl DeadlineCell {
 
     /// Ends it at once, whatever the clock says; the first reason stays.
     pub(crate) fn latch(&self, reason: LossReason) {
-        let code = REASONS.iter().position(|known| *known == reason).unwrap_or(0) as u64;
+        let code = reason.code().into();
         // Whether it was latched before or is now, there is nothing left to do.
         let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |seen| {
             (seen >= FIRST_DEADLINE).then_some(code)
@@ -102,7 +91,7 @@ impl DeadlineCell {
     /// Why there is no deadline any more, if there is none.
     pub(crate) fn ended(&self) -> Option<LossReason> {
         let seen = self.0.load(Ordering::Acquire);
-        usize::try_from(seen).ok().and_then(|code| REASONS.get(code).copied())
+        u8::try_from(seen).ok().and_then(LossReason::of_code)
     }
 }
 

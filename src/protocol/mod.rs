@@ -15,6 +15,7 @@
 //! changes nothing.
 
 pub(crate) mod cell;
+pub(crate) mod contest;
 pub(crate) mod election;
 pub(crate) mod lock;
 pub(crate) mod queue;

@@ -9,7 +9,7 @@ use crate::{
     clock::Moment,
     error::Error,
     holding::{
-        lease::Lease,
+        callers::Grant,
         slot::{Entered, Slot},
     },
     key::Key,
@@ -43,7 +43,7 @@ pub(super) struct Caller {
     slot: Arc<Slot>,
     pub(super) conduct: Conduct,
     pub(super) asked_at: Moment,
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Option<Grant>,
     /// The number of the ownership that its lease is of.
     pub(super) owns: u64,
     /// Its lease was seen to be invalid.
@@ -119,9 +119,9 @@ impl Caller {
                 self.done = true;
                 Found::Deserted
             }
-            Ok(Ok(lease)) => {
-                let token = lease.token();
-                self.lease = Some(lease);
+            Ok(Ok(grant)) => {
+                let token = grant.token();
+                self.lease = Some(grant);
                 self.holds_until = Some(now + self.conduct.hold);
                 Found::Granted(token)
             }

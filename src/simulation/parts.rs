@@ -21,7 +21,6 @@ use crate::{
     clock::Moment,
     consul::ask::{CreateSession, DestroySession, RaiseFence, RenewSession},
     holding::{
-        callers::News,
         fuse,
         slot::Slot,
         tenure::Tenure,
@@ -31,6 +30,7 @@ use crate::{
     key::Key,
     ownership::LossReason,
     protocol::{
+        contest::News,
         session::{self, Notice, Session, SessionView},
         warden::{self, End, ForActors},
         watch,

@@ -26,7 +26,8 @@ use crate::{
     holding::{
         observer::Observer,
         slot::{Entered, Slot, Slots},
-        tenure::{Tenure, Term},
+        tenure::Tenure,
+        term::Term,
         turn::Style,
         wards::Wards,
         watchers::Watchers,

@@ -8,7 +8,11 @@ use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::{key::Key, ownership::Holder, token::FencingToken};
+use crate::{
+    key::Key,
+    ownership::{Holder, KeyState},
+    token::FencingToken,
+};
 
 /// Whether the runtime works: the reply of [`Dsync::health`](crate::Dsync::health).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,34 +79,6 @@ pub struct KeyReport {
     /// it, dies: as [`Timing::failover`](crate::Timing::failover).
     #[serde(rename = "failover_ms", serialize_with = "millis")]
     pub failover: Duration,
-}
-
-/// What a process does about a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum KeyState {
-    /// Nothing.
-    Idle,
-    /// It has the key.
-    Held,
-    /// It wants the key and has no session to lock it with.
-    NoSession,
-    /// It asks Consul for the key.
-    Trying,
-    /// Somebody else has the key; it waits.
-    Waiting,
-    /// It tries again in a moment: the lock-delay, after trouble, or so that others
-    /// have their turn.
-    Pausing,
-    /// It finds out whether a request with an unknown outcome took the key.
-    Unclear,
-    /// It has lost the key and finds out why.
-    Losing,
-    /// It gives the key back.
-    Releasing,
-    /// It only looks at who has the key.
-    Observing,
 }
 
 /// What a process is in the election for a key.
@@ -210,23 +186,6 @@ impl fmt::Display for KeyReport {
             write!(f, "; {error}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for KeyState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "idle",
-            Self::Held => "held",
-            Self::NoSession => "no session",
-            Self::Trying => "trying",
-            Self::Waiting => "waiting",
-            Self::Pausing => "pausing",
-            Self::Unclear => "unclear",
-            Self::Losing => "losing",
-            Self::Releasing => "releasing",
-            Self::Observing => "observing",
-        })
     }
 }
 

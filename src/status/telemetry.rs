@@ -13,6 +13,7 @@
 //! | `dsync_acquisitions_total` | counter, by key | ownerships that this process won in Consul |
 //! | `dsync_hand_overs_total` | counter, by key | grants from one caller of this process to the next |
 //! | `dsync_losses_total` | counter, by key | ownerships lost, by `reason` |
+//! | `dsync_panics_total` | counter, by key | panics of work that was bound to leadership |
 //! | `dsync_renewal_failures_total` | counter | renewals of the session that were not answered well |
 //! | `dsync_wait_seconds` | histogram, by key | from a request to its grant |
 //! | `dsync_hold_seconds` | histogram, by key | from a grant to its end |
@@ -65,6 +66,10 @@ impl Telemetry {
         metrics::counter!("dsync_losses_total", labels).increment(1);
     }
 
+    pub(crate) fn panicked(&self, key: &Key) {
+        metrics::counter!("dsync_panics_total", self.labels(Some(key))).increment(1);
+    }
+
     /// Measures a wait from now to its grant.
     pub(crate) fn waits(&self, key: &Key) -> Stopwatch {
         self.measure("dsync_wait_seconds", key)
@@ -111,6 +116,7 @@ impl Telemetry {
     pub(crate) fn acquired(&self, _key: &Key) {}
     pub(crate) fn handed_over(&self, _key: &Key) {}
     pub(crate) fn lost(&self, _key: &Key, _reason: LossReason) {}
+    pub(crate) fn panicked(&self, _key: &Key) {}
     pub(crate) fn waits(&self, _key: &Key) -> Stopwatch {
         Stopwatch {}
     }

@@ -22,7 +22,7 @@ use super::{
     refusal::{RETRY_AFTER_DEFAULT, answer},
 };
 use crate::{
-    holding::tenure::{Tenure, Term},
+    holding::{tenure::Tenure, term::Term},
     ownership::Lost,
     token::FencingToken,
 };

@@ -21,7 +21,7 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use super::extract::{NotSetUp, dsync_of};
 use crate::{
     error::Error,
-    holding::lease::{Lease, LeaseState},
+    holding::{lease::Lease, lease_state::LeaseState},
     key::Key,
     messages::Acquire,
     ownership::{LossReason, Lost},

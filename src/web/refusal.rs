@@ -20,7 +20,7 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// | [`WaitedTooLong`](Error::WaitedTooLong) | 504 | `waited_too_long` |
 /// | [`LockDelay`](Error::LockDelay) | 503, `Retry-After` the delay | `lock_delay` |
 /// | [`TooManyWaiters`](Error::TooManyWaiters), [`TooManyKeys`](Error::TooManyKeys), [`Unavailable`](Error::Unavailable), [`Stopped`](Error::Stopped) | 503, `Retry-After: 1` | `busy`, `unavailable` |
-/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict): an operator must act | 500 | `misconfigured` |
+/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`AlreadyStarted`](Error::AlreadyStarted): an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -32,7 +32,9 @@ impl ResponseError for Error {
             | Self::TooManyKeys { .. }
             | Self::Unavailable { .. }
             | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Denied { .. } | Self::FlagConflict { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Denied { .. } | Self::FlagConflict { .. } | Self::AlreadyStarted { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -44,7 +46,9 @@ impl ResponseError for Error {
             Self::LockDelay { .. } => "the lock is closed for a while after its holder failed",
             Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => "too many wait for locks",
             Self::Unavailable { .. } | Self::Stopped => "locks cannot be had at present",
-            Self::Denied { .. } | Self::FlagConflict { .. } => "the lock cannot be had",
+            Self::Denied { .. } | Self::FlagConflict { .. } | Self::AlreadyStarted { .. } => {
+                "the lock cannot be had"
+            }
         };
         let status = self.status_code();
         let retry_after = match self {
@@ -65,7 +69,9 @@ fn code(error: &Error) -> &'static str {
         Error::LockDelay { .. } => "lock_delay",
         Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => "busy",
         Error::Unavailable { .. } | Error::Stopped => "unavailable",
-        Error::Denied { .. } | Error::FlagConflict { .. } => "misconfigured",
+        Error::Denied { .. } | Error::FlagConflict { .. } | Error::AlreadyStarted { .. } => {
+            "misconfigured"
+        }
     }
 }
 
@@ -147,6 +153,12 @@ mod tests {
             (Error::FlagConflict { found: 9 }, 500, None, "misconfigured"),
             (Error::Invalid { field: "key", why: "is empty".into() }, 400, None, "invalid"),
             (Error::Denied { right: hush() }, 500, None, "misconfigured"),
+            (
+                Error::AlreadyStarted { key: crate::Key::new("hush").unwrap() },
+                500,
+                None,
+                "misconfigured",
+            ),
             (Error::Unavailable { step: Step::Lock, why: hush() }, 503, Some("1"), "unavailable"),
             (Error::Stopped, 503, Some("1"), "unavailable"),
         ]

@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use crate::{
     dsync::Dsync,
-    status::report::{KeyReport, KeyState, Report},
+    ownership::KeyState,
+    status::report::{KeyReport, Report},
 };
 
 /// Two routes for orchestrators, to be put under any scope: `health/live` and

@@ -1,22 +1,20 @@
 //! A job that is done once a period, by whichever process leads.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use tokio::{sync::oneshot, time::Instant};
 
+use super::while_leading::{caught, panicked};
 use crate::{
     actors::{LastTurn, LockSupervisor, Noted, ReadTurn, WriteTurn},
     clock::{Clock, wall_millis},
     dsync::Dsync,
     error::Error,
-    holding::tenure::Term,
+    holding::term::Term,
     key::Key,
     token::FencingToken,
 };
@@ -56,9 +54,9 @@ impl Turn {
 }
 
 impl Dsync {
-    /// Campaigns for `key` as [`singleton`](Dsync::singleton) does, and runs `work`
-    /// once in each period while this process leads. Jobs of the same key, in one
-    /// process or in several, share its turns.
+    /// Campaigns for `key` as [`while_leading`](Dsync::while_leading) does, and runs `work`
+    /// once in each period while this process leads. The processes that run a job for
+    /// one key share its turns.
     ///
     /// Periods begin at multiples of `period` since 1970: one of an hour on the
     /// hour, one of a day at midnight UTC. `work` is called as soon as it can in
@@ -74,8 +72,9 @@ impl Dsync {
     /// written is settled by reading it, and begins only if the record is its own.
     ///
     /// So it is at most once, not exactly once: a turn that fails, panics, or is
-    /// dropped with its process or its term is over, and the rest of that period
-    /// goes without one. What must not be lost needs a cursor of its own.
+    /// dropped with its process or its term is over, and its period gets no other.
+    /// The next period has its turn again. A panic is caught, logged as an error and
+    /// recorded as an incident. Work that must not be lost needs a cursor of its own.
     ///
     /// # Assumptions
     /// - What period it is, the leader's wall clock says. Where clocks are apart,
@@ -90,12 +89,12 @@ impl Dsync {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a period shorter than 1 s, at the first poll; else as
-    /// for [`singleton`](Dsync::singleton). While turns cannot be recorded, that is
+    /// for [`while_leading`](Dsync::while_leading). While turns cannot be recorded, that is
     /// logged and tried again; for the ACL right `key:write` on
     /// `.dsync/every/<key>`, below the prefix, too.
     ///
     /// # Cancel safety
-    /// As for [`singleton`](Dsync::singleton). A turn that was recorded and is
+    /// As for [`while_leading`](Dsync::while_leading). A turn that was recorded and is
     /// dropped before or while it runs counts as had.
     ///
     /// ```no_run
@@ -122,27 +121,24 @@ impl Dsync {
         F: Fn(Turn) -> W,
         W: Future<Output = ()>,
     {
-        let calendar = check(period).map(|millis| Calendar {
-            key: key.clone(),
-            millis,
-            clock: self.intake().slots.clock(),
-            supervisor: self.intake().supervisor.clone(),
-        });
-        let work = Arc::new(work);
-        // Nothing is begun for a period that cannot be.
-        let job = calendar.map(|calendar| {
-            let calendar = Arc::new(calendar);
-            self.singleton(key, move |term| {
-                let (calendar, work) = (calendar.clone(), work.clone());
-                async move {
-                    loop {
-                        let due = calendar.next_turn(&term).await;
-                        work(Turn { term: term.clone(), period, due }).await;
+        let dsync = self.clone();
+        async move {
+            let millis = check(period)?;
+            let (slots, supervisor) = (&dsync.intake().slots, &dsync.intake().supervisor);
+            let (clock, supervisor) = (slots.clock(), supervisor.clone());
+            let calendar = Calendar { key: key.clone(), millis, clock, supervisor };
+            let (calendar, work, of) = (&calendar, &work, &dsync);
+            let turns = async |term: Term| {
+                loop {
+                    let due = calendar.next_turn(&term).await;
+                    let turn = Turn { term: term.clone(), period, due };
+                    if let Err(panic) = caught(async { work(turn).await }).await {
+                        panicked(of, &term, "a turn of the periodic job", &panic);
                     }
                 }
-            })
-        });
-        async move { job?.await }
+            };
+            dsync.while_leading(key, turns).await
+        }
     }
 }
 

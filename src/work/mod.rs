@@ -2,8 +2,9 @@
 
 mod every;
 mod hand_over;
-mod job;
+mod rest;
 mod singleton;
+mod while_leading;
 
 pub use every::Turn;
 pub use singleton::{Singleton, SingletonHandle};

@@ -7,19 +7,14 @@ use futures::{
     FutureExt as _,
     future::{Either, LocalBoxFuture, Shared, select},
 };
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
+use tokio::sync::{oneshot, watch};
 
+use super::{rest::Rest, while_leading::panicked};
 use crate::{
     config::Timing,
     dsync::Dsync,
     error::Error,
-    holding::{
-        stake::Stake,
-        tenure::{Tenure, Term},
-    },
+    holding::{stake::Stake, tenure::Tenure, term::Term},
     key::Key,
     messages::Campaign,
 };
@@ -52,8 +47,9 @@ use crate::{
 /// stop the actor first and resign then.
 ///
 /// An actor that stops by itself or panics while the term lasts is made again,
-/// after a pause that grows from 100 ms to 10 s, and from anew after a life of 10 s
-/// or more. The same holds if making it panics.
+/// after a pause that doubles from 100 ms to 10 s; a life of 10 s or more resets it.
+/// The same holds if making it panics. A panic is logged as an error and recorded as
+/// an incident.
 ///
 /// # What it cannot do
 /// It stops what awaits, not what blocks: while a handler computes or waits
@@ -131,7 +127,10 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
     /// # Errors
     /// [`Error::Invalid`] for a [`stop_within`](Singleton::stop_within) that a
     /// healthy lease would fall below; else as for [`Campaign`].
-    /// [`Error::Stopped`] also after a [`hand_over`](Dsync::hand_over).
+    /// [`Error::AlreadyStarted`] if other work of this runtime runs for the same key:
+    /// start a singleton once, and not in the closure of `HttpServer::new`, which
+    /// runs once for each worker. [`Error::Stopped`] also after a
+    /// [`hand_over`](Dsync::hand_over).
     ///
     /// # Panics
     /// Outside an actix System and tokio's `LocalSet`.
@@ -149,7 +148,9 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
         };
         let called_off = called_off.boxed_local().shared();
         let make = self.make.into();
-        let post = Post { make, stop_within, stake: Rc::new(stake), called_off, actor };
+        let (stake, dsync) = (Rc::new(stake), dsync.clone());
+        let handle = SingletonHandle { tenure, place, stop, dsync: dsync.clone() };
+        let post = Post { make, stop_within, dsync, stake, called_off, actor };
         actix_rt::spawn(async move {
             post.hold().await;
             let Post { stake, actor, .. } = post;
@@ -160,7 +161,7 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
             // Now whoever waits for the end is told.
             drop(actor);
         });
-        Ok(SingletonHandle { tenure, place, stop, dsync: dsync.clone() })
+        Ok(handle)
     }
 }
 
@@ -190,10 +191,10 @@ impl<A: Actor<Context = Context<A>>> fmt::Debug for Singleton<A> {
 /// Dropping it stops the actor, as [`stop`](SingletonHandle::stop) does, in the
 /// background. It is a handle of the runtime, too, which goes on while it is kept.
 ///
-/// All work of a process for one key is bound to one campaign. When the last of it
-/// has stopped, the process resigns, unless the campaign was begun by a
-/// [`Campaign`] of your own: that is yours to end. One that joins later does not
-/// change that; so if your code campaigns for the same key, let it do so first.
+/// When the actor has stopped for good, the process resigns, unless the campaign was
+/// begun by a [`Campaign`] of your own: that is yours to end. One that joins later
+/// does not change that; so if your code campaigns for the same key, let it do so
+/// first.
 #[must_use = "dropping the handle stops the actor"]
 pub struct SingletonHandle<A: Actor> {
     tenure: Tenure,
@@ -220,8 +221,8 @@ impl<A: Actor> SingletonHandle<A> {
     }
 
     /// Stops the actor, within [`stop_within`](Singleton::stop_within), and then
-    /// resigns if no other work is bound to the campaign, so that another process
-    /// is elected at once. It returns when Consul has the key back, as the reply to
+    /// resigns if the campaign was begun for it, so that another process is elected
+    /// at once. It returns when Consul has the key back, as the reply to
     /// [`Resign`](crate::Resign) does.
     ///
     /// # Cancel safety
@@ -243,13 +244,6 @@ impl<A: Actor> fmt::Debug for SingletonHandle<A> {
     }
 }
 
-/// How long it is waited before an actor is made again that died: at first, and
-/// at most.
-const SHORTEST_REST: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(10);
-/// After a life of that length the next death is a first one.
-const LONG_LIFE: Duration = Duration::from_secs(10);
-
 /// Ends when no actor is wanted any more.
 type CalledOff = Shared<LocalBoxFuture<'static, ()>>;
 
@@ -257,6 +251,7 @@ type CalledOff = Shared<LocalBoxFuture<'static, ()>>;
 struct Post<A: Actor<Context = Context<A>>> {
     make: Rc<dyn Fn(Term) -> A>,
     stop_within: Duration,
+    dsync: Dsync,
     /// Shared with the life: an arbiter that stops drops its tasks in any order, and
     /// the actor must be gone before its process resigns.
     stake: Rc<Stake>,
@@ -282,9 +277,9 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
 
     /// Keeps the actor alive while enough of the term remains.
     async fn serve(&self, term: &Term) {
-        let mut rest = SHORTEST_REST;
+        let mut rest = Rest::new();
         while self.unless_called_off(term.rises_above(self.stop_within)).await == Some(true) {
-            let born = Instant::now();
+            rest.begun();
             // In a task of its own: its panic ends nothing else.
             let life = live(
                 self.stake.clone(),
@@ -303,16 +298,13 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
                     continue;
                 }
                 Ok(End::Own) => tracing::warn!(%key, %token, "the singleton has stopped by itself"),
-                Err(panic) => tracing::error!(%key, %token, %panic, "the singleton has failed"),
+                Err(panic) => panicked(&self.dsync, term, "the singleton", &panic.to_string()),
             }
-            if born.elapsed() >= LONG_LIFE {
-                rest = SHORTEST_REST;
-            }
-            let (over, rested) = (pin!(term.invalid()), pin!(tokio::time::sleep(rest)));
+            let pause = tokio::time::sleep(rest.after_failure());
+            let (over, rested) = (pin!(term.invalid()), pin!(pause));
             if self.unless_called_off(select(over, rested)).await.is_none() {
                 return;
             }
-            rest = (rest * 2).min(LONGEST_REST);
         }
     }
 
@@ -337,31 +329,35 @@ async fn live<A: Actor<Context = Context<A>>>(
 ) -> End {
     let dip = pin!(term.dips_to(stop_within));
     let mut signal = select(dip, called_off);
+    // This task may have begun late, and making the actor may take long.
+    if (&mut signal).now_or_never().is_some() {
+        return End::Told;
+    }
     let actor = make(term.clone());
-    // Making it may have taken long.
     if (&mut signal).now_or_never().is_some() {
         return End::Told;
     }
     let context = Context::new();
     // The address also keeps the actor alive.
     place.send_replace(Some(context.address()));
-    let (key, token) = (term.key(), term.token());
+    let (key, token) = (term.key().clone(), term.token());
     tracing::info!(%key, %token, "the singleton is started");
     let mut life = context.into_future(actor);
 
-    // What ends the life is polled first.
+    // The first is polled first, here and below: the clock is asked before user code runs.
     if let Either::Right(_) = select(signal, &mut life).await {
         return End::Own;
     }
     life.ctx().stop();
     let (over, late) = (pin!(term.invalid()), pin!(tokio::time::sleep(stop_within)));
-    // The actor comes first: it is to hear of its stop.
-    if let Either::Right(_) = select(&mut life, select(over, late)).await {
-        tracing::warn!(%key, %token, "the singleton did not stop in time and is terminated");
-        // Terminated from outside, actix would start it again. So it is told to
-        // stop once more, and if it asks to go on, this is the first to be done.
-        let last =
-            fut::wrap_future(async {}).map(|(), _: &mut A, ctx: &mut Context<A>| ctx.terminate());
+    if let Either::Left(_) = select(select(over, late), &mut life).await {
+        // Terminated from outside, actix would start the actor again. So it is told to
+        // stop (once more, if it asked to go on before), and if it asks to go on,
+        // this is the first thing done, before any timer or message of the actor.
+        let last = fut::wrap_future(async {}).map(move |(), _: &mut A, ctx: &mut Context<A>| {
+            tracing::warn!(%key, %token, "the singleton did not stop in time and is terminated");
+            ctx.terminate();
+        });
         life.ctx().wait(last);
         life.ctx().stop();
         life.await;

@@ -118,7 +118,7 @@ async fn a_job_that_nobody_polls_keeps_its_own_key_and_no_other() {
     let consul = Embedded::new();
     let one = runtime("one", &consul);
     let (own, _singleton) = (lead(&one, "own").await, start(&one, "other").await);
-    let mut job = pin!(one.singleton(key("job"), |_| pending()));
+    let mut job = pin!(one.while_leading(key("job"), |_| pending()));
     drop(select(&mut job, pin!(seconds(2))).await);
     assert!(is_held(&consul, "job"));
 

@@ -158,7 +158,7 @@ async fn a_resignation_is_told_to_its_end_though_nobody_follows_the_key_any_more
                 drop(campaign(&dsync).await);
                 None
             } else {
-                Some(actix_rt::spawn(dsync.singleton(key("k"), |_| std::future::pending())))
+                Some(actix_rt::spawn(dsync.while_leading(key("k"), |_| std::future::pending())))
             };
             tokio::time::sleep(SECOND * 2).await;
             assert_eq!(told.take(), ["LockAcquired", "Elected", "LeaderChanged"]);

@@ -13,6 +13,8 @@ mod leadership;
 mod limits;
 mod logs;
 mod metrics;
+mod overdue;
+mod panics;
 mod queue;
 mod recipient;
 mod reports;

@@ -324,9 +324,10 @@ async fn a_term_that_ends_without_notice_ends_even_an_actor_that_asks_to_go_on()
         fault(&stage, &one, first.tenure());
         term.lost().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let ended = ["started", "stopping", "stopping", "stopped", "gone late"];
+        // It is told to stop, but nothing is left to stop within.
+        let ended = ["started", "stopping", "stopped", "gone late"];
         // It may lead again by now.
-        assert_eq!(log.words()[..5], ended, "{place}");
+        assert_eq!(log.words()[..4], ended, "{place}");
         let (second, other) = other.unwrap_or_else(|| stage.start(&two, Manner::default()));
         seconds(60).await;
         assert_eq!(log.count("started") + other.count("started"), 2, "{place}");
@@ -338,30 +339,120 @@ async fn a_term_that_ends_without_notice_ends_even_an_actor_that_asks_to_go_on()
 }
 
 #[actix::test]
-async fn the_last_work_of_a_campaign_resigns_and_never_one_that_was_asked_for() {
+async fn a_second_start_for_a_key_in_one_runtime_is_refused_until_the_first_has_stopped() {
     tokio::time::pause();
     let stage = Stage::new();
     let one = runtime("one", &stage.consul);
-    // Two actors of different kinds under one leadership.
-    let quiet = || Singleton::new(|_| Quiet).on(key("job"));
-    let (first, second) = (quiet().start(&one).unwrap(), quiet().start(&one).unwrap());
+    let quiet = || Singleton::new(|_| Quiet).on(key("job")).start(&one);
+    let twice = |refused: Result<(), Error>| {
+        let Err(error @ Error::AlreadyStarted { .. }) = refused else { panic!("{refused:?}") };
+        let text = error.to_string();
+        assert!(text.contains("work for job was started") && text.contains("HttpServer"), "{text}");
+    };
+    let slow = Manner { stops_after: Some(Duration::from_secs(1)), ..Manner::default() };
+    let (first, log) = stage.start(&one, slow);
+    seconds(1).await;
+    // Whatever kind of work it is, and from whichever thread.
+    twice(quiet().map(drop));
+    twice(one.while_leading(key("job"), |_| async {}).await);
+    twice(one.every(key("job"), Duration::from_secs(60), |_| async {}).await);
+    let cloned = one.clone();
+    let elsewhere = std::thread::spawn(move || {
+        let job = cloned.while_leading(key("job"), |_| async {});
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(job)
+    });
+    twice(elsewhere.join().unwrap());
+    // Another key is another matter, and so is another process.
+    drop(Singleton::new(|_| Quiet).on(key("other")).start(&one).unwrap());
+    let two = runtime("two", &stage.consul);
+    let second = Singleton::new(|_| Quiet).on(key("job")).start(&two).unwrap();
+
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(log.words().last().unwrap(), "stopping");
+    twice(quiet().map(drop));
+    seconds(2).await;
+    let third = quiet().unwrap();
+    second.stop().await;
+    seconds(1).await;
+    assert!(third.address().is_some());
+}
+
+#[actix::test]
+async fn work_that_is_started_for_each_worker_of_a_server_lives_once() {
+    let consul = Embedded::new();
+    let dsync = Dsync::builder("one").embedded(&consul).start().unwrap();
+    let alive = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (refused, starts) = std::sync::mpsc::channel();
+    let (runtime, started) = (dsync.clone(), alive.clone());
+    let server = actix_web::HttpServer::new(move || {
+        let alive = started.clone();
+        let work = runtime.while_leading(key("job"), move |_| {
+            alive.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            std::future::pending()
+        });
+        let refused = refused.clone();
+        actix_rt::spawn(async move { refused.send(work.await) });
+        actix_web::App::new()
+    });
+    let server = server.workers(4).bind("127.0.0.1:0").unwrap().run();
+    let serving = actix_rt::spawn(server);
+    for _ in 0..3 {
+        let refused = loop {
+            match starts.try_recv() {
+                Ok(refused) => break refused,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        assert!(matches!(refused, Err(Error::AlreadyStarted { .. })), "{refused:?}");
+    }
+    while alive.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    serving.abort();
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(alive.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[actix::test]
+async fn work_resigns_from_a_campaign_that_was_begun_for_it_and_never_from_the_users() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    let quiet = || Singleton::new(|_| Quiet).on(key("job")).start(&one).unwrap();
+    let first = quiet();
     let joined = one.send(Campaign::on(key("job"))).await.unwrap();
     seconds(1).await;
-    assert!(first.address().is_some() && second.address().is_some());
+    assert!(first.address().is_some());
     first.stop().await;
-    assert!(joined.is_leader() && second.address().unwrap().connected());
-    second.stop().await;
     joined.ended().await;
     assert_eq!(stage.consul.entries(), []);
 
     let own = one.send(Campaign::on(key("job"))).await.unwrap();
-    let third = quiet().start(&one).unwrap();
-    let fourth = actix_rt::spawn(one.singleton(key("job"), |_| std::future::pending()));
+    let second = quiet();
     seconds(1).await;
-    third.stop().await;
-    fourth.abort();
+    second.stop().await;
+    let third = actix_rt::spawn(one.while_leading(key("job"), |_| std::future::pending()));
+    seconds(1).await;
+    third.abort();
     seconds(1).await;
     assert!(own.is_leader());
+}
+
+#[actix::test]
+async fn a_future_that_nobody_polls_does_not_lead() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let (one, two) = (runtime("one", &stage.consul), runtime("two", &stage.consul));
+    let job = one.while_leading(key("job"), |_| async {});
+    let turns = one.every(key("job"), Duration::from_secs(60), |_| async {});
+    seconds(60).await;
+    assert_eq!(stage.consul.entries(), []);
+    let (other, log) = stage.start(&two, Manner::default());
+    seconds(1).await;
+    assert_eq!(log.words(), ["started"]);
+    one.hand_over(Duration::from_secs(1)).await.expect("it waits for no such future");
+    drop((job, turns, other));
 }
 
 struct Quiet;
@@ -411,7 +502,7 @@ async fn hand_over_stops_actors_before_it_resigns_and_takes_no_more() {
     assert_eq!(other.words(), ["started"]);
     let gap = other.first("started") - log.first("gone");
     assert!(gap < Duration::from_millis(200), "{gap:?}");
-    assert_eq!(one.singleton(key("job"), |_| async {}).await, Err(Error::Stopped));
+    assert_eq!(one.while_leading(key("job"), |_| async {}).await, Err(Error::Stopped));
     let refused = stage.singleton(&log, slow).start(&one);
     assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
     one.hand_over(limit).await.unwrap();
@@ -426,7 +517,7 @@ async fn a_job_runs_once_a_term_and_is_dropped_at_its_end() {
         let one = runtime("one", &stage.consul);
         let runs = Rc::new(RefCell::new(Vec::<(FencingToken, bool)>::new()));
         let noted = runs.clone();
-        let job = one.singleton(key("job"), move |term| {
+        let job = one.while_leading(key("job"), move |term| {
             let runs = noted.clone();
             async move {
                 runs.borrow_mut().push((term.token(), term.is_valid()));
@@ -459,14 +550,14 @@ async fn a_job_and_a_singleton_go_on_without_any_other_handle_of_the_runtime() {
         let one = runtime("one", &stage.consul);
         let runs = Rc::new(Cell::new(0));
         let noted = runs.clone();
-        let job = actix_rt::spawn(one.singleton(key("job"), move |_| {
+        let job = actix_rt::spawn(one.while_leading(key("another"), move |_| {
             noted.set(noted.get() + 1);
             std::future::pending()
         }));
         let (worker, log) = stage.start(&one, Manner::default());
         drop(one);
         seconds(60).await;
-        assert!(stage.consul.delete_key("job"));
+        assert!(stage.consul.delete_key("job") && stage.consul.delete_key("another"));
         seconds(60).await;
         assert_eq!((runs.get(), log.count("started")), (2, 2));
         assert!(!job.is_finished() && worker.address().is_some());
@@ -485,9 +576,9 @@ async fn a_job_needs_no_actix_and_can_be_sent_to_another_thread() {
     }
     let consul = Embedded::new();
     let dsync = Dsync::builder("one").embedded(&consul).start().unwrap();
-    let job = sendable(dsync.singleton(key("job"), |_| async {}));
+    let job = sendable(dsync.while_leading(key("job"), |_| async {}));
     dsync.shutdown(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(job.await, Ok(()));
+    assert_eq!(job.await, Err(Error::Stopped), "it begins when it is polled");
 }
 
 #[actix::test]

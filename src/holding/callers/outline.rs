@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::holding::callers::Callers;
+use super::Callers;
 use crate::{
     ownership::Holder, protocol::queue::Obstacle, status::report::Role, token::FencingToken,
 };
@@ -29,7 +29,7 @@ impl Callers {
     /// How many callers wait.
     #[cfg(feature = "metrics")]
     pub(crate) fn waiting(&self) -> usize {
-        self.lock().queue.waiting()
+        self.lock().contest.queue().waiting()
     }
 
     /// What can be told of the callers at this moment.
@@ -39,16 +39,16 @@ impl Callers {
         Outline {
             is_lost: lease.is_none() && inner.lease.is_some(),
             lease: lease.map(|(_, state)| (state.token(), state.remaining())),
-            owner: inner.queue.holder().cloned(),
-            waiting: inner.queue.waiting(),
-            obstacle: inner.queue.obstacle().cloned(),
-            leader: inner.election.leader().cloned(),
-            role: match inner.election.campaign() {
-                Some(_) if inner.election.token().is_some() && lease.is_some() => {
+            owner: inner.contest.queue().holder().cloned(),
+            waiting: inner.contest.queue().waiting(),
+            obstacle: inner.contest.queue().obstacle().cloned(),
+            leader: inner.contest.election().leader().cloned(),
+            role: match inner.contest.election().campaign() {
+                Some(_) if inner.contest.election().token().is_some() && lease.is_some() => {
                     Some(Role::Leader)
                 }
                 Some(_) => Some(Role::Candidate),
-                None => inner.election.is_followed().then_some(Role::Observer),
+                None => inner.contest.election().is_followed().then_some(Role::Observer),
             },
         }
     }

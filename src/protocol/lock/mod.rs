@@ -33,6 +33,7 @@ mod follow;
 mod herd;
 mod holders;
 mod own;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -51,7 +52,6 @@ use crate::{
     consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
     error::Error,
     ownership::LossReason,
-    status::report::KeyState,
 };
 
 /// What happened.
@@ -296,28 +296,6 @@ impl Lock {
     /// Whether the process owns the key, as far as it knows.
     pub(crate) fn owns(&self) -> bool {
         matches!(self.phase, Phase::Owned(_))
-    }
-
-    /// What it does at present, for people.
-    pub(crate) fn state(&self) -> KeyState {
-        match &self.phase {
-            Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
-            Phase::Idle => KeyState::Idle,
-            Phase::Reading { .. } | Phase::Pausing { .. }
-                if self.leftover == Leftover::Possible && !self.demand.wants() =>
-            {
-                KeyState::Unclear
-            }
-            Phase::Trying { .. } | Phase::Reading { .. } => KeyState::Trying,
-            Phase::Waiting { .. } if !self.demand.wants() => KeyState::Observing,
-            Phase::Waiting { .. } | Phase::Resting { .. } => KeyState::Waiting,
-            Phase::Pausing { .. } => KeyState::Pausing,
-            Phase::Fencing { .. } => KeyState::Unclear,
-            Phase::Owned(_) => KeyState::Held,
-            Phase::Losing { .. } => KeyState::Losing,
-            Phase::Releasing(_) => KeyState::Releasing,
-            Phase::Following { .. } => KeyState::Observing,
-        }
     }
 
     /// When an [`Event::Tick`] is due.

@@ -1,0 +1,458 @@
+//! Which caller of this process has the key, who leads by it, and in which order
+//! that is reported.
+//!
+//! ```text
+//!   callers ──► queue ◄──enter── election ◄── campaigns, observers
+//!                 │                 │
+//!                 └───── news ──────┘──► reported one by one, then the demand
+//! ```
+//!
+//! A campaign is one of the queue's callers. What happens becomes news in the order
+//! in which it happened. What the callers want next is said only after all news was
+//! taken: it may follow from what the news reports.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+#[cfg(test)]
+use super::mutation::Mutation;
+use super::{
+    cell::DeadlineCell,
+    election::{self, Election, Stood},
+    queue::{self, CallId, Demand, End, Obstacle, Patience, Queue},
+};
+use crate::{
+    clock::Moment,
+    error::Error,
+    ownership::{Holder, LossReason, Released},
+    token::FencingToken,
+};
+
+/// What is to be published of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Acquired { token: FencingToken },
+    Lost { token: FencingToken, reason: LossReason },
+    Released { token: FencingToken },
+    Elected { token: FencingToken },
+    Deposed { token: FencingToken, reason: LossReason },
+    LeaderChanged { leader: Option<Box<Holder>> },
+}
+
+/// What is to be done, in order.
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Effect {
+    /// The caller has the key from now on; `leads` if it is the campaign.
+    Grant { call: CallId, token: FencingToken, cell: Arc<DeadlineCell>, leads: bool },
+    /// The caller will not get the key.
+    Refuse { call: CallId, error: Error },
+    /// The caller's lease is no longer valid.
+    End { call: CallId, how: Ending },
+    /// The answer to the caller's release.
+    Confirm { call: CallId, released: Released },
+    /// There is news, or the demand has changed.
+    Poke,
+}
+
+/// How a lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// By its owner's release.
+    Returned,
+    /// Otherwise; the reason follows.
+    Revoked,
+    Lost(LossReason),
+}
+
+/// The contest for one key within this process.
+#[derive(Debug, Default)]
+pub(crate) struct Contest {
+    queue: Queue,
+    election: Election,
+    cell: Option<Arc<DeadlineCell>>,
+    stopped: bool,
+    /// The oldest first.
+    news: VecDeque<News>,
+    #[cfg(test)]
+    put_off: bool,
+}
+
+impl Contest {
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub(crate) fn election(&self) -> &Election {
+        &self.election
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether nobody waits for, has, releases or follows the key, and all news was
+    /// taken.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.queue.is_vacant() && !self.election.is_followed() && self.news.is_empty()
+    }
+
+    /// The index at which a caller was last granted the key, if that was under
+    /// the present session.
+    pub(crate) fn last_index(&self) -> u64 {
+        let present = self.cell.as_ref().is_some_and(|cell| cell.ended().is_none());
+        if present { self.queue.last_index() } else { 0 }
+    }
+
+    /// The token of this process's term, if its beginning was reported.
+    pub(crate) fn reported_term(&self) -> Option<FencingToken> {
+        let is_news = self.news.iter().any(|news| matches!(news, News::Elected { .. }));
+        self.election.token().filter(|_| !is_news)
+    }
+
+    /// Who leads, as far as is known, if that was reported.
+    pub(crate) fn reported_leader(&self) -> Option<&Holder> {
+        let is_news = self.news.iter().any(|news| matches!(news, News::LeaderChanged { .. }));
+        self.election.leader().filter(|_| !is_news)
+    }
+
+    /// The next news, or what the callers want once there is none.
+    ///
+    /// # Errors
+    /// The news.
+    pub(crate) fn report(
+        &mut self,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Demand, News> {
+        #[cfg(test)]
+        if Mutation::DeposedToldLate.is_chosen() {
+            let put_off = std::mem::replace(&mut self.put_off, true);
+            if !put_off && matches!(self.news.front(), Some(News::Deposed { .. })) {
+                effects.push(Effect::Poke);
+                return Ok(self.demand());
+            }
+            self.put_off = false;
+        }
+        if let Some(news) = self.news.pop_front() {
+            return Err(news);
+        }
+        self.elect(now, effects, |election, then| election.go_on(now, then));
+        Ok(self.demand())
+    }
+
+    /// When [`report`](Self::report) is due although nothing has happened.
+    pub(crate) fn next_wakeup(&self) -> Option<Moment> {
+        self.election.next_wakeup()
+    }
+
+    /// A caller asks for the key.
+    pub(crate) fn enter(
+        &mut self,
+        now: Moment,
+        patience: Patience,
+        effects: &mut Vec<Effect>,
+    ) -> CallId {
+        self.ask_queue(now, effects, |queue, then| queue.enter(patience, then))
+    }
+
+    /// The caller waits no longer.
+    pub(crate) fn leave(&mut self, now: Moment, call: CallId, effects: &mut Vec<Effect>) {
+        self.ask_queue(now, effects, |queue, then| queue.leave(call, then));
+    }
+
+    /// The caller's lease is dropped, or released if `confirm` is set.
+    pub(crate) fn end(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        confirm: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.ask_queue(now, effects, |queue, then| queue.end(now, call, confirm, then));
+    }
+
+    /// The process owns the key. Returns the token, if a caller took it.
+    pub(crate) fn owned(
+        &mut self,
+        now: Moment,
+        index: u64,
+        cell: Arc<DeadlineCell>,
+        holder: Box<Holder>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<FencingToken> {
+        self.cell = Some(cell.clone());
+        let mut then = Vec::new();
+        let taken = self.queue.owned(now, index, cell, holder, &mut then);
+        let token = taken.then(|| self.queue.token()).flatten();
+        self.news.extend(token.map(|token| News::Acquired { token }));
+        self.follow(now, then, effects);
+        token
+    }
+
+    /// The ownership is over; the reason is still being asked for.
+    pub(crate) fn revoke(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.ask_queue(now, effects, Queue::revoke);
+    }
+
+    /// The ownership is over, other than by release.
+    pub(crate) fn lost(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
+        let mut then = Vec::new();
+        let end = self.queue.lost(reason, &mut then);
+        self.over(now, end, reason, then, effects);
+    }
+
+    /// Consul has the key back.
+    pub(crate) fn released(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let mut then = Vec::new();
+        let end = self.queue.released(&mut then);
+        self.over(now, end, LossReason::DeadlinePassed, then, effects);
+    }
+
+    /// Nobody holds the key, as last read.
+    pub(crate) fn free(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.seen(now, None, effects);
+    }
+
+    /// Something stands in the way.
+    pub(crate) fn obstructed(
+        &mut self,
+        now: Moment,
+        obstacle: Obstacle,
+        effects: &mut Vec<Effect>,
+    ) {
+        let holder = match &obstacle {
+            Obstacle::Held(holder) => Some(Some(holder.clone())),
+            Obstacle::Delayed { .. } => Some(None),
+            Obstacle::Trouble(_) => None,
+        };
+        self.ask_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
+        if let Some(holder) = holder {
+            self.seen(now, holder.as_deref(), effects);
+        }
+    }
+
+    /// The key cannot be had.
+    pub(crate) fn failed(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        self.ask_queue(now, effects, |queue, then| queue.failed(error, then));
+    }
+
+    /// Nothing is granted any more, and a lease that is out is lost.
+    pub(crate) fn stop(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.turn_away(now, effects);
+        self.surrender(now, LossReason::Shutdown, effects);
+        effects.push(Effect::Poke);
+    }
+
+    /// The runtime is gone: nothing is granted or confirmed any more.
+    pub(crate) fn abandon(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
+        self.turn_away(now, effects);
+        self.lost(now, reason, effects);
+    }
+
+    fn turn_away(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.stopped = true;
+        self.election.stop();
+        self.failed(now, Error::Stopped, effects);
+    }
+
+    /// Somebody wants to lead. Returns the number of the campaign, and whether it
+    /// began with this call.
+    pub(crate) fn campaign_for(&mut self, now: Moment, effects: &mut Vec<Effect>) -> (u64, bool) {
+        let began = self.election.campaign().is_none();
+        (self.elect(now, effects, |election, then| election.campaign_for(now, then)), began)
+    }
+
+    /// Somebody wants to know who has the key.
+    pub(crate) fn observe(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.election.observe();
+        let holder = self.queue.holder().cloned();
+        if holder.is_some() {
+            self.seen(now, holder.as_ref(), effects);
+        }
+        effects.push(Effect::Poke);
+    }
+
+    /// Somebody does not want to know any more.
+    pub(crate) fn unobserve(&mut self, effects: &mut Vec<Effect>) {
+        self.election.unobserve();
+        effects.push(Effect::Poke);
+    }
+
+    /// That campaign stands down: for `cool_down`, or for good. If it led, its term
+    /// ends with this call; returns the call whose release is then confirmed.
+    ///
+    /// A term that had ended by itself before is lost, which is reported first, and
+    /// nothing is released.
+    pub(crate) fn resign(
+        &mut self,
+        now: Moment,
+        campaign: u64,
+        cool_down: Option<Duration>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<CallId> {
+        let leads = self.election.campaign() == Some(campaign) && self.election.token().is_some();
+        if leads && let Some(reason) = self.queue.overdue(now) {
+            self.surrender(now, reason, effects);
+        }
+        let stood = self
+            .elect(now, effects, |election, then| election.resign(now, campaign, cool_down, then));
+        // When to go on has changed in any case.
+        effects.push(Effect::Poke);
+        match stood {
+            Stood::Idle => None,
+            Stood::Waiting(call) => {
+                self.leave(now, call, effects);
+                None
+            }
+            Stood::Leading(call) => {
+                let how = Ending::Lost(LossReason::Resigned);
+                effects.push(Effect::End { call, how });
+                self.end(now, call, true, effects);
+                #[cfg(test)]
+                if Mutation::TermOutlivesResignation.is_chosen() {
+                    effects.retain(|effect| !matches!(effect, Effect::End { .. }));
+                }
+                Some(call)
+            }
+        }
+    }
+
+    fn demand(&self) -> Demand {
+        let (follow, followings) = (self.election.is_followed(), self.election.followings());
+        Demand { follow, followings, ..self.queue.demand() }
+    }
+
+    /// Lets the queue take a step, and does what follows from it.
+    fn ask_queue<T>(
+        &mut self,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+        step: impl FnOnce(&mut Queue, &mut Vec<queue::Effect>) -> T,
+    ) -> T {
+        let mut then = Vec::new();
+        let result = step(&mut self.queue, &mut then);
+        self.follow(now, then, effects);
+        result
+    }
+
+    /// Passes the queue's effects on, and lets the election know of them.
+    fn follow(&mut self, now: Moment, then: Vec<queue::Effect>, effects: &mut Vec<Effect>) {
+        for effect in then {
+            match effect {
+                queue::Effect::Grant { call, token } => self.granted(now, call, token, effects),
+                queue::Effect::Refuse { call, error } => {
+                    if self.election.is_caller(call) {
+                        self.election.refused(now);
+                        effects.push(Effect::Poke);
+                    }
+                    effects.push(Effect::Refuse { call, error });
+                }
+                queue::Effect::Ended { call } => {
+                    effects.push(Effect::End { call, how: Ending::Returned });
+                }
+                queue::Effect::Revoked { call } => {
+                    effects.push(Effect::End { call, how: Ending::Revoked });
+                }
+                queue::Effect::Lost { call, reason } => self.lose(now, call, reason, effects),
+                queue::Effect::Confirm { call, released } => {
+                    effects.push(Effect::Confirm { call, released });
+                }
+                queue::Effect::Poke => effects.push(Effect::Poke),
+            }
+        }
+    }
+
+    fn granted(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        token: FencingToken,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(cell) = self.cell.clone() else { return };
+        let leads = self.election.is_caller(call);
+        effects.push(Effect::Grant { call, token, cell, leads });
+        let holder = self.queue.holder().cloned();
+        self.elect(now, effects, |election, then| {
+            if leads {
+                election.granted(token, then);
+            }
+            election.seen(holder.as_ref(), then);
+        });
+    }
+
+    /// Lets the election take a step, and does what it says.
+    fn elect<T>(
+        &mut self,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+        step: impl FnOnce(&mut Election, &mut Vec<election::Effect>) -> T,
+    ) -> T {
+        let mut then = Vec::new();
+        let result = step(&mut self.election, &mut then);
+        for effect in then {
+            self.news.push_back(match effect {
+                election::Effect::Enter => {
+                    let call = self.enter(now, Patience::Unlimited, effects);
+                    self.election.entered(call);
+                    continue;
+                }
+                election::Effect::Elected { token } => News::Elected { token },
+                election::Effect::Deposed { token, reason } => News::Deposed { token, reason },
+                election::Effect::LeaderChanged { leader } => News::LeaderChanged { leader },
+            });
+            effects.push(Effect::Poke);
+        }
+        result
+    }
+
+    fn seen(&mut self, now: Moment, holder: Option<&Holder>, effects: &mut Vec<Effect>) {
+        self.elect(now, effects, |election, then| election.seen(holder, then));
+    }
+
+    /// The present lease is lost, which is reported before what follows from it.
+    fn surrender(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
+        let mut then = Vec::new();
+        if let Some((call, token)) = self.queue.surrender(&mut then) {
+            self.news.push_back(News::Lost { token, reason });
+            self.lose(now, call, reason, effects);
+        }
+        self.follow(now, then, effects);
+    }
+
+    /// A caller's lease is lost.
+    fn lose(&mut self, now: Moment, call: CallId, reason: LossReason, effects: &mut Vec<Effect>) {
+        effects.push(Effect::End { call, how: Ending::Lost(reason) });
+        let leads = self.election.is_caller(call);
+        self.elect(now, effects, |election, then| {
+            if leads {
+                election.lost(reason, then);
+            }
+            election.seen(None, then);
+        });
+    }
+
+    /// An ownership has ended so, with these effects of the queue.
+    fn over(
+        &mut self,
+        now: Moment,
+        end: Option<End>,
+        reason: LossReason,
+        then: Vec<queue::Effect>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match end {
+            // The election hears of it with the end of the lease.
+            Some(End::Lost(token)) => self.news.push_back(News::Lost { token, reason }),
+            Some(End::Released(token)) => {
+                self.news.push_back(News::Released { token });
+                self.seen(now, None, effects);
+            }
+            None => {}
+        }
+        self.follow(now, then, effects);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Work of the leader that panics is begun again.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use actix_dsync::{Campaign, Embedded, List};
+use tokio::time::Instant;
+
+use crate::{key, runtime};
+
+#[actix::test]
+async fn work_that_panics_is_called_again_in_its_term_after_pauses_that_grow() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let starts = Rc::new(RefCell::new(Vec::new()));
+    let began = starts.clone();
+    let job = dsync.while_leading(key("job"), move |term| {
+        began.borrow_mut().push((Instant::now(), term.token()));
+        let count = began.borrow().len();
+        assert!(count.is_multiple_of(2), "in the call");
+        async move {
+            // The fourth run is long: the pauses begin anew.
+            let life = if count == 4 { 10 } else { 0 };
+            tokio::time::sleep(Duration::from_secs(life)).await;
+            assert!(count > 7, "in the future: {count}");
+        }
+    });
+    let job = actix_rt::spawn(job);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let starts = starts.borrow().clone();
+    let pauses: Vec<_> = starts.windows(2).map(|two| (two[1].0 - two[0].0).as_millis()).collect();
+    let expected = [100, 200, 400, 10_100, 200, 400, 800];
+    assert_eq!(pauses.len(), expected.len(), "{pauses:?}");
+    for (pause, expected) in pauses.iter().zip(expected) {
+        assert!((expected..expected + 5).contains(pause), "{pauses:?}");
+    }
+    assert!(starts.iter().all(|(_, token)| *token == starts[0].1), "one term: {starts:?}");
+    assert!(!job.is_finished());
+    // The eighth has returned: the process leads on.
+    assert!(dsync.send(Campaign::on(key("job"))).await.unwrap().is_leader());
+    let report = dsync.send(List).await.unwrap();
+    let told: Vec<_> = report.mishaps.iter().map(|mishap| mishap.what.as_str()).collect();
+    assert!(told.contains(&"the work of the leader has panicked: in the call"), "{told:?}");
+    assert!(told.contains(&"the work of the leader has panicked: in the future: 6"), "{told:?}");
+}
+
+#[actix::test]
+async fn work_that_panics_is_not_called_again_once_its_campaign_has_ended() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let runs = Rc::new(RefCell::new(0));
+    let counted = runs.clone();
+    let job = actix_rt::spawn(dsync.while_leading(key("job"), move |_| {
+        *counted.borrow_mut() += 1;
+        async { panic!("as the test wants it") }
+    }));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = *runs.borrow();
+    assert!(before > 2);
+    dsync.hand_over(Duration::from_secs(5)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(job.await.unwrap(), Ok(()));
+    assert_eq!(*runs.borrow(), before);
+}
