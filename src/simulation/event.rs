@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use super::{faults::Act, server::Exchange};
-use crate::consul::wire::WireReply;
+use crate::consul::{fact::Trouble, wire::WireReply};
 
 /// Something that is going to happen.
 pub(super) enum Event {
     Arrive(Rc<Exchange>),
     Answer(Rc<Exchange>, WireReply),
-    Break(Rc<Exchange>, &'static str),
+    Break(Rc<Exchange>, Trouble),
     Timeout(Rc<Exchange>),
     Tick { process: usize, life: u64 },
     Work { process: usize, life: u64 },

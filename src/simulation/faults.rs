@@ -11,6 +11,7 @@ use super::{
     world::World,
 };
 use crate::{
+    consul::fact::Trouble,
     embedded::engine::{IndexAfterRestore, PutMode},
     key::Key,
 };
@@ -70,6 +71,11 @@ impl World {
             7 | 8 => {
                 let lasts = self.random.skewed_millis(500..=18_000);
                 self.elect(lasts);
+            }
+            // Nothing but the TTL protects a lease then.
+            9..=12 if self.plan.timing.fast_failover => {
+                let lasts = self.long();
+                self.cut(process, lasts);
             }
             9..=12 => {
                 // The holder cannot know what is done to its session.
@@ -346,8 +352,8 @@ impl World {
 
     fn break_readers(&mut self) {
         for (_, (_, exchange)) in std::mem::take(&mut self.server.parked) {
-            let pause = Duration::from_millis(1);
-            self.after(pause, Event::Break(exchange, "connection reset by peer"));
+            let trouble = Trouble::Broken("connection reset by peer".into());
+            self.after(Duration::from_millis(1), Event::Break(exchange, trouble));
         }
     }
 

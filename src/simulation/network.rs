@@ -7,7 +7,10 @@ use super::{
     server::Exchange,
     world::{START, World},
 };
-use crate::{clock::Moment, consul::wire::WireReply};
+use crate::{
+    clock::Moment,
+    consul::{fact::Trouble, wire::WireReply},
+};
 
 /// One process's way to Consul.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +53,12 @@ impl World {
         let mut delay = self.latency();
         if link.refused > self.now {
             self.lose(&exchange, "refused");
-            return self.after(delay, Event::Break(exchange, "connection reset by peer"));
+            let trouble = if self.random.chance(500) {
+                Trouble::Connect("connection refused".into())
+            } else {
+                Trouble::Broken("connection reset by peer".into())
+            };
+            return self.after(delay, Event::Break(exchange, trouble));
         }
         if link.requests_cut > self.now {
             return self.lose(&exchange, "request cut off");
@@ -88,7 +96,8 @@ impl World {
         if !calm && self.random.chance(self.plan.loss) {
             self.lose(exchange, "reply lost");
             if self.random.chance(300) {
-                self.after(delay, Event::Break(exchange.clone(), "unexpected end of file"));
+                let trouble = Trouble::Broken("unexpected end of file".into());
+                self.after(delay, Event::Break(exchange.clone(), trouble));
             }
             return;
         }

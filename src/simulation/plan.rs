@@ -69,6 +69,7 @@ impl Plan {
             .with_session_ttl(Duration::from_secs(ttl))
             .with_lock_delay(Duration::from_secs(delay));
         timing.clock_drift = r.pick(&[0.01, 0.01, 0.05, 0.1]);
+        timing.fast_failover = class == Class::Chaos && r.chance(100);
         let most = (timing.clock_drift * 1e6) as u64;
         let drifts = (0..processes)
             .map(|_| match r.below(4) {

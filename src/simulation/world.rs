@@ -190,9 +190,7 @@ impl World {
                 exchange.void.set(is_read && exchange.question.outlives(&reply));
                 self.conclude(&exchange, Ok(&reply));
             }
-            Event::Break(exchange, why) => {
-                self.conclude(&exchange, Err(Trouble::Broken(why.into())));
-            }
+            Event::Break(exchange, trouble) => self.conclude(&exchange, Err(trouble)),
             Event::Timeout(exchange) => {
                 let limit = self.processes[exchange.process].request_timeout();
                 self.conclude(&exchange, Err(Trouble::Timeout(limit)));
