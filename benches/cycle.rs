@@ -3,20 +3,24 @@
 //! The floor is `PUT ?acquire` and `PUT ?release` over one connection that is
 //! kept open. Between it and ours lie two others, which show where the time goes:
 //! the transactions that this crate sends, over such a connection; and the same
-//! through awc, without anything of this crate around it. All are measured in
-//! turns; only their ratios mean something.
+//! through awc, without anything of this crate around it.
+//!
+//! All are measured in turns, so that whatever else the machine does disturbs them
+//! alike, and back to back, as a busy caller would; against an agent in memory and
+//! against the leader of three servers with their data on disk. Only the ratios
+//! mean something.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
 mod support;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use actix_dsync::{Acquire, Dsync, Key, Release, Released};
 use criterion::{Criterion, criterion_group, criterion_main};
 use support::{
     Times,
-    consul::Agent,
+    consul::{Agent, Cluster},
     raw::{Raw, Txns},
     timed,
 };
@@ -24,6 +28,8 @@ use tokio::{runtime::Runtime, task::LocalSet};
 
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 2_000;
+/// Back to back, each way has its turn so often.
+const BLOCKS: usize = 5;
 
 /// `PUT ?acquire`, `PUT ?release`.
 struct Puts {
@@ -76,50 +82,100 @@ async fn ours(dsync: &Dsync, key: &Key) {
     assert_eq!(dsync.send(Release(lease)).await.unwrap(), Released::Confirmed);
 }
 
-fn cycle(c: &mut Criterion) {
-    let agent = Agent::start();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let dsync = Dsync::builder("bench").address(agent.url()).start().unwrap();
-    runtime.block_on(dsync.ready()).unwrap();
-    let key = Key::new("bench/cycle").unwrap();
+/// Everything that is measured against one server.
+struct Ways {
+    puts: Puts,
+    txns: RawTxns,
+    awc: Awc,
+    runtime: Runtime,
+    tasks: LocalSet,
+    dsync: Dsync,
+    key: Key,
+}
 
-    let mut raw = Raw::new(agent.http_addr());
-    let session = raw.session("0s");
-    let mut txns =
-        RawTxns { raw: Raw::new(agent.http_addr()), txns: Txns::new("txn/key", &session) };
-    let awc = Awc {
-        client: awc::Client::builder().no_default_headers().finish(),
-        url: format!("{}/v1/txn", agent.url()),
-        txns: Txns::new("awc/key", &session),
-    };
-    let mut puts = Puts { raw, session };
+#[derive(Clone, Copy)]
+enum Way {
+    Puts,
+    Txns,
+    Awc,
+    Ours,
+}
 
-    let tasks = LocalSet::new();
-    let awc_cycle = |runtime: &Runtime| tasks.block_on(runtime, awc.cycle());
-    let (mut floor, mut by_txns, mut by_awc, mut by_us) =
-        (Times::default(), Times::default(), Times::default(), Times::default());
-    for round in 0..WARM_UP + ROUNDS {
-        let took = [
-            timed(|| puts.cycle()).1,
-            timed(|| txns.cycle()).1,
-            timed(|| awc_cycle(&runtime)).1,
-            timed(|| runtime.block_on(ours(&dsync, &key))).1,
-        ];
-        if round >= WARM_UP {
-            let kinds = [&mut floor, &mut by_txns, &mut by_awc, &mut by_us];
-            kinds.into_iter().zip(took).for_each(|(times, took)| times.add(took));
+const WAYS: [Way; 4] = [Way::Puts, Way::Txns, Way::Awc, Way::Ours];
+
+impl Ways {
+    fn new(address: SocketAddr) -> Self {
+        let url = format!("http://{address}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let dsync = Dsync::builder("bench").address(&url).start().unwrap();
+        runtime.block_on(dsync.ready()).unwrap();
+        let mut raw = Raw::new(address);
+        let session = raw.session("0s");
+        Self {
+            txns: RawTxns { raw: Raw::new(address), txns: Txns::new("txn/key", &session) },
+            awc: Awc {
+                client: awc::Client::builder().no_default_headers().finish(),
+                url: format!("{url}/v1/txn"),
+                txns: Txns::new("awc/key", &session),
+            },
+            puts: Puts { raw, session },
+            runtime,
+            tasks: LocalSet::new(),
+            dsync,
+            key: Key::new("bench/cycle").unwrap(),
         }
     }
-    let percents = [50, 90, 99];
-    by_txns.report("cycle.txn", &mut floor, &percents);
-    by_awc.report("cycle.awc", &mut floor, &percents);
-    by_us.report("cycle", &mut floor, &percents);
 
+    fn cycle(&mut self, way: Way) {
+        match way {
+            Way::Puts => self.puts.cycle(),
+            Way::Txns => self.txns.cycle(),
+            Way::Awc => self.tasks.block_on(&self.runtime, self.awc.cycle()),
+            Way::Ours => self.runtime.block_on(ours(&self.dsync, &self.key)),
+        }
+    }
+
+    /// Measures all ways, `blocks` times `cycles` of each without a break, and
+    /// prints the figures under `name`.
+    fn measure(&mut self, name: &str, blocks: usize, cycles: usize) {
+        let mut times = WAYS.map(|_| Times::default());
+        for way in WAYS {
+            (0..WARM_UP).for_each(|_| self.cycle(way));
+        }
+        for _ in 0..blocks {
+            for (way, times) in WAYS.into_iter().zip(&mut times) {
+                (0..cycles).for_each(|_| times.add(timed(|| self.cycle(way)).1));
+            }
+        }
+        let [mut floor, mut txns, mut awc, mut ours] = times;
+        let percents = [50, 90, 99];
+        txns.report(&format!("{name}.txn"), &mut floor, &percents);
+        awc.report(&format!("{name}.awc"), &mut floor, &percents);
+        ours.report(name, &mut floor, &percents);
+    }
+
+    fn end(self) {
+        self.runtime.block_on(self.dsync.shutdown(Duration::from_secs(5))).unwrap();
+    }
+}
+
+fn cycle(c: &mut Criterion) {
+    let agent = Agent::start();
+    let mut ways = Ways::new(agent.http_addr());
+    ways.measure("cycle", ROUNDS, 1);
+    ways.measure("cycle.back", BLOCKS, ROUNDS / BLOCKS);
     let mut group = c.benchmark_group("cycle");
-    group.bench_function("raw", |b| b.iter(|| puts.cycle()));
-    group.bench_function("ours", |b| b.iter(|| runtime.block_on(ours(&dsync, &key))));
+    group.bench_function("raw", |b| b.iter(|| ways.cycle(Way::Puts)));
+    group.bench_function("ours", |b| b.iter(|| ways.cycle(Way::Ours)));
     group.finish();
-    runtime.block_on(dsync.shutdown(Duration::from_secs(5))).unwrap();
+    ways.end();
+    drop(agent);
+
+    let cluster = Cluster::start();
+    let mut ways = Ways::new(cluster.http_addr(cluster.leader()));
+    ways.measure("cycle.cluster", ROUNDS / 4, 1);
+    ways.measure("cycle.cluster.back", BLOCKS, ROUNDS / 4 / BLOCKS);
+    ways.end();
 }
 
 criterion_group!(benches, cycle);

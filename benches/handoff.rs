@@ -3,8 +3,9 @@
 //!
 //! The floor is: `PUT ?release` in one process, the answer to the blocking read
 //! of the other, its `PUT ?acquire`, and that one's answer; each process has one
-//! connection for its writes and one for its reads. Both ways are taken in turns,
-//! and the roles change with every round.
+//! connection for its writes and one for its reads. The roles change with every
+//! round. Both ways are measured in turns and back to back, against an agent in
+//! memory and against the leader of three servers with their data on disk.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -19,11 +20,17 @@ use std::{
 
 use actix_dsync::{Acquire, Dsync, Key, Lease, Release, Reply};
 use rustix::time::{ClockId, clock_gettime};
-use support::{Times, consul::Agent, raw::Raw};
+use support::{
+    Times,
+    consul::{Agent, Cluster},
+    raw::Raw,
+};
 use tokio::runtime::Runtime;
 
 const WARM_UP: usize = 20;
 const ROUNDS: usize = 300;
+/// Back to back, each way has its turn so often.
+const BLOCKS: usize = 5;
 /// How long a waiter gets to see that the key is held, and to watch it.
 const SETTLE: Duration = Duration::from_millis(20);
 const KEYS: [&str; 2] = ["ours/key", "raw/key"];
@@ -206,6 +213,12 @@ impl Match {
         let released = there.time();
         [one, granted - released]
     }
+
+    fn end(self) {
+        let Self { mut here, there } = self;
+        here.release();
+        there.end();
+    }
 }
 
 fn main() {
@@ -214,19 +227,33 @@ fn main() {
         return obey(player(kind, address.parse().unwrap()));
     }
     let agent = Agent::start();
-    let mut matches = ["ours", "raw"].map(|kind| Match::new(kind, agent.http_addr()));
+    measure("handoff", agent.http_addr(), ROUNDS, 1);
+    measure("handoff.back", agent.http_addr(), BLOCKS, ROUNDS / BLOCKS);
+    drop(agent);
+    let cluster = Cluster::start();
+    let leader = cluster.http_addr(cluster.leader());
+    measure("handoff.cluster", leader, ROUNDS / 3, 1);
+    measure("handoff.cluster.back", leader, BLOCKS, ROUNDS / 3 / BLOCKS);
+}
+
+/// Measures both ways, `blocks` times `rounds` of each without a break, and prints
+/// the figures under `name`.
+fn measure(name: &str, address: SocketAddr, blocks: usize, rounds: usize) {
+    let mut matches = ["ours", "raw"].map(|kind| Match::new(kind, address));
+    for players in &mut matches {
+        for _ in 0..WARM_UP {
+            players.round();
+        }
+    }
     let mut times = [Times::default(), Times::default()];
-    for round in 0..WARM_UP + ROUNDS {
+    for _ in 0..blocks {
         for (players, times) in matches.iter_mut().zip(&mut times) {
-            let took = players.round();
-            if round >= WARM_UP {
-                took.into_iter().for_each(|took| times.add(took));
+            for _ in 0..rounds {
+                players.round().into_iter().for_each(|took| times.add(took));
             }
         }
     }
     let [mut ours, mut floor] = times;
-    ours.report("handoff", &mut floor, &[50, 90, 99]);
-    for players in matches {
-        players.there.end();
-    }
+    ours.report(name, &mut floor, &[50, 90, 99]);
+    matches.into_iter().for_each(Match::end);
 }

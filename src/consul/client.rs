@@ -45,7 +45,7 @@ impl Consul {
     }
 
     /// Asks an agent through `backend`, without an ACL token.
-    #[cfg(any(test, feature = "embedded"))]
+    #[cfg_attr(not(feature = "embedded"), allow(dead_code, reason = "handed in by features"))]
     pub(crate) fn over_backend(backend: impl Backend + 'static, prefix: Option<&str>) -> Self {
         Self::over(Link::Backend(Box::new(backend)), None, prefix)
     }

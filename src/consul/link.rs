@@ -19,6 +19,7 @@ pub(crate) trait Backend {
 }
 
 /// The way to one agent.
+#[cfg_attr(not(feature = "embedded"), allow(dead_code, reason = "handed in by features"))]
 pub(super) enum Link {
     Http(Box<Http>),
     Backend(Box<dyn Backend>),

@@ -20,6 +20,7 @@ mod leadership;
 mod locks;
 mod loss;
 mod many_keys;
+mod names;
 mod process;
 mod release;
 mod seed;

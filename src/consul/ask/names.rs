@@ -42,15 +42,14 @@ fn names() -> Vec<String> {
         "too large, max size",
         "Failed to parse body: x",
         "rpc error making call: Permission denied",
-        "back\\slash \\\" \u{200b}\u{202e} größe",
+        "back\\slash \\\" größe",
     ];
     words.iter().flat_map(|word| [(*word).to_owned(), format!("orders/{word}/7")]).collect()
 }
 
 /// As Go's `%q` quotes it.
 fn quoted(name: &str) -> String {
-    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{}\"", escaped.replace('\u{200b}', "\\u200b").replace('\u{202e}', "\\u202e"))
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn read_below<A: Ask>(prefix: Option<&str>, ask: &A, status: u16, body: &str) -> A::Fact {
