@@ -68,8 +68,8 @@ impl World {
     /// The runtime has ended.
     pub(super) fn check_finished(&mut self, process: usize, end: End) {
         self.trace.note(self.now, 17, || format!("p{process}      ends: {end:?}"));
-        let sessions = self.processes[process].sessions.keys();
-        let left = sessions.cloned().find(|session| self.server.is_alive(session));
+        let mut sessions = self.processes[process].sessions.keys();
+        let left = sessions.find(|session| self.server.is_alive(session)).cloned();
         if let Some(session) = left.filter(|_| end == End::Orderly && !self.restored) {
             self.violate(|| format!("G7: p{process} ended, and its session {session} lives"));
         }

@@ -71,6 +71,13 @@ impl Invariants {
         Some(&own.session)
     }
 
+    /// The session of that ownership, unless somebody went around all clocks since.
+    fn protects(&self, key: &Key, owns: u64) -> Option<&SessionId> {
+        let own = self.owned.get((owns as usize).wrapping_sub(1))?;
+        let seen = self.keys.get(key)?;
+        (own.applied_at > seen.bypassed_at).then_some(&own.session)
+    }
+
     /// What the store knows that a valid lease of that ownership contradicts:
     /// another session has had the key since.
     pub(super) fn contradiction(
@@ -188,7 +195,7 @@ impl World {
         self.stats.losses += 1;
         *self.stats.reasons.entry(format!("{reason:?}")).or_default() += 1;
         let lease = (self.ownership(process, &key, token), token);
-        let session = self.invariants.session_of(lease.0);
+        let session = self.invariants.protects(&key, lease.0);
         let alive = session.is_some_and(|session| self.server.is_alive(session));
         if reason == LossReason::SessionGone && alive && !self.restored {
             self.violate(|| format!("G5: p{process} lost {key} though its session is alive"));

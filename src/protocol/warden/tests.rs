@@ -162,11 +162,11 @@ fn a_slot_that_is_wanted_again_stays() {
 #[test]
 fn a_suspect_session_is_replaced_when_nothing_is_owned_and_not_before() {
     let (mut bench, view) = Bench::open();
-    let survey = Effect::Slots(ForSlots::Survey);
+    let survey = || [Effect::Slots(ForSlots::Survey)];
     assert_eq!(bench.step(Event::Asked(Request::Suspect { generation: 1 })), []);
-    assert_eq!(bench.wait(), [survey.clone()]);
+    assert_eq!(bench.wait(), survey());
     assert_eq!(bench.step(Event::Surveyed { owned: 1 }), []);
-    assert_eq!(bench.wait(), [survey]);
+    assert_eq!(bench.wait(), survey());
 
     let reason = LossReason::SessionGone;
     let closed = Notice::Closed { generation: 1, reason };
