@@ -82,7 +82,7 @@ impl Player for Ours {
     fn release(&mut self) -> Duration {
         let lease = self.lease.take().unwrap();
         let at = now();
-        self.runtime.block_on(self.dsync.send(Release(lease))).unwrap();
+        let _ = self.runtime.block_on(self.dsync.send(Release(lease))).unwrap();
         at
     }
 }

@@ -109,7 +109,7 @@ async fn take_turns(dsync: Dsync, hold: Duration, until: Instant, turns: Arc<Mut
         let (token, released_at) = (lease.token(), Instant::now());
         let turn = Turn { token, waited: granted_at - asked_at, granted_at, released_at };
         turns.lock().unwrap().push(turn);
-        dsync.send(Release(lease)).await.unwrap();
+        let _ = dsync.send(Release(lease)).await.unwrap();
     }
 }
 

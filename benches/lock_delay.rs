@@ -37,7 +37,7 @@ fn main() {
         raw.destroy(&holder);
         let lease = runtime.block_on(waiting).unwrap();
         ours.add(Instant::now().saturating_duration_since(end));
-        runtime.block_on(dsync.send(actix_dsync::Release(lease))).unwrap();
+        let _ = runtime.block_on(dsync.send(actix_dsync::Release(lease))).unwrap();
 
         let name = format!("raw/{round}");
         let holder = raw.session("1s");

@@ -6,7 +6,7 @@ mod support;
 
 use std::{cell::RefCell, hint::black_box, time::Duration};
 
-use actix_dsync::{Acquire, Campaign, Dsync, Embedded, Key, Unsubscribe};
+use actix_dsync::{Acquire, Campaign, Dsync, Key, Unsubscribe, embedded::Embedded};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };

@@ -126,8 +126,9 @@ fn variable(name: &'static str) -> Result<Option<String>, ConfigError> {
 }
 
 /// What an orderly release leaves of a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Retention {
     /// Nothing: keys made for one order leave no rubbish. After a crash the
     /// entries that the process held stay, unlocked, until next used.
@@ -149,7 +150,7 @@ pub enum Retention {
 /// | [`default`](Timing::default) | 15 s | 15 s | ≤ 45 s | 10 s |
 /// | [`patient`](Timing::patient) | 30 s | 30 s | ≤ 90 s | 22 s |
 /// | [`fast_failover`](Timing::fast_failover) | 10 s | 1 s | ≤ 21 s | 6 s |
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Timing {
@@ -317,7 +318,7 @@ fn within(
 
 /// What one process may use up. Beyond a limit a request gets a typed error at
 /// once, so that a public handler cannot queue without bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
@@ -340,7 +341,11 @@ pub struct Limits {
     /// others by reading all keys below common beginnings of their names; over
     /// TLS, where a connection carries 240 reads, most by their own.
     ///
-    /// Default: `None`, which is 32, or 48 for an `https://` address.
+    /// Where the agent takes no more connections, fewer are used, down to one beside
+    /// those for renewals and writes, and tried again one by one.
+    ///
+    /// Default: `None`, which is 16, or 48 for an `https://` address, where a
+    /// connection carries many reads and few are opened.
     pub connections: Option<usize>,
 }
 
@@ -357,7 +362,7 @@ impl Limits {
     /// Connections for single writes and reads.
     pub(crate) const WRITES: usize = 6;
 
-    const CONNECTIONS: usize = 32;
+    const CONNECTIONS: usize = 16;
     const CONNECTIONS_OVER_TLS: usize = 48;
 
     /// How many connections there are for reads that wait.
@@ -446,7 +451,7 @@ mod tests {
 
         let limits = Limits { connections: Some(12), ..Limits::default() };
         limits.check().unwrap();
-        assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 22));
+        assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 6));
         assert_eq!(Limits::default().watches(true), 38);
 
         let config = Config { prefix: Some("a//b".into()), ..Config::default() };

@@ -16,8 +16,6 @@ pub enum Step {
     Lock,
     /// Reading a key.
     Read,
-    /// Waiting for a key to change.
-    Watch,
     /// Releasing a key.
     Release,
     /// Recording a turn of a periodic job.
@@ -33,7 +31,6 @@ impl fmt::Display for Step {
             Self::RenewSession => "renew the session",
             Self::Lock => "lock the key",
             Self::Read => "read the key",
-            Self::Watch => "watch the key",
             Self::Release => "release the key",
             Self::Record => "record the job's turn",
             Self::DestroySession => "destroy the session",
@@ -42,22 +39,36 @@ impl fmt::Display for Step {
 }
 
 /// Why a request to the lock runtime was not granted.
+///
+/// Variants may be added. The fields of a variant stay as they are, so that a mock
+/// can construct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Another holder has the lock. Only requests that do not wait say so.
-    #[error("the lock is held by {0}")]
-    Held(Box<Holder>),
+    #[error("the lock {key} is held by {holder}")]
+    Held {
+        /// The key that was asked for.
+        key: Key,
+        /// Who has it.
+        holder: Box<Holder>,
+    },
     /// Nobody holds the key, but Consul keeps it closed for the lock-delay after
     /// a holder's session ended. Only requests that do not wait say so.
-    #[error("the lock is closed by Consul's lock-delay{}", remaining_text(*.remaining))]
+    #[error("the lock {key} is closed by Consul's lock-delay{}", remaining_text(*.remaining))]
     LockDelay {
+        /// The key that was asked for.
+        key: Key,
         /// How long it stays closed, if that could be known.
         remaining: Option<Duration>,
     },
     /// The time that the caller gave to wait has passed.
-    #[error("the lock was not granted within {waited:.1?}{}", holder_text(.holder.as_deref()))]
+    #[error(
+        "the lock {key} was not granted within {waited:.1?}{}", holder_text(.holder.as_deref())
+    )]
     WaitedTooLong {
+        /// The key that was asked for.
+        key: Key,
         /// How long the caller waited.
         waited: Duration,
         /// The last holder seen, if any.
@@ -65,26 +76,30 @@ pub enum Error {
     },
     /// As many callers wait for this key as `Limits::waiters_per_key` allows.
     #[error(
-        "{limit} callers of this process wait for the key already (limit: limits.waiters_per_key)"
+        "{limit} callers of this process already wait for the lock {key} \
+         (limit: limits.waiters_per_key)"
     )]
     TooManyWaiters {
+        /// The key that was asked for.
+        key: Key,
         /// The limit in force.
         limit: usize,
     },
-    /// As many keys are in use as the named limit allows.
-    #[error("{limit} keys are in use already (limit: {field})")]
+    /// As many keys are in use as `Limits::keys` allows.
+    #[error("{limit} keys are in use already (limit: limits.keys)")]
     TooManyKeys {
-        /// The configuration field that holds the limit.
-        field: &'static str,
         /// The limit in force.
         limit: usize,
     },
     /// The key exists and was not made by a lock of this kind; it is left as it
     /// is. Choose another key, or configure the flags that your locks carry.
     #[error(
-        "the key holds something that is no lock of ours (its flags are {found}); it was left untouched"
+        "the key {key} holds something that is no lock of ours (its flags are {found}); \
+         it was left untouched"
     )]
     FlagConflict {
+        /// The key that was asked for.
+        key: Key,
         /// The flags that the key carries.
         found: u64,
     },
@@ -162,7 +177,7 @@ pub enum ConfigError {
     },
     /// The runtime's thread could not be started.
     #[error("could not start the lock runtime's thread: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(#[source] std::io::Error),
 }
 
 #[cfg(test)]
@@ -173,6 +188,7 @@ mod tests {
     static_assertions::assert_impl_all!(ConfigError: Send, Sync, std::error::Error);
     // An I/O error means nothing without the step that met it.
     static_assertions::assert_not_impl_any!(Error: From<std::io::Error>);
+    static_assertions::assert_not_impl_any!(ConfigError: From<std::io::Error>);
 
     #[test]
     fn an_error_names_the_holder_it_met() {
@@ -183,7 +199,11 @@ mod tests {
             value: b"{\"pid\":7}".to_vec(),
             since: 3,
         };
-        let text = Error::Held(Box::new(holder)).to_string();
-        assert_eq!(text, "the lock is held by session s-1 of \"orders\" saying {\"pid\":7}");
+        let held = Error::Held { key: Key::new("orders/7").unwrap(), holder: Box::new(holder) };
+        let text = held.to_string();
+        assert_eq!(
+            text,
+            "the lock orders/7 is held by session s-1 of \"orders\" saying {\"pid\":7}"
+        );
     }
 }

@@ -31,7 +31,7 @@
 //!     let key = Key::join(["orders", "7"])?;
 //!     let lease = dsync.send(Acquire::new(key).within(Duration::from_secs(2))).await?;
 //!     lease.run(charge_card("7", lease.token())).await??;
-//!     dsync.send(Release(lease)).await?;
+//!     let _ = dsync.send(Release(lease)).await?;
 //!
 //!     dsync.shutdown(Duration::from_secs(5)).await?;
 //!     Ok(())
@@ -96,11 +96,11 @@
 //! - processes configured for different datacenters do not exclude each other.
 //!
 //! # Features
-//! - `embedded`: `Embedded`, a Consul-compatible agent in the process, for demos
-//!   and tests.
+//! - `embedded`: the module `embedded`, a Consul-compatible agent in the process,
+//!   for demos and tests.
 //! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
-//! - `web`: for actix-web services. [`Dsync`] is an extractor and errors are
-//!   responses; `LockPath` locks what a path names for the time of a request;
+//! - `web`: the module `web`, for actix-web services. [`Dsync`] and [`Tenure`] are
+//!   extractors and errors are responses; `LockPath` locks what a path names for the time of a request;
 //!   `Leader` and `LeaderOnly` are for handlers that only the leader runs; and there
 //!   are routes for health checks and a status page.
 //! - `metrics`: counts and measures for the `metrics` facade; see [`telemetry`].
@@ -113,7 +113,7 @@ mod config;
 mod consul;
 mod dsync;
 #[cfg(feature = "embedded")]
-mod embedded;
+pub mod embedded;
 mod error;
 mod holding;
 mod key;
@@ -129,13 +129,11 @@ mod status;
 mod token;
 mod value;
 #[cfg(feature = "web")]
-mod web;
+pub mod web;
 mod work;
 
 pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
 pub use dsync::{Builder, Dsync, Reply, Request};
-#[cfg(feature = "embedded")]
-pub use embedded::{Embedded, EmbeddedEntry, EmbeddedServer, EmbeddedSession, EmbeddedSnapshot};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
     lease::Lease,
@@ -149,19 +147,36 @@ pub use messages::{
     List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
     SubscriptionId, TryAcquire, Unsubscribe,
 };
-pub use ownership::{Holder, KeyState, LossReason, Lost, Released};
+pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;
-pub use status::{
-    report::{HealthReport, KeyReport, Mishap, Report, Role, SessionReport},
-    telemetry,
-};
-pub use token::FencingToken;
+pub use status::telemetry;
+pub use token::{FencingToken, InvalidToken};
 pub use value::LockValue;
-#[cfg(feature = "web")]
-pub use web::{
-    HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath, health_routes, status_routes,
-};
 pub use work::{Singleton, SingletonHandle, Turn};
+
+// Their types are in our signatures.
+pub use actix;
+#[cfg(feature = "web")]
+pub use actix_web;
+#[cfg(feature = "tls")]
+pub use rustls;
+
+pub mod report {
+    //! What a runtime knows of itself, for people and for monitoring: the replies of
+    //! [`Dsync::health`](crate::Dsync::health), [`Dsync::explain`](crate::Dsync::explain)
+    //! and [`Dsync::list`](crate::Dsync::list).
+    //!
+    //! Everything here is what *this process* knows at one moment. As JSON, durations
+    //! are whole milliseconds and their fields end in `_ms`. Nothing here is secret:
+    //! the values of keys are what everybody may read who may read Consul.
+
+    pub use crate::{
+        ownership::KeyState,
+        status::report::{
+            HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
+        },
+    };
+}
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::token::FencingToken;
+use crate::{key::Key, token::FencingToken};
 
 /// Who owns a key according to Consul.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Holder {
     /// The id of the Consul session that holds the key.
@@ -46,6 +46,19 @@ impl Serialize for Holder {
         }
         holder.serialize_field("since", since)?;
         holder.end()
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, session_name, node, value, since } = self;
+        f.debug_struct("Holder")
+            .field("session", session)
+            .field("session_name", session_name)
+            .field("node", node)
+            .field("value", &format_args!("\"{}\"", value.escape_ascii()))
+            .field("since", since)
+            .finish()
     }
 }
 
@@ -202,17 +215,24 @@ impl fmt::Display for LossReason {
 }
 
 /// Work stopped because its lease was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the lease with fencing token {token} was lost: {reason}")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("the lock {key} (fencing token {token}) was lost: {reason}")]
+#[non_exhaustive]
 pub struct Lost {
+    /// The key of the lost lease.
+    pub key: Key,
     /// The token of the lost lease.
     pub token: FencingToken,
     /// Why it was lost.
     pub reason: LossReason,
 }
 
-/// How a release went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a release went. There is no third way.
+///
+/// As JSON: `"confirmed"` or `{"already_lost":"session_gone"}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[must_use = "a lock that was lost before its release did not protect the work to its end"]
 pub enum Released {
     /// The lock was owned until the release, and is given back: the next caller
     /// of this process has it, or Consul confirmed that it is free.
@@ -222,10 +242,51 @@ pub enum Released {
     AlreadyLost(LossReason),
 }
 
-#[cfg(all(test, feature = "metrics"))]
+impl fmt::Display for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Confirmed => f.write_str("released"),
+            Self::AlreadyLost(reason) => write!(f, "lost before its release: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_another_process_wrote_into_a_key_is_printed_escaped() {
+        let holder = Holder {
+            session: "s-1".into(),
+            session_name: None,
+            node: None,
+            value: b"{\"a\":1}\n\x1b[31m \xff".to_vec(),
+            since: 3,
+        };
+        let debug = format!("{holder:?}");
+        assert!(debug.contains(r#"value: "{\"a\":1}\n\x1b[31m \xff""#), "{debug}");
+        assert!(!holder.to_string().contains(['\n', '\u{1b}']));
+    }
+
+    #[test]
+    fn the_end_of_a_release_has_words_and_json() {
+        let lost = Released::AlreadyLost(LossReason::SessionGone);
+        for (released, text, json) in [
+            (Released::Confirmed, "released", r#""confirmed""#),
+            (
+                lost,
+                "lost before its release: the Consul session is gone",
+                r#"{"already_lost":"session_gone"}"#,
+            ),
+        ] {
+            assert_eq!(released.to_string(), text);
+            assert_eq!(serde_json::to_string(&released).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Released>(json).unwrap(), released);
+        }
+    }
+
+    #[cfg(feature = "metrics")]
     #[test]
     fn a_reason_has_one_name_in_labels_and_in_json() {
         for reason in [

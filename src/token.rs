@@ -1,6 +1,6 @@
 //! Which numbers order the owners of a key.
 
-use std::fmt;
+use std::{fmt, num::ParseIntError, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// do not. They grow within one history of Consul's store: an operator who
 /// restores a snapshot can make them start lower again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct FencingToken(u64);
 
 impl FencingToken {
@@ -52,6 +52,52 @@ impl FencingToken {
     }
 }
 
+/// Why a number or a text is no [`FencingToken`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fencing token is a whole number from 0 to 9223372036854775807")]
+#[non_exhaustive]
+pub struct InvalidToken;
+
+/// A token that was read from where it was stored.
+impl TryFrom<i64> for FencingToken {
+    type Error = InvalidToken;
+
+    fn try_from(token: i64) -> Result<Self, InvalidToken> {
+        u64::try_from(token).map(Self).map_err(|_| InvalidToken)
+    }
+}
+
+/// A token that was read from where it was stored.
+impl TryFrom<u64> for FencingToken {
+    type Error = InvalidToken;
+
+    fn try_from(token: u64) -> Result<Self, InvalidToken> {
+        i64::try_from(token).map_err(|_| InvalidToken)?.try_into()
+    }
+}
+
+/// A token that was sent in a header, say: the decimal number of its `Display`.
+impl FromStr for FencingToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let token: u64 = text.parse().map_err(|_: ParseIntError| InvalidToken)?;
+        token.try_into()
+    }
+}
+
+impl From<FencingToken> for u64 {
+    fn from(token: FencingToken) -> Self {
+        token.as_u64()
+    }
+}
+
+impl From<FencingToken> for i64 {
+    fn from(token: FencingToken) -> Self {
+        token.as_i64()
+    }
+}
+
 impl fmt::Display for FencingToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -79,6 +125,23 @@ mod tests {
         let earlier = FencingToken::new(7, u16::MAX).unwrap();
         let later = FencingToken::new(8, 0).unwrap();
         assert!(earlier < later);
+    }
+
+    #[test]
+    fn comes_back_from_a_column_a_header_and_json_unless_it_cannot_be_one() {
+        let token = FencingToken::new(7, 3).unwrap();
+        assert_eq!(FencingToken::try_from(token.as_i64()), Ok(token));
+        assert_eq!(FencingToken::try_from(token.as_u64()), Ok(token));
+        assert_eq!(token.to_string().parse(), Ok(token));
+        let json = serde_json::to_string(&token).unwrap();
+        assert_eq!(json, token.to_string());
+        assert_eq!(serde_json::from_str::<FencingToken>(&json).unwrap(), token);
+        assert_eq!(FencingToken::try_from(-1_i64), Err(InvalidToken));
+        assert_eq!(FencingToken::try_from(u64::MAX), Err(InvalidToken));
+        for text in ["", "-1", "7.0", "x", "18446744073709551615"] {
+            assert_eq!(text.parse::<FencingToken>(), Err(InvalidToken), "{text}");
+        }
+        assert!(serde_json::from_str::<FencingToken>("18446744073709551615").is_err());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::error::Error;
 ///
 /// By default it names the service, the host and the process, so that whoever
 /// is refused the lock can say who has it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LockValue {
     /// Bytes, written as they are.
     Bytes(Vec<u8>),

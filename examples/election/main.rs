@@ -15,7 +15,7 @@ mod timeline;
 
 use std::{process::ExitCode, time::Duration};
 
-use actix_dsync::{Embedded, Error, Resign};
+use actix_dsync::{Error, Resign, embedded::Embedded};
 
 use crate::{replica::Replica, timeline::Timeline};
 

@@ -2,8 +2,8 @@
 
 use actix::{Actor, Context};
 use actix_dsync::{
-    ConfigError, Deposed, Dsync, Elected, Embedded, Error, Filter, LeaderChanged, Singleton,
-    SingletonHandle, Tenure, Term, Timing,
+    ConfigError, Deposed, Dsync, Elected, Error, Filter, LeaderChanged, Singleton, SingletonHandle,
+    Tenure, Term, Timing, embedded::Embedded,
 };
 use futures::StreamExt as _;
 

@@ -19,7 +19,7 @@ pub(crate) async fn cycle(dsync: Dsync, key: Key, n: usize) -> Result<(), Failur
     for round in 0..WARM_UP + n {
         let began = Instant::now();
         let lease = dsync.send(Acquire::new(key.clone())).await?;
-        dsync.send(Release(lease)).await?;
+        let _ = dsync.send(Release(lease)).await?;
         if round >= WARM_UP {
             times.push(began.elapsed());
         }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use actix_dsync::{Embedded, EmbeddedServer};
+use actix_dsync::embedded::{Embedded, EmbeddedServer};
 
 /// Where a Consul agent listens by default.
 const AGENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8500);

@@ -3,8 +3,8 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use actix_dsync::{
-    Acquire, Dsync, Error, FencingToken, Holder, Inspect, Key, Leader, Lost, Release, Released,
-    status_routes,
+    Acquire, Dsync, Error, FencingToken, Holder, Inspect, Key, Lost, Release, Released,
+    web::{Leader, status_routes},
 };
 use actix_web::{
     HttpResponse, Responder, ResponseError, get,

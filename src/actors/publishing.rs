@@ -16,7 +16,7 @@ fn record(journal: &Record, key: &Key, news: &News) {
         News::Acquired { .. } => telemetry.acquired(key),
         News::Lost { reason, .. } => {
             telemetry.lost(key, *reason);
-            journal.mishap(Some(key), format!("lost: {reason}"));
+            journal.incident(Some(key), format!("lost: {reason}"));
         }
         News::Elected { .. } => telemetry.leads(key, true),
         News::Deposed { .. } => telemetry.leads(key, false),

@@ -48,7 +48,7 @@ impl SessionActor {
         generation: u64,
         left_behind: Option<&SessionView>,
     ) -> Self {
-        let mut machine = Session::new(settings.timing, generation);
+        let mut machine = Session::new(settings.timing.clone(), generation);
         if let Some(view) = left_behind {
             machine.doom(settings.clock.now(), view.id.clone(), true);
         }
@@ -170,7 +170,7 @@ impl SessionActor {
             Notice::Fenced { .. } => {}
             Notice::Closed { reason, .. } => {
                 tracing::warn!(%reason, "session lost; a new one is created");
-                self.settings.record.mishap(None, format!("session lost: {reason}"));
+                self.settings.record.incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
                 if std::mem::replace(&mut self.troubled, true) {
@@ -179,7 +179,7 @@ impl SessionActor {
                     tracing::warn!(%error, "session request failed; retrying");
                 }
                 self.settings.record.trouble(Some(error.to_string()));
-                self.settings.record.mishap(None, error.to_string());
+                self.settings.record.incident(None, error.to_string());
             }
         }
     }

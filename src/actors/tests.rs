@@ -6,8 +6,8 @@ use futures::{FutureExt, StreamExt};
 
 use super::crash::Crash;
 use crate::{
-    Acquire, Campaign, Deposed, Dsync, Elected, Embedded, Error, Events, Filter, Key, Lease,
-    LockLost, LossReason, Observe, Release, Released, TryAcquire,
+    Acquire, Campaign, Deposed, Dsync, Elected, Error, Events, Filter, Key, Lease, LockLost,
+    LossReason, Observe, Release, Released, TryAcquire, embedded::Embedded,
 };
 
 fn key(name: &str) -> Key {
@@ -236,7 +236,7 @@ async fn two_thousand_keys_are_waited_for_over_few_connections_and_each_is_notic
 
     for n in [1_999, 0, 7, 1_000, 345] {
         let released = tokio::time::Instant::now();
-        other.send(Release(theirs[n].take().unwrap())).await.unwrap();
+        let _ = other.send(Release(theirs[n].take().unwrap())).await.unwrap();
         let ours = (&mut waiting[n]).await.unwrap();
         assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
         assert!(ours.is_valid());

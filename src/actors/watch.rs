@@ -19,10 +19,12 @@ use crate::{
     clock::Moment,
     consul::{
         client::Consul,
-        fact::{Listed, Seen},
+        fact::{Listed, Seen, Trouble},
+        http::Http,
     },
     holding::watchers::{Read, Watchers, What},
     protocol::{Ticket, warden, watch::Event},
+    status::report::Saturation,
 };
 
 /// A read was answered.
@@ -34,6 +36,8 @@ pub(super) struct WatchActor {
     consul: Consul,
     settings: Rc<Settings>,
     watchers: Watchers,
+    /// How many reads a connection carries.
+    carries: usize,
     /// The reads under way. Aborted with the actor; otherwise they would occupy its
     /// successor's places.
     reads: HashMap<Ticket, JoinHandle<()>>,
@@ -54,7 +58,8 @@ impl WatchActor {
     ) -> Self {
         let obituary = Obituary::new(warden, ForWarden(warden::Event::WatchDied));
         let watchers = Watchers::new(settings.watches, settings.clock.now().as_nanos());
-        Self { consul, settings, watchers, reads: HashMap::new(), timer: None, obituary }
+        let reads = HashMap::new();
+        Self { consul, settings, watchers, carries: 1, reads, timer: None, obituary }
     }
 
     /// Lets the machine take a step, and begins the reads that it wants.
@@ -65,9 +70,21 @@ impl WatchActor {
     ) {
         let now = self.settings.clock.now();
         // Over TLS it is known when the first connection stands.
-        let room = self.consul.watch_room().unwrap_or(self.settings.watches);
-        let mut reads = self.watchers.make_room(now, room);
+        let connections = self.consul.connections();
+        let carries = connections.and_then(Http::reads_per_connection).unwrap_or(1);
+        let mut reads = Vec::new();
+        if std::mem::replace(&mut self.carries, carries) != carries {
+            reads.extend(self.watchers.handle(now, Event::Carries(carries)));
+        }
+        if connections.is_some_and(Http::take_refused) {
+            reads.extend(self.watchers.handle(now, Event::Refused));
+        }
         reads.extend(step(&mut self.watchers, now));
+        let (allowed, most) = self.watchers.connections();
+        if let Some(connections) = self.consul.connections() {
+            connections.bound(allowed, most);
+        }
+        self.settings.record.watch_connections(Saturation { allowed, most });
         for read in reads {
             self.begin(read, ctx);
         }
@@ -87,6 +104,7 @@ impl WatchActor {
         let lost = match what {
             What::Key(_) => Event::Seen { read, answer: Seen::Unknown(unanswered()) },
             What::Prefix(_) => Event::Listed { read, answer: Listed::Unknown(unanswered()) },
+            What::Probe => Event::Probed { read, refused: false },
         };
         let task = ask_until_aborted(lost, tell, async move {
             match what {
@@ -97,6 +115,15 @@ impl WatchActor {
                 What::Prefix(ask) => {
                     let answer = consul.ask(&ask, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
+                }
+                What::Probe => {
+                    let refused = match consul.connections() {
+                        Some(connections) => {
+                            matches!(connections.probe().await, Err(Trouble::Refused(_)))
+                        }
+                        None => false,
+                    };
+                    Event::Probed { read, refused }
                 }
             }
         });
@@ -142,7 +169,9 @@ impl Handler<Answered> for WatchActor {
     type Result = ();
 
     fn handle(&mut self, Answered(event): Answered, ctx: &mut Context<Self>) {
-        if let Event::Seen { read, .. } | Event::Listed { read, .. } = &event {
+        if let Event::Seen { read, .. } | Event::Listed { read, .. } | Event::Probed { read, .. } =
+            &event
+        {
             self.reads.remove(read);
         }
         self.work(|watchers, now| watchers.handle(now, event), ctx);

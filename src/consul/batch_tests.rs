@@ -229,7 +229,7 @@ async fn of_a_hundred_keys_wanted_at_once_those_that_are_free_are_had_in_few_tra
         fact::{Created, SessionId},
     };
 
-    let consul = Consul::over_backend(crate::Embedded::new(), None);
+    let consul = Consul::over_backend(crate::embedded::Embedded::new(), None);
     let new = CreateSession {
         name: String::new(),
         ttl: Duration::from_secs(15),

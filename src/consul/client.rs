@@ -67,10 +67,12 @@ impl Consul {
         }
     }
 
-    /// How many reads the link carries beside renewals and calls, as far as it
-    /// knows.
-    pub(crate) fn watch_room(&self) -> Option<usize> {
-        self.0.link.watch_room()
+    /// The connections to the agent, if it is reached over any.
+    pub(crate) fn connections(&self) -> Option<&Http> {
+        match &self.0.link {
+            Link::Http(http) => Some(http),
+            Link::Backend(_) => None,
+        }
     }
 
     async fn exchange(

@@ -283,7 +283,16 @@ fn faults(good: &str) -> Vec<(&'static str, Deed, Verdict)> {
     ]
 }
 
+/// Calls that may be processed twice are sent again over another connection if
+/// theirs closes without an answer.
+fn repaired(call: Call, name: &str) -> bool {
+    use Call::{Info, Read, ReadFence, ReadRecord, Renew};
+    matches!(name, "reset" | "closed without a word" | "head cut off")
+        && matches!(call, Renew | Info | Read | ReadFence | ReadRecord)
+}
+
 async fn cross(call: Call, name: &str, deed: Deed, expected: Verdict) {
+    let expected = if repaired(call, name) { Verdict::Good } else { expected };
     let good = Deed::Say(reply("200 OK", "X-Consul-Index: 9\r\n", &call.answer()));
     let server = Server::doing(vec![good.clone(), deed, good.clone(), good]).await;
     let consul = Consul::over_http(&config(&server.address.to_string()), None).unwrap();
@@ -296,11 +305,9 @@ async fn cross(call: Call, name: &str, deed: Deed, expected: Verdict) {
     assert!(took < LIMIT + Duration::from_secs(2), "{call:?} with {name} took {took:?}");
 
     assert_eq!(call.put_to(&consul).await, Verdict::Good, "{call:?} after {name}");
-    let most = match call {
-        // Renewals keep a spare.
-        Call::Renew => 3,
-        _ => 2,
-    };
+    // Two for renewals and one for calls stand at any time, and a watch has its own.
+    // If one is silent, the others of its age are replaced with it.
+    let most = 2 * (3 + 1);
     assert!(server.connections() <= most, "{call:?} with {name}: {}", server.connections());
 }
 

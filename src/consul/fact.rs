@@ -60,6 +60,9 @@ pub(crate) enum Trouble {
     Timeout(Duration),
     /// No connection could be made: a write was not sent.
     Connect(String),
+    /// The agent, or a proxy before it, takes no more connections: a write was
+    /// not sent.
+    Refused(String),
     /// It stood in line for so long, and was not sent.
     InLine(Duration),
     /// The connection broke before the answer was complete.
@@ -77,6 +80,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Timeout(limit) => write!(f, "no complete answer within {limit:?}"),
             Self::Connect(why) => write!(f, "no connection to the Consul agent: {why}"),
+            Self::Refused(why) => write!(f, "the agent takes no more connections: {why}"),
             Self::InLine(limit) => write!(f, "not sent within {limit:?}: too many locks at once"),
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
             Self::Server { status, text } => write!(f, "Consul answered {status}: {text}"),
@@ -183,7 +187,7 @@ impl Locked {
     /// What is known of a lock that was not answered.
     pub(crate) fn unanswered(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Connect(_) => Self::Unsent(trouble),
+            Trouble::Connect(_) | Trouble::Refused(_) => Self::Unsent(trouble),
             _ => Self::Unknown(trouble),
         }
     }

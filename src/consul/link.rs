@@ -43,12 +43,4 @@ impl Link {
                 .unwrap_or(Err(Trouble::Timeout(limit))),
         }
     }
-
-    /// How many reads it carries beside renewals and calls, as far as it knows.
-    pub(super) fn watch_room(&self) -> Option<usize> {
-        match self {
-            Self::Http(http) => http.watch_room(),
-            Self::Backend(_) => None,
-        }
-    }
 }

@@ -22,8 +22,12 @@ impl Intake {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let mut keys: Vec<_> =
-            self.slots.all().iter().map(|slot| describe(slot, &self.record, self.timing)).collect();
+        let mut keys: Vec<_> = self
+            .slots
+            .all()
+            .iter()
+            .map(|slot| describe(slot, &self.record, &self.timing))
+            .collect();
         keys.sort_by(|one, other| one.key.cmp(&other.key));
         Report {
             service: self.service.to_string(),
@@ -31,15 +35,19 @@ impl Intake {
             lease: self.timing.lease(),
             failover: self.timing.failover(),
             keys,
-            mishaps: self.record.mishaps(),
+            incidents: self.record.incidents(),
+        }
+    }
+
+    pub(crate) fn report_on(&self, key: &Key) -> KeyReport {
+        match self.slots.get(key) {
+            Some(slot) => describe(&slot, &self.record, &self.timing),
+            None => unused(key.clone(), &self.record, &self.timing),
         }
     }
 
     pub(crate) fn explain(&self, Explain(key): Explain) -> Pending<KeyReport> {
-        let report = match self.slots.get(&key) {
-            Some(slot) => describe(&slot, &self.record, self.timing),
-            None => unused(key, &self.record, self.timing),
-        };
+        let report = self.report_on(&key);
         Box::pin(async move { Ok(report) })
     }
 
@@ -49,7 +57,7 @@ impl Intake {
     }
 }
 
-fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
+fn describe(slot: &Slot, record: &Record, timing: &Timing) -> KeyReport {
     let outline = slot.callers.outline();
     let state = match slot.machine().state() {
         // The machine may not have heard of it yet.
@@ -59,8 +67,8 @@ fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
     };
     let (met, trouble) = match outline.obstacle {
         Some(Obstacle::Held(holder)) => (Some(*holder), None),
-        Some(Obstacle::Trouble(error)) => (None, Some(error.to_string())),
         Some(Obstacle::Delayed { .. }) | None => (None, None),
+        Some(obstacle) => (None, Some(obstacle.into_error(&slot.key).to_string())),
     };
     KeyReport {
         state,
@@ -75,7 +83,7 @@ fn describe(slot: &Slot, record: &Record, timing: Timing) -> KeyReport {
     }
 }
 
-fn unused(key: Key, record: &Record, timing: Timing) -> KeyReport {
+fn unused(key: Key, record: &Record, timing: &Timing) -> KeyReport {
     KeyReport {
         state: KeyState::Idle,
         role: None,

@@ -121,6 +121,12 @@ impl Builder {
         self
     }
 
+    /// Sets [`Config::node_checks`].
+    pub fn node_checks(mut self, checks: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.node_checks = checks.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets [`Config::metrics_by_key`].
     pub fn metrics_by_key(mut self, by_key: bool) -> Self {
         self.config.metrics_by_key = by_key;
@@ -186,7 +192,7 @@ impl Builder {
     /// With [`on_current_arbiter`](Builder::on_current_arbiter), outside an
     /// actix System.
     pub fn start(self) -> Result<Dsync, ConfigError> {
-        let timing = self.config.timing;
+        let timing = self.config.timing.clone();
         let plan = self.plan()?;
         let intake = if plan.settings.clock.is_boot() {
             plan.launch_on_thread()?
@@ -229,7 +235,7 @@ impl Builder {
         warn_of_exceptions(&config.timing);
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
-        let limits = config.limits;
+        let limits = config.limits.clone();
         let (reach, watches) = match self.transport {
             Transport::Own => {
                 let address = Address::parse(&config.address)

@@ -10,8 +10,9 @@ use crate::{
     dsync::intake::Intake,
     error::Error,
     holding::stake::{Ledger, Stake},
+    key::Key,
     messages::{Campaign, Event, Events, Filter},
-    status::report::HealthReport,
+    status::report::{HealthReport, KeyReport, Report},
 };
 
 /// A handle to a lock runtime: the one way to its locks.
@@ -102,8 +103,18 @@ impl Dsync {
         self.0.intake.health()
     }
 
-    #[cfg(feature = "web")]
-    pub(crate) fn report(&self) -> crate::status::report::Report {
+    /// What this process knows of `key` and does about it, without a message: as
+    /// [`Explain`](crate::Explain), and as quickly as [`health`](Dsync::health).
+    #[must_use]
+    pub fn explain(&self, key: &Key) -> KeyReport {
+        self.0.intake.report_on(key)
+    }
+
+    /// What this process knows and does: its session, every key that is in use, and
+    /// what went wrong lately. No message: as [`List`](crate::List). It takes time in
+    /// proportion to the number of keys.
+    #[must_use]
+    pub fn list(&self) -> Report {
         self.0.intake.report()
     }
 
@@ -129,7 +140,7 @@ impl Dsync {
     /// The timing in force.
     #[must_use]
     pub fn timing(&self) -> Timing {
-        self.0.timing
+        self.0.timing.clone()
     }
 
     /// Ends the runtime in good order: callers that wait are answered

@@ -97,22 +97,22 @@ impl Place {
         if let Ok(answer) = self.entered.answer.try_recv() {
             return answer;
         }
-        match self.entered.slot.callers.obstacle() {
-            Some(Obstacle::Trouble(error)) => Err(error),
-            Some(Obstacle::Held(holder)) => {
-                Err(Error::WaitedTooLong { waited, holder: Some(holder) })
+        let key = self.entered.slot.key.clone();
+        Err(match (self.entered.slot.callers.obstacle(), readiness) {
+            (Some(Obstacle::Held(holder)), _) => {
+                Error::WaitedTooLong { key, waited, holder: Some(holder) }
             }
-            Some(Obstacle::Delayed { .. }) => Err(Error::WaitedTooLong { waited, holder: None }),
-            None => Err(match readiness {
-                Readiness::Ready => Error::WaitedTooLong { waited, holder: None },
-                Readiness::Troubled(error) => error.clone(),
-                Readiness::Starting => Error::Unavailable {
-                    step: Step::CreateSession,
-                    why: format!("Consul has not answered within {waited:?}"),
-                },
-                Readiness::Stopped => Error::Stopped,
-            }),
-        }
+            (Some(Obstacle::Delayed { .. }), _) | (None, Readiness::Ready) => {
+                Error::WaitedTooLong { key, waited, holder: None }
+            }
+            (Some(obstacle), _) => obstacle.into_error(&key),
+            (None, Readiness::Troubled(error)) => error.clone(),
+            (None, Readiness::Starting) => Error::Unavailable {
+                step: Step::CreateSession,
+                why: format!("Consul has not answered within {waited:?}"),
+            },
+            (None, Readiness::Stopped) => Error::Stopped,
+        })
     }
 }
 

@@ -66,7 +66,7 @@ impl Plan {
             arbiter: Arbiter::current(),
             keep_alive: Arc::new(KeepAlive::new(end)),
             service: settings.service.as_str().into(),
-            timing: settings.timing,
+            timing: settings.timing.clone(),
             record: settings.record.clone(),
             defaults: Arc::new(defaults),
             inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
@@ -76,19 +76,24 @@ impl Plan {
     /// A thread and System of their own: busy handlers cannot starve the actors.
     pub(super) fn launch_on_thread(self) -> Result<Intake, ConfigError> {
         let (started, result) = std::sync::mpsc::channel();
-        std::thread::Builder::new().name("dsync".into()).spawn(move || {
-            actix_rt::System::new().block_on(async move {
-                let (finished, end) = oneshot::channel();
-                let launched = self.launch(finished);
-                let runs = launched.is_ok();
-                if started.send(launched).is_ok() && runs {
-                    // An error means that the supervisor died; then it is over, too.
-                    let _ = end.await;
-                }
-            });
-        })?;
+        std::thread::Builder::new()
+            .name("dsync".into())
+            .spawn(move || {
+                actix_rt::System::new().block_on(async move {
+                    let (finished, end) = oneshot::channel();
+                    let launched = self.launch(finished);
+                    let runs = launched.is_ok();
+                    if started.send(launched).is_ok() && runs {
+                        // An error means that the supervisor died; then it is over, too.
+                        let _ = end.await;
+                    }
+                });
+            })
+            .map_err(ConfigError::Thread)?;
         result.recv().unwrap_or_else(|_| {
-            Err(ConfigError::Thread(std::io::Error::other("it ended before it had begun")))
+            Err(ConfigError::Thread(std::io::Error::other(
+                "the runtime thread exited during startup",
+            )))
         })
     }
 }

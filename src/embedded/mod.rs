@@ -53,7 +53,7 @@ pub use self::server::EmbeddedServer;
 ///   [operators' actions](#method.elect) moves it.
 ///
 /// ```
-/// use actix_dsync::Embedded;
+/// use actix_dsync::embedded::Embedded;
 ///
 /// # async fn demo() -> std::io::Result<()> {
 /// let consul = Embedded::new();

@@ -29,7 +29,7 @@ const MAX_BODY: usize = 1 << 20;
 /// How long an idle connection is kept: practically for ever, as Consul does.
 const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The running HTTP server of an [`Embedded`](crate::Embedded) agent.
+/// The running HTTP server of an [`Embedded`](crate::embedded::Embedded) agent.
 ///
 /// Dropping it stops it without waiting; the agent's data stay.
 #[derive(Debug)]

@@ -145,7 +145,7 @@ impl Callers {
                 return Err(Error::Stopped);
             }
             if inner.contest.queue().waiting() >= limit {
-                return Err(Error::TooManyWaiters { limit });
+                return Err(Error::TooManyWaiters { key: self.key.clone(), limit });
             }
             let call = inner.contest.enter(now, patience, effects);
             let wait = self.telemetry.waits(&self.key);
@@ -287,8 +287,8 @@ impl Callers {
     }
 
     /// The key cannot be had.
-    pub(crate) fn failed(self: &Arc<Self>, error: Error) {
-        self.work(|inner, now, effects| inner.contest.failed(now, error, effects));
+    pub(crate) fn failed(self: &Arc<Self>, obstacle: &Obstacle) {
+        self.work(|inner, now, effects| inner.contest.failed(now, obstacle, effects));
     }
 
     /// Nothing is granted any more, and a lease that is out is lost.
@@ -356,8 +356,9 @@ impl Callers {
                 };
                 to.push(Delivery::Answer(answer, Ok(grant)));
             }
-            Effect::Refuse { call, error } => {
+            Effect::Refuse { call, obstacle } => {
                 if let Some(waiting) = inner.waiting.remove(&call) {
+                    let error = obstacle.into_error(&self.key);
                     to.push(Delivery::Answer(waiting.answer, Err(error)));
                 }
             }

@@ -28,6 +28,26 @@ use crate::{
 /// Dropping a lease gives the lock back, without blocking and without a
 /// confirmation; send [`Release`](crate::Release) to know. A lease is not
 /// re-entrant: a second `Acquire` by its owner waits for the first to end.
+///
+/// A lease that is not kept protects nothing. This does not compile where unused
+/// values are denied:
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use actix_dsync::{Acquire, Dsync, Error, Key};
+/// # async fn example(dsync: &Dsync, key: Key) -> Result<(), Error> {
+/// dsync.send(Acquire::new(key)).await?; // given back at once: what follows runs unlocked
+/// # Ok(())
+/// # }
+/// ```
+/// Give it a name:
+/// ```
+/// #![deny(unused_must_use)]
+/// # use actix_dsync::{Acquire, Dsync, Error, Key};
+/// # async fn example(dsync: &Dsync, key: Key) -> Result<(), Error> {
+/// let _lease = dsync.send(Acquire::new(key)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping a lease gives the lock back at once"]
 pub struct Lease {
     grant: Grant,

@@ -191,7 +191,7 @@ impl LeaseState {
                 return Ok(output);
             }
         }
-        Err(Lost { token: self.token, reason: self.lost().await })
+        Err(Lost { key: self.key.clone(), token: self.token, reason: self.lost().await })
     }
 
     /// Whether [`is_valid`](Self::is_valid) would say true, without changing

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Who leads a key, at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leadership {
     /// Who holds the key according to Consul, as it was last read; `None` if
@@ -51,6 +51,7 @@ impl Drop for Eye {
 /// without a message. The runtime watches the key as long as a handle of it, or
 /// of a [`Tenure`](crate::Tenure), exists, and runs as long. While Consul cannot be
 /// reached it shows what was last known.
+#[must_use = "dropping an observer ends the observation"]
 pub struct Observer {
     eye: Arc<Eye>,
     /// The last change that this handle has seen.

@@ -208,8 +208,7 @@ impl Slots {
         let (slot, is_new) = match table.slots.entry(key.clone()) {
             hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
             hash_map::Entry::Vacant(_) if full => {
-                let (field, limit) = ("limits.keys", self.most_keys);
-                return Err(Error::TooManyKeys { field, limit });
+                return Err(Error::TooManyKeys { limit: self.most_keys });
             }
             hash_map::Entry::Vacant(place) => {
                 let slot = Slot::new(

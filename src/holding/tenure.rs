@@ -1,17 +1,15 @@
 //! What a process has that campaigns: its place in an election, and its terms.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use crate::{
     error::Error,
     holding::{
         callers::Callers,
         keep_alive::KeepAlive,
-        observer::{Leadership, Observer},
+        observer::Observer,
         term::{Leading, Term},
     },
-    key::Key,
-    ownership::Holder,
     token::FencingToken,
 };
 
@@ -20,7 +18,8 @@ use crate::{
 ///
 /// All who campaign for one key in one process share one campaign: every tenure
 /// says the same. Clone it and share it among threads; it keeps the runtime
-/// running. Dropping it does not resign; send [`Resign`](crate::Resign), or shut the runtime down.
+/// running. Dropping it does not resign; send [`Resign`](crate::Resign), or shut the
+/// runtime down. It derefs to the [`Observer`] of its key, which knows who else leads.
 ///
 /// Leadership begins and ends over and over: after each loss the process contends
 /// again. Each time is a [`Term`] of its own, with its own fencing token. For work
@@ -65,12 +64,6 @@ impl Tenure {
         self.number
     }
 
-    /// The key that is campaigned for.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        self.observer.key()
-    }
-
     /// Whether this process leads, judged by the clock at this moment.
     ///
     /// It sends no message, costs a lock that nobody holds for long and one
@@ -113,30 +106,6 @@ impl Tenure {
         self.term().map(|term| term.token())
     }
 
-    /// Who leads, this process included: as for [`Observer::leader`].
-    #[must_use]
-    pub fn leader(&self) -> Option<Holder> {
-        self.observer.leader()
-    }
-
-    /// Who leads at this moment, and the token if it is this process.
-    #[must_use]
-    pub fn leadership(&self) -> Leadership {
-        self.observer.leadership()
-    }
-
-    /// Waits for the next change of the leader or of this process's term: as for
-    /// [`Observer::changed`].
-    ///
-    /// It is told by the lock runtime. To act at the very deadline of a term even
-    /// if that is stuck, use [`Term::lost`] or [`Term::run`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses no change: the next call returns it.
-    pub async fn changed(&self) -> Leadership {
-        self.observer.changed().await
-    }
-
     /// Waits until this process leads; at once if it does. It never ends after the
     /// campaign has [`ended`](Tenure::ended).
     ///
@@ -154,6 +123,18 @@ impl Tenure {
     pub async fn ended(&self) {
         let number = self.number;
         self.observer.wait_for(|leading| (leading.campaign != Some(number)).then_some(())).await;
+    }
+}
+
+/// Who leads, this process included, is asked as of any [`Observer`].
+///
+/// [`Observer::changed`] is woken by the lock runtime. To act at the very deadline of
+/// a term even if that is stuck, use [`Term::lost`] or [`Term::run`].
+impl Deref for Tenure {
+    type Target = Observer;
+
+    fn deref(&self) -> &Observer {
+        &self.observer
     }
 }
 

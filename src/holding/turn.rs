@@ -179,9 +179,9 @@ impl Slot {
             Effect::Unreleased(error) => step(Step::Unreleased(error)),
             Effect::Free => self.callers.free(),
             Effect::Obstructed(obstacle) => self.callers.obstructed(obstacle),
-            Effect::Failed(error) => {
-                step(Step::Failed(error.clone()));
-                self.callers.failed(error);
+            Effect::Failed(obstacle) => {
+                self.callers.failed(&obstacle);
+                step(Step::Failed(obstacle.into_error(&key)));
             }
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Read {
 pub(crate) enum What {
     Key(ask::Watch),
     Prefix(ask::List),
+    /// Nothing: whether the agent takes another connection.
+    Probe,
 }
 
 /// For how long one blocking read waits: an abandoned one keeps server work, and
@@ -48,13 +50,12 @@ const WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Watchers {
     machine: Watches,
     slots: HashMap<Key, Arc<Slot>>,
-    room: usize,
 }
 
 impl Watchers {
     /// `room` is how many reads may be under way; `seed` feeds the jitter.
     pub(crate) fn new(room: usize, seed: u64) -> Self {
-        Self { machine: Watches::new(room, seed), slots: HashMap::new(), room }
+        Self { machine: Watches::new(room, seed), slots: HashMap::new() }
     }
 
     /// When an [`Event::Tick`] is due.
@@ -70,12 +71,9 @@ impl Watchers {
         self.handle(now, Event::Watch { key, ticket, after, held })
     }
 
-    /// So many reads may be under way from now on.
-    pub(crate) fn make_room(&mut self, now: Moment, room: usize) -> Vec<Read> {
-        if std::mem::replace(&mut self.room, room) == room {
-            return Vec::new();
-        }
-        self.handle(now, Event::Room(room))
+    /// How many connections the reads may use, and how many at most.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        self.machine.connections()
     }
 
     /// Takes in what happened, reports changes to slots, and returns the reads that
@@ -97,6 +95,7 @@ impl Watchers {
             Effect::List { read, prefix, after } => {
                 (read, What::Prefix(ask::List { prefix, after, wait: WAIT }))
             }
+            Effect::Probe { read } => (read, What::Probe),
             Effect::Answer { key, ticket, answer } => {
                 self.report(&key, lock::Event::Watched { ticket, answer });
                 return None;

@@ -13,7 +13,7 @@ use crate::{
 ///
 /// It is answered from memory at the sending, also while the runtime's thread is
 /// stuck, and after a shutdown. A key that is not in use is
-/// [`KeyState::Idle`](crate::KeyState::Idle).
+/// [`KeyState::Idle`](crate::report::KeyState::Idle).
 ///
 /// # Errors
 /// None by [`Dsync::send`](crate::Dsync::send).

@@ -102,7 +102,7 @@ impl TryAcquire {
 /// Consul can renew the session and yet not take the key back: the token has lost
 /// `key:write`, or with [`Retention::Keep`](crate::Retention::Keep) somebody wrote
 /// over it what is too large to be left. The release is repeated, a warning is
-/// logged and a [`Mishap`](crate::Mishap) noted, at once if a right is missing and
+/// logged and an [`Incident`](crate::report::Incident) noted, at once if a right is missing and
 /// otherwise after one [`lease`](crate::Timing::lease). Then the session is
 /// replaced, which frees the key after its lock-delay; the reply is
 /// [`AlreadyLost`](Released::AlreadyLost). But that waits until this process holds
@@ -138,7 +138,7 @@ pub struct Inspect(
 );
 
 /// Of which keys a subscriber hears.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Filter {
     /// Of every key.

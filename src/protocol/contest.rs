@@ -45,7 +45,7 @@ pub(crate) enum Effect {
     /// The caller has the key from now on; `leads` if it is the campaign.
     Grant { call: CallId, token: FencingToken, cell: Arc<DeadlineCell>, leads: bool },
     /// The caller will not get the key.
-    Refuse { call: CallId, error: Error },
+    Refuse { call: CallId, obstacle: Obstacle },
     /// The caller's lease is no longer valid.
     End { call: CallId, how: Ending },
     /// The answer to the caller's release.
@@ -223,7 +223,7 @@ impl Contest {
         let holder = match &obstacle {
             Obstacle::Held(holder) => Some(Some(holder.clone())),
             Obstacle::Delayed { .. } => Some(None),
-            Obstacle::Trouble(_) => None,
+            Obstacle::Foreign { .. } | Obstacle::Trouble(_) => None,
         };
         self.ask_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
         if let Some(holder) = holder {
@@ -232,8 +232,8 @@ impl Contest {
     }
 
     /// The key cannot be had.
-    pub(crate) fn failed(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
-        self.ask_queue(now, effects, |queue, then| queue.failed(error, then));
+    pub(crate) fn failed(&mut self, now: Moment, obstacle: &Obstacle, effects: &mut Vec<Effect>) {
+        self.ask_queue(now, effects, |queue, then| queue.failed(obstacle, then));
     }
 
     /// Nothing is granted any more, and a lease that is out is lost.
@@ -252,7 +252,7 @@ impl Contest {
     fn turn_away(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.stopped = true;
         self.election.stop();
-        self.failed(now, Error::Stopped, effects);
+        self.failed(now, &Obstacle::Trouble(Error::Stopped), effects);
     }
 
     /// Somebody wants to lead. Returns the number of the campaign, and whether it
@@ -340,12 +340,12 @@ impl Contest {
         for effect in then {
             match effect {
                 queue::Effect::Grant { call, token } => self.granted(now, call, token, effects),
-                queue::Effect::Refuse { call, error } => {
+                queue::Effect::Refuse { call, obstacle } => {
                     if self.election.is_caller(call) {
                         self.election.refused(now);
                         effects.push(Effect::Poke);
                     }
-                    effects.push(Effect::Refuse { call, error });
+                    effects.push(Effect::Refuse { call, obstacle });
                 }
                 queue::Effect::Ended { call } => {
                     effects.push(Effect::End { call, how: Ending::Returned });

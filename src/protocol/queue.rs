@@ -10,6 +10,7 @@ use super::cell::DeadlineCell;
 use crate::{
     clock::Moment,
     error::Error,
+    key::Key,
     ownership::{Holder, LossReason, Released},
     token::FencingToken,
 };
@@ -54,15 +55,24 @@ impl Demand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     Held(Box<Holder>),
-    Delayed { remaining: Option<Duration> },
+    Delayed {
+        remaining: Option<Duration>,
+    },
+    /// The key exists with other flags than our locks have.
+    Foreign {
+        flags: u64,
+    },
     Trouble(Error),
 }
 
 impl Obstacle {
-    fn into_error(self) -> Error {
+    /// The error of a request for `key` that it ends.
+    pub(crate) fn into_error(self, key: &Key) -> Error {
+        let key = key.clone();
         match self {
-            Self::Held(holder) => Error::Held(holder),
-            Self::Delayed { remaining } => Error::LockDelay { remaining },
+            Self::Held(holder) => Error::Held { key, holder },
+            Self::Delayed { remaining } => Error::LockDelay { key, remaining },
+            Self::Foreign { flags } => Error::FlagConflict { key, found: flags },
             Self::Trouble(error) => error,
         }
     }
@@ -74,7 +84,7 @@ pub(crate) enum Effect {
     /// The caller has the key from now on.
     Grant { call: CallId, token: FencingToken },
     /// The caller will not get it.
-    Refuse { call: CallId, error: Error },
+    Refuse { call: CallId, obstacle: Obstacle },
     /// The caller's lease is over by its own release.
     Ended { call: CallId },
     /// The caller's lease is over; the reason is being asked for.
@@ -401,8 +411,8 @@ impl Queue {
     }
 
     /// The key cannot be had, however long anybody waits.
-    pub(crate) fn failed(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        self.refuse(|_| true, &Obstacle::Trouble(error), effects);
+    pub(crate) fn failed(&mut self, obstacle: &Obstacle, effects: &mut Vec<Effect>) {
+        self.refuse(|_| true, obstacle, effects);
     }
 
     fn refuse(
@@ -415,7 +425,7 @@ impl Queue {
         self.waiting.retain(|(call, patience)| {
             let refused = whom(*patience);
             if refused {
-                effects.push(Effect::Refuse { call: *call, error: obstacle.clone().into_error() });
+                effects.push(Effect::Refuse { call: *call, obstacle: obstacle.clone() });
             }
             !refused
         });

@@ -399,7 +399,7 @@ impl Session {
     }
 
     fn renewed(&mut self, now: Moment, ticket: Ticket, answer: Renewed, effects: &mut Vec<Effect>) {
-        let timing = self.timing;
+        let timing = self.timing.clone();
         let Phase::Open(open) = &mut self.phase else { return };
         let Some(place) = open.renewals.iter().position(|(asked, _)| *asked == ticket) else {
             return;

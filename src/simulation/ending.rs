@@ -59,7 +59,7 @@ impl World {
     pub(super) fn look_for_the_end(&mut self) {
         let Some(healed_at) = self.healed_at else { return };
         self.after(Duration::from_millis(500), Event::Watchdog);
-        let timing = self.plan.timing;
+        let timing = self.plan.timing.clone();
         // Each caller that waits holds the key for a moment when its turn comes.
         let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
         // A late renewal prolongs even the session of a process that crashed.

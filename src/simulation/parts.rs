@@ -231,7 +231,7 @@ impl Process {
     // The session.
 
     fn start_session(&mut self, generation: u64, left_behind: Option<&SessionView>) {
-        let mut session = Session::new(self.timing, generation);
+        let mut session = Session::new(self.timing.clone(), generation);
         if let Some(view) = left_behind {
             session.doom(self.clock.now(), view.id.clone(), true);
         }
@@ -327,6 +327,8 @@ impl Process {
             let question = match what {
                 What::Key(ask) => Question::Watch { read, ask },
                 What::Prefix(ask) => Question::List { read, ask },
+                // Only a refused connection makes it ask that; here none is.
+                What::Probe => continue,
             };
             self.out.push(Out::Ask(question, Part::Watch(number)));
         }

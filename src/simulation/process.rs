@@ -144,7 +144,7 @@ impl Process {
             drift,
             nanos,
             clock,
-            timing: plan.timing,
+            timing: plan.timing.clone(),
             node_checks: if plan.node_checks { vec!["serfHealth".into()] } else { Vec::new() },
             style: Style {
                 service: format!("p{id}"),
@@ -301,7 +301,7 @@ impl Process {
 
     /// The session that it sees lead the key, if it follows that.
     pub(super) fn sees(&self, key: &Key) -> Option<Option<String>> {
-        let of_tenure = self.tenures.get(key).map(Tenure::leader);
+        let of_tenure = self.tenures.get(key).map(|tenure| tenure.leader());
         let leader = of_tenure.or_else(|| self.observers.get(key).map(Observer::leader))?;
         Some(leader.map(|leader| leader.session))
     }

@@ -16,7 +16,7 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     status::{
-        report::{HealthReport, Mishap, SessionReport},
+        report::{HealthReport, Incident, Saturation, SessionReport},
         telemetry::Telemetry,
     },
 };
@@ -34,8 +34,9 @@ pub(crate) struct Record {
 struct Notes {
     session: Option<SessionNote>,
     trouble: Option<String>,
+    saturation: Option<Saturation>,
     /// The newest first.
-    mishaps: VecDeque<(Moment, Option<Key>, String)>,
+    incidents: VecDeque<(Moment, Option<Key>, String)>,
 }
 
 #[derive(Debug)]
@@ -47,9 +48,9 @@ struct SessionNote {
     renewed_at: Moment,
 }
 
-/// How many mishaps are remembered.
-const MOST_MISHAPS: usize = 20;
-/// For how long a mishap counts as a key's last error.
+/// How many incidents are remembered.
+const MOST_INCIDENTS: usize = 20;
+/// For how long an incident counts as a key's last error.
 const RECENT: Duration = Duration::from_secs(600);
 
 impl Record {
@@ -98,36 +99,64 @@ impl Record {
         self.notes().trouble = trouble;
     }
 
-    /// Something went wrong, with a key or the session.
-    pub(crate) fn mishap(&self, key: Option<&Key>, what: String) {
-        let now = self.clock.now();
-        let mut notes = self.notes();
-        // What goes on going wrong is one mishap, at its last moment.
-        notes.mishaps.retain(|(_, of, known)| of.as_ref() != key || *known != what);
-        notes.mishaps.push_front((now, key.cloned(), what));
-        if notes.mishaps.len() > MOST_MISHAPS {
-            // A session takes all its keys with it: why it ended must not drown in them.
-            let of_key = notes.mishaps.iter().rposition(|(_, key, _)| key.is_some());
-            notes.mishaps.remove(of_key.unwrap_or(MOST_MISHAPS));
+    /// How many connections may be used to watch keys. Fewer than configured while
+    /// the agent takes no more.
+    pub(crate) fn watch_connections(&self, now: Saturation) {
+        let saturation = Some(now).filter(|now| now.allowed < now.most);
+        let before = std::mem::replace(&mut self.notes().saturation, saturation);
+        if before == saturation {
+            return;
+        }
+        self.telemetry.watch_connections(now.allowed);
+        match saturation {
+            Some(now) if before.is_none_or(|before| now.allowed < before.allowed) => {
+                self.telemetry.connection_refused();
+                tracing::warn!(
+                    "{now}: other processes of this host may use the agent's \
+                     http_max_conns_per_client; keys are watched over fewer connections, and their \
+                     changes may be noticed later"
+                );
+                self.incident(None, now.to_string());
+            }
+            Some(_) => {}
+            None => tracing::info!("keys are watched over {} connections again", now.most),
         }
     }
 
-    /// What last went wrong with the key, if that is recent.
+    /// Something went wrong, with a key or the session.
+    pub(crate) fn incident(&self, key: Option<&Key>, what: String) {
+        let now = self.clock.now();
+        let mut notes = self.notes();
+        // What goes on going wrong is one incident, at its last moment.
+        notes.incidents.retain(|(_, of, known)| of.as_ref() != key || *known != what);
+        notes.incidents.push_front((now, key.cloned(), what));
+        if notes.incidents.len() > MOST_INCIDENTS {
+            // A session takes all its keys with it: why it ended must not drown in them.
+            let of_key = notes.incidents.iter().rposition(|(_, key, _)| key.is_some());
+            notes.incidents.remove(of_key.unwrap_or(MOST_INCIDENTS));
+        }
+    }
+
+    /// What last went wrong with the key, if that is recent; else what delays the
+    /// news of every key.
     pub(crate) fn last_error(&self, key: &Key) -> Option<String> {
         let now = self.clock.now();
         let notes = self.notes();
-        let mut recent = notes.mishaps.iter().filter(|(at, ..)| now.since(*at) < RECENT);
-        recent.find(|(_, of, _)| of.as_ref() == Some(key)).map(|(.., what)| what.clone())
+        let mut recent = notes.incidents.iter().filter(|(at, ..)| now.since(*at) < RECENT);
+        let of_key = recent.find(|(_, of, _)| of.as_ref() == Some(key));
+        of_key
+            .map(|(.., what)| what.clone())
+            .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
     }
 
-    pub(crate) fn mishaps(&self) -> Vec<Mishap> {
+    pub(crate) fn incidents(&self) -> Vec<Incident> {
         let now = self.clock.now();
-        let told = |(at, key, what): &(Moment, Option<Key>, String)| Mishap {
+        let told = |(at, key, what): &(Moment, Option<Key>, String)| Incident {
             ago: now.since(*at),
             key: key.clone(),
             what: what.clone(),
         };
-        self.notes().mishaps.iter().map(told).collect()
+        self.notes().incidents.iter().map(told).collect()
     }
 
     pub(crate) fn health(&self) -> HealthReport {
@@ -149,6 +178,7 @@ impl Record {
             ready: session.is_some(),
             session,
             trouble: notes.trouble.clone(),
+            saturation: notes.saturation,
         }
     }
 
@@ -226,21 +256,37 @@ mod tests {
     }
 
     #[test]
-    fn mishaps_are_bounded_and_a_repeated_one_is_told_once() {
+    fn an_agent_without_connections_shows_in_health_and_with_every_key_until_it_has_some() {
         let record = Record::new(Clock::Boot, Telemetry::new("test", false));
         let key = Key::new("k").unwrap();
-        record.mishap(None, "session lost".into());
+        record.watch_connections(Saturation { allowed: 6, most: 6 });
+        assert_eq!((record.health().saturation, record.incidents().len()), (None, 0));
+        let saturated = Saturation { allowed: 3, most: 6 };
+        record.watch_connections(saturated);
+        record.watch_connections(saturated);
+        assert_eq!(record.health().saturation, Some(saturated));
+        assert!(record.last_error(&key).unwrap().contains("3 of 6"));
+        assert_eq!(record.incidents().len(), 1);
+        record.watch_connections(Saturation { allowed: 6, most: 6 });
+        assert_eq!((record.health().saturation, record.last_error(&key)), (None, None));
+    }
+
+    #[test]
+    fn incidents_are_bounded_and_a_repeated_one_is_told_once() {
+        let record = Record::new(Clock::Boot, Telemetry::new("test", false));
+        let key = Key::new("k").unwrap();
+        record.incident(None, "session lost".into());
         for count in 0..50 {
             let other = Key::new(format!("{count}")).unwrap();
-            record.mishap(Some(&other), "lost".into());
-            record.mishap(Some(&key), "again".into());
+            record.incident(Some(&other), "lost".into());
+            record.incident(Some(&key), "again".into());
         }
-        let mishaps = record.mishaps();
-        assert_eq!(mishaps.len(), MOST_MISHAPS);
-        assert_eq!((mishaps[0].key.as_ref(), mishaps[0].what.as_str()), (Some(&key), "again"));
-        assert_eq!(mishaps[1].key.as_ref().map(Key::as_str), Some("49"));
-        assert_eq!(mishaps.iter().filter(|mishap| mishap.what == "again").count(), 1);
-        assert_eq!(mishaps.last().map(|mishap| mishap.what.as_str()), Some("session lost"));
+        let incidents = record.incidents();
+        assert_eq!(incidents.len(), MOST_INCIDENTS);
+        assert_eq!((incidents[0].key.as_ref(), incidents[0].what.as_str()), (Some(&key), "again"));
+        assert_eq!(incidents[1].key.as_ref().map(Key::as_str), Some("49"));
+        assert_eq!(incidents.iter().filter(|incident| incident.what == "again").count(), 1);
+        assert_eq!(incidents.last().map(|incident| incident.what.as_str()), Some("session lost"));
         assert_eq!(record.last_error(&key).as_deref(), Some("again"));
         assert_eq!(record.last_error(&Key::new("other").unwrap()), None);
     }

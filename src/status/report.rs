@@ -1,8 +1,4 @@
-//! What a runtime tells of itself, for people and for monitoring.
-//!
-//! Everything here is what *this process* knows at one moment. As JSON, durations
-//! are whole milliseconds and their fields end in `_ms`. Nothing here is secret:
-//! the values of keys are what everybody may read who may read Consul.
+//! What a runtime tells of itself.
 
 use std::{fmt, time::Duration};
 
@@ -31,6 +27,27 @@ pub struct HealthReport {
     /// Why the last request to create or renew the session failed, if none has
     /// gone well since.
     pub trouble: Option<String>,
+    /// Set while the agent takes fewer connections than this process may use to
+    /// watch keys. Locks stay safe; changes may be noticed later.
+    pub saturation: Option<Saturation>,
+}
+
+/// The agent takes no more connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Saturation {
+    /// Connections that are used to watch keys at most now.
+    pub allowed: usize,
+    /// Connections that [`Limits::connections`](crate::Limits::connections) leaves
+    /// for that.
+    pub most: usize,
+}
+
+impl fmt::Display for Saturation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { allowed, most } = self;
+        write!(f, "the Consul agent takes no more connections: {allowed} of {most} watch keys")
+    }
 }
 
 /// A Consul session, as its process knows it.
@@ -112,13 +129,13 @@ pub struct Report {
     /// Every key that is in use, in order.
     pub keys: Vec<KeyReport>,
     /// What went wrong lately, the newest first; at most 20.
-    pub mishaps: Vec<Mishap>,
+    pub incidents: Vec<Incident>,
 }
 
 /// Something that went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Mishap {
+pub struct Incident {
     /// How long ago.
     #[serde(rename = "ago_ms", serialize_with = "millis")]
     pub ago: Duration,
@@ -143,11 +160,14 @@ fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::O
 /// As text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, health, keys, mishaps, .. } = self;
+        let Self { service, health, keys, incidents, .. } = self;
         let or_not = |holds| if holds { "" } else { "not " };
         write!(f, "{service}: {}ready, {}live", or_not(health.ready), or_not(health.live))?;
         if let Some(trouble) = &health.trouble {
             write!(f, "; {trouble}")?;
+        }
+        if let Some(saturation) = &health.saturation {
+            write!(f, "; {saturation}")?;
         }
         writeln!(f)?;
         match &health.session {
@@ -160,7 +180,7 @@ impl fmt::Display for Report {
         for key in keys {
             writeln!(f, "{key}")?;
         }
-        for Mishap { ago, key, what } in mishaps {
+        for Incident { ago, key, what } in incidents {
             let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
             writeln!(f, "{ago:.1?} ago: {key}{what}")?;
         }

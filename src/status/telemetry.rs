@@ -15,6 +15,8 @@
 //! | `dsync_losses_total` | counter, by key | ownerships lost, by `reason` |
 //! | `dsync_panics_total` | counter, by key | panics of work that was bound to leadership |
 //! | `dsync_renewal_failures_total` | counter | renewals of the session that were not answered well |
+//! | `dsync_watch_connections` | gauge | connections that may be used to watch keys now; set when that changes |
+//! | `dsync_connections_refused_total` | counter | how often fewer had to do because the agent took no more |
 //! | `dsync_wait_seconds` | histogram, by key | from a request to its grant |
 //! | `dsync_hold_seconds` | histogram, by key | from a grant to its end |
 //! | `dsync_renew_seconds` | histogram | how long a renewal that was answered well took |
@@ -98,6 +100,14 @@ impl Telemetry {
         metrics::counter!("dsync_renewal_failures_total", self.labels(None)).increment(1);
     }
 
+    pub(crate) fn watch_connections(&self, allowed: usize) {
+        metrics::gauge!("dsync_watch_connections", self.labels(None)).set(allowed as f64);
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        metrics::counter!("dsync_connections_refused_total", self.labels(None)).increment(1);
+    }
+
     fn labels(&self, key: Option<&Key>) -> Vec<metrics::Label> {
         let service = metrics::SharedString::from_shared(self.service.clone());
         let mut labels = vec![metrics::Label::new("service", service)];
@@ -125,6 +135,8 @@ impl Telemetry {
     }
     pub(crate) fn renewed(&self, _took: Duration, _margin: Duration) {}
     pub(crate) fn renewal_failed(&self) {}
+    pub(crate) fn watch_connections(&self, _allowed: usize) {}
+    pub(crate) fn connection_refused(&self) {}
 }
 
 /// A time that is being measured. It counts only if it is stopped.

@@ -19,7 +19,7 @@ use crate::ownership::Holder;
 ///
 /// ```
 /// # let tenure = ();
-/// use actix_dsync::LeaderConfig;
+/// use actix_dsync::web::LeaderConfig;
 /// use actix_web::App;
 ///
 /// let app = App::new()

@@ -43,7 +43,8 @@ impl ResponseError for NotSetUp {
 mod tests {
     use super::*;
     use crate::{
-        HealthReport, HeldLease, KeyReport, Leader, LeaderConfig, LeaderOnly, LockPath, Report,
+        report::{HealthReport, KeyReport, Report},
+        web::{HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath},
     };
 
     static_assertions::assert_impl_all!(Dsync: FromRequest);

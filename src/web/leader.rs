@@ -31,7 +31,7 @@ use crate::{
 /// [`Term`] in which the request came.
 ///
 /// ```
-/// use actix_dsync::{Leader, Lost};
+/// use actix_dsync::{Lost, web::Leader};
 ///
 /// async fn rebuild(leader: Leader) -> Result<&'static str, Lost> {
 ///     // Stopped at the moment at which this process leads no more.
@@ -106,6 +106,20 @@ fn tenure_of(request: &HttpRequest) -> Result<Tenure, NotSetUp> {
         .ok_or(NotSetUp("no Tenure: give the App one with .app_data(tenure.clone())"))
 }
 
+/// The app's tenure, of a [`Campaign`](crate::Campaign): given by
+/// `app_data(tenure.clone())` or within a [`Data`]. Without one the answer is 500.
+///
+/// For handlers that any process runs and that ask who leads; [`Leader`] is for
+/// those that only the leader may run.
+impl FromRequest for Tenure {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(tenure_of(request).map_err(Into::into))
+    }
+}
+
 /// What a process answers that does not lead.
 fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
     let config = request
@@ -125,7 +139,7 @@ fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
 /// serve. Elsewhere requests are answered as for [`Leader`].
 ///
 /// ```
-/// use actix_dsync::LeaderOnly;
+/// use actix_dsync::web::LeaderOnly;
 /// use actix_web::web;
 ///
 /// fn routes(app: &mut web::ServiceConfig) {

@@ -32,7 +32,7 @@ use crate::{
 /// request lasts.
 ///
 /// ```
-/// use actix_dsync::{HeldLease, LockPath};
+/// use actix_dsync::web::{HeldLease, LockPath};
 /// use actix_web::{guard, web};
 ///
 /// async fn charge(lease: HeldLease) -> String {
@@ -202,12 +202,12 @@ struct LockedBody {
 
 impl LockedBody {
     fn new(body: BoxBody, lease: Lease) -> Self {
-        let (token, lost) = (lease.token(), lease.lost());
+        let (key, token, lost) = (lease.key().clone(), lease.token(), lease.lost());
         Self {
             size: body.size(),
             body: Some(body),
             lease: Some(lease),
-            lost: Box::pin(async move { Lost { token, reason: lost.await } }),
+            lost: Box::pin(async move { Lost { key, token, reason: lost.await } }),
         }
     }
 }

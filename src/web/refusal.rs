@@ -15,44 +15,46 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 ///
 /// | error | status | `error` |
 /// |---|---|---|
-/// | [`Invalid`](Error::Invalid) | 400; the message names the fault | `invalid` |
+/// | [`Invalid`](Error::Invalid), a key | 400; the message names the fault | `invalid` |
 /// | [`Held`](Error::Held) | 423 | `locked` |
 /// | [`WaitedTooLong`](Error::WaitedTooLong) | 504 | `waited_too_long` |
 /// | [`LockDelay`](Error::LockDelay) | 503, `Retry-After` the delay | `lock_delay` |
 /// | [`TooManyWaiters`](Error::TooManyWaiters), [`TooManyKeys`](Error::TooManyKeys), [`Unavailable`](Error::Unavailable), [`Stopped`](Error::Stopped) | 503, `Retry-After: 1` | `busy`, `unavailable` |
-/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`AlreadyStarted`](Error::AlreadyStarted): an operator or developer must act | 500 | `misconfigured` |
+/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
-            Self::Held(_) => StatusCode::LOCKED,
+            Self::Invalid { field: "key", .. } => StatusCode::BAD_REQUEST,
+            Self::Held { .. } => StatusCode::LOCKED,
             Self::WaitedTooLong { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::LockDelay { .. }
             | Self::TooManyWaiters { .. }
             | Self::TooManyKeys { .. }
             | Self::Unavailable { .. }
             | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Denied { .. } | Self::FlagConflict { .. } | Self::AlreadyStarted { .. } => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Invalid { .. }
+            | Self::Denied { .. }
+            | Self::FlagConflict { .. }
+            | Self::AlreadyStarted { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn error_response(&self) -> HttpResponse {
         let message = match self {
-            Self::Invalid { field, why } => &format!("{field} {why}"),
-            Self::Held(_) => "somebody else has the lock",
+            Self::Invalid { field: "key", why } => &format!("key {why}"),
+            Self::Held { .. } => "somebody else has the lock",
             Self::WaitedTooLong { .. } => "the lock was not free in time",
             Self::LockDelay { .. } => "the lock is closed for a while after its holder failed",
             Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => "too many wait for locks",
             Self::Unavailable { .. } | Self::Stopped => "locks cannot be had at present",
-            Self::Denied { .. } | Self::FlagConflict { .. } | Self::AlreadyStarted { .. } => {
-                "the lock cannot be had"
-            }
+            Self::Invalid { .. }
+            | Self::Denied { .. }
+            | Self::FlagConflict { .. }
+            | Self::AlreadyStarted { .. } => "the lock cannot be had",
         };
         let status = self.status_code();
         let retry_after = match self {
-            Self::LockDelay { remaining: Some(remaining) } => Some(*remaining),
+            Self::LockDelay { remaining: Some(remaining), .. } => Some(*remaining),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_DEFAULT),
             _ => None,
         };
@@ -63,15 +65,16 @@ impl ResponseError for Error {
 /// As it is written in the body, for programs.
 fn code(error: &Error) -> &'static str {
     match error {
-        Error::Invalid { .. } => "invalid",
-        Error::Held(_) => "locked",
+        Error::Invalid { field: "key", .. } => "invalid",
+        Error::Held { .. } => "locked",
         Error::WaitedTooLong { .. } => "waited_too_long",
         Error::LockDelay { .. } => "lock_delay",
         Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => "busy",
         Error::Unavailable { .. } | Error::Stopped => "unavailable",
-        Error::Denied { .. } | Error::FlagConflict { .. } | Error::AlreadyStarted { .. } => {
-            "misconfigured"
-        }
+        Error::Invalid { .. }
+        | Error::Denied { .. }
+        | Error::FlagConflict { .. }
+        | Error::AlreadyStarted { .. } => "misconfigured",
     }
 }
 
@@ -110,6 +113,7 @@ mod tests {
     use super::*;
     use crate::{
         error::{ConfigError, Step},
+        key::Key,
         ownership::{Holder, LossReason, Released},
         token::FencingToken,
     };
@@ -139,26 +143,28 @@ mod tests {
             value: b"hush-value".to_vec(),
             since: 3,
         });
-        let delay = |remaining| Error::LockDelay { remaining };
+        let key = || Key::new("hush-key").unwrap();
+        let delay = |remaining| Error::LockDelay { key: key(), remaining };
         let hush = || "hush".to_owned();
         let waited = Duration::from_secs(2);
         vec![
-            (Error::Held(holder.clone()), 423, None, "locked"),
+            (Error::Held { key: key(), holder: holder.clone() }, 423, None, "locked"),
             (delay(None), 503, Some("1"), "lock_delay"),
             (delay(Some(Duration::from_millis(2_001))), 503, Some("3"), "lock_delay"),
             (delay(Some(Duration::ZERO)), 503, Some("1"), "lock_delay"),
-            (Error::WaitedTooLong { waited, holder: Some(holder) }, 504, None, "waited_too_long"),
-            (Error::TooManyWaiters { limit: 1 }, 503, Some("1"), "busy"),
-            (Error::TooManyKeys { field: "limits.keys", limit: 1 }, 503, Some("1"), "busy"),
-            (Error::FlagConflict { found: 9 }, 500, None, "misconfigured"),
-            (Error::Invalid { field: "key", why: "is empty".into() }, 400, None, "invalid"),
-            (Error::Denied { right: hush() }, 500, None, "misconfigured"),
             (
-                Error::AlreadyStarted { key: crate::Key::new("hush").unwrap() },
-                500,
+                Error::WaitedTooLong { key: key(), waited, holder: Some(holder) },
+                504,
                 None,
-                "misconfigured",
+                "waited_too_long",
             ),
+            (Error::TooManyWaiters { key: key(), limit: 1 }, 503, Some("1"), "busy"),
+            (Error::TooManyKeys { limit: 1 }, 503, Some("1"), "busy"),
+            (Error::FlagConflict { key: key(), found: 9 }, 500, None, "misconfigured"),
+            (Error::Invalid { field: "key", why: "is empty".into() }, 400, None, "invalid"),
+            (Error::Invalid { field: "value", why: hush() }, 500, None, "misconfigured"),
+            (Error::Denied { right: hush() }, 500, None, "misconfigured"),
+            (Error::AlreadyStarted { key: key() }, 500, None, "misconfigured"),
             (Error::Unavailable { step: Step::Lock, why: hush() }, 503, Some("1"), "unavailable"),
             (Error::Stopped, 503, Some("1"), "unavailable"),
         ]
@@ -184,8 +190,9 @@ mod tests {
 
     #[test]
     fn a_loss_is_503_and_invites_no_repetition() {
-        let token = FencingToken::new(7, 0).unwrap();
-        let (status, retry_after, body) = told(&Lost { token, reason: LossReason::SessionGone });
+        let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());
+        let (status, retry_after, body) =
+            told(&Lost { key, token, reason: LossReason::SessionGone });
         assert_eq!((status, retry_after), (503, None));
         assert!(body.contains(r#""error":"lost""#), "{body}");
     }

@@ -29,11 +29,11 @@ use crate::{
 /// # fn app(dsync: &actix_dsync::Dsync) {
 /// use actix_web::{App, web};
 ///
-/// let app = App::new().configure(actix_dsync::health_routes(dsync));
+/// let app = App::new().configure(actix_dsync::web::health_routes(dsync));
 /// # }
 /// ```
 ///
-/// What they say is [`HealthReport`](crate::HealthReport)'s `live` and `ready`.
+/// What they say is [`HealthReport`](crate::report::HealthReport)'s `live` and `ready`.
 /// Restart a process whose `live` has failed several times in a row; send no
 /// requests to one that is not `ready`, if requests need locks.
 pub fn health_routes(
@@ -74,7 +74,7 @@ fn verdict(name: &str, holds: bool) -> HttpResponse {
 /// use actix_web::{App, web};
 ///
 /// // At /internal/status. Wrap the scope in what lets only your own people in.
-/// let internal = web::scope("/internal").configure(actix_dsync::status_routes(dsync));
+/// let internal = web::scope("/internal").configure(actix_dsync::web::status_routes(dsync));
 /// let app = App::new().service(internal);
 /// # }
 /// ```
@@ -91,10 +91,10 @@ pub fn status_routes(
         app.configure(health_routes(&dsync));
         let (shown, told) = (dsync.clone(), dsync);
         let page = move |request: HttpRequest| {
-            let shown = Shown::of(shown.report());
+            let shown = Shown::of(shown.list());
             std::future::ready(if wants_html(&request) { shown.page() } else { shown.json() })
         };
-        let json = move || std::future::ready(Shown::of(told.report()).json());
+        let json = move || std::future::ready(Shown::of(told.list()).json());
         app.service(read_only("/status", page));
         app.service(read_only("/status.json", json));
     }

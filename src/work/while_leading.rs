@@ -137,5 +137,5 @@ pub(super) fn panicked(dsync: &Dsync, term: &Term, work: &str, panic: &str) {
     tracing::error!(%key, %token, panic, "{work} has panicked");
     let record = &dsync.intake().record;
     record.telemetry().panicked(key);
-    record.mishap(Some(key), format!("{work} has panicked: {panic}"));
+    record.incident(Some(key), format!("{work} has panicked: {panic}"));
 }

@@ -18,7 +18,7 @@ mod waits;
 
 use std::{fmt::Write as _, thread};
 
-use actix_dsync::Embedded;
+use actix_dsync::embedded::Embedded;
 use script::Script;
 
 /// A case: what it is about, and its requests.

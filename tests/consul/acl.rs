@@ -53,7 +53,7 @@ async fn writing_below_the_prefix_and_sessions_are_all_the_rights_it_takes() {
     let mut lost = one.events::<LockLost>(actix_dsync::Filter::All);
     one.ready().await.expect("enough rights");
     let lease = acquire(&one, "k").await;
-    let Err(Error::Held(holder)) = two.send(TryAcquire::new(key("k"))).await else {
+    let Err(Error::Held { holder, .. }) = two.send(TryAcquire::new(key("k"))).await else {
         panic!("it is held")
     };
     let waiting = tokio::spawn({
@@ -137,9 +137,9 @@ async fn a_key_is_freed_though_the_right_to_release_it_is_taken_away() {
     tokio::time::timeout(Duration::from_secs(60), takes_effect).await.expect("the right is gone");
     let reply = one.send(Release(lease)).await;
     assert_eq!(reply, Ok(Released::AlreadyLost(LossReason::SessionGone)));
-    let mishaps = one.send(List).await.expect("a report").mishaps;
-    let told = mishaps.iter().find(|mishap| mishap.key == Some(key("k")));
-    assert!(told.is_some_and(|it| it.what.contains("not given back: ")), "{mishaps:?}");
+    let incidents = one.send(List).await.expect("a report").incidents;
+    let told = incidents.iter().find(|incident| incident.key == Some(key("k")));
+    assert!(told.is_some_and(|it| it.what.contains("not given back: ")), "{incidents:?}");
     let lease = acquire(&two, "k").await;
     assert_eq!(two.send(Release(lease)).await, Ok(Released::Confirmed));
     for dsync in [one, two] {

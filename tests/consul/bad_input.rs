@@ -45,7 +45,7 @@ fn closed() -> String {
 /// Everything that a caller can ask for ends within `limit`, in a typed error.
 async fn is_unavailable(name: &str, url: String, limit: Duration) {
     let timing = Timing::fast_failover();
-    let dsync = at(url, "bad").timing(timing).start().expect("Consul need not be there");
+    let dsync = at(url, "bad").timing(timing.clone()).start().expect("Consul need not be there");
     let asked = Instant::now();
     let ready = tokio::time::timeout(limit, dsync.ready());
     let tried = tokio::time::timeout(limit, dsync.send(TryAcquire::new(key("k"))));

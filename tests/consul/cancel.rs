@@ -66,7 +66,7 @@ async fn is_free(direct: &Dsync, name: &str) {
     let asked = Instant::now();
     let lease = acquire(direct, name).await;
     assert!(asked.elapsed() < UNDONE, "{name} was kept for {:?}", asked.elapsed());
-    direct.send(Release(lease)).await.expect("a release");
+    let _ = direct.send(Release(lease)).await.expect("a release");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +105,7 @@ async fn a_caller_that_drops_its_future_at_any_moment_leaves_nothing() {
             // Given up about when the holder gives the key back, before or after.
             let give_back = async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                direct.send(Release(held)).await.expect("a release");
+                let _ = direct.send(Release(held)).await.expect("a release");
             };
             let asked = slow.send(Acquire::new(key(&name)));
             let given_up = tokio::time::timeout(Duration::from_millis(200 + 10 * number), asked);
@@ -144,7 +144,7 @@ async fn a_caller_whose_time_is_over_leaves_nothing() {
     for number in 0..=20 {
         is_free(&direct, &format!("free/{number}")).await;
     }
-    direct.send(Release(held)).await.expect("a release");
+    let _ = direct.send(Release(held)).await.expect("a release");
     is_free(&direct, "held").await;
     no_key_is_left("late");
     silence(&proxy, "late/").await;
@@ -200,7 +200,7 @@ async fn a_lock_that_arrives_long_after_it_was_given_up_is_void() {
     proxy.hold_next("very-late/again");
     let lease = acquire(&held_up, "again").await;
     assert!(proxy.holds(), "no request was held");
-    held_up.send(Release(lease)).await.expect("a release");
+    let _ = held_up.send(Release(lease)).await.expect("a release");
     proxy.let_pass();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(locks_of("very-late"), Vec::<String>::new(), "the late lock took effect");
@@ -209,7 +209,7 @@ async fn a_lock_that_arrives_long_after_it_was_given_up_is_void() {
     // A release that arrives late, too, when the key has long been locked again.
     let lease = acquire(&held_up, "release").await;
     proxy.hold_next("very-late/release");
-    held_up.send(Release(lease)).await.expect("repeated until it was answered");
+    let _ = held_up.send(Release(lease)).await.expect("repeated until it was answered");
     assert!(proxy.holds(), "no request was held");
     let lease = acquire(&held_up, "release").await;
     proxy.let_pass();

@@ -23,7 +23,10 @@ async fn somebody_s_configuration_is_refused_and_left_untouched() {
         dsync.send(Acquire::new(key("db"))).await,
         dsync.send(Acquire::new(key("db")).within(Duration::from_secs(5))).await,
     ] {
-        assert_eq!(answer.expect_err("not a lock"), Error::FlagConflict { found: 0 });
+        assert_eq!(
+            answer.expect_err("not a lock"),
+            Error::FlagConflict { key: key("db"), found: 0 }
+        );
     }
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     assert_eq!(operator.kv_get("config/db"), before);
@@ -45,13 +48,16 @@ async fn locks_of_another_kind_are_refused_held_or_free_unless_configured() {
     let dsync = runtime("lanai");
     for name in ["free", "held"] {
         let answer = dsync.send(Acquire::new(key(name))).await;
-        assert_eq!(answer.expect_err("not ours"), Error::FlagConflict { found: LANAI_FLAGS });
+        assert_eq!(
+            answer.expect_err("not ours"),
+            Error::FlagConflict { key: key(name), found: LANAI_FLAGS }
+        );
     }
     assert_eq!([operator.kv_get("lanai/free"), operator.kv_get("lanai/held")], before);
 
     let lanai = at(agent().url(), "lanai").flags(LANAI_FLAGS).start().expect("valid");
     let refused = lanai.send(TryAcquire::new(key("held"))).await;
-    assert!(matches!(refused, Err(Error::Held(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Held { .. })), "{refused:?}");
     let lease = acquire(&lanai, "free").await;
     assert_eq!(operator.kv_get("lanai/free").expect("held").flags, LANAI_FLAGS);
     assert_eq!(lanai.send(Release(lease)).await, Ok(Released::Confirmed));
@@ -82,7 +88,7 @@ async fn consul_lock_and_we_respect_each_other() {
     let entry = eventually(Duration::from_secs(10), held).expect("consul lock has the key");
     assert_eq!(entry.flags, HASHICORP_LOCK_FLAGS);
     let refused = dsync.send(TryAcquire::new(key(".lock"))).await;
-    assert!(matches!(refused, Err(Error::Held(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Held { .. })), "{refused:?}");
     let lease = acquire(&dsync, ".lock").await;
     theirs.wait().expect("our own child");
 

@@ -106,7 +106,7 @@ async fn of_three_replicas_one_leads_the_others_know_it_and_whoever_goes_is_foll
     let resign = Resign::of(&replicas[second].tenure).cool_down(Duration::from_secs(5));
     let resigned = replicas[second].dsync.send(resign);
     assert!(!replicas[second].tenure.is_leader());
-    resigned.await.expect("an answer").expect("it led");
+    let _ = resigned.await.expect("an answer").expect("it led");
     let third = elected(&replicas).await;
     assert_ne!(third, second, "who hands over leaves it to the others");
     assert_eq!(term.lost().await, LossReason::Resigned);

@@ -12,6 +12,7 @@ mod acl;
 mod bad_input;
 mod cancel;
 mod cluster;
+mod connections;
 mod contention;
 mod every;
 mod fixtures;

@@ -45,7 +45,7 @@ async fn a_key_named_like_an_error_of_consul_costs_nobody_a_lock() {
         let answer = operator.ask("PUT", "/v1/txn", held.to_string().as_bytes());
         assert_eq!(answer.expect("an answer").status, 200, "{name}");
         let tried = dsync.send(TryAcquire::new(key(&name))).await;
-        assert!(matches!(tried, Err(Error::Held(_))), "{name}: {tried:?}");
+        assert!(matches!(tried, Err(Error::Held { .. })), "{name}: {tried:?}");
         let asked = dsync.send(Acquire::new(key(&name)).within(Duration::from_millis(300))).await;
         assert!(matches!(asked, Err(Error::WaitedTooLong { .. })), "{name}: {asked:?}");
 

@@ -121,7 +121,7 @@ async fn cycle(url: &str, prefix: &str) {
     for _ in 0..rounds(150, 1_000) {
         let lease = acquire(&dsync, "k").await;
         let Stretch { token, first, last } = observe(&lease, Duration::from_millis(1));
-        dsync.send(Release(lease)).await.expect("a release");
+        let _ = dsync.send(Release(lease)).await.expect("a release");
         say(&format!("{token} {first} {last}"));
     }
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
@@ -131,7 +131,7 @@ async fn cycle(url: &str, prefix: &str) {
 /// Holds a key until it is told to end.
 async fn hold(url: &str, prefix: &str) {
     let timing = Timing::fast_failover();
-    let dsync = at(url, prefix).timing(timing).start().expect("valid settings");
+    let dsync = at(url, prefix).timing(timing.clone()).start().expect("valid settings");
     let lease = acquire(&dsync, "k").await;
     say(&format!("{}", lease.token()));
     let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
@@ -148,7 +148,7 @@ async fn hold(url: &str, prefix: &str) {
 /// Asks its lease until that is over.
 async fn watch(url: &str, prefix: &str) {
     let timing = Timing::fast_failover();
-    let dsync = at(url, prefix).timing(timing).start().expect("valid settings");
+    let dsync = at(url, prefix).timing(timing.clone()).start().expect("valid settings");
     let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
     let lease = acquire(&dsync, "k").await;
     say(&format!("{}", lease.token()));
@@ -177,7 +177,7 @@ async fn a_process_that_was_stopped_and_continued_knows_that_it_is_not_the_owner
     let player = Player::start("watch", &agent().url(), "paused");
     player.says();
     let timing = Timing::fast_failover();
-    let other = at(agent().url(), "paused").timing(timing).start().expect("valid settings");
+    let other = at(agent().url(), "paused").timing(timing.clone()).start().expect("valid settings");
     let waiting = tokio::spawn({
         let other = other.clone();
         async move {
@@ -235,7 +235,8 @@ async fn a_killed_holder_is_followed_after_twice_the_ttl_and_the_lock_delay() {
     let holder = Player::start("hold", &holder_side.url(), "killed");
     let token: u64 = holder.says().parse().expect("a token");
     let timing = Timing::fast_failover();
-    let waiter = at(waiter_side.url(), "killed").timing(timing).start().expect("valid settings");
+    let waiter =
+        at(waiter_side.url(), "killed").timing(timing.clone()).start().expect("valid settings");
     let waiting = tokio::spawn({
         let waiter = waiter.clone();
         async move { acquire(&waiter, "k").await }
@@ -268,7 +269,7 @@ async fn a_holder_told_to_terminate_is_followed_at_once() {
     let token: u64 = holder.says().parse().expect("a token");
     let waiter = runtime("terminated");
     let asked = waiter.send(TryAcquire::new(key("k"))).await;
-    assert!(matches!(asked, Err(actix_dsync::Error::Held(_))), "{asked:?}");
+    assert!(matches!(asked, Err(actix_dsync::Error::Held { .. })), "{asked:?}");
     let waiting = tokio::spawn({
         let waiter = waiter.clone();
         async move { (acquire(&waiter, "k").await, Instant::now()) }
@@ -313,12 +314,12 @@ impl Usage {
 async fn many(url: &str, prefix: &str) {
     let mut limits = Limits::default();
     limits.keys = 2_000;
-    let dsync = at(url, prefix).limits(limits).start().expect("valid settings");
+    let dsync = at(url, prefix).limits(limits.clone()).start().expect("valid settings");
     let work = async |from: usize, to: usize| {
         for number in from..to {
             let lease = acquire(&dsync, &format!("order/{number}")).await;
             assert!(lease.is_valid());
-            dsync.send(Release(lease)).await.expect("a release");
+            let _ = dsync.send(Release(lease)).await.expect("a release");
         }
         // The slots of the last ones linger for a moment.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -391,7 +392,7 @@ async fn talk(url: &str, prefix: &str) {
             // Long enough for a watch and a renewal.
             tokio::time::sleep(Duration::from_secs(3)).await;
             println!("{:?}", dsync.send(TryAcquire::new(key("k"))).await);
-            dsync.send(Release(lease)).await.expect("a release");
+            let _ = dsync.send(Release(lease)).await.expect("a release");
         }
         Err(error) => println!("{error} {error:?}"),
     }

@@ -54,7 +54,7 @@ async fn a_lost_release_reply_never_leads_to_a_grant_without_the_lock() {
             proxy.set(Mode::Forward);
         };
         let (released, granted, ()) = tokio::join!(released, next, mend);
-        released.expect("an answer");
+        let _ = released.expect("an answer");
         lease = granted;
     }
     drop(lease);
@@ -79,13 +79,13 @@ async fn a_late_release_never_frees_a_newer_ownership() {
         let released = dsync.send(Release(lease));
         tokio::time::sleep(Duration::from_millis(2_600)).await;
         proxy.set(Mode::Forward);
-        released.await.expect("an answer");
+        let _ = released.await.expect("an answer");
         let lease = acquire(&dsync, "k").await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         is_locked_in_consul("late-release/k", &lease, &mut last);
         let refused = other.send(TryAcquire::new(key("k"))).await;
         assert!(refused.is_err(), "{refused:?}");
-        dsync.send(Release(lease)).await.expect("a release");
+        let _ = dsync.send(Release(lease)).await.expect("a release");
     }
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     assert_eq!(agent().operator().kv_keys("late-release/"), Vec::<String>::new());

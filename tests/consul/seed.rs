@@ -10,7 +10,7 @@ use crate::locks::{acquire, agent, at, key, runtime, short_delay};
 async fn the_second_of_two_tries_is_refused_until_the_first_lease_is_given_back() {
     let dsync = runtime("twice");
     let first = dsync.send(TryAcquire::new(key("k"))).await.expect("free");
-    assert!(matches!(dsync.send(TryAcquire::new(key("k"))).await, Err(Error::Held(_))));
+    assert!(matches!(dsync.send(TryAcquire::new(key("k"))).await, Err(Error::Held { .. })));
     assert_eq!(dsync.send(Release(first)).await, Ok(Released::Confirmed));
     let again = dsync.send(TryAcquire::new(key("k"))).await.expect("free again");
     assert!(again.is_valid());
@@ -27,7 +27,7 @@ async fn a_lock_goes_to_and_fro_between_two_managers() {
         let lease = holder.send(TryAcquire::new(key("k"))).await.expect("released before");
         assert!(Some(lease.token()) > last);
         last = Some(lease.token());
-        assert!(matches!(other.send(TryAcquire::new(key("k"))).await, Err(Error::Held(_))));
+        assert!(matches!(other.send(TryAcquire::new(key("k"))).await, Err(Error::Held { .. })));
         assert_eq!(holder.send(Release(lease)).await, Ok(Released::Confirmed));
     }
 }
@@ -52,7 +52,8 @@ async fn a_removed_session_is_replaced_and_locks_can_be_had_again() {
 fn a_ttl_that_consul_would_refuse_is_refused_by_name_and_range() {
     for ttl in [0, 1, 9, 86_401] {
         let timing = Timing::default().with_session_ttl(Duration::from_secs(ttl));
-        let error = Dsync::builder("test").timing(timing).start().expect_err("out of range");
+        let error =
+            Dsync::builder("test").timing(timing.clone()).start().expect_err("out of range");
         assert!(matches!(error, ConfigError::OutOfRange { .. }));
         let text = error.to_string();
         assert!(text.contains("timing.session_ttl") && text.contains("10s to 24h"), "{text}");

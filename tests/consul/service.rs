@@ -28,7 +28,7 @@ async fn order(id: web::Path<String>, dsync: web::Data<Dsync>) -> HttpResponse {
             assert!(released.is_ok());
             HttpResponse::Ok().body(token)
         }
-        Err(Error::Held(_)) => HttpResponse::Conflict().finish(),
+        Err(Error::Held { .. }) => HttpResponse::Conflict().finish(),
         Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
     }
 }
@@ -42,9 +42,11 @@ async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     let (url, starved) = (proxy.url(), Starved::default());
     let measured = starved.clone();
     let once = Arc::new(Mutex::new(Some(sender)));
+    let renew_period = timing.renew_period();
     let server = HttpServer::new(move || {
         if let Some(sender) = once.lock().expect("no panic").take() {
-            let dsync = at(url.clone(), "blocked").timing(timing).start().expect("valid settings");
+            let dsync =
+                at(url.clone(), "blocked").timing(timing.clone()).start().expect("valid settings");
             sender.send(dsync).expect("the test waits");
             let starved = measured.clone();
             actix_rt::spawn(async move {
@@ -95,7 +97,7 @@ async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     let starved = *starved.lock().expect("no panic");
     eprintln!("worker starved for {starved:?}; longest time between renewals {gap:?}");
     assert!(starved > Duration::from_millis(650), "the worker was to be blocked: {starved:?}");
-    assert!(gap < timing.renew_period() + Duration::from_millis(500), "{gap:?}");
+    assert!(gap < renew_period + Duration::from_millis(500), "{gap:?}");
     tokio::task::spawn_blocking(|| {
         clients.into_iter().for_each(|client| client.join().expect("no panic"));
     })

@@ -24,8 +24,8 @@ fn watch_closely(lease: &Arc<Lease>) -> std::thread::JoinHandle<(Stretch, Instan
 
 async fn loses_in_silence(prefix: &str, timing: Timing) {
     let proxy = Proxy::to(agent().http_addr());
-    let cut = at(proxy.url(), prefix).timing(timing).start().expect("valid settings");
-    let direct = at(agent().url(), prefix).timing(timing).start().expect("valid settings");
+    let cut = at(proxy.url(), prefix).timing(timing.clone()).start().expect("valid settings");
+    let direct = at(agent().url(), prefix).timing(timing.clone()).start().expect("valid settings");
     let mut lost = cut.events::<LockLost>(actix_dsync::Filter::All);
     let lease = Arc::new(acquire(&cut, "k").await);
     let waiting = tokio::spawn({
@@ -33,7 +33,7 @@ async fn loses_in_silence(prefix: &str, timing: Timing) {
         async move {
             let lease = acquire(&direct, "k").await;
             let stretch = observe(&lease, Duration::from_millis(5));
-            direct.send(Release(lease)).await.expect("a release");
+            let _ = direct.send(Release(lease)).await.expect("a release");
             stretch
         }
     });
@@ -103,8 +103,8 @@ async fn a_holder_in_a_black_hole_knows_before_the_next_owner() {
 async fn a_holder_cut_off_knows_in_time_although_its_session_was_destroyed() {
     let timing = Timing::default().with_lock_delay(Duration::from_secs(3));
     let proxy = Proxy::to(agent().http_addr());
-    let cut = at(proxy.url(), "cut").timing(timing).start().expect("valid settings");
-    let direct = at(agent().url(), "cut").timing(timing).start().expect("valid settings");
+    let cut = at(proxy.url(), "cut").timing(timing.clone()).start().expect("valid settings");
+    let direct = at(agent().url(), "cut").timing(timing.clone()).start().expect("valid settings");
     let lease = Arc::new(acquire(&cut, "k").await);
     let waiting = tokio::spawn({
         let direct = direct.clone();
@@ -177,7 +177,7 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
     let (is_stuck, url) = (stuck.clone(), agent().url());
     let host = std::thread::spawn(move || {
         actix_rt::System::new().block_on(async move {
-            let builder = at(url, "stuck").timing(timing).on_current_arbiter();
+            let builder = at(url, "stuck").timing(timing.clone()).on_current_arbiter();
             let dsync = builder.start().expect("valid settings");
             let lease = acquire(&dsync, "k").await;
             let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);

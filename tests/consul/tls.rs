@@ -58,7 +58,7 @@ async fn locks_pass_between_processes_over_https() {
 
     let first = one.send(Acquire::new(key.clone())).await.unwrap();
     let refused = two.send(TryAcquire::new(key.clone())).await.unwrap_err();
-    assert!(matches!(refused, Error::Held(_)), "{refused}");
+    assert!(matches!(refused, Error::Held { .. }), "{refused}");
     let waiting = two.send(Acquire::new(key.clone()).within(Duration::from_secs(30)));
     let token = first.token();
     assert_eq!(one.send(Release(first)).await.unwrap(), Released::Confirmed);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Embedded, Error, Inspect, Release, Released, TryAcquire};
+use actix_dsync::{Acquire, Error, Inspect, Release, Released, TryAcquire, embedded::Embedded};
 
 use crate::{acquire, key, runtime};
 
@@ -38,7 +38,7 @@ async fn two_processes_exclude_each_other_and_tokens_grow() {
 
     let first = acquire(&one, "k").await;
     match two.send(TryAcquire::new(key("k"))).await.unwrap_err() {
-        Error::Held(holder) => assert_eq!(holder.json().unwrap()["service"], "one"),
+        Error::Held { holder, .. } => assert_eq!(holder.json().unwrap()["service"], "one"),
         other => panic!("{other}"),
     }
     let holder = two.send(Inspect(key("k"))).await.unwrap().expect("held");

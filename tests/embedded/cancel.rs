@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Dsync, Embedded, Lease, Release, Released, TryAcquire};
+use actix_dsync::{Acquire, Dsync, Lease, Release, Released, TryAcquire, embedded::Embedded};
 use futures::FutureExt;
 
 use crate::{acquire, in_a_task, key, runtime, steps};

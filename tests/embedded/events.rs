@@ -4,8 +4,8 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use actix_dsync::{
-    Dsync, Embedded, Error, Filter, LockAcquired, LockLost, LockReleased, LossReason, Release,
-    Subscribe, TryAcquire, Unsubscribe,
+    Dsync, Error, Filter, LockAcquired, LockLost, LockReleased, LossReason, Release, Subscribe,
+    TryAcquire, Unsubscribe, embedded::Embedded,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -74,7 +74,7 @@ async fn each_ownership_is_told_once_at_its_start_and_once_at_its_end() {
         expected.push("acquired k");
         match round % 3 {
             0 => {
-                dsync.send(Release(lease)).await.unwrap();
+                let _ = dsync.send(Release(lease)).await.unwrap();
                 expected.push("released k");
             }
             1 => {

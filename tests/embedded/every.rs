@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actix_dsync::{Dsync, Embedded, Error, FencingToken, Key, Resign, Term};
+use actix_dsync::{Dsync, Error, FencingToken, Key, Resign, Term, embedded::Embedded};
 use tokio::time::Instant;
 
 use crate::{in_a_task, key, runtime, steps};
@@ -206,7 +206,7 @@ async fn a_turn_that_panics_costs_its_period_and_the_next_one_has_its_turn_again
     assert!(periods.len() >= 20, "{periods:?}");
     assert!(!job.is_finished());
     let report = dsync.send(actix_dsync::List).await.unwrap();
-    let told = &report.mishaps[0];
+    let told = &report.incidents[0];
     assert_eq!(told.key, Some(key("job")));
     assert!(told.what.contains("a turn of the periodic job has panicked: as the test"), "{told:?}");
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Embedded, Filter, Lease, LockAcquired, LockLost, LockReleased, Release,
-    TryAcquire,
+    Acquire, Dsync, Filter, Lease, LockAcquired, LockLost, LockReleased, Release, TryAcquire,
+    embedded::Embedded,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -77,7 +77,7 @@ async fn ends_well(consul: &Embedded, dsync: Dsync, other: &Dsync, mut told: Tol
     tokio::time::sleep(Duration::from_secs(20)).await;
     let free = other.send(TryAcquire::new(key("k"))).await;
     let free = free.unwrap_or_else(|error| panic!("{what}: {error}"));
-    other.send(Release(free)).await.unwrap();
+    let _ = other.send(Release(free)).await.unwrap();
     let (lost, released) = (count(&mut told.lost), count(&mut told.released));
     let acquired = count(&mut told.acquired);
     assert_eq!(
@@ -149,7 +149,7 @@ async fn a_fault_after_any_number_of_steps_of_a_release_leaves_the_truth() {
                 let again = dsync.send(Acquire::new(key("k")));
                 steps(number).await;
                 fault(&consul);
-                released.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                let _ = released.await.unwrap_or_else(|error| panic!("{what}: {error}"));
                 let lease = again.await.unwrap_or_else(|error| panic!("{what}: {error}"));
                 assert!(lease.token() > first || name.ends_with("empty"), "{what}");
                 tokio::time::sleep(Duration::from_secs(4)).await;

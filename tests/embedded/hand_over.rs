@@ -3,7 +3,9 @@
 use std::{future::pending, pin::pin, time::Duration};
 
 use actix::prelude::*;
-use actix_dsync::{Campaign, Dsync, Embedded, Error, Resign, Singleton, SingletonHandle, Tenure};
+use actix_dsync::{
+    Campaign, Dsync, Error, Resign, Singleton, SingletonHandle, Tenure, embedded::Embedded,
+};
 use futures::future::{join, select};
 
 use crate::{key, runtime};

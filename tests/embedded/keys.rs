@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Embedded, Explain, HASHICORP_LOCK_FLAGS, Inspect, KeyState, LockValue,
-    LossReason, Release, Released, Retention, TryAcquire,
+    Acquire, Dsync, Explain, HASHICORP_LOCK_FLAGS, Inspect, LockValue, LossReason, Release,
+    Released, Retention, TryAcquire, embedded::Embedded, report::KeyState,
 };
 
 use crate::{acquire, key, runtime};

@@ -4,9 +4,9 @@ use std::{cell::RefCell, future::Future, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Campaign, Deposed, Dsync, Elected, Embedded, Error, Event, Events, Filter, Key,
-    LeaderChanged, LockAcquired, LockLost, LockReleased, LossReason, Observe, Released, Resign,
-    Subscribe, Tenure, TryAcquire,
+    Acquire, Campaign, Deposed, Dsync, Elected, Error, Event, Events, Filter, Key, LeaderChanged,
+    LockAcquired, LockLost, LockReleased, LossReason, Observe, Released, Resign, Subscribe, Tenure,
+    TryAcquire, embedded::Embedded,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -527,7 +527,7 @@ async fn other_callers_of_the_process_queue_behind_its_campaign_and_the_other_wa
     assert!(term.token() > first);
     tokio::time::sleep(SECOND * 5).await;
     assert!((&mut waiting).now_or_never().is_none());
-    assert!(matches!(dsync.send(TryAcquire::new(key("k"))).await, Err(Error::Held(_))));
+    assert!(matches!(dsync.send(TryAcquire::new(key("k"))).await, Err(Error::Held { .. })));
 
     dsync.send(Resign::of(&tenure)).await.unwrap();
     let lease = soon(waiting).await.unwrap();

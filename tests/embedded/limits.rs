@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Embedded, Error, Limits, LockLost, LossReason, Reply, TryAcquire,
+    Acquire, Dsync, Error, Limits, LockLost, LossReason, Reply, TryAcquire, embedded::Embedded,
 };
 use futures::StreamExt;
 
@@ -24,7 +24,7 @@ async fn one_waiter_too_many_is_refused_at_once_and_the_others_go_on() {
     let lease = acquire(&dsync, "k").await;
     let ask = || dsync.send(Acquire::new(key("k")));
     let waiting: Vec<_> = (0..3).map(|_| ask()).collect();
-    assert_eq!(ask().await.unwrap_err(), Error::TooManyWaiters { limit: 3 });
+    assert_eq!(ask().await.unwrap_err(), Error::TooManyWaiters { key: key("k"), limit: 3 });
     drop(lease);
     for reply in waiting {
         drop(reply.await.unwrap());
@@ -39,9 +39,9 @@ async fn one_key_too_many_is_refused_until_another_is_done_with() {
     let dsync = limited(&consul, |limits| limits.keys = 2);
     let (_a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
     let refused = dsync.send(Acquire::new(key("c"))).await.unwrap_err();
-    assert_eq!(refused, Error::TooManyKeys { field: "limits.keys", limit: 2 });
+    assert_eq!(refused, Error::TooManyKeys { limit: 2 });
     // Those in use are not concerned.
-    assert!(matches!(dsync.send(TryAcquire::new(key("a"))).await, Err(Error::Held(_))));
+    assert!(matches!(dsync.send(TryAcquire::new(key("a"))).await, Err(Error::Held { .. })));
     drop(b);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(acquire(&dsync, "c").await.is_valid());

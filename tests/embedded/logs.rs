@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Embedded, Release};
+use actix_dsync::{Acquire, Release, embedded::Embedded};
 use tracing::Level;
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
@@ -74,7 +74,7 @@ async fn a_healthy_process_logs_nothing_after_its_start_whether_idle_or_at_work(
         tokio::time::sleep(Duration::from_secs(36)).await;
     }
     drop(waiting);
-    dsync.send(Release(held)).await.unwrap();
+    let _ = dsync.send(Release(held)).await.unwrap();
     dsync.shutdown(Duration::from_secs(5)).await.unwrap();
     assert_eq!(log.take(), "");
 }
@@ -89,7 +89,7 @@ async fn spans_name_the_key_the_session_and_the_token() {
     let lease = acquire(&dsync, "k").await;
     let (token, session) = (lease.token(), consul.entries()[0].session.clone().unwrap());
     tokio::time::sleep(Duration::from_secs(10)).await;
-    dsync.send(Release(lease)).await.unwrap();
+    let _ = dsync.send(Release(lease)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let told = log.take();
     let closed = |span: &str| {

@@ -25,7 +25,7 @@ mod web;
 
 use std::{future::Future, sync::Once, task::Poll, time::Duration};
 
-use actix_dsync::{Acquire, Dsync, Embedded, Key, Lease};
+use actix_dsync::{Acquire, Dsync, Key, Lease, embedded::Embedded};
 
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()

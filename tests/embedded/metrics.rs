@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Campaign, Dsync, Embedded, Release, Resign};
+use actix_dsync::{Acquire, Campaign, Dsync, Release, Resign, embedded::Embedded};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -110,14 +110,14 @@ async fn what_is_held_won_waited_for_handed_on_and_lost_is_counted_by_service() 
     // Won, handed on within the process, and given back.
     let first = acquire(&dsync, "k").await;
     let behind = dsync.send(Acquire::new(key("k")));
-    dsync.send(Release(first)).await.unwrap();
+    let _ = dsync.send(Release(first)).await.unwrap();
     let second = behind.await.unwrap();
     let waiting = dsync.send(Acquire::new(key("k")));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(numbers.last("dsync_held service=one"), Some(1.0));
     assert_eq!(numbers.last("dsync_waiting service=one"), Some(1.0));
     drop(waiting);
-    dsync.send(Release(second)).await.unwrap();
+    let _ = dsync.send(Release(second)).await.unwrap();
     assert_eq!(numbers.sum("dsync_acquisitions_total service=one"), 1.0);
     assert_eq!(numbers.sum("dsync_hand_overs_total service=one"), 1.0);
     assert_eq!(numbers.all("dsync_wait_seconds service=one").len(), 2);

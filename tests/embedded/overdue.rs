@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use actix_dsync::{Campaign, Dsync, Embedded, Singleton, SingletonHandle, Tenure, Term};
+use actix_dsync::{Campaign, Dsync, Singleton, SingletonHandle, Tenure, Term, embedded::Embedded};
 
 use crate::{acquire, in_a_task, key, runtime, steps};
 

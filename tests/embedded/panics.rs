@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use actix_dsync::{Campaign, Embedded, List};
+use actix_dsync::{Campaign, List, embedded::Embedded};
 use tokio::time::Instant;
 
 use crate::{key, runtime};
@@ -39,7 +39,7 @@ async fn work_that_panics_is_called_again_in_its_term_after_pauses_that_grow() {
     // The eighth has returned: the process leads on.
     assert!(dsync.send(Campaign::on(key("job"))).await.unwrap().is_leader());
     let report = dsync.send(List).await.unwrap();
-    let told: Vec<_> = report.mishaps.iter().map(|mishap| mishap.what.as_str()).collect();
+    let told: Vec<_> = report.incidents.iter().map(|incident| incident.what.as_str()).collect();
     assert!(told.contains(&"the work of the leader has panicked: in the call"), "{told:?}");
     assert!(told.contains(&"the work of the leader has panicked: in the future: 6"), "{told:?}");
 }

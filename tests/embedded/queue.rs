@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use actix_dsync::{Acquire, Embedded, Error, Release, TryAcquire};
+use actix_dsync::{Acquire, Error, Release, TryAcquire, embedded::Embedded};
 
 use crate::{acquire, key, runtime};
 
@@ -29,7 +29,7 @@ async fn callers_are_served_in_the_order_in_which_they_asked() {
                 if number % 2 == 0 {
                     drop(lease);
                 } else {
-                    dsync.send(Release(lease)).await.unwrap();
+                    let _ = dsync.send(Release(lease)).await.unwrap();
                 }
             })
         })
@@ -92,7 +92,7 @@ async fn a_try_is_refused_while_a_caller_of_this_process_has_the_key() {
     let lease = acquire(&dsync, "k").await;
     let waiting = dsync.send(Acquire::new(key("k")));
     match dsync.send(TryAcquire::new(key("k"))).await.unwrap_err() {
-        Error::Held(holder) => {
+        Error::Held { holder, .. } => {
             assert_eq!(holder.session_name.as_deref(), Some("one"));
             assert_eq!(holder.since, lease.token().as_u64() >> 16);
         }

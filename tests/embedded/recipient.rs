@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Campaign, Dsync, Embedded, Error, Explain, Inspect, List, LockAcquired, Observe,
-    Release, Released, Resign, Subscribe, TryAcquire, Unsubscribe,
+    Acquire, Campaign, Dsync, Error, Explain, Inspect, List, LockAcquired, Observe, Release,
+    Released, Resign, Subscribe, TryAcquire, Unsubscribe, embedded::Embedded,
 };
 
 use crate::{

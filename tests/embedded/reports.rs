@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Dsync, Embedded, Error, Explain, KeyState, List, Observe};
+use actix_dsync::{
+    Acquire, Dsync, Error, Explain, List, Observe, embedded::Embedded, report::KeyState,
+};
 use serde_json::json;
 
 use crate::{acquire, key, runtime};
@@ -37,7 +39,7 @@ async fn a_report_tells_of_each_key_what_this_process_knows_and_does() {
     assert!(session.renewed <= dsync.timing().renew_period());
     assert_eq!(session.remaining + session.renewed, dsync.timing().lease());
     assert!(report.health.live && report.health.ready && report.health.trouble.is_none());
-    assert_eq!(report.mishaps, []);
+    assert_eq!(report.incidents, []);
 
     // Whoever waits has it, and what is not in use is idle.
     drop((waiting, mine));
@@ -77,9 +79,9 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     let names = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().unwrap().keys().cloned().collect()
     };
-    let expected = ["failover_ms", "health", "keys", "lease_ms", "mishaps", "service"];
+    let expected = ["failover_ms", "health", "incidents", "keys", "lease_ms", "service"];
     assert_eq!(names(&report), expected);
-    assert_eq!(names(&report["health"]), ["live", "ready", "session", "trouble"]);
+    assert_eq!(names(&report["health"]), ["live", "ready", "saturation", "session", "trouble"]);
     let session = ["age_ms", "fence", "id", "remaining_ms", "renewed_ms"];
     assert_eq!(names(&report["health"]["session"]), session);
     let of_key = &report["keys"][0];
@@ -119,10 +121,10 @@ async fn a_loss_is_remembered_as_what_went_wrong() {
     assert!(consul.destroy_session(&session));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let report = dsync.send(List).await.unwrap();
-    let told: Vec<_> = report.mishaps.iter().map(|m| (m.key.clone(), m.what.as_str())).collect();
+    let told: Vec<_> = report.incidents.iter().map(|m| (m.key.clone(), m.what.as_str())).collect();
     let session_lost = "session lost: the Consul session is gone";
     assert_eq!(told, [(None, session_lost), (Some(key("k")), "lost: the key was deleted")]);
-    assert!(report.mishaps[0].ago <= Duration::from_secs(5), "{:?}", report.mishaps);
+    assert!(report.incidents[0].ago <= Duration::from_secs(5), "{:?}", report.incidents);
     assert!(report.health.ready, "there is another session");
 }
 

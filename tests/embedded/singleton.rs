@@ -8,8 +8,8 @@ use std::{
 
 use actix::prelude::*;
 use actix_dsync::{
-    Campaign, Dsync, Embedded, Error, FencingToken, Resign, Singleton, SingletonHandle, Tenure,
-    Term, Timing,
+    Campaign, Dsync, Error, FencingToken, Resign, Singleton, SingletonHandle, Tenure, Term, Timing,
+    embedded::Embedded,
 };
 use tokio::time::Instant;
 

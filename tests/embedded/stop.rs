@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Campaign, Embedded, Error, Filter, Inspect, LockLost, LossReason, Observe, Release,
-    Released,
+    Acquire, Campaign, Error, Filter, Inspect, LockLost, LossReason, Observe, Release, Released,
+    embedded::Embedded,
 };
 use futures::{FutureExt, StreamExt};
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Dsync, Embedded, Error, FencingToken, Release, TryAcquire};
+use actix_dsync::{Acquire, Dsync, Error, FencingToken, Release, TryAcquire, embedded::Embedded};
 
 use crate::key;
 
@@ -51,7 +51,7 @@ async fn caller(dsync: Dsync, guarded: Arc<[Guarded; KEYS]>, seed: u64) {
         };
         let lease = match answer {
             Ok(lease) => lease,
-            Err(Error::Held(_) | Error::WaitedTooLong { .. }) => continue,
+            Err(Error::Held { .. } | Error::WaitedTooLong { .. }) => continue,
             Err(other) => panic!("{other}"),
         };
         let guarded = &guarded[place];

@@ -29,7 +29,7 @@ pub(crate) async fn run(orders: Orders) {
     let dsync = Dsync::builder(&orders.name)
         .address(&orders.url)
         .prefix(&orders.prefix)
-        .timing(orders.timing)
+        .timing(orders.timing.clone())
         .start()
         .expect("valid settings");
     let terms = Terms::default();

@@ -29,9 +29,9 @@ pub(crate) fn leader_frozen(case: &Case, cluster: &Cluster) -> Verdict {
     let mut stage = Stage::new(case.fault);
     let on_leader = case.run.is_multiple_of(2);
     let url = cluster.url(if on_leader { leader } else { follower });
-    let holder = stage.holder("holder", &url, timing);
+    let holder = stage.holder("holder", &url, timing.clone());
     stage.wait_until_held(&[holder], ELECTION);
-    let second = stage.holder("second", &cluster.url(third), timing);
+    let second = stage.holder("second", &cluster.url(third), timing.clone());
     before_the_fault(case.run);
     let fault = boot_nanos();
     cluster.freeze(leader);
@@ -66,9 +66,9 @@ pub(crate) fn leader_killed(case: &Case, cluster: &Cluster) -> Verdict {
     let third = other([leader, follower]);
     let timing = Timing::default();
     let mut stage = Stage::new(case.fault);
-    let holder = stage.holder("holder", &cluster.url(follower), timing);
+    let holder = stage.holder("holder", &cluster.url(follower), timing.clone());
     stage.wait_until_held(&[holder], ELECTION);
-    let second = stage.holder("second", &cluster.url(third), timing);
+    let second = stage.holder("second", &cluster.url(third), timing.clone());
     before_the_fault(case.run);
     cluster.kill(leader);
     cluster.leader();
@@ -98,9 +98,9 @@ pub(crate) fn server_killed_for_good(case: &Case, cluster: &Cluster) -> Verdict 
     });
     let mut stages = timings.map(|timing| {
         let mut stage = Stage::new(case.fault);
-        let holder = stage.holder("holder", &cluster.url(lost), timing);
+        let holder = stage.holder("holder", &cluster.url(lost), timing.clone());
         stage.wait_until_held(&[holder], ELECTION);
-        let second = stage.holder("second", &cluster.url(leader), timing);
+        let second = stage.holder("second", &cluster.url(leader), timing.clone());
         (stage, second, timing)
     });
     before_the_fault(case.run);
@@ -140,9 +140,9 @@ fn outage(case: &Case, cluster: &Cluster, killed: &[usize], length: Duration) ->
     let leader = cluster.leader();
     let timing = Timing::default();
     let mut stage = Stage::new(case.fault);
-    let holder = stage.holder("holder", &cluster.url(leader), timing);
+    let holder = stage.holder("holder", &cluster.url(leader), timing.clone());
     stage.wait_until_held(&[holder], ELECTION);
-    let second = stage.holder("second", &cluster.url(leader), timing);
+    let second = stage.holder("second", &cluster.url(leader), timing.clone());
     before_the_fault(case.run);
     killed.iter().for_each(|server| cluster.kill(*server));
     std::thread::sleep(length);
@@ -171,9 +171,9 @@ pub(crate) fn patient(case: &Case, cluster: &Cluster) -> Verdict {
         let followers = (0..3).filter(|server| *server != leader);
         let mut stage = Stage::new(case.fault);
         let holder_server = followers.clone().next().expect("two");
-        let holder = stage.holder("holder", &cluster.url(holder_server), timing);
+        let holder = stage.holder("holder", &cluster.url(holder_server), timing.clone());
         stage.wait_until_held(&[holder], ELECTION);
-        let second = stage.holder("second", &cluster.url(holder_server), timing);
+        let second = stage.holder("second", &cluster.url(holder_server), timing.clone());
         before_the_fault(case.run);
         let tokens = stage.tokens(holder);
         if kill {

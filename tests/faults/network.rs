@@ -56,9 +56,9 @@ pub(crate) fn cut_off(
 ) -> Outcome {
     let timing = timing_of(case.run);
     let mut stage = Stage::new(case.fault);
-    let holder = stage.holder("holder", holder, timing);
+    let holder = stage.holder("holder", holder, timing.clone());
     stage.wait_until_held(&[holder], Duration::from_secs(10));
-    let second = stage.holder("second", second, timing);
+    let second = stage.holder("second", second, timing.clone());
     before_the_fault(case.run);
     let fault = boot_nanos();
     cut(true);

@@ -69,7 +69,7 @@ async fn run(orders: Orders) {
     let dsync = Dsync::builder(&orders.name)
         .address(&orders.url)
         .prefix(&orders.prefix)
-        .timing(orders.timing)
+        .timing(orders.timing.clone())
         .start()
         .expect("valid settings");
     let held = Held::default();

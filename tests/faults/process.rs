@@ -19,9 +19,9 @@ pub(crate) fn stopped(case: &Case) -> Verdict {
             .with_lock_delay(Duration::from_secs(10)),
     };
     let mut stage = Stage::new(case.fault);
-    let holder = stage.holder("holder", &agent().url(), timing);
+    let holder = stage.holder("holder", &agent().url(), timing.clone());
     stage.wait_until_held(&[holder], Duration::from_secs(10));
-    let second = stage.holder("second", &agent().url(), timing);
+    let second = stage.holder("second", &agent().url(), timing.clone());
     before_the_fault(case.run);
     let (fault, stopped) = (boot_nanos(), Instant::now());
     stage.stop(holder);
@@ -42,9 +42,9 @@ pub(crate) fn stopped(case: &Case) -> Verdict {
 pub(crate) fn killed(case: &Case) -> Verdict {
     let timing = Timing::fast_failover();
     let mut stage = Stage::new(case.fault);
-    let holder = stage.holder("holder", &agent().url(), timing);
+    let holder = stage.holder("holder", &agent().url(), timing.clone());
     stage.wait_until_held(&[holder], Duration::from_secs(10));
-    let second = stage.holder("second", &agent().url(), timing);
+    let second = stage.holder("second", &agent().url(), timing.clone());
     before_the_fault(case.run);
     let fault = boot_nanos();
     stage.kill(holder);

@@ -47,7 +47,7 @@ fn destroyed(case: &Case, deaf: Deaf, timing: Timing) -> Outcome {
     let proxy = Proxy::to(agent().http_addr());
     let operator = agent().operator();
     let mut stage = Stage::new(case.fault);
-    let [holder, second] = two(&mut stage, [&proxy.url(), &agent().url()], timing);
+    let [holder, second] = two(&mut stage, [&proxy.url(), &agent().url()], timing.clone());
     before_the_fault(case.run);
     let session = session_of(&stage, &operator);
     deafen(&mut stage, holder, &proxy, deaf);
@@ -71,9 +71,9 @@ fn destroyed(case: &Case, deaf: Deaf, timing: Timing) -> Outcome {
 }
 
 fn two(stage: &mut Stage, [holder, second]: [&str; 2], timing: Timing) -> [Who; 2] {
-    let holder = stage.holder("holder", holder, timing);
+    let holder = stage.holder("holder", holder, timing.clone());
     stage.wait_until_held(&[holder], Duration::from_secs(30));
-    [holder, stage.holder("second", second, timing)]
+    [holder, stage.holder("second", second, timing.clone())]
 }
 
 fn session_of(stage: &Stage, operator: &Operator) -> String {
@@ -98,7 +98,7 @@ fn agent_leaves(case: &Case, cluster: &Cluster, deaf: Deaf) -> Verdict {
     let timing = Timing::default();
     let mut stage = Stage::new(case.fault);
     let second = cluster.url(cluster.leader());
-    let [holder, second] = two(&mut stage, [&proxy.url(), &second], timing);
+    let [holder, second] = two(&mut stage, [&proxy.url(), &second], timing.clone());
     before_the_fault(case.run);
     deafen(&mut stage, holder, &proxy, deaf);
     let fault = boot_nanos();
@@ -138,7 +138,7 @@ pub(crate) fn agent_restarted_empty(case: &Case) -> Verdict {
     }
     let timing = Timing::default();
     let mut stage = Stage::new(case.fault);
-    let [holder, second] = two(&mut stage, [&agent.url(), &agent.url()], timing);
+    let [holder, second] = two(&mut stage, [&agent.url(), &agent.url()], timing.clone());
     before_the_fault(case.run);
     let fault = boot_nanos();
     agent.restart();

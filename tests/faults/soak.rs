@@ -157,7 +157,7 @@ impl Soak {
             let mut stage = Stage::new(&format!("soak-{name}"));
             let members = (0..SERVERS).map(|server| {
                 let proxy = Proxy::to(cluster.http_addr(server));
-                (stage.player(name, &proxy.url(), timing, role, keys), proxy)
+                (stage.player(name, &proxy.url(), timing.clone(), role, keys), proxy)
             });
             let members = members.collect();
             Team { stage, members }

@@ -1,12 +1,15 @@
 //! Which addresses an agent can have.
 
-use awc::http::Uri;
+use hyper::http::Uri;
 
 /// The address of a Consul agent, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     https: bool,
     authority: String,
+    /// Without the brackets of an IPv6 address.
+    host: String,
+    port: u16,
 }
 
 impl Address {
@@ -52,16 +55,27 @@ impl Address {
         if uri.port_u16() == Some(0) {
             return Err("names the port 0; Consul's own is 8500".into());
         }
-        Ok(Self { https, authority: authority.to_owned() })
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        Ok(Self { https, authority: authority.to_owned(), host, port })
     }
 
     pub(crate) fn is_https(&self) -> bool {
         self.https
     }
 
-    pub(super) fn url(&self, target: &str) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}{target}", self.authority)
+    /// The host and port, as they stand in a request's `Host` header.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What to resolve, and what the agent's certificate must name.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 }
 
@@ -71,16 +85,29 @@ mod tests {
 
     #[test]
     fn takes_urls_and_consuls_short_form() {
-        for (text, url) in [
-            ("http://127.0.0.1:8500", "http://127.0.0.1:8500/v1"),
-            ("http://127.0.0.1:8500/", "http://127.0.0.1:8500/v1"),
-            ("HTTPS://consul.example:8501", "https://consul.example:8501/v1"),
-            ("https://consul.example", "https://consul.example/v1"),
-            ("localhost:8500", "http://localhost:8500/v1"),
-            (" 127.0.0.1:8500 ", "http://127.0.0.1:8500/v1"),
-            ("http://[::1]:8500", "http://[::1]:8500/v1"),
+        for (text, https, authority) in [
+            ("http://127.0.0.1:8500", false, "127.0.0.1:8500"),
+            ("http://127.0.0.1:8500/", false, "127.0.0.1:8500"),
+            ("HTTPS://consul.example:8501", true, "consul.example:8501"),
+            ("https://consul.example", true, "consul.example"),
+            ("localhost:8500", false, "localhost:8500"),
+            (" 127.0.0.1:8500 ", false, "127.0.0.1:8500"),
+            ("http://[::1]:8500", false, "[::1]:8500"),
         ] {
-            assert_eq!(Address::parse(text).unwrap().url("/v1"), url);
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.is_https(), address.authority()), (https, authority), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_host_is_resolved_without_its_brackets_and_the_scheme_has_a_port() {
+        for (text, host, port) in [
+            ("https://[::1]:8443", "::1", 8443),
+            ("http://[2001:db8::7]", "2001:db8::7", 80),
+            ("https://consul.example", "consul.example", 443),
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.host(), address.port()), (host, port), "{text}");
         }
     }
 

@@ -1,9 +1,8 @@
 //! Which connection a request takes.
 //!
-//! A lane owns a bounded number of lines. A line is one awc `Client` and is used
-//! so that it never has more than one connection: one request at a time on
-//! HTTP/1.1, many streams on HTTP/2. awc's own pool cannot be held to a number of
-//! connections on HTTP/2, where its limit counts streams.
+//! A lane owns a bounded number of lines: one request at a time on HTTP/1.1, many
+//! streams on HTTP/2. Lines are made by tasks of their own, so that one which takes
+//! long serves whoever comes next, although its first caller has given up.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,47 +10,42 @@ use std::{
     time::Duration,
 };
 
-use awc::{Client, http::Version};
-use tokio::sync::{Mutex, Notify};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::Instant,
+};
 
-use super::trouble;
+use super::{dial::Dialer, line::Line};
 use crate::consul::fact::Trouble;
 
-/// Consul allows 250 streams on a connection.
-pub(super) const MOST_STREAMS: usize = 240;
-
-/// The longest time that a new line may take to show which protocol it speaks.
-const WARM_UP: Duration = Duration::from_secs(5);
+/// After a failure, how long a lane that has lines waits before it dials again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long a line may rest that the lane need not keep.
+const REST: Duration = Duration::from_secs(10);
 
 pub(super) struct Lane {
-    make: Box<dyn Fn() -> Client>,
-    /// A path to ask when a line must show its protocol; none on plain HTTP,
-    /// where it is known.
-    probe: Option<String>,
+    dialer: Rc<Dialer>,
+    /// The newest last.
     lines: RefCell<Vec<Rc<Line>>>,
-    most_lines: usize,
+    most: Cell<usize>,
+    /// How many lines stand also while nothing is asked.
+    kept: usize,
+    /// Bounds the requests on one line, beside what the protocol allows.
     most_streams: usize,
-    /// How many requests a line takes at once, as far as that is known: what the
-    /// last one that showed its protocol takes.
-    room: Cell<Option<usize>>,
-    /// Whether all lines are to be open before they are needed, and whether the
-    /// last request opened one.
-    eager: bool,
-    opened_last: Cell<bool>,
+    /// How many requests a line takes at once; unknown over TLS until one stands.
+    streams: Cell<Option<usize>>,
+    /// Whether who waits is told at once that no further line can be had.
+    impatient: bool,
+    dialing: Cell<usize>,
+    waiting: Cell<usize>,
+    /// How many dials have failed, and how and when the last one did.
+    failures: Cell<u64>,
+    failed: RefCell<Option<(Trouble, Instant)>>,
     /// Who comes first is served first: only who has the turn waits for `freed`.
     turn: Mutex<()>,
     freed: Notify,
-}
-
-struct Line {
-    client: Client,
-    /// How many requests it takes at once; 0 until its protocol is known.
-    room: Cell<usize>,
-    taken: Cell<usize>,
-    /// It had trouble, and ends with the requests that are on it.
-    retired: Cell<bool>,
-    /// It has answered a request.
-    proven: Cell<bool>,
+    /// A dial has ended.
+    settled: Notify,
 }
 
 /// A place on a line, given back when dropped.
@@ -61,143 +55,239 @@ pub(super) struct Seat<'a> {
 }
 
 impl Lane {
-    /// `most_streams` bounds the requests on one connection, beside what the
-    /// protocol allows.
+    /// A lane of at most `most` lines, of which `kept` are opened before they are
+    /// needed, with at most `most_streams` requests on one.
     pub(super) fn new(
-        most_lines: usize,
+        dialer: Rc<Dialer>,
+        most: usize,
+        kept: usize,
         most_streams: usize,
-        probe: Option<String>,
-        make: impl Fn() -> Client + 'static,
-    ) -> Self {
+    ) -> Rc<Self> {
+        let most = most.max(1);
         // With one request a connection, the protocol makes no difference.
-        let probe = probe.filter(|_| most_streams > 1);
-        Self {
-            make: Box::new(make),
-            room: Cell::new(probe.is_none().then_some(1)),
-            probe,
+        let streams = dialer.streams().or((most_streams == 1).then_some(1));
+        Rc::new(Self {
+            dialer,
             lines: RefCell::default(),
-            most_lines: most_lines.max(1),
-            most_streams: most_streams.clamp(1, MOST_STREAMS),
-            eager: false,
-            opened_last: Cell::new(false),
+            most: Cell::new(most),
+            kept: kept.min(most),
+            most_streams,
+            streams: Cell::new(streams),
+            impatient: kept == 0,
+            dialing: Cell::new(0),
+            waiting: Cell::new(0),
+            failures: Cell::new(0),
+            failed: RefCell::default(),
             turn: Mutex::new(()),
             freed: Notify::new(),
-        }
+            settled: Notify::new(),
+        })
     }
 
-    /// Opens a missing line at every second request although others are free.
-    ///
-    /// A spare is thus ready when a line hangs, and where the agent takes no more
-    /// connections every other request still goes over a line that works.
-    pub(super) fn eager(self) -> Self {
-        Self { eager: true, ..self }
-    }
-
-    /// How many requests there are places for, if that is known yet.
-    pub(super) fn room(&self) -> Option<usize> {
-        self.room.get().map(|room| room * self.most_lines)
+    /// How many requests a line takes at once, if that is known yet.
+    pub(super) fn streams(&self) -> Option<usize> {
+        self.streams.get()
     }
 
     /// Waits for a place.
     ///
+    /// # Errors
+    /// Why no line could be made, if none is there; in a lane that keeps none, also
+    /// if all are in use.
+    ///
     /// # Cancel safety
     /// Nothing is kept when the future is dropped.
-    pub(super) async fn seat(&self) -> Result<Seat<'_>, Trouble> {
-        let turn = self.turn.lock().await;
-        let seat = loop {
-            match self.offer() {
-                Some(seat) => break seat,
-                None => self.freed.notified().await,
-            }
-        };
-        drop(turn);
-        if seat.line.room.get() == 0 {
-            // Boxed, since it is large and rare.
-            match Box::pin(self.warm_up(&seat)).await {
-                Ok(()) => self.freed.notify_one(),
-                Err(trouble) => {
-                    seat.retire();
-                    return Err(trouble);
-                }
-            }
+    pub(super) async fn seat(self: &Rc<Self>) -> Result<Seat<'_>, Trouble> {
+        let failures = self.failures.get();
+        let _waits = Waits::new(&self.waiting);
+        if !self.has_place() {
+            self.open();
         }
-        Ok(seat)
+        let _turn = self.turn.lock().await;
+        loop {
+            if let Some(seat) = self.offer() {
+                return Ok(seat);
+            }
+            let has_none = self.lines.borrow().is_empty() && self.dialing.get() == 0;
+            if (has_none || self.impatient)
+                && self.failures.get() != failures
+                && let Some((trouble, _)) = &*self.failed.borrow()
+            {
+                return Err(trouble.clone());
+            }
+            self.open();
+            self.freed.notified().await;
+        }
     }
 
-    fn offer(&self) -> Option<Seat<'_>> {
-        let mut lines = self.lines.borrow_mut();
-        let free = lines
-            .iter()
-            .filter(|line| !line.retired.get() && line.taken.get() < line.room.get())
-            .min_by_key(|line| line.taken.get());
-        // Among equals the one that rested longest, so that every line is tried
-        // in turn and none grows stale unseen.
-        let warming = lines.iter().any(|line| line.room.get() == 0 && !line.retired.get());
-        let spare =
-            self.eager && !warming && !self.opened_last.get() && lines.len() < self.most_lines;
-        if let Some(line) = free.cloned().filter(|_| !spare) {
-            self.opened_last.set(false);
-            if let Some(at) = lines.iter().position(|other| Rc::ptr_eq(other, &line)) {
-                let line = lines.remove(at);
-                lines.push(line);
-            }
-            return Some(Seat::take(self, line));
+    /// Opens what the lane keeps, and closes what it does not need.
+    pub(super) fn tend(self: &Rc<Self>) {
+        self.close_surplus();
+        let missing = self.kept.saturating_sub(self.standing() + self.dialing.get());
+        if missing > 0 && !self.has_failed_lately() {
+            (0..missing).for_each(|_| self.dial());
         }
-        // One line at a time: it may have room for all who wait.
-        if warming || lines.len() >= self.most_lines {
+        let now = Instant::now();
+        let mut surplus = self.lines.borrow().len().saturating_sub(self.kept);
+        // The oldest first.
+        self.lines.borrow_mut().retain(|line| {
+            let rests = line.is_idle() && now - line.answered_at.get() > REST;
+            let goes = surplus > 0 && rests;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// Waits until the lines that the lane keeps stand, or cannot be had now.
+    pub(super) async fn core(&self) -> Result<(), Trouble> {
+        while self.standing() < self.kept {
+            if self.dialing.get() == 0 {
+                let failed = self.failed.borrow();
+                let why = failed.as_ref().map(|(trouble, _)| trouble.clone());
+                return Err(why.unwrap_or_else(|| Trouble::Connect("not tried yet".into())));
+            }
+            self.settled.notified().await;
+        }
+        Ok(())
+    }
+
+    /// Allows at most so many lines. Those beyond it end when nothing is on them.
+    pub(super) fn bound(&self, most: usize) {
+        self.most.set(most.max(1));
+        self.close_surplus();
+    }
+
+    /// Closes lines beyond those allowed that nothing is on, and those that are
+    /// over.
+    fn close_surplus(&self) {
+        let mut place = 0;
+        self.lines.borrow_mut().retain(|line| {
+            let is_surplus = place >= self.most.get() || line.is_over();
+            let goes = is_surplus && line.is_idle();
+            place += usize::from(!goes);
+            !goes
+        });
+    }
+
+    /// Gives a line away that nothing is on and that the lane need not keep.
+    pub(super) fn give(&self) -> Option<Rc<Line>> {
+        self.close_surplus();
+        let mut lines = self.lines.borrow_mut();
+        if lines.len() <= self.kept {
             return None;
         }
-        let line = Rc::new(Line {
-            client: (self.make)(),
-            room: Cell::new(usize::from(self.probe.is_none())),
-            taken: Cell::new(0),
-            retired: Cell::new(false),
-            proven: Cell::new(false),
-        });
-        lines.push(Rc::clone(&line));
-        self.opened_last.set(true);
-        drop(lines);
-        Some(Seat::take(self, line))
+        let place = lines.iter().rposition(|line| line.is_idle())?;
+        Some(lines.remove(place))
     }
 
-    async fn warm_up(&self, seat: &Seat<'_>) -> Result<(), Trouble> {
-        let Some(probe) = &self.probe else { return Ok(()) };
-        let version = tokio::time::timeout(WARM_UP, async {
-            let request = seat.line.client.get(probe.as_str()).no_decompress();
-            let mut response = request.send().await.map_err(trouble::of_sending)?;
-            response.body().await.map_err(trouble::of_receiving)?;
-            Ok(response.version())
+    /// Whether a line is wanted that the agent refuses.
+    pub(super) fn is_starved(&self) -> bool {
+        let is_refused = matches!(&*self.failed.borrow(), Some((Trouble::Refused(_), _)));
+        is_refused && self.standing() < self.kept
+    }
+
+    pub(super) fn adopt(&self, line: Rc<Line>) {
+        self.streams.set(Some(self.room(&line)));
+        self.lines.borrow_mut().push(line);
+        self.freed.notify_one();
+        self.settled.notify_waiters();
+    }
+
+    /// Closes the lines that nothing is on and that have not answered since
+    /// `moment`: one of their age is silent.
+    pub(super) fn suspect(&self, moment: Instant) {
+        let is_suspect = |line: &Line| line.is_idle() && line.answered_at.get() <= moment;
+        self.lines.borrow_mut().retain(|line| !is_suspect(line));
+    }
+
+    fn standing(&self) -> usize {
+        self.lines.borrow().iter().filter(|line| !line.is_over()).count()
+    }
+
+    fn room(&self, line: &Line) -> usize {
+        line.streams().min(self.most_streams)
+    }
+
+    fn has_room(&self, line: &Line) -> bool {
+        !line.is_over() && line.taken.get() < self.room(line)
+    }
+
+    fn has_place(&self) -> bool {
+        self.lines.borrow().iter().any(|line| self.has_room(line))
+    }
+
+    /// A place on the line with the fewest requests, of those on the newest: it is
+    /// the least likely to have been dropped without a word.
+    fn offer(&self) -> Option<Seat<'_>> {
+        self.close_surplus();
+        let lines = self.lines.borrow();
+        let allowed = lines.iter().take(self.most.get());
+        let line =
+            allowed.rev().filter(|line| self.has_room(line)).min_by_key(|l| l.taken.get())?;
+        line.taken.set(line.taken.get() + 1);
+        Some(Seat { lane: self, line: Rc::clone(line) })
+    }
+
+    fn has_failed_lately(&self) -> bool {
+        self.failed.borrow().as_ref().is_some_and(|(_, at)| at.elapsed() < PAUSE)
+    }
+
+    /// Begins to make a line for those who wait, if one may be made.
+    fn open(self: &Rc<Self>) {
+        let lines = self.lines.borrow().len();
+        // A line may have room for all who wait.
+        let at_once = if self.streams.get() == Some(1) { self.waiting.get() } else { 1 };
+        let has_pause = lines > 0 && self.has_failed_lately();
+        if lines + self.dialing.get() < self.most.get()
+            && self.dialing.get() < at_once
+            && !has_pause
+        {
+            self.dial();
+        }
+    }
+
+    fn dial(self: &Rc<Self>) {
+        self.dialing.set(self.dialing.get() + 1);
+        let lane = Rc::clone(self);
+        actix_rt::spawn(async move {
+            let result = lane.dialer.dial().await;
+            lane.dialing.set(lane.dialing.get() - 1);
+            match result {
+                Ok(line) => lane.adopt(Rc::new(line)),
+                Err(trouble) => {
+                    lane.failures.set(lane.failures.get() + 1);
+                    *lane.failed.borrow_mut() = Some((trouble, Instant::now()));
+                    lane.freed.notify_one();
+                    lane.settled.notify_waiters();
+                }
+            }
         });
-        let version = version.await.map_err(|_| Trouble::Timeout(WARM_UP))??;
-        let room = if version == Version::HTTP_2 { self.most_streams } else { 1 };
-        seat.line.room.set(room);
-        self.room.set(Some(room));
-        Ok(())
     }
 }
 
-impl<'a> Seat<'a> {
-    fn take(lane: &'a Lane, line: Rc<Line>) -> Self {
-        line.taken.set(line.taken.get() + 1);
-        Self { lane, line }
+/// Counts who waits.
+struct Waits<'a>(&'a Cell<usize>);
+
+impl<'a> Waits<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Seat<'_> {
+    pub(super) fn line(&self) -> Rc<Line> {
+        Rc::clone(&self.line)
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.line.client
-    }
-
-    /// The line has answered.
-    pub(super) fn proven(&self) {
-        self.line.proven.set(true);
-    }
-
-    /// Whether the line has ever answered a request.
-    pub(super) fn is_proven(&self) -> bool {
-        self.line.proven.get()
-    }
-
-    /// Gives the place back and lets the line take no other request: what is
-    /// wrong with one stream of a connection may be wrong with all.
+    /// Gives the place back and lets the line take no other request: what is wrong
+    /// with one stream of a connection may be wrong with all.
     pub(super) fn retire(self) {
         self.line.retired.set(true);
     }
@@ -205,15 +295,8 @@ impl<'a> Seat<'a> {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let line = &self.line;
-        line.taken.set(line.taken.get() - 1);
-        if line.room.get() == 0 {
-            // Dropped while it was being warmed up.
-            line.retired.set(true);
-        }
-        if line.retired.get() && line.taken.get() == 0 {
-            self.lane.lines.borrow_mut().retain(|other| !Rc::ptr_eq(other, line));
-        }
+        self.line.taken.set(self.line.taken.get() - 1);
+        self.lane.close_surplus();
         self.lane.freed.notify_one();
     }
 }

@@ -1,19 +1,25 @@
 //! How a request reaches an agent over HTTP.
+//!
+//! Renewals and calls have lanes of connections of their own, some of which stand
+//! also while nothing is asked. No blocking read is sent before those stand, and
+//! where the agent takes no more connections, whatever other lane has one to spare
+//! gives it up for them.
 
 mod address;
+mod dial;
 mod lane;
+mod line;
 mod trouble;
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
-use awc::{
-    Client, Connector,
-    http::Version,
-    http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
-};
+use hyper::header::HeaderValue;
 
 pub(crate) use address::Address;
+use dial::Dialer;
 use lane::{Lane, Seat};
+use line::MOST_STREAMS;
+use trouble::Fault;
 
 use super::{
     fact::Trouble,
@@ -27,16 +33,17 @@ const LONGEST_BODY: usize = 2 * 1024 * 1024;
 /// The longest listing that is read: about fifteen thousand locks.
 const LONGEST_LISTING: usize = 4 * 1024 * 1024;
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Connections that are open before they are needed: a renewal that hangs leaves
+/// one for the next.
+const RENEWALS_KEPT: usize = 2;
+const CALLS_KEPT: usize = 1;
 
-/// Connections are replaced when they break, never by age: redialling at the
-/// agent's limit of connections fails, and on HTTP/2 an idle time would run
-/// although blocking reads are on the connection.
-const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+/// On how many connections one request is tried, if it was processed on none.
+const MOST_TRIES: usize = 4;
 
-const TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
-const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+/// Connections that last answered within this time of one another have the same
+/// age: what dropped one of them without a word has dropped the others.
+const SAME_AGE: Duration = Duration::from_secs(1);
 
 /// Where the agent is, and how many connections it is given.
 #[derive(Clone, Debug)]
@@ -49,6 +56,7 @@ pub(crate) struct HttpConfig {
     pub(crate) calls: usize,
     /// Connections for blocking reads.
     pub(crate) watches: usize,
+    /// HTTP/2 is offered unless this names other protocols.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 }
@@ -66,11 +74,14 @@ pub(crate) enum Purpose {
 
 /// The transport to one agent. It belongs to the thread that made it.
 pub(crate) struct Http {
-    address: Address,
     token: Option<HeaderValue>,
-    renewals: Lane,
-    calls: Lane,
-    watches: Lane,
+    dialer: Rc<Dialer>,
+    renewals: Rc<Lane>,
+    calls: Rc<Lane>,
+    watches: Rc<Lane>,
+    /// A renewal or a call found that the agent takes no more connections.
+    refused: Cell<bool>,
+    most_calls: usize,
 }
 
 impl Http {
@@ -80,22 +91,22 @@ impl Http {
     /// What is wrong with the configuration.
     pub(crate) fn new(config: &HttpConfig) -> Result<Self, String> {
         let token = config.token.as_ref().map(header).transpose()?;
-        let tls = Tls::of(config)?;
-        let probe = config.address.is_https().then(|| config.address.url("/v1/status/leader"));
-        let lane = |lines, streams| {
-            let tls = tls.clone();
-            Lane::new(lines, streams, probe.clone(), move || tls.client())
-        };
+        let dialer = Rc::new(Dialer::new(config)?);
+        let lane = |most, kept, streams| Lane::new(Rc::clone(&dialer), most, kept, streams);
         Ok(Self {
-            address: config.address.clone(),
             token,
-            renewals: lane(config.renewals, 1).eager(),
-            calls: lane(config.calls, usize::MAX),
-            watches: lane(config.watches, usize::MAX),
+            renewals: lane(config.renewals, RENEWALS_KEPT, 1),
+            calls: lane(config.calls, CALLS_KEPT, MOST_STREAMS),
+            watches: lane(config.watches, 0, MOST_STREAMS),
+            refused: Cell::default(),
+            most_calls: config.calls,
+            dialer,
         })
     }
 
-    /// Asks, and reads the whole answer, within `limit`.
+    /// Asks, and reads the whole answer, within `limit`. What was certainly not
+    /// processed is sent again over another connection, and so is a request that
+    /// may be processed twice if its connection was closed without an answer.
     ///
     /// # Cancel safety
     /// The agent may still act on a request whose future was dropped.
@@ -105,103 +116,149 @@ impl Http {
         request: WireRequest,
         limit: Duration,
     ) -> Result<WireReply, Trouble> {
-        let lane = match purpose {
-            Purpose::Renewal => &self.renewals,
-            Purpose::Call => &self.calls,
-            Purpose::Watch | Purpose::List => &self.watches,
-        };
-        let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
         let seat = Cell::new(None);
         let exchange = async {
-            let taken = lane.seat().await?;
-            let client = taken.client().clone();
-            seat.set(Some(taken));
-            // Boxed: it is large, and thousands may wait for a seat.
-            Box::pin(self.over(&client, request, longest)).await
+            let mut tries = 1;
+            loop {
+                let taken = self.seat(purpose, &request).await?;
+                let line = taken.line();
+                seat.set(Some(taken));
+                let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
+                let asked = line.ask(&request, self.token.as_ref(), longest);
+                // Boxed: it is large, and thousands may wait for a seat.
+                let fault = match Box::pin(asked).await {
+                    Ok(reply) => return overloaded(purpose, reply),
+                    Err(fault) => fault,
+                };
+                seat.take().into_iter().for_each(Seat::retire);
+                let goes_on = match &fault {
+                    Fault::Unsent(_) => true,
+                    Fault::Closed(_) => is_repeatable(purpose, &request),
+                    Fault::Other(_) => false,
+                };
+                if !goes_on || tries == MOST_TRIES {
+                    return Err(fault.into_trouble());
+                }
+                tries += 1;
+            }
         };
         let result = tokio::time::timeout(limit, exchange).await;
         let seat: Option<Seat<'_>> = seat.take();
         match (result, seat) {
-            (Ok(Ok(reply)), seat) => {
-                seat.iter().for_each(Seat::proven);
-                Ok(reply)
-            }
-            (Ok(Err(trouble)), seat) => {
-                let fresh = seat.as_ref().is_some_and(|seat| !seat.is_proven());
-                seat.into_iter().for_each(Seat::retire);
-                Err(match trouble {
-                    // So an agent refuses that has as many connections as it
-                    // takes. Of a write it would not be known whether it was
-                    // read; a read asks nothing of the agent.
-                    Trouble::Broken(why)
-                        if fresh && matches!(purpose, Purpose::Watch | Purpose::List) =>
-                    {
-                        Trouble::Connect(why)
-                    }
-                    trouble => trouble,
-                })
-            }
+            (Ok(result), _) => result,
             // A connection that did not answer in time is not asked again.
             (Err(_), Some(seat)) => {
+                let silent_since = seat.line().answered_at.get() + SAME_AGE;
                 seat.retire();
+                for lane in self.lanes() {
+                    lane.suspect(silent_since);
+                }
+                self.tend();
                 Err(Trouble::Timeout(limit))
             }
             (Err(_), None) => Err(Trouble::Connect(format!("none could be had within {limit:?}"))),
         }
     }
 
-    /// How many reads can be under way for [`Purpose::Watch`] and
+    /// How many reads one connection carries for [`Purpose::Watch`] and
     /// [`Purpose::List`], once it is known which protocol the agent speaks.
-    pub(crate) fn watch_room(&self) -> Option<usize> {
-        self.watches.room()
+    pub(crate) fn reads_per_connection(&self) -> Option<usize> {
+        self.watches.streams()
     }
 
-    async fn over(
-        &self,
-        client: &Client,
-        request: WireRequest,
-        longest: usize,
-    ) -> Result<WireReply, Trouble> {
-        let url = self.address.url(&request.target);
-        let mut ask = match request.method {
-            Method::Get => client.get(url),
-            Method::Put => client.put(url),
-        }
-        .no_decompress();
-        // awc makes room for sixteen headers, 3 kB that thousands of blocking reads
-        // would keep while they wait.
-        *ask.headers_mut() = HeaderMap::new();
-        if let Some(token) = &self.token {
-            ask = ask.insert_header((TOKEN, token.clone()));
-        }
-        let sent = if request.body.is_empty() { ask.send() } else { ask.send_body(request.body) };
-        let mut response = sent.await.map_err(trouble::of_sending)?;
+    /// Allows `allowed` of `most` connections for blocking reads, and as small a
+    /// share of those for calls.
+    pub(crate) fn bound(&self, allowed: usize, most: usize) {
+        self.watches.bound(allowed);
+        self.calls.bound((self.most_calls * allowed).div_ceil(most.max(1)).max(CALLS_KEPT));
+    }
 
-        let index = number(response.headers().get_all(INDEX));
-        let length = number(response.headers().get_all(CONTENT_LENGTH));
-        let (status, version) = (response.status().as_u16(), response.version());
-        let body = response.body().limit(longest).await.map_err(trouble::of_receiving)?;
-        // awc takes the connection's end for the body's, whether the head gave a
-        // length or announced chunks, and a body of no announced length for an
-        // empty one. Cut JSON is no JSON, but a cut text may be an empty one.
-        let cut = match length {
-            Some(length) => length != body.len() as u64,
-            None => body.is_empty() && version != Version::HTTP_2,
-        };
-        if cut {
-            return Err(Trouble::Broken("closed within the body".into()));
+    /// Makes one more connection, to learn whether the agent takes any.
+    pub(crate) async fn probe(&self) -> Result<(), Trouble> {
+        // It takes the place of an older one, if nothing is on that.
+        let line = self.dialer.dial().await?;
+        if self.watches.give().is_some() {
+            self.watches.adopt(Rc::new(line));
         }
-        Ok(WireReply { status, index, body: body.into() })
+        Ok(())
+    }
+
+    /// Whether a renewal or a call found, since this was last asked, that the agent
+    /// takes no more connections.
+    pub(crate) fn take_refused(&self) -> bool {
+        self.refused.take()
+    }
+
+    fn lanes(&self) -> [&Rc<Lane>; 3] {
+        [&self.renewals, &self.calls, &self.watches]
+    }
+
+    /// Keeps what is to stand standing.
+    fn tend(&self) {
+        for lane in [&self.renewals, &self.calls] {
+            if lane.is_starved() {
+                self.refused.set(true);
+                self.spare(lane);
+            }
+        }
+        self.lanes().into_iter().for_each(Lane::tend);
+    }
+
+    /// Gives a lane a line that another can do without.
+    fn spare(&self, to: &Rc<Lane>) -> bool {
+        let others = [&self.watches, &self.calls, &self.renewals];
+        let mut others = others.into_iter().filter(|lane| !Rc::ptr_eq(lane, to));
+        let line = others.find_map(|lane| lane.give());
+        line.map(|line| to.adopt(line)).is_some()
+    }
+
+    async fn seat(&self, purpose: Purpose, request: &WireRequest) -> Result<Seat<'_>, Trouble> {
+        self.tend();
+        let refused = match self.own_seat(purpose).await {
+            Err(Trouble::Refused(why)) => Trouble::Refused(why),
+            other => return other,
+        };
+        self.refused.set(true);
+        // What does not block finds a place between the calls.
+        let is_short = purpose != Purpose::Call && !request.target.contains("wait=");
+        if is_short { self.calls.seat().await } else { Err(refused) }
+    }
+
+    /// A place in the lane of the purpose, on a line of another if need be.
+    async fn own_seat(&self, purpose: Purpose) -> Result<Seat<'_>, Trouble> {
+        let lane = match purpose {
+            Purpose::Renewal => &self.renewals,
+            Purpose::Call => &self.calls,
+            Purpose::Watch | Purpose::List => {
+                self.renewals.core().await?;
+                self.calls.core().await?;
+                &self.watches
+            }
+        };
+        match lane.seat().await {
+            Err(Trouble::Refused(_)) if self.spare(lane) => lane.seat().await,
+            other => other,
+        }
     }
 }
 
-/// The header's number, if it is there once and is one.
-fn number<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<u64> {
-    let value = values.next()?;
-    if values.next().is_some() {
-        return None;
+/// Whether nothing is different if the request is processed twice, and nothing
+/// hangs on when it was answered.
+fn is_repeatable(purpose: Purpose, request: &WireRequest) -> bool {
+    match purpose {
+        Purpose::Renewal => true,
+        Purpose::Call => request.method == Method::Get,
+        Purpose::Watch | Purpose::List => false,
     }
-    value.to_str().ok()?.parse().ok()
+}
+
+/// What a read is answered with where there are too many of them.
+fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> {
+    let is_read = matches!(purpose, Purpose::Watch | Purpose::List);
+    if is_read && matches!(reply.status, 429 | 502 | 503) {
+        return Err(Trouble::Refused(format!("a read was answered {}", reply.status)));
+    }
+    Ok(reply)
 }
 
 fn header(token: &Secret) -> Result<HeaderValue, String> {
@@ -214,58 +271,6 @@ fn header(token: &Secret) -> Result<HeaderValue, String> {
     // Keeps it out of the logs of the HTTP client.
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// How a line encrypts, if it does.
-#[derive(Clone)]
-struct Tls {
-    #[cfg(feature = "tls")]
-    config: Option<std::sync::Arc<rustls::ClientConfig>>,
-}
-
-impl Tls {
-    #[cfg(feature = "tls")]
-    fn of(config: &HttpConfig) -> Result<Self, String> {
-        if !config.address.is_https() {
-            return Ok(Self { config: None });
-        }
-        let Some(tls) = &config.tls else {
-            return Err("begins with https:// and needs a TLS configuration".into());
-        };
-        // Without this HTTP/1.1 is spoken, one connection a blocking read.
-        let mut tls = rustls::ClientConfig::clone(tls);
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Some(tls.into()) })
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn of(config: &HttpConfig) -> Result<Self, String> {
-        if config.address.is_https() {
-            return Err("begins with https:// and needs this crate's feature `tls`".into());
-        }
-        Ok(Self {})
-    }
-
-    /// A client for one line, which bounds the requests itself.
-    fn client(&self) -> Client {
-        let connector = Connector::new()
-            .limit(lane::MOST_STREAMS)
-            .timeout(CONNECT)
-            .handshake_timeout(CONNECT)
-            .conn_keep_alive(KEEP)
-            .conn_lifetime(KEEP);
-        #[cfg(feature = "tls")]
-        let connector = match &self.config {
-            Some(config) => connector.rustls_0_23(std::sync::Arc::clone(config)),
-            None => connector,
-        };
-        Client::builder()
-            .connector(connector)
-            .disable_redirects()
-            .disable_timeout()
-            .no_default_headers()
-            .finish()
-    }
 }
 
 #[cfg(test)]

@@ -1,39 +1,94 @@
-//! What awc's errors mean: its types are not `Send` and go no further than here.
+//! What hyper's errors mean.
 
-use awc::error::{ConnectError, PayloadError, SendRequestError};
+use std::{error::Error as _, io};
+
+use hyper::client::conn::TrySendError;
 
 use crate::consul::fact::Trouble;
 
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The agent certainly did not process it.
+    Unsent(Trouble),
+    /// The connection ended before the first byte of an answer. The agent may have
+    /// processed the request.
+    Closed(Trouble),
+    /// Any other trouble.
+    Other(Trouble),
+}
+
+impl Fault {
+    pub(super) fn into_trouble(self) -> Trouble {
+        match self {
+            Self::Unsent(trouble) | Self::Closed(trouble) | Self::Other(trouble) => trouble,
+        }
+    }
+}
+
 /// Trouble before the head of the answer was there.
-///
-/// awc says `Connect(Disconnected)` when a connection, fresh or pooled, closes
-/// before it answers: by then the request may have been read.
-pub(super) fn of_sending(err: SendRequestError) -> Trouble {
-    match err {
-        SendRequestError::Connect(ConnectError::Disconnected) => {
-            Trouble::Broken("closed without an answer".into())
-        }
-        SendRequestError::Connect(err) => Trouble::Connect(err.to_string()),
-        SendRequestError::Url(err) => Trouble::Connect(err.to_string()),
-        SendRequestError::Response(err) => {
-            // awc does not export the type, so its words must do.
-            let words = err.to_string();
-            if words.starts_with("I/O error") || words == "message is incomplete" {
-                Trouble::Broken(words)
-            } else {
-                Trouble::NotConsul(format!("not HTTP: {words}"))
-            }
-        }
-        err => Trouble::Broken(err.to_string()),
+pub(super) fn of_sending<B>(mut failed: TrySendError<B>) -> Fault {
+    let was_sent = failed.take_message().is_none();
+    let err = failed.into_error();
+    let words = words_of(&err);
+    if !was_sent || is_unprocessed(&err) {
+        Fault::Unsent(Trouble::Connect(words))
+    } else if err.is_parse() {
+        Fault::Other(Trouble::NotConsul(format!("not HTTP: {words}")))
+    } else if err.is_incomplete_message() {
+        Fault::Closed(Trouble::Broken("closed without an answer".into()))
+    } else {
+        Fault::Closed(Trouble::Broken(words))
     }
 }
 
 /// Trouble within the body.
-pub(super) fn of_receiving(err: PayloadError) -> Trouble {
-    match err {
-        PayloadError::Overflow => Trouble::TooLong,
-        PayloadError::UnknownLength => Trouble::NotConsul("a body of unreadable length".into()),
-        PayloadError::EncodingCorrupted => Trouble::NotConsul("a body of broken encoding".into()),
-        err => Trouble::Broken(err.to_string()),
+pub(super) fn of_receiving(err: &hyper::Error) -> Fault {
+    Fault::Other(if err.is_parse() {
+        Trouble::NotConsul(format!("not HTTP: {}", words_of(err)))
+    } else {
+        Trouble::Broken(format!("closed within the body: {}", words_of(err)))
+    })
+}
+
+/// Trouble while HTTP was agreed on.
+pub(super) fn of_handshake(err: &hyper::Error) -> Trouble {
+    Trouble::Connect(words_of(err))
+}
+
+/// Whether HTTP/2 says that the request was not processed: its stream was refused,
+/// or lies after the last one that the server names as it goes away.
+#[cfg(feature = "tls")]
+fn is_unprocessed(err: &hyper::Error) -> bool {
+    let Some(err) = err.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    let is_reason = |reason| err.reason() == Some(reason);
+    (err.is_reset() && is_reason(h2::Reason::REFUSED_STREAM))
+        || (err.is_go_away() && err.is_remote() && is_reason(h2::Reason::NO_ERROR))
+}
+
+/// HTTP/1.1 does not tell.
+#[cfg(not(feature = "tls"))]
+fn is_unprocessed(_err: &hyper::Error) -> bool {
+    false
+}
+
+/// Trouble while a connection was made. An agent that has as many as it takes
+/// accepts another and closes it without a word.
+pub(super) fn of_connecting(err: &io::Error) -> Trouble {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match err.kind() {
+        UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => {
+            Trouble::Refused(err.to_string())
+        }
+        _ => Trouble::Connect(err.to_string()),
+    }
+}
+
+fn words_of(err: &hyper::Error) -> String {
+    match err.source() {
+        Some(source) => format!("{err}: {source}"),
+        None => err.to_string(),
     }
 }

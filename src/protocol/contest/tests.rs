@@ -197,7 +197,7 @@ fn stopping_ends_a_lease_as_lost_and_refuses_who_waits() {
     assert_eq!(
         table.effects(),
         [
-            Effect::Refuse { call: second, error: Error::Stopped },
+            Effect::Refuse { call: second, obstacle: Obstacle::Trouble(Error::Stopped) },
             Effect::End { call: first, how: lost(LossReason::Shutdown) },
         ]
     );
@@ -213,8 +213,8 @@ fn stopping_ends_a_lease_as_lost_and_refuses_who_waits() {
 fn a_campaign_that_is_refused_rests_before_it_enters_again() {
     let mut table = Table::default();
     table.campaign(1);
-    let denied = Error::Denied { right: "key:write".into() };
-    table.step(1, |contest, now, effects| contest.failed(now, denied, effects));
+    let denied = Obstacle::Trouble(Error::Denied { right: "key:write".into() });
+    table.step(1, |contest, now, effects| contest.failed(now, &denied, effects));
     assert_eq!(table.reports(1).1.contending, 0);
     let due = table.contest.next_wakeup().expect("it goes on some time");
     assert_eq!(due, at(2));

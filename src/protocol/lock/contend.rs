@@ -89,9 +89,12 @@ impl Lock {
                 let (generation, reason) = (attempt.generation, LossReason::SessionGone);
                 effects.push(Effect::Request(Request::Distrust { generation, reason }));
             }
-            Locked::Denied(right) => self.fail(now, Error::Denied { right }, effects),
+            Locked::Denied(right) => {
+                self.fail(now, Obstacle::Trouble(Error::Denied { right }), effects);
+            }
             Locked::Refused(why) => {
-                self.fail(now, Error::Unavailable { step: Step::Lock, why }, effects);
+                let error = Error::Unavailable { step: Step::Lock, why };
+                self.fail(now, Obstacle::Trouble(error), effects);
             }
             // No attempt was made: there is nothing to be made void.
             Locked::Unsent(trouble) => {
@@ -155,7 +158,7 @@ impl Lock {
                 if std::mem::replace(&mut self.leftover, Leftover::None) != Leftover::None {
                     self.sweep_from_now(now, effects);
                 }
-                self.fail(now, Error::Denied { right }, effects);
+                self.fail(now, Obstacle::Trouble(Error::Denied { right }), effects);
             }
             Seen::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Read, &trouble)), effects);
@@ -180,7 +183,7 @@ impl Lock {
             self.seen_free(effects);
         }
         if self.demand.wants() && self.is_foreign(&entry) {
-            self.fail(now, Error::FlagConflict { found: entry.flags }, effects);
+            self.fail(now, Obstacle::Foreign { flags: entry.flags }, effects);
         } else if entry.session.is_some() {
             self.wait(now, entry, index, effects);
         } else if self.is_courteous(now) {
@@ -364,7 +367,7 @@ impl Lock {
             return;
         }
         if let Error::Denied { .. } = error {
-            self.fail(now, error, effects);
+            self.fail(now, Obstacle::Trouble(error), effects);
         } else {
             self.obstruct(Obstacle::Trouble(error), effects);
         }
@@ -398,12 +401,12 @@ impl Lock {
         }
     }
 
-    fn fail(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+    fn fail(&mut self, now: Moment, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.rest_refused(now);
         self.demand.contending = 0;
         self.demand.patient = false;
         self.demand.impatient = false;
-        effects.push(Effect::Failed(error));
+        effects.push(Effect::Failed(obstacle));
     }
 
     fn pause(&mut self, now: Moment, next: Next) {

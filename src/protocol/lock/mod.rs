@@ -144,7 +144,7 @@ pub(crate) enum Effect {
     /// Something stands in the way for now.
     Obstructed(Obstacle),
     /// Waiting is of no use.
-    Failed(Error),
+    Failed(Obstacle),
 }
 
 #[derive(Debug)]

@@ -157,7 +157,7 @@ fn a_key_with_foreign_flags_is_refused() {
     entry.flags = 0;
     entry.value = b"precious".to_vec();
     let effects = bench.step(Event::Read { ticket, answer: Seen::Found { entry, index } });
-    assert_eq!(effects, [Effect::Failed(Error::FlagConflict { found: 0 })]);
+    assert_eq!(effects, [Effect::Failed(Obstacle::Foreign { flags: 0 })]);
     assert!(bench.lock.is_quiet());
 }
 
@@ -179,7 +179,7 @@ fn what_an_operator_leaves_of_a_lock_is_no_conflict() {
         [Effect::Obstructed(Obstacle::Held(_)), _, Effect::Watch { .. }]
     ));
     for effects in [remnant(None, 0, 0), remnant(Some("other"), 3, 1), remnant(None, 3, 1)] {
-        assert!(matches!(effects[..], [Effect::Failed(Error::FlagConflict { .. })]));
+        assert!(matches!(effects[..], [Effect::Failed(Obstacle::Foreign { .. })]));
     }
 }
 

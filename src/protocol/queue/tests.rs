@@ -181,14 +181,14 @@ fn an_ownership_that_nobody_wants_is_given_back() {
 
 #[test]
 fn who_does_not_wait_is_refused_behind_a_lease_of_this_process() {
-    let held = Effect::Refuse { call: CallId(2), error: Error::Held(holder()) };
+    let held = Effect::Refuse { call: CallId(2), obstacle: Obstacle::Held(holder()) };
     // It had asked before the key was won.
     let (mut queue, _) = queue(&[WAITS, TRIES]);
     let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
     assert!(effects.contains(&held), "{effects:?}");
     // It asks afterwards.
     let effects = step(|out| queue.enter(TRIES, out));
-    assert!(matches!(effects[0], Effect::Refuse { error: Error::Held(_), .. }));
+    assert!(matches!(effects[0], Effect::Refuse { obstacle: Obstacle::Held(_), .. }));
     assert_eq!(queue.waiting(), 0);
 }
 
@@ -197,9 +197,8 @@ fn an_obstacle_refuses_only_those_who_do_not_wait() {
     let (mut queue, calls) = queue(&[WAITS, TRIES]);
     let obstacle = Obstacle::Held(holder());
     let effects = step(|out| queue.obstructed(obstacle.clone(), out));
-    let error = Error::Held(holder());
-    assert_eq!(effects, [Effect::Refuse { call: calls[1], error }, Effect::Poke]);
     assert_eq!(queue.obstacle(), Some(&obstacle));
+    assert_eq!(effects, [Effect::Refuse { call: calls[1], obstacle }, Effect::Poke]);
     assert_eq!(queue.waiting(), 1);
 }
 

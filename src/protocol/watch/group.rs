@@ -210,7 +210,7 @@ impl Watches {
                 self.interrupted(&prefix, false);
             }
             Listed::Unknown(trouble) => {
-                if let Trouble::Connect(_) = trouble {
+                if let Trouble::Refused(_) = trouble {
                     self.refused();
                 }
                 if is_current {

@@ -16,7 +16,7 @@
 //! listing tells; only if the listing knows better is the key read by itself.
 //!
 //! Thousands of keys can be wanted before the first connection stands, which tells
-//! how many reads there are places for. Whenever there is more room, keys that had
+//! how many reads a connection carries. Whenever there is more room, keys that had
 //! to do without get reads of their own, some hundreds at a time.
 //!
 //! No read is ever broken off: it would go on using up the agent. One that
@@ -72,8 +72,15 @@ pub(crate) enum Event {
         read: Ticket,
         answer: Listed,
     },
-    /// So many reads may be under way.
-    Room(usize),
+    /// A connection carries so many reads.
+    Carries(usize),
+    /// A renewal or a call found that the agent takes no more connections.
+    Refused,
+    /// The answer to [`Effect::Probe`].
+    Probed {
+        read: Ticket,
+        refused: bool,
+    },
     /// Time has passed.
     Tick,
 }
@@ -89,6 +96,8 @@ pub(crate) enum Effect {
     /// Read all keys under the prefix: when its index passes `after`, or when a
     /// wait has run out; or at once, as the leader has them.
     List { read: Ticket, prefix: Arc<str>, after: Option<u64> },
+    /// Make one more connection, to learn whether the agent takes any.
+    Probe { read: Ticket },
     /// There is news of the key, or it has been read without any.
     Answer { key: Key, ticket: Ticket, answer: Seen },
     /// There was no news for a while; if somebody still wants to know, let him
@@ -147,6 +156,8 @@ pub(crate) struct Watches {
     /// Checks under way, with the interest that they are for.
     checks: BTreeMap<Ticket, (Key, Ticket)>,
     to_check: VecDeque<(Key, Ticket)>,
+    /// The probe under way.
+    probe: Option<Ticket>,
     /// Listings under way, also those that nobody needs.
     lists: BTreeMap<Ticket, List>,
     /// The prefixes that are listed; none is a prefix of another.
@@ -179,16 +190,17 @@ const POLL_GAP: Duration = Duration::from_millis(20);
 const MOST_HELD: usize = 32;
 
 impl Watches {
-    /// `slots` is how many reads may be under way; `seed` feeds the jitter.
-    pub(crate) fn new(slots: usize, seed: u64) -> Self {
+    /// `connections` is how many the reads may use; `seed` feeds the jitter.
+    pub(crate) fn new(connections: usize, seed: u64) -> Self {
         Self {
             now: Moment::default(),
-            budget: Budget::new(slots),
+            budget: Budget::new(connections),
             interests: BTreeMap::new(),
             timers: BTreeSet::new(),
             singles: BTreeMap::new(),
             checks: BTreeMap::new(),
             to_check: VecDeque::new(),
+            probe: None,
             lists: BTreeMap::new(),
             groups: BTreeMap::new(),
             marks: BTreeMap::new(),
@@ -198,6 +210,12 @@ impl Watches {
             tickets: Tickets::default(),
             random: seed | 1,
         }
+    }
+
+    /// How many connections the reads may use now, and how many when the agent is
+    /// not full.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        self.budget.connections()
     }
 
     /// When an [`Event::Tick`] is due.
@@ -219,7 +237,13 @@ impl Watches {
             }
             Event::Seen { read, answer } => self.seen(read, answer, effects),
             Event::Listed { read, answer } => self.listed(read, answer, effects),
-            Event::Room(slots) => changed |= self.budget.resize(slots),
+            Event::Carries(reads) => changed |= self.budget.carry(reads),
+            Event::Refused => self.budget.refused(now, self.under_way()),
+            Event::Probed { read, refused } => {
+                if self.probe.take_if(|probe| *probe == read).is_some() && refused {
+                    self.budget.refused(now, self.under_way());
+                }
+            }
             Event::Tick => {}
         }
         if changed {
@@ -235,6 +259,7 @@ impl Watches {
         }
         self.start_lists(effects);
         self.start_checks(effects);
+        self.start_probe(effects);
     }
 
     fn watch(
@@ -410,17 +435,28 @@ impl Watches {
         self.set_due(key, due);
     }
 
-    /// Learns from trouble that the agent takes no more connections; when it is
-    /// away, no read stands.
+    /// Learns from trouble that the agent takes no more connections.
     fn note_trouble(&mut self, answer: &Seen) {
-        if let Seen::Unknown(Trouble::Connect(_)) = answer {
+        if let Seen::Unknown(Trouble::Refused(_)) = answer {
             self.refused();
         }
     }
 
     fn refused(&mut self) {
-        if self.blocking() > 0 {
-            self.budget.refused(self.now);
+        self.budget.refused(self.now, self.under_way());
+    }
+
+    /// Reads under way.
+    fn under_way(&self) -> usize {
+        self.blocking() + self.side_reads()
+    }
+
+    fn start_probe(&mut self, effects: &mut Vec<Effect>) {
+        let pause = self.jittered(Duration::from_secs(20));
+        if self.budget.is_to_probe(self.now, self.blocking(), pause) && self.probe.is_none() {
+            let read = self.tickets.next();
+            self.probe = Some(read);
+            effects.push(Effect::Probe { read });
         }
     }
 

@@ -34,11 +34,12 @@ struct Bench {
     watches: Watches,
     now: Moment,
     tickets: u64,
+    probes: usize,
 }
 
 impl Bench {
     fn new(slots: usize) -> Self {
-        Self { watches: Watches::new(slots, 1), now: at(0), tickets: 0 }
+        Self { watches: Watches::new(slots, 1), now: at(0), tickets: 0, probes: 0 }
     }
 
     /// One without room for reads of single keys, with a group of those keys that
@@ -87,7 +88,16 @@ impl Bench {
         let mut effects = Vec::new();
         while let Some(due) = self.watches.next_wakeup().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            effects.extend(self.step(Event::Tick));
+            for effect in self.step(Event::Tick) {
+                match effect {
+                    // The agent takes it.
+                    Effect::Probe { read } => {
+                        self.probes += 1;
+                        effects.extend(self.step(Event::Probed { read, refused: false }));
+                    }
+                    effect => effects.push(effect),
+                }
+            }
         }
         self.now = end;
         effects
@@ -405,7 +415,7 @@ fn reads(effects: &[Effect]) -> usize {
 fn more_room_is_used_at_once() {
     let mut bench = Bench::new(1);
     bench.watch("jobs/1", 5);
-    read(&bench.step(Event::Room(22)));
+    read(&bench.step(Event::Carries(22)));
 }
 
 #[test]
@@ -415,7 +425,7 @@ fn keys_that_are_listed_for_want_of_room_have_reads_of_their_own_when_there_is_m
     let singles: usize = names.iter().map(|name| reads(&bench.watch(name, 5))).sum();
     assert_eq!(singles, 17);
     bench.pass(50);
-    let at_once = reads(&bench.step(Event::Room(9_120)));
+    let at_once = reads(&bench.step(Event::Carries(240)));
     assert_eq!(at_once, AT_ONCE);
     assert_eq!(17 + at_once + reads(&bench.pass(200)), 1_000);
     // What the listings under way tell is not for them any more.
@@ -433,10 +443,10 @@ fn no_more_reads_are_begun_in_new_room_when_the_agent_refuses_one() {
         bench.watch(&format!("jobs/{n:03}"), 5);
     }
     bench.pass(50);
-    let first = bench.step(Event::Room(600));
+    let first = bench.step(Event::Carries(16));
     assert_eq!(reads(&first), AT_ONCE);
     let Some(Effect::Read { read, .. }) = first.first() else { panic!("{first:?}") };
-    let refused = Seen::Unknown(Trouble::Connect("refused".into()));
+    let refused = Seen::Unknown(Trouble::Refused("full".into()));
     bench.seen(*read, refused);
     assert_eq!(reads(&bench.pass(1_000)), 0);
 }
@@ -447,22 +457,54 @@ fn keys_that_are_polled_have_reads_of_their_own_when_there_is_room() {
     bench.watch("jobs/1", 5);
     let ticket = list(&bench.pass(50), None);
     let ticket = check(&bench.listed(ticket, Listed::Denied("key:list".into())), "jobs/1");
-    let single = read(&bench.step(Event::Room(22)));
+    let single = read(&bench.step(Event::Carries(11)));
     assert_eq!(bench.seen(ticket, found(5)), []);
     assert_eq!(bench.pass(10_000), []);
     assert_eq!(bench.seen(single, found(6)), [bench.answered("jobs/1", 1, found(6))]);
 }
 
 #[test]
-fn keys_listed_after_a_refusal_have_reads_of_their_own_a_minute_later() {
+fn keys_listed_after_a_refusal_have_reads_of_their_own_when_it_has_been_quiet() {
     let mut bench = Bench::new(22);
     let first = read(&bench.watch("k0", 5));
-    read(&bench.watch("k1", 5));
-    let refused = Seen::Unknown(Trouble::Connect("refused".into()));
+    (1..8).for_each(|n| _ = read(&bench.watch(&format!("k{n}"), 5)));
+    let refused = Seen::Unknown(Trouble::Refused("full".into()));
     assert_eq!(bench.seen(first, refused), []);
-    let started: usize = (2..9).map(|n| reads(&bench.watch(&format!("k{n}"), 5))).sum();
-    assert!(started < 7, "{started}");
-    let later: Vec<Effect> = bench.pass(60_000);
-    // Those that found no room, and the one that was refused.
-    assert_eq!(started + reads(&later), 8);
+    assert_eq!(bench.watches.connections(), (4, 22));
+    // As many blocking reads go on, and none is begun.
+    assert_eq!(reads(&bench.watch("k9", 5)) + reads(&bench.pass(19_000)), 0);
+    bench.pass(1_000);
+    assert_eq!(bench.watches.connections(), (5, 22));
+}
+
+#[test]
+fn an_agent_that_refuses_a_probe_or_a_renewal_is_full() {
+    let mut bench = Bench::new(22);
+    (0..8).for_each(|n| _ = read(&bench.watch(&format!("k{n}"), 5)));
+    bench.step(Event::Refused);
+    assert_eq!(bench.watches.connections().0, 4);
+    let mut probe = None;
+    while probe.is_none() {
+        bench.now = bench.watches.next_wakeup().unwrap();
+        let effects = bench.step(Event::Tick);
+        probe = effects.iter().find_map(|effect| match effect {
+            Effect::Probe { read } => Some(*read),
+            _ => None,
+        });
+    }
+    let before = bench.watches.connections().0;
+    assert_eq!(bench.step(Event::Probed { read: probe.unwrap(), refused: true }), []);
+    assert!(bench.watches.connections().0 < before);
+}
+
+#[test]
+fn the_agent_is_probed_while_reads_stand_and_left_alone_otherwise() {
+    let mut bench = Bench::new(22);
+    let ticket = read(&bench.watch("k", 5));
+    bench.pass(50_000);
+    assert!((1..=2).contains(&bench.probes), "{}", bench.probes);
+    bench.seen(ticket, found(9));
+    let probes = bench.probes;
+    bench.pass(200_000);
+    assert_eq!(bench.probes, probes);
 }

@@ -20,8 +20,8 @@ const WAIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 struct Weather {
     slots: usize,
-    /// How many reads may be under way from half a minute on.
-    slots_later: Option<usize>,
+    /// How many reads a connection carries from half a minute on.
+    carries_later: Option<usize>,
     keys: usize,
     /// Of a hundred reads.
     lost: u64,
@@ -37,7 +37,7 @@ struct Weather {
 
 const CALM: Weather = Weather {
     slots: 22,
-    slots_later: None,
+    carries_later: None,
     keys: 100,
     lost: 0,
     reset: 0,
@@ -66,8 +66,8 @@ enum Item {
     Turn,
     /// Somebody who has read a key watches it.
     Watch(Key, u64),
-    /// More reads may be under way.
-    Room(usize),
+    /// A connection carries more reads.
+    Carries(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -115,8 +115,8 @@ impl World {
         }
         world.after(Duration::ZERO, Item::Change);
         world.after(Duration::ZERO, Item::Turn);
-        if let Some(slots) = weather.slots_later {
-            world.after(Duration::from_secs(30), Item::Room(slots));
+        if let Some(reads) = weather.carries_later {
+            world.after(Duration::from_secs(30), Item::Carries(reads));
         }
         world
     }
@@ -191,6 +191,7 @@ impl World {
                     Event::Seen { read, .. } | Event::Listed { read, .. } => {
                         assert!(self.under_way.remove(read));
                     }
+                    Event::Probed { .. } => {}
                     _ => unreachable!(),
                 }
                 self.feed(event);
@@ -228,9 +229,9 @@ impl World {
                 self.after(pause, Item::Turn);
             }
             Item::Watch(key, after) => self.ask(key, after),
-            Item::Room(slots) => {
-                self.weather.slots = slots;
-                self.feed(Event::Room(slots));
+            Item::Carries(reads) => {
+                self.weather.slots *= reads;
+                self.feed(Event::Carries(reads));
             }
         }
     }
@@ -272,6 +273,11 @@ impl World {
                 self.kinds[2 + usize::from(after.is_some())] += 1;
                 Asked::Prefix(read, List { prefix, after, wait: WAIT })
             }
+            Effect::Probe { read } => {
+                let refused = self.draw(100) < self.weather.reset;
+                let later = self.millis(3_000);
+                return self.after(later, Item::Returns(Event::Probed { read, refused }));
+            }
             Effect::Answer { key, ticket, answer } => return self.answered(key, ticket, &answer),
             Effect::Unchanged { key, ticket } => {
                 let is_its = |watcher: &&mut Watcher| watcher.ticket == ticket;
@@ -300,7 +306,7 @@ impl World {
             let trouble = if lot & 1 == 0 {
                 Trouble::Broken("reset".into())
             } else {
-                Trouble::Connect("refused".into())
+                Trouble::Refused("full".into())
             };
             self.after(later, Item::Returns(failed(&asked, trouble)));
         } else {
@@ -406,8 +412,8 @@ fn what_changes_just_before_a_key_joins_a_listing_is_not_missed() {
 
 #[test]
 fn no_change_is_missed_when_keys_that_are_listed_get_reads_of_their_own() {
-    for (slots, later) in [(1, 22), (2, 60), (8, 400)] {
-        play(Weather { slots, slots_later: Some(later), bursts: true, ..CALM }, 0..4);
+    for (slots, reads) in [(1, 22), (2, 30), (8, 50)] {
+        play(Weather { slots, carries_later: Some(reads), bursts: true, ..CALM }, 0..4);
     }
 }
 

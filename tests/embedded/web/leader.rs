@@ -3,7 +3,9 @@
 use std::{cell::RefCell, future::pending, rc::Rc, time::Duration};
 
 use actix_dsync::{
-    Campaign, Dsync, Embedded, Leader, LeaderConfig, LeaderOnly, Lost, Resign, Tenure,
+    Campaign, Dsync, Lost, Resign, Tenure,
+    embedded::Embedded,
+    web::{Leader, LeaderConfig, LeaderOnly},
 };
 use actix_web::{
     App,

@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_dsync::{Dsync, Embedded, HeldLease, Key, LockPath, LossReason, Lost, TryAcquire};
+use actix_dsync::{
+    Dsync, Key, LossReason, Lost, TryAcquire,
+    embedded::Embedded,
+    web::{HeldLease, LockPath},
+};
 use actix_web::{
     App, HttpResponse, HttpServer,
     body::{self, BodySize, MessageBody as _},

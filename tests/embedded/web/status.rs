@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use actix_dsync::{Acquire, Dsync, Embedded, Key, TryAcquire, health_routes, status_routes};
+use actix_dsync::{
+    Acquire, Dsync, Key, TryAcquire,
+    embedded::Embedded,
+    web::{health_routes, status_routes},
+};
 use actix_web::{
     App,
     http::Method,

@@ -140,7 +140,10 @@ fn what_may_not_be_read_is_asked_for_again_from_time_to_time() {
     for _ in 0..3 {
         let answer = Seen::Denied("key:read".into());
         let effects = bench.step(Event::Read { ticket, answer });
-        assert!(matches!(effects[..], [Effect::Failed(Error::Denied { .. })]), "{effects:?}");
+        assert!(
+            matches!(effects[..], [Effect::Failed(Obstacle::Trouble(Error::Denied { .. }))]),
+            "{effects:?}"
+        );
         let before = bench.now;
         ticket = read_ticket(&bench.wake());
         assert_eq!(bench.now.since(before), Duration::from_secs(10));

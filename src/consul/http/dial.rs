@@ -1,0 +1,240 @@
+//! How a connection to the agent is made.
+
+use std::{cell::Cell, io, net::SocketAddr, time::Duration};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use rustix::net::sockopt;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::{Address, HttpConfig, line::Line, trouble};
+use crate::consul::fact::Trouble;
+
+/// The longest time that a connection may take until it has answered once.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How long one address may be silent before the next is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// How long all addresses may be silent before each is tried again: a lost first
+/// packet is repeated only after a growing time.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Silence after which a connection is asked whether it stands, how often it is
+/// asked, and how many questions may stay unanswered: it is given up after 14 s.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
+const ASK_PERIOD: Duration = Duration::from_secs(3);
+const MOST_UNANSWERED: u32 = 3;
+#[cfg(feature = "tls")]
+pub(super) const GIVEN_UP: Duration = ASK_PERIOD.saturating_mul(MOST_UNANSWERED);
+
+/// Makes connections to one agent.
+pub(super) struct Dialer {
+    address: Address,
+    tls: Tls,
+    /// The address that served last is tried first.
+    served: Cell<Option<SocketAddr>>,
+}
+
+impl Dialer {
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
+        Ok(Self { address: config.address.clone(), tls: Tls::of(config)?, served: Cell::default() })
+    }
+
+    /// Whether a connection carries one request at a time; unknown over TLS until
+    /// one stands.
+    pub(super) fn streams(&self) -> Option<usize> {
+        (!self.address.is_https()).then_some(1)
+    }
+
+    /// Makes a connection that has answered one request: an agent that takes no
+    /// more connections closes them without a word, or answers with an error.
+    pub(super) async fn dial(&self) -> Result<Line, Trouble> {
+        let standing = timeout(LIMIT, async {
+            let stream = self.connect().await.map_err(|err| trouble::of_connecting(&err))?;
+            let line = self.tls.handshake(stream, &self.address).await?;
+            match line.probe().await {
+                Ok(429 | 502 | 503) => Err(Trouble::Refused("it is overloaded".into())),
+                Ok(_) => Ok(line),
+                Err(Trouble::Broken(why) | Trouble::Connect(why)) => Err(Trouble::Refused(why)),
+                Err(trouble) => Err(trouble),
+            }
+        });
+        standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
+            match trouble {
+                Trouble::Refused(_) | Trouble::Connect(_) => trouble,
+                // Whatever it is, no request of a caller has been sent.
+                other => Trouble::Connect(other.to_string()),
+            }
+        })
+    }
+
+    /// The first address that answers, of all that the name has now.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let found = lookup_host((self.address.host(), self.address.port())).await?;
+        let mut addresses: Vec<SocketAddr> = found.collect();
+        let served = |address: &SocketAddr| self.served.get() == Some(*address);
+        if let Some(place) = addresses.iter().position(served) {
+            addresses[..=place].rotate_right(1);
+        }
+        let (address, stream) = first_of(&addresses, TcpStream::connect::<SocketAddr>).await?;
+        self.served.set(Some(address));
+        stream.set_nodelay(true)?;
+        keep_alive(&stream)?;
+        Ok(stream)
+    }
+}
+
+/// Connects to the first of the addresses that answers. Each gets a head start of
+/// [`HEAD_START`] before the next.
+async fn first_of<S, F: Future<Output = io::Result<S>>>(
+    addresses: &[SocketAddr],
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<(SocketAddr, S)> {
+    let connect = |address| {
+        let connecting = connect(address);
+        async move { Ok((address, connecting.await?)) }
+    };
+    let mut tries = FuturesUnordered::new();
+    let mut begun = 0;
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        let is_first_round = begun < addresses.len();
+        if is_first_round {
+            tries.push(connect(addresses[begun]));
+            begun += 1;
+        } else if tries.is_empty() {
+            return Err(failure);
+        }
+        let pause = if begun < addresses.len() { HEAD_START } else { AGAIN };
+        match timeout(pause, tries.next()).await {
+            Ok(Some(Ok(connected))) => return Ok(connected),
+            Ok(Some(Err(err))) => failure = err,
+            Ok(None) => {}
+            Err(_) if begun == addresses.len() => {
+                // Beside the tries that still wait.
+                addresses.iter().for_each(|address| tries.push(connect(*address)));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Lets the kernel find out that a connection was dropped without a word, by a
+/// router that forgot it, say.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, QUIET)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_PERIOD)?;
+    sockopt::set_tcp_keepcnt(stream, MOST_UNANSWERED)?;
+    Ok(())
+}
+
+/// How connections are encrypted, if they are.
+struct Tls {
+    #[cfg(feature = "tls")]
+    connector: Option<(tokio_rustls::TlsConnector, rustls::pki_types::ServerName<'static>)>,
+}
+
+impl Tls {
+    #[cfg(feature = "tls")]
+    fn of(config: &HttpConfig) -> Result<Self, String> {
+        if !config.address.is_https() {
+            return Ok(Self { connector: None });
+        }
+        let Some(tls) = &config.tls else {
+            return Err("begins with https:// and needs a TLS configuration".into());
+        };
+        let host = config.address.host().to_owned();
+        let name = rustls::pki_types::ServerName::try_from(host)
+            .map_err(|_| "has a host that no certificate can name".to_owned())?;
+        let mut tls = std::sync::Arc::clone(tls);
+        if tls.alpn_protocols.is_empty() {
+            // Without this HTTP/1.1 is spoken, one connection a blocking read.
+            let with_h2 = std::sync::Arc::make_mut(&mut tls);
+            with_h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        }
+        Ok(Self { connector: Some((tls.into(), name)) })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn of(config: &HttpConfig) -> Result<Self, String> {
+        if config.address.is_https() {
+            return Err("begins with https:// and needs this crate's feature `tls`".into());
+        }
+        Ok(Self {})
+    }
+
+    async fn handshake(&self, stream: TcpStream, address: &Address) -> Result<Line, Trouble> {
+        #[cfg(feature = "tls")]
+        if let Some((connector, name)) = &self.connector {
+            let stream = connector.connect(name.clone(), stream).await;
+            let stream = stream.map_err(|err| trouble::of_connecting(&err))?;
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            return if is_http2 {
+                Line::http2(stream, address).await
+            } else {
+                Line::http1(stream, address).await
+            };
+        }
+        Line::http1(stream, address).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::pending};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn address(n: u8) -> SocketAddr {
+        ([192, 0, 2, n], 8500).into()
+    }
+
+    #[actix::test]
+    async fn an_address_that_is_silent_gets_a_head_start_and_one_that_refuses_none() {
+        tokio::time::pause();
+        let begun = Instant::now();
+        let connect = |to: SocketAddr| async move {
+            match to.ip().to_string().as_str() {
+                "192.0.2.1" => pending().await,
+                "192.0.2.2" => Err(io::ErrorKind::ConnectionRefused.into()),
+                _ => Ok("connected"),
+            }
+        };
+        let addresses = [address(1), address(2), address(3)];
+        let connected = first_of(&addresses, connect).await.unwrap();
+        assert_eq!(connected, (address(3), "connected"));
+        assert!((HEAD_START..HEAD_START * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+
+    #[actix::test]
+    async fn who_was_silent_is_tried_again_beside_the_first_try() {
+        tokio::time::pause();
+        let tries = RefCell::new(0);
+        let connect = |_| {
+            *tries.borrow_mut() += 1;
+            let is_first = *tries.borrow() == 1;
+            async move { if is_first { pending().await } else { Ok(()) } }
+        };
+        assert!(first_of(&[address(1)], connect).await.is_ok());
+        assert_eq!(*tries.borrow(), 2);
+    }
+
+    #[actix::test]
+    async fn where_all_addresses_refuse_the_last_failure_is_told_at_once() {
+        tokio::time::pause();
+        let begun = Instant::now();
+        let connect = |_| async { Err::<(), _>(io::ErrorKind::ConnectionRefused.into()) };
+        let failed = first_of(&[address(1), address(2)], connect).await.unwrap_err();
+        assert_eq!(
+            (failed.kind(), begun.elapsed()),
+            (io::ErrorKind::ConnectionRefused, Duration::ZERO)
+        );
+        assert!(first_of(&[], connect).await.is_err());
+    }
+}

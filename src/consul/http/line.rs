@@ -1,0 +1,287 @@
+//! One connection to the agent, and one exchange over it.
+
+use std::cell::{Cell, RefCell};
+#[cfg(feature = "tls")]
+use std::rc::Rc;
+
+use actix_rt::task::JoinHandle;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Request, Response, Version,
+    body::{Body as _, Bytes, Incoming},
+    client::conn::http1,
+    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
+    http::Uri,
+};
+#[cfg(feature = "tls")]
+use hyper::{
+    client::conn::http2,
+    http::uri::{Authority, Scheme},
+};
+use hyper_util::rt::TokioIo;
+#[cfg(feature = "tls")]
+use hyper_util::rt::TokioTimer;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+#[cfg(feature = "tls")]
+use super::dial::{GIVEN_UP, QUIET};
+use super::{
+    Address,
+    trouble::{self, Fault},
+};
+use crate::consul::{
+    fact::Trouble,
+    wire::{Method, WireReply, WireRequest},
+};
+
+/// The most requests on one HTTP/2 connection: Consul allows 250.
+pub(super) const MOST_STREAMS: usize = 240;
+
+/// What a new connection is asked; anybody may, and it costs the agent nothing.
+pub(super) const PROBE: &str = "/v1/status/leader";
+
+const TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
+const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+
+type Body = Full<Bytes>;
+
+/// A connection. It is closed when dropped.
+pub(super) struct Line {
+    sender: Sender,
+    host: HeaderValue,
+    tasks: Vec<JoinHandle<()>>,
+    /// How many requests are on it.
+    pub(super) taken: Cell<usize>,
+    /// It had trouble, and ends with the requests that are on it.
+    pub(super) retired: Cell<bool>,
+    /// When it last answered.
+    pub(super) answered_at: Cell<Instant>,
+}
+
+enum Sender {
+    Http1(RefCell<http1::SendRequest<Body>>),
+    #[cfg(feature = "tls")]
+    Http2 {
+        sender: http2::SendRequest<Body>,
+        /// How many streams the server allows now.
+        streams: Box<dyn Fn() -> usize>,
+        authority: Authority,
+    },
+}
+
+impl Line {
+    pub(super) async fn http1<S>(stream: S, address: &Address) -> Result<Self, Trouble>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|err| trouble::of_handshake(&err))?;
+        let task = actix_rt::spawn(async move { drop(connection.await) });
+        Self::new(Sender::Http1(RefCell::new(sender)), vec![task], address)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) async fn http2<S>(stream: S, address: &Address) -> Result<Self, Trouble>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let local = Local::default();
+        let mut builder = http2::Builder::new(local.clone());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(QUIET)
+            .keep_alive_timeout(GIVEN_UP)
+            .keep_alive_while_idle(true);
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|err| trouble::of_handshake(&err))?;
+        let connection = Rc::new(RefCell::new(connection));
+        let shared = Rc::clone(&connection);
+        let task = actix_rt::spawn(async move {
+            use std::{future::poll_fn, pin::Pin};
+            drop(poll_fn(|context| Pin::new(&mut *shared.borrow_mut()).poll(context)).await);
+        });
+        let mut tasks = vec![task];
+        tasks.extend(local.0.take());
+        let streams = Box::new(move || connection.borrow().current_max_send_streams());
+        let authority = address
+            .authority()
+            .parse()
+            .map_err(|_| Trouble::Connect("the address has no authority".into()))?;
+        Self::new(Sender::Http2 { sender, streams, authority }, tasks, address)
+    }
+
+    fn new(sender: Sender, tasks: Vec<JoinHandle<()>>, address: &Address) -> Result<Self, Trouble> {
+        let host = HeaderValue::from_str(address.authority())
+            .map_err(|_| Trouble::Connect("the address is no header's value".into()))?;
+        Ok(Self {
+            sender,
+            host,
+            tasks,
+            taken: Cell::new(0),
+            retired: Cell::new(false),
+            answered_at: Cell::new(Instant::now()),
+        })
+    }
+
+    /// How many requests it takes at once: what the server allows, within reason.
+    pub(super) fn streams(&self) -> usize {
+        match &self.sender {
+            Sender::Http1(_) => 1,
+            #[cfg(feature = "tls")]
+            Sender::Http2 { streams, .. } => streams().clamp(1, MOST_STREAMS),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.taken.get() == 0
+    }
+
+    /// Whether no request can be sent over it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.retired.get()
+            || match &self.sender {
+                Sender::Http1(sender) => sender.borrow().is_closed(),
+                #[cfg(feature = "tls")]
+                Sender::Http2 { sender, .. } => sender.is_closed(),
+            }
+    }
+
+    /// The status that a new connection answers with.
+    pub(super) async fn probe(&self) -> Result<u16, Trouble> {
+        let request = WireRequest { method: Method::Get, target: PROBE.into(), body: Vec::new() };
+        let reply = self.ask(&request, None, 64 * 1024).await;
+        reply.map(|reply| reply.status).map_err(Fault::into_trouble)
+    }
+
+    /// One exchange. The answer is read to its end, and no further than `longest`.
+    ///
+    /// # Cancel safety
+    /// On HTTP/1.1 the connection ends when the future is dropped.
+    pub(super) async fn ask(
+        &self,
+        request: &WireRequest,
+        token: Option<&HeaderValue>,
+        longest: usize,
+    ) -> Result<WireReply, Fault> {
+        let request = self.request(request, token)?;
+        let response = match &self.sender {
+            Sender::Http1(sender) => {
+                // The connection may not have seen yet that the last answer was
+                // read to its end.
+                std::future::poll_fn(|context| sender.borrow_mut().poll_ready(context))
+                    .await
+                    .map_err(|err| Fault::Unsent(Trouble::Connect(err.to_string())))?;
+                let sent = sender.borrow_mut().try_send_request(request);
+                sent.await
+            }
+            #[cfg(feature = "tls")]
+            Sender::Http2 { sender, .. } => sender.clone().try_send_request(request).await,
+        };
+        let response = response.map_err(trouble::of_sending)?;
+        self.read(response, longest).await
+    }
+
+    fn request(
+        &self,
+        request: &WireRequest,
+        token: Option<&HeaderValue>,
+    ) -> Result<Request<Body>, Fault> {
+        let method = match request.method {
+            Method::Get => hyper::Method::GET,
+            Method::Put => hyper::Method::PUT,
+        };
+        let bad_target = |err| Fault::Unsent(Trouble::Connect(format!("bad target: {err}")));
+        let target: Uri = request.target.parse().map_err(bad_target)?;
+        let mut asked = Request::new(Full::new(Bytes::from(request.body.clone())));
+        *asked.method_mut() = method;
+        match &self.sender {
+            Sender::Http1(_) => {
+                *asked.uri_mut() = target;
+                asked.headers_mut().insert(HOST, self.host.clone());
+                if request.method == Method::Put {
+                    // Also where it is 0: some proxies want to know.
+                    asked.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
+                }
+            }
+            #[cfg(feature = "tls")]
+            Sender::Http2 { authority, .. } => {
+                let mut parts = target.into_parts();
+                (parts.scheme, parts.authority) = (Some(Scheme::HTTPS), Some(authority.clone()));
+                *asked.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+            }
+        }
+        if let Some(token) = token {
+            asked.headers_mut().insert(TOKEN, token.clone());
+        }
+        Ok(asked)
+    }
+
+    async fn read(&self, response: Response<Incoming>, longest: usize) -> Result<WireReply, Fault> {
+        let (head, mut body) = response.into_parts();
+        let too_long = || Fault::Other(Trouble::TooLong);
+        if body.size_hint().lower() > longest as u64 {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::with_capacity(body.size_hint().lower() as usize);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|err| trouble::of_receiving(&err))?;
+            if let Some(data) = frame.data_ref() {
+                if bytes.len() + data.len() > longest {
+                    return Err(too_long());
+                }
+                bytes.extend_from_slice(data);
+            }
+        }
+        // hyper notices a body that ends before its length or its last chunk. If it
+        // has neither it ends with the connection: nothing tells an empty one from
+        // one that was cut.
+        let is_framed = head.version == Version::HTTP_2
+            || head.headers.contains_key(CONTENT_LENGTH)
+            || head.headers.contains_key(TRANSFER_ENCODING);
+        let has_none = matches!(head.status.as_u16(), 204 | 304);
+        if bytes.is_empty() && !is_framed && !has_none {
+            return Err(Fault::Other(Trouble::Broken("closed within the body".into())));
+        }
+        self.answered_at.set(Instant::now());
+        let index = number(head.headers.get_all(INDEX).iter());
+        Ok(WireReply { status: head.status.as_u16(), index, body: bytes })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The header's number, if it is there once and is one.
+fn number<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<u64> {
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    value.to_str().ok()?.parse().ok()
+}
+
+/// Runs the tasks of an HTTP/2 connection on this thread, and keeps the handle of
+/// the first, which carries the connection.
+#[cfg(feature = "tls")]
+#[derive(Clone, Default)]
+struct Local(Rc<RefCell<Option<JoinHandle<()>>>>);
+
+#[cfg(feature = "tls")]
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, task: F) {
+        let task = actix_rt::spawn(async move { drop(task.await) });
+        let mut first = self.0.borrow_mut();
+        if first.is_none() {
+            *first = Some(task);
+        }
+    }
+}

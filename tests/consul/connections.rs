@@ -1,0 +1,114 @@
+//! An agent that takes fewer connections than its clients would use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_dsync::{Acquire, Dsync, Filter, Limits, LockLost};
+use futures::StreamExt as _;
+
+use crate::locks::{acquire, at, key, next, pending, rounds};
+use crate::support::consul::Agent;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_held_keys_over_eight_connections_stay_held_and_are_watched() {
+    let agent = Agent::builder().config("limits { http_max_conns_per_client = 8 }").start();
+    let mut limits = Limits::default();
+    limits.connections = Some(32);
+    let dsync = at(agent.url(), "few").limits(limits).start().expect("valid settings");
+    let mut losses = dsync.events::<LockLost>(Filter::All);
+    let mut leases = Vec::new();
+    for n in 0..60 {
+        leases.push(acquire(&dsync, &format!("jobs/{n:02}")).await);
+    }
+    // Longer than a lease, and than the longest blocking read.
+    let (begun, mut was_saturated) = (Instant::now(), false);
+    while begun.elapsed() < Duration::from_secs(35) {
+        was_saturated |= dsync.health().saturation.is_some();
+        assert!(leases.iter().all(|lease| lease.is_valid()), "{:?}", pending(&mut losses));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(was_saturated, "the agent never refused a connection");
+    let lost = pending(&mut losses);
+    assert!(lost.is_empty(), "{lost:?}");
+
+    // The operator needs a connection, too.
+    let operator = agent.operator();
+    let delete = || operator.ask("DELETE", "/v1/kv/few/jobs/33", b"").is_ok();
+    while !delete() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(next(&mut losses, Duration::from_secs(10)).await.key, key("jobs/33"));
+    drop(leases);
+    dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
+}
+
+/// What one of many runtimes has done.
+#[derive(Default)]
+struct Progress {
+    grants: AtomicUsize,
+    losses: AtomicUsize,
+}
+
+/// Holds five keys of its own, and takes turns at a hundred shared ones.
+async fn share(dsync: Dsync, number: usize, progress: Arc<Progress>) {
+    let mut losses = dsync.events::<LockLost>(Filter::All);
+    for n in 0..100 {
+        let (dsync, progress) = (dsync.clone(), progress.clone());
+        tokio::spawn(async move {
+            loop {
+                let asked = dsync.send(Acquire::new(key(&format!("shared/{n:03}"))));
+                if let Ok(lease) = asked.await {
+                    progress.grants.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    drop(lease);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+    let own = (0..5).map(|n| dsync.send(Acquire::new(key(&format!("own/{number:02}/{n}")))));
+    let _held = futures::future::join_all(own).await;
+    while let Some(lost) = losses.next().await {
+        eprintln!("process {number} lost {}: {:?}", lost.key, lost.reason);
+        progress.losses.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// `DSYNC_TEST_FULL=1` plays 40 processes for 5 minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_processes_share_an_agent_and_all_make_progress() {
+    let (processes, connections) = (rounds(6, 40), rounds(40, 200));
+    let span = Duration::from_secs(rounds(30, 300) as u64);
+    let limits = format!("limits {{ http_max_conns_per_client = {connections} }}");
+    let agent = Agent::builder().config(limits).start();
+    let mut all = Vec::new();
+    for number in 0..processes {
+        let dsync = at(agent.url(), "many").start().expect("valid settings");
+        let progress = Arc::new(Progress::default());
+        tokio::spawn(share(dsync.clone(), number, progress.clone()));
+        all.push((dsync, progress));
+    }
+    let grants = || -> Vec<usize> {
+        all.iter().map(|(_, progress)| progress.grants.load(Ordering::Relaxed)).collect()
+    };
+    let mut before = vec![0; processes];
+    for third in 1..=3 {
+        tokio::time::sleep(span / 3).await;
+        let now = grants();
+        let allowed: Vec<_> = all
+            .iter()
+            .map(|(dsync, _)| dsync.health().saturation.map_or(0, |saturation| saturation.allowed))
+            .collect();
+        eprintln!("third {third}: grants {now:?}, connections for watching {allowed:?}");
+        if third > 1 {
+            assert!(now.iter().zip(&before).all(|(now, before)| now > before), "{now:?}");
+        }
+        before = now;
+    }
+    let lost: Vec<_> = all.iter().map(|(_, p)| p.losses.load(Ordering::Relaxed)).collect();
+    assert!(lost.iter().all(|lost| *lost == 0), "{lost:?}");
+    for (dsync, _) in &all {
+        assert!(dsync.health().ready);
+    }
+}
