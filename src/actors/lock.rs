@@ -139,11 +139,11 @@ impl LockActor {
             Step::Unreleased(error) => {
                 tracing::warn!(%key, %error, "lock release failed; retrying");
                 let what = format!("not given back: {error}");
-                self.shared.settings.record.incident(Some(key), what);
+                self.shared.settings.journal.incident(Some(key), what);
             }
             Step::Failed(error) => {
                 tracing::warn!(%key, %error, "lock request failed");
-                self.shared.settings.record.incident(Some(key), error.to_string());
+                self.shared.settings.journal.incident(Some(key), error.to_string());
             }
             Step::Idle => self.tell(warden::Event::Idle(key.clone())),
         }

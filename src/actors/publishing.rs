@@ -6,11 +6,11 @@ use crate::{
         Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased, subscribers::Hub,
     },
     protocol::contest::News,
-    status::journal::Record,
+    status::journal::Journal,
 };
 
 /// Records it in the journal and in the metrics.
-fn record(journal: &Record, key: &Key, news: &News) {
+fn record(journal: &Journal, key: &Key, news: &News) {
     let telemetry = journal.telemetry();
     match news {
         News::Acquired { .. } => telemetry.acquired(key),
@@ -27,7 +27,7 @@ fn record(journal: &Record, key: &Key, news: &News) {
 /// Publishes what became of a key.
 pub(super) fn publish(hub: &Hub, key: &Key, news: News) {
     let key = key.clone();
-    record(hub.record(), &key, &news);
+    record(hub.journal(), &key, &news);
     match news {
         News::Acquired { token } => {
             tracing::debug!(%key, %token, "lock acquired");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     config::{Retention, Timing},
-    status::journal::Record,
+    status::journal::Journal,
 };
 
 /// The settings of one runtime, and the journal of its actors.
@@ -19,5 +19,5 @@ pub(crate) struct Settings {
     pub(crate) node_checks: Vec<String>,
     /// How many connections there are for reads that wait.
     pub(crate) watches: usize,
-    pub(crate) record: Arc<Record>,
+    pub(crate) journal: Arc<Journal>,
 }

@@ -174,7 +174,7 @@ impl LockSupervisor {
         let slots = self.wards.slots().all();
         let held = slots.iter().filter(|slot| slot.machine().owns()).count();
         let waiting = slots.iter().map(|slot| slot.callers.waiting()).sum();
-        self.settings.record.telemetry().in_use(held, waiting);
+        self.settings.journal.telemetry().in_use(held, waiting);
     }
 
     fn finish(&mut self, end: End, ctx: &mut Context<Self>) {
@@ -214,7 +214,7 @@ impl Actor for LockSupervisor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.feed(Event::Start, ctx);
         ctx.run_interval(BEAT, |actor, _| {
-            actor.settings.record.beat();
+            actor.settings.journal.beat();
             #[cfg(feature = "metrics")]
             actor.count();
         });
@@ -250,7 +250,7 @@ impl Handler<Stop> for LockSupervisor {
 
 impl Drop for LockSupervisor {
     fn drop(&mut self) {
-        self.settings.record.ended(self.wards.slots().is_stopped());
+        self.settings.journal.ended(self.wards.slots().is_stopped());
         self.readiness.send_replace(Readiness::Stopped);
         self.wards.abandon(|key, news| publish(&self.hub, key, news));
         self.hub.close();

@@ -188,6 +188,6 @@ impl Slot {
 
     /// Publishes what became of the key, and learns what its callers want.
     fn publish(&self, step: &mut impl FnMut(Step)) -> Demand {
-        self.callers.tell(|news| step(Step::Publish(news)))
+        self.callers.report(|news| step(Step::Publish(news)))
     }
 }

@@ -141,5 +141,5 @@ impl Wards {
 }
 
 fn tell(slot: &Slot, publish: &mut impl FnMut(&Key, News)) {
-    slot.callers.tell(|news| publish(&slot.key, news));
+    slot.callers.report(|news| publish(&slot.key, news));
 }
