@@ -51,6 +51,20 @@ pub(crate) enum Mutation {
     WatchLossUntold,
     /// A lock whose actor died does not make its attempts void.
     RecoveredUnclean,
+    /// A failed transaction's texts are searched for words, which a key's name may
+    /// hold as well.
+    ErrorsSearched,
+    /// A take-over that was never sent forgets what it was to take over.
+    LeftoverForgotten,
+    /// What may have been locked and may not be read is forgotten.
+    DeniedReadForgotten,
+    /// A grant below an ended ownership's index is given back and tried again.
+    OtherStoreIgnored,
+    /// A session is lent before its fence stands: the first attempts check that there
+    /// is none.
+    LentUnfenced,
+    /// A release that ends an ownership is not published.
+    EndUnpublished,
 }
 
 thread_local! {
@@ -58,7 +72,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -81,6 +95,12 @@ impl Mutation {
         Self::LeftBehindForgotten,
         Self::WatchLossUntold,
         Self::RecoveredUnclean,
+        Self::ErrorsSearched,
+        Self::LeftoverForgotten,
+        Self::DeniedReadForgotten,
+        Self::OtherStoreIgnored,
+        Self::LentUnfenced,
+        Self::EndUnpublished,
     ];
 
     /// Makes the machines of this thread get this wrong, or nothing.

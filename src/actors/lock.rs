@@ -141,6 +141,13 @@ impl LockActor {
                 let what = format!("not given back: {error}");
                 self.shared.settings.journal.incident(Some(key), what);
             }
+            Step::Overwrote(text) => {
+                let text: String =
+                    String::from_utf8_lossy(&text).escape_debug().take(200).collect();
+                tracing::warn!(%key, %text, "lock replaces a value that somebody wrote over it");
+                let what = format!("the lock replaced what somebody wrote over it: {text}");
+                self.shared.settings.journal.incident(Some(key), what);
+            }
             Step::Failed(error) => {
                 tracing::warn!(%key, %error, "lock request failed");
                 self.shared.settings.journal.incident(Some(key), error.to_string());

@@ -1,6 +1,10 @@
 //! Keeps the one Consul session of the process.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix::prelude::*;
 use tracing::Instrument;
@@ -13,9 +17,13 @@ use super::{
 };
 use crate::{
     consul::{
-        ask::{CreateSession, DeleteFence, DestroySession, RaiseFence, Read, RenewSession},
+        ask::{
+            CreateSession, DeleteFence, DeleteStaleFences, DestroySession, ListSessions,
+            ListStaleFences, RaiseFence, Read, RenewSession,
+        },
         client::Consul,
-        fact::{Created, Destroyed, Raised, Renewed, Seen, SessionId},
+        fact::{Created, Destroyed, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences},
+        session_name::session_name,
     },
     ownership::LossReason,
     protocol::{
@@ -29,6 +37,8 @@ pub(super) struct SessionActor {
     consul: Consul,
     settings: Rc<Settings>,
     warden: Recipient<ForWarden>,
+    /// What its sessions are called in Consul; no other process calls its own so.
+    name: String,
     timer: Option<SpawnHandle>,
     troubled: bool,
     obituary: Obituary<ForWarden>,
@@ -37,6 +47,9 @@ pub(super) struct SessionActor {
 /// Timers may be late after the machine was suspended: they are short, and look
 /// at the clock.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a creation may take at least, if half a lease is as long.
+const LONGEST_CREATION: Duration = Duration::from_secs(2);
 
 impl SessionActor {
     /// Numbers its sessions from after `generation`, and destroys `left_behind`,
@@ -53,7 +66,9 @@ impl SessionActor {
             machine.doom(settings.clock.now(), view.id.clone(), true);
         }
         let obituary = Obituary::new(warden.clone(), ForWarden(warden::Event::SessionDied));
-        Self { machine, consul, settings, warden, timer: None, troubled: false, obituary }
+        let instance = RandomState::new().build_hasher().finish() as u32;
+        let name = session_name(&settings.service, instance);
+        Self { machine, consul, settings, warden, name, timer: None, troubled: false, obituary }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -91,15 +106,18 @@ impl SessionActor {
         match effect {
             Effect::Create { ticket } => {
                 let new = CreateSession {
-                    name: self.settings.service.clone(),
+                    name: self.name.clone(),
                     ttl: self.settings.timing.session_ttl,
                     lock_delay: self.settings.timing.lock_delay,
                     node_checks: self.settings.node_checks.clone(),
                 };
+                // What a slow path takes longer to answer is created all the same, and lost.
+                let shortest = (self.settings.timing.lease() / 2).min(LONGEST_CREATION);
                 ask_beside(
                     Event::Created { ticket, answer: Created::Unknown(unanswered()) },
                     tell,
                     async move {
+                        let limit = limit.max(shortest);
                         let answer = consul.ask(&new, limit).await;
                         Event::Created { ticket, answer }
                     },
@@ -147,6 +165,25 @@ impl SessionActor {
                     Event::FenceRead { ticket, answer }
                 },
             ),
+            Effect::List { ticket } => {
+                let ask = ListSessions { name: self.name.clone() };
+                let answer = SessionsSeen::Unknown(unanswered());
+                ask_beside(Event::Listed { ticket, answer }, tell, async move {
+                    Event::Listed { ticket, answer: consul.ask(&ask, limit).await }
+                });
+            }
+            Effect::ListFences { ticket } => {
+                let answer = StaleFences::Unknown(unanswered());
+                ask_beside(Event::StaleFences { ticket, answer }, tell, async move {
+                    Event::StaleFences { ticket, answer: consul.ask(&ListStaleFences, limit).await }
+                });
+            }
+            Effect::DeleteFences { stale } => {
+                tracing::debug!(count = stale.len(), "deleting fence entries of ended sessions");
+                actix_rt::spawn(
+                    async move { consul.ask(&DeleteStaleFences { stale }, limit).await },
+                );
+            }
             Effect::Notify(notice) => {
                 self.note(&notice);
                 self.warden.do_send(ForWarden(warden::Event::Notified(notice)));

@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod fact;
 pub(crate) mod http;
 pub(crate) mod link;
+pub(crate) mod session_name;
 mod txn;
 pub(crate) mod wire;
 mod words;

@@ -26,6 +26,8 @@ use crate::consul::{
     wire::{Method, WireReply, WireRequest},
 };
 
+use crate::key::RESERVED;
+
 pub use self::server::EmbeddedServer;
 
 /// A Consul-compatible agent inside the process, for demos, simulations and
@@ -137,7 +139,8 @@ impl Embedded {
         self
     }
 
-    /// Returns all entries, sorted by the bytes of their keys.
+    /// Returns all entries, sorted by the bytes of their keys, without the fence
+    /// entries that each session of a runtime keeps below `.dsync`.
     ///
     /// In a key that is not UTF-8, invalid bytes become replacement characters.
     #[must_use]
@@ -146,6 +149,7 @@ impl Embedded {
             engine.advance(now);
             engine
                 .pairs(b"")
+                .filter(|(key, _)| !is_fence(key))
                 .map(|(key, pair)| EmbeddedEntry {
                     key: String::from_utf8_lossy(key).into_owned(),
                     value: pair.value.clone(),
@@ -371,6 +375,13 @@ pub struct EmbeddedSession {
     /// The lock-delay that the client asked for; the server enforces at most 60
     /// seconds.
     pub lock_delay: Duration,
+}
+
+/// Whether it is `.dsync/<a session's id>` below any prefix.
+fn is_fence(key: &[u8]) -> bool {
+    let mut parts = key.rsplit(|byte| *byte == b'/');
+    let (id, parent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    id.len() == 36 && parent == RESERVED.as_bytes()
 }
 
 #[cfg(test)]

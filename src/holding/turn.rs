@@ -72,6 +72,8 @@ pub(crate) enum Step {
     Request(Request),
     /// Consul does not take the key back, for this reason; it is asked again.
     Unreleased(Error),
+    /// The lock replaces this value, which somebody wrote over an earlier one.
+    Overwrote(Vec<u8>),
     /// Waiting for the key is of no use, for this reason; the callers know.
     Failed(Error),
     /// Nothing is left to do for the key.
@@ -160,7 +162,7 @@ impl Slot {
                     session: session.to_string(),
                     session_name: Some(style.service.clone()),
                     node: None,
-                    value: self.written().to_vec(),
+                    value: self.written(),
                     since: index,
                 });
                 let token = self.callers.owned(index, cell, holder);
@@ -177,6 +179,7 @@ impl Slot {
                 self.publish(step);
             }
             Effect::Unreleased(error) => step(Step::Unreleased(error)),
+            Effect::Overwrote(text) => step(Step::Overwrote(text)),
             Effect::Free => self.callers.free(),
             Effect::Obstructed(obstacle) => self.callers.obstructed(obstacle),
             Effect::Failed(obstacle) => {

@@ -41,10 +41,6 @@ pub(crate) enum What {
     Probe,
 }
 
-/// For how long one blocking read waits: an abandoned one keeps server work, and
-/// a connection slot, until its wait ends.
-const WAIT: Duration = Duration::from_secs(30);
-
 /// The watches of one runtime.
 #[derive(Debug)]
 pub(crate) struct Watchers {
@@ -86,14 +82,14 @@ impl Watchers {
 
     fn apply(&mut self, effect: Effect) -> Option<Read> {
         let (read, what) = match effect {
-            Effect::Read { read, key, after } => {
-                (read, What::Key(ask::Watch { key, after: Some(after), wait: WAIT }))
+            Effect::Read { read, key, after, wait } => {
+                (read, What::Key(ask::Watch { key, after: Some(after), wait }))
             }
             Effect::Check { read, key } => {
-                (read, What::Key(ask::Watch { key, after: None, wait: WAIT }))
+                (read, What::Key(ask::Watch { key, after: None, wait: Duration::ZERO }))
             }
-            Effect::List { read, prefix, after } => {
-                (read, What::Prefix(ask::List { prefix, after, wait: WAIT }))
+            Effect::List { read, prefix, after, wait } => {
+                (read, What::Prefix(ask::List { prefix, after, wait }))
             }
             Effect::Probe { read } => (read, What::Probe),
             Effect::Answer { key, ticket, answer } => {

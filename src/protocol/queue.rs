@@ -254,15 +254,17 @@ impl Queue {
         let Some(owned) = self.owned.as_mut().filter(|owned| owned.current == Some(call)) else {
             return;
         };
-        let valid = owned.cell.is_valid(now);
-        // The lease expired before this drop. Keep it assigned so that it is reported as a
+        // Why the lease was over before this call, if it was.
+        let ended = (!owned.cell.is_valid(now))
+            .then(|| owned.cell.ended().unwrap_or(LossReason::DeadlinePassed));
+        // A lease that expired before this drop stays assigned so that it is reported as a
         // loss; a drop has no reply.
-        if !confirm && (owned.ending || !valid) {
+        if !confirm && (owned.ending || ended.is_some()) {
             return;
         }
         owned.current = None;
         effects.push(Effect::Ended { call });
-        if valid && self.hand_over(now, effects) {
+        if ended.is_none() && self.hand_over(now, effects) {
             if confirm {
                 effects.push(Effect::Confirm { call, released: Released::Confirmed });
             }
@@ -271,11 +273,13 @@ impl Queue {
         if let Some(owned) = &mut self.owned {
             owned.ending = true;
         }
-        if confirm && valid {
-            self.releases.push(call);
-        } else if confirm {
-            let released = Released::AlreadyLost(LossReason::DeadlinePassed);
-            effects.push(Effect::Confirm { call, released });
+        match ended {
+            Some(reason) if confirm => {
+                let released = Released::AlreadyLost(reason);
+                effects.push(Effect::Confirm { call, released });
+            }
+            None if confirm => self.releases.push(call),
+            _ => {}
         }
         effects.push(Effect::Poke);
     }
@@ -394,7 +398,8 @@ impl Queue {
         let owned = self.owned.take()?;
         if let Some(call) = owned.current {
             // The deadline passed, and the owner dropped the lease, before anybody noticed.
-            effects.push(Effect::Lost { call, reason: LossReason::DeadlinePassed });
+            let reason = owned.cell.ended().unwrap_or(LossReason::DeadlinePassed);
+            effects.push(Effect::Lost { call, reason });
         }
         if owned.reported {
             return None;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Absent ──Create──► Creating ──► Open ──renewal gone, deadline, distrust──┐
-//!     ▲                   │           │ Renew every sixth of the lease       │
+//!     ▲                   │           │ Raise the fence, then lend it        │
+//!     │                   │           │ Renew every sixth of the lease       │
 //!     ├─── pause ◄────────┘           └── Stop ──► Stopped                   │
 //!     │                                                                      │
 //!     └── Destroy until answered ◄── told ── Telling ◄── Closed ◄────────────┘
@@ -11,6 +12,11 @@
 //! Each session that is created is a *generation* with a deadline cell of its
 //! own. A generation that was closed never opens again, even if Consul still
 //! renews it.
+//!
+//! Every lock checks the index of the session's fence entry, so the entry is
+//! written before the session is lent to any lock. Whoever deletes the entry makes
+//! all attempts fail, late ones included, until it is raised anew at a higher
+//! index; nothing revives an attempt that a raise made void.
 //!
 //! A renewal that is not answered well is followed by another after a quarter of
 //! the request timeout, beside it: an interruption that ends one request timeout
@@ -24,7 +30,10 @@ use super::{Ticket, Tickets, cell::DeadlineCell};
 use crate::{
     clock::Moment,
     config::Timing,
-    consul::fact::{Created, Destroyed, Fence, Raised, Renewed, Seen, SessionId, Trouble},
+    consul::fact::{
+        Created, Destroyed, Fence, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences,
+        Trouble,
+    },
     error::{Error, Step},
     ownership::LossReason,
 };
@@ -95,6 +104,16 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: Seen,
     },
+    /// The sessions of this process's name.
+    Listed {
+        ticket: Ticket,
+        answer: SessionsSeen,
+    },
+    /// Fence entries of sessions that have ended.
+    StaleFences {
+        ticket: Ticket,
+        answer: StaleFences,
+    },
     /// Everybody who owned something under the generation has been told that it
     /// is lost.
     Told {
@@ -130,6 +149,18 @@ pub(crate) enum Effect {
     ReadFence {
         ticket: Ticket,
         session: SessionId,
+    },
+    /// List the sessions of this process's name, which no other process uses.
+    List {
+        ticket: Ticket,
+    },
+    /// List the fence entries that no session locks.
+    ListFences {
+        ticket: Ticket,
+    },
+    /// Delete fence entries if they stand as they were seen. No answer is wanted.
+    DeleteFences {
+        stale: Vec<(SessionId, u64)>,
     },
     Notify(Notice),
     /// Renewals are answered again.
@@ -168,6 +199,8 @@ struct Open {
     /// Renewals under way, with the moment just before each was sent.
     renewals: Vec<(Ticket, Moment)>,
     raise: Raise,
+    /// Locks know of it: its fence has been settled once.
+    lent: bool,
 }
 
 #[derive(Debug)]
@@ -175,6 +208,31 @@ enum Raise {
     Settled,
     Asking(Ticket),
     Again(Moment),
+}
+
+/// Something that is looked for from time to time while a session is lent.
+#[derive(Debug)]
+enum Look {
+    Never,
+    At(Moment),
+    Asking(Ticket),
+}
+
+impl Look {
+    fn due(&self) -> Option<Moment> {
+        match self {
+            Self::At(at) => Some(*at),
+            Self::Never | Self::Asking(_) => None,
+        }
+    }
+
+    fn is_due(&self, now: Moment) -> bool {
+        self.due().is_some_and(|at| at <= now)
+    }
+
+    fn asked(&self, ticket: Ticket) -> bool {
+        matches!(self, Self::Asking(asked) if *asked == ticket)
+    }
 }
 
 /// A closed session that Consul has yet to confirm as destroyed.
@@ -192,13 +250,36 @@ pub(crate) struct Session {
     timing: Timing,
     phase: Phase,
     generation: u64,
-    /// Whether this process may write fence entries, as far as it knows.
-    fence_usable: bool,
     failures: u32,
     doomed: Vec<Doomed>,
+    /// For sessions that were created without this process learning their ids.
+    strays: Look,
+    /// A creation may still be on its way: strays are looked for once more.
+    late_strays: bool,
+    /// For fence entries of processes that crashed.
+    stale_fences: Look,
     tickets: Tickets,
 }
 
+/// How soon it is tried again to raise a fence that the token may not write: rights
+/// come and go.
+const DENIED_AGAIN: Duration = Duration::from_secs(60);
+/// How soon it is tried again to raise a fence after an answer that told nothing.
+const RAISE_AGAIN: Duration = Duration::from_millis(250);
+/// How long after a creation of unknown outcome its session is looked for again.
+const LATE_STRAY: Duration = Duration::from_secs(30);
+/// How soon a listing is tried again that was not answered.
+const LIST_AGAIN: Duration = Duration::from_secs(5);
+/// For how long at most a process runs before it first looks for stale fence
+/// entries. Each takes a moment of its own in that time: processes that start
+/// together do not ask together, and of many that live for a moment some look.
+const FIRST_TIDYING: Duration = Duration::from_secs(600);
+/// How often it looks for them later.
+const TIDYING: Duration = Duration::from_secs(3600);
+/// The most entries that are deleted at a time, in one transaction.
+const MOST_TIDIED: usize = 32;
+/// The pause after the servers refused the TTL: only their operator can help.
+const TTL_REFUSED: Duration = Duration::from_secs(10);
 /// The most closed sessions whose destruction is pursued; older ones are left
 /// to their TTL.
 const MOST_DOOMED: usize = 16;
@@ -210,9 +291,11 @@ impl Session {
             timing,
             phase: Phase::Absent { since: None },
             generation,
-            fence_usable: true,
             failures: 0,
             doomed: Vec::new(),
+            strays: Look::Never,
+            late_strays: false,
+            stale_fences: Look::Never,
             tickets: Tickets::default(),
         }
     }
@@ -249,7 +332,9 @@ impl Session {
                     Raise::Again(at) => at,
                     _ => deadline,
                 };
-                Some(deadline.min(open.renew_at).min(raise))
+                let looks = [&self.strays, &self.stale_fences].into_iter().filter_map(Look::due);
+                let looks = looks.filter(|_| open.lent).min().unwrap_or(deadline);
+                Some(deadline.min(open.renew_at).min(raise).min(looks))
             }
             Phase::Absent { since: None }
             | Phase::Creating { .. }
@@ -277,6 +362,10 @@ impl Session {
             Event::Asked(request) => self.asked(now, request, effects),
             Event::Raised { ticket, answer } => self.raised(now, ticket, answer, effects),
             Event::FenceRead { ticket, answer } => self.fence_read(now, ticket, answer, effects),
+            Event::Listed { ticket, answer } => self.listed(now, ticket, answer),
+            Event::StaleFences { ticket, answer } => {
+                self.fences_listed(now, ticket, answer, effects);
+            }
             Event::Told { generation } => self.told(now, generation),
             Event::Stop => self.stop(now),
             Event::Tick => {}
@@ -314,6 +403,16 @@ impl Session {
                     open.raise = Raise::Asking(ticket);
                     // A lost reply may hide a raise that took effect: read first.
                     effects.push(Effect::ReadFence { ticket, session: open.view.id.clone() });
+                }
+                if open.lent && self.strays.is_due(now) {
+                    let ticket = self.tickets.next();
+                    self.strays = Look::Asking(ticket);
+                    effects.push(Effect::List { ticket });
+                }
+                if open.lent && self.stale_fences.is_due(now) {
+                    let ticket = self.tickets.next();
+                    self.stale_fences = Look::Asking(ticket);
+                    effects.push(Effect::ListFences { ticket });
                 }
             }
             _ => {}
@@ -365,19 +464,26 @@ impl Session {
                     id,
                     cell: Arc::new(DeadlineCell::new(deadline)),
                     lease: self.timing.lease(),
-                    fence: if self.fence_usable { Fence::Unraised } else { Fence::Unusable },
+                    fence: Fence::Unraised,
                 };
+                let ticket = self.tickets.next();
                 self.phase = Phase::Open(Open {
                     view: view.clone(),
                     opened_at: asked_at,
                     renewed_at: asked_at,
                     renew_at: asked_at + self.timing.renew_period(),
                     renewals: Vec::new(),
-                    raise: Raise::Settled,
+                    raise: Raise::Asking(ticket),
+                    lent: false,
                 });
                 if view.cell.is_valid(now) {
                     self.failures = 0;
-                    effects.push(Effect::Notify(Notice::Opened(view)));
+                    #[cfg(test)]
+                    if Mutation::LentUnfenced.is_chosen() {
+                        return self.fence_is(now, ticket, Fence::Unraised, effects);
+                    }
+                    let (session, from) = (view.id, view.fence);
+                    effects.push(Effect::Raise { ticket, session, from });
                 } else {
                     // So slow that nothing can be proven with it.
                     self.retire(now);
@@ -388,8 +494,23 @@ impl Session {
                 self.pause(now);
                 effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
             }
+            Created::TtlRefused(range) => {
+                self.pause(now);
+                self.phase = Phase::Absent { since: Some(now + TTL_REFUSED) };
+                let why = format!(
+                    "is {:?}, and these servers take a range of {range}: raise it, or lower \
+                     session_ttl_min in the servers' configuration",
+                    self.timing.session_ttl
+                );
+                effects.push(Effect::Notify(Notice::Troubled(Error::Invalid {
+                    field: "timing.session_ttl",
+                    why,
+                })));
+            }
             Created::Unknown(trouble) => {
                 self.pause(now);
+                // It may have been created all the same.
+                (self.strays, self.late_strays) = (Look::At(now), true);
                 effects.push(Effect::Notify(Notice::Troubled(unavailable(
                     Step::CreateSession,
                     &trouble,
@@ -553,10 +674,16 @@ impl Session {
 
     fn raised(&mut self, now: Moment, ticket: Ticket, answer: Raised, effects: &mut Vec<Effect>) {
         match answer {
-            Raised::At(index) => self.fence_is(ticket, Fence::At(index), effects),
-            Raised::Denied(_) => self.fence_is(ticket, Fence::Unusable, effects),
+            Raised::At(index) => self.fence_is(now, ticket, Fence::At(index), effects),
+            Raised::Denied(_) => self.fence_denied(now, ticket, effects),
             Raised::Stale => self.raise_again(ticket, now),
-            Raised::Unknown(_) => self.raise_again(ticket, now + Duration::from_millis(250)),
+            Raised::Unknown(trouble) => {
+                if !self.is_lent() {
+                    let error = unavailable(Step::CreateSession, &trouble);
+                    effects.push(Effect::Notify(Notice::Troubled(error)));
+                }
+                self.raise_again(ticket, now + RAISE_AGAIN);
+            }
         }
     }
 
@@ -565,19 +692,18 @@ impl Session {
         let stands = match answer {
             Seen::Found { entry, .. } => Fence::At(entry.modify_index),
             Seen::Missing { .. } => Fence::Unraised,
-            Seen::Denied(_) => return self.fence_is(ticket, Fence::Unusable, effects),
-            Seen::Unknown(_) => {
-                return self.raise_again(ticket, now + Duration::from_millis(250));
-            }
+            Seen::Denied(_) => return self.fence_denied(now, ticket, effects),
+            Seen::Unknown(_) => return self.raise_again(ticket, now + RAISE_AGAIN),
         };
-        // An entry that somebody deleted must be written anew, too.
+        // An entry that somebody deleted must be written anew, too; and one that stands
+        // as it did before it could not be raised makes nothing void.
         let is_later = match (stands, open.view.fence) {
             (Fence::At(stands), Fence::At(known)) => stands > known,
-            (Fence::At(_), _) => true,
+            (Fence::At(_), Fence::Unraised) => true,
             _ => false,
         };
         if is_later {
-            self.fence_is(ticket, stands, effects);
+            self.fence_is(now, ticket, stands, effects);
         } else if matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
             let ticket = self.tickets.next();
             open.raise = Raise::Asking(ticket);
@@ -585,21 +711,97 @@ impl Session {
         }
     }
 
-    fn fence_is(&mut self, ticket: Ticket, fence: Fence, effects: &mut Vec<Effect>) {
+    fn fence_is(&mut self, now: Moment, ticket: Ticket, fence: Fence, effects: &mut Vec<Effect>) {
         let Phase::Open(open) = &mut self.phase else { return };
         if !matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
             return;
         }
-        if let (Fence::At(now), Fence::At(before)) = (fence, open.view.fence)
-            && now <= before
+        if let (Fence::At(raised), Fence::At(before)) = (fence, open.view.fence)
+            && raised <= before
         {
             // Indexes only rise within one history of the store.
             return self.close(LossReason::StoreReplaced, effects);
         }
         open.raise = Raise::Settled;
         open.view.fence = fence;
-        self.fence_usable = fence != Fence::Unusable;
-        effects.push(Effect::Notify(Notice::Fenced { generation: open.view.generation, fence }));
+        if std::mem::replace(&mut open.lent, true) {
+            effects
+                .push(Effect::Notify(Notice::Fenced { generation: open.view.generation, fence }));
+            return;
+        }
+        if let Look::Never = self.stale_fences {
+            self.stale_fences = Look::At(now + FIRST_TIDYING.mul_f64(share(&open.view.id)));
+        }
+        effects.push(Effect::Notify(Notice::Opened(open.view.clone())));
+    }
+
+    /// The token may not write the fence entry, or not at present: locks do without
+    /// a fence until it may.
+    fn fence_denied(&mut self, now: Moment, ticket: Ticket, effects: &mut Vec<Effect>) {
+        let Phase::Open(open) = &mut self.phase else { return };
+        if !matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
+            return;
+        }
+        let is_known = open.lent && open.view.fence == Fence::Unusable;
+        if !is_known {
+            self.fence_is(now, ticket, Fence::Unusable, effects);
+        }
+        if let Phase::Open(open) = &mut self.phase {
+            open.raise = Raise::Again(now + DENIED_AGAIN);
+        }
+    }
+
+    /// Every session of this process's name but the present one is a stray.
+    fn listed(&mut self, now: Moment, ticket: Ticket, answer: SessionsSeen) {
+        if !self.strays.asked(ticket) {
+            return;
+        }
+        // What is being created now would be taken for one.
+        let Phase::Open(open) = &self.phase else {
+            self.strays = Look::At(now);
+            return;
+        };
+        let present = open.view.id.clone();
+        self.strays = match answer {
+            SessionsSeen::Found(sessions) => {
+                for session in sessions {
+                    let is_known = self.doomed.iter().any(|doomed| doomed.session == session);
+                    if session != present && !is_known {
+                        self.doom(now, session, false);
+                    }
+                }
+                let again = std::mem::take(&mut self.late_strays);
+                if again { Look::At(now + LATE_STRAY) } else { Look::Never }
+            }
+            SessionsSeen::Denied(_) => Look::Never,
+            SessionsSeen::Unknown(_) => Look::At(now + LIST_AGAIN),
+        };
+    }
+
+    /// Entries that no session locks are of sessions that have ended, or were unlocked
+    /// by force: then the owner raises its fence anew, and nothing is revived.
+    fn fences_listed(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        answer: StaleFences,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.stale_fences.asked(ticket) {
+            return;
+        }
+        self.stale_fences = Look::At(now + TIDYING);
+        if let StaleFences::Found(mut stale) = answer {
+            stale.retain(|(session, _)| self.view().is_none_or(|view| view.id != *session));
+            stale.truncate(MOST_TIDIED);
+            if !stale.is_empty() {
+                effects.push(Effect::DeleteFences { stale });
+            }
+        }
+    }
+
+    fn is_lent(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if open.lent)
     }
 
     fn raise_again(&mut self, ticket: Ticket, at: Moment) {
@@ -609,6 +811,12 @@ impl Session {
             open.raise = Raise::Again(at);
         }
     }
+}
+
+/// A number from 0 to 1, by a session's id: chance's part.
+fn share(id: &SessionId) -> f64 {
+    let fold = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    f64::from(id.as_str().bytes().fold(0x811c_9dc5, fold)) / f64::from(u32::MAX)
 }
 
 /// The pause after the `failures`-th failure in a row: 100 ms to 2 s.

@@ -59,9 +59,11 @@ impl World {
     pub(super) fn look_for_the_end(&mut self) {
         let Some(healed_at) = self.healed_at else { return };
         self.after(Duration::from_millis(500), Event::Watchdog);
+        self.unmark_all();
         let timing = self.plan.timing.clone();
         // Each caller that waits holds the key for a moment when its turn comes.
-        let bound = timing.session_ttl * 2 + timing.lock_delay + ELECTION;
+        let ttl = timing.session_ttl * self.plan.ttl_stretch;
+        let bound = ttl * 2 + timing.lock_delay + ELECTION;
         // A late renewal prolongs even the session of a process that crashed.
         let calm_since = self.last_arrival.max(healed_at);
         if !self.look_at_elections(bound, calm_since) {
@@ -105,7 +107,7 @@ impl World {
             }
             return;
         }
-        if let Some(left) = self.leads_to_the_last() {
+        if let Some(left) = self.leads_to_the_last().or_else(|| self.never_ended()) {
             return self.violate(|| left);
         }
         self.quiet_since = Some(self.now);

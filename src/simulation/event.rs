@@ -11,13 +11,36 @@ pub(super) enum Event {
     Answer(Rc<Exchange>, WireReply),
     Break(Rc<Exchange>, Trouble),
     Timeout(Rc<Exchange>),
-    Tick { process: usize, life: u64 },
-    Work { process: usize, life: u64 },
-    Call { process: usize, life: u64 },
-    Stand { process: usize, life: u64 },
-    Caller { process: usize, life: u64, caller: u64 },
-    Continue { process: usize },
-    Restart { process: usize, life: u64 },
+    /// The request is not sent, and never will be.
+    Unsent(Rc<Exchange>),
+    Tick {
+        process: usize,
+        life: u64,
+    },
+    Work {
+        process: usize,
+        life: u64,
+    },
+    Call {
+        process: usize,
+        life: u64,
+    },
+    Stand {
+        process: usize,
+        life: u64,
+    },
+    Caller {
+        process: usize,
+        life: u64,
+        caller: u64,
+    },
+    Continue {
+        process: usize,
+    },
+    Restart {
+        process: usize,
+        life: u64,
+    },
     Recheck,
     Fault,
     Operator(Act),
@@ -43,9 +66,10 @@ impl Event {
     /// The process that has to run for it.
     pub(super) fn process(&self) -> Option<(usize, u64)> {
         match self {
-            Self::Answer(exchange, _) | Self::Break(exchange, _) | Self::Timeout(exchange) => {
-                Some((exchange.process, exchange.life))
-            }
+            Self::Answer(exchange, _)
+            | Self::Break(exchange, _)
+            | Self::Timeout(exchange)
+            | Self::Unsent(exchange) => Some((exchange.process, exchange.life)),
             Self::Tick { process, life }
             | Self::Work { process, life }
             | Self::Call { process, life }

@@ -70,7 +70,9 @@ impl World {
         self.trace.note(self.now, 17, || format!("p{process}      ends: {end:?}"));
         let mut sessions = self.processes[process].sessions.keys();
         let left = sessions.find(|session| self.server.is_alive(session)).cloned();
-        if let Some(session) = left.filter(|_| end == End::Orderly && !self.restored) {
+        // Who may not destroy a session leaves it to its TTL.
+        let excused = self.restored || self.server.has_denied[process];
+        if let Some(session) = left.filter(|_| end == End::Orderly && !excused) {
             self.violate(|| format!("G7: p{process} ended, and its session {session} lives"));
         }
         self.restart_later(process);

@@ -7,11 +7,12 @@ use super::{
     plan::Class,
     process::Process,
     question::Question,
-    server::{Election, Server},
+    server::{Election, Exchange, Lacking, Server},
     world::World,
 };
 use crate::{
-    consul::fact::Trouble,
+    config::HASHICORP_LOCK_FLAGS,
+    consul::{fact::Trouble, wire::WireReply},
     embedded::engine::{IndexAfterRestore, PutMode},
     key::Key,
 };
@@ -27,6 +28,16 @@ pub(super) enum Act {
     DeleteKey(Key),
     ForceRelease(Key),
     Overwrite(Key),
+    /// Writes over the key as an editor does, which makes its flags 0.
+    Edit(Key),
+    /// Writes something under the key that is no lock.
+    Mark(Key),
+    /// Takes away what is no lock.
+    Unmark,
+    /// Does something to the fence entries of all sessions.
+    Fences(Meddling),
+    /// Others write elsewhere.
+    Gap,
     Restart,
     RestartEmpty,
     Save,
@@ -34,6 +45,17 @@ pub(super) enum Act {
     /// A process is cut off from now on, and its session ended.
     CutAndDestroy(usize, Duration),
 }
+
+/// What is done to fence entries by somebody who takes them for rubbish.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Meddling {
+    Delete,
+    Overwrite,
+    Unlock,
+}
+
+/// Flags that no lock of ours carries.
+const FOREIGN_FLAGS: u64 = 99;
 
 impl World {
     /// Something goes wrong, and later something else.
@@ -53,6 +75,9 @@ impl World {
 
     fn misfortune(&mut self) {
         let process = self.victim();
+        if self.random.chance(150) {
+            return self.meddle(process);
+        }
         match self.random.below(24) {
             0..=2 => {
                 let lasts = self.long();
@@ -122,6 +147,56 @@ impl World {
                 self.refuse(process, lasts);
             }
         }
+    }
+
+    /// Somebody does what he may, and should not.
+    fn meddle(&mut self, process: usize) {
+        let key = self.some_key();
+        let act = match self.random.below(10) {
+            0 => Act::Edit(key),
+            1 => Act::Mark(key),
+            2..=4 => {
+                let how =
+                    [Meddling::Delete, Meddling::Delete, Meddling::Overwrite, Meddling::Unlock];
+                Act::Fences(self.random.pick(&how))
+            }
+            5 => Act::Gap,
+            _ => return self.withdraw_a_right(process),
+        };
+        self.operate(act);
+    }
+
+    /// A token loses a right for a while.
+    fn withdraw_a_right(&mut self, process: usize) {
+        let lasts = self.random.skewed_millis(50..=20_000);
+        let until = self.now + lasts;
+        let lacking = &mut self.server.lacking[process];
+        let (what, right) = match self.random.below(4) {
+            0 => ("sessions", &mut lacking.sessions),
+            1 => ("writes", &mut lacking.writes),
+            2 => ("reads", &mut lacking.reads),
+            _ => ("fences", &mut lacking.fences),
+        };
+        *right = until;
+        self.stats.fault("right withdrawn");
+        self.disturb(process, lasts);
+        self.trace
+            .note(self.now, 15, || format!("consul  p{process} is DENIED {what} for {lasts:?}"));
+    }
+
+    /// What a deposed leader answers to a blocking read, if one does now.
+    pub(super) fn past_of(&mut self, exchange: &Exchange) -> Option<WireReply> {
+        let Question::Watch { ask, .. } = &exchange.question else { return None };
+        // A read at once is one that the leader vouches for.
+        ask.after?;
+        if self.is_healed() || !self.random.chance(self.plan.stale) {
+            return None;
+        }
+        let place = self.random.below(100);
+        let reply = self.server.past(&ask.key, place)?;
+        self.stats.fault("answer from the past");
+        self.disturb(exchange.process, Duration::ZERO);
+        Some(reply)
     }
 
     /// Mostly a process that holds something.
@@ -295,6 +370,25 @@ impl World {
                     let _ = engine.put(now, name, value.into_bytes(), flags, PutMode::Plain);
                 }
             }
+            Act::Edit(key) => {
+                self.stats.fault("key edited");
+                self.write_over(&key, 0);
+            }
+            Act::Mark(key) => {
+                self.stats.fault("foreign flags");
+                self.write_over(&key, FOREIGN_FLAGS);
+                let pause = self.random.skewed_millis(100..=20_000);
+                self.after(pause, Event::Operator(Act::Unmark));
+            }
+            Act::Unmark => self.unmark_all(),
+            Act::Fences(how) => {
+                self.stats.fault("fence entries meddled with");
+                self.meddle_with_fences(how);
+            }
+            Act::Gap => {
+                self.stats.fault("raft index jumps");
+                engine.write_elsewhere(now, self.plan.gap);
+            }
             Act::Restart => {
                 self.stats.fault("servers restarted");
                 engine.restart(now);
@@ -303,6 +397,7 @@ impl World {
             Act::RestartEmpty => {
                 self.stats.fault("servers restarted empty");
                 engine.restart_empty(now);
+                self.server.forget_the_past();
                 self.server.snapshot = None;
                 self.store_replaced();
                 self.break_readers();
@@ -313,10 +408,55 @@ impl World {
                     self.stats.fault("snapshot restored");
                     self.restored = true;
                     engine.restore(now, &snapshot, index);
+                    self.server.forget_the_past();
                     self.store_replaced();
                     self.release_the_risen();
                     self.withhold_the_late();
                 }
+            }
+        }
+        self.wake_readers();
+    }
+
+    fn write_over(&mut self, key: &Key, flags: u64) {
+        let (now, name) = (self.now, key.as_str().as_bytes());
+        let value = format!("op {}", now.as_nanos()).into_bytes();
+        // A plain write is never refused.
+        let _ = self.server.api.engine.put(now, name, value, flags, PutMode::Plain);
+    }
+
+    fn meddle_with_fences(&mut self, how: Meddling) {
+        let now = self.now;
+        let engine = &mut self.server.api.engine;
+        let names = |(name, _): (&Vec<u8>, _)| name.clone();
+        let entries: Vec<Vec<u8>> = engine.pairs(b".dsync/").map(names).collect();
+        for name in entries {
+            match how {
+                Meddling::Delete => {
+                    engine.delete(now, &name, None);
+                }
+                Meddling::Overwrite => {
+                    let value = format!("op {}", now.as_nanos()).into_bytes();
+                    let _ = engine.put(now, &name, value, 0, PutMode::Plain);
+                }
+                Meddling::Unlock => {
+                    engine.force_release(now, &name);
+                }
+            }
+        }
+    }
+
+    /// Whoever wrote something that is no lock under a key takes it away again.
+    pub(super) fn unmark_all(&mut self) {
+        for key in self.keys.clone() {
+            let (now, name) = (self.now, key.as_str().as_bytes());
+            let engine = &mut self.server.api.engine;
+            let is_foreign = engine
+                .pair(name)
+                .is_some_and(|pair| pair.session.is_none() && pair.flags != HASHICORP_LOCK_FLAGS);
+            if is_foreign {
+                engine.delete(now, name, None);
+                self.bypassed(&key);
             }
         }
         self.wake_readers();
@@ -366,6 +506,8 @@ impl World {
             self.server.api.engine.elect(self.now);
         }
         self.server.api.engine.pass_check(self.now);
+        self.server.lacking.fill(Lacking::default());
+        self.unmark_all();
         for process in 0..self.processes.len() {
             self.disturb(process, Duration::ZERO);
         }

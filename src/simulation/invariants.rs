@@ -51,6 +51,9 @@ pub(super) struct Invariants {
     /// The number of the latest ownership of a process, life, key and index:
     /// another history of the store may repeat an index.
     latest: BTreeMap<(usize, u64, Key, u64), u64>,
+    /// The ownerships that were published as acquired and not yet as ended, by
+    /// process, life and key.
+    published: BTreeMap<(usize, u64, Key), FencingToken>,
     told: BTreeSet<LeaseName>,
     returned: BTreeSet<LeaseName>,
 }
@@ -183,6 +186,34 @@ impl World {
         self.invariants.returned.insert((number, token));
     }
 
+    /// `LockAcquired` was published.
+    pub(super) fn check_acquired(&mut self, process: usize, key: &Key, token: FencingToken) {
+        let owner = (process, self.processes[process].life, key.clone());
+        if let Some(former) = self.invariants.published.insert(owner, token) {
+            self.violate(|| {
+                format!("G2: p{process} told that it acquired {key} twice: {former:?}, {token:?}")
+            });
+        }
+    }
+
+    /// `LockLost` or `LockReleased` was published.
+    pub(super) fn check_ended(&mut self, process: usize, key: &Key, token: FencingToken) {
+        let owner = (process, self.processes[process].life, key.clone());
+        let acquired = self.invariants.published.remove(&owner);
+        if acquired.is_none_or(|acquired| index_of(acquired) != index_of(token)) {
+            self.violate(|| {
+                format!("G2: p{process} told the end of {key} {token:?}, after {acquired:?}")
+            });
+        }
+    }
+
+    /// Which keys are published as acquired though all callers have gone.
+    pub(super) fn never_ended(&self) -> Option<String> {
+        let lives = |(id, life, _): &&(usize, u64, Key)| self.processes[*id].life == *life;
+        let (id, _, key) = self.invariants.published.keys().find(lives)?;
+        Some(format!("G2: p{id} never told the end of its ownership of {key}"))
+    }
+
     /// `LockLost` was published.
     pub(super) fn check_told(
         &mut self,
@@ -193,6 +224,7 @@ impl World {
         still_valid: bool,
     ) {
         self.stats.losses += 1;
+        self.check_ended(process, &key, token);
         *self.stats.reasons.entry(format!("{reason:?}")).or_default() += 1;
         let lease = (self.ownership(process, &key, token), token);
         let session = self.invariants.protects(&key, lease.0);

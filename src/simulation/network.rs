@@ -51,19 +51,23 @@ impl World {
     pub(super) fn transmit(&mut self, exchange: Rc<Exchange>) {
         let link = self.links[exchange.process];
         let mut delay = self.latency();
+        let calm = self.is_healed();
+        if !calm && self.random.chance(self.plan.unsent) {
+            self.lose(&exchange, "request never sent");
+            delay += self.random.skewed_millis(0..=1_000);
+            return self.after(delay, Event::Unsent(exchange));
+        }
         if link.refused > self.now {
             self.lose(&exchange, "refused");
-            let trouble = if self.random.chance(500) {
-                Trouble::Connect("connection refused".into())
-            } else {
-                Trouble::Broken("connection reset by peer".into())
-            };
+            if exchange.id.is_multiple_of(2) {
+                return self.after(delay, Event::Unsent(exchange));
+            }
+            let trouble = Trouble::Broken("connection reset by peer".into());
             return self.after(delay, Event::Break(exchange, trouble));
         }
         if link.requests_cut > self.now {
             return self.lose(&exchange, "request cut off");
         }
-        let calm = self.is_healed();
         if !calm && self.random.chance(self.plan.loss) {
             return self.lose(&exchange, "request lost");
         }

@@ -19,7 +19,13 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    consul::ask::{CreateSession, DestroySession, RaiseFence, RenewSession},
+    consul::{
+        ask::{
+            CreateSession, DeleteStaleFences, DestroySession, ListSessions, RaiseFence,
+            RenewSession,
+        },
+        session_name::session_name,
+    },
     holding::{
         fuse,
         slot::Slot,
@@ -28,6 +34,7 @@ use crate::{
         watchers::{Read, Watch, Watchers, What},
     },
     key::Key,
+    mutation::Mutation,
     ownership::LossReason,
     protocol::{
         contest::News,
@@ -200,8 +207,8 @@ impl Process {
     fn publish(&mut self, key: &Key, news: News) {
         let key = key.clone();
         self.out.push(match news {
-            // As `Out::Won`.
-            News::Acquired { .. } => return,
+            News::Acquired { token } => Out::Acquired { key, token },
+            News::Released { .. } if Mutation::EndUnpublished.is_chosen() => return,
             News::Lost { token, reason } => {
                 let still_valid = self
                     .callers
@@ -230,6 +237,10 @@ impl Process {
 
     // The session.
 
+    fn name(&self) -> String {
+        session_name(&format!("p{}", self.id), self.life as u32)
+    }
+
     fn start_session(&mut self, generation: u64, left_behind: Option<&SessionView>) {
         let mut session = Session::new(self.timing.clone(), generation);
         if let Some(view) = left_behind {
@@ -257,7 +268,7 @@ impl Process {
         let question = match effect {
             Effect::Create { ticket } => {
                 let ask = CreateSession {
-                    name: format!("p{}", self.id),
+                    name: self.name(),
                     ttl: self.timing.session_ttl,
                     lock_delay: self.timing.lock_delay,
                     node_checks: self.node_checks.clone(),
@@ -274,6 +285,13 @@ impl Process {
                 Question::Raise { ticket, ask: RaiseFence { session, from } }
             }
             Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
+            Effect::List { ticket } => {
+                Question::List { ticket, ask: ListSessions { name: self.name() } }
+            }
+            Effect::ListFences { ticket } => Question::ListFences { ticket },
+            Effect::DeleteFences { stale } => {
+                Question::DeleteFences { ask: DeleteStaleFences { stale } }
+            }
             Effect::Notify(notice) => {
                 match &notice {
                     Notice::Opened(view) => {
@@ -326,7 +344,7 @@ impl Process {
         for Read { read, what } in step(watchers, now) {
             let question = match what {
                 What::Key(ask) => Question::Watch { read, ask },
-                What::Prefix(ask) => Question::List { read, ask },
+                What::Prefix(ask) => Question::Prefix { read, ask },
                 // Only a refused connection makes it ask that; here none is.
                 What::Probe => continue,
             };
@@ -401,7 +419,7 @@ impl Process {
                 let idle = warden::Event::Idle(slot.key.clone());
                 return self.post(me, Part::Warden, Mail::Warden(idle));
             }
-            Step::Unreleased(_) | Step::Failed(_) => return,
+            Step::Unreleased(_) | Step::Overwrote(_) | Step::Failed(_) => return,
         };
         self.out.push(Out::Ask(question, me));
     }

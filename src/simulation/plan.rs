@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) class: Class,
     pub(super) processes: usize,
     pub(super) keys: usize,
+    /// Whether the names of the keys are made of Consul's own words.
+    pub(super) hostile_names: bool,
     pub(super) timing: Timing,
     pub(super) retention: Retention,
     pub(super) expiry: Expiry,
@@ -48,6 +50,15 @@ pub(super) struct Plan {
     pub(super) duplicates: u64,
     pub(super) late: u64,
     pub(super) slow: u64,
+    /// Requests that are never sent: no connection, or too long a line.
+    pub(super) unsent: u64,
+    /// Blocking reads that a deposed leader answers from the past.
+    pub(super) stale: u64,
+    /// By how many raft entries others write at a time elsewhere in the store.
+    pub(super) gap: u64,
+    /// How much longer than asked the servers let sessions live: Consul may answer a
+    /// higher TTL, and no lower one.
+    pub(super) ttl_stretch: u32,
     /// Whether the store may be replaced by another.
     pub(super) other_stores: bool,
     /// Whether processes campaign and observe, too.
@@ -87,6 +98,7 @@ impl Plan {
             class,
             processes,
             keys: r.within(1..=2) as usize,
+            hostile_names: false,
             timing,
             retention: r.pick(&[Retention::Delete, Retention::Keep]),
             expiry: r.pick(&[Expiry::Ttl, Expiry::Ttl, Expiry::TwiceTtl]),
@@ -101,12 +113,24 @@ impl Plan {
             duplicates: if calm { 0 } else { r.within(0..=if rough { 100 } else { 30 }) },
             late: if calm { 0 } else { r.within(0..=if rough { 80 } else { 20 }) },
             slow: if calm { 0 } else { r.within(0..=if rough { 200 } else { 60 }) },
+            unsent: 0,
+            stale: 0,
+            gap: 0,
+            ttl_stretch: 1,
             other_stores: r.chance(150),
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
             watches: r.pick(&[1, 2, 3, 8, 32]),
         };
         // Drawn beside, so that every other history stays what it was.
+        plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);
+        let mut more = Random::new(seed ^ 0x6d6f_7265);
+        if plan.class == Class::Chaos && more.chance(500) {
+            plan.unsent = if calm { 0 } else { more.pick(&[0, 20, 150]) };
+            plan.stale = more.pick(&[0, 0, 100]);
+            plan.gap = more.pick(&[0, 1_000, 1 << 40]);
+            plan.ttl_stretch = more.pick(&[1, 1, 2]);
+        }
         let mut herds = Random::new(seed ^ 0x6865_7264);
         if plan.class == Class::Chaos && herds.chance(30) {
             plan.gather(herds.within(8..=MOST_PROCESSES as u64) as usize);

@@ -25,7 +25,7 @@ use crate::{
     consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
-        slot::{Entered, Slot, Slots},
+        slot::{Entered, Purpose, Slot, Slots},
         tenure::Tenure,
         term::Term,
         turn::Style,
@@ -52,6 +52,11 @@ pub(super) enum Out {
         index: u64,
         session: SessionId,
         token: Option<FencingToken>,
+    },
+    /// `LockAcquired` is published.
+    Acquired {
+        key: Key,
+        token: FencingToken,
     },
     /// `LockLost` is published. `still_valid`: a lease of that token says so.
     Lost {
@@ -256,7 +261,7 @@ impl Process {
         patience: queue::Patience,
         value: Arc<[u8]>,
     ) -> Option<Entered> {
-        let entered = self.wards.slots().enter(key, patience, value).ok()?;
+        let entered = self.wards.slots().enter(key, Purpose::Lock, patience, value).ok()?;
         if entered.is_new {
             self.opened(&entered.slot);
         }

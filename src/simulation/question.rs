@@ -6,8 +6,9 @@ use crate::{
     consul::{
         Answer,
         ask::{
-            Ask, CreateSession, DeleteFence, DestroySession, Keyspace, List, Lock, RaiseFence,
-            Read, Release, RenewSession, SessionInfo, Watch,
+            Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
+            ListSessions, ListStaleFences, Lock, RaiseFence, Read, Release, RenewSession,
+            SessionInfo, Watch,
         },
         fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
         wire::{WireReply, WireRequest},
@@ -25,12 +26,15 @@ pub(super) enum Question {
     DeleteFence { ticket: Ticket, ask: DeleteFence },
     Raise { ticket: Ticket, ask: RaiseFence },
     ReadFence { ticket: Ticket, session: SessionId },
+    List { ticket: Ticket, ask: ListSessions },
+    ListFences { ticket: Ticket },
+    DeleteFences { ask: DeleteStaleFences },
     Lock { slot: Arc<Slot>, ticket: Ticket, ask: Lock },
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
     Read { slot: Arc<Slot>, ticket: Ticket },
     AskSession { slot: Arc<Slot>, ticket: Ticket, ask: SessionInfo },
     Watch { read: Ticket, ask: Watch },
-    List { read: Ticket, ask: List },
+    Prefix { read: Ticket, ask: List },
 }
 
 /// What an answer is to the process that asked.
@@ -38,6 +42,8 @@ pub(super) enum Fact {
     Session(session::Event),
     /// The session is destroyed; its fence entry is next.
     DeleteFence(Ticket, SessionId),
+    /// Of a question whose answer nobody waits for.
+    Nothing,
     Lock(Arc<Slot>, lock::Event),
     Watch(watch::Event),
 }
@@ -55,6 +61,12 @@ macro_rules! of_any {
                 let $ask = &Read::Fence(session.clone());
                 $does
             }
+            Question::List { ask: $ask, .. } => $does,
+            Question::ListFences { .. } => {
+                let $ask = &ListStaleFences;
+                $does
+            }
+            Question::DeleteFences { ask: $ask } => $does,
             Question::Lock { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
@@ -63,7 +75,7 @@ macro_rules! of_any {
             }
             Question::AskSession { ask: $ask, .. } => $does,
             Question::Watch { ask: $ask, .. } => $does,
-            Question::List { ask: $ask, .. } => $does,
+            Question::Prefix { ask: $ask, .. } => $does,
         }
     };
 }
@@ -90,7 +102,10 @@ impl Question {
     pub(super) fn touches_fence(&self) -> bool {
         match self {
             Self::Lock { ask, .. } => ask.fence != Fence::Unusable,
-            Self::Raise { .. } | Self::ReadFence { .. } | Self::DeleteFence { .. } => true,
+            Self::Raise { .. }
+            | Self::ReadFence { .. }
+            | Self::DeleteFence { .. }
+            | Self::DeleteFences { .. } => true,
             _ => false,
         }
     }
@@ -132,6 +147,15 @@ impl Question {
                 let answer = concluded(&Read::Fence(session), result);
                 Fact::Session(session::Event::FenceRead { ticket, answer })
             }
+            Self::List { ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Session(session::Event::Listed { ticket, answer })
+            }
+            Self::ListFences { ticket } => {
+                let answer = concluded(&ListStaleFences, result);
+                Fact::Session(session::Event::StaleFences { ticket, answer })
+            }
+            Self::DeleteFences { .. } => Fact::Nothing,
             Self::Lock { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Locked { ticket, answer })
@@ -152,7 +176,7 @@ impl Question {
                 let answer = concluded(&ask, result);
                 Fact::Watch(watch::Event::Seen { read, answer })
             }
-            Self::List { read, ask } => {
+            Self::Prefix { read, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Watch(watch::Event::Listed { read, answer })
             }
@@ -178,6 +202,9 @@ impl fmt::Display for Question {
                 write!(f, "raise fence of {} from {:?}", short(&ask.session), ask.from)
             }
             Self::ReadFence { session, .. } => write!(f, "read fence of {}", short(session)),
+            Self::List { ask, .. } => write!(f, "list sessions of {}", ask.name),
+            Self::ListFences { .. } => f.write_str("list fences"),
+            Self::DeleteFences { ask } => write!(f, "delete stale fences {:?}", ask.stale),
             Self::Lock { ask, .. } => {
                 let (session, fence, expect) = (short(&ask.session), ask.fence, ask.expect);
                 write!(f, "lock {} for {session}, {fence:?}, expecting {expect:?}", ask.key)
@@ -190,7 +217,7 @@ impl fmt::Display for Question {
                 write!(f, "ask for session {}", short(&ask.session))
             }
             Self::Watch { ask, .. } => write!(f, "watch {} after {:?}", ask.key, ask.after),
-            Self::List { ask, .. } => write!(f, "list {}* after {:?}", ask.prefix, ask.after),
+            Self::Prefix { ask, .. } => write!(f, "list {}* after {:?}", ask.prefix, ask.after),
         }
     }
 }
@@ -200,6 +227,7 @@ impl fmt::Debug for Fact {
         match self {
             Self::Session(event) => event.fmt(f),
             Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
+            Self::Nothing => f.write_str("nothing"),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
             Self::Watch(event) => event.fmt(f),
         }

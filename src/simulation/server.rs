@@ -1,12 +1,17 @@
 //! Consul's side: what becomes of a request that arrives.
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use super::{parts::Part, plan::Plan, question::Question};
 use crate::{
     clock::Moment,
     consul::{
-        fact::SessionId,
+        ask::{Ask as _, CreateSession, Keyspace},
+        fact::{Fence, SessionId},
         wire::{WireReply, WireRequest},
     },
     embedded::{
@@ -51,7 +56,26 @@ pub(super) struct Server {
     /// When each lock that succeeded last took effect.
     pub(super) locks: BTreeMap<(Key, SessionId, u64), Moment>,
     fence_denied: Vec<bool>,
+    /// Which processes were ever denied something.
+    pub(super) has_denied: Vec<bool>,
+    /// Which rights each process lacks, and until when.
+    pub(super) lacking: Vec<Lacking>,
+    ttl_stretch: u32,
+    /// What reads of each key showed lately.
+    past: BTreeMap<Key, VecDeque<WireReply>>,
 }
+
+/// Rights that a process's token lacks until then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lacking {
+    pub(super) sessions: Moment,
+    pub(super) writes: Moment,
+    pub(super) reads: Moment,
+    pub(super) fences: Moment,
+}
+
+/// The most replies of one key that a deposed leader can give again.
+const MOST_PAST: usize = 6;
 
 fn reply(status: u16, body: &str) -> WireReply {
     WireReply { status, index: None, body: body.into() }
@@ -68,6 +92,63 @@ impl Server {
             snapshot: None,
             locks: BTreeMap::new(),
             fence_denied: plan.fence_denied.clone(),
+            has_denied: vec![false; plan.processes],
+            lacking: vec![Lacking::default(); plan.processes],
+            ttl_stretch: plan.ttl_stretch,
+            past: BTreeMap::new(),
+        }
+    }
+
+    /// What the answer is to a process that lacks the right to ask.
+    fn denied(&self, now: Moment, exchange: &Exchange) -> Option<WireReply> {
+        let lacking = self.lacking[exchange.process];
+        let question = &exchange.question;
+        let no_fence = self.fence_denied[exchange.process] || lacking.fences > now;
+        let errors = |ops: &[u64]| {
+            let error = |op: &u64| format!(r#"{{"OpIndex":{op},"What":"Permission denied"}}"#);
+            let errors: Vec<String> = ops.iter().map(error).collect();
+            reply(409, &format!(r#"{{"Results":null,"Errors":[{}]}}"#, errors.join(",")))
+        };
+        let forbidden = || reply(403, "Permission denied");
+        match question {
+            Question::Create { .. } | Question::Renew { .. } | Question::Destroy { .. } => {
+                (lacking.sessions > now).then(forbidden)
+            }
+            Question::Lock { ask, .. } if lacking.writes > now => {
+                let first = u64::from(ask.fence != Fence::Unusable);
+                Some(errors(&[first, first + 1]))
+            }
+            Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
+            Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
+            Question::ReadFence { .. } => no_fence.then(forbidden),
+            _ => (no_fence && question.touches_fence()).then(|| errors(&[0])),
+        }
+    }
+
+    /// A reply to a read of the key that was given before.
+    pub(super) fn past(&self, key: &Key, place: usize) -> Option<WireReply> {
+        let past = self.past.get(key)?;
+        past.get(place % past.len().max(1)).cloned()
+    }
+
+    /// The store is another one: what was read of the old one is never answered again.
+    pub(super) fn forget_the_past(&mut self) {
+        self.past.clear();
+    }
+
+    fn note_past(&mut self, question: &Question, given: &WireReply) {
+        let key = match question {
+            Question::Read { slot, .. } => &slot.key,
+            Question::Watch { ask, .. } => &ask.key,
+            _ => return,
+        };
+        if given.status != 200 && given.status != 404 {
+            return;
+        }
+        let past = self.past.entry(key.clone()).or_default();
+        past.push_back(given.clone());
+        if past.len() > MOST_PAST {
+            past.pop_front();
         }
     }
 
@@ -77,17 +158,19 @@ impl Server {
             Some(_) => return Served::Reply(Self::leaderless()),
             None => {}
         }
-        let question = &exchange.question;
-        if self.fence_denied[exchange.process] && question.touches_fence() {
-            return Served::Reply(match question {
-                Question::ReadFence { .. } => reply(403, "Permission denied"),
-                _ => reply(
-                    409,
-                    r#"{"Results":null,"Errors":[{"OpIndex":0,"What":"Permission denied"}]}"#,
-                ),
-            });
+        if let Some(denied) = self.denied(now, exchange) {
+            self.has_denied[exchange.process] = true;
+            return Served::Reply(denied);
         }
-        match self.api.respond(now, &exchange.request) {
+        let question = &exchange.question;
+        let stretched = match question {
+            Question::Create { ask, .. } if self.ttl_stretch > 1 => {
+                let ttl = ask.ttl * self.ttl_stretch;
+                Some(CreateSession { ttl, ..ask.clone() }.request(&Keyspace::default()))
+            }
+            _ => None,
+        };
+        match self.api.respond(now, stretched.as_ref().unwrap_or(&exchange.request)) {
             Response::Now(reply) => {
                 if let Question::Lock { ask, .. } = question
                     && reply.status == 200
@@ -96,6 +179,7 @@ impl Server {
                     let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
                     self.locks.insert(lock, now);
                 }
+                self.note_past(question, &reply);
                 Served::Reply(reply)
             }
             Response::Parked(parked) => {
@@ -122,6 +206,9 @@ impl Server {
             }
             None => true,
         });
+        for (exchange, reply) in &ready {
+            self.note_past(&exchange.question, reply);
+        }
         ready
     }
 

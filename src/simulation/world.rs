@@ -7,6 +7,7 @@ use super::{
     elections::Elections,
     event::Event,
     invariants::Invariants,
+    names,
     network::Link,
     parts::Part,
     plan::{Class, MOST_PROCESSES, Plan},
@@ -89,7 +90,7 @@ impl World {
         let lags = (0..count).map(|_| random.pick(&[0, 0, 1, 20])).map(Duration::from_millis);
         let mut world = Self {
             lags: lags.collect(),
-            keys: ["a", "b/c"][..plan.keys].iter().filter_map(|key| Key::new(key).ok()).collect(),
+            keys: names::of(&plan),
             now: START,
             events: BTreeMap::new(),
             events_made: 0,
@@ -191,6 +192,9 @@ impl World {
                 self.conclude(&exchange, Ok(&reply));
             }
             Event::Break(exchange, trouble) => self.conclude(&exchange, Err(trouble)),
+            Event::Unsent(exchange) => {
+                self.conclude(&exchange, Err(Trouble::Connect("refused".into())));
+            }
             Event::Timeout(exchange) => {
                 let limit = self.processes[exchange.process].request_timeout();
                 self.conclude(&exchange, Err(Trouble::Timeout(limit)));
@@ -236,7 +240,11 @@ impl World {
         if exchange.void.get() {
             return self.stats.fault("late lock withheld");
         }
-        let served = self.server.serve(self.now, exchange);
+        let past = self.past_of(exchange);
+        let served = match past {
+            Some(reply) => Served::Reply(reply),
+            None => self.server.serve(self.now, exchange),
+        };
         let (process, id) = (exchange.process, exchange.id);
         match served {
             Served::Reply(reply) => {
@@ -335,6 +343,7 @@ impl World {
                     self.check_goes(process, &question);
                     self.ask(process, part, question);
                 }
+                Out::Acquired { key, token } => self.check_acquired(process, &key, token),
                 Out::Won { key, index, session, token } => {
                     self.trace.note(now, index, || {
                         format!("p{process}      owns {key} at {index}, {token:?}")
@@ -347,6 +356,7 @@ impl World {
                     self.check_told(process, key, token, reason, still_valid);
                 }
                 Out::Freed { key, token } => {
+                    self.check_ended(process, &key, token);
                     self.trace.note(now, 3, || format!("p{process}      released {key} {token:?}"));
                 }
                 Out::Elected { key, token } => {

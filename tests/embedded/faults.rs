@@ -17,7 +17,7 @@ type Fault = fn(&Embedded);
 /// The holder's session, or that of the runtime under test.
 fn session(consul: &Embedded) -> Option<String> {
     let sessions = consul.sessions();
-    sessions.into_iter().find(|session| session.name == "one").map(|session| session.id)
+    sessions.into_iter().find(|session| session.name.starts_with("one#")).map(|session| session.id)
 }
 
 const FAULTS: [(&str, Fault); 8] = [

@@ -102,11 +102,16 @@ impl Operator {
         assert!(self.expect_answer("DELETE", &kv(key), b"").is_true(), "delete {key}");
     }
 
+    /// The keys below `prefix`, without the fence entries of sessions.
     pub(crate) fn kv_keys(&self, prefix: &str) -> Vec<String> {
+        let is_fence = |key: &String| {
+            let id = key.rsplit_once('/').filter(|(parent, _)| parent.ends_with(".dsync"));
+            id.is_some_and(|(_, id)| id.len() == 36)
+        };
         let answer = self.expect_answer("GET", &format!("{}?keys", kv(prefix)), b"");
         match answer.status {
             404 => Vec::new(),
-            _ => list(&answer.json()).iter().map(text).collect(),
+            _ => list(&answer.json()).iter().map(text).filter(|key| !is_fence(key)).collect(),
         }
     }
 

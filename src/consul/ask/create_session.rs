@@ -39,6 +39,14 @@ impl Ask for CreateSession {
         if let Some(right) = answer.denied("session:write") {
             return Created::Denied(right);
         }
+        let text = String::from_utf8_lossy(answer.body());
+        if answer.status() == 500
+            && let Some(range) = text.trim().strip_prefix("Invalid Session TTL ")
+        {
+            let range = range.split_once('[').and_then(|(_, range)| range.split_once(']'));
+            let range = range.map_or("unknown", |(range, _)| range);
+            return Created::TtlRefused(answer.excerpt(range));
+        }
         let id = (answer.status() == 200)
             .then(|| answer.json())
             .flatten()
@@ -52,7 +60,7 @@ impl Ask for CreateSession {
 }
 
 /// Whether `id` can be one that Consul gave: a UUID, as far as it matters here.
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
@@ -97,9 +105,14 @@ mod tests {
     }
 
     #[test]
+    fn a_ttl_out_of_the_servers_range_is_told_with_that_range() {
+        let text = "Invalid Session TTL '15000000000', must be between [30s=24h0m0s]";
+        assert_eq!(create(500, text), Created::TtlRefused("30s=24h0m0s".into()));
+    }
+
+    #[test]
     fn what_consul_says_against_a_session_is_handed_on() {
         for (status, text) in [
-            (500, "Invalid Session TTL '1000000000', must be between [10s=24h0m0s]"),
             (500, "Session TTL '10' invalid: time: missing unit in duration \"10\""),
             (500, "Invalid Behavior setting 'nonsense'"),
             (500, "Missing node registration"),

@@ -10,6 +10,7 @@ mod destroy_session;
 mod duration;
 mod entry;
 mod list;
+mod list_sessions;
 mod lock;
 mod raise_fence;
 mod read;
@@ -17,6 +18,7 @@ mod record;
 mod release;
 mod renew_session;
 mod session_info;
+mod stale_fences;
 mod watch;
 
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub(crate) use create_session::CreateSession;
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use list::List;
+pub(crate) use list_sessions::ListSessions;
 pub(crate) use lock::Lock;
 pub(super) use lock::Locks;
 pub(crate) use raise_fence::RaiseFence;
@@ -33,6 +36,7 @@ pub(crate) use record::Record;
 pub(crate) use release::{Release, ReleaseHow};
 pub(crate) use renew_session::RenewSession;
 pub(crate) use session_info::SessionInfo;
+pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
 pub(crate) use watch::Watch;
 
 use super::{

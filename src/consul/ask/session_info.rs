@@ -8,6 +8,7 @@ use super::{Ask, Keyspace, escaped};
 use crate::consul::{
     answer::Answer,
     fact::{SessionId, SessionSeen, Trouble},
+    session_name::service_of,
     wire::WireRequest,
 };
 
@@ -57,7 +58,7 @@ pub(super) fn one_session(answer: Answer<'_>, id: &SessionId) -> Option<Value> {
 fn described(session: &Value) -> Option<SessionSeen> {
     let text = |field| session.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(SessionSeen::Exists {
-        name: text("Name"),
+        name: service_of(&text("Name")).to_owned(),
         node: text("Node"),
         lock_delay: lock_delay(session.get("LockDelay")?)?.min(LONGEST_LOCK_DELAY),
     })

@@ -91,6 +91,13 @@ impl Engine {
         self.version += 1;
     }
 
+    /// Others write so much elsewhere in the store.
+    #[cfg(test)]
+    pub(crate) fn write_elsewhere(&mut self, now: Moment, entries: u64) {
+        self.advance(now);
+        self.raft_index += entries;
+    }
+
     /// Copies the store.
     pub(crate) fn snapshot(&mut self, now: Moment) -> Snapshot {
         self.advance(now);

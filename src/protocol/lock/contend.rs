@@ -98,6 +98,10 @@ impl Lock {
             }
             // No attempt was made: there is nothing to be made void.
             Locked::Unsent(trouble) => {
+                #[cfg(test)]
+                if Mutation::LeftoverForgotten.is_chosen() {
+                    self.leftover = Leftover::None;
+                }
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
                 self.pause(now, Next::Try(attempt.expect));
             }
@@ -114,7 +118,10 @@ impl Lock {
             return;
         };
         self.leftover = Leftover::None;
-        if index < self.floor {
+        let is_other_store = index < self.floor;
+        #[cfg(test)]
+        let is_other_store = is_other_store && !Mutation::OtherStoreIgnored.is_chosen();
+        if is_other_store {
             // Within one history of the store indexes only rise.
             self.phase = Phase::Idle;
             return self.store_replaced(view.generation, effects);
@@ -127,6 +134,8 @@ impl Lock {
         #[cfg(test)]
         let is_new = is_new || Mutation::RegrantAtSameIndex.is_chosen();
         if is_new && self.demand.wants() && view.cell.is_valid(now) {
+            self.is_lock = true;
+            effects.extend(self.edited.take().map(Effect::Overwrote));
             effects.push(Effect::Own { index, session: view.id, cell: view.cell });
             self.herd.won(now);
             // Until the callers say otherwise.
@@ -155,7 +164,11 @@ impl Lock {
                 }
             }
             Seen::Denied(right) => {
-                if std::mem::replace(&mut self.leftover, Leftover::None) != Leftover::None {
+                let had = std::mem::replace(&mut self.leftover, Leftover::None);
+                #[cfg(test)]
+                let had =
+                    if Mutation::DeniedReadForgotten.is_chosen() { Leftover::None } else { had };
+                if had != Leftover::None {
                     self.sweep_from_now(now, effects);
                 }
                 self.fail(now, Obstacle::Trouble(Error::Denied { right }), effects);
@@ -175,6 +188,8 @@ impl Lock {
             return;
         }
         self.leftover = Leftover::None;
+        self.edited = None;
+        self.is_lock |= entry.flags == self.flags;
         if !self.demand.wants() && !self.demand.follow {
             self.phase = Phase::Idle;
             return;
@@ -182,6 +197,7 @@ impl Lock {
         if entry.session.is_none() {
             self.seen_free(effects);
         }
+        let is_edited = self.is_lock && entry.flags == 0 && !entry.value.is_empty();
         if self.demand.wants() && self.is_foreign(&entry) {
             self.fail(now, Obstacle::Foreign { flags: entry.flags }, effects);
         } else if entry.session.is_some() {
@@ -189,6 +205,7 @@ impl Lock {
         } else if self.is_courteous(now) {
             self.phase = self.courtesy(now);
         } else if self.contends() {
+            self.edited = is_edited.then_some(entry.value);
             self.try_lock(Expect::Index(entry.modify_index), effects);
         } else {
             self.rest(now);
@@ -201,10 +218,11 @@ impl Lock {
         now < self.yields_until && self.demand.wants() && !self.demand.impatient
     }
 
-    /// Whether the key is not for us to lock. While it is held, flags of 0 prove
-    /// nothing: somebody may have written over the value of a lock like ours.
+    /// Whether the key is not for us to lock. Flags of 0 prove nothing while it is held,
+    /// or once it was seen to be a lock: a plain write over the value, as an editor
+    /// makes one, sets them to 0.
     fn is_foreign(&self, entry: &Entry) -> bool {
-        let written_over = entry.flags == 0 && entry.session.is_some();
+        let written_over = entry.flags == 0 && (entry.session.is_some() || self.is_lock);
         entry.flags != self.flags && !written_over && !entry.is_remnant()
     }
 
@@ -214,13 +232,14 @@ impl Lock {
         self.freed_at = None;
         self.setbacks = 0;
         self.rival_at = Some(now);
+        self.is_lock = true;
         self.yields_until = now;
         let facts = self.holders.facts(&session);
         let holder = Holder {
             session: session.to_string(),
             session_name: facts.map(|facts| facts.name.clone()),
             node: facts.map(|facts| facts.node.clone()),
-            value: entry.value,
+            value: entry.value.into(),
             since: entry.modify_index,
         };
         self.obstruct(Obstacle::Held(Box::new(holder)), effects);
@@ -366,7 +385,7 @@ impl Lock {
         if !idle || !self.demand.wants() || self.session.is_some() {
             return;
         }
-        if let Error::Denied { .. } = error {
+        if let Error::Denied { .. } | Error::Invalid { .. } = error {
             self.fail(now, Obstacle::Trouble(error), effects);
         } else {
             self.obstruct(Obstacle::Trouble(error), effects);

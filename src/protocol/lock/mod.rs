@@ -123,6 +123,9 @@ pub(crate) enum Effect {
         session: SessionId,
     },
     Request(Request),
+    /// The lock that comes to be owned replaces what somebody, who took the key for
+    /// something else, had written over an earlier lock.
+    Overwrote(Vec<u8>),
     /// The process owns the key.
     Own {
         index: u64,
@@ -238,6 +241,10 @@ pub(crate) struct Lock {
     /// The highest index at which an ownership under this session ended.
     floor: u64,
     leftover: Leftover,
+    /// The key was seen to be a lock: this process had it, or waited for it.
+    is_lock: bool,
+    /// What somebody wrote over a lock, and will be replaced by the present attempt.
+    edited: Option<Vec<u8>>,
     holders: holders::Holders,
     herd: herd::Herd,
     /// When somebody else was last seen to hold the key.
@@ -271,6 +278,8 @@ impl Lock {
             demand: Demand::default(),
             floor: 0,
             leftover: Leftover::None,
+            is_lock: false,
+            edited: None,
             holders: holders::Holders::default(),
             herd: herd::Herd::default(),
             rival_at: None,

@@ -22,7 +22,7 @@ fn view(generation: u64) -> SessionView {
         id: SessionId::from(format!("ours-{generation}").as_str()),
         cell: Arc::new(DeadlineCell::new(at(1_000_000))),
         lease: LEASE,
-        fence: Fence::Unraised,
+        fence: Fence::At(1),
     }
 }
 
@@ -292,12 +292,12 @@ fn backs_off_from_a_lock_delay_of_unknown_length() {
 fn an_attempt_of_unknown_outcome_is_made_void_before_a_read_decides() {
     let (mut bench, ticket) = Bench::contending();
     let effects = bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
-    let raise = Effect::Request(Request::RaiseFence { generation: 1, seen: Fence::Unraised });
+    let raise = Effect::Request(Request::RaiseFence { generation: 1, seen: Fence::At(1) });
     assert!(matches!(effects[0], Effect::Obstructed(Obstacle::Trouble(_))));
     assert_eq!(effects[1..], [raise]);
     // The same fence again proves nothing.
     assert_eq!(
-        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::Unraised })),
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(1) })),
         []
     );
     let effects =
@@ -511,6 +511,82 @@ fn an_outage_in_which_a_release_is_not_answered_costs_no_session() {
     bench.step(Event::Demand(keeping()));
     let (_, effects) = released_in_vain(&mut bench, &Released::Unknown(unknown()));
     assert_eq!(effects, []);
+}
+
+#[test]
+fn a_lock_below_the_index_of_an_ended_ownership_is_of_another_store() {
+    let mut bench = Bench::owning(900);
+    let ticket = bench.release_ticket();
+    bench.step(Event::Released { ticket, answer: Released::Done });
+    let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(30) });
+    let reason = LossReason::StoreReplaced;
+    assert_eq!(effects, [Effect::Request(Request::Distrust { generation: 1, reason })]);
+    // The next session begins with that store.
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
+    let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
+    let ticket =
+        lock_ticket(&bench.step(Event::Read { ticket, answer: Seen::Missing { index: 31 } }));
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(32) });
+    assert!(matches!(effects[..], [Effect::Own { index: 32, .. }]));
+}
+
+#[test]
+fn a_release_that_finds_lower_indexes_ends_the_session() {
+    let reason = LossReason::StoreReplaced;
+    let distrust = || Effect::Request(Request::Distrust { generation: 1, reason });
+    for answer in [Seen::Missing { index: 20 }, found(Some("other"), 20), found(Some("ours-1"), 20)]
+    {
+        let mut bench = Bench::owning(90);
+        let ticket = bench.release_ticket();
+        let failed = Released::FenceFailed;
+        let ticket = read_ticket(&bench.step(Event::Released { ticket, answer: failed }));
+        let effects = bench.step(Event::Read { ticket, answer: answer.clone() });
+        assert_eq!(effects, [Effect::Lost { reason }, distrust()], "{answer:?}");
+        // The key may have been given back in the old one: that is no loss.
+        let mut bench = Bench::owning(90);
+        let ticket = bench.release_ticket();
+        bench.step(Event::Released { ticket, answer: Released::Unknown(unknown()) });
+        let ticket = release_ticket(&bench.wake());
+        let failed = Released::FenceFailed;
+        let ticket = read_ticket(&bench.step(Event::Released { ticket, answer: failed }));
+        let effects = bench.step(Event::Read { ticket, answer });
+        assert_eq!(effects, [Effect::Released, distrust()]);
+    }
+}
+
+#[test]
+fn a_key_that_somebody_writes_continuously_is_released_with_growing_pauses() {
+    let mut bench = Bench::owning(9);
+    let mut ticket = bench.release_ticket();
+    let since = bench.now;
+    for index in 20..30 {
+        let failed = Released::FenceFailed;
+        let read = read_ticket(&bench.step(Event::Released { ticket, answer: failed }));
+        let mut effects =
+            bench.step(Event::Read { ticket: read, answer: found(Some("ours-1"), index) });
+        if index > 20 {
+            assert_eq!(effects, []);
+            effects = bench.wake();
+        }
+        ticket = release_ticket(&effects);
+    }
+    assert!(bench.now.since(since) > Duration::from_secs(3), "{:?}", bench.now.since(since));
+    assert_eq!(bench.step(Event::Released { ticket, answer: Released::Done }), [Effect::Released]);
+}
+
+#[test]
+fn an_attempt_that_checked_no_fence_is_swept_although_there_is_one_now() {
+    let mut bench = Bench::new();
+    bench.step(Event::Session(Notice::Opened(SessionView { fence: Fence::Unusable, ..view(1) })));
+    let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
+    bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    let effects =
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
+    assert!(matches!(
+        effects[..],
+        [Effect::Request(Request::Suspect { generation: 1 }), Effect::Read { .. }]
+    ));
 }
 
 #[test]

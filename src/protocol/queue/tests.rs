@@ -15,7 +15,7 @@ fn holder() -> Box<Holder> {
         session: "ours".into(),
         session_name: None,
         node: None,
-        value: Vec::new(),
+        value: [].into(),
         since: 9,
     })
 }
@@ -150,6 +150,27 @@ fn a_lease_dropped_after_it_was_over_is_still_told_as_lost() {
     assert!(effects.contains(&Effect::Confirm { call: calls[0], released: told }), "{effects:?}");
     let lost = asked.lost(LossReason::DeadlinePassed, &mut Vec::new());
     assert_eq!(lost, Some(End::Released(token(9, 0))));
+}
+
+#[test]
+fn a_release_after_the_end_says_why_it_ended() {
+    for reason in [LossReason::SessionGone, LossReason::StoreReplaced, LossReason::Shutdown] {
+        let (mut queue, calls) = queue(&[WAITS]);
+        let cell = cell();
+        step(|out| queue.owned(at(0), 9, cell.clone(), holder(), out));
+        cell.latch(reason);
+        let effects = step(|out| queue.end(at(1), calls[0], true, out));
+        let released = Released::AlreadyLost(reason);
+        assert!(effects.contains(&Effect::Confirm { call: calls[0], released }), "{effects:?}");
+
+        let (mut queue, calls) = self::queue(&[WAITS]);
+        let cell = self::cell();
+        step(|out| queue.owned(at(0), 9, cell.clone(), holder(), out));
+        cell.latch(reason);
+        let mut effects = Vec::new();
+        queue.released(&mut effects);
+        assert_eq!(effects, [Effect::Lost { call: calls[0], reason }]);
+    }
 }
 
 #[test]

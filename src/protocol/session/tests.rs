@@ -11,6 +11,9 @@ fn unknown() -> Trouble {
     Trouble::Timeout(Duration::from_secs(2))
 }
 
+/// Where the fence of the first session stands.
+const FENCE: u64 = 10;
+
 /// A machine that is stepped by hand.
 struct Bench {
     session: Session,
@@ -24,14 +27,35 @@ impl Bench {
 
     /// One whose first session was asked for at 0 and answered at 100 ms.
     fn open() -> (Self, SessionView) {
+        let (mut bench, ticket) = Self::created();
+        let view = bench.raised(ticket, FENCE);
+        (bench, view)
+    }
+
+    /// The same, with the raise of its fence under way.
+    fn created() -> (Self, Ticket) {
         let mut bench = Self::new();
         let ticket = create_ticket(&bench.step(Event::Start));
         bench.now = at(100);
-        let answer = Created::Session("s-1".into());
-        let effects = bench.step(Event::Created { ticket, answer });
-        let [Effect::Notify(Notice::Opened(view))] = &effects[..] else { panic!("{effects:?}") };
-        let view = view.clone();
-        (bench, view)
+        let ticket = bench.created_as("s-1", ticket);
+        (bench, ticket)
+    }
+
+    /// The creation is answered; returns the raise of the fence.
+    fn created_as(&mut self, id: &str, ticket: Ticket) -> Ticket {
+        let effects = self.step(Event::Created { ticket, answer: Created::Session(id.into()) });
+        let [Effect::Raise { ticket, from: Fence::Unraised, .. }] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        ticket
+    }
+
+    fn raised(&mut self, ticket: Ticket, index: u64) -> SessionView {
+        let effects = self.step(Event::Raised { ticket, answer: Raised::At(index) });
+        let [Effect::Notify(Notice::Opened(view)), ..] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        view.clone()
     }
 
     fn step(&mut self, event: Event) -> Vec<Effect> {
@@ -204,9 +228,8 @@ fn after_the_deadline_a_late_answer_revives_nothing() {
     assert!(!view.cell.is_valid(at(0)));
     let effects = bench.step(Event::Told { generation: 1 });
     let ticket = create_ticket(&effects[..1]);
-    let answer = Created::Session("s-2".into());
-    let effects = bench.step(Event::Created { ticket, answer });
-    let [Effect::Notify(Notice::Opened(next))] = &effects[..] else { panic!("{effects:?}") };
+    let ticket = bench.created_as("s-2", ticket);
+    let next = bench.raised(ticket, 20);
     assert_eq!(next.generation, 2);
     assert!(next.cell.is_valid(bench.now) && !view.cell.is_valid(at(0)));
 }
@@ -224,7 +247,7 @@ fn a_closed_session_is_destroyed_until_that_is_answered() {
         let answer = Destroyed::Unknown(unknown());
         bench.step(Event::Destroyed { ticket, answer });
         let effects = bench.wake();
-        let [Effect::Destroy { ticket: again, raised: false, .. }] = effects[..] else {
+        let [Effect::Destroy { ticket: again, raised: true, .. }] = effects[..] else {
             panic!("{effects:?}")
         };
         ticket = again;
@@ -270,10 +293,41 @@ fn a_session_that_was_created_too_slowly_is_not_used() {
 }
 
 #[test]
+fn a_session_is_lent_when_its_fence_stands() {
+    let (mut bench, ticket) = Bench::created();
+    let view = bench.raised(ticket, 10);
+    assert_eq!((view.fence, view.generation), (Fence::At(10), 1));
+    // However long that takes, and whatever is done about it meanwhile.
+    let (mut bench, mut ticket) = Bench::created();
+    for _ in 0..3 {
+        let effects = bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
+        assert!(matches!(effects[..], [Effect::Notify(Notice::Troubled(_))]), "{effects:?}");
+        let effects = bench.wake();
+        let [Effect::ReadFence { ticket: reading, .. }] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        let answer = Seen::Missing { index: 4 };
+        let effects = bench.step(Event::FenceRead { ticket: reading, answer });
+        let [Effect::Raise { ticket: again, .. }] = effects[..] else { panic!("{effects:?}") };
+        ticket = again;
+    }
+    assert!(bench.session.view().is_some_and(|view| view.cell.is_valid(bench.now)));
+    bench.raised(ticket, 12);
+    // Its end can come before.
+    let (mut bench, _) = Bench::created();
+    bench.now = at(60_000);
+    let effects = bench.step(Event::Tick);
+    assert!(
+        matches!(effects[..], [Effect::Notify(Notice::Closed { generation: 1, .. })]),
+        "{effects:?}"
+    );
+}
+
+#[test]
 fn raises_the_fence_once_for_all_who_ask() {
     let (mut bench, _) = Bench::open();
-    let ask = || Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unraised });
-    let [Effect::Raise { ticket, from: Fence::Unraised, .. }] = bench.step(ask())[..] else {
+    let ask = || Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::At(FENCE) });
+    let [Effect::Raise { ticket, from: Fence::At(FENCE), .. }] = bench.step(ask())[..] else {
         panic!("no raise")
     };
     assert!(bench.step(ask()).is_empty());
@@ -287,26 +341,46 @@ fn raises_the_fence_once_for_all_who_ask() {
     assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(30), .. })]));
 }
 
+/// A fence entry as a read shows it.
+fn entry(index: u64) -> Seen {
+    let (session, value) = (Some("s-1".into()), Vec::new());
+    let entry = Entry { session, modify_index: index, lock_index: 1, flags: 0, value };
+    Seen::Found { entry, index }
+}
+
 #[test]
 fn a_raise_of_unknown_outcome_is_looked_up_before_it_is_repeated() {
     let (mut bench, _) = Bench::open();
     let effects =
-        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unraised }));
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::At(FENCE) }));
     let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
     let effects = bench.wake();
     let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
-    let entry =
-        Entry { session: None, modify_index: 31, lock_index: 1, flags: 0, value: Vec::new() };
-    let answer = Seen::Found { entry, index: 31 };
-    let effects = bench.step(Event::FenceRead { ticket, answer });
+    let effects = bench.step(Event::FenceRead { ticket, answer: entry(31) });
     assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(31), .. })]));
+}
+
+#[test]
+fn a_fence_that_somebody_deleted_is_raised_anew_above_the_lost_one() {
+    let (mut bench, _) = Bench::open();
+    let effects =
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::At(FENCE) }));
+    let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(Event::Raised { ticket, answer: Raised::Stale });
+    let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(Event::FenceRead { ticket, answer: Seen::Missing { index: 40 } });
+    let [Effect::Raise { ticket, from: Fence::Unraised, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let effects = bench.step(Event::Raised { ticket, answer: Raised::At(41) });
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(41), .. })]));
 }
 
 #[test]
 fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
     let (mut bench, _) = Bench::open();
-    for (seen, index, higher) in [(Fence::Unraised, 75, true), (Fence::At(75), 75, false)] {
+    for (seen, index, higher) in [(Fence::At(FENCE), 75, true), (Fence::At(75), 75, false)] {
         let effects = bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen }));
         let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
         let effects = bench.step(Event::Raised { ticket, answer: Raised::At(index) });
@@ -320,20 +394,160 @@ fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
     }
 }
 
+/// Lets renewals be answered well, and stale fences not be listed, until something
+/// else is due.
+fn next_of_interest(bench: &mut Bench) -> Vec<Effect> {
+    loop {
+        let effects = next_but_renewals(bench);
+        let [Effect::ListFences { ticket }] = effects[..] else { return effects };
+        let answer = StaleFences::Unknown(unknown());
+        bench.step(Event::StaleFences { ticket, answer });
+    }
+}
+
+/// Lets renewals be answered well until something else is due.
+fn next_but_renewals(bench: &mut Bench) -> Vec<Effect> {
+    loop {
+        let effects = bench.wake();
+        match effects[..] {
+            [Effect::Renew { ticket, .. }] => {
+                bench.step(Event::Renewed { ticket, answer: alive() });
+            }
+            _ => return effects,
+        }
+    }
+}
+
 #[test]
-fn a_fence_that_may_not_be_written_is_not_asked_for_again() {
-    let (mut bench, _) = Bench::open();
-    let effects =
-        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unraised }));
-    let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
-    let effects = bench.step(Event::Raised { ticket, answer: Raised::Denied("key:write".into()) });
-    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::Unusable, .. })]));
-    bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
-    let ticket = create_ticket(&bench.step(Event::Told { generation: 1 })[..1]);
-    let answer = Created::Session("s-2".into());
-    let effects = bench.step(Event::Created { ticket, answer });
+fn a_fence_that_may_not_be_written_is_raised_when_it_may() {
+    let (mut bench, ticket) = Bench::created();
+    let right = || "key:write".to_owned();
+    let effects = bench.step(Event::Raised { ticket, answer: Raised::Denied(right()) });
     let [Effect::Notify(Notice::Opened(view))] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(view.fence, Fence::Unusable);
+    // Whoever asks for a raise meanwhile is answered at once.
+    let effects =
+        bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unusable }));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::Unusable, .. })]));
+    for _ in 0..3 {
+        let since = bench.now;
+        let effects = next_of_interest(&mut bench);
+        let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+        assert_eq!(bench.now.since(since), Duration::from_secs(60));
+        assert!(
+            bench.step(Event::FenceRead { ticket, answer: Seen::Denied(right()) }).is_empty(),
+            "it is known already"
+        );
+    }
+    let effects = next_of_interest(&mut bench);
+    let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    // One that stands makes nothing void: it is raised.
+    let effects = bench.step(Event::FenceRead { ticket, answer: entry(31) });
+    let [Effect::Raise { ticket, from: Fence::At(31), .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let effects = bench.step(Event::Raised { ticket, answer: Raised::At(50) });
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(50), .. })]));
+    // The next session begins without that history.
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
+    let ticket = create_ticket(&bench.step(Event::Told { generation: 1 })[..1]);
+    bench.created_as("s-2", ticket);
+}
+
+#[test]
+fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed() {
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    bench.step(Event::Created { ticket, answer: Created::Unknown(unknown()) });
+    let ticket = create_ticket(&bench.wake());
+    let raise = bench.created_as("s-2", ticket);
+    let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
+    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let found = |ids: &[&str]| SessionsSeen::Found(ids.iter().map(|id| (*id).into()).collect());
+    let effects = bench.step(Event::Listed { ticket, answer: found(&["s-1", "s-2"]) });
+    let [Effect::Destroy { ticket, session, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(session.as_str(), "s-1");
+    let ticket = *ticket;
+    bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    // The request may have been on its way still: it is looked for once more.
+    let since = bench.now;
+    let effects = next_of_interest(&mut bench);
+    let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(bench.now.since(since), Duration::from_secs(30));
+    assert!(bench.step(Event::Listed { ticket, answer: found(&["s-2"]) }).is_empty());
+    assert!(matches!(bench.session.strays, Look::Never));
+}
+
+#[test]
+fn a_session_that_is_being_created_is_not_taken_for_a_stray() {
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    bench.step(Event::Created { ticket, answer: Created::Unknown(unknown()) });
+    let ticket = create_ticket(&bench.wake());
+    let raise = bench.created_as("s-2", ticket);
+    let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
+    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket: listing }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
+    let effects = bench.step(Event::Told { generation: 1 });
+    let [Effect::Create { ticket }, Effect::Destroy { .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let answer = SessionsSeen::Found(vec!["s-3".into()]);
+    assert!(bench.step(Event::Listed { ticket: listing, answer }).is_empty());
+    let raise = bench.created_as("s-3", ticket);
+    // It is looked again, now that it is known which one is ours.
+    let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(20) });
+    assert!(
+        matches!(effects[..], [Effect::Notify(Notice::Opened(_)), Effect::List { .. }]),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn stale_fence_entries_are_deleted_rarely_and_never_our_own() {
+    let (mut bench, _) = Bench::open();
+    let since = bench.now;
+    let effects = next_but_renewals(&mut bench);
+    let [Effect::ListFences { ticket }] = effects[..] else { panic!("{effects:?}") };
+    assert!(bench.now.since(since) <= FIRST_TIDYING);
+    let mut stale: Vec<(SessionId, u64)> = vec![("s-1".into(), 7)];
+    stale.extend((0..100).map(|n| (SessionId::from(format!("x-{n}").as_str()), 100 + n)));
+    let answer = StaleFences::Found(stale.clone());
+    let effects = bench.step(Event::StaleFences { ticket, answer });
+    let [Effect::DeleteFences { stale: deleted }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(deleted[..], stale[1..=MOST_TIDIED]);
+    let since = bench.now;
+    let effects = next_but_renewals(&mut bench);
+    assert!(matches!(effects[..], [Effect::ListFences { .. }]), "{effects:?}");
+    assert_eq!(bench.now.since(since), TIDYING);
+    // Processes that start together do not ask together.
+    let shares: Vec<f64> =
+        (0..100).map(|n| share(&format!("ee474eed-{n}").as_str().into())).collect();
+    let early = shares.iter().filter(|share| **share < 0.5).count();
+    assert!((30..70).contains(&early), "{shares:?}");
+}
+
+#[test]
+fn a_ttl_that_the_servers_refuse_is_reported_with_their_setting_and_tried_rarely() {
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    let effects =
+        bench.step(Event::Created { ticket, answer: Created::TtlRefused("30s=24h0m0s".into()) });
+    let [Effect::Notify(Notice::Troubled(error @ Error::Invalid { field, .. }))] = &effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    let text = error.to_string();
+    assert_eq!(*field, "timing.session_ttl");
+    assert!(text.contains("session_ttl_min") && text.contains("30s=24h0m0s"), "{text}");
+    assert!(!text.contains("000000000"), "nanoseconds: {text}");
+    let since = bench.now;
+    create_ticket(&bench.wake());
+    assert_eq!(bench.now.since(since), Duration::from_secs(10));
 }
 
 #[test]

@@ -118,7 +118,7 @@ const STATES: [State; 7] = [
 fn brought_into(state: State) -> (Bench, Vec<Effect>) {
     let (mut bench, ticket) = Bench::contending();
     if state == State::Trying {
-        let (session, fence) = ("ours-1".into(), Fence::Unraised);
+        let (session, fence) = ("ours-1".into(), Fence::At(1));
         return (bench, vec![Effect::Lock { ticket, session, fence, expect: Expect::Missing }]);
     }
     if state == State::ReadingAfterRefusal {

@@ -100,3 +100,57 @@ fn a_key_given_back_among_others_is_left_until_one_of_them_has_it() {
     assert!(effects.starts_with("[Lock"), "{effects}");
     assert_eq!(bench.now.since(since), Duration::from_millis(200));
 }
+
+/// What somebody left who edited the key: flags of 0, and a text.
+fn edited(session: Option<&str>, index: u64) -> Seen {
+    let Seen::Found { mut entry, index } = found(session, index) else { unreachable!() };
+    (entry.flags, entry.lock_index, entry.value) = (0, 0, b"edited by hand".to_vec());
+    Seen::Found { entry, index }
+}
+
+#[test]
+fn a_lock_that_was_edited_while_it_was_held_is_taken_over_and_the_text_is_reported() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let ticket =
+        watch_ticket(&bench.step(Event::Read { ticket, answer: found(Some("other"), 40) }));
+    let ticket =
+        watch_ticket(&bench.step(Event::Watched { ticket, answer: edited(Some("other"), 41) }));
+    let effects = bench.step(Event::Watched { ticket, answer: edited(None, 42) });
+    let [Effect::Lock { ticket, expect: Expect::Index(42), .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(43) });
+    let [Effect::Overwrote(text), Effect::Own { .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(text, b"edited by hand");
+}
+
+#[test]
+fn a_lock_that_was_edited_while_this_process_had_it_is_taken_over() {
+    let mut bench = Bench::owning(9);
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason: LossReason::SessionGone }));
+    bench.step(Event::Demand(waiting()));
+    let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
+    let effects = bench.step(Event::Read { ticket, answer: edited(None, 42) });
+    assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(42), .. }]));
+}
+
+#[test]
+fn an_entry_that_was_never_seen_to_be_a_lock_is_not_overwritten() {
+    for answer in [edited(None, 42), Seen::Missing { index: 41 }] {
+        let (mut bench, ticket) = Bench::contending();
+        let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+        let is_missing = matches!(answer, Seen::Missing { .. });
+        let effects = bench.step(Event::Read { ticket, answer });
+        if is_missing {
+            // Somebody writes it before the lock arrives.
+            let ticket = lock_ticket(&effects);
+            let ticket =
+                read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+            let effects = bench.step(Event::Read { ticket, answer: edited(None, 42) });
+            assert_eq!(effects, [Effect::Failed(Obstacle::Foreign { flags: 0 })]);
+        } else {
+            assert_eq!(effects, [Effect::Failed(Obstacle::Foreign { flags: 0 })]);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Lists and removes fence entries of sessions that have ended.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::{Ask, Keyspace, escaped};
+use crate::{
+    consul::{
+        answer::Answer,
+        fact::{SessionId, StaleFences, Trouble},
+        http::Purpose,
+        txn::{self, Op},
+        wire::WireRequest,
+    },
+    key::RESERVED,
+};
+
+/// Lists the fence entries that no session locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListStaleFences;
+
+/// One entry in Consul's JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow, default)]
+    session: Option<Cow<'a, str>>,
+    modify_index: u64,
+}
+
+impl Ask for ListStaleFences {
+    type Fact = StaleFences;
+
+    fn request(&self, keys: &Keyspace) -> WireRequest {
+        WireRequest::get(format!("/v1/kv/{}?recurse&consistent", escaped(&folder(keys))))
+    }
+
+    /// Records of periodic jobs, and what anybody else put there, are no fences.
+    fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> StaleFences {
+        let folder = folder(keys);
+        if let Some(right) = answer.denied(&format!("key:list on \"{folder}\"")) {
+            return StaleFences::Denied(right);
+        }
+        if answer.status() == 404 && answer.body().is_empty() {
+            return StaleFences::Found(Vec::new());
+        }
+        let rows = (answer.status() == 200).then(|| serde_json::from_slice(answer.body()));
+        let Some(Ok(rows)) = rows else { return StaleFences::Unknown(answer.trouble()) };
+        let stale = |row: Row<'_>| {
+            let is_unlocked = row.session.is_none_or(|id| id.is_empty());
+            let name = row.key.strip_prefix(&folder).filter(|id| is_unlocked && is_uuid(id))?;
+            Some((SessionId::from(name), row.modify_index))
+        };
+        let rows: Vec<Row<'_>> = rows;
+        StaleFences::Found(rows.into_iter().filter_map(stale).collect())
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> StaleFences {
+        StaleFences::Unknown(trouble)
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::List
+    }
+}
+
+/// Removes fence entries that stand as they were seen. Whether it did shows when they
+/// are next listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeleteStaleFences {
+    pub(crate) stale: Vec<(SessionId, u64)>,
+}
+
+impl Ask for DeleteStaleFences {
+    type Fact = ();
+
+    fn request(&self, keys: &Keyspace) -> WireRequest {
+        let names: Vec<_> = self.stale.iter().map(|(id, index)| (keys.fence(id), *index)).collect();
+        let ops: Vec<_> =
+            names.iter().map(|(key, index)| Op::DeleteCas { key, index: *index }).collect();
+        txn::request(&ops)
+    }
+
+    fn read(&self, _: &Keyspace, _: Answer<'_>) {}
+
+    fn unanswered(&self, _: Trouble) {}
+}
+
+/// Where the fence entries lie, among others.
+fn folder(keys: &Keyspace) -> String {
+    format!("{}{RESERVED}/", keys.prefix)
+}
+
+fn is_uuid(name: &str) -> bool {
+    let dashes = [8, 13, 18, 23];
+    let fits = |(at, byte): (usize, u8)| {
+        if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+    };
+    name.len() == 36 && name.bytes().enumerate().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::fixtures::*, *};
+
+    fn row(key: &str, session: Option<&str>, index: u64) -> Value {
+        json!({"LockIndex": 1, "Key": key, "Flags": 0, "Value": "YQ==", "Session": session,
+               "CreateIndex": 5, "ModifyIndex": index})
+    }
+
+    #[test]
+    fn only_fence_entries_of_sessions_that_have_ended_are_stale() {
+        let other = ID.replace('e', "f");
+        let rows = json!([
+            row(FENCE, None, 7),
+            row(&format!(".dsync/{other}"), Some(&other), 8),
+            row(".dsync/every/nightly", None, 9),
+            row(&format!("{FENCE}/x"), None, 10),
+            row(".dsync/notes", None, 11),
+        ]);
+        let ours = StaleFences::Found(vec![(id(), 7)]);
+        assert_eq!(read(&ListStaleFences, 200, &rows.to_string()), ours);
+        assert_eq!(read(&ListStaleFences, 404, ""), StaleFences::Found(Vec::new()));
+        let denied = read(&ListStaleFences, 403, "Permission denied");
+        assert_eq!(denied, StaleFences::Denied("key:list on \".dsync/\"".into()));
+        for (status, body) in
+            [(404, "page not found"), (200, "<html>"), (200, "[{}]"), (500, "EOF")]
+        {
+            let seen = read(&ListStaleFences, status, body);
+            assert!(matches!(seen, StaleFences::Unknown(_)), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_deleted_only_as_it_was_seen() {
+        let keys = Keyspace::below(Some("env"));
+        let request = ListStaleFences.request(&keys);
+        assert_eq!(request.target, "/v1/kv/env/.dsync/?recurse&consistent");
+        let request = DeleteStaleFences { stale: vec![(id(), 7)] }.request(&keys);
+        let key = format!("env/{FENCE}");
+        assert_eq!(body(&request), json!([{"KV": {"Verb": "delete-cas", "Key": key, "Index": 7}}]));
+    }
+}
