@@ -37,6 +37,20 @@ pub(crate) enum Mutation {
     DeposedToldLate,
     /// Who resigned contends again at once.
     CoolDownForgotten,
+    /// The session may go before its losses are published.
+    SessionGoesUntold,
+    /// A slot is reaped because its actor once offered to go.
+    StaleOfferTaken,
+    /// A shutdown destroys the session before the keys are given back.
+    SessionStopsFirst,
+    /// A suspect session is replaced while something is owned under it.
+    SuspectReplacedEarly,
+    /// The session of an actor that died is not destroyed.
+    LeftBehindForgotten,
+    /// Locks do not hear that their watches died.
+    WatchLossUntold,
+    /// A lock whose actor died does not make its attempts void.
+    RecoveredUnclean,
     /// A failed transaction's texts are searched for words, which a key's name may
     /// hold as well.
     ErrorsSearched,
@@ -58,7 +72,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -74,6 +88,13 @@ impl Mutation {
         Self::TermOutlivesResignation,
         Self::DeposedToldLate,
         Self::CoolDownForgotten,
+        Self::SessionGoesUntold,
+        Self::StaleOfferTaken,
+        Self::SessionStopsFirst,
+        Self::SuspectReplacedEarly,
+        Self::LeftBehindForgotten,
+        Self::WatchLossUntold,
+        Self::RecoveredUnclean,
         Self::ErrorsSearched,
         Self::LeftoverForgotten,
         Self::DeniedReadForgotten,

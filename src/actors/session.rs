@@ -10,9 +10,10 @@ use actix::prelude::*;
 use tracing::Instrument;
 
 use super::{
+    messages::{ForSession, ForWarden},
     obituary::Obituary,
     question::{ask_beside, unanswered},
-    supervisor::Settings,
+    settings::Settings,
 };
 use crate::{
     consul::{
@@ -25,47 +26,22 @@ use crate::{
         session_name::session_name,
     },
     ownership::LossReason,
-    protocol::session::{Effect, Event, Notice, Request, Session, SessionView},
-};
-
-/// What locks, and the supervisor, ask of the session.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) enum SessionPlea {
-    Asked(Request),
-    /// Everybody concerned knows that the generation is closed.
-    Told {
-        generation: u64,
+    protocol::{
+        session::{Effect, Event, Notice, Session, SessionView},
+        warden,
     },
-    /// End it; nothing is owned any more.
-    Stop,
-}
-
-/// What the session tells its parent.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) enum SessionNews {
-    Notice(Notice),
-    Stopped,
-    /// The actor died.
-    Died,
-}
-
-/// An answer of Consul, on its way to the machine.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Answered(Event);
+};
 
 pub(super) struct SessionActor {
     machine: Session,
     consul: Consul,
     settings: Rc<Settings>,
-    news: Recipient<SessionNews>,
+    warden: Recipient<ForWarden>,
     /// What its sessions are called in Consul; no other process calls its own so.
     name: String,
     timer: Option<SpawnHandle>,
     troubled: bool,
-    obituary: Obituary<SessionNews>,
+    obituary: Obituary<ForWarden>,
 }
 
 /// Timers may be late after the machine was suspended: they are short, and look
@@ -76,23 +52,23 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 const LONGEST_CREATION: Duration = Duration::from_secs(2);
 
 impl SessionActor {
-    /// Numbers its sessions from after the generation of `left_behind`, the
-    /// session of an actor that died, and destroys that.
+    /// Numbers its sessions from after `generation`, and destroys `left_behind`,
+    /// the session of an actor that died.
     pub(super) fn new(
         consul: Consul,
         settings: Rc<Settings>,
-        news: Recipient<SessionNews>,
+        warden: Recipient<ForWarden>,
+        generation: u64,
         left_behind: Option<&SessionView>,
     ) -> Self {
-        let generation = left_behind.map_or(0, |view| view.generation);
         let mut machine = Session::new(settings.timing.clone(), generation);
         if let Some(view) = left_behind {
             machine.doom(settings.clock.now(), view.id.clone(), true);
         }
-        let obituary = Obituary::new(news.clone(), SessionNews::Died);
+        let obituary = Obituary::new(warden.clone(), ForWarden(warden::Event::SessionDied));
         let instance = RandomState::new().build_hasher().finish() as u32;
         let name = session_name(&settings.service, instance);
-        Self { machine, consul, settings, news, name, timer: None, troubled: false, obituary }
+        Self { machine, consul, settings, warden, name, timer: None, troubled: false, obituary }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -112,7 +88,7 @@ impl SessionActor {
             let pause = at.since(now).min(LOOK_PERIOD);
             ctx.run_later(pause, |actor, ctx| {
                 actor.timer = None;
-                if actor.news.connected() {
+                if actor.warden.connected() {
                     actor.feed(Event::Tick, ctx);
                 } else {
                     // Nobody is left to whom the session could matter.
@@ -126,7 +102,7 @@ impl SessionActor {
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();
         let actor = ctx.address();
-        let tell = move |event| actor.do_send(Answered(event));
+        let tell = move |event| actor.do_send(ForSession(event));
         match effect {
             Effect::Create { ticket } => {
                 let new = CreateSession {
@@ -210,12 +186,12 @@ impl SessionActor {
             }
             Effect::Notify(notice) => {
                 self.note(&notice);
-                self.news.do_send(SessionNews::Notice(notice));
+                self.warden.do_send(ForWarden(warden::Event::Notified(notice)));
             }
             Effect::Recovered => self.recovered(),
             Effect::Stopped => {
                 self.obituary.withdraw();
-                self.news.do_send(SessionNews::Stopped);
+                self.warden.do_send(ForWarden(warden::Event::SessionStopped));
                 ctx.stop();
             }
         }
@@ -270,23 +246,10 @@ impl Actor for SessionActor {
     }
 }
 
-impl Handler<Answered> for SessionActor {
+impl Handler<ForSession> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, Answered(event): Answered, ctx: &mut Context<Self>) {
-        self.feed(event, ctx);
-    }
-}
-
-impl Handler<SessionPlea> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, plea: SessionPlea, ctx: &mut Context<Self>) {
-        let event = match plea {
-            SessionPlea::Asked(request) => Event::Asked(request),
-            SessionPlea::Told { generation } => Event::Told { generation },
-            SessionPlea::Stop => Event::Stop,
-        };
+    fn handle(&mut self, ForSession(event): ForSession, ctx: &mut Context<Self>) {
         self.feed(event, ctx);
     }
 }

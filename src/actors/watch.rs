@@ -1,47 +1,31 @@
-//! The eyes of the locks: answers when a key's index is another than a given one.
+//! Reads keys for the locks that wait for a change.
 //!
-//! Its interface is a virtual blocking read. Which real ones carry it is decided
-//! by [`Watches`].
+//! Its interface is a virtual blocking read: a watch is answered when the key's
+//! index is another than a given one. Which real reads carry it is decided by
+//! [`Watches`](crate::protocol::watch::Watches).
 
-use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 
 use super::{
+    messages::{ForWarden, Watch},
     obituary::Obituary,
     question::{ask_until_aborted, unanswered},
-    supervisor::{Died, Settings},
+    settings::Settings,
 };
-use crate::holding::slot::Slot;
 use crate::{
     clock::Moment,
     consul::{
-        ask,
         client::Consul,
         fact::{Listed, Seen, Trouble},
         http::Http,
     },
-    key::Key,
-    protocol::{
-        Ticket, lock,
-        watch::{Effect, Event, Watches},
-    },
+    holding::watchers::{Read, Watchers, What},
+    protocol::{Ticket, warden, watch::Event},
     status::report::Saturation,
 };
-
-/// Asks to be told when the index of the slot's key is not `after` any more; the
-/// answer is a fact reported to the slot. It takes the place of an earlier watch
-/// of the key.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Watch {
-    pub(super) slot: Arc<Slot>,
-    pub(super) after: u64,
-    pub(super) ticket: Ticket,
-    /// It is for a key that is held: those that are waited for come first.
-    pub(super) held: bool,
-}
 
 /// A read was answered.
 #[derive(Message)]
@@ -51,56 +35,63 @@ struct Answered(Event);
 pub(super) struct WatchActor {
     consul: Consul,
     settings: Rc<Settings>,
-    machine: Watches,
-    /// Who is to be told of a key.
-    slots: HashMap<Key, Arc<Slot>>,
+    watchers: Watchers,
     /// How many reads a connection carries.
     carries: usize,
-    /// The reads under way. They end with the actor: their places would be
-    /// missing to the next one.
+    /// The reads under way. Aborted with the actor; otherwise they would occupy its
+    /// successor's places.
     reads: HashMap<Ticket, JoinHandle<()>>,
     /// The timer, and when it rings.
     timer: Option<(SpawnHandle, Moment)>,
-    #[expect(dead_code, reason = "it tells of the actor's death by being dropped")]
-    obituary: Obituary<Died>,
+    #[expect(dead_code, reason = "it reports the actor's death by being dropped")]
+    obituary: Obituary<ForWarden>,
 }
 
 /// The time limit of a listing that does not wait: it can be long.
 const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
 impl WatchActor {
-    pub(super) fn new(consul: Consul, settings: Rc<Settings>, parent: Recipient<Died>) -> Self {
-        let obituary = Obituary::new(parent, Died::Watch);
-        let machine = Watches::new(settings.watches, settings.clock.now().as_nanos());
-        let (slots, reads) = (HashMap::new(), HashMap::new());
-        Self { consul, settings, machine, slots, carries: 1, reads, timer: None, obituary }
+    pub(super) fn new(
+        consul: Consul,
+        settings: Rc<Settings>,
+        warden: Recipient<ForWarden>,
+    ) -> Self {
+        let obituary = Obituary::new(warden, ForWarden(warden::Event::WatchDied));
+        let watchers = Watchers::new(settings.watches, settings.clock.now().as_nanos());
+        let reads = HashMap::new();
+        Self { consul, settings, watchers, carries: 1, reads, timer: None, obituary }
     }
 
-    fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
-        let mut effects = Vec::new();
+    /// Lets the machine take a step, and begins the reads that it wants.
+    fn work(
+        &mut self,
+        step: impl FnOnce(&mut Watchers, Moment) -> Vec<Read>,
+        ctx: &mut Context<Self>,
+    ) {
         let now = self.settings.clock.now();
         // Over TLS it is known when the first connection stands.
         let connections = self.consul.connections();
         let carries = connections.and_then(Http::reads_per_connection).unwrap_or(1);
+        let mut reads = Vec::new();
         if std::mem::replace(&mut self.carries, carries) != carries {
-            self.machine.handle(now, Event::Carries(carries), &mut effects);
+            reads.extend(self.watchers.handle(now, Event::Carries(carries)));
         }
-        if self.consul.connections().is_some_and(Http::take_refused) {
-            self.machine.handle(now, Event::Refused, &mut effects);
+        if connections.is_some_and(Http::take_refused) {
+            reads.extend(self.watchers.handle(now, Event::Refused));
         }
-        self.machine.handle(now, event, &mut effects);
-        let (allowed, most) = self.machine.connections();
+        reads.extend(step(&mut self.watchers, now));
+        let (allowed, most) = self.watchers.connections();
         if let Some(connections) = self.consul.connections() {
             connections.bound(allowed, most);
         }
         self.settings.journal.watch_connections(Saturation { allowed, most });
-        for effect in effects {
-            self.perform(effect, ctx);
+        for read in reads {
+            self.begin(read, ctx);
         }
         self.arm(now, ctx);
     }
 
-    fn perform(&mut self, effect: Effect, ctx: &Context<Self>) {
+    fn begin(&mut self, Read { read, what }: Read, ctx: &Context<Self>) {
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();
         // A read that outlives the actor does not keep it.
@@ -110,38 +101,22 @@ impl WatchActor {
                 me.do_send(Answered(event));
             }
         };
-        match effect {
-            Effect::Read { read, key, after, wait } => {
-                let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
-                let task = ask_until_aborted(lost, tell, async move {
-                    let answer =
-                        consul.ask(&ask::Watch { key, after: Some(after), wait }, limit).await;
+        let lost = match what {
+            What::Key(_) => Event::Seen { read, answer: Seen::Unknown(unanswered()) },
+            What::Prefix(_) => Event::Listed { read, answer: Listed::Unknown(unanswered()) },
+            What::Probe => Event::Probed { read, refused: false },
+        };
+        let task = ask_until_aborted(lost, tell, async move {
+            match what {
+                What::Key(ask) => {
+                    let answer = consul.ask(&ask, limit).await;
                     Event::Seen { read, answer }
-                });
-                self.reads.insert(read, task);
-            }
-            Effect::Check { read, key } => {
-                let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
-                let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul
-                        .ask(&ask::Watch { key, after: None, wait: Duration::ZERO }, limit)
-                        .await;
-                    Event::Seen { read, answer }
-                });
-                self.reads.insert(read, task);
-            }
-            Effect::List { read, prefix, after, wait } => {
-                let lost = Event::Listed { read, answer: Listed::Unknown(unanswered()) };
-                let task = ask_until_aborted(lost, tell, async move {
-                    let list = ask::List { prefix, after, wait };
-                    let answer = consul.ask(&list, LISTING_LIMIT).await;
+                }
+                What::Prefix(ask) => {
+                    let answer = consul.ask(&ask, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
-                });
-                self.reads.insert(read, task);
-            }
-            Effect::Probe { read } => {
-                let lost = Event::Probed { read, refused: false };
-                let task = ask_until_aborted(lost, tell, async move {
+                }
+                What::Probe => {
                     let refused = match consul.connections() {
                         Some(connections) => {
                             matches!(connections.probe().await, Err(Trouble::Refused(_)))
@@ -149,26 +124,14 @@ impl WatchActor {
                         None => false,
                     };
                     Event::Probed { read, refused }
-                });
-                self.reads.insert(read, task);
+                }
             }
-            Effect::Answer { key, ticket, answer } => {
-                self.report(&key, lock::Event::Watched { ticket, answer });
-            }
-            Effect::Unchanged { key, ticket } => {
-                self.report(&key, lock::Event::Unchanged { ticket });
-            }
-        }
-    }
-
-    fn report(&mut self, key: &Key, fact: lock::Event) {
-        if let Some(slot) = self.slots.remove(key) {
-            slot.report(fact);
-        }
+        });
+        self.reads.insert(read, task);
     }
 
     fn arm(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let Some(at) = self.machine.next_wakeup() else { return };
+        let Some(at) = self.watchers.next_wakeup() else { return };
         // A timer that rings too early does no harm.
         if let Some((timer, rings)) = self.timer {
             if rings <= at {
@@ -178,7 +141,7 @@ impl WatchActor {
         }
         let timer = ctx.run_later(at.since(now), |actor, ctx| {
             actor.timer = None;
-            actor.feed(Event::Tick, ctx);
+            actor.work(|watchers, now| watchers.handle(now, Event::Tick), ctx);
         });
         self.timer = Some((timer, at));
     }
@@ -197,11 +160,8 @@ impl Drop for WatchActor {
 impl Handler<Watch> for WatchActor {
     type Result = ();
 
-    fn handle(&mut self, watch: Watch, ctx: &mut Context<Self>) {
-        let Watch { slot, after, ticket, held } = watch;
-        let key = slot.key.clone();
-        self.slots.insert(key.clone(), slot);
-        self.feed(Event::Watch { key, ticket, after, held }, ctx);
+    fn handle(&mut self, Watch(watch): Watch, ctx: &mut Context<Self>) {
+        self.work(|watchers, now| watchers.watch(now, watch), ctx);
     }
 }
 
@@ -214,6 +174,6 @@ impl Handler<Answered> for WatchActor {
         {
             self.reads.remove(read);
         }
-        self.feed(event, ctx);
+        self.work(|watchers, now| watchers.handle(now, event), ctx);
     }
 }

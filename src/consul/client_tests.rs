@@ -110,7 +110,7 @@ async fn silence_is_unknown_at_the_limit_and_a_watch_is_given_its_wait() {
     let watch = Watch { key: Key::new("k").unwrap(), after: Some(7), wait };
     let seen = consul.ask(&watch, LIMIT).await;
     assert!(matches!(seen, Seen::Unknown(Trouble::Timeout(_))));
-    assert_eq!(from.elapsed().as_secs(), 32 + 2 + 2);
+    assert_eq!(from.elapsed().as_secs(), 32 + 2 + 4 + 2);
 }
 
 #[actix::test]

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::inspector::{Inspector, Look};
 use crate::{
-    actors::supervisor::{LockSupervisor, Open, Readiness, Stop},
+    actors::{ForWarden, LockSupervisor, Stop},
     config::Timing,
     error::{Error, Step},
     holding::{
@@ -30,7 +30,10 @@ use crate::{
         subscribers::{Event, Events, Hub, Known},
     },
     ownership::{Holder, LossReason, Released},
-    protocol::queue::{Obstacle, Patience},
+    protocol::{
+        queue::{Obstacle, Patience},
+        warden::{self, Readiness},
+    },
     status::journal::Journal,
     value::LockValue,
 };
@@ -160,7 +163,7 @@ impl Intake {
         };
         let entered = self.slots.enter(key, purpose, patience, value)?;
         if entered.is_new {
-            self.supervisor.do_send(Open(entered.slot.clone()));
+            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(key.clone())));
         }
         Ok(Place { entered, answered: false })
     }
@@ -193,7 +196,7 @@ impl Intake {
 
     fn opened<T>(&self, Opened { slot, answer, is_new }: Opened<T>) -> T {
         if is_new {
-            self.supervisor.do_send(Open(slot));
+            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
         }
         answer
     }

@@ -1,7 +1,10 @@
-//! What callers hold: the callers of a key, their leases, terms, tenures and
-//! observers.
+//! What a caller holds: the queue of a key's callers, their leases, terms and
+//! tenures, and observers; and what a runtime holds for them: slots, worked in
+//! turns, under a warden.
 
 pub(crate) mod callers;
+#[cfg(test)]
+pub(crate) mod fuse;
 pub(crate) mod keep_alive;
 pub(crate) mod lease;
 pub(crate) mod lease_state;
@@ -12,3 +15,6 @@ pub(crate) mod observer;
 pub(crate) mod slot;
 pub(crate) mod tenure;
 pub(crate) mod term;
+pub(crate) mod turn;
+pub(crate) mod wards;
+pub(crate) mod watchers;

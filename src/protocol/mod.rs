@@ -20,6 +20,7 @@ pub(crate) mod election;
 pub(crate) mod lock;
 pub(crate) mod queue;
 pub(crate) mod session;
+pub(crate) mod warden;
 pub(crate) mod watch;
 
 #[cfg(test)]

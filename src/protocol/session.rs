@@ -434,8 +434,10 @@ impl Session {
     }
 
     fn check_deadline(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if self.view().is_some_and(|view| !view.cell.is_valid(now)) {
-            self.close(LossReason::DeadlinePassed, effects);
+        if let Some(view) = self.view().filter(|view| !view.cell.is_valid(now)) {
+            // The warden may have ended it for another reason.
+            let reason = view.cell.ended().unwrap_or(LossReason::DeadlinePassed);
+            self.close(reason, effects);
         }
     }
 

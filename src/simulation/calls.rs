@@ -28,7 +28,9 @@ impl World {
             ending: r.pick(&[Ending::Release, Ending::Drop]),
             heedful: r.chance(500),
         };
-        self.enter(process, &key, conduct);
+        if !self.processes[process].is_ending() {
+            self.enter(process, &key, conduct);
+        }
         self.after(pause, Event::Call { process, life });
     }
 

@@ -20,6 +20,9 @@ impl World {
         self.mend_everything();
         for process in 0..self.processes.len() {
             self.resume(process);
+            if self.processes[process].is_ending() {
+                self.crash(process);
+            }
             let (life, now) = (self.processes[process].life, self.now);
             let mut ids = Vec::new();
             for (id, caller) in &mut self.processes[process].callers {

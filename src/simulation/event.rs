@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use super::{faults::Act, server::Exchange};
-use crate::consul::wire::WireReply;
+use crate::consul::{fact::Trouble, wire::WireReply};
 
 /// Something that is going to happen.
 pub(super) enum Event {
     Arrive(Rc<Exchange>),
     Answer(Rc<Exchange>, WireReply),
-    Break(Rc<Exchange>, &'static str),
+    Break(Rc<Exchange>, Trouble),
     Timeout(Rc<Exchange>),
     /// The request is not sent, and never will be.
     Unsent(Rc<Exchange>),
@@ -36,6 +36,10 @@ pub(super) enum Event {
     },
     Continue {
         process: usize,
+    },
+    Restart {
+        process: usize,
+        life: u64,
     },
     Recheck,
     Fault,

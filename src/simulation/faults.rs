@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::HASHICORP_LOCK_FLAGS,
-    consul::wire::WireReply,
+    consul::{fact::Trouble, wire::WireReply},
     embedded::engine::{IndexAfterRestore, PutMode},
     key::Key,
 };
@@ -78,7 +78,7 @@ impl World {
         if self.random.chance(150) {
             return self.meddle(process);
         }
-        match self.random.below(20) {
+        match self.random.below(24) {
             0..=2 => {
                 let lasts = self.long();
                 self.cut(process, lasts);
@@ -96,6 +96,11 @@ impl World {
             7 | 8 => {
                 let lasts = self.random.skewed_millis(500..=18_000);
                 self.elect(lasts);
+            }
+            // Nothing but the TTL protects a lease then.
+            9..=12 if self.plan.timing.fast_failover => {
+                let lasts = self.long();
+                self.cut(process, lasts);
             }
             9..=12 => {
                 // The holder cannot know what is done to its session.
@@ -127,6 +132,7 @@ impl World {
                 self.operate(act);
             }
             17 => self.operate(Act::Restart),
+            20..=23 => self.fail(process),
             _ if self.plan.other_stores => {
                 let act = match self.random.below(5) {
                     0 => Act::RestartEmpty,
@@ -180,12 +186,14 @@ impl World {
 
     /// What a deposed leader answers to a blocking read, if one does now.
     pub(super) fn past_of(&mut self, exchange: &Exchange) -> Option<WireReply> {
-        let Question::Watch { slot, .. } = &exchange.question else { return None };
+        let Question::Watch { ask, .. } = &exchange.question else { return None };
+        // A read at once is one that the leader vouches for.
+        ask.after?;
         if self.is_healed() || !self.random.chance(self.plan.stale) {
             return None;
         }
         let place = self.random.below(100);
-        let reply = self.server.past(&slot.key, place)?;
+        let reply = self.server.past(&ask.key, place)?;
         self.stats.fault("answer from the past");
         self.disturb(exchange.process, Duration::ZERO);
         Some(reply)
@@ -398,6 +406,7 @@ impl World {
             Act::Restore(index) => {
                 if let Some(snapshot) = self.server.snapshot.take() {
                     self.stats.fault("snapshot restored");
+                    self.restored = true;
                     engine.restore(now, &snapshot, index);
                     self.server.forget_the_past();
                     self.store_replaced();
@@ -483,8 +492,8 @@ impl World {
 
     fn break_readers(&mut self) {
         for (_, (_, exchange)) in std::mem::take(&mut self.server.parked) {
-            let pause = Duration::from_millis(1);
-            self.after(pause, Event::Break(exchange, "connection reset by peer"));
+            let trouble = Trouble::Broken("connection reset by peer".into());
+            self.after(Duration::from_millis(1), Event::Break(exchange, trouble));
         }
     }
 

@@ -74,6 +74,13 @@ impl Invariants {
         Some(&own.session)
     }
 
+    /// The session of that ownership, unless somebody went around all clocks since.
+    fn protects(&self, key: &Key, owns: u64) -> Option<&SessionId> {
+        let own = self.owned.get((owns as usize).wrapping_sub(1))?;
+        let seen = self.keys.get(key)?;
+        (own.applied_at > seen.bypassed_at).then_some(&own.session)
+    }
+
     /// What the store knows that a valid lease of that ownership contradicts:
     /// another session has had the key since.
     pub(super) fn contradiction(
@@ -220,7 +227,11 @@ impl World {
         self.check_ended(process, &key, token);
         *self.stats.reasons.entry(format!("{reason:?}")).or_default() += 1;
         let lease = (self.ownership(process, &key, token), token);
-        if still_valid {
+        let session = self.invariants.protects(&key, lease.0);
+        let alive = session.is_some_and(|session| self.server.is_alive(session));
+        if reason == LossReason::SessionGone && alive && !self.restored {
+            self.violate(|| format!("G5: p{process} lost {key} though its session is alive"));
+        } else if still_valid {
             self.violate(|| format!("G2: p{process} told the loss of {key} while it was valid"));
         } else if self.invariants.returned.contains(&lease) {
             self.violate(|| format!("G2: p{process} told the loss of {key} after its release"));
@@ -347,8 +358,9 @@ impl World {
             if valid > 1 {
                 wrong = Some(format!("G1: p{id} has {valid} valid leases on {key}"));
             }
+            // Also one of an earlier session, which it has to destroy.
             let ours = holder.as_ref().is_some_and(|(session, _)| {
-                process.live_session().is_some_and(|live| live == session)
+                !process.is_over && process.sessions.contains_key(session)
             });
             if ours && !process.wants(key) {
                 let since = *seen.unwanted_since.entry(id).or_insert(now);

@@ -7,7 +7,10 @@ use super::{
     server::Exchange,
     world::{START, World},
 };
-use crate::{clock::Moment, consul::wire::WireReply};
+use crate::{
+    clock::Moment,
+    consul::{fact::Trouble, wire::WireReply},
+};
 
 /// One process's way to Consul.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +62,8 @@ impl World {
             if exchange.id.is_multiple_of(2) {
                 return self.after(delay, Event::Unsent(exchange));
             }
-            return self.after(delay, Event::Break(exchange, "connection reset by peer"));
+            let trouble = Trouble::Broken("connection reset by peer".into());
+            return self.after(delay, Event::Break(exchange, trouble));
         }
         if link.requests_cut > self.now {
             return self.lose(&exchange, "request cut off");
@@ -96,7 +100,8 @@ impl World {
         if !calm && self.random.chance(self.plan.loss) {
             self.lose(exchange, "reply lost");
             if self.random.chance(300) {
-                self.after(delay, Event::Break(exchange.clone(), "unexpected end of file"));
+                let trouble = Trouble::Broken("unexpected end of file".into());
+                self.after(delay, Event::Break(exchange.clone(), trouble));
             }
             return;
         }

@@ -65,6 +65,8 @@ pub(super) struct Plan {
     pub(super) elections: bool,
     /// The mean time between two such decisions of a process, in milliseconds.
     pub(super) elect_every: u64,
+    /// How many reads a process's watch may have under way.
+    pub(super) watches: usize,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             .with_session_ttl(Duration::from_secs(ttl))
             .with_lock_delay(Duration::from_secs(delay));
         timing.clock_drift = r.pick(&[0.01, 0.01, 0.05, 0.1]);
+        timing.fast_failover = class == Class::Chaos && r.chance(100);
         let most = (timing.clock_drift * 1e6) as u64;
         let drifts = (0..processes)
             .map(|_| match r.below(4) {
@@ -117,6 +120,7 @@ impl Plan {
             other_stores: r.chance(150),
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
+            watches: r.pick(&[1, 2, 3, 8, 32]),
         };
         // Drawn beside, so that every other history stays what it was.
         plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);

@@ -4,7 +4,7 @@
 //! and publish is put out in order.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,29 +12,32 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt as _;
-
 use super::{
     caller::Caller,
+    parts::{Mailboxes, Part, Worker},
     plan::Plan,
     question::{Fact, Question},
     world::START,
 };
 use crate::{
     clock::{Clock, Moment},
-    config::{HASHICORP_LOCK_FLAGS, Retention, Timing},
+    config::{HASHICORP_LOCK_FLAGS, Timing},
     consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
-        slot::{Purpose, Slot, Slots},
+        slot::{Entered, Purpose, Slot, Slots},
         tenure::Tenure,
         term::Term,
+        turn::Style,
+        wards::Wards,
+        watchers::Watchers,
     },
     key::Key,
     ownership::LossReason,
     protocol::{
-        lock, queue,
-        session::{self, Session, SessionView},
+        queue,
+        session::Session,
+        warden::{self, End},
     },
     status::telemetry::Telemetry,
     token::FencingToken,
@@ -42,7 +45,7 @@ use crate::{
 
 /// What leaves the process, in order.
 pub(super) enum Out {
-    Ask(Question),
+    Ask(Question, Part),
     /// The process owns a key.
     Won {
         key: Key,
@@ -86,23 +89,9 @@ pub(super) enum Out {
     },
     Opened(SessionId),
     Closed(LossReason),
+    /// The runtime has ended.
+    Finished(End),
 }
-
-/// A blocking read under way, as the watch actor keeps it.
-pub(super) struct Read {
-    pub(super) number: u64,
-    pub(super) after: u64,
-    pub(super) watch: Watch,
-}
-
-pub(super) struct Watch {
-    pub(super) slot: Arc<Slot>,
-    pub(super) after: u64,
-    pub(super) ticket: crate::protocol::Ticket,
-}
-
-/// How long an idle slot stays.
-pub(super) const LINGER: Duration = Duration::from_millis(250);
 
 pub(super) struct Process {
     pub(super) id: usize,
@@ -113,18 +102,26 @@ pub(super) struct Process {
     nanos: &'static AtomicU64,
     pub(super) clock: Clock,
     pub(super) timing: Timing,
-    pub(super) retention: Retention,
     pub(super) node_checks: Vec<String>,
-    pub(super) session: Session,
-    pub(super) view: Option<SessionView>,
-    pub(super) suspect: Option<u64>,
-    pub(super) slots: Slots,
-    /// The slots that have an actor.
-    pub(super) working: Vec<Arc<Slot>>,
-    pub(super) idle: BTreeSet<Key>,
-    pub(super) sweep_at: Option<Moment>,
-    pub(super) reads: BTreeMap<Key, Read>,
-    pub(super) numbers: u64,
+    pub(super) style: Style,
+    /// How many reads its watch may have under way.
+    pub(super) watches: usize,
+    pub(super) wards: Wards,
+    /// The session, unless its actor died.
+    pub(super) session: Option<Session>,
+    pub(super) session_number: u64,
+    pub(super) watchers: Option<Watchers>,
+    pub(super) watch_number: u64,
+    pub(super) workers: BTreeMap<u64, Worker>,
+    /// The worker of each key, as the supervisor knows it.
+    pub(super) locks: BTreeMap<Key, u64>,
+    pub(super) mail: Mailboxes,
+    /// The next turn of the key's worker ends after so many points.
+    pub(super) fuse: Option<(Key, u32)>,
+    /// Its runtime has ended.
+    pub(super) is_over: bool,
+    /// The sessions that it opened, and whether they were closed since.
+    pub(super) sessions: BTreeMap<SessionId, bool>,
     pub(super) callers: BTreeMap<u64, Caller>,
     /// Its campaigns that are not over.
     pub(super) tenures: BTreeMap<Key, Tenure>,
@@ -153,31 +150,38 @@ impl Process {
             nanos,
             clock,
             timing: plan.timing.clone(),
-            retention: plan.retention,
             node_checks: if plan.node_checks { vec!["serfHealth".into()] } else { Vec::new() },
-            session: Session::new(plan.timing.clone(), 0),
-            view: None,
-            suspect: None,
-            slots: Slots::new(
+            style: Style {
+                service: format!("p{id}"),
+                flags: HASHICORP_LOCK_FLAGS,
+                retention: plan.retention,
+            },
+            watches: plan.watches,
+            wards: Wards::new(Arc::new(Slots::new(
                 clock,
                 HASHICORP_LOCK_FLAGS,
                 100,
                 1000,
                 number.unwrap_or(1),
                 Telemetry::new("simulated", false),
-            ),
-            working: Vec::new(),
-            idle: BTreeSet::new(),
-            sweep_at: None,
-            reads: BTreeMap::new(),
-            numbers: 0,
+            ))),
+            session: None,
+            session_number: 0,
+            watchers: None,
+            watch_number: 0,
+            workers: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            mail: BTreeMap::new(),
+            fuse: None,
+            is_over: false,
+            sessions: BTreeMap::new(),
             callers: BTreeMap::new(),
             tenures: BTreeMap::new(),
             observers: BTreeMap::new(),
             taken: BTreeMap::new(),
             out: Vec::new(),
         };
-        process.feed_session(session::Event::Start);
+        process.feed_warden(warden::Event::Start);
         process
     }
 
@@ -187,7 +191,7 @@ impl Process {
     }
 
     /// The world's time at which the process's clock shows `at`.
-    fn world_time(&self, at: Moment) -> Moment {
+    pub(super) fn world_time(&self, at: Moment) -> Moment {
         let since = i128::from(at.as_nanos()) - i128::from(START.as_nanos());
         let rate = i128::from(1_000_000 + self.drift);
         let elapsed = (since.max(0) * 1_000_000 + rate - 1) / rate;
@@ -205,18 +209,23 @@ impl Process {
 
     /// The session with which it locks.
     pub(super) fn live_session(&self) -> Option<&SessionId> {
-        self.view.as_ref().map(|view| &view.id)
+        self.wards.view().map(|view| &view.id)
     }
 
     /// For how long what it owns is proven, by its own clock.
     pub(super) fn remaining(&self) -> Option<Duration> {
-        self.view.as_ref().map(|view| view.cell.remaining(self.clock.now()))
+        self.wards.view().map(|view| view.cell.remaining(self.clock.now()))
+    }
+
+    /// Whether it takes no more callers.
+    pub(super) fn is_ending(&self) -> bool {
+        self.wards.slots().is_stopped()
     }
 
     /// Whether anybody here waits for the key, or has it.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.callers.values().any(|caller| caller.key == *key && caller.wants())
-            || self.slots.get(key).is_some_and(|slot| slot.callers.campaigns())
+            || self.wards.slots().get(key).is_some_and(|slot| slot.callers.campaigns())
     }
 
     /// The term that its tenure of the key shows and the one that it has taken, and
@@ -229,13 +238,14 @@ impl Process {
 
     /// Whether its machine for the key has something to do.
     pub(super) fn is_busy_with(&self, key: &Key) -> bool {
-        self.slots.get(key).is_some_and(|slot| !slot.machine().is_quiet())
+        self.wards.slots().get(key).is_some_and(|slot| !slot.machine().is_quiet())
     }
 
     /// The keys for which something is still to be done.
     pub(super) fn unfinished(&self) -> Vec<String> {
         let mut keys: Vec<String> = self
-            .slots
+            .wards
+            .slots()
             .all()
             .iter()
             .map(|slot| format!("{}: {:?}", slot.key, slot.machine()))
@@ -244,87 +254,30 @@ impl Process {
         keys
     }
 
-    /// When a timer of its actors is due, in the world's time.
-    pub(super) fn next_wakeup(&self) -> Option<Moment> {
-        let session = self.session.next_wakeup(self.clock.now());
-        let locks = self.working.iter().filter_map(|slot| next_wakeup(slot));
-        let next = locks.chain(session).chain(self.sweep_at).min()?;
-        Some(self.world_time(next))
-    }
-
-    /// A timer is due.
-    pub(super) fn tick(&mut self) {
-        let now = self.clock.now();
-        if self.session.next_wakeup(now).is_some_and(|at| at <= now) {
-            self.feed_session(session::Event::Tick);
-        }
-        for slot in self.working.clone() {
-            let due = next_wakeup(&slot);
-            if due.is_some_and(|at| at <= now) {
-                self.feed_lock(&slot, lock::Event::Tick);
-                self.turn(&slot);
-            }
-        }
-        if self.sweep_at.is_some_and(|at| at <= now) {
-            self.sweep();
-        }
-    }
-
-    /// Whether a lock actor has something to read.
-    pub(super) fn is_poked(&self) -> bool {
-        self.working.iter().any(|slot| {
-            let poked = slot.callers.poked().now_or_never().is_some();
-            if poked {
-                slot.callers.poke();
-            }
-            poked
-        })
-    }
-
-    /// Lets the lock actors read what was reported to their slots.
-    pub(super) fn work(&mut self) {
-        loop {
-            let poked: Vec<Arc<Slot>> = self
-                .working
-                .iter()
-                .filter(|slot| slot.callers.poked().now_or_never().is_some())
-                .cloned()
-                .collect();
-            if poked.is_empty() {
-                return;
-            }
-            poked.iter().for_each(|slot| self.turn(slot));
-        }
-    }
-
     /// A caller takes its place in the queue.
     pub(super) fn enter(
         &mut self,
         key: &Key,
         patience: queue::Patience,
         value: Arc<[u8]>,
-    ) -> Option<crate::holding::slot::Entered> {
-        let entered = self.slots.enter(key, Purpose::Lock, patience, value).ok()?;
+    ) -> Option<Entered> {
+        let entered = self.wards.slots().enter(key, Purpose::Lock, patience, value).ok()?;
         if entered.is_new {
-            self.open(&entered.slot);
+            self.opened(&entered.slot);
         }
         Some(entered)
     }
 
-    fn open(&mut self, slot: &Arc<Slot>) {
-        if let Some(view) = &self.view {
-            slot.report(lock::Event::Session(session::Notice::Opened(view.clone())));
-        }
-        self.working.push(slot.clone());
-        self.turn(slot);
+    fn opened(&mut self, slot: &Slot) {
+        self.feed_warden(warden::Event::SlotMade(slot.key.clone()));
     }
 
     /// Campaigns for a key.
     pub(super) fn campaign(&mut self, key: &Key, value: Arc<[u8]>) {
-        let Ok(opened) = self.slots.campaign(key, value) else { return };
+        let Ok(opened) = self.wards.slots().campaign(key, value) else { return };
         self.tenures.insert(key.clone(), opened.answer);
         if opened.is_new {
-            self.open(&opened.slot);
+            self.opened(&opened.slot);
         }
     }
 
@@ -343,10 +296,10 @@ impl Process {
         if self.observers.remove(key).is_some() {
             return false;
         }
-        let Ok(opened) = self.slots.observe(key) else { return false };
+        let Ok(opened) = self.wards.slots().observe(key) else { return false };
         self.observers.insert(key.clone(), opened.answer);
         if opened.is_new {
-            self.open(&opened.slot);
+            self.opened(&opened.slot);
         }
         true
     }
@@ -365,24 +318,25 @@ impl Process {
         self.observers.clear();
     }
 
-    /// An answer of Consul, or the end of waiting for one.
-    pub(super) fn learn(&mut self, fact: Fact) {
-        match fact {
-            Fact::Session(event) => self.feed_session(event),
-            Fact::DeleteFence(ticket, session) => {
-                self.out
-                    .push(Out::Ask(Question::DeleteFence { ticket, ask: DeleteFence { session } }));
+    /// An answer of Consul to a part, or the end of waiting for one.
+    pub(super) fn learn(&mut self, part: Part, fact: Fact) {
+        if self.is_over {
+            return;
+        }
+        match (part, fact) {
+            (Part::Session(number), Fact::Session(event)) => self.feed_session(number, event),
+            (Part::Session(_), Fact::DeleteFence(ticket, session)) => {
+                let question = Question::DeleteFence { ticket, ask: DeleteFence { session } };
+                self.out.push(Out::Ask(question, part));
             }
-            Fact::Nothing => {}
-            Fact::Lock(slot, event) => slot.report(event),
-            Fact::Watched { slot, number, seen } => self.watched(&slot, number, seen),
+            (Part::Watch(number), Fact::Watch(event)) => {
+                self.watch(number, |watchers, now| watchers.handle(now, event));
+            }
+            // Whichever actor works the slot by now.
+            (_, Fact::Lock(slot, event)) => slot.report(event),
+            _ => {}
         }
     }
-}
-
-/// When a lock actor's timer is due.
-fn next_wakeup(slot: &Slot) -> Option<Moment> {
-    slot.machine().next_wakeup().into_iter().chain(slot.callers.next_wakeup()).min()
 }
 
 /// What a clock that runs fast by `drift` millionths shows at the world's `now`.

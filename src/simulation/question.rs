@@ -6,19 +6,16 @@ use crate::{
     consul::{
         Answer,
         ask::{
-            Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace,
+            Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
             ListSessions, ListStaleFences, Lock, RaiseFence, Read, Release, RenewSession,
             SessionInfo, Watch,
         },
-        fact::{Destroyed, Expect, Fence, Locked, Seen, SessionId, Trouble},
+        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
-    protocol::{Ticket, lock, session},
+    protocol::{Ticket, lock, session, watch},
 };
-
-/// For how long one blocking read waits.
-pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 /// One question, with what is needed to hand its answer on.
 #[derive(Clone)]
@@ -36,7 +33,8 @@ pub(super) enum Question {
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
     Read { slot: Arc<Slot>, ticket: Ticket },
     AskSession { slot: Arc<Slot>, ticket: Ticket, ask: SessionInfo },
-    Watch { slot: Arc<Slot>, number: u64, ask: Watch },
+    Watch { read: Ticket, ask: Watch },
+    Prefix { read: Ticket, ask: List },
 }
 
 /// What an answer is to the process that asked.
@@ -47,11 +45,7 @@ pub(super) enum Fact {
     /// Of a question whose answer nobody waits for.
     Nothing,
     Lock(Arc<Slot>, lock::Event),
-    Watched {
-        slot: Arc<Slot>,
-        number: u64,
-        seen: Seen,
-    },
+    Watch(watch::Event),
 }
 
 /// Evaluates `$does` for the question of whichever kind.
@@ -81,6 +75,7 @@ macro_rules! of_any {
             }
             Question::AskSession { ask: $ask, .. } => $does,
             Question::Watch { ask: $ask, .. } => $does,
+            Question::Prefix { ask: $ask, .. } => $does,
         }
     };
 }
@@ -177,9 +172,13 @@ impl Question {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::SessionSeen { ticket, answer })
             }
-            Self::Watch { slot, number, ask } => {
-                let seen = concluded(&ask, result);
-                Fact::Watched { slot, number, seen }
+            Self::Watch { read, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Watch(watch::Event::Seen { read, answer })
+            }
+            Self::Prefix { read, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Watch(watch::Event::Listed { read, answer })
             }
         }
     }
@@ -217,9 +216,8 @@ impl fmt::Display for Question {
             Self::AskSession { ask, .. } => {
                 write!(f, "ask for session {}", short(&ask.session))
             }
-            Self::Watch { ask, .. } => {
-                write!(f, "watch {} after {}", ask.key, ask.after.unwrap_or_default())
-            }
+            Self::Watch { ask, .. } => write!(f, "watch {} after {:?}", ask.key, ask.after),
+            Self::Prefix { ask, .. } => write!(f, "list {}* after {:?}", ask.prefix, ask.after),
         }
     }
 }
@@ -231,7 +229,7 @@ impl fmt::Debug for Fact {
             Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
             Self::Nothing => f.write_str("nothing"),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
-            Self::Watched { slot, seen, .. } => write!(f, "{} Watched {seen:?}", slot.key),
+            Self::Watch(event) => event.fmt(f),
         }
     }
 }

@@ -41,6 +41,13 @@ impl Random {
         Duration::from_micros(self.within(range.start() * 1000..=range.end() * 1000))
     }
 
+    /// As [`skewed_millis`](Self::skewed_millis).
+    pub(super) fn skewed(&mut self, range: RangeInclusive<u64>) -> u64 {
+        let (low, high) = (*range.start(), *range.end());
+        let reach = (high - low) >> self.within(0..=6);
+        self.within(low..=low + reach)
+    }
+
     /// Mostly near the lower end, at times as long as the upper one.
     pub(super) fn skewed_millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         let (low, high) = (*range.start(), *range.end());

@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{plan::Plan, question::Question};
+use super::{parts::Part, plan::Plan, question::Question};
 use crate::{
     clock::Moment,
     consul::{
@@ -26,6 +26,8 @@ pub(super) struct Exchange {
     pub(super) id: u64,
     pub(super) process: usize,
     pub(super) life: u64,
+    /// The part that asked.
+    pub(super) part: Part,
     pub(super) question: Question,
     pub(super) request: WireRequest,
     /// The process has read an answer after which no copy may arrive.
@@ -135,11 +137,15 @@ impl Server {
     }
 
     fn note_past(&mut self, question: &Question, given: &WireReply) {
-        let (Question::Read { slot, .. } | Question::Watch { slot, .. }) = question else { return };
+        let key = match question {
+            Question::Read { slot, .. } => &slot.key,
+            Question::Watch { ask, .. } => &ask.key,
+            _ => return,
+        };
         if given.status != 200 && given.status != 404 {
             return;
         }
-        let past = self.past.entry(slot.key.clone()).or_default();
+        let past = self.past.entry(key.clone()).or_default();
         past.push_back(given.clone());
         if past.len() > MOST_PAST {
             past.pop_front();

@@ -9,6 +9,7 @@ use super::{
     invariants::Invariants,
     names,
     network::Link,
+    parts::Part,
     plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
     question::Question,
@@ -62,6 +63,8 @@ pub(super) struct World {
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
     pub(super) healed_at: Option<Moment>,
+    /// Whether a snapshot was restored: it brings back sessions.
+    pub(super) restored: bool,
     /// When the last request that was on its way can have arrived.
     pub(super) last_arrival: Moment,
     /// When a caller last waited or had a key.
@@ -111,6 +114,7 @@ impl World {
             stats: Stats::default(),
             violation: None,
             healed_at: None,
+            restored: false,
             last_arrival: START,
             busy_until: START,
             quiet_since: None,
@@ -187,9 +191,7 @@ impl World {
                 exchange.void.set(is_read && exchange.question.outlives(&reply));
                 self.conclude(&exchange, Ok(&reply));
             }
-            Event::Break(exchange, why) => {
-                self.conclude(&exchange, Err(Trouble::Broken(why.into())));
-            }
+            Event::Break(exchange, trouble) => self.conclude(&exchange, Err(trouble)),
             Event::Unsent(exchange) => {
                 self.conclude(&exchange, Err(Trouble::Connect("refused".into())));
             }
@@ -205,13 +207,15 @@ impl World {
                 self.settle(process);
             }
             Event::Work { process, .. } => {
-                self.processes[process].work();
+                let most = self.random.skewed(1..=64);
+                self.processes[process].work(most, &mut self.random);
                 self.settle(process);
             }
             Event::Call { process, life } => self.call(process, life),
             Event::Stand { process, life } => self.stand(process, life),
             Event::Caller { process, caller, .. } => self.attend(process, caller),
             Event::Continue { process } => self.resume(process),
+            Event::Restart { process, life } => self.restart(process, life),
             Event::Recheck => {
                 self.recheck_at = None;
                 self.wake_readers();
@@ -284,7 +288,7 @@ impl World {
         // A later answer to the same question finds nobody, or finds a machine
         // that knows better by its ticket.
         if self.waiting.remove(&exchange.id).is_none() {
-            let watches = matches!(exchange.question, Question::Watch { .. });
+            let watches = exchange.part.is_watch();
             if watches || result.is_err() || !self.random.chance(300) {
                 return;
             }
@@ -292,7 +296,7 @@ impl World {
         let (process, id) = (exchange.process, exchange.id);
         let fact = exchange.question.clone().read(result);
         self.trace.note(self.now, 16 + id, || format!("p{process}      #{id} {fact:?}"));
-        self.processes[process].learn(fact);
+        self.processes[process].learn(exchange.part, fact);
         self.settle(process);
     }
 
@@ -301,7 +305,7 @@ impl World {
         let lag = self.lags[process];
         loop {
             if lag.is_zero() {
-                self.processes[process].work();
+                self.processes[process].work(u64::MAX, &mut self.random);
             }
             self.emit(process);
             if !self.look(process) {
@@ -334,9 +338,10 @@ impl World {
         let now = self.now;
         for out in std::mem::take(&mut self.processes[process].out) {
             match out {
-                Out::Ask(question) => {
+                Out::Ask(question, part) => {
                     self.check_told_before(process, &question);
-                    self.ask(process, question);
+                    self.check_goes(process, &question);
+                    self.ask(process, part, question);
                 }
                 Out::Acquired { key, token } => self.check_acquired(process, &key, token),
                 Out::Won { key, index, session, token } => {
@@ -369,6 +374,7 @@ impl World {
                         .note(now, 10, || format!("p{process}      sees {leader:?} lead {key}"));
                     self.note_leader(process, &key, leader.as_deref());
                 }
+                Out::Finished(end) => self.check_finished(process, end),
                 Out::Opened(session) => {
                     self.trace.note(now, 4, || format!("p{process}      session {session} opened"));
                 }
@@ -383,7 +389,7 @@ impl World {
         }
     }
 
-    fn ask(&mut self, process: usize, question: Question) {
+    fn ask(&mut self, process: usize, part: Part, question: Question) {
         self.exchanges += 1;
         self.stats.requests += 1;
         self.count_request(process);
@@ -394,6 +400,7 @@ impl World {
             id,
             process,
             life: host.life,
+            part,
             question,
             request,
             void: Cell::new(false),

@@ -263,7 +263,6 @@ mod tests {
                 trouble: Some(wild.into()),
                 stuck: Vec::new(),
                 saturation: None,
-                stuck: Vec::new(),
             },
             lease: Duration::ZERO,
             failover: Duration::ZERO,

@@ -39,6 +39,8 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(test)]
+use super::mutation::Mutation;
 use super::{
     Ticket, Tickets,
     cell::DeadlineCell,
@@ -350,6 +352,10 @@ impl Lock {
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
         self.demand = Demand::default();
         self.phase = Phase::Idle;
+        #[cfg(test)]
+        if Mutation::RecoveredUnclean.is_chosen() {
+            return self.act(now, effects);
+        }
         if let Some(view) = self.session.clone() {
             let (generation, fence) = (view.generation, view.fence);
             let attempt = Attempt { generation, fence, expect: Expect::Missing };

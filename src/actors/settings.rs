@@ -1,0 +1,23 @@
+//! What all actors of one runtime go by.
+
+use std::sync::Arc;
+
+use crate::{
+    clock::Clock,
+    config::{Retention, Timing},
+    status::journal::Journal,
+};
+
+/// The settings of one runtime, and the journal of its actors.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) service: String,
+    pub(crate) clock: Clock,
+    pub(crate) timing: Timing,
+    pub(crate) retention: Retention,
+    pub(crate) flags: u64,
+    pub(crate) node_checks: Vec<String>,
+    /// How many connections there are for reads that wait.
+    pub(crate) watches: usize,
+    pub(crate) journal: Arc<Journal>,
+}

@@ -1,0 +1,196 @@
+//! One turn of a lock: what the actor of a slot does whenever it is woken.
+//!
+//! The turn reads the facts that were reported to the slot, publishes what became
+//! of the key, tells the machine what the callers want, and applies those effects
+//! of the machine that concern the callers. What remains are [`Step`]s, in the
+//! order in which they are to be carried out.
+
+#[cfg(test)]
+use super::fuse;
+use super::slot::Slot;
+use crate::{
+    clock::Moment,
+    config::Retention,
+    consul::{
+        ask::{Lock, Read, Release, ReleaseHow, SessionInfo},
+        fact::SessionId,
+    },
+    error::Error,
+    ownership::Holder,
+    protocol::{
+        Ticket,
+        contest::News,
+        lock::{Effect, Event},
+        queue::Demand,
+        session::Request,
+    },
+    token::FencingToken,
+};
+
+/// What all locks of one runtime have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Style {
+    pub(crate) service: String,
+    pub(crate) flags: u64,
+    pub(crate) retention: Retention,
+}
+
+/// What a turn leaves to whoever takes it.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Publish(News),
+    /// The process owns the key. A caller took it, with `token`, or nobody did.
+    Won {
+        #[cfg_attr(not(test), expect(dead_code, reason = "the simulation checks it"))]
+        index: u64,
+        session: SessionId,
+        token: Option<FencingToken>,
+    },
+    Lock {
+        ticket: Ticket,
+        ask: Lock,
+    },
+    Release {
+        ticket: Ticket,
+        ask: Release,
+    },
+    Read {
+        ticket: Ticket,
+        ask: Read,
+    },
+    AskSession {
+        ticket: Ticket,
+        ask: SessionInfo,
+    },
+    /// Report when the key's index passes `after`. Keys that are `held` come after
+    /// those that somebody waits for.
+    Watch {
+        ticket: Ticket,
+        after: u64,
+        held: bool,
+    },
+    Request(Request),
+    /// Consul does not take the key back, for this reason; it is asked again.
+    Unreleased(Error),
+    /// The lock replaces this value, which somebody wrote over an earlier one.
+    Overwrote(Vec<u8>),
+    /// Waiting for the key is of no use, for this reason; the callers know.
+    Failed(Error),
+    /// Nothing is left to do for the key.
+    Idle,
+}
+
+impl Slot {
+    /// Takes in everything that has happened since the last turn.
+    pub(crate) fn turn(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+        while let Some(fact) = self.next_fact() {
+            self.feed(now, fact, style, step);
+        }
+        let demand = self.publish(step);
+        self.feed(now, Event::Demand(demand), style, step);
+        if self.is_idle() {
+            step(Step::Idle);
+        }
+    }
+
+    /// A turn whose time has come.
+    pub(crate) fn tick(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+        self.feed(now, Event::Tick, style, step);
+        self.turn(now, style, step);
+    }
+
+    /// The first turn after the slot's actor died.
+    pub(crate) fn recover(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+        let mut effects = Vec::new();
+        let floor = self.callers.last_index();
+        self.machine().recover(now, floor, &mut effects);
+        self.apply_all(effects, style, step);
+        self.turn(now, style, step);
+    }
+
+    /// When [`tick`](Self::tick) is due.
+    pub(crate) fn next_wakeup(&self) -> Option<Moment> {
+        let election = self.callers.next_wakeup();
+        self.machine().next_wakeup().into_iter().chain(election).min()
+    }
+
+    fn feed(&self, now: Moment, event: Event, style: &Style, step: &mut impl FnMut(Step)) {
+        let mut effects = Vec::new();
+        self.machine().handle(now, event, &mut effects);
+        self.apply_all(effects, style, step);
+    }
+
+    fn apply_all(&self, effects: Vec<Effect>, style: &Style, step: &mut impl FnMut(Step)) {
+        for effect in effects {
+            #[cfg(test)]
+            fuse::burn();
+            self.apply(effect, style, step);
+        }
+        #[cfg(test)]
+        fuse::burn();
+    }
+
+    fn apply(&self, effect: Effect, style: &Style, step: &mut impl FnMut(Step)) {
+        let key = self.key.clone();
+        match effect {
+            Effect::Lock { ticket, session, fence, expect } => {
+                let (value, flags) = (self.value().to_vec(), style.flags);
+                let ask = Lock { key, session, value, flags, fence, expect };
+                step(Step::Lock { ticket, ask });
+            }
+            Effect::Release { ticket, session, index, found } => {
+                let how = match style.retention {
+                    Retention::Delete => ReleaseHow::Delete,
+                    Retention::Keep => ReleaseHow::Keep {
+                        value: found.unwrap_or_else(|| self.written().to_vec()),
+                        flags: style.flags,
+                    },
+                };
+                step(Step::Release { ticket, ask: Release { key, session, index, how } });
+            }
+            Effect::Read { ticket } => step(Step::Read { ticket, ask: Read::Key(key) }),
+            Effect::AskSession { ticket, session } => {
+                step(Step::AskSession { ticket, ask: SessionInfo { session } });
+            }
+            Effect::Watch { ticket, after } => {
+                let held = self.machine().owns();
+                step(Step::Watch { ticket, after, held });
+            }
+            Effect::Request(request) => step(Step::Request(request)),
+            Effect::Own { index, session, cell } => {
+                let holder = Box::new(Holder {
+                    session: session.to_string(),
+                    session_name: Some(style.service.clone()),
+                    node: None,
+                    value: self.written(),
+                    since: index,
+                });
+                let token = self.callers.owned(index, cell, holder);
+                step(Step::Won { index, session, token });
+                self.publish(step);
+            }
+            Effect::Revoke => self.callers.revoke(),
+            Effect::Lost { reason } => {
+                self.callers.lost(reason);
+                self.publish(step);
+            }
+            Effect::Released => {
+                self.callers.released();
+                self.publish(step);
+            }
+            Effect::Unreleased(error) => step(Step::Unreleased(error)),
+            Effect::Overwrote(text) => step(Step::Overwrote(text)),
+            Effect::Free => self.callers.free(),
+            Effect::Obstructed(obstacle) => self.callers.obstructed(obstacle),
+            Effect::Failed(obstacle) => {
+                self.callers.failed(&obstacle);
+                step(Step::Failed(obstacle.into_error(&key)));
+            }
+        }
+    }
+
+    /// Publishes what became of the key, and learns what its callers want.
+    fn publish(&self, step: &mut impl FnMut(Step)) -> Demand {
+        self.callers.report(|news| step(Step::Publish(news)))
+    }
+}

@@ -1,0 +1,454 @@
+//! What joins the session and the locks of one runtime.
+//!
+//! ```text
+//!              ┌──────── request ────────┐
+//!   lock ──idle┼─► warden ◄── notice ── session
+//!     ▲        │     │ └──── told, stop ───►
+//!     └────────┴─────┘ lose, notify, reap
+//! ```
+//!
+//! It decides in which order things happen:
+//!
+//! - *A generation closes.* Its cell is latched, every ownership under it is
+//!   published as lost, the locks hear of it, and only then the session may go.
+//! - *A suspect session is replaced* once nothing is owned under it. The warden
+//!   closes the generation itself, so that nothing is granted in between.
+//! - *A slot goes* in two steps. Its actor offers to go; after a while it is
+//!   reaped, if it is still idle at that moment.
+//! - *The runtime stops.* Callers are refused and their leases end, keys are given
+//!   back, and the session is destroyed when no slot is left, or never if the time
+//!   limit ends first.
+//! - *A part dies.* What depended on it is lost and published before a successor
+//!   starts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+#[cfg(test)]
+use super::mutation::Mutation;
+use super::session::{self, Notice, Request, SessionView};
+use crate::{clock::Moment, error::Error, key::Key, ownership::LossReason};
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The runtime begins.
+    Start,
+    /// A slot was made for this key; no actor works it yet.
+    SlotMade(Key),
+    /// The key's actor has nothing left to do.
+    Idle(Key),
+    /// A lock asks something of the session.
+    Asked(Request),
+    /// The session tells its locks something.
+    Notified(Notice),
+    /// The session has ended, as asked.
+    SessionStopped,
+    SessionDied,
+    WatchDied,
+    /// The actor with this number, which worked the key's slot, died.
+    LockDied {
+        key: Key,
+        worker: u64,
+    },
+    /// The answer to [`ForSlots::Reap`]: the slots of these keys are gone, and so
+    /// many are left.
+    Reaped {
+        keys: Vec<Key>,
+        left: usize,
+    },
+    /// The answer to [`ForSlots::Survey`]: so many keys are owned.
+    Surveyed {
+        owned: usize,
+    },
+    /// The runtime is to end within the limit.
+    Stop {
+        limit: Duration,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Effect {
+    Slots(ForSlots),
+    Actors(ForActors),
+}
+
+/// Which slots are meant.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Which {
+    All,
+    Of(Vec<Key>),
+}
+
+/// What is to be done to slots, at once.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum ForSlots {
+    /// End every ownership of these keys for this reason, and publish that.
+    Lose { which: Which, reason: LossReason },
+    /// Report the notice to the locks.
+    Notify { which: Which, notice: Notice },
+    /// Report to the locks that their watches will not be answered.
+    WatchLost,
+    /// Take no more callers, refuse those who wait, end leases, and publish that.
+    StopCallers,
+    /// Remove those slots that have nothing left to do; answer with
+    /// [`Event::Reaped`].
+    Reap(Which),
+    /// Count the keys that are owned; answer with [`Event::Surveyed`].
+    Survey,
+}
+
+/// What is to be done to actors.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum ForActors {
+    StartWatch,
+    /// Start the session. Its generations are numbered from after `generation`;
+    /// it destroys `left_behind`.
+    StartSession {
+        generation: u64,
+        left_behind: Option<SessionView>,
+    },
+    /// Start actor number `worker` on the key's slot. It is `recovering` if it
+    /// succeeds one that died.
+    StartLock {
+        key: Key,
+        worker: u64,
+        recovering: bool,
+    },
+    /// End the actor of a slot that is gone.
+    Retire {
+        key: Key,
+    },
+    TellSession(Told),
+    /// Whether locks can be had has changed.
+    Show(Readiness),
+    /// The runtime has ended.
+    Finish(End),
+}
+
+/// What the warden tells the session.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Told {
+    Asked(Request),
+    /// All losses of this generation are published.
+    Closed {
+        generation: u64,
+    },
+    Stop,
+}
+
+impl From<Told> for session::Event {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Asked(request) => Self::Asked(request),
+            Told::Closed { generation } => Self::Told { generation },
+            Told::Stop => Self::Stop,
+        }
+    }
+}
+
+/// Whether locks can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// There is no session yet, or not again.
+    Starting,
+    Ready,
+    /// The last attempt to create a session failed with this error.
+    Troubled(Error),
+    Stopped,
+}
+
+/// How the runtime ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every key was given back and the session was destroyed.
+    Orderly,
+    LimitPassed,
+}
+
+/// The warden of one runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Warden {
+    /// The open session.
+    view: Option<SessionView>,
+    /// The session that was opened last. Until the next one opens, nobody knows
+    /// whether it was destroyed.
+    last: Option<SessionView>,
+    /// A generation to be replaced once nothing is owned under it.
+    suspect: Option<u64>,
+    /// The number of the actor of each slot that has one.
+    workers: BTreeMap<Key, u64>,
+    workers_made: u64,
+    /// Keys whose actors offered to go.
+    idle: BTreeSet<Key>,
+    sweep_at: Option<Moment>,
+    stopping: Option<Stopping>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    until: Moment,
+    session_told: bool,
+    finished: bool,
+}
+
+/// How long an idle slot stays, in case its key is wanted again.
+pub(crate) const LINGER: Duration = Duration::from_millis(250);
+
+impl Warden {
+    /// The open session.
+    pub(crate) fn view(&self) -> Option<&SessionView> {
+        self.view.as_ref()
+    }
+
+    /// When an [`Event::Tick`] is due.
+    pub(crate) fn next_wakeup(&self) -> Option<Moment> {
+        match self.stopping {
+            Some(Stopping { finished: true, .. }) => None,
+            stopping => stopping.map(|s| s.until).into_iter().chain(self.sweep_at).min(),
+        }
+    }
+
+    /// Takes in what happened and appends what is to be done.
+    pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
+        if self.stopping.is_some_and(|stopping| stopping.finished) {
+            return;
+        }
+        match event {
+            Event::Start => {
+                effects.push(Effect::Actors(ForActors::StartWatch));
+                self.start_session(effects);
+            }
+            Event::SlotMade(key) => self.slot_made(key, effects),
+            Event::Idle(key) => self.offered(now, key, effects),
+            Event::Asked(Request::Suspect { generation }) => {
+                self.suspect = Some(generation);
+                self.sweep_later(now);
+            }
+            Event::Asked(request) => Told::Asked(request).tell(effects),
+            Event::Notified(notice) => self.notified(notice, effects),
+            Event::SessionStopped => self.finish(End::Orderly, effects),
+            Event::SessionDied => self.session_died(effects),
+            Event::WatchDied => {
+                effects.push(Effect::Actors(ForActors::StartWatch));
+                #[cfg(test)]
+                if Mutation::WatchLossUntold.is_chosen() {
+                    return;
+                }
+                effects.push(Effect::Slots(ForSlots::WatchLost));
+            }
+            Event::LockDied { key, worker } => self.lock_died(key, worker, effects),
+            Event::Reaped { keys, left } => self.reaped(keys, left, effects),
+            Event::Surveyed { owned } => self.surveyed(now, owned, effects),
+            Event::Stop { limit } => self.stop(now, limit, effects),
+            Event::Tick => {}
+        }
+        self.act(now, effects);
+    }
+
+    /// Does what is due by the clock.
+    fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.stopping.is_some_and(|stopping| stopping.until <= now) {
+            return self.finish(End::LimitPassed, effects);
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            let idle = std::mem::take(&mut self.idle);
+            if !idle.is_empty() {
+                let which = Which::Of(idle.into_iter().collect());
+                effects.push(Effect::Slots(ForSlots::Reap(which)));
+            }
+            if self.suspect.is_some() {
+                effects.push(Effect::Slots(ForSlots::Survey));
+            }
+        }
+    }
+
+    fn sweep_later(&mut self, now: Moment) {
+        self.sweep_at.get_or_insert(now + LINGER);
+    }
+
+    fn start_session(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Actors(ForActors::StartSession {
+            generation: self.last.as_ref().map_or(0, |view| view.generation),
+            left_behind: self.left_behind(),
+        }));
+    }
+
+    fn left_behind(&self) -> Option<SessionView> {
+        #[cfg(test)]
+        if Mutation::LeftBehindForgotten.is_chosen() {
+            return None;
+        }
+        self.last.clone()
+    }
+
+    fn show(&self, readiness: Readiness, effects: &mut Vec<Effect>) {
+        if self.stopping.is_none() {
+            effects.push(Effect::Actors(ForActors::Show(readiness)));
+        }
+    }
+
+    fn slot_made(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        // An earlier slot of the key was reaped before this message came: then its
+        // message has started the actor.
+        if self.workers.contains_key(&key) {
+            return;
+        }
+        if let Some(view) = &self.view {
+            let (which, notice) = (Which::Of(vec![key.clone()]), Notice::Opened(view.clone()));
+            effects.push(Effect::Slots(ForSlots::Notify { which, notice }));
+        }
+        self.start_lock(key, false, effects);
+    }
+
+    fn start_lock(&mut self, key: Key, recovering: bool, effects: &mut Vec<Effect>) {
+        self.workers_made += 1;
+        let worker = self.workers_made;
+        self.workers.insert(key.clone(), worker);
+        effects.push(Effect::Actors(ForActors::StartLock { key, worker, recovering }));
+    }
+
+    fn lock_died(&mut self, key: Key, worker: u64, effects: &mut Vec<Effect>) {
+        // One that was to retire anyway costs its successor nothing.
+        if self.workers.get(&key) != Some(&worker) {
+            return;
+        }
+        let (which, reason) = (Which::Of(vec![key.clone()]), LossReason::RuntimeFailed);
+        effects.push(Effect::Slots(ForSlots::Lose { which, reason }));
+        self.start_lock(key, true, effects);
+    }
+
+    /// An actor offers to go.
+    fn offered(&mut self, now: Moment, key: Key, effects: &mut Vec<Effect>) {
+        if self.stopping.is_some() {
+            effects.push(Effect::Slots(ForSlots::Reap(Which::Of(vec![key]))));
+        } else {
+            self.idle.insert(key);
+            self.sweep_later(now);
+        }
+    }
+
+    fn notified(&mut self, notice: Notice, effects: &mut Vec<Effect>) {
+        match &notice {
+            Notice::Opened(view) => {
+                self.view = Some(view.clone());
+                self.last = Some(view.clone());
+                self.show(Readiness::Ready, effects);
+            }
+            Notice::Fenced { generation, fence } => {
+                if let Some(view) = self.view.as_mut().filter(|v| v.generation == *generation) {
+                    view.fence = *fence;
+                }
+            }
+            Notice::Closed { generation, reason } => {
+                if self.view.as_ref().is_some_and(|view| view.generation == *generation) {
+                    self.close(*reason, effects);
+                }
+                return Told::Closed { generation: *generation }.tell(effects);
+            }
+            // What is held is held until the deadline; the session goes on trying.
+            Notice::Troubled(_) if self.view.is_some() => return,
+            Notice::Troubled(error) => self.show(Readiness::Troubled(error.clone()), effects),
+        }
+        effects.push(Effect::Slots(ForSlots::Notify { which: Which::All, notice }));
+    }
+
+    /// Everything that is owned under the open session is lost. That is published
+    /// for all keys before anything is done about it.
+    fn close(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
+        let Some(SessionView { generation, cell, .. }) = self.view.take() else { return };
+        cell.latch(reason);
+        self.suspect = self.suspect.filter(|suspect| *suspect != generation);
+        self.show(Readiness::Starting, effects);
+        #[cfg(test)]
+        let untold = Mutation::SessionGoesUntold.is_chosen();
+        #[cfg(not(test))]
+        let untold = false;
+        if !untold {
+            effects.push(Effect::Slots(ForSlots::Lose { which: Which::All, reason }));
+        }
+        let notice = Notice::Closed { generation, reason };
+        effects.push(Effect::Slots(ForSlots::Notify { which: Which::All, notice }));
+    }
+
+    fn session_died(&mut self, effects: &mut Vec<Effect>) {
+        self.close(LossReason::RuntimeFailed, effects);
+        self.start_session(effects);
+        if let Some(stopping) = &mut self.stopping {
+            stopping.session_told = false;
+            effects.push(Effect::Slots(ForSlots::Reap(Which::All)));
+        }
+    }
+
+    fn reaped(&mut self, keys: Vec<Key>, left: usize, effects: &mut Vec<Effect>) {
+        for key in keys {
+            // A slot whose actor has not started yet has none to retire.
+            if self.workers.remove(&key).is_some() {
+                effects.push(Effect::Actors(ForActors::Retire { key }));
+            }
+        }
+        if let Some(stopping) = &mut self.stopping
+            && left == 0
+            && !std::mem::replace(&mut stopping.session_told, true)
+        {
+            Told::Stop.tell(effects);
+        }
+    }
+
+    fn surveyed(&mut self, now: Moment, owned: usize, effects: &mut Vec<Effect>) {
+        let Some(generation) = self.suspect else { return };
+        #[cfg(test)]
+        let owned = if Mutation::SuspectReplacedEarly.is_chosen() { 0 } else { owned };
+        if self.view.as_ref().is_none_or(|view| view.generation != generation) {
+            self.suspect = None;
+        } else if owned > 0 {
+            self.sweep_later(now);
+        } else {
+            let reason = LossReason::SessionGone;
+            self.close(reason, effects);
+            Told::Asked(Request::Distrust { generation, reason }).tell(effects);
+        }
+    }
+
+    fn stop(&mut self, now: Moment, limit: Duration, effects: &mut Vec<Effect>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.show(Readiness::Stopped, effects);
+        self.stopping = Some(Stopping { until: now + limit, session_told: false, finished: false });
+        self.idle.clear();
+        effects.push(Effect::Slots(ForSlots::StopCallers));
+        #[cfg(test)]
+        if Mutation::SessionStopsFirst.is_chosen() {
+            Told::Stop.tell(effects);
+        }
+        effects.push(Effect::Slots(ForSlots::Reap(Which::All)));
+    }
+
+    fn finish(&mut self, end: End, effects: &mut Vec<Effect>) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.finished = true;
+            effects.push(Effect::Actors(ForActors::Finish(end)));
+        }
+    }
+}
+
+impl Told {
+    fn tell(self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Actors(ForActors::TellSession(self)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,473 @@
+//! The parts of a process and what they say to each other.
+//!
+//! Each part stands for an actor: it drives what that drives and has a mailbox of
+//! its own. What one part says to another arrives in order, and at any time between
+//! other things.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use futures::FutureExt as _;
+
+use super::{
+    process::{Out, Process},
+    question::Question,
+    random::Random,
+};
+use crate::{
+    clock::Moment,
+    consul::{
+        ask::{
+            CreateSession, DeleteStaleFences, DestroySession, ListSessions, RaiseFence,
+            RenewSession,
+        },
+        session_name::session_name,
+    },
+    holding::{
+        fuse,
+        slot::Slot,
+        tenure::Tenure,
+        turn::Step,
+        watchers::{Read, Watch, Watchers, What},
+    },
+    key::Key,
+    mutation::Mutation,
+    ownership::LossReason,
+    protocol::{
+        contest::News,
+        session::{self, Notice, Session, SessionView},
+        warden::{self, End, ForActors},
+        watch,
+    },
+};
+
+/// A part of a process. The number tells a part from the one that it succeeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Warden,
+    Session(u64),
+    Watch(u64),
+    Lock(u64),
+}
+
+/// What one part says to another.
+#[derive(Debug)]
+pub(super) enum Mail {
+    Warden(warden::Event),
+    Session(session::Event),
+    Watch(Watch),
+    Retire,
+}
+
+/// The part that works a slot.
+pub(super) struct Worker {
+    slot: Arc<Slot>,
+    wakes_at: Option<Moment>,
+}
+
+/// Why a lock takes a turn.
+#[derive(Clone, Copy)]
+enum Cause {
+    Poke,
+    Timer,
+    Recovery,
+}
+
+/// Something that a part could do now.
+enum Pending {
+    Mail(Part, Part),
+    Turn(u64),
+}
+
+impl Process {
+    // Mailboxes.
+
+    fn post(&mut self, from: Part, to: Part, mail: Mail) {
+        self.mail.entry((from, to)).or_default().push_back(mail);
+    }
+
+    /// Whether any part has something to read.
+    pub(super) fn is_poked(&self) -> bool {
+        !self.mail.is_empty() || self.workers.values().any(|worker| is_poked(&worker.slot))
+    }
+
+    /// Lets parts read, in any order, up to `most` things.
+    pub(super) fn work(&mut self, most: u64, random: &mut Random) {
+        for _ in 0..most {
+            let mut pending: Vec<Pending> =
+                self.mail.keys().map(|(from, to)| Pending::Mail(*from, *to)).collect();
+            let poked = self.workers.iter().filter(|(_, worker)| is_poked(&worker.slot));
+            pending.extend(poked.map(|(number, _)| Pending::Turn(*number)));
+            if self.is_over || pending.is_empty() {
+                return;
+            }
+            match pending.swap_remove(random.below(pending.len())) {
+                Pending::Mail(from, to) => self.deliver(from, to),
+                Pending::Turn(number) => {
+                    if let Some(worker) = self.workers.get(&number) {
+                        // Taken: the turn reads everything.
+                        let _ = worker.slot.callers.poked().now_or_never();
+                    }
+                    self.turn(number, Cause::Poke);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: Part, to: Part) {
+        let Some(line) = self.mail.get_mut(&(from, to)) else { return };
+        let mail = line.pop_front();
+        if line.is_empty() {
+            self.mail.remove(&(from, to));
+        }
+        match (to, mail) {
+            (Part::Warden, Some(Mail::Warden(event))) => self.feed_warden(event),
+            // The supervisor hands it on to the watch that there is.
+            (Part::Warden, Some(Mail::Watch(watch))) => {
+                self.post(Part::Warden, Part::Watch(self.watch_number), Mail::Watch(watch));
+            }
+            (Part::Session(number), Some(Mail::Session(event))) => {
+                self.feed_session(number, event);
+            }
+            (Part::Watch(number), Some(Mail::Watch(watch))) => {
+                self.watch(number, |watchers, now| watchers.watch(now, watch));
+            }
+            (Part::Lock(number), Some(Mail::Retire)) => {
+                self.workers.remove(&number);
+            }
+            _ => {}
+        }
+    }
+
+    // The supervisor.
+
+    pub(super) fn feed_warden(&mut self, event: warden::Event) {
+        let mut told = Vec::new();
+        let now = self.clock.now();
+        let orders = self.wards.handle(now, event, |key, news| told.push((key.clone(), news)));
+        for (key, news) in told {
+            self.publish(&key, news);
+        }
+        for order in orders {
+            self.carry_out(order);
+        }
+    }
+
+    fn carry_out(&mut self, order: ForActors) {
+        match order {
+            ForActors::StartWatch => {
+                self.watch_number += 1;
+                let seed = self.clock.now().as_nanos();
+                self.watchers = Some(Watchers::new(self.watches, seed));
+            }
+            ForActors::StartSession { generation, left_behind } => {
+                self.start_session(generation, left_behind.as_ref());
+            }
+            ForActors::StartLock { key, worker, recovering } => {
+                if let Some(slot) = self.wards.slots().get(&key) {
+                    self.locks.insert(key, worker);
+                    self.workers.insert(worker, Worker { slot, wakes_at: None });
+                    self.turn(worker, if recovering { Cause::Recovery } else { Cause::Poke });
+                }
+            }
+            ForActors::Retire { key } => {
+                if let Some(worker) = self.locks.remove(&key) {
+                    self.post(Part::Warden, Part::Lock(worker), Mail::Retire);
+                }
+            }
+            ForActors::TellSession(told) => {
+                let session = Part::Session(self.session_number);
+                self.post(Part::Warden, session, Mail::Session(told.into()));
+            }
+            ForActors::Show(_) => {}
+            ForActors::Finish(end) => self.finish(end),
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        self.out.push(Out::Finished(end));
+        self.abandon();
+    }
+
+    /// The supervisor is gone, and everything with it.
+    pub(super) fn abandon(&mut self) {
+        let mut told = Vec::new();
+        self.wards.abandon(|key, news| told.push((key.clone(), news)));
+        for (key, news) in told {
+            self.publish(&key, news);
+        }
+        self.is_over = true;
+        self.mail.clear();
+        self.workers.clear();
+    }
+
+    fn publish(&mut self, key: &Key, news: News) {
+        let key = key.clone();
+        self.out.push(match news {
+            News::Acquired { token } => Out::Acquired { key, token },
+            News::Released { .. } if Mutation::EndUnpublished.is_chosen() => return,
+            News::Lost { token, reason } => {
+                let still_valid = self
+                    .callers
+                    .values()
+                    .filter(|caller| caller.key == key)
+                    .filter_map(|caller| caller.lease.as_ref())
+                    .any(|lease| lease.token() == token && lease.would_be_valid());
+                Out::Lost { key, token, reason, still_valid }
+            }
+            News::Released { token } => Out::Freed { key, token },
+            News::Elected { token } => {
+                if let Some(term) = self.tenures.get(&key).and_then(Tenure::term) {
+                    self.taken.insert(key.clone(), term);
+                }
+                Out::Elected { key, token }
+            }
+            News::Deposed { token, reason } => {
+                let still_valid = self.terms(&key).any(|(of, valid)| valid && of == token);
+                Out::Deposed { key, token, reason, still_valid }
+            }
+            News::LeaderChanged { leader } => {
+                Out::LeaderChanged { key, leader: leader.map(|leader| leader.session) }
+            }
+        });
+    }
+
+    // The session.
+
+    fn name(&self) -> String {
+        session_name(&format!("p{}", self.id), self.life as u32)
+    }
+
+    fn start_session(&mut self, generation: u64, left_behind: Option<&SessionView>) {
+        let mut session = Session::new(self.timing.clone(), generation);
+        if let Some(view) = left_behind {
+            session.doom(self.clock.now(), view.id.clone(), true);
+        }
+        self.session_number += 1;
+        self.session = Some(session);
+        self.feed_session(self.session_number, session::Event::Start);
+    }
+
+    pub(super) fn feed_session(&mut self, number: u64, event: session::Event) {
+        let now = self.clock.now();
+        let Some(session) = self.session.as_mut().filter(|_| number == self.session_number) else {
+            return;
+        };
+        let mut effects = Vec::new();
+        session.handle(now, event, &mut effects);
+        for effect in effects {
+            self.perform_session(effect);
+        }
+    }
+
+    fn perform_session(&mut self, effect: session::Effect) {
+        use session::Effect;
+        let question = match effect {
+            Effect::Create { ticket } => {
+                let ask = CreateSession {
+                    name: self.name(),
+                    ttl: self.timing.session_ttl,
+                    lock_delay: self.timing.lock_delay,
+                    node_checks: self.node_checks.clone(),
+                };
+                Question::Create { ticket, ask }
+            }
+            Effect::Renew { ticket, session } => {
+                Question::Renew { ticket, ask: RenewSession { session } }
+            }
+            Effect::Destroy { ticket, session, raised } => {
+                Question::Destroy { ticket, ask: DestroySession { session }, raised }
+            }
+            Effect::Raise { ticket, session, from } => {
+                Question::Raise { ticket, ask: RaiseFence { session, from } }
+            }
+            Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
+            Effect::List { ticket } => {
+                Question::List { ticket, ask: ListSessions { name: self.name() } }
+            }
+            Effect::ListFences { ticket } => Question::ListFences { ticket },
+            Effect::DeleteFences { stale } => {
+                Question::DeleteFences { ask: DeleteStaleFences { stale } }
+            }
+            Effect::Notify(notice) => {
+                match &notice {
+                    Notice::Opened(view) => {
+                        self.sessions.insert(view.id.clone(), false);
+                        self.out.push(Out::Opened(view.id.clone()));
+                    }
+                    Notice::Closed { reason, .. } => {
+                        self.sessions.values_mut().for_each(|closed| *closed = true);
+                        self.out.push(Out::Closed(*reason));
+                    }
+                    Notice::Fenced { .. } | Notice::Troubled(_) => {}
+                }
+                return self.tell_warden(warden::Event::Notified(notice));
+            }
+            Effect::Recovered => return,
+            Effect::Stopped => {
+                self.session = None;
+                return self.tell_warden(warden::Event::SessionStopped);
+            }
+        };
+        self.out.push(Out::Ask(question, Part::Session(self.session_number)));
+    }
+
+    fn tell_warden(&mut self, event: warden::Event) {
+        let from = Part::Session(self.session_number);
+        self.post(from, Part::Warden, Mail::Warden(event));
+    }
+
+    /// Its actor dies.
+    pub(super) fn kill_session(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        if let Some(view) = session.view() {
+            view.cell.latch(LossReason::RuntimeFailed);
+        }
+        self.sessions.values_mut().for_each(|closed| *closed = true);
+        self.tell_warden(warden::Event::SessionDied);
+    }
+
+    // The watch.
+
+    pub(super) fn watch(
+        &mut self,
+        number: u64,
+        step: impl FnOnce(&mut Watchers, Moment) -> Vec<Read>,
+    ) {
+        let now = self.clock.now();
+        let Some(watchers) = self.watchers.as_mut().filter(|_| number == self.watch_number) else {
+            return;
+        };
+        for Read { read, what } in step(watchers, now) {
+            let question = match what {
+                What::Key(ask) => Question::Watch { read, ask },
+                What::Prefix(ask) => Question::Prefix { read, ask },
+                // Only a refused connection makes it ask that; here none is.
+                What::Probe => continue,
+            };
+            self.out.push(Out::Ask(question, Part::Watch(number)));
+        }
+    }
+
+    /// Its actor dies.
+    pub(super) fn kill_watch(&mut self) {
+        if self.watchers.take().is_some() {
+            let from = Part::Watch(self.watch_number);
+            self.post(from, Part::Warden, Mail::Warden(warden::Event::WatchDied));
+        }
+    }
+
+    // The locks.
+
+    fn turn(&mut self, number: u64, cause: Cause) {
+        let Some(worker) = self.workers.get(&number) else { return };
+        let (slot, now, style) = (worker.slot.clone(), self.clock.now(), self.style.clone());
+        let dies = self.fuse.take_if(|(key, _)| *key == slot.key);
+        let turn = |process: &mut Self| {
+            let step = &mut |step| process.take_step(number, &slot, step);
+            match cause {
+                Cause::Poke => slot.turn(now, &style, step),
+                Cause::Timer => slot.tick(now, &style, step),
+                Cause::Recovery => slot.recover(now, &style, step),
+            }
+        };
+        if let Some((_, points)) = dies {
+            fuse::light(points);
+            // It dies at some point of the turn, or at its end.
+            let _ = catch_unwind(AssertUnwindSafe(|| turn(self)));
+            fuse::put_out();
+            return self.kill_lock(number);
+        }
+        turn(self);
+        let wakes_at = slot.next_wakeup();
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.wakes_at = wakes_at;
+        }
+    }
+
+    fn kill_lock(&mut self, number: u64) {
+        if let Some(Worker { slot, .. }) = self.workers.remove(&number) {
+            let died = warden::Event::LockDied { key: slot.key.clone(), worker: number };
+            self.post(Part::Lock(number), Part::Warden, Mail::Warden(died));
+        }
+    }
+
+    fn take_step(&mut self, number: u64, slot: &Arc<Slot>, step: Step) {
+        let (me, slot) = (Part::Lock(number), slot.clone());
+        let question = match step {
+            Step::Publish(news) => return self.publish(&slot.key, news),
+            Step::Won { index, session, token } => {
+                let key = slot.key.clone();
+                return self.out.push(Out::Won { key, index, session, token });
+            }
+            Step::Lock { ticket, ask } => Question::Lock { slot, ticket, ask },
+            Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Step::Read { ticket, .. } => Question::Read { slot, ticket },
+            Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
+            Step::Watch { ticket, after, held } => {
+                let watch = Watch { slot, after, ticket, held };
+                return self.post(me, Part::Warden, Mail::Watch(watch));
+            }
+            Step::Request(request) => {
+                let asked = warden::Event::Asked(request);
+                return self.post(me, Part::Warden, Mail::Warden(asked));
+            }
+            Step::Idle => {
+                let idle = warden::Event::Idle(slot.key.clone());
+                return self.post(me, Part::Warden, Mail::Warden(idle));
+            }
+            Step::Unreleased(_) | Step::Overwrote(_) | Step::Failed(_) => return,
+        };
+        self.out.push(Out::Ask(question, me));
+    }
+
+    // Timers.
+
+    /// When the timer of a part is due, in the world's time.
+    pub(super) fn next_wakeup(&self) -> Option<Moment> {
+        if self.is_over {
+            return None;
+        }
+        let session = self.session.as_ref().and_then(|s| s.next_wakeup(self.clock.now()));
+        let watch = self.watchers.as_ref().and_then(Watchers::next_wakeup);
+        let others = [session, watch, self.wards.next_wakeup()];
+        let locks = self.workers.values().filter_map(|worker| worker.wakes_at);
+        let next = locks.chain(others.into_iter().flatten()).min()?;
+        Some(self.world_time(next))
+    }
+
+    /// A timer is due.
+    pub(super) fn tick(&mut self) {
+        let now = self.clock.now();
+        let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
+        if is_due(self.session.as_ref().and_then(|session| session.next_wakeup(now))) {
+            self.feed_session(self.session_number, session::Event::Tick);
+        }
+        let due = self.workers.iter().filter(|(_, worker)| is_due(worker.wakes_at));
+        for number in due.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.turn(number, Cause::Timer);
+        }
+        if is_due(self.watchers.as_ref().and_then(Watchers::next_wakeup)) {
+            let tick = |watchers: &mut Watchers, now| watchers.handle(now, watch::Event::Tick);
+            self.watch(self.watch_number, tick);
+        }
+        if is_due(self.wards.next_wakeup()) {
+            self.feed_warden(warden::Event::Tick);
+        }
+    }
+}
+
+/// Whether the slot's worker has something to read. It stays so.
+fn is_poked(slot: &Slot) -> bool {
+    let poked = slot.callers.poked().now_or_never().is_some();
+    if poked {
+        slot.callers.poke();
+    }
+    poked
+}
+
+/// The mail on its way, by sender and receiver.
+pub(super) type Mailboxes = std::collections::BTreeMap<(Part, Part), VecDeque<Mail>>;
