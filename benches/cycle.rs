@@ -1,14 +1,12 @@
-//! One uncontended acquire and release, beside the raw calls in the same run.
+//! One uncontended acquire and release, compared with the raw calls in the same run.
 //!
-//! The floor is `PUT ?acquire` and `PUT ?release` over one connection that is
-//! kept open. Between it and ours lie two others, which show where the time goes:
-//! the transactions that this crate sends, over such a connection; and the same
-//! through awc, without anything of this crate around it.
+//! The floor is `PUT ?acquire` and `PUT ?release` over one persistent connection. Two
+//! intermediate measurements show where the time goes: this crate's transactions over
+//! such a connection, and the same transactions through awc without this crate.
 //!
-//! All are measured in turns, so that whatever else the machine does disturbs them
-//! alike, and back to back, as a busy caller would; against an agent in memory and
-//! against the leader of three servers with their data on disk. Only the ratios
-//! mean something.
+//! All are measured in turns, so that other load on the machine affects them equally,
+//! and back to back, like a busy caller. Each runs against an agent in memory and
+//! against the leader of three servers on disk. Only the ratios are meaningful.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -28,7 +26,7 @@ use tokio::{runtime::Runtime, task::LocalSet};
 
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 2_000;
-/// Back to back, each way has its turn so often.
+/// The number of back-to-back blocks of each way.
 const BLOCKS: usize = 5;
 
 /// `PUT ?acquire`, `PUT ?release`.
@@ -44,7 +42,7 @@ impl Puts {
     }
 }
 
-/// The transactions over a connection of ours.
+/// The transactions over a raw connection.
 struct RawTxns {
     raw: Raw,
     txns: Txns,
@@ -57,7 +55,7 @@ impl RawTxns {
     }
 }
 
-/// The transactions through awc, on the thread that waits for them.
+/// The transactions through awc, on the waiting thread.
 struct Awc {
     client: awc::Client,
     url: String,
@@ -82,7 +80,7 @@ async fn ours(dsync: &Dsync, key: &Key) {
     assert_eq!(dsync.send(Release(lease)).await.unwrap(), Released::Confirmed);
 }
 
-/// Everything that is measured against one server.
+/// Every way of locking, against one server.
 struct Ways {
     puts: Puts,
     txns: RawTxns,
@@ -135,8 +133,8 @@ impl Ways {
         }
     }
 
-    /// Measures all ways, `blocks` times `cycles` of each without a break, and
-    /// prints the figures under `name`.
+    /// Measures every way in `blocks` blocks of `cycles` consecutive cycles, and prints
+    /// the figures under `name`.
     fn measure(&mut self, name: &str, blocks: usize, cycles: usize) {
         let mut times = WAYS.map(|_| Times::default());
         for way in WAYS {

@@ -1,11 +1,10 @@
-//! From a release in one process to the grant in another that waits, beside the
-//! raw calls between the same two processes in the same run.
+//! The time from a release in one process to the grant in another that waits, compared
+//! with the raw calls between the same two processes in the same run.
 //!
-//! The floor is: `PUT ?release` in one process, the answer to the blocking read
-//! of the other, its `PUT ?acquire`, and that one's answer; each process has one
-//! connection for its writes and one for its reads. The roles change with every
-//! round. Both ways are measured in turns and back to back, against an agent in
-//! memory and against the leader of three servers with their data on disk.
+//! The floor is `PUT ?release` in one process, the reply to the other's blocking read,
+//! its `PUT ?acquire` and the reply. Each process has one connection for writes and one
+//! for reads, and the roles alternate. Both ways are measured in turns and back to back,
+//! against an agent in memory and against the leader of three servers on disk.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -29,24 +28,24 @@ use tokio::runtime::Runtime;
 
 const WARM_UP: usize = 20;
 const ROUNDS: usize = 300;
-/// Back to back, each way has its turn so often.
+/// The number of back-to-back blocks of each way.
 const BLOCKS: usize = 5;
-/// How long a waiter gets to see that the key is held, and to watch it.
+/// How long a waiter gets to find the key held and to start watching it.
 const SETTLE: Duration = Duration::from_millis(20);
 const KEYS: [&str; 2] = ["ours/key", "raw/key"];
 
-/// A clock that all processes read alike.
+/// Reads a clock that all processes share.
 fn now() -> Duration {
     clock_gettime(ClockId::Monotonic).try_into().unwrap()
 }
 
-/// One of the two processes: at any time it has the key, waits for it, or neither.
+/// One of the two processes. It owns the key, waits for it, or does neither.
 trait Player {
-    /// Begins to wait.
+    /// Starts waiting.
     fn want(&mut self);
-    /// Waits for the grant; when it came.
+    /// Waits for the grant; returns its time.
     fn granted(&mut self) -> Duration;
-    /// Releases; when that was called.
+    /// Releases; returns the time of the call.
     fn release(&mut self) -> Duration;
 }
 
@@ -124,7 +123,7 @@ impl Player for Floor {
     }
 }
 
-/// The other process, driven by single letters.
+/// The other process, controlled through its standard input.
 struct Remote {
     process: Child,
     orders: ChildStdin,
@@ -160,11 +159,11 @@ impl Remote {
     }
 }
 
-/// Obeys a [`Remote`] in the other process.
+/// Executes the orders of a [`Remote`] in the other process.
 fn obey(mut player: Box<dyn Player>) {
     for order in std::io::stdin().lines() {
         let at = match order.unwrap().as_str() {
-            // Whoever orders this awaits the grant at once, without another word.
+            // The parent sends no further order: it waits for the time of the grant.
             "want" => {
                 player.want();
                 player.granted()
@@ -183,7 +182,7 @@ fn player(kind: &str, address: SocketAddr) -> Box<dyn Player> {
     }
 }
 
-/// One key, handed to and fro.
+/// One key that alternates between the processes.
 struct Match {
     here: Box<dyn Player>,
     there: Remote,
@@ -197,7 +196,7 @@ impl Match {
         Self { here, there: Remote::start(kind, address) }
     }
 
-    /// From here to there and back.
+    /// One hand-over in each direction.
     fn round(&mut self) -> [Duration; 2] {
         let Self { here, there } = self;
         there.order("want");
@@ -236,7 +235,7 @@ fn main() {
     measure("handoff.cluster.back", leader, BLOCKS, ROUNDS / 3 / BLOCKS);
 }
 
-/// Measures both ways, `blocks` times `rounds` of each without a break, and prints
+/// Measures both ways in `blocks` blocks of `rounds` consecutive rounds, and prints
 /// the figures under `name`.
 fn measure(name: &str, address: SocketAddr, blocks: usize, rounds: usize) {
     let mut matches = ["ours", "raw"].map(|kind| Match::new(kind, address));

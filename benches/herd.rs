@@ -1,11 +1,10 @@
-//! Many processes that wait for one key: what a hand-over costs.
+//! The cost of a hand-over when many processes wait for one key.
 //!
-//! Fifty runtimes, each with a session, connections and a thread of its own, take
-//! turns on one key of a real Consul. Printed for each hold time: requests of all
-//! of them for one hand-over, whatever they are for; the time from a release to
-//! the next grant; and the longest that one of them waited.
-//! `DSYNC_BENCH_RUNTIMES=2,50` chooses how many there are, `DSYNC_BENCH_SECONDS`
-//! for how long each hold time is measured.
+//! Fifty runtimes, each with its own session, connections and thread, take turns on
+//! one key of a real Consul. For each hold time, the bench prints the requests of all
+//! runtimes per hand-over, the time from a release to the next grant, and the longest
+//! wait. `DSYNC_BENCH_RUNTIMES=2,50` sets the numbers of runtimes,
+//! `DSYNC_BENCH_SECONDS` the duration for each hold time.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on may say so by a panic")]
 
@@ -30,7 +29,7 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// What was asked of Consul, by what it is for.
+/// The number of requests to Consul, by purpose.
 #[derive(Debug, Default)]
 struct Counts {
     transactions: AtomicU64,
@@ -45,7 +44,7 @@ impl Counts {
     }
 }
 
-/// Counts what the crate tells of its requests.
+/// Counts the crate's log events about requests.
 struct Counter(Arc<Counts>);
 
 impl Subscriber for Counter {
@@ -88,7 +87,7 @@ impl Visit for Target<'_> {
     }
 }
 
-/// One ownership.
+/// One ownership of the key.
 #[derive(Clone, Copy)]
 struct Turn {
     token: FencingToken,
@@ -125,7 +124,7 @@ async fn measure(agent: &Agent, counts: &Counts, runtimes: usize, hold: Duration
     for dsync in &all {
         dsync.ready().await.unwrap();
     }
-    // A third of the time for the herd to form.
+    // Allow a third of the time for the herd to form.
     let (begun, turns) = (Instant::now(), Arc::default());
     let until = begun + span + span / 3;
     let tasks: Vec<_> = all
@@ -171,7 +170,7 @@ async fn measure(agent: &Agent, counts: &Counts, runtimes: usize, hold: Duration
 async fn main() {
     let counts = Arc::new(Counts::default());
     tracing::subscriber::set_global_default(Counter(Arc::clone(&counts))).unwrap();
-    // Each runtime keeps a few connections; all are of one address.
+    // All runtimes connect from one address, each with a few connections.
     let limits = "limits { http_max_conns_per_client = 4000 }";
     let agent = Agent::builder().config(limits.to_owned()).start();
     let runtimes = std::env::var("DSYNC_BENCH_RUNTIMES").unwrap_or("2,50".into());

@@ -1,10 +1,10 @@
-//! One key that everybody wants: a hundred tasks of one process, and of each of
-//! two, beside the raw calls in the same run.
+//! One hot key, wanted by a hundred tasks in one process, and in each of two processes,
+//! compared with the raw calls in the same run.
 //!
-//! The floor is `PUT ?acquire` and `PUT ?release` by one client over a connection
-//! that is kept open. Two processes are also measured while so many other keys
-//! are waited for that the hot one is watched as one of a listing.
-//! `DSYNC_BENCH_SECONDS` chooses for how long each is measured.
+//! The floor is `PUT ?acquire` and `PUT ?release` by one client over one persistent
+//! connection. Two processes are also measured while they wait for so many other keys
+//! that the hot key is watched through a listing. `DSYNC_BENCH_SECONDS` sets the
+//! duration of each measurement.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on may say so by a panic")]
 
@@ -25,7 +25,7 @@ use actix_dsync::{Acquire, Dsync, HASHICORP_LOCK_FLAGS, Key, Reply};
 use support::consul::Agent;
 
 const TASKS: usize = 100;
-/// Keys that each process waits for beside the hot one, where watches are scarce.
+/// The number of other keys that each process waits for to make watches scarce.
 const OTHERS: usize = 100;
 
 fn put(stream: &mut BufReader<TcpStream>, target: &str) {
@@ -47,7 +47,7 @@ fn put(stream: &mut BufReader<TcpStream>, target: &str) {
     assert!(body.starts_with(b"true"), "{}", String::from_utf8_lossy(&body));
 }
 
-/// Cycles a second with nothing but the raw calls.
+/// Cycles per second with the raw calls.
 fn floor(agent: &Agent, span: Duration) -> f64 {
     let body = serde_json::json!({"TTL": "86400s", "NodeChecks": []});
     let session = agent.operator().create_session(&body).unwrap();
@@ -63,7 +63,7 @@ fn floor(agent: &Agent, span: Duration) -> f64 {
     f64::from(cycles) / begun.elapsed().as_secs_f64()
 }
 
-/// Takes part for `span` once `go` says so; returns the grants.
+/// Takes part for `span` after `go` completes; returns the number of grants.
 async fn take_part(url: &str, prefix: &str, scarce: bool, go: impl FnOnce() -> Duration) -> u64 {
     let mut limits = actix_dsync::Limits::default();
     limits.connections = scarce.then_some(16);
@@ -102,7 +102,7 @@ fn other(n: usize) -> String {
     format!("jobs/{n}")
 }
 
-/// Starts a process that takes part; it waits for a line on its standard input.
+/// Starts a process that takes part once it reads a line from its standard input.
 fn start(agent: &Agent, prefix: &str, scarce: bool) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .env("DSYNC_BENCH_JOB", format!("{},{prefix},{scarce}", agent.url()))

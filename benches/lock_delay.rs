@@ -1,8 +1,8 @@
-//! From the end of a lock-delay to the grant, beside a raw client in the same run
-//! that knows when the delay ends and asks in that moment.
+//! The time from the end of a lock-delay to the grant, compared with a raw client in
+//! the same run that knows the end and sends its request at that moment.
 //!
-//! The end is counted from when the destruction of the holder's session was *sent*,
-//! which is the earliest at which the delay can have begun.
+//! The delay is counted from the moment when the destruction of the holder's session
+//! was *sent*: the delay cannot have started earlier.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -15,7 +15,7 @@ use support::{Times, consul::Agent, raw::Raw};
 
 const ROUNDS: usize = 40;
 const DELAY: Duration = Duration::from_secs(1);
-/// How long a waiter gets to see that the key is held, and to watch it.
+/// How long a waiter gets to find the key held and to start watching it.
 const SETTLE: Duration = Duration::from_millis(50);
 
 fn main() {

@@ -1,9 +1,9 @@
-//! Many keys waited for in one process: connections, memory, idle CPU, and how
-//! soon a release is noticed, beside the raw calls in the same run.
+//! Many keys in one process: connections, memory, idle CPU, and the time from a release
+//! to the grant, compared with the raw calls in the same run.
 //!
-//! The floor of a wake is: a blocking read on a connection of its own, a `PUT
-//! ?release` by somebody else, the read's answer, and the transaction that locks.
-//! `DSYNC_BENCH_KEYS=50,250` chooses the numbers of keys.
+//! The floor of a wake-up is a blocking read on its own connection, a `PUT ?release` by
+//! another client, the reply to the read, and the lock transaction.
+//! `DSYNC_BENCH_KEYS=50,250` sets the numbers of keys.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on may say so by a panic")]
 
@@ -24,7 +24,7 @@ use support::{
     row, timed,
 };
 
-/// From a release to the next owner's lock, with nothing but the raw calls.
+/// The time from a release to the next owner's lock with the raw calls.
 fn floor(agent: &Agent, rounds: usize) -> Times {
     let (mut one, mut two) = (Raw::new(agent.http_addr()), Raw::new(agent.http_addr()));
     let (theirs, ours) = (one.session("0s"), one.session("0s"));
@@ -60,7 +60,7 @@ fn memory_mb() -> f64 {
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-/// The processor time of this process so far.
+/// The CPU time of this process so far.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields = stat.rsplit(')').next().unwrap();
@@ -69,7 +69,7 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// What there was before the runtime was started.
+/// The process's resources before the runtime was started.
 struct Before {
     connections: usize,
     memory: f64,
@@ -81,19 +81,19 @@ impl Before {
     }
 }
 
-/// Until all that is wanted is held or waited for.
+/// The time until every wanted key is held or watched.
 const SETTLE: Duration = Duration::from_secs(12);
-/// A little more than the longest wait of a read: each ends once in it.
+/// A little longer than the longest wait of a blocking read, so that each ends once.
 const IDLE: Duration = Duration::from_secs(33);
 
-/// What the keys cost while nothing happens.
+/// The cost of the keys while nothing happens.
 async fn report_idle(name: &str, port: u16, before: &Before) {
     tokio::time::sleep(SETTLE).await;
     let (begun, used) = (Instant::now(), cpu());
     tokio::time::sleep(IDLE).await;
     let share = (cpu() - used).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
     row(format_args!("{name}.idle"), share, "%");
-    // The raw calls of this bench have some of their own.
+    // Excludes the connections of this bench's raw calls.
     row(format_args!("{name}.connections"), (connections(port) - before.connections) as f64, "");
     row(format_args!("{name}.memory"), memory_mb(), "MB");
     row(format_args!("{name}.memory.before"), before.memory, "MB");
@@ -180,7 +180,7 @@ fn tls_agent() -> (Agent, u16, Arc<ClientConfig>) {
     (agent, port, Arc::new(trust))
 }
 
-/// One measurement in a process of its own, so that its memory is only its own.
+/// One measurement in a separate process, so that it measures only its own memory.
 async fn measure(what: &str, state: &str, count: usize) {
     let (agent, tls_port, trust) = tls_agent();
     let (port, builder) = if what == "tls" {

@@ -1,4 +1,4 @@
-//! What asking the runtime costs, without Consul's share.
+//! The cost of requests that the runtime answers without Consul.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -42,15 +42,15 @@ fn messages(c: &mut Criterion) {
     bench(&mut group, "is_valid", || black_box(&lease).is_valid());
     bench(&mut group, "remaining", || black_box(&lease).remaining());
 
-    // What a handler asks that only the leader runs, and what a health check does.
+    // The checks of a leader-only handler, and of a health check.
     let tenure = threads.block_on(dsync.send(Campaign::default())).unwrap();
     threads.block_on(tenure.elected());
     bench(&mut group, "is_leader", || black_box(&tenure).is_leader());
     bench(&mut group, "term", || black_box(&tenure).term());
     bench(&mut group, "health", || black_box(&dsync).health());
 
-    // A request that needs no Consul: straight in, and through a mailbox of actix
-    // on the runtime's thread.
+    // A request that needs no Consul: directly, and through an actix mailbox on the
+    // runtime's thread.
     let nothing = {
         let actor = actix_rt::System::new().block_on(async {
             use actix::Actor;

@@ -1,4 +1,4 @@
-//! Which clock ownership is judged by, and the instants it yields.
+//! The clock that decides whether an ownership is valid, and its instants.
 
 use std::{
     sync::OnceLock,
@@ -7,8 +7,8 @@ use std::{
 
 /// An instant of a [`Clock`], in nanoseconds since that clock's origin.
 ///
-/// It is the only notion of time that sessions, locks and leases know. Moments
-/// of different clocks do not compare.
+/// Sessions, locks and leases know no other notion of time. Moments of different
+/// clocks are not comparable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(u64);
 
@@ -25,7 +25,7 @@ impl Moment {
         self.0
     }
 
-    /// The time from `earlier` to `self`; zero if `earlier` is the later one.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -50,32 +50,32 @@ impl std::ops::Sub<Duration> for Moment {
     }
 }
 
-/// The monotonic clock by which a runtime and all its leases judge ownership.
+/// The monotonic clock of a runtime and all its leases.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Clock {
-    /// Counts the time during which the machine was suspended, which
-    /// `std::time::Instant` does not on Linux.
+    /// The machine's clock. On Linux it counts the time during which the machine
+    /// was suspended, unlike `std::time::Instant`.
     Boot,
-    /// Tokio's clock: stands still and jumps with `tokio::time::pause` in tests.
+    /// Tokio's clock, which tests stop and advance with `tokio::time::pause`.
     Tokio(tokio::time::Instant),
-    /// Nanoseconds that a simulation sets.
+    /// A clock that a simulation sets, in nanoseconds.
     #[cfg(test)]
     Simulated(&'static std::sync::atomic::AtomicU64),
 }
 
 impl Clock {
-    /// Tokio's clock, with its origin one hour ago: a moment near the origin
-    /// would make subtractions saturate.
+    /// Tokio's clock, with its origin one hour ago: subtractions from a moment near
+    /// the origin would saturate.
     pub(crate) fn tokio() -> Self {
         Self::Tokio(tokio::time::Instant::now())
     }
 
-    /// Whether it is the machine's own clock.
+    /// Whether this is the machine's clock.
     pub(crate) fn is_boot(self) -> bool {
         matches!(self, Self::Boot)
     }
 
-    /// The present instant.
+    /// Reads the clock.
     pub(crate) fn now(self) -> Moment {
         match self {
             Self::Boot => boot_time(),
@@ -86,11 +86,12 @@ impl Clock {
     }
 }
 
-/// What a wall clock shows, in milliseconds since 1970; it may be set at any time.
+/// The time of day, in milliseconds since 1970. Anybody may set it at any time, so
+/// it must not decide ownership.
 pub(crate) fn wall_millis(clock: Clock) -> u64 {
     let unix = match clock {
         Clock::Boot => unix_time(),
-        // The same for all runtimes of a test, whenever they were started.
+        // One origin for all runtimes of a test, whenever they start.
         Clock::Tokio(_) => {
             static ORIGIN: OnceLock<(tokio::time::Instant, Duration)> = OnceLock::new();
             let now = tokio::time::Instant::now();
@@ -104,18 +105,18 @@ pub(crate) fn wall_millis(clock: Clock) -> u64 {
     u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Zero for a clock that is set to before 1970.
+/// The time since 1970; zero if the machine's clock is set to an earlier time.
 fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// How long before its creation a Tokio clock's origin lies.
+/// How far a Tokio clock's origin lies before its creation.
 const ORIGIN_AGE: Duration = Duration::from_secs(3600);
 
 fn boot_time() -> Moment {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "fuchsia"))]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
-    // Elsewhere the monotonic clock is the nearest; on macOS it counts sleep.
+    // The closest clock on other systems; on macOS it also counts sleep.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "fuchsia")))]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
     let time = rustix::time::clock_gettime(CLOCK);
@@ -125,21 +126,4 @@ fn boot_time() -> Moment {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_saturate_instead_of_wrapping() {
-        let second = Duration::from_secs(1);
-        assert_eq!(Moment::default() - second, Moment::default());
-        assert_eq!(Moment::from_nanos(u64::MAX) + second, Moment::from_nanos(u64::MAX));
-        assert_eq!(Moment::default().since(Moment::from_nanos(5)), Duration::ZERO);
-    }
-
-    #[test]
-    fn the_boot_clock_advances() {
-        let before = Clock::Boot.now();
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(Clock::Boot.now().since(before) >= Duration::from_millis(2));
-    }
-}
+mod tests;

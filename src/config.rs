@@ -1,5 +1,7 @@
 //! Which settings there are, what they default to, and which cannot work.
 
+mod environment;
+
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,7 @@ pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 /// )?;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
@@ -32,8 +34,10 @@ pub struct Config {
     /// Default: `http://127.0.0.1:8500`.
     pub address: String,
     /// The ACL token. It needs `key:write` below the prefix and
-    /// `session:write` on the agent's node. Without `session:read`, a session whose
-    /// creation was not answered stays until its TTL. It is never printed.
+    /// `session:write` on the agent's node. Without
+    /// `session:read`, a session whose creation was not answered stays until its TTL.
+    /// The token is never printed. Blanks and line
+    /// breaks around it, as at the end of a mounted file, are no part of it.
     ///
     /// Default: none.
     #[serde(skip_serializing)]
@@ -90,22 +94,15 @@ impl Config {
     /// The longest prefix, in bytes.
     pub const MAX_PREFIX_LEN: usize = 256;
 
-    /// The defaults, changed by `CONSUL_HTTP_ADDR` and `CONSUL_HTTP_TOKEN` where
-    /// those are set and not empty.
-    ///
-    /// # Errors
-    /// [`ConfigError::Env`] if a variable is not valid Unicode.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let mut config = Self::default();
-        if let Some(address) = variable("CONSUL_HTTP_ADDR")? {
-            config.address = address;
-        }
-        config.token = variable("CONSUL_HTTP_TOKEN")?.map(Secret::new);
-        Ok(config)
-    }
-
     /// Refuses what cannot work.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.token.as_ref().is_some_and(|token| !token.fits_a_header()) {
+            return Err(ConfigError::OutOfRange {
+                field: "token",
+                value: "a text that is not shown".into(),
+                range: "visible ASCII characters without a space or a line break inside".into(),
+            });
+        }
         if let Some(prefix) = &self.prefix
             && let Some(why) = fault_of_path(prefix, Self::MAX_PREFIX_LEN)
         {
@@ -116,14 +113,44 @@ impl Config {
     }
 }
 
-fn variable(name: &'static str) -> Result<Option<String>, ConfigError> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(ConfigError::Env { name, why: "is not valid Unicode".into() })
-        }
+/// The token is not shown, nor what an address should not contain.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            token,
+            prefix,
+            timing,
+            retention,
+            limits,
+            flags,
+            node_checks,
+            metrics_by_key,
+        } = self;
+        f.debug_struct("Config")
+            .field("address", &without_secrets(address))
+            .field("token", token)
+            .field("prefix", prefix)
+            .field("timing", timing)
+            .field("retention", retention)
+            .field("limits", limits)
+            .field("flags", flags)
+            .field("node_checks", node_checks)
+            .field("metrics_by_key", metrics_by_key)
+            .finish()
     }
+}
+
+/// The address without a user, a path or a query, in each of which people put secrets.
+fn without_secrets(address: &str) -> String {
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), address),
+    };
+    let host = rest.rsplit('@').next().unwrap_or_default();
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let hidden = if host.len() == rest.trim_end_matches('/').len() { "" } else { " (..)" };
+    format!("{scheme}{host}{hidden}")
 }
 
 /// What an orderly release leaves of a key.
@@ -466,6 +493,42 @@ mod tests {
         assert_eq!(config.timing.session_ttl, Duration::from_secs(90));
         assert_eq!(config.retention, Retention::Keep);
         assert!(serde_json::from_str::<Config>(r#"{"adress":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn a_bad_token_is_reported_as_a_token_and_a_line_break_at_its_end_is_none_of_it() {
+        let with = |token: &str| Config { token: Some(token.into()), ..Config::default() };
+        for token in ["8f2c", "8f2c\n", " 8f2c\r\n"] {
+            assert_eq!(with(token).token, Some("8f2c".into()));
+            with(token).check().unwrap();
+        }
+        for token in ["hu sh", "hu\nsh", "hush\u{e4}"] {
+            let error = refused(&with(token));
+            assert!(error.starts_with("token is ") && !error.contains("hu"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_address_shows_no_secret() {
+        for address in [
+            "http://me:hush@consul:8500",
+            "me:hush@consul:8500",
+            "http://consul:8500/?token=hush",
+            "consul:8500?token=hush",
+            "https://consul:8501/v1/hush",
+            "http://consul:8500#hush",
+        ] {
+            let config = Config { address: address.into(), ..Config::default() };
+            let shown = format!("{config:?}");
+            assert!(!shown.contains("hush") && shown.contains("consul:850"), "{shown}");
+            let why = crate::consul::http::Address::parse(address).unwrap_err();
+            assert!(!why.contains("hush"), "{why}");
+            let builder = crate::Dsync::builder("s").address(address);
+            assert!(!format!("{builder:?}").contains("hush"));
+            assert!(!builder.start().unwrap_err().to_string().contains("hush"));
+        }
+        let config = Config { address: "http://consul:8500/".into(), ..Config::default() };
+        assert!(format!("{config:?}").contains("\"http://consul:8500\""));
     }
 
     #[test]

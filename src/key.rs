@@ -1,4 +1,4 @@
-//! Which names a lock can have.
+//! Valid names of locks.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -8,11 +8,13 @@ use crate::error::Error;
 
 /// The name of a lock: a key in Consul's store, below the runtime's prefix.
 ///
-/// A key is checked when it is made, so that every message which carries one is
-/// valid. It is not empty, holds at most [`Key::MAX_LEN`] bytes of UTF-8 and no
-/// control character, and its segments, separated by `/`, are neither empty nor
-/// `.` nor `..`, which Consul would answer with a redirect to another key, nor
-/// `.dsync`, below which this crate keeps entries of its own.
+/// A key is validated when it is created, so every message that carries one is
+/// valid. These rules apply:
+///
+/// - It has 1 to [`Key::MAX_LEN`] bytes of UTF-8 and no control characters.
+/// - Its segments, separated by `/`, are not empty and not `.` or `..`: Consul
+///   would redirect such a request to another key.
+/// - No segment is `.dsync`: this crate keeps its own entries there.
 ///
 /// ```
 /// use actix_dsync::Key;
@@ -30,12 +32,12 @@ impl Key {
     /// The longest key, in bytes: 1024.
     pub const MAX_LEN: usize = 1024;
 
-    /// Takes a key as it stands; `/` separates segments.
+    /// Creates a key from a complete name; `/` separates segments.
     ///
-    /// Use [`Key::join`] for parts that come from outside.
+    /// Use [`Key::join`] for segments from untrusted input.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the field `key` and what is wrong with it.
+    /// [`Error::Invalid`] with the field `key` and the rule that is violated.
     pub fn new(key: impl AsRef<str>) -> Result<Self, Error> {
         let key = key.as_ref();
         match fault_of_path(key, Self::MAX_LEN) {
@@ -44,12 +46,14 @@ impl Key {
         }
     }
 
-    /// Joins segments with `/`, escaping in each what would change the key's
-    /// shape (`/`, `%`, control characters, and the segments `.`, `..` and
-    /// `.dsync`), so that different lists of segments give different keys.
+    /// Joins segments with `/`.
+    ///
+    /// In each segment, `/`, `%` and control characters are escaped, and so are the
+    /// whole segments `.`, `..` and `.dsync`. Different lists of segments therefore
+    /// give different keys.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no segment, one is empty, or the result
+    /// [`Error::Invalid`] if there is no segment, if one is empty, or if the result
     /// is too long.
     pub fn join<S: AsRef<str>>(segments: impl IntoIterator<Item = S>) -> Result<Self, Error> {
         let mut key = String::new();
@@ -80,10 +84,10 @@ impl Key {
     }
 }
 
-/// The segment below which this crate keeps entries that are no locks.
+/// The segment under which this crate keeps entries that are not locks.
 pub(crate) const RESERVED: &str = ".dsync";
 
-/// What is wrong with `path` as a key or a prefix of keys, if anything.
+/// The rule that `path` violates as a key or as a prefix of keys, if any.
 pub(crate) fn fault_of_path(path: &str, longest: usize) -> Option<String> {
     if path.is_empty() {
         return Some("is empty; give it at least one character".into());
@@ -165,58 +169,4 @@ impl fmt::Debug for Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn why(key: &str) -> String {
-        match Key::new(key) {
-            Err(Error::Invalid { field: "key", why }) => why,
-            other => panic!("{key:?} gave {other:?}"),
-        }
-    }
-
-    #[test]
-    fn refuses_what_consul_would_redirect_or_reject_and_says_why() {
-        for (key, word) in [
-            ("", "empty"),
-            ("/lead", "leading"),
-            ("trail/", "trailing"),
-            ("a//b", "'//'"),
-            ("a/./b", "'.'"),
-            ("../b", "'..'"),
-            (".dsync", "reserved"),
-            (".dsync/every/b", "reserved"),
-            ("a/.dsync/b", "reserved"),
-            ("a\0b", "control"),
-            ("a\nb", "control"),
-        ] {
-            assert!(why(key).contains(word), "{key:?}: {}", why(key));
-        }
-        assert!(why(&"x".repeat(1 << 20)).contains("1048576 bytes"));
-    }
-
-    #[test]
-    fn takes_spaces_unicode_and_url_characters_as_they_are() {
-        for key in ["a b", "q?x=1&y#z", "100%", "größe/日本", "a+b", "...", "a..b"] {
-            assert_eq!(Key::new(key).unwrap().as_str(), key);
-        }
-    }
-
-    #[test]
-    fn joining_never_makes_two_inputs_one_key() {
-        let key = |parts: &[&str]| Key::join(parts).unwrap();
-        assert_ne!(key(&["a", "b"]), key(&["a/b"]));
-        assert_ne!(key(&["a%2Fb"]), key(&["a/b"]));
-        assert_eq!(key(&["orders", ".."]).as_str(), "orders/%2E%2E");
-        assert_eq!(key(&["a\nb"]).as_str(), "a%0Ab");
-        assert_eq!(key(&["a", ".dsync"]).as_str(), "a/%2E%64%73%79%6E%63");
-        assert!(Key::join(["orders", ""]).is_err());
-        assert!(Key::join::<&str>([]).is_err());
-    }
-
-    #[test]
-    fn reads_from_json_with_the_same_checks() {
-        assert!(serde_json::from_str::<Key>("\"a/b\"").is_ok());
-        assert!(serde_json::from_str::<Key>("\"a//b\"").is_err());
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What is said of an ownership: who has it, how it ended.
+//! Descriptions of an ownership: its holder, its state, its end.
 
 use std::fmt;
 
@@ -6,16 +6,17 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
 use crate::{key::Key, token::FencingToken};
 
-/// Who owns a key according to Consul.
+/// The session that holds a key according to Consul.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Holder {
     /// The id of the Consul session that holds the key.
     pub session: String,
     /// The name of that session; this crate names its sessions after the
-    /// service. `None` if it was not asked for or may not be read.
+    /// service. `None` if it was not looked up or the token may not read it.
     pub session_name: Option<String>,
-    /// The node to which that session belongs. `None` as above.
+    /// The node of that session. `None` if it was not looked up or the token may
+    /// not read it.
     pub node: Option<String>,
     /// The key's value, as the holder wrote it.
     pub value: Vec<u8>,
@@ -31,8 +32,8 @@ impl Holder {
     }
 }
 
-/// The value as JSON if it is JSON, else as text, in which what is not UTF-8 is
-/// replaced.
+/// The value is serialized as JSON if it is JSON, otherwise as text with invalid
+/// UTF-8 replaced.
 impl Serialize for Holder {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self { session, session_name, node, value, since } = self;
@@ -78,31 +79,31 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What a process does about a key.
+/// What this process is doing about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KeyState {
     /// Nothing.
     Idle,
-    /// It has the key.
+    /// It owns the key.
     Held,
-    /// It wants the key and has no session to lock it with.
+    /// It wants the key and waits for a session to lock it with.
     NoSession,
-    /// It asks Consul for the key.
+    /// A lock request is in flight.
     Trying,
-    /// Somebody else has the key; it waits.
+    /// Another session holds the key; this process waits for it.
     Waiting,
-    /// It tries again in a moment: the lock-delay, after trouble, or so that others
-    /// have their turn.
+    /// It waits for a moment before the next lock request: for the lock-delay, after
+    /// a failed request, or to give other processes a turn.
     Pausing,
-    /// It finds out whether a request with an unknown outcome took the key.
+    /// It checks whether a request with an unknown outcome locked the key.
     Unclear,
-    /// It has lost the key and finds out why.
+    /// It has lost the key and determines the reason.
     Losing,
-    /// It gives the key back.
+    /// A release is in flight.
     Releasing,
-    /// It only looks at who has the key.
+    /// It watches the holder without contending.
     Observing,
 }
 
@@ -128,30 +129,30 @@ impl fmt::Display for KeyState {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LossReason {
-    /// No renewal of the session was answered in time. Consul may be out of
-    /// reach, or this process was stopped; nobody else owns the key yet.
+    /// No renewal of the session succeeded before the deadline, because Consul was
+    /// unreachable or this process was stopped. At the deadline, nobody else owns the
+    /// key yet.
     DeadlinePassed,
-    /// Consul says that the session is gone: destroyed by hand, or invalidated
-    /// with its node, its agent or one of its checks.
+    /// Consul reported that the session is gone: an operator destroyed it, or its
+    /// node, its agent or one of its checks failed.
     SessionGone,
-    /// Somebody deleted the key.
+    /// The key was deleted.
     KeyDeleted,
-    /// Somebody released the key in our session's name.
+    /// The key was released on behalf of this process's session.
     ForceReleased,
-    /// Consul's store was replaced: a snapshot restored, or an agent restarted
-    /// empty.
+    /// Consul's store was replaced, by a restored snapshot or an empty restart.
     StoreReplaced,
-    /// The part of this runtime that kept the lock failed. It was restarted.
+    /// The part of this runtime that maintained the lock failed and was restarted.
     RuntimeFailed,
     /// The runtime was shut down while the lease was held.
     Shutdown,
-    /// This process stood down from leadership by a [`Resign`](crate::Resign).
-    /// Only terms end so.
+    /// This process resigned from leadership with [`Resign`](crate::Resign). Only
+    /// terms end for this reason.
     Resigned,
 }
 
 impl LossReason {
-    /// Every reason, at the place of its code.
+    /// Every reason, indexed by its code.
     pub(crate) const ALL: [Self; 8] = [
         Self::DeadlinePassed,
         Self::SessionGone,
@@ -163,17 +164,17 @@ impl LossReason {
         Self::Resigned,
     ];
 
-    /// A small number that stands for it.
+    /// The reason as a small number.
     pub(crate) const fn code(self) -> u8 {
         self as u8
     }
 
-    /// The reason with that code.
+    /// The reason with the given code.
     pub(crate) fn of_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
 
-    /// As it is written in JSON and in labels.
+    /// The reason's name in JSON and in metric labels.
     #[cfg(feature = "metrics")]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -195,7 +196,7 @@ const _: () = {
         assert!(LossReason::ALL[place].code() as usize == place);
         place += 1;
     }
-    // A reason that is added goes to the end, here and in `ALL`.
+    // Add a new reason at the end, here and in `ALL`.
     assert!(LossReason::ALL.len() == LossReason::Resigned.code() as usize + 1);
 };
 
@@ -214,7 +215,7 @@ impl fmt::Display for LossReason {
     }
 }
 
-/// Work stopped because its lease was lost.
+/// The error of work that was stopped because its lease was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("the lock {key} (fencing token {token}) was lost: {reason}")]
 #[non_exhaustive]
@@ -223,21 +224,21 @@ pub struct Lost {
     pub key: Key,
     /// The token of the lost lease.
     pub token: FencingToken,
-    /// Why it was lost.
+    /// Why the lease was lost.
     pub reason: LossReason,
 }
 
-/// How a release went. There is no third way.
+/// The outcome of a release.
 ///
 /// As JSON: `"confirmed"` or `{"already_lost":"session_gone"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[must_use = "a lock that was lost before its release did not protect the work to its end"]
 pub enum Released {
-    /// The lock was owned until the release, and is given back: the next caller
-    /// of this process has it, or Consul confirmed that it is free.
+    /// The lock was owned until the release and is released: the next caller of
+    /// this process has it, or Consul confirmed that it is free.
     Confirmed,
-    /// The lock was lost before it could be given back. No
+    /// The lock was lost before it could be released. No
     /// [`LockLost`](crate::LockLost) follows.
     AlreadyLost(LossReason),
 }
@@ -252,54 +253,4 @@ impl fmt::Display for Released {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_another_process_wrote_into_a_key_is_printed_escaped() {
-        let holder = Holder {
-            session: "s-1".into(),
-            session_name: None,
-            node: None,
-            value: b"{\"a\":1}\n\x1b[31m \xff".to_vec(),
-            since: 3,
-        };
-        let debug = format!("{holder:?}");
-        assert!(debug.contains(r#"value: "{\"a\":1}\n\x1b[31m \xff""#), "{debug}");
-        assert!(!holder.to_string().contains(['\n', '\u{1b}']));
-    }
-
-    #[test]
-    fn the_end_of_a_release_has_words_and_json() {
-        let lost = Released::AlreadyLost(LossReason::SessionGone);
-        for (released, text, json) in [
-            (Released::Confirmed, "released", r#""confirmed""#),
-            (
-                lost,
-                "lost before its release: the Consul session is gone",
-                r#"{"already_lost":"session_gone"}"#,
-            ),
-        ] {
-            assert_eq!(released.to_string(), text);
-            assert_eq!(serde_json::to_string(&released).unwrap(), json);
-            assert_eq!(serde_json::from_str::<Released>(json).unwrap(), released);
-        }
-    }
-
-    #[cfg(feature = "metrics")]
-    #[test]
-    fn a_reason_has_one_name_in_labels_and_in_json() {
-        for reason in [
-            LossReason::DeadlinePassed,
-            LossReason::SessionGone,
-            LossReason::KeyDeleted,
-            LossReason::ForceReleased,
-            LossReason::StoreReplaced,
-            LossReason::RuntimeFailed,
-            LossReason::Shutdown,
-            LossReason::Resigned,
-        ] {
-            assert_eq!(serde_json::json!(reason), reason.name());
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Which numbers order the owners of a key.
+//! The numbers that order the owners of a key.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
@@ -6,16 +6,15 @@ use serde::{Deserialize, Serialize};
 
 /// A number that grows with every new owner of a key, in whatever process.
 ///
-/// Hand it to the protected resource with each write and let the resource
-/// refuse a write whose token is smaller than the largest it has seen: that is
-/// what stops an owner that was paused and has not yet asked whether it still
-/// owns the lock.
+/// Pass it to the protected resource with each write, and let the resource refuse
+/// a write whose token is smaller than the largest it has seen. This stops an owner
+/// that was paused and has not yet checked whether it still owns the lock.
 ///
-/// It is the Consul index at which the key was locked, shifted left by 16 bits,
-/// plus the number of hand-overs inside the owning process since then. It fits
-/// a signed 64-bit column. Tokens of one key compare; tokens of different keys
-/// do not. They grow within one history of Consul's store: an operator who
-/// restores a snapshot can make them start lower again.
+/// The token is the Consul index at which the key was locked, shifted left by 16
+/// bits, plus the number of hand-overs inside the owning process since then. It
+/// fits a signed 64-bit column. Only tokens of the same key are comparable. They
+/// grow within one history of Consul's store: an operator who restores a snapshot
+/// can make them start lower again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct FencingToken(u64);
@@ -25,8 +24,8 @@ impl FencingToken {
 
     /// The token of the `sequence`-th caller under the ownership won at `index`.
     ///
-    /// An index of 2^47 or more, which a store cannot reach by counting, yields
-    /// none: the token would no longer fit a signed column.
+    /// `None` for an index of 2^47 or more, since the token would not fit a signed
+    /// column. No store reaches such an index by counting.
     pub(crate) const fn new(index: u64, sequence: u16) -> Option<Self> {
         if index >= 1 << (63 - Self::SEQUENCE_BITS) {
             return None;
@@ -34,7 +33,7 @@ impl FencingToken {
         Some(Self(index << Self::SEQUENCE_BITS | sequence as u64))
     }
 
-    /// Whether the ownership was handed on within its process before.
+    /// Whether this caller got the ownership from another caller of its process.
     pub(crate) fn is_handed_over(self) -> bool {
         self.0 & u64::from(u16::MAX) > 0
     }
@@ -117,37 +116,4 @@ impl fmt::Debug for FencingToken {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_later_ownership_orders_after_every_hand_over_of_an_earlier_one() {
-        let earlier = FencingToken::new(7, u16::MAX).unwrap();
-        let later = FencingToken::new(8, 0).unwrap();
-        assert!(earlier < later);
-    }
-
-    #[test]
-    fn comes_back_from_a_column_a_header_and_json_unless_it_cannot_be_one() {
-        let token = FencingToken::new(7, 3).unwrap();
-        assert_eq!(FencingToken::try_from(token.as_i64()), Ok(token));
-        assert_eq!(FencingToken::try_from(token.as_u64()), Ok(token));
-        assert_eq!(token.to_string().parse(), Ok(token));
-        let json = serde_json::to_string(&token).unwrap();
-        assert_eq!(json, token.to_string());
-        assert_eq!(serde_json::from_str::<FencingToken>(&json).unwrap(), token);
-        assert_eq!(FencingToken::try_from(-1_i64), Err(InvalidToken));
-        assert_eq!(FencingToken::try_from(u64::MAX), Err(InvalidToken));
-        for text in ["", "-1", "7.0", "x", "18446744073709551615"] {
-            assert_eq!(text.parse::<FencingToken>(), Err(InvalidToken), "{text}");
-        }
-        assert!(serde_json::from_str::<FencingToken>("18446744073709551615").is_err());
-    }
-
-    #[test]
-    fn fits_a_signed_column_up_to_its_largest_index() {
-        let largest = FencingToken::new((1 << 47) - 1, u16::MAX).unwrap();
-        assert_eq!(largest.as_i64(), i64::MAX);
-        assert_eq!(FencingToken::new(1 << 47, 0), None);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What a lock's key says about its holder.
+//! The value that a held lock's key carries.
 
 use serde::Serialize;
 
@@ -6,12 +6,12 @@ use crate::error::Error;
 
 /// The value that a key carries while its lock is held.
 ///
-/// By default it names the service, the host and the process, so that whoever
-/// is refused the lock can say who has it.
+/// By default it names the service, the host and the process, so that a process
+/// that is refused the lock can report the holder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LockValue {
-    /// Bytes, written as they are.
+    /// Bytes, written unchanged.
     Bytes(Vec<u8>),
     /// A JSON document.
     Json(serde_json::Value),
@@ -20,11 +20,11 @@ pub enum LockValue {
 impl LockValue {
     /// The longest value, in bytes: 360 KiB.
     ///
-    /// A lock travels base64-encoded in a transaction, and Consul refuses
-    /// requests over 512 KiB by default.
+    /// A transaction carries the value base64-encoded, and Consul refuses requests
+    /// over 512 KiB by default.
     pub const MAX_LEN: usize = 360 * 1024;
 
-    /// The JSON document of any serializable value.
+    /// Serializes a value as JSON.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the field `value` if it cannot be serialized.
@@ -34,8 +34,8 @@ impl LockValue {
             .map_err(|err| Error::Invalid { field: "value", why: format!("is no JSON: {err}") })
     }
 
-    /// The fields of `other` with these added or in their place, if both are JSON
-    /// objects; else this value.
+    /// If both values are JSON objects, `other` with this value's fields added or
+    /// replaced; otherwise this value.
     pub(crate) fn extending(self, other: &Self) -> Self {
         match (self, other) {
             (
@@ -53,7 +53,7 @@ impl LockValue {
     /// The bytes to store.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the field `value` if they are more than
+    /// [`Error::Invalid`] with the field `value` if they are longer than
     /// [`LockValue::MAX_LEN`].
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let bytes = match self {
@@ -87,33 +87,4 @@ impl From<serde_json::Value> for LockValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_over_the_limit_is_refused_with_both_sizes() {
-        let long = LockValue::Bytes(vec![0; LockValue::MAX_LEN + 1]);
-        let Err(Error::Invalid { field: "value", why }) = long.to_bytes() else {
-            panic!("accepted")
-        };
-        assert!(why.contains("368641") && why.contains("368640"), "{why}");
-        assert!(LockValue::Bytes(vec![0; LockValue::MAX_LEN]).to_bytes().is_ok());
-    }
-
-    #[test]
-    fn the_fields_of_an_object_extend_those_of_another_and_anything_else_replaces_it() {
-        let base = LockValue::Json(serde_json::json!({"service": "orders", "pid": 7}));
-        let mine = LockValue::Json(serde_json::json!({"pid": 8, "zone": "b"}));
-        let both = serde_json::json!({"service": "orders", "pid": 8, "zone": "b"});
-        assert_eq!(mine.extending(&base), LockValue::Json(both));
-        let bytes = LockValue::from("plain");
-        assert_eq!(bytes.clone().extending(&base), bytes);
-        assert_eq!(base.clone().extending(&bytes), base);
-    }
-
-    #[test]
-    fn what_cannot_be_json_is_refused_by_name() {
-        let odd = std::collections::BTreeMap::from([((1, 2), 3)]);
-        assert!(matches!(LockValue::json(&odd), Err(Error::Invalid { field: "value", .. })));
-    }
-}
+mod tests;

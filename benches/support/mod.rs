@@ -1,5 +1,5 @@
-//! What the benches share: the raw calls that they are compared with, and the
-//! lines that `scripts/bench` reads.
+//! Shared by the benches: the raw calls for comparison, and the output that
+//! `scripts/bench` reads.
 
 #![allow(dead_code, reason = "each bench needs a part of it")]
 
@@ -16,14 +16,14 @@ use std::{
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use tests::consul;
 
-/// Prints a figure for `scripts/bench`, which takes the median of all runs of
-/// the same name. Names are words joined by dots.
+/// Prints a figure for `scripts/bench`, which takes the median over all runs. Names are
+/// words joined by dots.
 pub(crate) fn row(name: impl fmt::Display, value: f64, unit: &str) {
     println!("row {name} {value:.6} {unit}");
 }
 
-/// What was measured in turns with its floor, so that whatever else the machine
-/// does disturbs both alike.
+/// Times that were measured in turns with their floor, so that other load on the
+/// machine affects both equally.
 #[derive(Default)]
 pub(crate) struct Times(Vec<Duration>);
 
@@ -32,13 +32,13 @@ impl Times {
         self.0.push(time);
     }
 
-    /// Milliseconds.
+    /// A percentile, in milliseconds.
     pub(crate) fn percentile(&mut self, percent: usize) -> f64 {
         self.0.sort_unstable();
         self.0[(self.0.len() - 1) * percent / 100].as_secs_f64() * 1e3
     }
 
-    /// Rows for `name`: its percentiles, those of its floor, and their ratios.
+    /// Prints rows for `name`: its percentiles, its floor's, and their ratios.
     pub(crate) fn report(&mut self, name: &str, floor: &mut Self, percents: &[usize]) {
         for percent in percents {
             let (ours, raw) = (self.percentile(*percent), floor.percentile(*percent));
@@ -49,7 +49,7 @@ impl Times {
     }
 }
 
-/// How long `work` took.
+/// Runs `work` and measures its duration.
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begun = Instant::now();
     let result = work();

@@ -1,5 +1,5 @@
-//! The calls themselves, over one connection that is kept open, without any
-//! client library: the floor of every bench.
+//! Raw calls over one persistent connection, without a client library: the floor of
+//! every bench.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -25,7 +25,7 @@ impl Raw {
         self.0.get_mut().write_all((head + body).as_bytes()).expect("an agent that reads");
     }
 
-    /// The index and the body of the next answer.
+    /// The index and the body of the next reply.
     pub(crate) fn receive(&mut self) -> (u64, String) {
         let (mut line, mut length, mut index) = (String::new(), 0, 0);
         loop {
@@ -52,7 +52,7 @@ impl Raw {
         self.receive()
     }
 
-    /// A session that lasts longer than any bench.
+    /// Creates a session that outlasts every bench.
     pub(crate) fn session(&mut self, lock_delay: &str) -> String {
         let new = json!({"TTL": "86400s", "NodeChecks": [], "LockDelay": lock_delay});
         let answer = self.ask("PUT", "/v1/session/create", &new.to_string()).1;
@@ -64,7 +64,7 @@ impl Raw {
         self.expect(&format!("/v1/session/destroy/{session}"));
     }
 
-    /// Whether the key is the session's now.
+    /// Locks the key; returns whether the session has it.
     pub(crate) fn acquire(&mut self, session: &str, key: &str) -> bool {
         let target = format!("/v1/kv/{key}?acquire={session}&flags={HASHICORP_LOCK_FLAGS}");
         self.ask("PUT", &target, "{}").1.starts_with("true")
@@ -74,8 +74,8 @@ impl Raw {
         self.expect(&format!("/v1/kv/{key}?release={session}&flags={HASHICORP_LOCK_FLAGS}"));
     }
 
-    /// Asks to be answered when the key, which exists, changes next; not if
-    /// nobody holds it.
+    /// Starts a blocking read of the key, unless nobody holds it. Returns whether it is
+    /// held.
     pub(crate) fn watch(&mut self, key: &str) -> bool {
         let (index, entry) = self.ask("GET", &format!("/v1/kv/{key}"), "");
         let is_held = entry.contains(r#""Session""#);
@@ -85,15 +85,15 @@ impl Raw {
         is_held
     }
 
-    /// A transaction that must succeed; its answer must not be so long that it
-    /// comes in chunks.
+    /// Runs a transaction that must succeed. Its reply must be short enough not to be
+    /// chunked.
     pub(crate) fn txn(&mut self, body: &str) {
         let answer = self.ask("PUT", "/v1/txn", body).1;
         let errors = answer.split_once(r#""Errors":"#).map(|(_, errors)| errors.trim_start());
         assert!(errors.is_some_and(|errors| errors.starts_with("null")), "{answer}");
     }
 
-    /// Locks many keys at once.
+    /// Locks many keys.
     pub(crate) fn lock_all(&mut self, session: &str, keys: &[String]) {
         for keys in keys.chunks(4) {
             let lock = |key| {
@@ -110,7 +110,7 @@ impl Raw {
     }
 }
 
-/// The transactions with which this crate locks and releases a key.
+/// This crate's transactions for locking and releasing a key.
 pub(crate) struct Txns {
     key: String,
     session: String,
@@ -132,7 +132,7 @@ impl Txns {
         .to_string()
     }
 
-    /// `locked` is the answer to the lock.
+    /// The release; `locked` is the reply to the lock.
     pub(crate) fn release(&self, locked: &[u8]) -> String {
         let Self { key, session } = self;
         let locked: Value = serde_json::from_slice(locked).expect("JSON");

@@ -28,7 +28,7 @@ use crate::{
         lock::{Effect, Event},
         queue::Demand,
     },
-    status::journal::Record,
+    status::journal::Journal,
     token::FencingToken,
 };
 use crate::{holding::slot::Slot, messages::subscribers::Hub};
@@ -104,7 +104,7 @@ impl LockActor {
     /// Tells what has happened to the key, and learns what its callers want.
     fn tell(&mut self) -> Demand {
         let Self { slot, around, hold, .. } = self;
-        slot.callers.tell(|news| {
+        slot.callers.report(|news| {
             let ends = matches!(news, News::Lost { .. } | News::Released { .. });
             hold.in_scope(|| publish(&around.hub, &slot.key, news));
             if ends {
@@ -192,7 +192,7 @@ impl LockActor {
                     String::from_utf8_lossy(&text).escape_debug().take(200).collect();
                 tracing::warn!(%key, %text, "the lock replaces what somebody wrote over it");
                 let what = format!("the lock replaced what somebody wrote over it: {text}");
-                self.around.settings.record.incident(Some(&key), what);
+                self.around.settings.journal.incident(Some(&key), what);
             }
             Effect::Own { index, session, cell } => {
                 let holder = Box::new(Holder {
@@ -220,7 +220,7 @@ impl LockActor {
                 tracing::warn!(%key, %error, "the lock cannot be given back; trying again");
                 self.around
                     .settings
-                    .record
+                    .journal
                     .incident(Some(&key), format!("not given back: {error}"));
             }
             Effect::Free => slot.callers.free(),
@@ -229,7 +229,7 @@ impl LockActor {
                 slot.callers.failed(&obstacle);
                 let error = obstacle.into_error(&key);
                 tracing::warn!(%key, %error, "lock cannot be had");
-                self.around.settings.record.incident(Some(&key), error.to_string());
+                self.around.settings.journal.incident(Some(&key), error.to_string());
             }
         }
     }
@@ -237,17 +237,17 @@ impl LockActor {
 
 /// Tells what has happened to a key, whoever is at hand to do so.
 pub(super) fn tell(hub: &Hub, slot: &Slot) {
-    slot.callers.tell(|news| publish(hub, &slot.key, news));
+    slot.callers.report(|news| publish(hub, &slot.key, news));
 }
 
 /// For those who ask later.
-fn note(record: &Record, key: &Key, news: &News) {
-    let telemetry = record.telemetry();
+fn note(journal: &Journal, key: &Key, news: &News) {
+    let telemetry = journal.telemetry();
     match news {
         News::Acquired { .. } => telemetry.acquired(key),
         News::Lost { reason, .. } => {
             telemetry.lost(key, *reason);
-            record.incident(Some(key), format!("lost: {reason}"));
+            journal.incident(Some(key), format!("lost: {reason}"));
         }
         News::Elected { .. } => telemetry.leads(key, true),
         News::Deposed { .. } => telemetry.leads(key, false),
@@ -257,7 +257,7 @@ fn note(record: &Record, key: &Key, news: &News) {
 
 fn publish(hub: &Hub, key: &Key, news: News) {
     let key = key.clone();
-    note(hub.record(), &key, &news);
+    note(hub.journal(), &key, &news);
     match news {
         News::Acquired { token } => {
             tracing::debug!(%key, %token, "lock acquired");

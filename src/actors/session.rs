@@ -104,7 +104,7 @@ impl SessionActor {
         }
         let session = self.machine.view().zip(self.machine.times());
         let session = session.map(|(view, (opened_at, renewed_at))| (view, opened_at, renewed_at));
-        self.settings.record.session(session);
+        self.settings.journal.session(session);
         if let Some(old) = self.timer.take() {
             ctx.cancel_future(old);
         }
@@ -154,7 +154,7 @@ impl SessionActor {
                 let question = async move {
                     let asked_at = settings.clock.now();
                     let answer = consul.ask(&RenewSession { session }, limit).await;
-                    let (now, telemetry) = (settings.clock.now(), settings.record.telemetry());
+                    let (now, telemetry) = (settings.clock.now(), settings.journal.telemetry());
                     match (&answer, view) {
                         (Renewed::Alive { .. }, Some(view)) => {
                             telemetry.renewed(now.since(asked_at), view.cell.remaining(now));
@@ -231,7 +231,7 @@ impl SessionActor {
             Notice::Fenced { .. } => {}
             Notice::Closed { reason, .. } => {
                 tracing::warn!(%reason, "session lost; a new one is created");
-                self.settings.record.incident(None, format!("session lost: {reason}"));
+                self.settings.journal.incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
                 if std::mem::replace(&mut self.troubled, true) {
@@ -239,14 +239,14 @@ impl SessionActor {
                 } else {
                     tracing::warn!(%error, "session request failed; retrying");
                 }
-                self.settings.record.trouble(Some(error.to_string()));
-                self.settings.record.incident(None, error.to_string());
+                self.settings.journal.trouble(Some(error.to_string()));
+                self.settings.journal.incident(None, error.to_string());
             }
         }
     }
 
     fn recovered(&mut self) {
-        self.settings.record.trouble(None);
+        self.settings.journal.trouble(None);
         if std::mem::take(&mut self.troubled) {
             tracing::info!("Consul answers again");
         }
@@ -294,7 +294,7 @@ impl Handler<SessionPlea> for SessionActor {
 impl Drop for SessionActor {
     /// Whatever ends the actor ends what was owned through it: nobody renews.
     fn drop(&mut self) {
-        self.settings.record.session(None);
+        self.settings.journal.session(None);
         if let Some(view) = self.machine.view() {
             view.cell.latch(LossReason::RuntimeFailed);
         }

@@ -26,7 +26,7 @@ use crate::{
         lock::Event,
         session::{Notice, Request, SessionView},
     },
-    status::journal::Record,
+    status::journal::Journal,
 };
 use crate::{
     holding::slot::{Slot, Slots},
@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     /// How many connections there are for reads that wait.
     pub(crate) watches: usize,
     /// Where they note what others may ask.
-    pub(crate) record: Arc<Record>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// Whether locks can be had.
@@ -188,7 +188,7 @@ impl LockSupervisor {
         let slots = self.slots.all();
         let held = slots.iter().filter(|slot| slot.machine().owns()).count();
         let waiting = slots.iter().map(|slot| slot.callers.waiting()).sum();
-        self.settings.record.telemetry().in_use(held, waiting);
+        self.settings.journal.telemetry().in_use(held, waiting);
     }
 
     fn tell_all(&self, fact: impl Fn() -> Event) {
@@ -298,7 +298,7 @@ impl Actor for LockSupervisor {
         self.start_watcher(ctx);
         self.start_session(ctx);
         ctx.run_interval(BEAT, |actor, _| {
-            actor.settings.record.beat();
+            actor.settings.journal.beat();
             #[cfg(feature = "metrics")]
             actor.count();
         });
@@ -429,7 +429,7 @@ impl Drop for LockSupervisor {
     /// come, and every loss is told.
     fn drop(&mut self) {
         let orderly = self.slots.is_stopped();
-        self.settings.record.ended(orderly);
+        self.settings.journal.ended(orderly);
         let reason = if orderly { LossReason::Shutdown } else { LossReason::RuntimeFailed };
         self.slots.stop();
         self.readiness.send_replace(Readiness::Stopped);

@@ -97,7 +97,7 @@ impl WatchActor {
         if let Some(connections) = self.consul.connections() {
             connections.bound(allowed, most);
         }
-        self.settings.record.watch_connections(Saturation { allowed, most });
+        self.settings.journal.watch_connections(Saturation { allowed, most });
         for effect in effects {
             self.perform(effect, ctx);
         }

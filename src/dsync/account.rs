@@ -9,14 +9,14 @@ use crate::{
     ownership::KeyState,
     protocol::queue::Obstacle,
     status::{
-        journal::Record,
+        journal::Journal,
         report::{HealthReport, KeyReport, Report},
     },
 };
 
 impl Intake {
     pub(crate) fn health(&self) -> HealthReport {
-        let mut health = self.record.health();
+        let mut health = self.journal.health();
         health.ready &= !self.slots.is_stopped();
         health
     }
@@ -26,7 +26,7 @@ impl Intake {
             .slots
             .all()
             .iter()
-            .map(|slot| describe(slot, &self.record, &self.timing))
+            .map(|slot| describe(slot, &self.journal, &self.timing))
             .collect();
         keys.sort_by(|one, other| one.key.cmp(&other.key));
         Report {
@@ -35,14 +35,14 @@ impl Intake {
             lease: self.timing.lease(),
             failover: self.timing.failover(),
             keys,
-            incidents: self.record.incidents(),
+            incidents: self.journal.incidents(),
         }
     }
 
     pub(crate) fn report_on(&self, key: &Key) -> KeyReport {
         match self.slots.get(key) {
-            Some(slot) => describe(&slot, &self.record, &self.timing),
-            None => unused(key.clone(), &self.record, &self.timing),
+            Some(slot) => describe(&slot, &self.journal, &self.timing),
+            None => unused(key.clone(), &self.journal, &self.timing),
         }
     }
 
@@ -57,7 +57,7 @@ impl Intake {
     }
 }
 
-fn describe(slot: &Slot, record: &Record, timing: &Timing) -> KeyReport {
+fn describe(slot: &Slot, journal: &Journal, timing: &Timing) -> KeyReport {
     let outline = slot.callers.outline();
     let state = match slot.machine().state() {
         // The machine may not have heard of it yet.
@@ -78,12 +78,12 @@ fn describe(slot: &Slot, record: &Record, timing: &Timing) -> KeyReport {
         // Whom a caller met last may be gone; where the key is followed, that is known.
         holder: outline.owner.or(if outline.role.is_some() { outline.leader } else { met }),
         waiters: outline.waiting,
-        last_error: trouble.or_else(|| record.last_error(&slot.key)),
-        ..unused(slot.key.clone(), record, timing)
+        last_error: trouble.or_else(|| journal.last_error(&slot.key)),
+        ..unused(slot.key.clone(), journal, timing)
     }
 }
 
-fn unused(key: Key, record: &Record, timing: &Timing) -> KeyReport {
+fn unused(key: Key, journal: &Journal, timing: &Timing) -> KeyReport {
     KeyReport {
         state: KeyState::Idle,
         role: None,
@@ -91,7 +91,7 @@ fn unused(key: Key, record: &Record, timing: &Timing) -> KeyReport {
         remaining: None,
         holder: None,
         waiters: 0,
-        last_error: record.last_error(&key),
+        last_error: journal.last_error(&key),
         failover: timing.failover(),
         key,
     }

@@ -18,7 +18,7 @@ use crate::{
     holding::slot::Slots,
     key::Key,
     secret::Secret,
-    status::{journal::Record, telemetry::Telemetry},
+    status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
 };
 /// Settings for a runtime, and its start.
@@ -160,7 +160,8 @@ impl Builder {
     }
 
     /// How `https://` addresses are spoken to: trusted roots, and a client
-    /// certificate where Consul wants one. HTTP/2 is offered.
+    /// certificate where Consul wants one. HTTP/2 is offered. With an address that is
+    /// plain `http`, [`start`](Builder::start) fails.
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: Arc<rustls::ClientConfig>) -> Self {
         Self { tls: Some(tls), ..self }
@@ -240,10 +241,18 @@ impl Builder {
             Transport::Own => {
                 let address = Address::parse(&config.address)
                     .map_err(|why| ConfigError::Conflict(format!("address {why}")))?;
+                #[cfg(feature = "tls")]
+                if self.tls.is_some() && !address.is_https() {
+                    return Err(ConfigError::Conflict(
+                        "tls is set but address is plain http, over which the token would be sent \
+                         in clear; write https:// before the host"
+                            .into(),
+                    ));
+                }
                 let watches = limits.watches(address.is_https());
                 let http = HttpConfig {
                     address,
-                    token: config.token,
+                    token: config.token.filter(|token| !token.is_blank()),
                     renewals: Limits::RENEWALS,
                     calls: Limits::WRITES,
                     watches,
@@ -266,7 +275,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
-                record: Arc::new(Record::new(clock, telemetry.clone())),
+                journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },
             slots: Slots::new(
                 clock,
@@ -312,5 +321,28 @@ fn warn_of_exceptions(timing: &Timing) {
              have the lock {:?} later, before this one knows; only the fencing token protects then",
             timing.lock_delay
         );
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_with_a_plain_address_is_refused_before_a_token_could_be_sent() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let tls = Arc::new(tls);
+        for address in ["localhost:8501", "http://localhost:8501", "HTTP://localhost"] {
+            let builder = Dsync::builder("s").address(address).token("t").tls(tls.clone());
+            let refused = builder.start().unwrap_err().to_string();
+            assert!(refused.contains("https://"), "{address}: {refused}");
+        }
+        assert!(Dsync::builder("s").tls(tls.clone()).start().is_err(), "the default is plain");
+        Dsync::builder("s").address("https://localhost:1").tls(tls).start().unwrap();
     }
 }

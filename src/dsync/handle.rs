@@ -9,7 +9,7 @@ use crate::{
     config::Timing,
     dsync::intake::Intake,
     error::Error,
-    holding::stake::{Ledger, Stake},
+    holding::ledger::{Ledger, WorkGuard},
     key::Key,
     messages::{Campaign, Event, Events, Filter},
     status::report::{HealthReport, KeyReport, Report},
@@ -122,15 +122,15 @@ impl Dsync {
         &self.0.intake
     }
 
-    /// Binds work to a campaign, which is begun unless it goes on already.
-    pub(crate) fn stake(&self, campaign: Campaign) -> Result<Stake, Error> {
+    /// Binds work to a campaign, which is started unless it is running.
+    pub(crate) fn bind_work(&self, campaign: Campaign) -> Result<WorkGuard, Error> {
         let key = self.0.intake.key_of(&campaign)?;
-        self.0.work.stake(&key, || self.0.intake.begin_campaign(campaign))
+        self.0.work.bind(&key, || self.0.intake.begin_campaign(campaign))
     }
 
     /// Whether it has ended otherwise than by a [`shutdown`](Self::shutdown).
     pub(crate) fn has_died(&self) -> bool {
-        self.0.intake.record.has_died()
+        self.0.intake.journal.has_died()
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

@@ -31,7 +31,7 @@ use crate::{
     },
     ownership::{Holder, LossReason, Released},
     protocol::queue::{Obstacle, Patience},
-    status::journal::Record,
+    status::journal::Journal,
     value::LockValue,
 };
 
@@ -51,7 +51,7 @@ pub struct Intake {
     pub(super) keep_alive: Arc<KeepAlive>,
     pub(crate) service: Arc<str>,
     pub(crate) timing: Timing,
-    pub(crate) record: Arc<Record>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) defaults: Arc<Defaults>,
     /// How many keys may be inspected at one time; others wait.
     pub(crate) inspections: Arc<Semaphore>,

@@ -51,7 +51,7 @@ impl Plan {
         };
         let Self { settings, slots, defaults, .. } = self;
         let (slots, settings) = (Arc::new(slots), Rc::new(settings));
-        let hub = Arc::new(Hub::new(settings.record.clone()));
+        let hub = Arc::new(Hub::new(settings.journal.clone()));
         let inspector = Inspector::new(consul.clone(), settings.timing.request_timeout());
         let (supervisor, readiness) =
             LockSupervisor::launch(consul, settings.clone(), slots.clone(), hub.clone(), finished);
@@ -67,7 +67,7 @@ impl Plan {
             keep_alive: Arc::new(KeepAlive::new(end)),
             service: settings.service.as_str().into(),
             timing: settings.timing.clone(),
-            record: settings.record.clone(),
+            journal: settings.journal.clone(),
             defaults: Arc::new(defaults),
             inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
         })

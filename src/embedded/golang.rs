@@ -1,5 +1,5 @@
-//! How Go spells durations, numbers and quoted strings: Consul's replies and
-//! error texts follow its standard library.
+//! Go's syntax for durations, numbers and quoted strings: Consul's replies and
+//! error texts follow Go's standard library.
 
 use std::fmt::Write as _;
 
@@ -45,7 +45,7 @@ pub(super) fn parse_duration(text: &str) -> Result<i64, String> {
             ));
         };
         let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
-        // Cast: a fraction of a unit, at most an hour of nanoseconds.
+        // Cast: the result is a fraction of a unit, at most an hour in nanoseconds.
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let part = match fraction {
             "" => 0,
@@ -77,7 +77,7 @@ fn nanos_in(unit: &str) -> Option<i64> {
     })
 }
 
-/// Go's `strconv.ParseUint` to base 10 and 64 bits.
+/// Go's `strconv.ParseUint` with base 10 and 64 bits.
 ///
 /// # Errors
 /// Go's error text, which names the input.
@@ -114,7 +114,7 @@ pub(super) fn quote(bytes: &[u8]) -> String {
                 c if is_print(c) => quoted.push(c),
                 c => {
                     let code = u32::from(c);
-                    // Writing to a string does not fail.
+                    // Writing to a `String` cannot fail.
                     let _ = match code {
                         0..0x80 => write!(quoted, "\\x{code:02x}"),
                         0x80..0x1_0000 => write!(quoted, "\\u{code:04x}"),
@@ -131,8 +131,7 @@ pub(super) fn quote(bytes: &[u8]) -> String {
     quoted
 }
 
-/// Go's `unicode.IsPrint`, except that characters which Unicode has not
-/// assigned count as printable.
+/// Go's `unicode.IsPrint`, except that unassigned characters count as printable.
 pub(super) fn is_print(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
@@ -150,7 +149,8 @@ pub(super) fn is_print(c: char) -> bool {
         || code >= 0xE_0000)
 }
 
-/// Go's `encoding/json` on the first value of `body`; what follows is ignored.
+/// Decodes the first JSON value of `body` like Go's `encoding/json`, ignoring what
+/// follows it.
 ///
 /// # Errors
 /// Go's error text.
@@ -183,7 +183,7 @@ pub(super) fn decode_json(body: &[u8]) -> Result<serde_json::Value, String> {
     Err(format!("invalid character '{}' {place}", char::from(found)))
 }
 
-/// What Go's JSON errors call the kind of `value`.
+/// The name of `value`'s kind in Go's JSON errors.
 pub(super) fn kind_of(value: &serde_json::Value) -> String {
     use serde_json::Value;
     match value {
@@ -196,8 +196,8 @@ pub(super) fn kind_of(value: &serde_json::Value) -> String {
     }
 }
 
-/// The next number of the splitmix64 sequence: cheap, and the same on every
-/// machine.
+/// The next number of the splitmix64 sequence, which is cheap and the same on
+/// every machine.
 pub(super) fn splitmix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
@@ -207,62 +207,4 @@ pub(super) fn splitmix(state: &mut u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_durations_as_go_does() {
-        for (text, nanos) in [
-            ("0", 0),
-            ("-0", 0),
-            ("15s", 15_000_000_000),
-            ("250ms", 250_000_000),
-            ("1m30s", 90_000_000_000),
-            ("10.5s", 10_500_000_000),
-            (".5s", 500_000_000),
-            ("1.s", 1_000_000_000),
-            ("-5s", -5_000_000_000),
-            ("1µs", 1_000),
-        ] {
-            assert_eq!(parse_duration(text), Ok(nanos), "{text}");
-        }
-    }
-
-    #[test]
-    fn refuses_durations_with_the_words_of_go() {
-        for (text, why) in [
-            ("", r#"time: invalid duration """#),
-            ("abc", r#"time: invalid duration "abc""#),
-            ("10", r#"time: missing unit in duration "10""#),
-            ("10x", r#"time: unknown unit "x" in duration "10x""#),
-            ("9999999999h", r#"time: invalid duration "9999999999h""#),
-            (".s", r#"time: invalid duration ".s""#),
-        ] {
-            assert_eq!(parse_duration(text), Err(why.into()), "{text}");
-        }
-    }
-
-    #[test]
-    fn quotes_as_go_does() {
-        assert_eq!(quote(b"a\"b\\\n\xff\x01"), r#""a\"b\\\n\xff\x01""#);
-        assert_eq!(quote("größe\u{200b}".as_bytes()), r#""größe\u200b""#);
-    }
-
-    #[test]
-    fn tells_the_places_of_json_errors() {
-        for (body, why) in [
-            ("", "EOF"),
-            ("  ", "EOF"),
-            ("{", "unexpected EOF"),
-            ("xx", "invalid character 'x' looking for beginning of value"),
-            ("{\"a\" 1}", "invalid character '1' after object key"),
-            ("{\"a\":1 2}", "invalid character '2' after object key:value pair"),
-            ("[1 2]", "invalid character '2' after array element"),
-            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
-            ("{1:2}", "invalid character '1' looking for beginning of object key string"),
-        ] {
-            assert_eq!(decode_json(body.as_bytes()), Err(why.into()), "{body}");
-        }
-        assert!(decode_json(b"{} junk").is_ok());
-    }
-}
+mod tests;

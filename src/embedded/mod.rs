@@ -1,58 +1,66 @@
-//! A Consul agent inside the process: its public handle.
+//! A Consul agent inside the process, and its public handle.
 //!
-//! `engine` is the state of a Consul server and `api` its HTTP API; both are
-//! pure functions of the time. `exchange` gives them a clock and lets blocking
-//! reads wait, `server` gives them a port.
+//! `engine` is the state of a Consul server and `api` is its HTTP API; both
+//! take `now` as a parameter. `agent` adds a clock and lets blocking reads wait,
+//! `server` adds a port.
 
+mod agent;
 pub(crate) mod api;
 pub(crate) mod engine;
-mod exchange;
 mod golang;
 mod server;
 mod waiters;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
+use futures::future::{Either, LocalBoxFuture, select};
 use tokio::sync::watch;
 
 use self::{
+    agent::Agent,
     engine::{Engine, Expiry, IndexAfterRestore, PutMode, Snapshot},
-    exchange::Shared,
 };
-
-use crate::key::RESERVED;
+use crate::{
+    consul::{
+        fact::Trouble,
+        link::Backend,
+        wire::{Method, WireReply, WireRequest},
+    },
+    key::RESERVED,
+};
 
 pub use self::server::EmbeddedServer;
 
-/// A Consul-compatible agent inside the process, for demos, for tests of
-/// services that lock, and for simulations. Not for production: it keeps
-/// everything in memory and there is only one of it.
+/// A Consul-compatible agent inside the process, for demos, simulations and
+/// tests of services that use locks.
 ///
-/// It answers as one Consul 1.8.7 server does whose HTTP API is used for
-/// sessions, keys and transactions: same status codes, bodies, error texts,
-/// indexes and times, held to a real server by a suite of tests. Clones are
-/// handles of the same agent. Use it in the process without a port, or let
-/// other processes use it through [`Embedded::serve`].
+/// Not for production: it is a single server and keeps everything in memory.
+///
+/// It behaves like one Consul 1.8.7 server for sessions, keys and transactions:
+/// same status codes, bodies, error texts, indexes and times. A conformance
+/// suite runs the same requests against both. Clones are handles to the same
+/// agent. A runtime in this process uses it without a port; other processes
+/// connect through [`Embedded::serve`].
 ///
 /// # Time
-/// It has no task of its own: whoever asks it something first lets everything
-/// happen that is due. It follows Tokio's clock, so that
+/// The agent has no task of its own. Each request first applies everything that
+/// is due, such as expired sessions. The agent follows Tokio's clock, so
 /// `tokio::time::pause` and `advance` move its TTLs, lock-delays and blocking
-/// reads; create it inside the runtime whose clock is paused. What comes through
-/// the server comes by the real clock.
+/// reads; create it inside the runtime whose clock is paused. Requests that
+/// arrive through the HTTP server use the real clock.
 ///
 /// # Differences from Consul
-/// - It knows `/v1/session/` `create`, `renew`, `info`, `destroy` and `list`,
+/// - It serves `/v1/session/` `create`, `renew`, `info`, `destroy` and `list`,
 ///   `/v1/kv/`, `/v1/txn` with operations on keys, `/v1/status/leader` and a few
 ///   fields of `/v1/agent/self`. There are no ACLs (tokens are ignored), one
 ///   datacenter (`dc1`) and one node; JSON is not pretty-printed.
 /// - A blocking read of a missing key, or of an empty prefix, wakes on every
 ///   write to any key; Consul wakes it on most.
-/// - A blocking read that its client gives up leaves nothing behind; in Consul
-///   it holds its connection until its wait ends. There is no limit of
-///   connections per client.
-/// - A new agent's raft index begins at 20, and nothing but clients and
-///   [operators' actions](#method.elect) moves it.
+/// - A blocking read that its client abandons leaves nothing behind; in Consul
+///   it holds its connection until its wait ends. The number of connections per
+///   client is not limited.
+/// - The raft index of a new agent starts at 20. Only clients and
+///   [operator actions](#method.elect) advance it.
 ///
 /// ```
 /// use actix_dsync::embedded::Embedded;
@@ -67,78 +75,78 @@ pub use self::server::EmbeddedServer;
 /// ```
 #[derive(Clone)]
 pub struct Embedded {
-    shared: Arc<Shared>,
-    /// Whether nothing passes between this handle and the agent.
+    agent: Arc<Agent>,
+    /// Whether the network between this handle and the agent is down.
     cut: Arc<watch::Sender<bool>>,
 }
 
 impl Embedded {
-    /// A new agent without data.
+    /// Creates an agent without data.
     ///
     /// Its session ids, and the jitter of its blocking reads, are the same in
     /// every run; see [`Embedded::seed`].
     #[must_use]
     pub fn new() -> Self {
-        Self { shared: Arc::new(Shared::new()), cut: Arc::default() }
+        Self { agent: Arc::new(Agent::new()), cut: Arc::default() }
     }
 
-    /// A handle of the same agent over a network of its own, for a runtime that is
-    /// to be cut off alone.
+    /// Returns a handle to the same agent over a network of its own, so that
+    /// [`cut`](Embedded::cut) isolates only the runtime that uses it.
     #[must_use]
     pub fn link(&self) -> Self {
-        Self { shared: self.shared.clone(), cut: Arc::default() }
+        Self { agent: self.agent.clone(), cut: Arc::default() }
     }
 
-    /// Cuts the network off over which this handle and its clones ask: from now on
-    /// their requests and the answers to them vanish without a word, those under
-    /// way too, until [`mend`](Embedded::mend). What an operator does here, and
-    /// what comes by a [served](Embedded::serve) port, is not concerned.
+    /// Cuts the network between the agent and this handle with its clones.
+    ///
+    /// Until [`mend`](Embedded::mend), their requests and the replies, including
+    /// those in flight, vanish without an error. Operator actions on the handle and
+    /// requests through a [served](Embedded::serve) port still work.
     pub fn cut(&self) {
         self.cut.send_replace(true);
     }
 
-    /// Lets requests pass again that are sent from now on.
+    /// Restores the network for requests sent from now on.
     pub fn mend(&self) {
         self.cut.send_replace(false);
     }
 
-    /// Whether sessions end exactly at their TTL: the earliest that Consul's
-    /// contract allows.
+    /// Sets whether sessions end exactly at their TTL, the earliest instant that
+    /// Consul's contract allows.
     ///
-    /// Default: `false`; they end at twice their TTL, as Consul's servers do it.
-    /// Sessions that live already keep their present timer until they are
-    /// renewed.
+    /// Default: `false`; sessions end at twice their TTL, as on Consul's servers.
+    /// A live session keeps its current timer until it is renewed.
     #[must_use]
     pub fn strict_ttl(self, strict: bool) -> Self {
         let expiry = if strict { Expiry::Ttl } else { Expiry::TwiceTtl };
-        self.shared.operate(|engine, _| engine.settings_mut().expiry = expiry);
+        self.agent.operate(|engine, _| engine.settings_mut().expiry = expiry);
         self
     }
 
-    /// Where the agent's random numbers begin. Default: 0.
+    /// Seeds the agent's random numbers. Default: 0.
     ///
-    /// Agents with different seeds give different session ids.
+    /// Agents with different seeds create different session ids.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        self.shared.operate(|engine, _| engine.reseed(seed));
+        self.agent.operate(|engine, _| engine.reseed(seed));
         self
     }
 
-    /// The name of the agent's node. Default: `embedded`.
+    /// Sets the name of the agent's node. Default: `embedded`.
     #[must_use]
     pub fn node(self, name: impl Into<Arc<str>>) -> Self {
         let name = name.into();
-        self.shared.operate(|engine, _| engine.settings_mut().node = name);
+        self.agent.operate(|engine, _| engine.settings_mut().node = name);
         self
     }
 
-    /// All keys with their entries, in order of the keys' bytes, without the fence
+    /// Returns all entries, sorted by the bytes of their keys, without the fence
     /// entries that each session of a runtime has below `.dsync`.
     ///
-    /// A key that is no UTF-8 is shown with replacement characters.
+    /// In a key that is not UTF-8, invalid bytes become replacement characters.
     #[must_use]
     pub fn entries(&self) -> Vec<EmbeddedEntry> {
-        self.shared.operate(|engine, now| {
+        self.agent.operate(|engine, now| {
             engine.advance(now);
             engine
                 .pairs(b"")
@@ -156,10 +164,10 @@ impl Embedded {
         })
     }
 
-    /// All sessions, in order of their ids.
+    /// Returns all sessions, sorted by id.
     #[must_use]
     pub fn sessions(&self) -> Vec<EmbeddedSession> {
-        self.shared.operate(|engine, now| {
+        self.agent.operate(|engine, now| {
             engine.advance(now);
             engine
                 .sessions()
@@ -174,26 +182,26 @@ impl Embedded {
         })
     }
 
-    /// How many blocking reads wait.
+    /// The number of waiting blocking reads.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.shared.waiting()
+        self.agent.waiting()
     }
 
-    /// Writes a key as an operator's `consul kv put` does: a holder keeps its
-    /// lock, but its value is gone.
+    /// Writes a key like `consul kv put`: the holder keeps its lock, but its value
+    /// is overwritten.
     pub fn write_key(&self, key: &str, value: impl Into<Vec<u8>>) {
         let value = value.into();
-        self.shared.operate(|engine, now| {
-            // A plain write has no condition that could fail.
+        self.agent.operate(|engine, now| {
+            // A plain write cannot fail.
             let _ = engine.put(now, key.as_bytes(), value, 0, PutMode::Plain);
         });
     }
 
-    /// Deletes a key, held or not, as an operator's `consul kv delete` does; the
-    /// next session may lock it at once. `false` if there is none.
+    /// Deletes a key, held or not, like `consul kv delete`; another session can
+    /// lock it at once. Returns `false` if the key does not exist.
     pub fn delete_key(&self, key: &str) -> bool {
-        self.shared.operate(|engine, now| {
+        self.agent.operate(|engine, now| {
             engine.advance(now);
             let existed = engine.pair(key.as_bytes()).is_some();
             engine.delete(now, key.as_bytes(), None);
@@ -201,86 +209,121 @@ impl Embedded {
         })
     }
 
-    /// Releases a key in the name of the session that holds it; value and flags
-    /// stay, and the next session may lock it at once. `false` if nobody holds
-    /// it.
+    /// Releases a key on behalf of the session that holds it.
+    ///
+    /// Value and flags stay, and another session can lock the key at once.
+    /// Returns `false` if nobody holds it.
     pub fn force_release(&self, key: &str) -> bool {
-        self.shared.operate(|engine, now| engine.force_release(now, key.as_bytes()))
+        self.agent.operate(|engine, now| engine.force_release(now, key.as_bytes()))
     }
 
-    /// Ends a session; its keys are closed for its lock-delay. `false` if there
-    /// is none.
+    /// Destroys a session, which starts the lock-delay of its keys. Returns
+    /// `false` if the session does not exist.
     pub fn destroy_session(&self, id: &str) -> bool {
-        self.shared.operate(|engine, now| {
+        self.agent.operate(|engine, now| {
             engine.advance(now);
             let exists = matches!(engine.find_session(id), Ok(Some(_)));
             exists && engine.destroy_session(now, id).is_ok()
         })
     }
 
-    /// The agent leaves the cluster, which ends every session, and is back at
+    /// Lets the agent leave the cluster, which ends every session, and rejoin at
     /// once.
     pub fn leave(&self) {
-        self.shared.operate(Engine::leave);
+        self.agent.operate(Engine::leave);
     }
 
-    /// The node's health check turns critical. That ends the sessions which
-    /// depend on it, those created without a list of checks, and lets no such
-    /// session be created until [`Embedded::pass_check`].
+    /// Turns the node's health check critical.
+    ///
+    /// This ends the sessions that depend on the check: those that name it, and
+    /// those created without a list of checks. No such session can be created
+    /// until [`Embedded::pass_check`].
     pub fn fail_check(&self) {
-        self.shared.operate(Engine::fail_check);
+        self.agent.operate(Engine::fail_check);
     }
 
-    /// The node's health check passes again.
+    /// Turns the node's health check passing again.
     pub fn pass_check(&self) {
-        self.shared.operate(Engine::pass_check);
+        self.agent.operate(Engine::pass_check);
     }
 
-    /// A new leader is elected, in no time: the timers of all sessions start
-    /// anew.
+    /// Elects a new leader, instantly: the TTL timers of all sessions restart.
     pub fn elect(&self) {
-        self.shared.operate(Engine::elect);
+        self.agent.operate(Engine::elect);
     }
 
-    /// The server restarts with its data, in no time: the timers of all sessions
-    /// and the running lock-delays start anew, and blocking reads are answered.
+    /// Restarts the server with its data, instantly: the TTL timers of all
+    /// sessions and the running lock-delays restart, and blocking reads return.
     pub fn restart(&self) {
-        self.shared.operate(Engine::restart);
+        self.agent.operate(Engine::restart);
     }
 
-    /// The server restarts without its data, in no time: raft indexes begin
-    /// anew, and blocking reads are answered.
+    /// Restarts the server without its data, instantly: raft indexes start over,
+    /// and blocking reads return.
     pub fn restart_empty(&self) {
-        self.shared.operate(Engine::restart_empty);
+        self.agent.operate(Engine::restart_empty);
     }
 
-    /// Copies the store, as `consul snapshot save` does.
+    /// Copies the store, like `consul snapshot save`.
     #[must_use]
     pub fn snapshot(&self) -> EmbeddedSnapshot {
-        EmbeddedSnapshot(self.shared.operate(Engine::snapshot))
+        EmbeddedSnapshot(self.agent.operate(Engine::snapshot))
     }
 
-    /// Replaces the store by a copy, as `consul snapshot restore` does: sessions
-    /// of the copy live again with new timers, lock-delays are gone, and
-    /// blocking reads are answered.
+    /// Replaces the store with a snapshot, like `consul snapshot restore`: the
+    /// snapshot's sessions live again with fresh timers, lock-delays are dropped,
+    /// and blocking reads return.
     ///
-    /// Indexes go on from the present one, as in the same cluster, or, with
-    /// `rewind`, from the copy's, as in a new cluster.
+    /// Without `rewind`, raft indexes continue from the current one, as when a
+    /// snapshot is restored into the same cluster. With `rewind`, they continue
+    /// from the snapshot's, as in a new cluster.
     pub fn restore(&self, snapshot: &EmbeddedSnapshot, rewind: bool) {
         let index = if rewind { IndexAfterRestore::Rewinds } else { IndexAfterRestore::Rises };
-        self.shared.operate(|engine, now| engine.restore(now, &snapshot.0, index));
+        self.agent.operate(|engine, now| engine.restore(now, &snapshot.0, index));
     }
 
     /// Serves the agent's HTTP API on `address`, such as `127.0.0.1:8500`, until
-    /// the server is stopped or dropped. Port 0 is any free port.
+    /// the server is stopped or dropped. Port 0 selects any free port.
     ///
-    /// The server has threads of its own, so it can be started from any runtime
-    /// or none.
+    /// The server runs on its own threads, so it can be started from any runtime,
+    /// or outside one.
     ///
     /// # Errors
-    /// The address cannot be resolved or bound, or no thread can be started.
+    /// The address cannot be resolved or bound, or a thread cannot be started.
     pub fn serve(&self, address: impl std::net::ToSocketAddrs) -> std::io::Result<EmbeddedServer> {
-        EmbeddedServer::start(Arc::clone(&self.shared), address)
+        EmbeddedServer::start(Arc::clone(&self.agent), address)
+    }
+
+    /// Answers one request; a blocking read returns when Consul would answer it.
+    ///
+    /// While the network is [cut](Embedded::cut), the future never completes: the
+    /// caller must set a time limit.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. A write happens on the first poll or not at all; a blocking
+    /// read changes nothing.
+    pub(crate) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
+        let method = match request.method {
+            Method::Get => "GET",
+            Method::Put => "PUT",
+        };
+        let served = pin!(self.agent.serve(method, &request.target, request.body));
+        match select(pin!(self.is_cut()), served).await {
+            Either::Left(_) => std::future::pending().await,
+            Either::Right((reply, _)) => Ok(reply.into()),
+        }
+    }
+
+    /// Completes once the network is cut.
+    async fn is_cut(&self) {
+        // Cannot fail: `self` holds the sender.
+        let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
+    }
+}
+
+impl Backend for Embedded {
+    fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>> {
+        Box::pin(self.exchange(request))
     }
 }
 
@@ -296,27 +339,27 @@ impl fmt::Debug for Embedded {
     }
 }
 
-/// A copy of an [`Embedded`] agent's store.
+/// A snapshot of an [`Embedded`] agent's store.
 #[derive(Clone, Debug)]
 pub struct EmbeddedSnapshot(Snapshot);
 
-/// A key of an [`Embedded`] agent.
+/// An entry of an [`Embedded`] agent's key-value store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbeddedEntry {
-    /// The whole key, with every prefix.
+    /// The full key, including any configured prefix.
     pub key: String,
-    /// The stored bytes.
+    /// The stored value.
     pub value: Vec<u8>,
-    /// Consul's opaque number; lock clients mark their keys with it.
+    /// Consul's opaque flags; lock clients mark their keys with them.
     pub flags: u64,
     /// The id of the session that holds the key.
     pub session: Option<String>,
     /// The raft index at which the key was created.
     pub create_index: u64,
-    /// The raft index at which the entry was last changed.
+    /// The raft index of the entry's last change.
     pub modify_index: u64,
-    /// How often the key was locked; a plain write sets it to 0.
+    /// The number of times the key was locked; a plain write resets it to 0.
     pub lock_index: u64,
 }
 
@@ -324,14 +367,14 @@ pub struct EmbeddedEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbeddedSession {
-    /// Its id, a UUID.
+    /// The id, a UUID.
     pub id: String,
-    /// The name that its creator gave it.
+    /// The name that the client gave it.
     pub name: String,
-    /// `None` is a session that does not expire.
+    /// The TTL; `None` if the session does not expire.
     pub ttl: Option<Duration>,
-    /// How long its keys stay closed after its end, as its creator asked; more
-    /// than 60 seconds count as 60.
+    /// The lock-delay that the client asked for; the server enforces at most 60
+    /// seconds.
     pub lock_delay: Duration,
 }
 

@@ -18,20 +18,20 @@ use futures::StreamExt as _;
 use tokio::sync::oneshot;
 
 use super::{
+    agent::Agent,
     api::{Content, Reply, too_long},
-    exchange::Shared,
 };
 
-/// The most bytes of a body that are kept; a longer one is answered by what
-/// Consul says to its length.
+/// The longest body, in bytes, that the server reads: more than any that Consul
+/// accepts.
 const MAX_BODY: usize = 1 << 20;
 
-/// How long an idle connection is kept: practically for ever, as Consul does.
+/// How long an idle connection stays open: in effect for ever, as with Consul.
 const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The running HTTP server of an [`Embedded`](crate::embedded::Embedded) agent.
 ///
-/// Dropping it stops it without waiting; the agent's data stay.
+/// Dropping it stops the server without waiting. The agent keeps its data.
 #[derive(Debug)]
 #[must_use = "dropping the server stops it"]
 pub struct EmbeddedServer {
@@ -41,18 +41,18 @@ pub struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    pub(super) fn start(shared: Arc<Shared>, address: impl ToSocketAddrs) -> io::Result<Self> {
+    pub(super) fn start(agent: Arc<Agent>, address: impl ToSocketAddrs) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let (started, on_start) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("embedded-consul".into()).spawn(move || {
-            // Dropped last, whichever way the thread ends.
+            // Dropped when the thread ends, in whichever way.
             let _end = end;
             actix_web::rt::System::new().block_on(async move {
                 let server = HttpServer::new(move || {
                     App::new()
-                        .app_data(web::Data::from(Arc::clone(&shared)))
+                        .app_data(web::Data::from(Arc::clone(&agent)))
                         .default_service(web::to(answer))
                 })
                 .workers(1)
@@ -63,7 +63,7 @@ impl EmbeddedServer {
                 match server {
                     Ok(server) => {
                         let server = server.run();
-                        // If the starter is gone, so is its listener of this.
+                        // Cannot fail: `start` waits for it.
                         let _ = started.send(Ok(server.handle()));
                         let _ = server.await;
                     }
@@ -71,33 +71,34 @@ impl EmbeddedServer {
                 }
             });
         })?;
-        let handle = on_start
-            .recv()
-            .map_err(|_| io::Error::other("the thread of the embedded Consul ended"))??;
+        let handle = on_start.recv().map_err(|_| {
+            io::Error::other("the embedded Consul's thread exited during startup")
+        })??;
         Ok(Self { address, handle, ended: Some(ended) })
     }
 
-    /// The address that the server listens on, with the port that it got.
+    /// The address that the server listens on, with the actual port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server's address as a URL: `http://127.0.0.1:8500`.
+    /// The server's URL, such as `http://127.0.0.1:8500`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Stops the server: open connections are closed, blocking reads with them.
+    /// Stops the server and waits for its thread to exit. Open connections close,
+    /// including those with blocking reads.
     ///
     /// # Cancel safety
-    /// The server stops even if the future is dropped; only nobody waits for it.
+    /// The server stops even if the future is dropped.
     pub async fn stop(mut self) {
         let stopped = self.handle.stop(false);
         if let Some(ended) = self.ended.take() {
             stopped.await;
-            // An error is the sender's end: the thread is through.
+            // An error means that the sender was dropped: the thread has exited.
             let _ = ended.await;
         }
     }
@@ -106,7 +107,7 @@ impl EmbeddedServer {
 impl Drop for EmbeddedServer {
     fn drop(&mut self) {
         if self.ended.is_some() {
-            // The command is sent by the call; its future only waits.
+            // The call sends the command; the future only waits for the end.
             drop(self.handle.stop(false));
         }
     }
@@ -115,10 +116,10 @@ impl Drop for EmbeddedServer {
 async fn answer(
     request: HttpRequest,
     mut payload: web::Payload,
-    shared: web::Data<Shared>,
+    agent: web::Data<Agent>,
 ) -> HttpResponse {
     let method = request.method().as_str();
-    // The target as it came: escapes and double slashes matter.
+    // Not normalised: the API handles escapes and double slashes as Consul does.
     let target = request
         .uri()
         .path_and_query()
@@ -139,7 +140,7 @@ async fn answer(
             Err(_) => return HttpResponse::BadRequest().force_close().finish(),
         }
     }
-    response(shared.serve(method, target, body).await)
+    response(agent.serve(method, target, body).await)
 }
 
 fn response(reply: Reply) -> HttpResponse {

@@ -1,4 +1,4 @@
-//! The embedded agent on a paused clock, and its server from several runtimes.
+//! The embedded agent on a paused clock, and its server in several runtimes.
 
 use std::{
     io::{Read as _, Write as _},
@@ -32,7 +32,7 @@ async fn session(consul: &Embedded, body: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocking_read_sees_an_expiry_that_nobody_else_caused() {
+async fn a_blocking_read_returns_when_a_session_expires_although_no_request_arrives() {
     let consul = Embedded::new();
     let id = session(&consul, r#"{"TTL":"10s"}"#).await;
     let locked = ask(&consul, put(&format!("kv/k?acquire={id}"), "v")).await;
@@ -59,7 +59,7 @@ async fn a_strict_ttl_ends_at_the_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_began_before_a_shorter_session_was_made_still_sees_it_expire() {
+async fn a_blocking_read_returns_when_a_session_created_after_it_expires() {
     let consul = Embedded::new();
     consul.write_key("k", "v");
     let index = consul.entries()[0].modify_index;
@@ -77,17 +77,17 @@ async fn a_reader_that_began_before_a_shorter_session_was_made_still_sees_it_exp
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_given_up_leaves_nothing_behind() {
+async fn an_abandoned_read_leaves_nothing_behind() {
     let consul = Embedded::new();
     consul.write_key("k", "v");
     let index = consul.entries()[0].modify_index;
     let read = consul.exchange(get(&format!("kv/k?index={index}")));
     assert!(tokio::time::timeout(Duration::from_secs(1), read).await.is_err());
-    assert_eq!(consul.shared.waiting(), 0);
+    assert_eq!(consul.waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn among_ten_thousand_readers_only_those_of_the_changed_keys_wake() {
+async fn a_change_wakes_only_the_readers_of_its_key_among_ten_thousand() {
     let consul = Embedded::new();
     let reads: Vec<_> = (0..10_000)
         .map(|n| {
@@ -100,23 +100,23 @@ async fn among_ten_thousand_readers_only_those_of_the_changed_keys_wake() {
             })
         })
         .collect();
-    while consul.shared.waiting() < 10_000 {
+    while consul.waiting() < 10_000 {
         tokio::task::yield_now().await;
     }
     let begin = std::time::Instant::now();
     for n in 0..5_000 {
         consul.write_key(&format!("k{n}"), "w");
-        assert_eq!(consul.shared.waiting(), 9_999 - n);
+        assert_eq!(consul.waiting(), 9_999 - n);
     }
     for read in reads.into_iter().take(5_000) {
         assert!(text(&read.await.unwrap()).contains("\"Value\":\"dw==\""));
     }
-    // Generous: but a look through all readers at each write would not pass.
+    // A generous limit, which a scan of all readers per write would still exceed.
     assert!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn operators_wake_readers() {
+async fn operator_actions_wake_readers() {
     let acts: [fn(&Embedded); 7] = [
         |consul| assert!(consul.delete_key("k")),
         |consul| assert!(consul.force_release("k")),
@@ -208,7 +208,7 @@ fn the_server_starts_and_stops_in_every_runtime_and_none() {
     actix_web::rt::System::new().block_on(async move {
         let server = consul.serve("127.0.0.1:0").unwrap();
         let address = server.address();
-        // The server has threads of its own, so blocking this one does no harm.
+        // The server runs on its own threads, so blocking this one is harmless.
         assert!(raw_get(address, "/v1/kv/k?raw").ends_with("\r\n\r\nv"));
         server.stop().await;
         assert!(TcpStream::connect(address).is_err());
@@ -224,7 +224,7 @@ fn stopping_the_server_does_not_wait_for_blocking_reads() {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     write!(stream, "GET /v1/kv/k?index={index} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let begin = std::time::Instant::now();
-    while consul.shared.waiting() == 0 {
+    while consul.waiting() == 0 {
         assert!(begin.elapsed() < Duration::from_secs(10));
         std::thread::yield_now();
     }

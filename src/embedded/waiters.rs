@@ -1,5 +1,5 @@
-//! Who waits for what: a change wakes only the blocking reads that it may
-//! answer, also among ten thousand.
+//! The waiting blocking reads, indexed so that a change wakes only those that it
+//! may answer, even among ten thousand.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,16 +11,16 @@ use tokio::sync::oneshot;
 use super::api::{Api, Parked};
 use crate::clock::Moment;
 
-/// The blocking reads that wait, by what could wake them.
+/// The waiting blocking reads, indexed by what can wake them.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     all: BTreeMap<u64, Waiter>,
     next_ticket: u64,
-    /// Reads of a key that exists: only a change of that key matters.
+    /// Reads of an existing key: only a change of that key wakes them.
     by_key: BTreeMap<Vec<u8>, BTreeSet<u64>>,
-    /// The others: any change may matter.
+    /// All other reads: any change may wake them.
     broad: BTreeSet<u64>,
-    /// When each looks again by itself.
+    /// When each read checks again by itself.
     naps: BTreeSet<(Moment, u64)>,
 }
 
@@ -32,8 +32,8 @@ struct Waiter {
 }
 
 impl Waiters {
-    /// Adds a read that will look again by itself at `until`; what it gets ends
-    /// when it is to look earlier.
+    /// Adds a read that checks again by itself at `until`. The receiver completes
+    /// if the read must check earlier.
     pub(super) fn add(
         &mut self,
         parked: &Arc<Parked>,
@@ -55,7 +55,7 @@ impl Waiters {
         (ticket, woken)
     }
 
-    /// Forgets a read that waits no longer.
+    /// Removes a read; does nothing if it is gone.
     pub(super) fn remove(&mut self, ticket: u64) -> Option<oneshot::Sender<()>> {
         let waiter = self.all.remove(&ticket)?;
         self.naps.remove(&(waiter.until, ticket));
@@ -75,9 +75,9 @@ impl Waiters {
         Some(waiter.wake)
     }
 
-    /// Wakes the reads that can be answered at `now` after `touched` keys
-    /// changed (`None`: all may have), and those that would look again only
-    /// after the engine's next own change.
+    /// Wakes the reads that can be answered at `now`, after the keys `touched`
+    /// changed (`None`: any key may have changed). Also wakes the reads that would
+    /// otherwise sleep past the engine's next own change.
     pub(super) fn wake(&mut self, api: &Api, now: Moment, touched: Option<&[Vec<u8>]>) {
         let mut woken: Vec<u64> = Vec::new();
         if let Some(due) = api.next_wakeup() {
@@ -97,7 +97,7 @@ impl Waiters {
         }
         for ticket in woken {
             if let Some(wake) = self.remove(ticket) {
-                // Whoever does not listen any more needs no wake-up.
+                // Fails if the read was abandoned, which is fine.
                 let _ = wake.send(());
             }
         }

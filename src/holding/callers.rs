@@ -1,4 +1,4 @@
-//! The callers of one key: their contest behind a mutex, and their channels.
+//! The callers of one key: their contest, behind a mutex, and their reply channels.
 
 mod outline;
 mod standing;
@@ -27,26 +27,26 @@ use crate::{
     token::FencingToken,
 };
 
-/// What a caller waits for.
+/// The reply that a caller waits for.
 pub(crate) type Answer = Result<Grant, Error>;
 
-/// How the key of a term was given back, for all who wait for that.
-pub(crate) type GivenBack = Shared<oneshot::Receiver<Released>>;
+/// The outcome of a resigned term's release, for everybody who waits for it.
+pub(crate) type SharedRelease = Shared<oneshot::Receiver<Released>>;
 
-/// The contest for one key, shared by the handle, the lock's actor and the leases,
-/// and the channels over which its callers are answered.
+/// The contest for one key, and the reply channels of its callers. The handle, the
+/// lock's actor and the leases share it.
 ///
-/// News is read by [`tell`](Callers::tell) alone, in the order in which it happened,
-/// on whatever thread that was.
+/// Only [`report`](Callers::report) takes news. It preserves the order of events,
+/// whichever threads they happened on.
 ///
-/// Nothing is delivered, and no grant dropped, while the mutex is held: a grant that
-/// finds its caller gone comes back here.
+/// Replies are sent, and grants dropped, only while the mutex is free: dropping a
+/// grant whose caller is gone locks it again.
 pub(crate) struct Callers {
     key: Key,
     clock: Clock,
     telemetry: Telemetry,
     inner: Mutex<Inner>,
-    /// Wakes the lock's actor, whichever it is.
+    /// Wakes the lock's current actor.
     poke: Notify,
 }
 
@@ -54,25 +54,25 @@ pub(crate) struct Callers {
 struct Inner {
     contest: Contest,
     waiting: HashMap<CallId, Waiting>,
-    /// The lease that is out, if any.
+    /// The current lease.
     lease: Option<(CallId, Arc<LeaseState>)>,
     hold: Option<Stopwatch>,
-    /// Callers that wait for the confirmation of their release.
+    /// Callers that wait for their release to be confirmed.
     releasing: HashMap<CallId, oneshot::Sender<Released>>,
-    /// The release of a term that its campaign resigned, while it is under way.
-    resigning: Option<(CallId, GivenBack)>,
-    /// What the key says while the campaign has it.
+    /// The unconfirmed release of a resigned term.
+    resigning: Option<(CallId, SharedRelease)>,
+    /// The key's value while the campaign owns it.
     campaign_value: Arc<[u8]>,
-    /// What the handles of observers and campaigns look at, once there was one:
-    /// most keys have none.
+    /// The view of observers and campaigns. Created for the first one, since most
+    /// keys have none.
     leading: Option<watch::Sender<Leading>>,
 }
 
-/// One caller's grant of the key. Dropping it gives the key back.
+/// One caller's grant of the key. Dropping it releases the key.
 #[derive(Debug)]
 pub(crate) struct Grant {
     state: Arc<LeaseState>,
-    /// The callers to give it back to; none once that was done.
+    /// Where to release the grant; `None` once it was released.
     callers: Option<Arc<Callers>>,
 }
 
@@ -82,7 +82,7 @@ struct Waiting {
     wait: Stopwatch,
 }
 
-/// What is to be sent once the mutex is free.
+/// A reply to send once the mutex is free.
 enum Delivery {
     Answer(oneshot::Sender<Answer>, Answer),
     Confirmation(oneshot::Sender<Released>, Released),
@@ -93,7 +93,7 @@ impl Grant {
         &self.state
     }
 
-    /// Gives the key back with this call; the future is how that went.
+    /// Releases the key with this call. The future completes with the outcome.
     pub(crate) fn give_back(mut self) -> impl Future<Output = Released> + Send + use<> {
         let confirmed = self.callers.take().map(|callers| callers.release(self.state.call()));
         let state = self.state.clone();
@@ -129,10 +129,10 @@ impl Callers {
         Self { key, clock, telemetry, inner: Mutex::default(), poke: Notify::new() }
     }
 
-    /// Asks for the key. The answer comes over the channel.
+    /// Queues a caller, which is answered through the channel.
     ///
     /// # Errors
-    /// [`Error::TooManyWaiters`] beyond `limit`; [`Error::Stopped`].
+    /// [`Error::TooManyWaiters`] if `limit` callers already wait; [`Error::Stopped`].
     pub(crate) fn enter(
         self: &Arc<Self>,
         patience: Patience,
@@ -140,7 +140,7 @@ impl Callers {
         limit: usize,
     ) -> Result<(CallId, oneshot::Receiver<Answer>), Error> {
         let (answer, receiver) = oneshot::channel();
-        let call = self.work(|inner, now, effects| {
+        let call = self.step(|inner, now, effects| {
             if inner.contest.is_stopped() {
                 return Err(Error::Stopped);
             }
@@ -159,94 +159,93 @@ impl Callers {
         &self.key
     }
 
-    /// Hands out the news, in order, and returns what the callers want once there is
-    /// no more.
-    pub(crate) fn tell(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
+    /// Publishes all news in order, then returns the callers' demand.
+    pub(crate) fn report(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
         loop {
-            match self.work(|inner, now, effects| inner.contest.report(now, effects)) {
+            match self.step(|inner, now, effects| inner.contest.report(now, effects)) {
                 Ok(demand) => return demand,
                 Err(news) => publish(news),
             }
         }
     }
 
-    /// When [`tell`](Self::tell) is due although nothing has happened.
+    /// When [`report`](Self::report) is due without an event.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         self.lock().contest.next_wakeup()
     }
 
-    /// Nobody holds the key, as last read.
+    /// The last read shows that nobody holds the key.
     pub(crate) fn free(self: &Arc<Self>) {
-        self.work(|inner, now, effects| inner.contest.free(now, effects));
+        self.step(|inner, now, effects| inner.contest.free(now, effects));
     }
 
-    /// The caller waits no longer.
+    /// The caller stops waiting.
     pub(crate) fn leave(self: &Arc<Self>, call: CallId) {
-        self.work(|inner, now, effects| {
+        self.step(|inner, now, effects| {
             inner.waiting.remove(&call);
             inner.contest.leave(now, call, effects);
         });
     }
 
-    /// The caller's lease is dropped.
+    /// The caller's lease was dropped.
     fn end(self: &Arc<Self>, call: CallId) {
-        self.work(|inner, now, effects| inner.contest.end(now, call, false, effects));
+        self.step(|inner, now, effects| inner.contest.end(now, call, false, effects));
     }
 
-    /// The caller gives its lease back and waits for the confirmation.
+    /// The caller releases its lease and waits for the confirmation.
     fn release(self: &Arc<Self>, call: CallId) -> oneshot::Receiver<Released> {
         let (sender, receiver) = oneshot::channel();
-        self.work(|inner, now, effects| {
+        self.step(|inner, now, effects| {
             match inner.lease.as_ref().filter(|(leased, _)| *leased == call) {
                 Some(_) => {
                     inner.releasing.insert(call, sender);
                     inner.contest.end(now, call, true, effects);
                 }
-                // Lost and reported before: the lease says why.
+                // The loss was already reported; the lease knows the reason.
                 None => drop(sender),
             }
         });
         receiver
     }
 
-    /// Wakes when something has changed since it was last called.
+    /// Completes if something has changed since the last call.
     pub(crate) async fn poked(&self) {
         self.poke.notified().await;
     }
 
-    /// Makes [`poked`](Self::poked) wake.
+    /// Makes [`poked`](Self::poked) complete.
     pub(crate) fn poke(&self) {
         self.poke.notify_one();
     }
 
-    /// Whether nobody waits for, has, releases or follows the key.
+    /// Whether nobody waits for, owns, releases or follows the key.
     pub(crate) fn is_vacant(&self) -> bool {
         self.lock().contest.is_vacant()
     }
 
-    /// Why the key could not be had so far.
+    /// Why the key could not be acquired so far.
     pub(crate) fn obstacle(&self) -> Option<Obstacle> {
         self.lock().contest.queue().obstacle().cloned()
     }
 
-    /// The token of the lease that is out, if one is.
+    /// The token of the current lease.
     pub(crate) fn token(&self) -> Option<FencingToken> {
         self.lock().contest.queue().token()
     }
 
-    /// The index at which a caller was last granted the key, if that was under
-    /// the present session.
+    /// The index at which a caller was last granted the key under the current
+    /// session; 0 if none was.
     pub(crate) fn last_index(&self) -> u64 {
         self.lock().contest.last_index()
     }
 
-    /// What the key says while this process leads.
+    /// The key's value while this process leads.
     #[cfg(feature = "web")]
     pub(crate) fn campaign_value(&self) -> Arc<[u8]> {
         self.lock().campaign_value.clone()
     }
 
-    /// What the first in the queue wants the key to say.
+    /// The key's value for the first caller in the queue.
     pub(crate) fn value(&self) -> Option<Arc<[u8]>> {
         let inner = self.lock();
         let call = inner.contest.queue().front()?;
@@ -256,58 +255,58 @@ impl Callers {
         inner.waiting.get(&call).map(|waiting| waiting.value.clone())
     }
 
-    /// The process owns the key. Returns the token, if a caller took it.
+    /// The process owns the key. Returns the token if a caller took the ownership.
     pub(crate) fn owned(
         self: &Arc<Self>,
         index: u64,
         cell: Arc<DeadlineCell>,
         holder: Box<Holder>,
     ) -> Option<FencingToken> {
-        self.work(|inner, now, effects| inner.contest.owned(now, index, cell, holder, effects))
+        self.step(|inner, now, effects| inner.contest.owned(now, index, cell, holder, effects))
     }
 
-    /// The ownership is over; the reason is still being asked for.
+    /// The ownership has ended; its reason is still unknown.
     pub(crate) fn revoke(self: &Arc<Self>) {
-        self.work(|inner, now, effects| inner.contest.revoke(now, effects));
+        self.step(|inner, now, effects| inner.contest.revoke(now, effects));
     }
 
-    /// The ownership is over, other than by release.
+    /// The ownership has ended, other than by release.
     pub(crate) fn lost(self: &Arc<Self>, reason: LossReason) {
-        self.work(|inner, now, effects| inner.contest.lost(now, reason, effects));
+        self.step(|inner, now, effects| inner.contest.lost(now, reason, effects));
     }
 
-    /// Consul has the key back.
+    /// Consul has confirmed the release.
     pub(crate) fn released(self: &Arc<Self>) {
-        self.work(|inner, now, effects| inner.contest.released(now, effects));
+        self.step(|inner, now, effects| inner.contest.released(now, effects));
     }
 
-    /// Something stands in the way.
+    /// An obstacle prevents the acquisition for now.
     pub(crate) fn obstructed(self: &Arc<Self>, obstacle: Obstacle) {
-        self.work(|inner, now, effects| inner.contest.obstructed(now, obstacle, effects));
+        self.step(|inner, now, effects| inner.contest.obstructed(now, obstacle, effects));
     }
 
-    /// The key cannot be had.
+    /// The key cannot be acquired, however long a caller waits.
     pub(crate) fn failed(self: &Arc<Self>, obstacle: &Obstacle) {
-        self.work(|inner, now, effects| inner.contest.failed(now, obstacle, effects));
+        self.step(|inner, now, effects| inner.contest.failed(now, obstacle, effects));
     }
 
-    /// Nothing is granted any more, and a lease that is out is lost.
+    /// Stops granting the key; the current lease is lost.
     pub(crate) fn stop(self: &Arc<Self>) {
-        self.work(|inner, now, effects| inner.contest.stop(now, effects));
+        self.step(|inner, now, effects| inner.contest.stop(now, effects));
     }
 
-    /// The runtime is gone: nothing is granted or confirmed any more.
+    /// The runtime has ended: nothing is granted or confirmed any more.
     pub(crate) fn abandon(self: &Arc<Self>, reason: LossReason) {
-        self.work(|inner, now, effects| inner.contest.abandon(now, reason, effects));
+        self.step(|inner, now, effects| inner.contest.abandon(now, reason, effects));
     }
 
-    /// A panic in another thread leaves the contest as consistent as its machine
-    /// made it: each step is one call.
+    /// Ignores poisoning: each step is one call of the machine, so a panic in another
+    /// thread leaves the contest consistent.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work<T>(
+    fn step<T>(
         self: &Arc<Self>,
         step: impl FnOnce(&mut Inner, Moment, &mut Vec<Effect>) -> T,
     ) -> T {
@@ -324,7 +323,7 @@ impl Callers {
         };
         for delivery in deliveries {
             match delivery {
-                // A caller that is gone gives the key back by dropping its grant.
+                // If the caller is gone, its grant is dropped here, which releases the key.
                 Delivery::Answer(sender, answer) => drop(sender.send(answer)),
                 Delivery::Confirmation(sender, released) => drop(sender.send(released)),
             }
@@ -346,7 +345,7 @@ impl Callers {
                     return;
                 }
                 let grant = Grant { state, callers: Some(self.clone()) };
-                // Without a channel the grant comes back at once.
+                // Without a channel, the grant is dropped and thereby released.
                 let answer = match inner.waiting.remove(&call) {
                     Some(waiting) => {
                         waiting.wait.stop();
@@ -390,7 +389,7 @@ impl Inner {
         }
     }
 
-    /// Lets the handles see what the election machine knows.
+    /// Updates the view of observers and campaigns.
     fn show(&self) {
         let Some(leading) = self.leading.as_ref().filter(|to| to.receiver_count() > 0) else {
             return;

@@ -1,11 +1,11 @@
-//! What keeps a runtime running: everything that a user holds of it.
+//! Keeps a runtime running while a user holds any part of it.
 
 use std::fmt;
 
-/// Ends the runtime in the background when the last owner of it is dropped.
+/// Ends the runtime in the background when its last owner is dropped.
 ///
-/// Handles, pending replies, leases, terms, tenures, observers and recipients own
-/// one together. Nothing inside the runtime may, or it would never end.
+/// Handles, pending replies, leases, terms, tenures, observers and recipients share
+/// one. Nothing inside the runtime may own it, or the runtime would never end.
 pub(crate) struct KeepAlive(Box<dyn Fn() + Send + Sync>);
 
 impl KeepAlive {

@@ -1,4 +1,4 @@
-//! What a caller holds: its exclusive ownership of a key, while it lasts.
+//! A lease: one caller's exclusive ownership of a key.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -11,35 +11,34 @@ use crate::{
 
 /// One caller's exclusive ownership of a key.
 ///
-/// Nobody else, in this process or another, has the lock while
-/// [`is_valid`](Lease::is_valid) says true. It is judged by a monotonic clock at
-/// the moment of the question and needs neither the network nor the runtime's
-/// thread: it turns false before Consul can give the lock to anybody else, also
-/// when the network is silent, Consul is frozen, or this process was stopped and
-/// continued. Once false it stays false.
+/// While [`is_valid`](Lease::is_valid) returns true, nobody else has the lock, in
+/// this process or another. The method reads a monotonic clock and needs neither the
+/// network nor the runtime's thread. It turns false before Consul can give the lock
+/// to anybody else, even if the network is silent, Consul is frozen, or this process
+/// was stopped and continued. Once false, it stays false.
 ///
-/// What it cannot do is stop a write that is already on its way. Hand
-/// [`token`](Lease::token) to the protected resource and let that refuse older
-/// tokens; without such a check a lock is advisory.
+/// A lease cannot stop a write that is already in flight. Pass
+/// [`token`](Lease::token) to the protected resource and let it refuse older tokens;
+/// without such a check, a lock is advisory.
 ///
-/// It keeps the runtime running, also when every [`Dsync`](crate::Dsync) has been
-/// dropped.
+/// A lease keeps the runtime running, even when every [`Dsync`](crate::Dsync) has
+/// been dropped.
 ///
-/// Dropping a lease gives the lock back, without blocking and without a
-/// confirmation; send [`Release`](crate::Release) to know. A lease is not
-/// re-entrant: a second `Acquire` by its owner waits for the first to end.
+/// Dropping a lease releases the lock without blocking and without a confirmation;
+/// send [`Release`](crate::Release) to learn the outcome. A lease is not re-entrant:
+/// a second `Acquire` by its owner waits for the first lease to end.
 ///
-/// A lease that is not kept protects nothing. This does not compile where unused
-/// values are denied:
+/// A lease that is not kept protects nothing. If unused values are denied, this does
+/// not compile:
 /// ```compile_fail
 /// #![deny(unused_must_use)]
 /// # use actix_dsync::{Acquire, Dsync, Error, Key};
 /// # async fn example(dsync: &Dsync, key: Key) -> Result<(), Error> {
-/// dsync.send(Acquire::new(key)).await?; // given back at once: what follows runs unlocked
+/// dsync.send(Acquire::new(key)).await?; // released at once: the next line runs unlocked
 /// # Ok(())
 /// # }
 /// ```
-/// Give it a name:
+/// Bind it to a name:
 /// ```
 /// #![deny(unused_must_use)]
 /// # use actix_dsync::{Acquire, Dsync, Error, Key};
@@ -48,60 +47,62 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "dropping a lease gives the lock back at once"]
+#[must_use = "dropping a lease releases the lock at once"]
 pub struct Lease {
     grant: Grant,
     _keep_alive: Arc<KeepAlive>,
 }
 
 impl Lease {
-    /// The lease of a grant; it keeps the runtime running.
+    /// Wraps a grant and keeps the runtime running.
     pub(crate) fn of(grant: Grant, keep_alive: Arc<KeepAlive>) -> Self {
         Self { grant, _keep_alive: keep_alive }
     }
 
-    /// The part of it that may be looked at elsewhere.
+    /// The lease's state, which may be shared.
     pub(crate) fn state(&self) -> &Arc<LeaseState> {
         self.grant.state()
     }
 
-    /// The key that is owned.
+    /// The owned key.
     #[must_use]
     pub fn key(&self) -> &Key {
         self.state().key()
     }
 
-    /// The number that orders this ownership among all of its key.
+    /// The fencing token: it orders this ownership among all ownerships of the key.
     #[must_use]
     pub fn token(&self) -> FencingToken {
         self.state().token()
     }
 
-    /// Whether the lock is still owned, judged by the clock at this moment.
+    /// Whether the lock is still owned, according to the clock at this moment.
     ///
-    /// It costs one reading of the clock, sends no message and may be asked from
-    /// any thread. Ask it last before an act that cannot be fenced by the token.
+    /// Reads the clock once and sends no message; works from any thread. Call it last
+    /// before an operation that the token cannot fence.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.state().is_valid()
     }
 
-    /// For how long the lock stays owned at least as far as the clock goes, if
-    /// no further renewal is answered; zero once it is lost. While Consul can be
-    /// reached this grows again with every renewal.
+    /// The time until the deadline if no further renewal succeeds; zero once the lock
+    /// is lost.
+    ///
+    /// While Consul is reachable, every renewal extends it. The lock can be lost earlier
+    /// for other reasons, for instance if somebody deletes the key.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.state().remaining()
     }
 
-    /// Waits until the lease is lost, and says why. It never ends for a lease
-    /// that is given back.
+    /// Waits until the lease is lost and returns the reason. Never completes if the
+    /// lease is released.
     ///
-    /// It holds a timer of its own for the deadline in the runtime that polls
-    /// it, so it ends in time even if the lock runtime's thread is stuck.
+    /// The future has its own timer for the deadline, in the runtime that polls it. It
+    /// therefore completes in time even if the lock runtime's thread is stuck.
     ///
     /// # Panics
-    /// When it is polled outside a tokio (or actix) runtime with timers.
+    /// If it is polled outside a Tokio (or actix) runtime with timers.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -110,18 +111,19 @@ impl Lease {
         async move { state.lost().await }
     }
 
-    /// Runs `work` while the lease lasts, and drops it at the moment of loss.
+    /// Runs `work` while the lease is valid, and drops it the moment the lease is lost.
     ///
-    /// The lease is looked at before each time that `work` is polled, and a
-    /// timer ends it at the deadline. A result that was ready is returned even
-    /// if the lease ended while it was being made.
+    /// The lease is checked before every poll of `work`, and a timer ends `work` at the
+    /// deadline. If `work` completes during a poll, its result is returned even if the
+    /// lease ended in the meantime.
     ///
     /// # Errors
-    /// [`Lost`] if the lease was lost first. `work` may have got anywhere, and
-    /// what it sent may still arrive: that is what the token is for.
+    /// [`Lost`] if the lease was lost first. `work` may have stopped at any await
+    /// point, and requests that it sent may still arrive: the token protects against
+    /// them.
     ///
     /// # Panics
-    /// When it is polled outside a tokio (or actix) runtime with timers.
+    /// If it is polled outside a Tokio (or actix) runtime with timers.
     ///
     /// # Cancel safety
     /// Dropping the future drops `work`; the lease stays with its owner.
@@ -129,7 +131,7 @@ impl Lease {
         self.state().run(work).await
     }
 
-    /// Gives the lock back with this call; the future is how that went.
+    /// Releases the lock with this call. The future completes with the outcome.
     pub(crate) fn give_back(self) -> impl Future<Output = Released> + Send + use<> {
         self.grant.give_back()
     }

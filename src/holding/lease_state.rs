@@ -1,4 +1,4 @@
-//! Whether one grant of a key still holds, and how it ended.
+//! The validity of one grant of a key, and its end.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,7 +22,7 @@ use crate::{
     token::FencingToken,
 };
 
-/// One grant of a key, shared by those who hold it and those who can end it.
+/// One grant of a key, shared by its owner and by the code that can end it.
 #[derive(Debug)]
 pub(crate) struct LeaseState {
     key: Key,
@@ -37,15 +37,14 @@ pub(crate) struct LeaseState {
 const RUNS: u8 = 0;
 const REVOKED: u8 = 1;
 const RETURNED: u8 = 2;
-/// From here on the number is a [`LossReason::code`].
+/// From here on, the number is a [`LossReason::code`] plus this.
 const FIRST_REASON: u8 = 3;
 
-/// How often a waiting future looks at the clock itself: timers may be late
-/// after the machine was suspended.
+/// How often a waiting future reads the clock: timers may be late after a suspend.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
-/// How often it is looked whether a lease was renewed that had nearly ended.
+/// How often to check whether a nearly ended lease was renewed.
 const RISE_PERIOD: Duration = Duration::from_millis(250);
-/// How long the reason of a revoked lease is waited for, at most.
+/// The longest wait for the reason of a revoked lease.
 const REASON_LIMIT: Duration = Duration::from_millis(500);
 
 impl LeaseState {
@@ -76,32 +75,32 @@ impl LeaseState {
         self.ended.load(Ordering::Acquire) == RUNS && self.cell.is_valid(self.clock.now())
     }
 
-    /// Ends it by its owner's own act.
+    /// Ends the lease by its owner's release.
     pub(crate) fn returned(&self) {
         self.end(RETURNED);
     }
 
-    /// Ends it before the reason is known.
+    /// Ends the lease before the reason is known.
     pub(crate) fn revoke(&self) {
         self.end(REVOKED);
     }
 
-    /// Ends it for that reason.
+    /// Ends the lease for `reason`.
     pub(crate) fn lose(&self, reason: LossReason) {
         self.end(FIRST_REASON + reason.code());
     }
 
-    /// An end is only ever replaced by one that tells more.
+    /// Keeps the first end, except that a revocation is replaced by the final end.
     fn end(&self, how: u8) {
-        let told = self.ended.fetch_update(Ordering::AcqRel, Ordering::Acquire, |ended| {
+        let updated = self.ended.fetch_update(Ordering::AcqRel, Ordering::Acquire, |ended| {
             (ended == RUNS || (ended == REVOKED && how != REVOKED)).then_some(how)
         });
-        if told.is_ok() {
+        if updated.is_ok() {
             self.ending.notify_waiters();
         }
     }
 
-    /// Why it was lost, where that is known by now.
+    /// Why the lease was lost, if known.
     pub(crate) fn reason(&self) -> Option<LossReason> {
         match self.ended.load(Ordering::Acquire) {
             RUNS => self.cell.ended(),
@@ -110,83 +109,84 @@ impl LeaseState {
         }
     }
 
-    /// The time left if no further renewal is answered.
+    /// The time left if no further renewal succeeds.
     pub(crate) fn remaining(&self) -> Duration {
         if self.is_valid() { self.cell.remaining(self.clock.now()) } else { Duration::ZERO }
     }
 
-    /// Ends when the lease is no longer valid, also if nobody says so.
+    /// Completes when the lease is no longer valid, even if nothing signals it.
     pub(crate) async fn invalid(&self) {
         self.dips_to(Duration::ZERO).await;
     }
 
-    /// Ends when no more than `left` remains, at the latest when the lease is no
+    /// Completes when no more than `left` remains, at the latest when the lease is no
     /// longer valid.
     pub(crate) async fn dips_to(&self, left: Duration) {
-        let mut told = pin!(self.told_of_dip_to(left));
-        // Timers are behind the clock after the process was stopped or suspended, and
-        // whatever wakes first would go on: so each poll asks the clock itself.
-        poll_fn(|cx| match told.as_mut().poll(cx) {
+        let mut signal = pin!(self.signal_at(left));
+        // After a stop or suspend, timers are late and something else may cause the next
+        // poll. So each poll reads the clock.
+        poll_fn(|cx| match signal.as_mut().poll(cx) {
             Poll::Pending if self.remaining() > left => Poll::Pending,
             _ => Poll::Ready(()),
         })
         .await;
     }
 
-    async fn told_of_dip_to(&self, left: Duration) {
+    /// Completes after a timer or an end shows that no more than `left` remains.
+    async fn signal_at(&self, left: Duration) {
         loop {
-            let told = self.ending.notified();
-            let mut told = pin!(told);
-            told.as_mut().enable();
+            let ended = self.ending.notified();
+            let mut ended = pin!(ended);
+            ended.as_mut().enable();
             let remaining = self.remaining();
             if remaining <= left {
                 return;
             }
             let pause = (remaining - left).min(LOOK_PERIOD);
-            let _ = select(told, pin!(tokio::time::sleep(pause))).await;
+            let _ = select(ended, pin!(tokio::time::sleep(pause))).await;
         }
     }
 
-    /// Waits until more than `left` remains; false if the lease ended instead.
+    /// Waits until more than `left` remains; returns `false` if the lease ends first.
     pub(crate) async fn rises_above(&self, left: Duration) -> bool {
         loop {
-            let told = self.ending.notified();
-            let mut told = pin!(told);
-            told.as_mut().enable();
+            let ended = self.ending.notified();
+            let mut ended = pin!(ended);
+            ended.as_mut().enable();
             let remaining = self.remaining();
             if remaining > left || remaining.is_zero() {
                 return remaining > left;
             }
-            // Nobody tells of a renewal.
-            let _ = select(told, pin!(tokio::time::sleep(remaining.min(RISE_PERIOD)))).await;
+            // Nothing signals a renewal, so poll.
+            let _ = select(ended, pin!(tokio::time::sleep(remaining.min(RISE_PERIOD)))).await;
         }
     }
 
-    /// Ends when the lease is lost; never if it was given back.
+    /// Completes when the lease is lost; never if it was released.
     pub(crate) async fn lost(&self) -> LossReason {
         self.invalid().await;
         loop {
-            let told = self.ending.notified();
-            let mut told = pin!(told);
-            told.as_mut().enable();
+            let ended = self.ending.notified();
+            let mut ended = pin!(ended);
+            ended.as_mut().enable();
             if let Some(reason) = self.reason() {
                 return reason;
             }
             if self.ended.load(Ordering::Acquire) == RETURNED {
                 return std::future::pending().await;
             }
-            if let Either::Right(_) = select(told, pin!(tokio::time::sleep(REASON_LIMIT))).await {
+            if let Either::Right(_) = select(ended, pin!(tokio::time::sleep(REASON_LIMIT))).await {
                 return self.reason().unwrap_or(LossReason::ForceReleased);
             }
         }
     }
 
-    /// Runs `work` until it is done or the lease is no longer valid.
+    /// Runs `work` until it completes or the lease is no longer valid.
     pub(crate) async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
         {
             let invalid = pin!(self.invalid());
             let work = pin!(work);
-            // The first is polled first.
+            // `select` polls its first argument first.
             if let Either::Right((output, _)) = select(invalid, work).await {
                 return Ok(output);
             }
@@ -194,8 +194,7 @@ impl LeaseState {
         Err(Lost { key: self.key.clone(), token: self.token, reason: self.lost().await })
     }
 
-    /// Whether [`is_valid`](Self::is_valid) would say true, without changing
-    /// anything by the question.
+    /// What [`is_valid`](Self::is_valid) would return, without latching the cell.
     #[cfg(test)]
     pub(crate) fn would_be_valid(&self) -> bool {
         self.ended.load(Ordering::Acquire) == RUNS && self.cell.would_be_valid(self.clock.now())
@@ -203,35 +202,4 @@ impl LeaseState {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicU64;
-
-    use super::*;
-    use crate::clock::Moment;
-
-    /// As after a suspend, which the clock counts and no timer does.
-    #[tokio::test(start_paused = true)]
-    async fn work_that_is_woken_when_its_lease_is_over_is_not_polled_although_no_timer_has_fired() {
-        let nanos: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_000)));
-        let cell = Arc::new(DeadlineCell::new(Moment::from_nanos(10_000_000_000)));
-        let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());
-        let lease = LeaseState::new(key, token, CallId(1), cell, Clock::Simulated(nanos));
-        let (wake, polls) = (Notify::new(), AtomicU8::new(0));
-        let work = async {
-            loop {
-                polls.fetch_add(1, Ordering::Relaxed);
-                wake.notified().await;
-            }
-        };
-        let mut run = pin!(lease.run(work));
-        for polled in 1..=2 {
-            wake.notify_one();
-            assert!(futures::poll!(run.as_mut()).is_pending());
-            assert_eq!(polls.load(Ordering::Relaxed), polled + 1);
-        }
-        nanos.store(10_000_000_000, Ordering::Relaxed);
-        wake.notify_one();
-        let Poll::Ready(Err(lost)) = futures::poll!(run) else { panic!("it goes on") };
-        assert_eq!((lost.reason, polls.load(Ordering::Relaxed)), (LossReason::DeadlinePassed, 3));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What can be known of a key's leader without contending.
+//! An observer: reports a key's leader without contending.
 
 use std::{
     fmt,
@@ -18,12 +18,12 @@ use crate::{
     token::FencingToken,
 };
 
-/// Who leads a key, at one moment.
+/// The leader of a key at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leadership {
-    /// Who holds the key according to Consul, as it was last read; `None` if
-    /// nobody does, or that is not known yet.
+    /// The key's holder according to the last read from Consul; `None` if nobody
+    /// holds it, or if that is not known yet.
     pub leader: Option<Holder>,
     /// The token of this process's term, while it leads.
     pub token: Option<FencingToken>,
@@ -33,41 +33,41 @@ fn leadership(leading: &Leading) -> Leadership {
     Leadership { leader: leading.leader.clone(), token: leading.token() }
 }
 
-/// Keeps the key observed.
-struct Eye {
+/// Keeps the key observed until it is dropped.
+struct Observation {
     callers: Arc<Callers>,
     leading: watch::Receiver<Leading>,
 }
 
-impl Drop for Eye {
+impl Drop for Observation {
     fn drop(&mut self) {
         self.callers.unobserve();
     }
 }
 
-/// Knows who leads a key, as the reply to [`Observe`](crate::Observe).
+/// Reports the leader of a key: the reply to [`Observe`](crate::Observe).
 ///
-/// It is a live handle: clone it, share it among threads, and ask it at any time
-/// without a message. The runtime watches the key as long as a handle of it, or
-/// of a [`Tenure`](crate::Tenure), exists, and runs as long. While Consul cannot be
-/// reached it shows what was last known.
+/// An observer can be cloned and shared among threads, and reads the current state
+/// without a message. The runtime keeps running and watches the key as long as an
+/// observer of it, or a [`Tenure`](crate::Tenure), exists. While Consul is unreachable,
+/// an observer reports the last known state.
 #[must_use = "dropping an observer ends the observation"]
 pub struct Observer {
-    eye: Arc<Eye>,
-    /// The last change that this handle has seen.
+    observation: Arc<Observation>,
+    /// The last change that this handle has returned.
     seen: AtomicU64,
     keep_alive: Option<Arc<KeepAlive>>,
 }
 
 impl Observer {
-    /// Follows who has the key.
+    /// Starts observing the key.
     ///
     /// # Errors
     /// [`Error::Stopped`].
     pub(crate) fn of(callers: &Arc<Callers>) -> Result<Self, Error> {
         let (callers, leading) = (callers.clone(), callers.observe()?);
-        let eye = Arc::new(Eye { callers, leading });
-        Ok(Self { eye, seen: AtomicU64::new(0), keep_alive: None })
+        let observation = Arc::new(Observation { callers, leading });
+        Ok(Self { observation, seen: AtomicU64::new(0), keep_alive: None })
     }
 
     /// Keeps the runtime running while the observer exists.
@@ -80,16 +80,16 @@ impl Observer {
     }
 
     pub(crate) fn callers(&self) -> &Arc<Callers> {
-        &self.eye.callers
+        &self.observation.callers
     }
 
     pub(crate) fn look<T>(&self, at: impl FnOnce(&Leading) -> T) -> T {
-        at(&self.eye.leading.borrow())
+        at(&self.observation.leading.borrow())
     }
 
-    /// Waits until there is something to see; for ever once the runtime is gone.
+    /// Waits until `see` returns a value; for ever once the runtime is gone.
     pub(crate) async fn wait_for<T>(&self, mut see: impl FnMut(&Leading) -> Option<T>) -> T {
-        let mut leading = self.eye.leading.clone();
+        let mut leading = self.observation.leading.clone();
         loop {
             let seen = see(&leading.borrow_and_update());
             if let Some(seen) = seen {
@@ -101,33 +101,34 @@ impl Observer {
         }
     }
 
-    /// The key that is observed.
+    /// The observed key.
     #[must_use]
     pub fn key(&self) -> &Key {
-        self.eye.callers.key()
+        self.observation.callers.key()
     }
 
-    /// Who holds the key according to Consul, as it was last read; `None` if
-    /// nobody does, or that is not known yet.
+    /// The key's holder according to the last read from Consul; `None` if nobody
+    /// holds it, or if that is not known yet.
     #[must_use]
     pub fn leader(&self) -> Option<Holder> {
         self.look(|leading| leading.leader.clone())
     }
 
-    /// Who leads at this moment. The token is that of this process, if it leads.
+    /// The leader, with the token if it is this process.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         self.look(leadership)
     }
 
-    /// Waits for the next change after the one that this handle last returned,
-    /// and returns what is then true. A handle that has returned none yet is
-    /// answered at once if there ever was a change, so nobody who comes late
-    /// waits for what has happened already. Changes in quick succession may be
-    /// answered as one. A clone begins where the handle was that it was cloned
-    /// from.
+    /// Waits for a change after the one that this handle last returned, and returns the
+    /// state at that time.
     ///
-    /// It never ends once the runtime was shut down.
+    /// The first call on a handle completes at once if there has ever been a change, so
+    /// a late observer does not wait for something that has already happened. Changes in
+    /// quick succession may be reported as one. A clone continues where the original
+    /// handle was.
+    ///
+    /// Never completes once the runtime was shut down.
     ///
     /// # Cancel safety
     /// Dropping the future loses no change: the next call returns it.
@@ -146,7 +147,7 @@ impl Observer {
 impl Clone for Observer {
     fn clone(&self) -> Self {
         let seen = AtomicU64::new(self.seen.load(Ordering::Acquire));
-        Self { eye: self.eye.clone(), seen, keep_alive: self.keep_alive.clone() }
+        Self { observation: self.observation.clone(), seen, keep_alive: self.keep_alive.clone() }
     }
 }
 

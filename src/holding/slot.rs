@@ -1,4 +1,4 @@
-//! This process's one place for a key. It outlives the actor that works it.
+//! A slot: this process's only place for a key, which outlives the key's actor.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map},
@@ -32,13 +32,13 @@ pub(crate) struct Slot {
     pub(crate) callers: Arc<Callers>,
     machine: Mutex<Lock>,
     facts: Mutex<VecDeque<Event>>,
-    /// What our last lock attempt wrote.
+    /// The value of our last lock attempt.
     written: Mutex<Arc<[u8]>>,
 }
 
 impl Slot {
     fn new(key: Key, clock: Clock, flags: u64, process: u32, telemetry: Telemetry) -> Self {
-        // Jitter differs between processes and keys; nothing else hangs on it.
+        // The seed makes jitter differ between processes and keys. Nothing else depends on it.
         let seed = clock.now().as_nanos() ^ u64::from(process) << 32;
         let seed = key
             .as_str()
@@ -53,7 +53,7 @@ impl Slot {
         }
     }
 
-    /// Adds a fact, to be read by whichever actor works the slot.
+    /// Adds a fact for the slot's actor to read.
     pub(crate) fn report(&self, fact: Event) {
         lock(&self.facts).push_back(fact);
         self.callers.poke();
@@ -64,19 +64,18 @@ impl Slot {
         let mut facts = lock(&self.facts);
         let fact = facts.pop_front();
         if fact.is_none() {
-            // Most slots have nothing to read for most of their time.
+            // Most slots have nothing to read most of the time.
             facts.shrink_to_fit();
         }
         fact
     }
 
-    /// The machine. A panic while it was used is made good by
-    /// [`Lock::recover`], not by the mutex.
+    /// The machine. After a panic, [`Lock::recover`] repairs it; poisoning is ignored.
     pub(crate) fn machine(&self) -> MutexGuard<'_, Lock> {
         lock(&self.machine)
     }
 
-    /// The value to lock with: the first caller's.
+    /// The value to lock with: the first caller's, or the last one if nobody waits.
     pub(crate) fn value(&self) -> Arc<[u8]> {
         let mut written = lock(&self.written);
         if let Some(value) = self.callers.value() {
@@ -85,12 +84,12 @@ impl Slot {
         written.clone()
     }
 
-    /// What our last lock attempt wrote.
+    /// The value of our last lock attempt.
     pub(crate) fn written(&self) -> Arc<[u8]> {
         lock(&self.written).clone()
     }
 
-    /// Whether nothing is left to do here.
+    /// Whether nothing is left to do for the key.
     pub(crate) fn is_idle(&self) -> bool {
         #[cfg(test)]
         if Mutation::SlotForgotten.is_chosen() {
@@ -113,7 +112,7 @@ pub(crate) struct Slots {
     flags: u64,
     most_keys: usize,
     most_waiters: usize,
-    /// Tells this process's jitter from others'.
+    /// Makes this process's jitter differ from others'.
     process: u32,
     telemetry: Telemetry,
     table: Mutex<Table>,
@@ -125,20 +124,20 @@ struct Table {
     stopped: bool,
 }
 
-/// What was asked of a slot, and the slot.
+/// A slot, and the result of the request that opened it.
 pub(crate) struct Opened<T> {
     pub(crate) slot: Arc<Slot>,
     pub(crate) answer: T,
-    /// The slot was made for it: it needs an actor.
+    /// Whether the slot was created by the request: it then needs an actor.
     pub(crate) is_new: bool,
 }
 
-/// A caller's place, just taken.
+/// A newly queued caller.
 pub(crate) struct Entered {
     pub(crate) slot: Arc<Slot>,
     pub(crate) call: CallId,
     pub(crate) answer: oneshot::Receiver<Answer>,
-    /// The slot was made for it: it needs an actor.
+    /// Whether the slot was created by the request: it then needs an actor.
     pub(crate) is_new: bool,
 }
 
@@ -174,7 +173,7 @@ impl Slots {
         Ok(Entered { slot, call, answer, is_new })
     }
 
-    /// Joins or begins the campaign for `key`.
+    /// Joins or starts the campaign for `key`.
     ///
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
@@ -182,7 +181,7 @@ impl Slots {
         self.open(key, |callers| Tenure::of(callers, value))
     }
 
-    /// Follows who has `key`.
+    /// Follows the holder of `key`.
     ///
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
@@ -190,7 +189,7 @@ impl Slots {
         self.open(key, Observer::of)
     }
 
-    /// Asks something of the slot of `key`, which is made if there is none.
+    /// Makes a request to the slot of `key`, which is created if it does not exist.
     fn open<T>(
         &self,
         key: &Key,
@@ -222,22 +221,22 @@ impl Slots {
                 (place.insert(slot).clone(), true)
             }
         };
-        // Within the table's lock, so that the slot is not reaped in between.
+        // Under the table's lock, so that the slot is not reaped in between.
         let answer = ask(&slot.callers)?;
         Ok(Opened { slot, answer, is_new })
     }
 
-    /// The slot of `key`, if there is one.
+    /// The slot of `key`, if it exists.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Slot>> {
         lock(&self.table).slots.get(key).cloned()
     }
 
-    /// All slots at this moment.
+    /// All slots.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         lock(&self.table).slots.values().cloned().collect()
     }
 
-    /// Removes the slot of `key` if nothing is left to do there; whether it did.
+    /// Removes the slot of `key` if it is idle. Returns whether it was removed.
     pub(crate) fn reap(&self, key: &Key) -> bool {
         let mut table = lock(&self.table);
         let idle = table.slots.get(key).is_some_and(|slot| slot.is_idle());
@@ -247,7 +246,7 @@ impl Slots {
         idle
     }
 
-    /// Takes no more callers.
+    /// Stops accepting callers.
     pub(crate) fn stop(&self) {
         lock(&self.table).stopped = true;
     }
@@ -261,7 +260,7 @@ impl Slots {
     }
 }
 
-/// What is behind these mutexes is consistent between calls, also after a panic.
+/// Ignores poisoning: the data behind these mutexes is consistent after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

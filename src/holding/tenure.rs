@@ -1,4 +1,4 @@
-//! What a process has that campaigns: its place in an election, and its terms.
+//! A tenure: this process's campaign for leadership, and its terms.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -13,17 +13,17 @@ use crate::{
     token::FencingToken,
 };
 
-/// A process's campaign for leadership, as the reply to
+/// A process's campaign for leadership: the reply to
 /// [`Campaign`](crate::Campaign).
 ///
-/// All who campaign for one key in one process share one campaign: every tenure
-/// says the same. Clone it and share it among threads; it keeps the runtime
-/// running. Dropping it does not resign; send [`Resign`](crate::Resign), or shut the
-/// runtime down. It derefs to the [`Observer`] of its key, which knows who else leads.
+/// All campaigns of one process for the same key are one campaign, so their tenures
+/// are equivalent. A tenure can be cloned and shared among threads, and keeps the
+/// runtime running. Dropping it does not resign: send [`Resign`](crate::Resign), or
+/// shut the runtime down. It derefs to the key's [`Observer`], which reports any leader.
 ///
-/// Leadership begins and ends over and over: after each loss the process contends
-/// again. Each time is a [`Term`] of its own, with its own fencing token. For work
-/// that only the leader may do there are [`Singleton`](crate::Singleton) and
+/// A campaign can win and lose leadership many times: after each loss the process
+/// contends again. Each leadership is a separate [`Term`] with its own fencing token.
+/// For work that only the leader may do, use [`Singleton`](crate::Singleton) or
 /// [`Dsync::while_leading`](crate::Dsync::while_leading); or take the
 /// [`elected`](Tenure::elected) term and [`run`](Term::run) the work in it.
 #[derive(Clone)]
@@ -34,13 +34,12 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    /// Joins the campaign for the key, or begins it; then the key says `value`
-    /// while it is led.
+    /// Joins the campaign for the key, or starts one whose term gives the key `value`.
     ///
     /// # Errors
     /// [`Error::Stopped`].
     pub(crate) fn of(callers: &Arc<Callers>, value: Arc<[u8]>) -> Result<Self, Error> {
-        // An observer first: it fails if the runtime has stopped.
+        // Create the observer first: this fails if the runtime has stopped.
         let observer = Observer::of(callers)?;
         let (number, began) = callers.campaign(value);
         Ok(Self { observer, number, began })
@@ -51,7 +50,7 @@ impl Tenure {
         Self { observer: self.observer.keeping(keep_alive), ..self }
     }
 
-    /// Whether the campaign began with the request that this tenure answers.
+    /// Whether the request that this tenure answers started the campaign.
     pub(crate) fn began(&self) -> bool {
         self.began
     }
@@ -64,13 +63,12 @@ impl Tenure {
         self.number
     }
 
-    /// Whether this process leads, judged by the clock at this moment.
+    /// Whether this process leads, according to the clock at this moment.
     ///
-    /// It sends no message, costs a lock that nobody holds for long and one
-    /// reading of the clock, and may be asked from any thread. As for
-    /// [`Lease::is_valid`](crate::Lease::is_valid), it turns false before Consul
-    /// can give the key to another process, and what is already on its way is
-    /// stopped only by the token.
+    /// Takes one briefly held lock and reads the clock once; sends no message and works
+    /// from any thread. As for [`Lease::is_valid`](crate::Lease::is_valid), it turns
+    /// false before Consul can give the key to another process, and only the token stops
+    /// a write that is already in flight.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.observer.look(|leading| {
@@ -79,8 +77,7 @@ impl Tenure {
         })
     }
 
-    /// The token of the term that is shown, and whether it would say that it
-    /// lasts, without changing anything by the question.
+    /// The token of the current term and its validity, without latching the cell.
     #[cfg(test)]
     pub(crate) fn would_lead(&self) -> Option<(FencingToken, bool)> {
         self.observer.look(|leading| {
@@ -89,7 +86,7 @@ impl Tenure {
         })
     }
 
-    /// The term in which this process leads, if it does.
+    /// The current term, while this process leads.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
         self.observer.look(|leading| self.term_of(leading))
@@ -100,14 +97,14 @@ impl Tenure {
         state.is_valid().then(|| Term::of(state.clone(), self.observer.keep_alive()))
     }
 
-    /// The fencing token of the present term, while this process leads.
+    /// The fencing token of the current term, while this process leads.
     #[must_use]
     pub fn token(&self) -> Option<FencingToken> {
         self.term().map(|term| term.token())
     }
 
-    /// Waits until this process leads; at once if it does. It never ends after the
-    /// campaign has [`ended`](Tenure::ended).
+    /// Waits until this process leads; completes at once if it does. Never completes
+    /// after the campaign has [`ended`](Tenure::ended).
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -115,8 +112,8 @@ impl Tenure {
         self.observer.wait_for(|leading| self.term_of(leading)).await
     }
 
-    /// Waits until the campaign is over: somebody resigned without a cool-down,
-    /// or the runtime was shut down. This process is not elected by it any more.
+    /// Waits until the campaign has ended: this process resigned without a cool-down,
+    /// or the runtime was shut down. The campaign is never elected afterwards.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

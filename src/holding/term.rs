@@ -1,4 +1,4 @@
-//! One leadership of this process, and what the handles of a key see of it.
+//! A term: one leadership of this process, and the view of it that handles share.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::{
 
 /// One uninterrupted leadership, from election to deposition.
 ///
-/// It is to leadership what a [`Lease`](crate::Lease) is to a lock, with the same
-/// guarantees, but it belongs to the process: clone it, and drop it without giving
-/// anything up. It keeps the runtime running.
+/// A term is to leadership what a [`Lease`](crate::Lease) is to a lock, with the same
+/// guarantees. It belongs to the process: it can be cloned, and dropping it does not
+/// end the leadership. It keeps the runtime running.
 #[derive(Clone)]
 pub struct Term {
     state: Arc<LeaseState>,
@@ -25,39 +25,40 @@ impl Term {
         Self { state, _keep_alive: keep_alive }
     }
 
-    /// The key that is led.
+    /// The key of the election.
     #[must_use]
     pub fn key(&self) -> &Key {
         self.state.key()
     }
 
-    /// The number that orders this term among all of its key.
+    /// The fencing token: it orders this term among all ownerships of the key.
     #[must_use]
     pub fn token(&self) -> FencingToken {
         self.state.token()
     }
 
-    /// Whether the term still lasts: as for
-    /// [`Lease::is_valid`](crate::Lease::is_valid). Once false, false for ever.
+    /// Whether the term still lasts, as for
+    /// [`Lease::is_valid`](crate::Lease::is_valid). Once false, it stays false.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.state.is_valid()
     }
 
-    /// As for [`Lease::remaining`](crate::Lease::remaining).
+    /// The time until the deadline, as for
+    /// [`Lease::remaining`](crate::Lease::remaining).
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.state.remaining()
     }
 
-    /// Waits until the term has ended, and says why;
-    /// [`LossReason::Resigned`] if this process stood down.
+    /// Waits until the term has ended and returns the reason;
+    /// [`LossReason::Resigned`] if this process resigned.
     ///
-    /// It holds a timer of its own for the deadline in the runtime that polls
-    /// it, so it ends in time even if the lock runtime's thread is stuck.
+    /// The future has its own timer for the deadline, in the runtime that polls it. It
+    /// therefore completes in time even if the lock runtime's thread is stuck.
     ///
     /// # Panics
-    /// When it is polled outside a tokio (or actix) runtime with timers.
+    /// If it is polled outside a Tokio (or actix) runtime with timers.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -66,38 +67,38 @@ impl Term {
         async move { state.lost().await }
     }
 
-    /// Runs `work` while the term lasts, and drops it at its end: as for
+    /// Runs `work` while the term lasts, and drops it the moment the term ends, as for
     /// [`Lease::run`](crate::Lease::run).
     ///
     /// # Errors
-    /// [`Lost`] if the term ended first. `work` may have got anywhere, and what
-    /// it sent may still arrive: that is what the token is for.
+    /// [`Lost`] if the term ended first. `work` may have stopped at any await point,
+    /// and requests that it sent may still arrive: the token protects against them.
     ///
     /// # Panics
-    /// When it is polled outside a tokio (or actix) runtime with timers.
+    /// If it is polled outside a Tokio (or actix) runtime with timers.
     ///
     /// # Cancel safety
-    /// Dropping the future drops `work`; the term goes on.
+    /// Dropping the future drops `work`; the term continues.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
         self.state.run(work).await
     }
 
-    /// As [`LeaseState::invalid`].
+    /// See [`LeaseState::invalid`].
     pub(crate) async fn invalid(&self) {
         self.state.invalid().await;
     }
 
-    /// As [`LeaseState::dips_to`].
+    /// See [`LeaseState::dips_to`].
     pub(crate) async fn dips_to(&self, left: Duration) {
         self.state.dips_to(left).await;
     }
 
-    /// As [`LeaseState::rises_above`].
+    /// See [`LeaseState::rises_above`].
     pub(crate) async fn rises_above(&self, left: Duration) -> bool {
         self.state.rises_above(left).await
     }
 
-    /// As [`LeaseState::would_be_valid`].
+    /// See [`LeaseState::would_be_valid`].
     #[cfg(test)]
     pub(crate) fn would_be_valid(&self) -> bool {
         self.state.would_be_valid()
@@ -114,15 +115,15 @@ impl fmt::Debug for Term {
     }
 }
 
-/// What all handles of one key look at.
+/// The election for a key, as its observers and campaigns see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leading {
-    /// How often the leader or the term has changed.
+    /// The number of changes of the leader or the term.
     pub(crate) changes: u64,
     pub(crate) leader: Option<Holder>,
-    /// The number of the present campaign.
+    /// The number of the current campaign.
     pub(crate) campaign: Option<u64>,
-    /// The term that this campaign has won.
+    /// The term of that campaign, if it leads.
     pub(crate) term: Option<Arc<LeaseState>>,
 }
 

@@ -20,7 +20,7 @@ use crate::{
         SubscriptionId,
     },
     ownership::Holder,
-    status::journal::Record,
+    status::journal::Journal,
     token::FencingToken,
 };
 
@@ -137,7 +137,7 @@ impl<E: Event> Sink<E> {
 /// All subscriptions of one runtime.
 #[derive(Debug)]
 pub struct Hub {
-    record: Arc<Record>,
+    journal: Arc<Journal>,
     ids: AtomicU64,
     closed: AtomicBool,
     acquired: Subscribers<LockAcquired>,
@@ -165,9 +165,9 @@ impl<E: Event> Subscribers<E> {
 }
 
 impl Hub {
-    pub(crate) fn new(record: Arc<Record>) -> Self {
+    pub(crate) fn new(journal: Arc<Journal>) -> Self {
         Self {
-            record,
+            journal,
             ids: AtomicU64::default(),
             closed: AtomicBool::default(),
             acquired: Subscribers::default(),
@@ -180,8 +180,8 @@ impl Hub {
     }
 
     /// Where what is told is noted for those who ask later.
-    pub(crate) fn record(&self) -> &Record {
-        &self.record
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Tells the subscribers, in the order of their subscription.

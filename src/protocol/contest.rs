@@ -1,5 +1,5 @@
-//! Which caller of this process has the key, who leads by it, and in which order
-//! that is reported.
+//! The contest for a key within this process: which caller has the key, whether this
+//! process leads, and the order in which that is reported.
 //!
 //! ```text
 //!   callers ──► queue ◄──enter── election ◄── campaigns, observers
@@ -7,9 +7,9 @@
 //!                 └───── news ──────┘──► reported one by one, then the demand
 //! ```
 //!
-//! A campaign is one of the queue's callers. What happens becomes news in the order
-//! in which it happened. What the callers want next is said only after all news was
-//! taken: it may follow from what the news reports.
+//! A campaign is one of the queue's callers. Events become news in the order in which
+//! they happen. The callers' demand is returned only after all news was taken, because
+//! the demand may follow from the news.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
     token::FencingToken,
 };
 
-/// What is to be published of a key.
+/// An event of a key to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     Acquired { token: FencingToken },
@@ -38,17 +38,17 @@ pub(crate) enum News {
     LeaderChanged { leader: Option<Box<Holder>> },
 }
 
-/// What is to be done, in order.
+/// The effects of a step, in order.
 #[derive(Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Effect {
-    /// The caller has the key from now on; `leads` if it is the campaign.
+    /// The caller owns the key from now on; `leads` if it is the campaign.
     Grant { call: CallId, token: FencingToken, cell: Arc<DeadlineCell>, leads: bool },
-    /// The caller will not get the key.
+    /// The caller will not be granted the key.
     Refuse { call: CallId, obstacle: Obstacle },
     /// The caller's lease is no longer valid.
     End { call: CallId, how: Ending },
-    /// The answer to the caller's release.
+    /// The reply to the caller's release.
     Confirm { call: CallId, released: Released },
     /// There is news, or the demand has changed.
     Poke,
@@ -59,7 +59,7 @@ pub(crate) enum Effect {
 pub(crate) enum Ending {
     /// By its owner's release.
     Returned,
-    /// Otherwise; the reason follows.
+    /// Other than by release; the reason follows.
     Revoked,
     Lost(LossReason),
 }
@@ -71,7 +71,7 @@ pub(crate) struct Contest {
     election: Election,
     cell: Option<Arc<DeadlineCell>>,
     stopped: bool,
-    /// The oldest first.
+    /// Oldest first.
     news: VecDeque<News>,
     #[cfg(test)]
     put_off: bool,
@@ -90,35 +90,35 @@ impl Contest {
         self.stopped
     }
 
-    /// Whether nobody waits for, has, releases or follows the key, and all news was
+    /// Whether nobody waits for, owns, releases or follows the key, and all news was
     /// taken.
     pub(crate) fn is_vacant(&self) -> bool {
         self.queue.is_vacant() && !self.election.is_followed() && self.news.is_empty()
     }
 
-    /// The index at which a caller was last granted the key, if that was under
-    /// the present session.
+    /// The index at which a caller was last granted the key under the current
+    /// session; 0 if none was.
     pub(crate) fn last_index(&self) -> u64 {
         let present = self.cell.as_ref().is_some_and(|cell| cell.ended().is_none());
         if present { self.queue.last_index() } else { 0 }
     }
 
-    /// The token of this process's term, if its beginning was reported.
+    /// The token of this process's term, once its election was reported.
     pub(crate) fn reported_term(&self) -> Option<FencingToken> {
         let is_news = self.news.iter().any(|news| matches!(news, News::Elected { .. }));
         self.election.token().filter(|_| !is_news)
     }
 
-    /// Who leads, as far as is known, if that was reported.
+    /// The leader, once it was reported.
     pub(crate) fn reported_leader(&self) -> Option<&Holder> {
         let is_news = self.news.iter().any(|news| matches!(news, News::LeaderChanged { .. }));
         self.election.leader().filter(|_| !is_news)
     }
 
-    /// The next news, or what the callers want once there is none.
+    /// The callers' demand, if there is no more news.
     ///
     /// # Errors
-    /// The news.
+    /// The next news.
     pub(crate) fn report(
         &mut self,
         now: Moment,
@@ -136,31 +136,31 @@ impl Contest {
         if let Some(news) = self.news.pop_front() {
             return Err(news);
         }
-        self.elect(now, effects, |election, then| election.go_on(now, then));
+        self.step_election(now, effects, |election, then| election.proceed(now, then));
         Ok(self.demand())
     }
 
-    /// When [`report`](Self::report) is due although nothing has happened.
+    /// When [`report`](Self::report) is due without an event.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         self.election.next_wakeup()
     }
 
-    /// A caller asks for the key.
+    /// Queues a caller.
     pub(crate) fn enter(
         &mut self,
         now: Moment,
         patience: Patience,
         effects: &mut Vec<Effect>,
     ) -> CallId {
-        self.ask_queue(now, effects, |queue, then| queue.enter(patience, then))
+        self.step_queue(now, effects, |queue, then| queue.enter(patience, then))
     }
 
-    /// The caller waits no longer.
+    /// The caller stops waiting.
     pub(crate) fn leave(&mut self, now: Moment, call: CallId, effects: &mut Vec<Effect>) {
-        self.ask_queue(now, effects, |queue, then| queue.leave(call, then));
+        self.step_queue(now, effects, |queue, then| queue.leave(call, then));
     }
 
-    /// The caller's lease is dropped, or released if `confirm` is set.
+    /// The caller's lease was dropped, or released if `confirm` is set.
     pub(crate) fn end(
         &mut self,
         now: Moment,
@@ -168,10 +168,10 @@ impl Contest {
         confirm: bool,
         effects: &mut Vec<Effect>,
     ) {
-        self.ask_queue(now, effects, |queue, then| queue.end(now, call, confirm, then));
+        self.step_queue(now, effects, |queue, then| queue.end(now, call, confirm, then));
     }
 
-    /// The process owns the key. Returns the token, if a caller took it.
+    /// The process owns the key. Returns the token if a caller took the ownership.
     pub(crate) fn owned(
         &mut self,
         now: Moment,
@@ -185,35 +185,35 @@ impl Contest {
         let taken = self.queue.owned(now, index, cell, holder, &mut then);
         let token = taken.then(|| self.queue.token()).flatten();
         self.news.extend(token.map(|token| News::Acquired { token }));
-        self.follow(now, then, effects);
+        self.apply(now, then, effects);
         token
     }
 
-    /// The ownership is over; the reason is still being asked for.
+    /// The ownership has ended; its reason is still unknown.
     pub(crate) fn revoke(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        self.ask_queue(now, effects, Queue::revoke);
+        self.step_queue(now, effects, Queue::revoke);
     }
 
-    /// The ownership is over, other than by release.
+    /// The ownership has ended, other than by release.
     pub(crate) fn lost(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
         let mut then = Vec::new();
         let end = self.queue.lost(reason, &mut then);
-        self.over(now, end, reason, then, effects);
+        self.ended(now, end, reason, then, effects);
     }
 
-    /// Consul has the key back.
+    /// Consul has confirmed the release.
     pub(crate) fn released(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let mut then = Vec::new();
         let end = self.queue.released(&mut then);
-        self.over(now, end, LossReason::DeadlinePassed, then, effects);
+        self.ended(now, end, LossReason::DeadlinePassed, then, effects);
     }
 
-    /// Nobody holds the key, as last read.
+    /// The last read shows that nobody holds the key.
     pub(crate) fn free(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.seen(now, None, effects);
     }
 
-    /// Something stands in the way.
+    /// An obstacle prevents the acquisition for now.
     pub(crate) fn obstructed(
         &mut self,
         now: Moment,
@@ -225,44 +225,45 @@ impl Contest {
             Obstacle::Delayed { .. } => Some(None),
             Obstacle::Foreign { .. } | Obstacle::Trouble(_) => None,
         };
-        self.ask_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
+        self.step_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
         if let Some(holder) = holder {
             self.seen(now, holder.as_deref(), effects);
         }
     }
 
-    /// The key cannot be had.
+    /// The key cannot be acquired, however long a caller waits.
     pub(crate) fn failed(&mut self, now: Moment, obstacle: &Obstacle, effects: &mut Vec<Effect>) {
-        self.ask_queue(now, effects, |queue, then| queue.failed(obstacle, then));
+        self.step_queue(now, effects, |queue, then| queue.failed(obstacle, then));
     }
 
-    /// Nothing is granted any more, and a lease that is out is lost.
+    /// Stops granting the key; the current lease is lost.
     pub(crate) fn stop(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.turn_away(now, effects);
         self.surrender(now, LossReason::Shutdown, effects);
         effects.push(Effect::Poke);
     }
 
-    /// The runtime is gone: nothing is granted or confirmed any more.
+    /// The runtime has ended: nothing is granted or confirmed any more.
     pub(crate) fn abandon(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
         self.turn_away(now, effects);
         self.lost(now, reason, effects);
     }
 
+    /// Refuses all present and future callers.
     fn turn_away(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.stopped = true;
         self.election.stop();
         self.failed(now, &Obstacle::Trouble(Error::Stopped), effects);
     }
 
-    /// Somebody wants to lead. Returns the number of the campaign, and whether it
-    /// began with this call.
+    /// Joins or starts the campaign. Returns its number, and whether this call started
+    /// it.
     pub(crate) fn campaign_for(&mut self, now: Moment, effects: &mut Vec<Effect>) -> (u64, bool) {
         let began = self.election.campaign().is_none();
-        (self.elect(now, effects, |election, then| election.campaign_for(now, then)), began)
+        (self.step_election(now, effects, |election, then| election.campaign_for(now, then)), began)
     }
 
-    /// Somebody wants to know who has the key.
+    /// Adds an observer.
     pub(crate) fn observe(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.election.observe();
         let holder = self.queue.holder().cloned();
@@ -272,17 +273,17 @@ impl Contest {
         effects.push(Effect::Poke);
     }
 
-    /// Somebody does not want to know any more.
+    /// Removes an observer.
     pub(crate) fn unobserve(&mut self, effects: &mut Vec<Effect>) {
         self.election.unobserve();
         effects.push(Effect::Poke);
     }
 
-    /// That campaign stands down: for `cool_down`, or for good. If it led, its term
-    /// ends with this call; returns the call whose release is then confirmed.
+    /// Ends the campaign with that number, or pauses it for `cool_down`. If it led, its
+    /// term ends with this call; returns the call whose release will be confirmed.
     ///
-    /// A term that had ended by itself before is lost, which is reported first, and
-    /// nothing is released.
+    /// If the term had already ended by itself, it is reported as lost first, and there
+    /// is no release to confirm.
     pub(crate) fn resign(
         &mut self,
         now: Moment,
@@ -294,9 +295,10 @@ impl Contest {
         if leads && let Some(reason) = self.queue.overdue(now) {
             self.surrender(now, reason, effects);
         }
-        let stood = self
-            .elect(now, effects, |election, then| election.resign(now, campaign, cool_down, then));
-        // When to go on has changed in any case.
+        let stood = self.step_election(now, effects, |election, then| {
+            election.resign(now, campaign, cool_down, then)
+        });
+        // The next wake-up has changed in any case.
         effects.push(Effect::Poke);
         match stood {
             Stood::Idle => None,
@@ -322,8 +324,8 @@ impl Contest {
         Demand { follow, followings, ..self.queue.demand() }
     }
 
-    /// Lets the queue take a step, and does what follows from it.
-    fn ask_queue<T>(
+    /// Takes a step of the queue and applies its effects.
+    fn step_queue<T>(
         &mut self,
         now: Moment,
         effects: &mut Vec<Effect>,
@@ -331,12 +333,12 @@ impl Contest {
     ) -> T {
         let mut then = Vec::new();
         let result = step(&mut self.queue, &mut then);
-        self.follow(now, then, effects);
+        self.apply(now, then, effects);
         result
     }
 
-    /// Passes the queue's effects on, and lets the election know of them.
-    fn follow(&mut self, now: Moment, then: Vec<queue::Effect>, effects: &mut Vec<Effect>) {
+    /// Applies the queue's effects and passes them to the election.
+    fn apply(&mut self, now: Moment, then: Vec<queue::Effect>, effects: &mut Vec<Effect>) {
         for effect in then {
             match effect {
                 queue::Effect::Grant { call, token } => self.granted(now, call, token, effects),
@@ -373,7 +375,7 @@ impl Contest {
         let leads = self.election.is_caller(call);
         effects.push(Effect::Grant { call, token, cell, leads });
         let holder = self.queue.holder().cloned();
-        self.elect(now, effects, |election, then| {
+        self.step_election(now, effects, |election, then| {
             if leads {
                 election.granted(token, then);
             }
@@ -381,8 +383,8 @@ impl Contest {
         });
     }
 
-    /// Lets the election take a step, and does what it says.
-    fn elect<T>(
+    /// Takes a step of the election and applies its effects.
+    fn step_election<T>(
         &mut self,
         now: Moment,
         effects: &mut Vec<Effect>,
@@ -407,24 +409,24 @@ impl Contest {
     }
 
     fn seen(&mut self, now: Moment, holder: Option<&Holder>, effects: &mut Vec<Effect>) {
-        self.elect(now, effects, |election, then| election.seen(holder, then));
+        self.step_election(now, effects, |election, then| election.seen(holder, then));
     }
 
-    /// The present lease is lost, which is reported before what follows from it.
+    /// The current lease is lost. Reports the loss before its consequences.
     fn surrender(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
         let mut then = Vec::new();
         if let Some((call, token)) = self.queue.surrender(&mut then) {
             self.news.push_back(News::Lost { token, reason });
             self.lose(now, call, reason, effects);
         }
-        self.follow(now, then, effects);
+        self.apply(now, then, effects);
     }
 
-    /// A caller's lease is lost.
+    /// A caller's lease was lost.
     fn lose(&mut self, now: Moment, call: CallId, reason: LossReason, effects: &mut Vec<Effect>) {
         effects.push(Effect::End { call, how: Ending::Lost(reason) });
         let leads = self.election.is_caller(call);
-        self.elect(now, effects, |election, then| {
+        self.step_election(now, effects, |election, then| {
             if leads {
                 election.lost(reason, then);
             }
@@ -432,8 +434,8 @@ impl Contest {
         });
     }
 
-    /// An ownership has ended so, with these effects of the queue.
-    fn over(
+    /// Reports the end of an ownership and applies the queue's effects.
+    fn ended(
         &mut self,
         now: Moment,
         end: Option<End>,
@@ -442,7 +444,7 @@ impl Contest {
         effects: &mut Vec<Effect>,
     ) {
         match end {
-            // The election hears of it with the end of the lease.
+            // The end of the lease informs the election.
             Some(End::Lost(token)) => self.news.push_back(News::Lost { token, reason }),
             Some(End::Released(token)) => {
                 self.news.push_back(News::Released { token });
@@ -450,7 +452,7 @@ impl Contest {
             }
             None => {}
         }
-        self.follow(now, then, effects);
+        self.apply(now, then, effects);
     }
 }
 

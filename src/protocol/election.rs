@@ -1,21 +1,20 @@
-//! Who leads a key, and what this process does about it.
+//! The leader of a key, and this process's campaign for it.
 //!
-//! A campaign is a caller that never goes home: it waits in the key's queue as
-//! any other does, has the key as long as it lasts, and enters again when it was
-//! lost.
+//! A campaign is a permanent caller: it waits in the key's queue like any other, keeps
+//! the key as long as its lease lasts, and enters the queue again after a loss.
 //!
 //! ```text
 //!              ┌───────────── enter ──────────────┐
 //!              ▼                                  │
-//!   enter ► Waiting ──granted──► Leading ──lost─► Deposed, until that is told
+//!   enter ► Waiting ──granted──► Leading ──lost─► Deposed, until that is reported
 //!              │  ▲                 │
 //!      refused │  │ pause is over   │ resign
 //!              ▼  │                 │
 //!            Resting ◄──cool-down───┴───────────► no campaign
 //! ```
 //!
-//! The end of a term is put out before anything that follows from it, and
-//! nothing follows before it has been told.
+//! The end of a term is emitted before anything that follows from it, and nothing
+//! follows before it was reported.
 
 use std::time::Duration;
 
@@ -28,34 +27,33 @@ use crate::{
     token::FencingToken,
 };
 
-/// What is to be done, in order.
+/// The effects of a step, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// The campaign takes a place in the queue, which is told by
-    /// [`Election::entered`].
+    /// Enter the campaign into the queue, then call [`Election::entered`].
     Enter,
     /// This process leads from now on.
     Elected { token: FencingToken },
-    /// It leads no longer.
+    /// This process no longer leads.
     Deposed { token: FencingToken, reason: LossReason },
-    /// Another session holds the key than before, or none.
+    /// The holder of the key has changed.
     LeaderChanged { leader: Option<Box<Holder>> },
 }
 
-/// Where a campaign was when it stood down.
+/// The state of a campaign when it resigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stood {
-    /// In the queue: it is to leave.
+    /// It was in the queue, which it must leave.
     Waiting(CallId),
-    /// It led: its lease is to be given back.
+    /// It led: its lease must be released.
     Leading(CallId),
-    /// It had nothing.
+    /// It was neither in the queue nor leading.
     Idle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stance {
-    /// Not in the queue before that moment.
+    /// Out of the queue until that moment.
     Resting {
         until: Moment,
     },
@@ -66,7 +64,7 @@ enum Stance {
         call: CallId,
         token: FencingToken,
     },
-    /// The term was lost, and that may not have been told yet.
+    /// The term was lost, which may not have been reported yet.
     Deposed,
 }
 
@@ -74,11 +72,11 @@ enum Stance {
 struct Campaign {
     number: u64,
     stance: Stance,
-    /// Refusals in a row.
-    setbacks: u32,
+    /// The number of consecutive refusals.
+    refusals: u32,
 }
 
-/// How long a campaign rests that was refused: at first, and at most.
+/// How long a refused campaign rests: the shortest and the longest time.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
@@ -88,44 +86,44 @@ pub(crate) struct Election {
     campaign: Option<Campaign>,
     campaigns: u64,
     observers: usize,
-    /// How often anybody began to follow where nobody did.
+    /// How often following has started.
     followings: u64,
-    /// Who holds the key according to Consul, as last read.
+    /// The key's holder according to the last read from Consul.
     leader: Option<Box<Holder>>,
-    /// This process has resigned, and still holds the key.
+    /// This process has resigned and still holds the key.
     parting: bool,
-    /// How often the leader or our own term has changed.
+    /// The number of changes of the leader or our own term.
     changes: u64,
     stopped: bool,
 }
 
 impl Election {
-    /// Whether anybody here wants to know who leads.
+    /// Whether this process campaigns or observes.
     pub(crate) fn is_followed(&self) -> bool {
         !self.stopped && (self.campaign.is_some() || self.observers > 0)
     }
 
-    /// How often anybody began to follow where nobody did.
+    /// How often following has started.
     pub(crate) fn followings(&self) -> u64 {
         self.followings
     }
 
-    /// How often the leader or our own term has changed.
+    /// The number of changes of the leader or our own term.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Who leads, as far as is known.
+    /// The leader, if known.
     pub(crate) fn leader(&self) -> Option<&Holder> {
         self.leader.as_deref()
     }
 
-    /// The number of the present campaign.
+    /// The number of the current campaign.
     pub(crate) fn campaign(&self) -> Option<u64> {
         self.campaign.as_ref().map(|campaign| campaign.number)
     }
 
-    /// The token of the present term.
+    /// The token of the current term.
     pub(crate) fn token(&self) -> Option<FencingToken> {
         match self.campaign.as_ref()?.stance {
             Stance::Leading { token, .. } => Some(token),
@@ -133,7 +131,7 @@ impl Election {
         }
     }
 
-    /// Whether the call is the campaign's.
+    /// Whether the call belongs to the campaign.
     pub(crate) fn is_caller(&self, asked: CallId) -> bool {
         self.campaign.as_ref().is_some_and(|campaign| match campaign.stance {
             Stance::Waiting { call } | Stance::Leading { call, .. } => call == asked,
@@ -141,7 +139,7 @@ impl Election {
         })
     }
 
-    /// When [`go_on`](Self::go_on) is due.
+    /// When [`proceed`](Self::proceed) is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         match self.campaign.as_ref()?.stance {
             Stance::Resting { until } => Some(until),
@@ -149,8 +147,7 @@ impl Election {
         }
     }
 
-    /// Somebody wants to lead. Returns the number of the campaign, which is the
-    /// one that goes on already, if there is one.
+    /// Starts a campaign unless one is running. Returns the campaign's number.
     pub(crate) fn campaign_for(&mut self, now: Moment, effects: &mut Vec<Effect>) -> u64 {
         if let Some(campaign) = &self.campaign {
             return campaign.number;
@@ -158,12 +155,12 @@ impl Election {
         self.followings += u64::from(!self.is_followed());
         self.campaigns += 1;
         let (number, stance) = (self.campaigns, Stance::Resting { until: now });
-        self.campaign = Some(Campaign { number, stance, setbacks: 0 });
+        self.campaign = Some(Campaign { number, stance, refusals: 0 });
         effects.push(Effect::Enter);
         number
     }
 
-    /// The campaign has its place in the queue.
+    /// The campaign has entered the queue.
     pub(crate) fn entered(&mut self, call: CallId) {
         if let Some(campaign) = &mut self.campaign {
             campaign.stance = Stance::Waiting { call };
@@ -176,20 +173,20 @@ impl Election {
             && let Stance::Waiting { call } = campaign.stance
         {
             campaign.stance = Stance::Leading { call, token };
-            campaign.setbacks = 0;
+            campaign.refusals = 0;
             self.changes += 1;
             effects.push(Effect::Elected { token });
         }
     }
 
-    /// The campaign's call will not be granted the key. It tries again later:
-    /// somebody may give us the right, or remove what is in the way.
+    /// The campaign's call was refused. The campaign tries again later: an operator may
+    /// grant the right, or remove what is in the way.
     pub(crate) fn refused(&mut self, now: Moment) {
         if self.stopped {
             self.campaign = None;
         } else if let Some(campaign) = &mut self.campaign {
-            let rest = (SHORTEST_REST * (1 << campaign.setbacks.min(5))).min(LONGEST_REST);
-            campaign.setbacks += 1;
+            let rest = (SHORTEST_REST * (1 << campaign.refusals.min(5))).min(LONGEST_REST);
+            campaign.refusals += 1;
             campaign.stance = Stance::Resting { until: now + rest };
         }
     }
@@ -208,9 +205,8 @@ impl Election {
         }
     }
 
-    /// All that was put out has been told: what was waiting for that goes on, and
-    /// what is due.
-    pub(crate) fn go_on(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    /// All effects so far were reported: re-enters the queue after a loss or a rest.
+    pub(crate) fn proceed(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if let Some(campaign) = &self.campaign {
             match campaign.stance {
                 Stance::Deposed => effects.push(Effect::Enter),
@@ -220,8 +216,8 @@ impl Election {
         }
     }
 
-    /// That campaign stands down: for so long, or for good. A term that lasts ends
-    /// with that.
+    /// Ends the campaign with that number, or pauses it for `cool_down`. A current term
+    /// ends.
     pub(crate) fn resign(
         &mut self,
         now: Moment,
@@ -260,27 +256,27 @@ impl Election {
         stood
     }
 
-    /// Somebody wants to know who leads, without contending.
+    /// Adds an observer.
     pub(crate) fn observe(&mut self) {
         self.followings += u64::from(!self.is_followed());
         self.observers += 1;
     }
 
-    /// Somebody does not want to know any more.
+    /// Removes an observer.
     pub(crate) fn unobserve(&mut self) {
         self.observers = self.observers.saturating_sub(1);
         self.forget_unless_followed();
     }
 
-    /// Who led to the last tells that it does so no more, whether or not anybody
-    /// follows that.
+    /// Forgets the leader if nobody follows it. Keeps it until our resignation has been
+    /// reported.
     fn forget_unless_followed(&mut self) {
         if !self.is_followed() && !self.parting {
             self.leader = None;
         }
     }
 
-    /// Who holds the key now, as far as is known.
+    /// The key's holder was read or has changed.
     pub(crate) fn seen(&mut self, holder: Option<&Holder>, effects: &mut Vec<Effect>) {
         if !self.is_followed() && !self.parting {
             return;
@@ -288,7 +284,7 @@ impl Election {
         let session = |holder: &Holder| holder.session.clone();
         let same = self.leader().map(session) == holder.map(session);
         self.leader = holder.cloned().map(Box::new);
-        // The same one, perhaps better known.
+        // The same session may now be known with its name and node; that is no change.
         if !same {
             self.parting = false;
             self.changes += 1;
@@ -296,7 +292,7 @@ impl Election {
         }
     }
 
-    /// Nobody contends or follows any more. A term that lasts is lost next.
+    /// Stops campaigning and following. A current term is lost next.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.parting = false;

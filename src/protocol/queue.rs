@@ -1,8 +1,8 @@
-//! Which caller of this process has the key.
+//! The queue of this process's callers for one key.
 //!
-//! Consul knows only the process: it would say yes to two callers of one
-//! session. The queue gives the process's ownership to one caller at a time,
-//! first come first served, and passes it on locally for a bounded time.
+//! Consul sees only the session: it would grant the key to two callers of one
+//! session. The queue grants the process's ownership to one caller at a time, first
+//! come, first served, and hands it over locally for a bounded time.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -15,33 +15,33 @@ use crate::{
     token::FencingToken,
 };
 
-/// Names one call: an acquisition, and the lease that it may become.
+/// Identifies one acquisition and the lease that it may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CallId(pub(crate) u64);
 
-/// For how long a caller is willing to wait for another holder.
+/// Whether a caller waits for another holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Not at all.
+    /// It does not wait.
     None,
-    /// Until it goes away.
+    /// It waits until it is granted the key or leaves.
     Unlimited,
 }
 
-/// What the callers want of the process's place in Consul.
+/// The callers' demand: what the lock machine must do in Consul.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
-    /// A caller has the ownership, or is to be given it without a new one.
+    /// Keep the ownership: a caller has it, or will be granted it.
     pub(crate) keep: bool,
-    /// How many callers would take an ownership if it came now.
+    /// The number of waiting callers.
     pub(crate) contending: usize,
-    /// At least one of those waits for a holder to go.
+    /// At least one of them waits for another holder.
     pub(crate) patient: bool,
-    /// At least one of those does not.
+    /// At least one of them does not wait for another holder.
     pub(crate) impatient: bool,
-    /// Who holds the key is to be known, whether or not anybody contends.
+    /// Follow the key's holder, whether or not anybody contends.
     pub(crate) follow: bool,
-    /// How often that has begun: who follows anew has been told nothing.
+    /// Bumped when following restarts, since new followers know nothing.
     pub(crate) followings: u64,
 }
 
@@ -51,7 +51,7 @@ impl Demand {
     }
 }
 
-/// Why the key could not be had so far.
+/// Why the key could not be acquired so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     Held(Box<Holder>),
@@ -78,20 +78,20 @@ impl Obstacle {
     }
 }
 
-/// What is to be done, in order.
+/// The effects of a step, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// The caller has the key from now on.
+    /// The caller owns the key from now on.
     Grant { call: CallId, token: FencingToken },
-    /// The caller will not get it.
+    /// The caller will not be granted the key.
     Refuse { call: CallId, obstacle: Obstacle },
-    /// The caller's lease is over by its own release.
+    /// The caller's lease has ended by its release.
     Ended { call: CallId },
-    /// The caller's lease is over; the reason is being asked for.
+    /// The caller's lease has ended; its reason is still unknown.
     Revoked { call: CallId },
-    /// The caller's lease is over for that reason.
+    /// The caller's lease was lost.
     Lost { call: CallId, reason: LossReason },
-    /// The answer to the caller's release.
+    /// The reply to the caller's release.
     Confirm { call: CallId, released: Released },
     /// The demand has changed.
     Poke,
@@ -103,12 +103,12 @@ struct Owned {
     index: u64,
     since: Moment,
     sequence: u16,
-    /// The caller that has it.
+    /// The caller that has the ownership.
     current: Option<CallId>,
-    /// It is on its way back to Consul and is given to nobody any more.
+    /// The ownership is being released or has ended; it is granted to nobody.
     ending: bool,
-    /// Its end has been told.
-    told: bool,
+    /// The end was already reported.
+    reported: bool,
     cell: Arc<DeadlineCell>,
     /// This process, as a holder.
     holder: Box<Holder>,
@@ -117,14 +117,13 @@ struct Owned {
 /// How an ownership ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A caller lost its lease with it.
+    /// A caller lost its lease.
     Lost(FencingToken),
-    /// Its last owner had given it back before.
+    /// The last caller had already released it.
     Released(FencingToken),
 }
 
-/// How long, and how often, ownership passes from caller to caller before other
-/// processes get their turn.
+/// The limits on local hand-overs, after which other processes get a turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandOver {
     pub(crate) longest: Duration,
@@ -140,48 +139,48 @@ impl Default for HandOver {
 /// The queue machine of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// In the order of their calls.
+    /// The waiting callers, in the order of their calls.
     waiting: VecDeque<(CallId, Patience)>,
-    /// How many of them do not wait for a holder.
+    /// How many of them do not wait for another holder.
     impatient: usize,
     owned: Option<Owned>,
-    /// Releases whose confirmation waits for Consul's.
+    /// The callers whose release Consul has not confirmed yet.
     releases: Vec<CallId>,
     obstacle: Option<Obstacle>,
     hand_over: HandOver,
     calls: u64,
-    /// The index at which the key was last owned here.
+    /// The index at which this process last acquired the key.
     last_index: u64,
 }
 
 impl Queue {
-    /// How many callers wait.
+    /// The number of waiting callers.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether nobody waits for, has or releases the key.
+    /// Whether nobody waits for, owns or releases the key.
     pub(crate) fn is_vacant(&self) -> bool {
         self.waiting.is_empty() && self.owned.is_none() && self.releases.is_empty()
     }
 
-    /// The caller that is next, or has the key.
+    /// The next caller.
     pub(crate) fn front(&self) -> Option<CallId> {
         self.waiting.front().map(|(call, _)| *call)
     }
 
-    /// Why the key could not be had so far.
+    /// Why the key could not be acquired so far.
     pub(crate) fn obstacle(&self) -> Option<&Obstacle> {
         self.obstacle.as_ref()
     }
 
-    /// The token of the present ownership, as it was won.
+    /// The token of the current grant.
     pub(crate) fn token(&self) -> Option<FencingToken> {
         let owned = self.owned.as_ref().filter(|owned| !owned.ending)?;
         FencingToken::new(owned.index, owned.sequence)
     }
 
-    /// This process, while it owns the key.
+    /// This process as a holder, while it owns the key.
     pub(crate) fn holder(&self) -> Option<&Holder> {
         self.owned.as_ref().map(|owned| &*owned.holder)
     }
@@ -191,7 +190,7 @@ impl Queue {
         self.last_index
     }
 
-    /// What the callers want.
+    /// The callers' demand.
     pub(crate) fn demand(&self) -> Demand {
         Demand {
             keep: self.owned.as_ref().is_some_and(|owned| !owned.ending),
@@ -202,27 +201,28 @@ impl Queue {
         }
     }
 
-    /// A caller asks for the key.
+    /// Adds a caller.
     pub(crate) fn enter(&mut self, patience: Patience, effects: &mut Vec<Effect>) -> CallId {
         self.calls += 1;
         let call = CallId(self.calls);
         self.waiting.push_back((call, patience));
         self.impatient += usize::from(patience == Patience::None);
         self.refuse_impatient_behind_a_lease(effects);
-        self.poke_unless_lent(effects);
+        self.poke_unless_granted(effects);
         call
     }
 
-    /// While a caller has the key nothing is done for those behind it; its end
-    /// makes it known that they are there.
-    fn poke_unless_lent(&self, effects: &mut Vec<Effect>) {
-        let lent = self.owned.as_ref().is_some_and(|it| it.current.is_some() && !it.ending);
-        if !lent {
+    /// Pokes, unless a caller has the key: then the waiting callers need nothing until
+    /// its lease ends.
+    fn poke_unless_granted(&self, effects: &mut Vec<Effect>) {
+        let granted = self.owned.as_ref().is_some_and(|it| it.current.is_some() && !it.ending);
+        if !granted {
             effects.push(Effect::Poke);
         }
     }
 
-    /// Who does not wait for a holder does not wait for one of this process.
+    /// Refuses callers that do not wait for another holder if a caller of this process
+    /// has the key.
     fn refuse_impatient_behind_a_lease(&mut self, effects: &mut Vec<Effect>) {
         if self.impatient == 0 {
             return;
@@ -233,17 +233,17 @@ impl Queue {
         }
     }
 
-    /// A caller goes away before it was granted the key.
+    /// Removes a caller that was not granted the key.
     pub(crate) fn leave(&mut self, call: CallId, effects: &mut Vec<Effect>) {
         let place = self.waiting.binary_search_by_key(&call, |(waiting, _)| *waiting);
         if let Some((_, patience)) = place.ok().and_then(|place| self.waiting.remove(place)) {
             self.impatient -= usize::from(patience == Patience::None);
-            self.poke_unless_lent(effects);
+            self.poke_unless_granted(effects);
         }
     }
 
-    /// A caller gives its lease back. The lease is over with this call; whether
-    /// Consul knows is told by [`Effect::Confirm`] if `confirm` is set.
+    /// A caller ends its lease, which ends with this call. If `confirm` is set,
+    /// [`Effect::Confirm`] replies once the outcome is known.
     pub(crate) fn end(
         &mut self,
         now: Moment,
@@ -254,17 +254,17 @@ impl Queue {
         let Some(owned) = self.owned.as_mut().filter(|owned| owned.current == Some(call)) else {
             return;
         };
-        // Why the lease was over before this call, if it was.
+        // Why the lease ended before this call, if it did.
         let ended = (!owned.cell.is_valid(now))
             .then(|| owned.cell.ended().unwrap_or(LossReason::DeadlinePassed));
-        // A drop has no reply: a lease that was over, and is not reported yet, stays with its
-        // caller until it is reported as a loss, before anything is done about it.
+        // The lease expired before this drop. Keep it assigned so that it is reported as a
+        // loss; a drop has no reply.
         if !confirm && (owned.ending || ended.is_some()) {
             return;
         }
         owned.current = None;
         effects.push(Effect::Ended { call });
-        if ended.is_none() && self.pass_on(now, effects) {
+        if ended.is_none() && self.hand_over(now, effects) {
             if confirm {
                 effects.push(Effect::Confirm { call, released: Released::Confirmed });
             }
@@ -284,8 +284,8 @@ impl Queue {
         effects.push(Effect::Poke);
     }
 
-    /// Gives the ownership to the next caller, within the bounds of fairness.
-    fn pass_on(&mut self, now: Moment, effects: &mut Vec<Effect>) -> bool {
+    /// Hands the ownership over to the next caller, within the limits of fairness.
+    fn hand_over(&mut self, now: Moment, effects: &mut Vec<Effect>) -> bool {
         let Some(owned) = &mut self.owned else { return false };
         let bounded =
             now.since(owned.since) < self.hand_over.longest && owned.sequence < self.hand_over.most;
@@ -296,7 +296,7 @@ impl Queue {
         self.grant(effects)
     }
 
-    /// Grants the present ownership to the first in the queue.
+    /// Grants the current ownership to the first caller.
     fn grant(&mut self, effects: &mut Vec<Effect>) -> bool {
         let Some(owned) = &mut self.owned else { return false };
         let Some(token) = FencingToken::new(owned.index, owned.sequence) else { return false };
@@ -308,8 +308,8 @@ impl Queue {
         true
     }
 
-    /// This process owns the key in Consul, won at `index`. Returns whether a
-    /// caller took it.
+    /// This process acquired the key in Consul at `index`. Returns whether a caller
+    /// took the ownership.
     pub(crate) fn owned(
         &mut self,
         now: Moment,
@@ -326,7 +326,7 @@ impl Queue {
             sequence: 0,
             current: None,
             ending: false,
-            told: false,
+            reported: false,
             cell,
             holder,
         });
@@ -338,7 +338,7 @@ impl Queue {
         false
     }
 
-    /// The ownership is over; why is still being asked.
+    /// The ownership has ended; its reason is still unknown.
     pub(crate) fn revoke(&mut self, effects: &mut Vec<Effect>) {
         if let Some(owned) = &mut self.owned {
             owned.ending = true;
@@ -348,7 +348,7 @@ impl Queue {
         }
     }
 
-    /// The ownership is over, other than by release.
+    /// The ownership has ended, other than by release.
     pub(crate) fn lost(&mut self, reason: LossReason, effects: &mut Vec<Effect>) -> Option<End> {
         for call in self.releases.drain(..) {
             effects.push(Effect::Confirm { call, released: Released::AlreadyLost(reason) });
@@ -357,16 +357,16 @@ impl Queue {
         if let Some(call) = owned.current {
             effects.push(Effect::Lost { call, reason });
         }
-        if owned.told {
+        if owned.reported {
             return None;
         }
         let token = FencingToken::new(owned.index, owned.sequence)?;
         Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
     }
 
-    /// Why the present lease has ended, if it has, other than by its owner's release.
-    /// A key that is not ours any more counts as released by force until it is known
-    /// why.
+    /// Why the current lease has ended, if it has ended other than by its owner's
+    /// release. Until the reason is known, a key that is no longer ours counts as
+    /// released by force.
     pub(crate) fn overdue(&self, now: Moment) -> Option<LossReason> {
         let owned = self.owned.as_ref().filter(|owned| owned.current.is_some())?;
         if !owned.cell.is_valid(now) {
@@ -375,8 +375,8 @@ impl Queue {
         owned.ending.then_some(LossReason::ForceReleased)
     }
 
-    /// The present lease is lost, which is told elsewhere, and the key is to be given
-    /// back. Returns who had it, by which token.
+    /// Takes the lost lease from its caller and starts releasing the key. Returns the
+    /// caller and its token; the contest reports the loss.
     pub(crate) fn surrender(
         &mut self,
         effects: &mut Vec<Effect>,
@@ -385,50 +385,50 @@ impl Queue {
         let token = FencingToken::new(owned.index, owned.sequence)?;
         let call = owned.current.take()?;
         owned.ending = true;
-        owned.told = true;
+        owned.reported = true;
         effects.push(Effect::Poke);
         Some((call, token))
     }
 
-    /// Consul has the key back.
+    /// Consul has confirmed the release.
     pub(crate) fn released(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
         for call in self.releases.drain(..) {
             effects.push(Effect::Confirm { call, released: Released::Confirmed });
         }
         let owned = self.owned.take()?;
         if let Some(call) = owned.current {
-            // Passed its deadline, and was dropped by its owner before anybody noticed.
+            // The lease ended, and the owner dropped it, before anybody noticed.
             let reason = owned.cell.ended().unwrap_or(LossReason::DeadlinePassed);
             effects.push(Effect::Lost { call, reason });
         }
-        if owned.told {
+        if owned.reported {
             return None;
         }
         let token = FencingToken::new(owned.index, owned.sequence)?;
         Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
     }
 
-    /// Something stands in the way: who does not wait is told, who waits may be
-    /// told when its time is over.
+    /// An obstacle prevents the acquisition for now. Refuses the callers that do not
+    /// wait; keeps it as the reason for callers that time out.
     pub(crate) fn obstructed(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.refuse(|patience| patience == Patience::None, &obstacle, effects);
         self.obstacle = Some(obstacle);
     }
 
-    /// The key cannot be had, however long anybody waits.
+    /// The key cannot be acquired, however long a caller waits. Refuses all callers.
     pub(crate) fn failed(&mut self, obstacle: &Obstacle, effects: &mut Vec<Effect>) {
         self.refuse(|_| true, obstacle, effects);
     }
 
     fn refuse(
         &mut self,
-        whom: impl Fn(Patience) -> bool,
+        applies: impl Fn(Patience) -> bool,
         obstacle: &Obstacle,
         effects: &mut Vec<Effect>,
     ) {
         let before = self.waiting.len();
         self.waiting.retain(|(call, patience)| {
-            let refused = whom(*patience);
+            let refused = applies(*patience);
             if refused {
                 effects.push(Effect::Refuse { call: *call, obstacle: obstacle.clone() });
             }
@@ -437,7 +437,7 @@ impl Queue {
         if self.waiting.len() != before {
             self.impatient =
                 self.waiting.iter().filter(|(_, patience)| *patience == Patience::None).count();
-            self.poke_unless_lent(effects);
+            self.poke_unless_granted(effects);
         }
     }
 }

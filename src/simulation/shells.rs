@@ -123,7 +123,7 @@ impl Process {
 
     fn tell(&mut self, slot: &Arc<Slot>) -> queue::Demand {
         let mut told = Vec::new();
-        let demand = slot.callers.tell(|news| told.push(news));
+        let demand = slot.callers.report(|news| told.push(news));
         for news in told {
             self.publish(slot.key.clone(), news);
         }

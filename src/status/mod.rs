@@ -1,4 +1,4 @@
-//! What a runtime knows of itself, for people and for monitoring.
+//! The state of a runtime, for people and for monitoring.
 
 pub(crate) mod journal;
 pub(crate) mod report;

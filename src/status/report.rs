@@ -1,4 +1,4 @@
-//! What a runtime tells of itself.
+//! Reports on a runtime.
 
 use std::{fmt, time::Duration};
 
@@ -10,36 +10,36 @@ use crate::{
     token::FencingToken,
 };
 
-/// Whether the runtime works: the reply of [`Dsync::health`](crate::Dsync::health).
+/// The health of the runtime: the result of [`Dsync::health`](crate::Dsync::health).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HealthReport {
-    /// False only if this process should be restarted: the runtime's thread is
-    /// dead, or was not seen to run for 10 s. It stays true while Consul cannot be
-    /// reached, and after a shutdown. After a suspend it can be false for a
-    /// moment: ask more than once.
+    /// False only if this process should be restarted: the runtime's thread has
+    /// died, or has shown no sign of life for 10 s. Stays true while Consul is
+    /// unreachable, and after a shutdown. Can be false for a moment after a suspend,
+    /// so check more than once.
     pub live: bool,
-    /// Whether locks can be had: there is a session. A process that leads nothing
-    /// and holds nothing is as ready as any other.
+    /// Whether locks can be acquired: a session exists. A process that neither leads
+    /// nor holds anything can be ready.
     pub ready: bool,
-    /// The Consul session, if there is one.
+    /// The Consul session, if one exists.
     pub session: Option<SessionReport>,
-    /// Why the last request to create or renew the session failed, if none has
-    /// gone well since.
+    /// Why the last request to create or renew the session failed; `None` once one
+    /// has succeeded.
     pub trouble: Option<String>,
-    /// Set while the agent takes fewer connections than this process may use to
-    /// watch keys. Locks stay safe; changes may be noticed later.
+    /// Set while the agent accepts fewer connections than this process may use to watch
+    /// keys. Locks stay safe; changes may be noticed later.
     pub saturation: Option<Saturation>,
 }
 
-/// The agent takes no more connections.
+/// The agent refuses further connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Saturation {
-    /// Connections that are used to watch keys at most now.
+    /// The number of connections that may watch keys now.
     pub allowed: usize,
-    /// Connections that [`Limits::connections`](crate::Limits::connections) leaves
-    /// for that.
+    /// The number that [`Limits::connections`](crate::Limits::connections) reserves for
+    /// watching.
     pub most: usize,
 }
 
@@ -50,83 +50,83 @@ impl fmt::Display for Saturation {
     }
 }
 
-/// A Consul session, as its process knows it.
+/// A Consul session, as known to its process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SessionReport {
-    /// Its id.
+    /// The session's id.
     pub id: String,
-    /// How long ago it was asked for.
+    /// The time since its creation was requested.
     #[serde(rename = "age_ms", serialize_with = "millis")]
     pub age: Duration,
-    /// How long ago the newest renewal was sent that Consul answered well.
+    /// The time since the newest successful renewal was sent.
     #[serde(rename = "renewed_ms", serialize_with = "millis")]
     pub renewed: Duration,
-    /// For how long everything held under it stays held if no further renewal is
-    /// answered.
+    /// How long everything held under it stays held if no further renewal succeeds.
     #[serde(rename = "remaining_ms", serialize_with = "millis")]
     pub remaining: Duration,
-    /// The index of its fence entry, if late lock requests had to be made void.
+    /// The index of its fence entry, if it had to void late lock requests.
     pub fence: Option<u64>,
 }
 
-/// What this process knows of a key: the reply to [`Explain`](crate::Explain).
+/// The state of a key in this process: the reply to [`Explain`](crate::Explain).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeyReport {
     /// The key.
     pub key: Key,
-    /// What this process does about it.
+    /// What this process is doing about the key.
     pub state: KeyState,
-    /// Whether this process leads by it or campaigns for it, if it is a matter of
-    /// leadership here.
+    /// This process's role in the election for the key; `None` if nobody here
+    /// campaigns for it or observes it.
     pub role: Option<Role>,
-    /// The token of the lease or term that is out, while it is valid.
+    /// The token of the current lease or term, while it is valid.
     pub token: Option<FencingToken>,
-    /// For how long that stays valid if no further renewal is answered.
+    /// How long that lease or term stays valid if no further renewal succeeds.
     #[serde(rename = "remaining_ms", serialize_with = "optional_millis")]
     pub remaining: Option<Duration>,
-    /// Who has the key: this process, or whom it last saw.
+    /// The holder of the key: this process, or the one that it last read.
     pub holder: Option<Holder>,
-    /// How many callers of this process wait for it.
+    /// The number of callers of this process that wait for the key.
     pub waiters: usize,
-    /// What last went wrong with it, if that is recent.
+    /// The key's last error, if it is less than 10 minutes old.
     pub last_error: Option<String>,
-    /// How soon another process has the key at the latest if this one, holding
-    /// it, dies: as [`Timing::failover`](crate::Timing::failover).
+    /// The longest time until another process can acquire the key if this one dies
+    /// while it holds it: as [`Timing::failover`](crate::Timing::failover).
     #[serde(rename = "failover_ms", serialize_with = "millis")]
     pub failover: Duration,
 }
 
-/// What a process is in the election for a key.
+/// A process's role in the election for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
     /// It leads.
     Leader,
-    /// It campaigns, and somebody else leads, or nobody.
+    /// It campaigns and does not lead.
     Candidate,
-    /// It follows who leads, without campaigning.
+    /// It follows the leader without campaigning.
     Observer,
 }
 
-/// Everything at one moment: the reply to [`List`](crate::List).
+/// The whole runtime at one moment: the reply to [`List`](crate::List).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// The service, as the session is named.
+    /// The service's name, which is also the session's.
     pub service: String,
-    /// Whether the runtime works, and its session.
+    /// The runtime's health, with its session.
     pub health: HealthReport,
-    /// How long a renewal proves ownership: as [`Timing::lease`](crate::Timing::lease).
+    /// How long one renewal proves ownership: as
+    /// [`Timing::lease`](crate::Timing::lease).
     #[serde(rename = "lease_ms", serialize_with = "millis")]
     pub lease: Duration,
-    /// How soon another process has a key at the latest if this one dies: as
+    /// The longest time until another process can acquire a key if this one dies: as
     /// [`Timing::failover`](crate::Timing::failover).
     #[serde(rename = "failover_ms", serialize_with = "millis")]
     pub failover: Duration,
-    /// Every key that is in use, in order.
+    /// Every key in use, sorted.
     pub keys: Vec<KeyReport>,
     /// What went wrong lately, the newest first; at most 20.
     pub incidents: Vec<Incident>,
@@ -157,7 +157,7 @@ fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::O
     }
 }
 
-/// As text, for logs and terminals.
+/// The report as text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { service, health, keys, incidents, .. } = self;
@@ -173,7 +173,7 @@ impl fmt::Display for Report {
         match &health.session {
             Some(SessionReport { id, age, renewed, remaining, .. }) => writeln!(
                 f,
-                "session {id}: {age:.0?} old, renewed {renewed:.1?} ago, sure for {remaining:.1?}"
+                "session {id}: {age:.0?} old, renewed {renewed:.1?} ago, lease left {remaining:.1?}"
             )?,
             None => writeln!(f, "no session")?,
         }
@@ -195,7 +195,7 @@ impl fmt::Display for KeyReport {
             write!(f, ", {role}")?;
         }
         if let (Some(token), Some(remaining)) = (self.token, self.remaining) {
-            write!(f, ", token {token}, sure for {remaining:.1?}")?;
+            write!(f, ", token {token}, lease left {remaining:.1?}")?;
         } else if let Some(holder) = &self.holder {
             write!(f, ", held by {holder}")?;
         }

@@ -1,37 +1,37 @@
-//! Which numbers the runtime counts, with the feature `metrics`.
+//! The runtime's metrics, with the feature `metrics`.
 //!
-//! They go to whatever recorder the process has installed for the `metrics`
-//! facade. Every metric has the label `service`; those marked with a key have the
-//! label `key`, too, if [`Config::metrics_by_key`](crate::Config::metrics_by_key)
-//! is set. Without the feature nothing is counted and nothing is paid.
+//! They go to the recorder that the process has installed for the `metrics` facade.
+//! Every metric has the label `service`. Those marked "by key" also have the label
+//! `key` if [`Config::metrics_by_key`](crate::Config::metrics_by_key) is set. Without
+//! the feature, metrics compile to nothing.
 //!
-//! | name | kind | what |
+//! | name | kind | meaning |
 //! |---|---|---|
-//! | `dsync_held` | gauge | keys that this process owns; set once a second |
-//! | `dsync_waiting` | gauge | callers that wait; set once a second |
-//! | `dsync_leader` | gauge, by key | 1 while this process leads, else 0 |
-//! | `dsync_acquisitions_total` | counter, by key | ownerships that this process won in Consul |
+//! | `dsync_held` | gauge | keys that this process owns; updated once a second |
+//! | `dsync_waiting` | gauge | waiting callers; updated once a second |
+//! | `dsync_leader` | gauge, by key | 1 while this process leads, otherwise 0 |
+//! | `dsync_acquisitions_total` | counter, by key | ownerships that this process acquired in Consul |
 //! | `dsync_hand_overs_total` | counter, by key | grants from one caller of this process to the next |
 //! | `dsync_losses_total` | counter, by key | ownerships lost, by `reason` |
-//! | `dsync_panics_total` | counter, by key | panics of work that was bound to leadership |
-//! | `dsync_renewal_failures_total` | counter | renewals of the session that were not answered well |
-//! | `dsync_watch_connections` | gauge | connections that may be used to watch keys now; set when that changes |
-//! | `dsync_connections_refused_total` | counter | how often fewer had to do because the agent took no more |
-//! | `dsync_wait_seconds` | histogram, by key | from a request to its grant |
-//! | `dsync_hold_seconds` | histogram, by key | from a grant to its end |
-//! | `dsync_renew_seconds` | histogram | how long a renewal that was answered well took |
-//! | `dsync_renew_margin_seconds` | histogram | what was left to the deadline when it was answered |
+//! | `dsync_panics_total` | counter, by key | panics of work that depends on leadership |
+//! | `dsync_renewal_failures_total` | counter | failed renewals of the session |
+//! | `dsync_watch_connections` | gauge | connections that may watch keys; updated when that changes |
+//! | `dsync_connections_refused_total` | counter | times that this number fell because the agent refused a connection |
+//! | `dsync_wait_seconds` | histogram, by key | time from a request to its grant |
+//! | `dsync_hold_seconds` | histogram, by key | time from a grant to its end |
+//! | `dsync_renew_seconds` | histogram | duration of a successful renewal |
+//! | `dsync_renew_margin_seconds` | histogram | time left until the deadline when a successful renewal was answered |
 //!
-//! Alert on a `dsync_renew_margin_seconds` that comes near zero: that is how near
-//! this process is to losing everything it holds.
+//! Alert when `dsync_renew_margin_seconds` approaches zero: this process is then
+//! close to losing everything that it holds.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{key::Key, ownership::LossReason};
 
-/// Counts for one runtime. Cheap to clone.
+/// The metrics of one runtime. Cheap to clone.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "nothing is counted"))]
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "unused without metrics"))]
 pub(crate) struct Telemetry {
     service: Arc<str>,
     by_key: bool,
@@ -72,12 +72,12 @@ impl Telemetry {
         metrics::counter!("dsync_panics_total", self.labels(Some(key))).increment(1);
     }
 
-    /// Measures a wait from now to its grant.
+    /// Starts measuring a caller's wait.
     pub(crate) fn waits(&self, key: &Key) -> Stopwatch {
         self.measure("dsync_wait_seconds", key)
     }
 
-    /// Measures a hold from now to its end.
+    /// Starts measuring a caller's hold.
     pub(crate) fn holds(&self, key: &Key) -> Stopwatch {
         self.measure("dsync_hold_seconds", key)
     }
@@ -119,7 +119,7 @@ impl Telemetry {
 }
 
 #[cfg(not(feature = "metrics"))]
-#[allow(clippy::unused_self, reason = "as with the feature")]
+#[allow(clippy::unused_self, reason = "the signatures of the feature `metrics`")]
 impl Telemetry {
     pub(crate) fn in_use(&self, _held: usize, _waiting: usize) {}
     pub(crate) fn leads(&self, _key: &Key, _leads: bool) {}
@@ -139,7 +139,8 @@ impl Telemetry {
     pub(crate) fn connection_refused(&self) {}
 }
 
-/// A time that is being measured. It counts only if it is stopped.
+/// A running measurement, recorded by [`stop`](Stopwatch::stop) and discarded by
+/// dropping.
 #[cfg(feature = "metrics")]
 pub(crate) struct Stopwatch(Box<Measured>);
 

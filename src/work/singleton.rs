@@ -14,7 +14,7 @@ use crate::{
     config::Timing,
     dsync::Dsync,
     error::Error,
-    holding::{stake::Stake, tenure::Tenure, term::Term},
+    holding::{ledger::WorkGuard, tenure::Tenure, term::Term},
     key::Key,
     messages::Campaign,
 };
@@ -138,25 +138,25 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
         let timing = dsync.timing();
         let stop_within = self.stop_within.unwrap_or(timing.rides_out() / 4);
         check(stop_within, &timing)?;
-        let stake = dsync.stake(self.campaign)?;
-        let tenure = stake.tenure().clone();
+        let guard = dsync.bind_work(self.campaign)?;
+        let tenure = guard.tenure().clone();
         let (actor, place) = watch::channel(None);
         let (stop, stopped) = oneshot::channel::<()>();
-        let over = stake.over();
+        let over = guard.over();
         let called_off = async move {
             select(stopped, pin!(over)).await;
         };
         let called_off = called_off.boxed_local().shared();
         let make = self.make.into();
-        let (stake, dsync) = (Rc::new(stake), dsync.clone());
+        let (guard, dsync) = (Rc::new(guard), dsync.clone());
         let handle = SingletonHandle { tenure, place, stop, dsync: dsync.clone() };
-        let post = Post { make, stop_within, dsync, stake, called_off, actor };
+        let post = Post { make, stop_within, dsync, guard, called_off, actor };
         actix_rt::spawn(async move {
             post.hold().await;
-            let Post { stake, actor, .. } = post;
+            let Post { guard, actor, .. } = post;
             // The last life is over, and its share with it.
-            if let Some(stake) = Rc::into_inner(stake) {
-                stake.withdraw().await;
+            if let Some(guard) = Rc::into_inner(guard) {
+                guard.withdraw().await;
             }
             // Now whoever waits for the end is told.
             drop(actor);
@@ -254,7 +254,7 @@ struct Post<A: Actor<Context = Context<A>>> {
     dsync: Dsync,
     /// Shared with the life: an arbiter that stops drops its tasks in any order, and
     /// the actor must be gone before its process resigns.
-    stake: Rc<Stake>,
+    guard: Rc<WorkGuard>,
     called_off: CalledOff,
     actor: watch::Sender<Option<Addr<A>>>,
 }
@@ -270,7 +270,7 @@ enum End {
 impl<A: Actor<Context = Context<A>>> Post<A> {
     /// Keeps the actor alive in each term, until it is called off.
     async fn hold(&self) {
-        while let Some(term) = self.unless_called_off(self.stake.tenure().elected()).await {
+        while let Some(term) = self.unless_called_off(self.guard.tenure().elected()).await {
             self.serve(&term).await;
         }
     }
@@ -282,7 +282,7 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
             rest.begun();
             // In a task of its own: its panic ends nothing else.
             let life = live(
-                self.stake.clone(),
+                self.guard.clone(),
                 self.make.clone(),
                 term.clone(),
                 self.stop_within,
@@ -317,10 +317,10 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
 }
 
 /// One life of the actor. Its context is polled here and not by actix, so that it
-/// can be stopped although it waits, and its end is known. The stake is dropped
+/// can be stopped although it waits, and its end is known. The guard is dropped
 /// after the actor, whatever ends this.
 async fn live<A: Actor<Context = Context<A>>>(
-    _stake: Rc<Stake>,
+    _guard: Rc<WorkGuard>,
     make: Rc<dyn Fn(Term) -> A>,
     term: Term,
     stop_within: Duration,

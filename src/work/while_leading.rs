@@ -11,7 +11,7 @@ use super::rest::Rest;
 use crate::{
     dsync::Dsync,
     error::Error,
-    holding::{stake::Stake, term::Term},
+    holding::{ledger::WorkGuard, term::Term},
     key::Key,
     messages::Campaign,
 };
@@ -79,31 +79,31 @@ impl Dsync {
         let dsync = self.clone();
         async move {
             // At the first poll: a future that nobody polls does not lead.
-            let stake = dsync.stake(Campaign::on(key))?;
-            while let Some(term) = unless_over(&stake, stake.tenure().elected()).await {
+            let guard = dsync.bind_work(Campaign::on(key))?;
+            while let Some(term) = unless_over(&guard, guard.tenure().elected()).await {
                 let mut rest = Rest::new();
                 loop {
                     rest.begun();
                     // `work` is called inside of `run`, which looks at the clock first.
                     let run = term.run(caught(async { work(term.clone()).await }));
-                    match unless_over(&stake, run).await {
+                    match unless_over(&guard, run).await {
                         None | Some(Err(_)) => break,
                         Some(Ok(Ok(()))) => {
-                            unless_over(&stake, term.invalid()).await;
+                            unless_over(&guard, term.invalid()).await;
                             break;
                         }
                         Some(Ok(Err(panic))) => {
                             panicked(&dsync, &term, "the work of the leader", &panic);
                             let rest = tokio::time::timeout(rest.after_failure(), term.invalid());
                             // An error: the term has outlasted the rest.
-                            if !matches!(unless_over(&stake, rest).await, Some(Err(_))) {
+                            if !matches!(unless_over(&guard, rest).await, Some(Err(_))) {
                                 break;
                             }
                         }
                     }
                 }
             }
-            stake.withdraw().await;
+            guard.withdraw().await;
             if dsync.has_died() { Err(Error::Stopped) } else { Ok(()) }
         }
     }
@@ -111,8 +111,8 @@ impl Dsync {
 
 /// The output of `future`, or `None` if there is no more to do for good. The
 /// future is dropped by then.
-async fn unless_over<T>(stake: &Stake, future: impl Future<Output = T>) -> Option<T> {
-    match select(pin!(stake.over()), pin!(future)).await {
+async fn unless_over<T>(guard: &WorkGuard, future: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(guard.over()), pin!(future)).await {
         Either::Left(_) => None,
         Either::Right((output, _)) => Some(output),
     }
@@ -135,7 +135,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 pub(super) fn panicked(dsync: &Dsync, term: &Term, work: &str, panic: &str) {
     let (key, token) = (term.key(), term.token());
     tracing::error!(%key, %token, panic, "{work} has panicked");
-    let record = &dsync.intake().record;
-    record.telemetry().panicked(key);
-    record.incident(Some(key), format!("{work} has panicked: {panic}"));
+    let journal = &dsync.intake().journal;
+    journal.telemetry().panicked(key);
+    journal.incident(Some(key), format!("{work} has panicked: {panic}"));
 }

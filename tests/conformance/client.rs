@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client that sends targets as they are given.
+//! A plain HTTP/1.1 client that sends targets unchanged.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -20,14 +20,14 @@ impl Reply {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) fn request(address: SocketAddr, method: &str, target: &str, body: &[u8]) -> Reply {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     let head =
         format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).expect("a sent head");
-    // A body that is too long is refused before it is read.
+    // Fails if the server refuses a body that is too long without reading it.
     let _ = stream.write_all(body);
     let mut reader = BufReader::new(stream);
     let line = |reader: &mut BufReader<TcpStream>| {
@@ -65,7 +65,7 @@ pub(crate) fn request(address: SocketAddr, method: &str, target: &str, body: &[u
         reply.body = vec![0; length.parse().expect("a length")];
         reader.read_exact(&mut reply.body).expect("a body");
     } else {
-        // The connection may be reset for what was left unread.
+        // The server may reset the connection because it left data unread.
         let _ = reader.read_to_end(&mut reply.body);
     }
     reply

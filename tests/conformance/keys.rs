@@ -127,7 +127,7 @@ fn lock_index(s: &mut Script) {
 }
 
 fn capitals(s: &mut Script) {
-    // A name is filled in as it is, so the capitals are made here.
+    // Placeholders are replaced unchanged, so convert to capitals here.
     s.session("A", NO_DELAY);
     s.put("kv/<p>k?acquire=<A>", "v");
     s.capitals("A", "C");

@@ -1,8 +1,8 @@
-//! The embedded Consul against a real one: every case is a list of HTTP
-//! requests that runs against both, and any difference fails the test.
+//! The embedded Consul compared with a real one: each case sends the same HTTP requests
+//! to both, and any difference fails the test.
 //!
-//! The real one is the program named by the environment variable `CONSUL_BIN`,
-//! else `consul` on the `PATH`; `scripts/test` provides one.
+//! The environment variable `CONSUL_BIN` names the real one, otherwise `consul` on the
+//! `PATH` is used; `scripts/test` provides one.
 
 mod client;
 mod keys;
@@ -21,16 +21,16 @@ use std::{fmt::Write as _, thread};
 use actix_dsync::embedded::Embedded;
 use script::Script;
 
-/// A case: what it is about, and its requests.
+/// A case: its name and its requests.
 type Case = (&'static str, fn(&mut Script));
 
-/// An id that no session has.
+/// The id of no session.
 const NO_SESSION: &str = "11111111-1111-1111-1111-111111111111";
 
-/// A session whose keys may be locked again as soon as it ends.
+/// A session without a lock-delay.
 const NO_DELAY: &str = r#"{"LockDelay":"0s"}"#;
 
-/// What two runs of one case show differently, if anything.
+/// A report of the differences between two runs of a case, if there are any.
 fn difference(name: &str, real: &[String], embedded: &[String]) -> Option<String> {
     if real == embedded {
         return None;
@@ -46,14 +46,14 @@ fn difference(name: &str, real: &[String], embedded: &[String]) -> Option<String
     Some(report)
 }
 
-/// Runs each case against both, `together` or one after the other.
+/// Runs each case against both servers, concurrently if `together` is set.
 fn agree(cases: &[Case], together: bool) {
     let agent = support::consul::Agent::start();
     let embedded = Embedded::new().node(agent.node());
     let server = embedded.serve("127.0.0.1:0").expect("a free port");
     let addresses = [agent.http_addr(), server.address()];
     for address in addresses {
-        // So that no case is the first to write a key or to create a session.
+        // Warm up, so that no case is the first to write a key or to create a session.
         let mut script = Script::new(address, "warm-up");
         script.session("A", "");
         script.put("kv/<p>a", "");
@@ -96,12 +96,12 @@ fn agree(cases: &[Case], together: bool) {
 }
 
 #[test]
-fn replies_and_wakes_agree() {
+fn replies_and_wake_ups_of_both_agree() {
     let cases = [sessions::CASES, paths::CASES, keys::CASES, txns::CASES, waits::CASES].concat();
     agree(&cases, false);
 }
 
 #[test]
-fn times_agree() {
+fn the_timing_of_both_agrees() {
     agree(timed::CASES, true);
 }

@@ -1,14 +1,14 @@
-//! Keys in paths and options of requests.
+//! Keys in paths, and options of requests.
 
 use super::{Case, NO_DELAY, script::Script};
 
 pub(crate) const CASES: &[Case] = &[
     ("keys in paths", key_paths),
-    ("keys that are redirected", key_redirects),
-    ("keys that cannot be printed", key_unprintable),
+    ("redirected keys", key_redirects),
+    ("unprintable keys", key_unprintable),
     ("reads of keys", reads),
     ("options of reads", read_options),
-    ("conflicting and unreadable options of writes", write_options),
+    ("conflicting and malformed options of writes", write_options),
 ];
 
 fn key_paths(s: &mut Script) {

@@ -1,5 +1,5 @@
-//! One case's run against one server, and the transcript of it in which only
-//! what must agree is left: session ids become names, raft indexes their order.
+//! The run of one case against one server, and its transcript. The transcript keeps only
+//! what must agree: session ids become names, and raft indexes become their order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 
 use super::client::{self, Reply};
 
-/// Marks an absolute index in a transcript that is not finished.
+/// Marks an absolute index in an unfinished transcript.
 const INDEX: char = '\u{1}';
 
 pub(crate) struct Script {
     address: SocketAddr,
-    /// What `<name>` stands for.
+    /// The values of the placeholders `<name>`.
     names: BTreeMap<String, String>,
-    /// The session ids, in order of appearance.
+    /// The session ids, in the order of their appearance.
     ids: Vec<String>,
     waits: BTreeMap<&'static str, Receiver<Reply>>,
     last: Value,
@@ -41,10 +41,10 @@ impl Script {
         }
     }
 
-    /// Sends a request; the target is below `/v1/` unless it begins with `/`.
+    /// Sends a request. The target is relative to `/v1/` unless it begins with `/`.
     pub(crate) fn send(&mut self, method: &str, target: &str, body: &str) -> u16 {
         let reply = self.exchange(method, target, body.as_bytes());
-        self.note(&format!("{method} {target} {}", shorten(body)), &reply);
+        self.record(&format!("{method} {target} {}", shorten(body)), &reply);
         reply.status
     }
 
@@ -60,7 +60,7 @@ impl Script {
         self.send("DELETE", target, "");
     }
 
-    /// Creates a session; `<name>` is its id from now on.
+    /// Creates a session and sets `<name>` to its id.
     pub(crate) fn session(&mut self, name: &str, body: &str) {
         self.put("session/create", body);
         let id = self.last["ID"].as_str().unwrap_or_default().to_owned();
@@ -73,7 +73,7 @@ impl Script {
         let body: Vec<Value> = ops.split(';').map(|op| self.operation(op)).collect();
         let body = self.fill(&Value::from(body).to_string());
         let reply = self.exchange("PUT", "txn", body.as_bytes());
-        self.note(&format!("txn {ops}"), &reply);
+        self.record(&format!("txn {ops}"), &reply);
     }
 
     fn operation(&self, op: &str) -> Value {
@@ -93,17 +93,17 @@ impl Script {
         json!({ "KV": kv })
     }
 
-    /// `<name>` is the key's `ModifyIndex` from now on.
+    /// Sets `<name>` to the key's `ModifyIndex`.
     pub(crate) fn keep_index(&mut self, name: &str, key: &str) {
         self.get(&format!("kv/<p>{key}"));
         let index = self.last[0]["ModifyIndex"].to_string();
         self.names.insert(name.into(), index);
     }
 
-    /// `<name>` is the `X-Consul-Index` of this read from now on.
+    /// Sets `<name>` to the `X-Consul-Index` of this read.
     pub(crate) fn keep_header(&mut self, name: &str, target: &str) {
         let reply = self.exchange("GET", target, b"");
-        self.note(&format!("GET {target}"), &reply);
+        self.record(&format!("GET {target}"), &reply);
         let index = reply.header("x-consul-index").unwrap_or_default().to_owned();
         self.names.insert(name.into(), index);
     }
@@ -119,12 +119,12 @@ impl Script {
         thread::sleep(Duration::from_millis(150));
     }
 
-    /// The blocking read is answered soon; notes what with.
+    /// Expects the blocking read to be answered soon; records the reply.
     pub(crate) fn wakes(&mut self, name: &'static str) {
         self.expect(name, Duration::from_secs(3));
     }
 
-    /// The blocking read is not answered for a while.
+    /// Expects the blocking read not to be answered for a while.
     pub(crate) fn sleeps(&mut self, name: &'static str) {
         self.expect(name, Duration::from_millis(300));
     }
@@ -134,7 +134,7 @@ impl Script {
             return self.lines.push(format!("{name} is answered already"));
         };
         match wait.recv_timeout(within) {
-            Ok(reply) => self.note(&format!("{name} wakes"), &reply),
+            Ok(reply) => self.record(&format!("{name} wakes"), &reply),
             Err(_) => {
                 self.lines.push(format!("{name} sleeps"));
                 self.waits.insert(name, wait);
@@ -142,8 +142,8 @@ impl Script {
         }
     }
 
-    /// The blocking read of a list of sessions is answered soon; notes only how
-    /// long the list is, for its order is that of random ids.
+    /// Expects the blocking read of a session list to be answered soon; records only the
+    /// list's length, since random ids determine its order.
     pub(crate) fn wakes_unordered(&mut self, name: &'static str) {
         let reply = self.waits.remove(name).map(|wait| wait.recv_timeout(Duration::from_secs(3)));
         let length = match reply {
@@ -155,7 +155,7 @@ impl Script {
         self.lines.push(format!("{name} wakes with {length} items"));
     }
 
-    /// Ends every session there is.
+    /// Destroys every session.
     pub(crate) fn destroy_all(&mut self) {
         self.exchange("GET", "session/list", b"");
         for session in self.last.as_array().cloned().unwrap_or_default() {
@@ -164,7 +164,7 @@ impl Script {
         }
     }
 
-    /// Starts a blocking read of a key from its present index.
+    /// Starts a blocking read of a key from its current index.
     pub(crate) fn wait_for_change(&mut self, name: &'static str, target: &str) {
         self.wait_for_change_within(name, target, "60s");
     }
@@ -175,8 +175,8 @@ impl Script {
         self.wait(name, &format!("{target}?index={index}&wait={wait}"));
     }
 
-    /// Waits for a blocking read to be answered; notes with which status, and
-    /// after how many whole seconds since `since` that was.
+    /// Waits for a blocking read to be answered; records its status and the whole seconds
+    /// since `since`.
     pub(crate) fn wakes_after_quietly(&mut self, name: &'static str, since: Instant) {
         let reply = self.waits.remove(name).map(|wait| wait.recv_timeout(Duration::from_secs(55)));
         let status = match reply {
@@ -186,27 +186,27 @@ impl Script {
         self.seconds(&format!("{name} woke with {status}"), since);
     }
 
-    /// Sends a request and notes its status only.
+    /// Sends a request and records only its status.
     pub(crate) fn quiet_put(&mut self, target: &str) {
         let reply = self.exchange("PUT", target, b"");
         self.lines.push(format!("PUT {target} -> {}", reply.status));
     }
 
-    /// Sends a body in which names are replaced.
+    /// Sends a body after replacing its placeholders.
     pub(crate) fn put_filled(&mut self, target: &str, body: &str) {
         let filled = self.fill(body);
         let reply = self.exchange("PUT", target, filled.as_bytes());
-        self.note(&format!("PUT {target} {body}"), &reply);
+        self.record(&format!("PUT {target} {body}"), &reply);
     }
 
-    /// `<to>` is the id of `<from>` in capitals.
+    /// Sets `<to>` to the id of `<from>` in capitals.
     pub(crate) fn capitals(&mut self, from: &str, to: &str) {
         let id = self.fill(&format!("<{from}>")).to_uppercase();
         self.names.insert(to.into(), id);
     }
 
-    /// Tries until the answer is `true`; notes after how many whole seconds
-    /// since `since` that was.
+    /// Repeats the request until the reply is `true`; records the whole seconds since
+    /// `since`.
     pub(crate) fn succeeds_after(&mut self, target: &str, since: Instant) {
         while since.elapsed() < Duration::from_secs(50) {
             let reply = self.exchange("PUT", target, b"");
@@ -219,7 +219,7 @@ impl Script {
     }
 
     fn seconds(&mut self, what: &str, since: Instant) {
-        // A little is forgiven to clocks that are read by different threads.
+        // Tolerate small differences between clock readings of different threads.
         let passed = since.elapsed() + Duration::from_millis(30);
         self.lines.push(format!("{what} after {} s", passed.as_secs()));
     }
@@ -245,7 +245,7 @@ impl Script {
             .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("<{name}>"), value))
     }
 
-    fn note(&mut self, what: &str, reply: &Reply) {
+    fn record(&mut self, what: &str, reply: &Reply) {
         let mut line = format!("{what} -> {}", reply.status);
         let mut headers = reply.headers.clone();
         headers.sort();
@@ -274,7 +274,7 @@ impl Script {
         line.push_str(&self.name_ids(text));
     }
 
-    /// Replaces ids of sessions by their names.
+    /// Replaces session ids with names.
     fn name_ids(&mut self, text: &str) -> String {
         let mut named = text.to_owned();
         for start in 0..text.len().saturating_sub(35) {
@@ -297,7 +297,7 @@ impl Script {
         named
     }
 
-    /// The transcript, with each index replaced by its place among all.
+    /// The transcript, with each index replaced by its rank.
     pub(crate) fn finish(self) -> Vec<String> {
         let seen: BTreeSet<u64> = self
             .lines
@@ -342,12 +342,12 @@ fn mark_indexes(value: &mut Value) {
     }
 }
 
-/// Undoes the escapes that JSON gives to the marks.
+/// Undoes JSON's escapes of the marks.
 fn unmark(json: &str) -> String {
     json.replace("\\u0001", &INDEX.to_string())
 }
 
-/// Marks the indexes that error texts tell: `current modify index 7 != 5`.
+/// Marks the indexes in error texts such as `current modify index 7 != 5`.
 fn mark_text(body: &str) -> String {
     const BEFORE: &str = "current modify index ";
     let mut parts = body.split(BEFORE);

@@ -1,16 +1,16 @@
-//! Sessions, and what is no endpoint.
+//! Sessions, methods and unknown paths.
 
 use super::{Case, NO_DELAY, NO_SESSION, script::Script};
 
 pub(crate) const CASES: &[Case] = &[
-    ("session create: bodies that are taken", session_bodies_taken),
-    ("session create: bodies that are refused", session_bodies_refused),
+    ("session create: accepted bodies", session_bodies_accepted),
+    ("session create: refused bodies", session_bodies_refused),
     ("session renew, info, destroy, list", session_verbs),
-    ("session ids that are none", session_ids),
+    ("malformed session ids", session_ids),
     ("methods and unknown paths", methods),
 ];
 
-fn session_bodies_taken(s: &mut Script) {
+fn session_bodies_accepted(s: &mut Script) {
     for (place, body) in [
         "",
         "null",

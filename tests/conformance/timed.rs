@@ -1,5 +1,5 @@
-//! Cases that take their time: ends of sessions and of lock-delays. They run
-//! together, so indexes mean nothing in them.
+//! Cases that wait for sessions and lock-delays to end. They run concurrently, so their
+//! indexes are meaningless.
 
 use std::time::Instant;
 
@@ -12,9 +12,9 @@ pub(crate) const CASES: &[Case] = &[
     ("expiry, then the lock-delay", expiry_delay),
     ("expiry deletes, then the lock-delay", expiry_deletes),
     ("lock-delays after a destroy", destroy_delays),
-    ("a fraction of a second of lock-delay", short_delay),
+    ("a lock-delay below one second", short_delay),
     ("numbers as lock-delays", number_delays),
-    ("waits that end", waits_end),
+    ("blocking reads that time out", waits_end),
 ];
 
 fn expiry(s: &mut Script) {

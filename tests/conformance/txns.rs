@@ -4,17 +4,17 @@ use super::{Case, NO_DELAY, NO_SESSION, script::Script};
 
 pub(crate) const CASES: &[Case] = &[
     ("an identical lock keeps its index", identical_lock),
-    ("txn: bodies that cannot be read", txn_bodies),
+    ("txn: malformed bodies", txn_bodies),
     ("txn: writes", txn_writes),
     ("txn: locks", txn_locks),
     ("txn: checks", txn_checks),
     ("txn: deletes", txn_deletes),
-    ("txn: all or nothing, and every fault is told", txn_atomic),
+    ("txn: all or nothing, and every fault is reported", txn_atomic),
     ("txn: fence-style transactions", txn_fences),
     ("txn: records beside a lock", txn_records),
     ("txn: locks of several keys", txn_many_locks),
-    ("txn: keys as they stand", txn_keys),
-    ("limits of sizes", limits),
+    ("txn: keys are not normalised", txn_keys),
+    ("size limits", limits),
     ("lock-delay is refused before anything else", delay_first),
 ];
 
@@ -230,7 +230,7 @@ fn txn_records(s: &mut Script) {
     s.txn("check-session k s=<A>; cas r v=3 i=0");
 }
 
-/// As the crate sends them when many keys are wanted at once.
+/// The transactions that this crate sends for many keys at once.
 fn txn_many_locks(s: &mut Script) {
     s.session("A", NO_DELAY);
     s.session("B", NO_DELAY);

@@ -1,4 +1,4 @@
-//! What wakes a blocking read and what does not.
+//! Events that wake a blocking read, and events that do not.
 
 use super::{Case, NO_DELAY, script::Script};
 
@@ -7,7 +7,7 @@ pub(crate) const CASES: &[Case] = &[
     ("wake: a held key is released, deleted, recreated", wake_lock),
     ("wake: a missing key", wake_missing),
     ("wake: prefixes", wake_prefixes),
-    ("wake: every key there is", wake_root),
+    ("wake: the root prefix", wake_root),
     ("wake: several changes, several readers", wake_repeats),
     ("wake: keys only", wake_keys),
     ("wake: one session", wake_session),

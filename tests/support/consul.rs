@@ -1,4 +1,4 @@
-//! Real Consul servers: one in memory, or three on disk.
+//! Real Consul servers: one in memory, or a cluster of three on disk.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -15,11 +15,11 @@ use serde_json::json;
 use super::eventually;
 use super::operator::Operator;
 
-/// How long an agent in memory may take until it serves (about 1 s on an idle machine).
+/// The time limit for an agent in memory to serve (takes about 1 s on an idle machine).
 const AGENT_START: Duration = Duration::from_secs(30);
-/// How long a cluster may take until it serves with three voters (about 15 s), and to elect anew.
+/// The time limit for a cluster to serve with three voters (takes about 15 s), and to re-elect.
 const CLUSTER_START: Duration = Duration::from_secs(120);
-/// How often servers are started on other ports because somebody took one of theirs.
+/// The number of attempts to start servers if another process takes one of their ports.
 const PORT_TRIES: usize = 8;
 
 /// A Consul agent in memory (`-dev`); killed when dropped, or when the test process dies.
@@ -28,7 +28,7 @@ pub(crate) struct Agent {
     server: Server,
 }
 
-/// How an [`Agent`] is to be started.
+/// Options of an [`Agent`].
 #[derive(Debug, Default)]
 pub(crate) struct AgentBuilder {
     config: Vec<String>,
@@ -57,17 +57,17 @@ impl Agent {
         &self.server.node
     }
 
-    /// The bootstrap token, if the agent has access control.
+    /// The bootstrap token, if the agent has ACLs.
     pub(crate) fn token(&self) -> Option<&str> {
         self.server.token.as_deref()
     }
 
-    /// With the bootstrap token, if there is one.
+    /// An operator with the bootstrap token, if there is one.
     pub(crate) fn operator(&self) -> Operator {
         self.server.operator()
     }
 
-    /// Freezes the agent: connections stand and open, nothing answers.
+    /// Freezes the agent: connections stay open and can be opened, but nothing is answered.
     pub(crate) fn stop(&self) {
         self.server.signal(Signal::STOP);
     }
@@ -76,25 +76,25 @@ impl Agent {
         self.server.signal(Signal::CONT);
     }
 
-    /// Ends the agent at once; its connections are reset and its port refuses.
+    /// Kills the agent: its connections are reset and its port refuses new ones.
     pub(crate) fn kill(&self) {
         self.server.kill();
     }
 
-    /// Kills the agent if it runs and starts it on the same ports: an empty store.
+    /// Kills the agent if it runs, and starts it on the same ports with an empty store.
     pub(crate) fn restart(&self) {
         self.server.restart(AGENT_START);
     }
 }
 
 impl AgentBuilder {
-    /// Further configuration, in HCL or JSON; may be given several times.
+    /// Adds configuration, in HCL or JSON; may be called several times.
     pub(crate) fn config(mut self, config: impl Into<String>) -> Self {
         self.config.push(config.into());
         self
     }
 
-    /// Access control that denies by default, with `token` (a UUID) allowed everything.
+    /// Enables ACLs that deny by default and allow `token` (a UUID) everything.
     pub(crate) fn acl(mut self, token: &str) -> Self {
         let name = if version() < (1, 11) { "master" } else { "initial_management" };
         self.token = Some(token.to_owned());
@@ -129,7 +129,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Returns when there are a leader and three voters.
+    /// Returns once there are a leader and three voters.
     pub(crate) fn start() -> Self {
         for _ in 0..PORT_TRIES {
             let ports = [Ports::free(), Ports::free(), Ports::free()];
@@ -169,8 +169,8 @@ impl Cluster {
         self.servers[server].operator()
     }
 
-    /// Which server leads; waits for an election to end. Frozen servers are not asked. The leader
-    /// answers requests when this returns.
+    /// The leading server; waits for a running election to end. Does not ask frozen servers. The
+    /// leader answers requests when this returns.
     pub(crate) fn leader(&self) -> usize {
         let leader = eventually(CLUSTER_START, || {
             (0..self.servers.len()).find(|i| self.serves(*i) && self.leads(*i))
@@ -178,14 +178,14 @@ impl Cluster {
         leader.unwrap_or_else(|| panic!("no leader\n{}", self.servers[0].log()))
     }
 
-    /// Some server that runs, is not frozen and does not lead.
+    /// A server that runs, is not frozen and does not lead.
     pub(crate) fn follower(&self) -> usize {
         let leader = self.leader();
         let follower = (0..self.servers.len()).find(|i| *i != leader && self.serves(*i));
         follower.expect("a follower that runs")
     }
 
-    /// Kills the leader and says which it was; does not wait for the election.
+    /// Kills the leader and returns it; does not wait for the election.
     pub(crate) fn kill_leader(&self) -> usize {
         let leader = self.leader();
         self.kill(leader);
@@ -210,7 +210,7 @@ impl Cluster {
         self.servers[server].restart(CLUSTER_START);
     }
 
-    /// Starts servers that were killed, together, and waits until each of them serves.
+    /// Starts killed servers together, and waits until each of them serves.
     pub(crate) fn start_again(&self, servers: &[usize]) {
         servers.iter().for_each(|server| self.servers[*server].launch());
         for server in servers {
@@ -220,7 +220,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until all three servers run and vote, and one leads.
+    /// Waits until all three servers run and vote, and one of them leads.
     pub(crate) fn wait_until_whole(&self) {
         for server in &self.servers {
             assert!(server.wait_ready(CLUSTER_START).is_ok(), "not whole\n{}", server.log());
@@ -233,8 +233,8 @@ impl Cluster {
         self.servers[server].process().as_ref().is_some_and(|process| !process.frozen)
     }
 
-    /// Whether `server` takes itself for the leader and a quorum confirms it: a thawed leader also
-    /// names itself, and a dead one is named by the others for seconds.
+    /// Whether `server` considers itself the leader and a quorum confirms it. A former leader that
+    /// was thawed also names itself, and the others name a dead leader for seconds.
     fn leads(&self, server: usize) -> bool {
         let operator = self.operator(server).limit(Duration::from_secs(1));
         let named = operator.ask("GET", "/v1/status/leader", b"");
@@ -265,8 +265,8 @@ struct Ports {
 }
 
 impl Ports {
-    /// Ports that are free now. They lie below those that Linux gives to outgoing connections: else
-    /// a client that dials a dead server again and again may be given the server's port itself.
+    /// Free ports, below Linux's range for outgoing connections: otherwise a client that keeps
+    /// dialling a dead server might get the server's port as its own.
     fn free() -> Self {
         Self { http: free_port(), rpc: free_port(), serf: free_port() }
     }
@@ -276,13 +276,13 @@ impl Ports {
     }
 }
 
-/// A port that is free now.
+/// A free port.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let next = NEXT.get_or_init(|| {
-        // Test processes that run side by side start at different places.
+        // Concurrent test processes start at different ports.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let seed = now.subsec_nanos() ^ std::process::id().wrapping_mul(0x9E37_79B1);
         AtomicU16::new((seed >> 8) as u16)
@@ -304,7 +304,7 @@ enum Failure {
 
 #[derive(Debug)]
 struct Server {
-    /// Unique on this machine, so that a stranger who answers on our port is noticed.
+    /// Unique on this machine, so that a foreign server on our port is noticed.
     node: String,
     dir: PathBuf,
     ports: Ports,
@@ -374,14 +374,14 @@ impl Server {
         kill_process(Pid::from_child(&process.server), signal).expect("our own child");
         process.frozen = signal == Signal::STOP;
         if process.frozen {
-            // Its threads stop one by one; the last may still answer somebody.
+            // Its threads stop one by one, and the last may still answer a request.
             let id = process.server.id();
             let stopped = || all_threads_stopped(id).then_some(());
             eventually(Duration::from_secs(5), stopped).expect("a stopped process");
         }
     }
 
-    /// Waits until the server knows a leader and sessions can be opened on its own node.
+    /// Waits until the server knows a leader and can create sessions on its own node.
     fn wait_ready(&self, limit: Duration) -> Result<(), Failure> {
         let operator = self.operator().limit(Duration::from_secs(5));
         let ready = eventually(limit, || {
@@ -394,7 +394,7 @@ impl Server {
             if leader.status != 200 || leader.text() == r#""""# {
                 return None;
             }
-            // A stranger on our port knows no node of this name.
+            // A foreign server on our port has no node of this name.
             let session = json!({ "Node": self.node, "TTL": "10s", "LockDelay": "0s" });
             let session = operator.create_session(&session).ok()?;
             operator.destroy_session(&session);
@@ -414,7 +414,7 @@ impl Server {
     }
 }
 
-/// Where the system does not tell, as if they had.
+/// Whether all threads of the process have stopped; `true` on systems that do not report it.
 fn all_threads_stopped(process: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return true };
     threads.flatten().all(|thread| {
@@ -437,8 +437,8 @@ impl Drop for Server {
 #[derive(Debug)]
 struct Process {
     server: Child,
-    /// Kills the server and removes its folder when our end of its pipe is closed, that is, also
-    /// when this process is killed.
+    /// Kills the server and removes its folder once our end of its pipe closes, which also
+    /// happens when this process is killed.
     guard: Child,
     frozen: bool,
 }
@@ -460,7 +460,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Not in our group, so that an interrupt from the keyboard leaves it its work to do.
+            // In a process group of its own, so that Ctrl-C does not end it before it has cleaned up.
             .process_group(0)
             .spawn()
             .expect("a shell");
@@ -474,7 +474,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The guard first: it must not kill whoever has the server's number afterwards.
+        // End the guard first: it must not kill a process that reuses the server's id.
         for child in [&mut self.guard, &mut self.server] {
             let _ = child.kill();
             let _ = child.wait();
@@ -482,7 +482,7 @@ impl Drop for Process {
     }
 }
 
-/// The Consul of `CONSUL_BIN`, else the one on the PATH.
+/// The path of Consul: `CONSUL_BIN`, otherwise `consul` on the PATH.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {

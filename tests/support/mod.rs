@@ -1,6 +1,6 @@
-//! What tests against a real Consul share: servers, an operator's hands, and a faulty network.
+//! Support for tests against a real Consul: servers, an operator, and a faulty network.
 //!
-//! Everything here blocks its thread and panics with what went wrong. Include it
+//! All functions block their thread, and panic with the cause of a failure. Include the module
 //! with `#[path = "../support/mod.rs"] mod support;`.
 
 pub(crate) mod consul;
@@ -9,7 +9,7 @@ pub(crate) mod proxy;
 
 use std::time::{Duration, Instant};
 
-/// Asks `probe` every 20 ms until it answers or `limit` has passed.
+/// Calls `probe` every 20 ms until it returns a value or `limit` has passed.
 pub(crate) fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! What a person does to Consul with curl, behind the library's back.
+//! An operator who changes Consul with curl, behind the library's back.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// One agent's HTTP interface, spoken to over a new connection each time.
+/// A client of one agent's HTTP API that opens a connection per request.
 #[derive(Clone, Debug)]
 pub(crate) struct Operator {
     address: SocketAddr,
@@ -16,7 +16,7 @@ pub(crate) struct Operator {
     limit: Duration,
 }
 
-/// A status and a body.
+/// The status and body of a reply.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -45,7 +45,7 @@ pub(crate) struct Session {
 }
 
 impl Operator {
-    /// Requests take at most 5 s each.
+    /// Creates an operator whose requests take at most 5 s each.
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, token: None, limit: Duration::from_secs(5) }
     }
@@ -58,7 +58,7 @@ impl Operator {
         Self { limit, ..self }
     }
 
-    /// One request, with an error for silence as for a refused connection.
+    /// Sends one request; silence and a refused connection are errors.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
         let deadline = Instant::now() + self.limit;
         let mut stream = TcpStream::connect_timeout(&self.address, self.limit)?;
@@ -115,8 +115,7 @@ impl Operator {
         }
     }
 
-    /// The keys below `prefix` that are locked, each with its session; an error while there is no
-    /// leader.
+    /// The locked keys under `prefix`, each with its session; an error while there is no leader.
     pub(crate) fn locked(&self, prefix: &str) -> io::Result<Vec<(String, String)>> {
         let answer = self.ask("GET", &format!("{}?recurse&consistent", kv(prefix)), b"")?;
         match answer.status {
@@ -129,12 +128,12 @@ impl Operator {
         }
     }
 
-    /// Locks `key` for `session`; whether it could.
+    /// Locks `key` for `session`; returns whether it succeeded.
     pub(crate) fn acquire(&self, key: &str, session: &str, value: &[u8]) -> bool {
         self.expect_answer("PUT", &format!("{}?acquire={session}", kv(key)), value).is_true()
     }
 
-    /// Releases `key` in its owner's name and keeps its value; whether it had an owner.
+    /// Releases `key` on behalf of its owner and keeps its value; returns whether it had one.
     pub(crate) fn force_release(&self, key: &str) -> bool {
         let Some(Entry { session: Some(session), value, flags, .. }) = self.kv_get(key) else {
             return false;
@@ -143,7 +142,7 @@ impl Operator {
         self.expect_answer("PUT", &path, &value).is_true()
     }
 
-    /// Opens a session; `settings` as in Consul's API. An error while there is no leader.
+    /// Creates a session with `settings` as in Consul's API; an error while there is no leader.
     pub(crate) fn create_session(&self, settings: &Value) -> io::Result<String> {
         let answer = self.ask("PUT", "/v1/session/create", settings.to_string().as_bytes())?;
         match answer.status {
@@ -164,7 +163,7 @@ impl Operator {
         assert!(self.expect_answer("PUT", &path, b"").is_true(), "destroy {id}");
     }
 
-    /// An answer of status 200 or 404.
+    /// Sends a request and expects status 200 or 404.
     fn expect_answer(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let answer = self.ask(method, path, body);
         let answer = answer.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
@@ -193,7 +192,7 @@ impl Answer {
     }
 }
 
-/// A whole response, read until the server closed the connection.
+/// Parses a complete response, read until the server closed the connection.
 fn parse(received: &[u8]) -> Option<Answer> {
     let end = received.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&received[..end]).to_lowercase();

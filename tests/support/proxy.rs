@@ -1,4 +1,4 @@
-//! A network between a client and an agent that fails on command.
+//! A network, between a client and an agent, that fails on command.
 
 use std::fmt;
 use std::io;
@@ -14,21 +14,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// What happens to connections, old and new.
+/// How the proxy treats connections, existing and new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Bytes pass both ways.
     Forward,
-    /// Bytes pass both ways, each read of them this much later.
+    /// Bytes pass both ways with this delay.
     Delay(Duration),
-    /// Connections stand and open, but nothing passes, nor word of a closed end. What was sent
-    /// arrives late, when a later mode lets it pass.
+    /// Connections stay open and can be opened, but nothing passes, not even a close. A later
+    /// mode may let the held bytes pass.
     BlackHole,
-    /// Requests arrive, replies are held as in a black hole.
+    /// Requests pass; replies are held as in a black hole.
     OneWay,
-    /// Connections are reset, new ones as soon as they are open.
+    /// Connections are reset; new ones are reset as soon as they open.
     Reset,
-    /// Connections are reset and nobody listens.
+    /// Connections are reset, and new ones are refused.
     Refuse,
 }
 
@@ -37,7 +37,7 @@ impl Mode {
         matches!(self, Self::Reset | Self::Refuse)
     }
 
-    /// When bytes read at `read` may go on; `None` while they may not.
+    /// When bytes that were read at `read` may pass; `None` while they must not.
     fn passes_at(self, direction: Direction, read: Instant) -> Option<Instant> {
         match (self, direction) {
             (Self::Forward, _) | (Self::OneWay, Direction::Request) => Some(read),
@@ -53,26 +53,26 @@ enum Direction {
     Reply,
 }
 
-/// A request as it came from the client: its head and, mostly, its body.
+/// A request as it was read from the client: its head and usually its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) at: std::time::Instant,
     pub(crate) text: String,
 }
 
-/// What came from the client, and what of it is held back.
+/// The client's requests, and the one to hold.
 #[derive(Clone)]
 struct Requests {
     seen: Arc<Mutex<Vec<Seen>>>,
-    /// The text of the one request that is to be held.
+    /// The text of the request to hold.
     armed: Arc<Mutex<Option<String>>>,
-    /// Counts how often held requests were let go.
+    /// Counts the releases of held requests.
     passes: watch::Sender<usize>,
 }
 
 impl Requests {
-    /// Notes a request; waits if it is the one to be held.
-    async fn note(&self, bytes: &[u8]) {
+    /// Records a request; waits if it is the one to hold.
+    async fn record(&self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let mut passes = self.passes.subscribe();
         let held = lock(&self.armed).take_if(|armed| text.contains(armed.as_str())).is_some();
@@ -87,7 +87,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A TCP proxy on a thread and a clock of its own; it ends when dropped.
+/// A TCP proxy with its own thread and clock; it ends when dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
     requests: Requests,
@@ -95,11 +95,11 @@ pub(crate) struct Proxy {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// A mode, and whom to tell that it is in force.
+/// A mode, and where to confirm that it is in force.
 type Command = (Mode, mpsc::Sender<()>);
 
 impl Proxy {
-    /// Listens on a port of its own and forwards to `agent`.
+    /// Listens on a free port and forwards to `agent`.
     pub(crate) fn to(agent: SocketAddr) -> Self {
         let (commands, received) = unbounded_channel();
         let (started, start) = mpsc::channel();
@@ -128,29 +128,29 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// The requests so far that contain `text`, in their order.
+    /// The requests so far that contain `text`, in order.
     pub(crate) fn requests(&self, text: &str) -> Vec<Seen> {
         let seen = lock(&self.requests.seen);
         seen.iter().filter(|seen| seen.text.contains(text)).cloned().collect()
     }
 
-    /// Holds back the next request that contains `text`, and what follows it on its connection,
-    /// until [`let_pass`](Self::let_pass), also if its client has given it up by then.
+    /// Holds the next request that contains `text`, and everything after it on its connection,
+    /// until [`let_pass`](Self::let_pass), even if its client has given up by then.
     pub(crate) fn hold_next(&self, text: &str) {
         *lock(&self.requests.armed) = Some(text.to_owned());
     }
 
-    /// Whether the request to be held has come.
+    /// Whether the request to hold has arrived.
     pub(crate) fn holds(&self) -> bool {
         lock(&self.requests.armed).is_none()
     }
 
-    /// What was held goes on.
+    /// Lets the held request pass.
     pub(crate) fn let_pass(&self) {
         self.requests.passes.send_modify(|passes| *passes += 1);
     }
 
-    /// Returns when the mode is in force, its resets sent.
+    /// Sets the mode; returns once it is in force and its resets were sent.
     pub(crate) fn set(&self, mode: Mode) {
         let (done, wait) = mpsc::channel();
         let commands = self.commands.as_ref().expect("present until dropped");
@@ -245,7 +245,7 @@ async fn connection(
             )
         } => Some(ended),
     };
-    // An end that broke tells the other so, unless nothing passes.
+    // If one end broke, reset the other, once the mode lets anything pass.
     if let Some(Err(_)) = ended {
         let _ = passage(Direction::Reply, Instant::now(), &mut mode).await;
     }
@@ -254,7 +254,7 @@ async fn connection(
     }
 }
 
-/// Carries bytes and then the end of them.
+/// Copies bytes, then the end of the stream.
 async fn pump(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
@@ -268,7 +268,7 @@ async fn pump(
         if let Some(requests) = &requests
             && (bytes[..count].starts_with(b"GET ") || bytes[..count].starts_with(b"PUT "))
         {
-            requests.note(&bytes[..count]).await;
+            requests.record(&bytes[..count]).await;
         }
         passage(direction, Instant::now(), &mut mode).await?;
         if count == 0 {
@@ -278,7 +278,7 @@ async fn pump(
     }
 }
 
-/// Waits until what was read at `read` may go on; an error when it never will.
+/// Waits until bytes that were read at `read` may pass; an error if they never may.
 async fn passage(
     direction: Direction,
     read: Instant,

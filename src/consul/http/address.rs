@@ -34,8 +34,13 @@ impl Address {
             return Err("contains '@'; a user name and a password have no place in it".into());
         }
         if let Some(at) = authority.find(['/', '?', '#']) {
-            let path = &authority[at..];
-            return Err(format!("has '{path}' after the host; give the host and port alone"));
+            // It may hold a token, so it is not repeated.
+            let what = match authority.as_bytes()[at] {
+                b'/' => "a path",
+                b'?' => "a query",
+                _ => "a fragment",
+            };
+            return Err(format!("has {what} after the host; give the host and port alone"));
         }
         let uri: Uri = format!("http://{authority}/")
             .parse()
@@ -123,8 +128,8 @@ mod tests {
             ("http://", "no host"),
             ("unix:///var/run/consul.sock", "scheme 'unix'"),
             ("ftp://localhost:8500", "scheme 'ftp'"),
-            ("http://localhost:8500/v1", "'/v1'"),
-            ("http://localhost:8500?dc=x", "'?dc=x'"),
+            ("http://localhost:8500/v1", "a path"),
+            ("http://localhost:8500?dc=x", "a query"),
             ("http://local host:8500", "no host and port"),
         ] {
             let why = Address::parse(text).unwrap_err();

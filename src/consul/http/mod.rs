@@ -263,10 +263,9 @@ fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> 
 
 fn header(token: &Secret) -> Result<HeaderValue, String> {
     let text = token.expose();
-    let value =
-        HeaderValue::from_str(text).ok().filter(|_| text.bytes().all(|b| b.is_ascii_graphic()));
+    let value = HeaderValue::from_str(text).ok().filter(|_| token.fits_a_header());
     let Some(mut value) = value else {
-        return Err("contains a character that no ACL token has: a space, a line's end, say".into());
+        return Err("cannot be used: the token has a character that no header takes".into());
     };
     // Keeps it out of the logs of the HTTP client.
     value.set_sensitive(true);

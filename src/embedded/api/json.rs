@@ -1,4 +1,4 @@
-//! The JSON of Consul's objects, compact.
+//! Consul's objects as compact JSON.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ pub(super) fn string(out: &mut String, text: &str) {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             c if c < ' ' => {
-                // Writing to a string does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             c => out.push(c),
@@ -24,7 +24,7 @@ pub(super) fn string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Appends a key; bytes that are no UTF-8 become U+FFFD, one each, as in Go.
+/// Appends a key. Like Go, replaces each byte that is not UTF-8 with U+FFFD.
 pub(super) fn key(out: &mut String, key: &[u8]) {
     match std::str::from_utf8(key) {
         Ok(text) => string(out, text),
@@ -112,7 +112,8 @@ pub(super) fn array<T>(
     out.push(']');
 }
 
-/// A transaction's outcome; a mere read's tells its freshness as well.
+/// A transaction's outcome; a read-only one (`read`) adds the index and freshness
+/// fields.
 pub(super) fn outcome(outcome: &Result<Vec<TxnRow>, Vec<OpFault>>, read: bool) -> String {
     let mut out = String::from("{\"Results\":");
     match outcome {

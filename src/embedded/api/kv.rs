@@ -5,8 +5,8 @@ use super::{
         engine::{Engine, PutMode},
         golang,
     },
-    Step,
-    read::{self, Read},
+    limits::{Limit, check_length},
+    read::{self, Read, Step},
     reply::Reply,
     target::Query,
 };
@@ -57,7 +57,7 @@ pub(super) fn put(
     } else {
         PutMode::Plain
     };
-    super::check_length(super::Limit::Value, body.len())?;
+    check_length(Limit::Value, body.len())?;
     query.check_datacenter()?;
     match engine.put(now, key, body, flags, mode) {
         Ok(done) => Ok(Reply::flag(done)),

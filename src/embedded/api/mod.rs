@@ -1,65 +1,39 @@
-//! Consul's HTTP API as a function of the engine, a request and the time.
+//! Consul's HTTP API as a pure function of the engine, a request and the time.
 
 mod json;
 mod kv;
+mod limits;
 mod read;
 mod reply;
 mod session;
 mod target;
 mod txn;
 
-use self::target::Target;
+use self::{
+    limits::MAX_BODY,
+    read::Step,
+    target::{DATACENTER, KV, TREES, Target},
+};
 pub(crate) use self::{
-    read::Parked,
+    limits::too_long,
+    read::{Parked, Response},
     reply::{Content, Reply},
 };
 use super::engine::{Engine, Settings};
+use crate::clock::Moment;
 #[cfg(test)]
-use crate::consul::wire::{Method, WireRequest};
-use crate::{clock::Moment, consul::wire::WireReply};
+use crate::consul::wire::{Method, WireReply, WireRequest};
 
-/// The only datacenter.
-const DATACENTER: &str = "dc1";
-
-/// The version whose behaviour is followed.
+/// The version whose behaviour the agent reproduces.
 const VERSION: &str = "1.8.7";
 
-/// What `/v1/status/leader` answers.
+/// The answer of `/v1/status/leader`.
 const LEADER: &str = "127.0.0.1:8300";
-
-/// The most bytes of a value, and of a transaction's body.
-const MAX_BODY: usize = 512 * 1024;
-
-/// The paths below which the rest of the path is a name.
-const TREES: [&str; 4] = [KV, "/v1/session/renew/", "/v1/session/destroy/", "/v1/session/info/"];
-
-const KV: &str = "/v1/kv/";
-
-/// What becomes of a request.
-#[derive(Debug)]
-pub(crate) enum Response<R = WireReply> {
-    /// It is answered.
-    Now(R),
-    /// It is a blocking read: ask [`Api::recheck`] again after each request or
-    /// operator's action and at [`Parked::deadline`], whichever comes first.
-    Parked(Parked),
-}
-
-type Step = Response<Reply>;
-
-impl From<Result<Reply, Parked>> for Step {
-    fn from(answer: Result<Reply, Parked>) -> Self {
-        match answer {
-            Ok(reply) => Self::Now(reply),
-            Err(parked) => Self::Parked(parked),
-        }
-    }
-}
 
 /// An agent without a transport: an engine and its HTTP API.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
-    /// The state, for operators' actions.
+    /// The state; operators act on it directly.
     pub(crate) engine: Engine,
 }
 
@@ -68,7 +42,7 @@ impl Api {
         Self { engine: Engine::new(settings) }
     }
 
-    /// Takes one request of a client of ours: the entrance of simulations.
+    /// Answers one of our client's requests; simulations call it.
     #[cfg(test)]
     pub(crate) fn respond(&mut self, now: Moment, request: &WireRequest) -> Response {
         let method = match request.method {
@@ -81,20 +55,20 @@ impl Api {
         }
     }
 
-    /// The reply to a parked read, if there is one by now.
+    /// The reply to a parked read, if it can be answered at `now`.
     #[cfg(test)]
     pub(crate) fn recheck(&mut self, now: Moment, parked: &Parked) -> Option<WireReply> {
         self.engine.advance(now);
         self.finish(now, parked).map(WireReply::from)
     }
 
-    /// When [`Api::recheck`] may answer though nobody did anything: the next
-    /// session expires, say.
+    /// When a parked read may become answerable without a request, for instance
+    /// because a session expires.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         self.engine.next_wakeup()
     }
 
-    /// Takes one request with any method.
+    /// Answers a request with any HTTP method.
     pub(super) fn serve(&mut self, now: Moment, method: &str, target: &str, body: Vec<u8>) -> Step {
         self.engine.advance(now);
         let Target { path, query } = match Target::parse(target, method) {
@@ -128,8 +102,8 @@ impl Api {
         result.unwrap_or_else(Response::Now)
     }
 
-    /// The reply to a parked read at `now`, to which the engine has been
-    /// advanced.
+    /// The reply to a parked read, if it can be answered at `now`. The caller has
+    /// advanced the engine to `now`.
     pub(super) fn finish(&self, now: Moment, parked: &Parked) -> Option<Reply> {
         self.is_ready(now, parked).then(|| parked.reply(&self.engine))
     }
@@ -139,7 +113,7 @@ impl Api {
     }
 }
 
-/// The method of a path other than a key's.
+/// The only method of a path outside `/v1/kv/`; `None` for an unknown path.
 fn allowed_method(path: &str) -> Option<&'static str> {
     match path {
         "/v1/txn" | "/v1/session/create" => Some("PUT"),
@@ -175,7 +149,7 @@ fn leader(query: &target::Query) -> Reply {
     }
 }
 
-/// The part of `/v1/agent/self` that clients of a lock service look at.
+/// The fields of `/v1/agent/self` that lock clients read.
 fn agent_self(engine: &Engine) -> Reply {
     let mut node = String::new();
     json::string(&mut node, engine.node());
@@ -187,39 +161,6 @@ fn agent_self(engine: &Engine) -> Reply {
              \"TxnMaxReqLen\":{MAX_BODY}}},\"Member\":{{\"Name\":{node},\"Status\":1}}}}"
         ),
     )
-}
-
-/// Which of Consul's limits a body is held to.
-#[derive(Clone, Copy, Debug)]
-enum Limit {
-    Value,
-    Transaction,
-}
-
-/// The reply to a body of `length` bytes that is too long for its endpoint, so
-/// that a server need not read it.
-pub(super) fn too_long(method: &str, target: &str, length: usize) -> Option<Reply> {
-    let limit = match method {
-        "PUT" if target.starts_with(KV) => Limit::Value,
-        "PUT" if target.starts_with("/v1/txn") => Limit::Transaction,
-        _ => return None,
-    };
-    check_length(limit, length).err()
-}
-
-fn check_length(limit: Limit, length: usize) -> Result<(), Reply> {
-    if length <= MAX_BODY {
-        return Ok(());
-    }
-    let option = match limit {
-        Limit::Value => "kv_max_value_size",
-        Limit::Transaction => "txn_max_req_len",
-    };
-    let text = format!(
-        "Request body({length} bytes) too large, max size: {MAX_BODY} bytes. \
-         See https://www.consul.io/docs/agent/options.html#{option}."
-    );
-    Err(Reply::text(413, &text).closing())
 }
 
 #[cfg(test)]

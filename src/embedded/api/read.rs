@@ -1,14 +1,38 @@
-//! Reads, at once or blocking until an index is passed.
+//! Reads, plain or blocking.
 
 use std::time::Duration;
 
 use super::{super::engine::Engine, json, reply::Reply};
-use crate::{clock::Moment, consul::fact::SessionId};
+use crate::{
+    clock::Moment,
+    consul::{fact::SessionId, wire::WireReply},
+};
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(300);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-/// What a read asks for.
+/// The outcome of a request.
+#[derive(Debug)]
+pub(crate) enum Response<R = WireReply> {
+    /// The reply.
+    Now(R),
+    /// A blocking read that waits. Ask `Api::recheck` after each request and
+    /// operator action, and at [`Parked::deadline`].
+    Parked(Parked),
+}
+
+pub(super) type Step = Response<Reply>;
+
+impl From<Result<Reply, Parked>> for Step {
+    fn from(answer: Result<Reply, Parked>) -> Self {
+        match answer {
+            Ok(reply) => Self::Now(reply),
+            Err(parked) => Self::Parked(parked),
+        }
+    }
+}
+
+/// The subject of a read.
 #[derive(Clone, Debug)]
 pub(super) enum Read {
     Key { key: Vec<u8>, raw: bool },
@@ -19,7 +43,7 @@ pub(super) enum Read {
 }
 
 impl Read {
-    /// The index that the read reports now; at least 1.
+    /// The index that the read reports; at least 1.
     fn index(&self, engine: &Engine) -> u64 {
         match self {
             Self::Key { key, .. } => {
@@ -31,7 +55,7 @@ impl Read {
         .max(1)
     }
 
-    /// The reply now, under the index `shown`.
+    /// The reply for the engine's current state, with the index `shown`.
     fn reply(&self, engine: &Engine, shown: u64) -> Reply {
         let mut out = String::new();
         let reply = match self {
@@ -62,7 +86,7 @@ impl Read {
                         names.push(name);
                     }
                 }
-                // The root's list may be empty, that of another prefix is missing.
+                // Consul answers an empty list for the root and 404 for other prefixes.
                 if names.is_empty() && !prefix.is_empty() {
                     Reply::empty(404)
                 } else {
@@ -87,7 +111,7 @@ impl Read {
     }
 }
 
-/// `key` up to the first `separator` behind the prefix, that one included.
+/// `key` up to and including the first `separator` after the prefix.
 fn cut<'a>(key: &'a [u8], prefix: usize, separator: &[u8]) -> &'a [u8] {
     if separator.is_empty() {
         return key;
@@ -99,30 +123,31 @@ fn cut<'a>(key: &'a [u8], prefix: usize, separator: &[u8]) -> &'a [u8] {
     }
 }
 
-/// A blocking read that waits.
+/// A waiting blocking read.
 #[derive(Clone, Debug)]
 pub(crate) struct Parked {
     read: Read,
-    /// It is answered once the index is above this one.
+    /// The read is answered once its index exceeds this one.
     after: u64,
-    /// It is answered now in any case.
+    /// The read is answered at this moment at the latest.
     deadline: Moment,
+    /// The engine's life when the wait began; another life answers the read.
     life: u64,
-    /// The index when it began to wait.
+    /// The read's index when the wait began.
     began: u64,
     /// For a read of one session or key: whether it existed when the wait
-    /// began. While a session does, what happens to others wakes nobody.
+    /// began. Changes to other sessions do not wake a read of an existing session.
     lived: bool,
 }
 
 impl Parked {
-    /// When the read is answered at the latest.
+    /// The moment at which the read is answered at the latest.
     pub(crate) fn deadline(&self) -> Moment {
         self.deadline
     }
 
-    /// The key, if this is a read of one that existed when the wait began:
-    /// nothing but a change of that key, or of the whole store, answers it.
+    /// The key, for a read of a key that existed when the wait began. Only a
+    /// change of that key, or another store, answers such a read early.
     pub(crate) fn existing_key(&self) -> Option<&[u8]> {
         match &self.read {
             Read::Key { key, .. } if self.lived => Some(key),
@@ -130,8 +155,8 @@ impl Parked {
         }
     }
 
-    /// Whether the read can be answered at `now`, to which the engine has been
-    /// advanced.
+    /// Whether the read can be answered at `now`. The caller has advanced the
+    /// engine to `now`.
     pub(super) fn is_ready(&self, engine: &Engine, now: Moment) -> bool {
         now >= self.deadline || self.life != engine.life() || self.is_passed(engine)
     }
@@ -151,8 +176,9 @@ impl Parked {
     }
 }
 
-/// Answers a read, or parks it if `index` is not passed yet. `wait` is in
-/// nanoseconds; not above zero is the default of 5 minutes.
+/// Answers a read, or parks it if its index does not exceed `after`.
+///
+/// `wait` is in nanoseconds; zero or less selects the default of 5 minutes.
 pub(super) fn answer(
     engine: &mut Engine,
     now: Moment,
@@ -168,7 +194,7 @@ pub(super) fn answer(
         Ok(nanos) if nanos > 0 => Duration::from_nanos(nanos).min(LONGEST_WAIT),
         _ => DEFAULT_WAIT,
     };
-    // Up to a sixteenth is added, as Consul does, so that waits do not end in step.
+    // Like Consul, add up to a sixteenth, so that waits do not end together.
     let stagger = u64::try_from(wait.as_nanos() / 16).unwrap_or(0);
     let extra = if stagger == 0 { 0 } else { engine.draw() % stagger };
     let lived = match &read {

@@ -2,19 +2,19 @@
 
 use crate::consul::wire::WireReply;
 
-/// What a reply's body is.
+/// The kind of a reply's body, which decides its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// No content type is sent.
+    /// No `Content-Type`.
     Unnamed,
     Json,
     Text,
     Html,
-    /// A stored value as it is.
+    /// A stored value, byte for byte.
     Raw,
 }
 
-/// The headers of a read.
+/// The Consul headers of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReadMeta {
     /// `X-Consul-Index`.
@@ -23,18 +23,18 @@ pub(crate) struct ReadMeta {
     pub(crate) known_leader: bool,
 }
 
-/// One reply, with all that Consul's HTTP server sends.
+/// A reply with every header that Consul's HTTP server sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) content: Content,
     pub(crate) meta: Option<ReadMeta>,
-    /// `Allow`: the methods of the endpoint.
+    /// `Allow`: the endpoint's methods.
     pub(crate) allow: Option<String>,
     pub(crate) location: Option<String>,
-    /// Whether it comes from an endpoint, whose replies `Vary`.
+    /// Whether an endpoint answered; its replies have a `Vary` header.
     pub(crate) routed: bool,
-    /// Whether the connection is closed after it.
+    /// Whether the server closes the connection after the reply.
     pub(crate) close: bool,
     pub(crate) body: Vec<u8>,
 }

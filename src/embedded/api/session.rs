@@ -7,8 +7,8 @@ use super::{
         engine::{Engine, SessionDraft},
         golang,
     },
-    Step, json,
-    read::{self, Read},
+    json,
+    read::{self, Read, Step},
     reply::Reply,
     target::Query,
 };
@@ -74,7 +74,7 @@ pub(super) fn info(
     query.check_consistency()?;
     let blocking = query.blocking()?;
     check_id(id)?;
-    // Consul sends the headers of an empty answer along with a fault.
+    // With a fault, Consul sends the headers of an empty answer.
     query.check_datacenter().map_err(|reply| reply.with_meta(Some(1), false))?;
     engine.advance(now);
     let id = match engine.find_session(id) {
@@ -95,7 +95,7 @@ fn check_id(id: &str) -> Result<(), Reply> {
     if id.is_empty() { Err(Reply::text(400, "Missing session")) } else { Ok(()) }
 }
 
-/// Reads the body of a creation as Go's decoder does.
+/// Decodes the body of `session/create` like Go's decoder.
 fn decode(body: &[u8]) -> Result<SessionDraft, String> {
     let mut draft = SessionDraft::default();
     if body.is_empty() {
@@ -145,12 +145,12 @@ fn decode(body: &[u8]) -> Result<SessionDraft, String> {
     Ok(draft)
 }
 
-/// A lock-delay in nanoseconds. Whatever is below 1000 ns was meant in seconds.
+/// A lock-delay in nanoseconds. Like Consul, takes a number below 1000 as seconds.
 fn decode_lock_delay(value: &Value) -> Result<Option<i64>, String> {
     let given = match value {
         Value::Null => return Ok(None),
         Value::String(text) => golang::parse_duration(text)?,
-        // Cast: Go's decoder holds numbers as floats and cuts them as well.
+        // Cast: Go's decoder also holds numbers as floats and truncates them.
         #[allow(clippy::cast_possible_truncation)]
         Value::Number(number) => number.as_f64().unwrap_or(0.0) as i64,
         _ => return Ok(Some(0)),
@@ -163,7 +163,7 @@ fn mismatch(value: &Value, field: &str, kind: &str) -> String {
     format!("json: cannot unmarshal {found} into Go struct field .{field} of type {kind}")
 }
 
-/// Sets a text; `null` leaves it as it is.
+/// Sets `text`, unless `value` is `null`.
 fn set_text(text: &mut String, field: &str, kind: &str, value: Value) -> Result<(), String> {
     match value {
         Value::Null => {}

@@ -1,12 +1,22 @@
-//! The target of a request: its path, cleaned as Go's server cleans it, and its
-//! query.
+//! The target of a request: its query, and its path, normalised like Go's HTTP
+//! server does.
 
 use std::fmt::Write as _;
 
 use super::{
-    super::golang::{is_print, parse_duration},
+    super::golang::{is_print, parse_duration, parse_uint, quote},
     reply::Reply,
 };
+
+/// The only datacenter.
+pub(super) const DATACENTER: &str = "dc1";
+
+/// The path of the key-value store.
+pub(super) const KV: &str = "/v1/kv/";
+
+/// The paths that a key or a session id follows.
+pub(super) const TREES: [&str; 4] =
+    [KV, "/v1/session/renew/", "/v1/session/destroy/", "/v1/session/info/"];
 
 /// A request's target, unescaped.
 #[derive(Debug)]
@@ -16,11 +26,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads a target as it came over the wire.
+    /// Parses a raw request target.
     ///
     /// # Errors
-    /// The reply to a target that Consul does not route: unreadable, with
-    /// characters that cannot be printed, or one to be redirected.
+    /// Consul's reply to a target that it does not route: one that is malformed,
+    /// has unprintable characters, or needs a redirect.
     pub(super) fn parse(raw: &str, method: &str) -> Result<Self, Reply> {
         let (raw_path, raw_query) = raw.split_once('?').unwrap_or((raw, ""));
         let Some(path) = unescape(raw_path, false) else {
@@ -31,10 +41,7 @@ impl Target {
             return Err(Reply::empty(400).unrouted());
         }
         let mut clean = clean_path(&path);
-        if super::TREES
-            .iter()
-            .any(|tree| tree.strip_suffix('/').is_some_and(|t| t.as_bytes() == clean))
-        {
+        if TREES.iter().any(|tree| tree.strip_suffix('/').is_some_and(|t| t.as_bytes() == clean)) {
             clean.push(b'/');
         }
         if clean != path {
@@ -74,7 +81,7 @@ impl Query {
         self.get(name).is_some()
     }
 
-    /// The reply to a query that has more than one of `names`, if it has.
+    /// Refuses a query with more than one of `names`.
     pub(super) fn conflict(&self, names: &[&str]) -> Result<(), Reply> {
         if names.iter().filter(|name| self.has(name)).count() < 2 {
             return Ok(());
@@ -88,7 +95,7 @@ impl Query {
         Err(Reply::text(400, &format!("Conflicting flags: {query}")))
     }
 
-    /// Checks the options which say how consistent a read is to be.
+    /// Checks the consistency options.
     pub(super) fn check_consistency(&self) -> Result<(), Reply> {
         if self.has("stale") && self.has("consistent") {
             return Err(Reply::text(
@@ -99,25 +106,22 @@ impl Query {
         match self.get("max_stale") {
             Some(text) if !text.is_empty() && parse_duration(text).is_err() => Err(Reply::text(
                 400,
-                &format!(
-                    "Invalid max_stale value {}",
-                    super::super::golang::quote(text.as_bytes())
-                ),
+                &format!("Invalid max_stale value {}", quote(text.as_bytes())),
             )),
             _ => Ok(()),
         }
     }
 
-    /// Checks that the request is for this datacenter, the only one.
+    /// Refuses a request for another datacenter.
     pub(super) fn check_datacenter(&self) -> Result<(), Reply> {
         match self.get("dc") {
-            None | Some("" | super::DATACENTER) => Ok(()),
+            None | Some("" | DATACENTER) => Ok(()),
             Some(_) => Err(Reply::text(500, "No path to datacenter")),
         }
     }
 
-    /// The index above which a read blocks, 0 if it does not, and for how long
-    /// at most, in nanoseconds.
+    /// The index that a blocking read waits to pass (0: do not block), and the
+    /// longest wait in nanoseconds.
     pub(super) fn blocking(&self) -> Result<(u64, i64), Reply> {
         let wait = match self.get("wait") {
             None | Some("") => 0,
@@ -127,14 +131,13 @@ impl Query {
         };
         let index = match self.get("index") {
             None | Some("") => 0,
-            Some(text) => super::super::golang::parse_uint(text)
-                .map_err(|_| Reply::text(400, "Invalid index"))?,
+            Some(text) => parse_uint(text).map_err(|_| Reply::text(400, "Invalid index"))?,
         };
         Ok((index, wait))
     }
 }
 
-/// Undoes percent-escapes; `None` if one is malformed.
+/// Decodes percent-escapes; `None` if one is malformed.
 fn unescape(raw: &str, plus_is_space: bool) -> Option<Vec<u8>> {
     let mut bytes = raw.bytes();
     let mut plain = Vec::with_capacity(raw.len());
@@ -152,7 +155,7 @@ fn unescape(raw: &str, plus_is_space: bool) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// Removes empty, `.` and `..` segments; a trailing slash stays.
+/// Resolves empty, `.` and `..` segments; keeps a trailing slash.
 fn clean_path(path: &[u8]) -> Vec<u8> {
     let mut segments: Vec<&[u8]> = Vec::new();
     for segment in path.split(|byte| *byte == b'/') {
@@ -210,7 +213,7 @@ fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool) -> String {
         if plain(*byte) {
             escaped.push(char::from(*byte));
         } else {
-            // Writing to a string does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(escaped, "%{byte:02X}");
         }
     }
@@ -218,35 +221,4 @@ fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cleans_paths_as_go_does() {
-        for (path, clean) in [
-            ("/v1/kv/a/", "/v1/kv/a/"),
-            ("//v1/kv/a", "/v1/kv/a"),
-            ("/v1/kv/a//b", "/v1/kv/a/b"),
-            ("/v1/kv/a/./b", "/v1/kv/a/b"),
-            ("/v1/kv/..", "/v1"),
-            ("/..", "/"),
-            ("", "/"),
-        ] {
-            assert_eq!(clean_path(path.as_bytes()), clean.as_bytes(), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_redirect_keeps_the_query_as_it_came() {
-        let reply = Target::parse("/v1/kv/%2Fa%20b?x=%41", "PUT").unwrap_err();
-        assert_eq!(reply.location.as_deref(), Some("/v1/kv/a%20b?x=%41"));
-        assert!(reply.body.is_empty());
-    }
-
-    #[test]
-    fn a_plus_is_a_space_in_the_query_only() {
-        let target = Target::parse("/v1/kv/a+b?x=a+b", "GET").unwrap();
-        assert_eq!(target.path, b"/v1/kv/a+b");
-        assert_eq!(target.query.get("x"), Some("a b"));
-    }
-}
+mod tests;

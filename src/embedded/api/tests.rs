@@ -1,4 +1,4 @@
-//! The API stepped by hand, as simulations use it.
+//! The API, driven step by step as simulations do.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ fn a_parked_read_is_answered_by_a_change_or_at_its_deadline() {
 }
 
 #[test]
-fn a_parked_read_is_answered_when_the_store_is_another() {
+fn a_parked_read_is_answered_when_the_store_is_replaced() {
     let mut api = Api::new(Settings::default());
     now(&mut api, 0, Method::Put, "/v1/kv/k", "1");
     let read = parked(&mut api, 0, "/v1/kv/k?index=1000");
@@ -50,7 +50,7 @@ fn a_parked_read_is_answered_when_the_store_is_another() {
 }
 
 #[test]
-fn what_is_no_target_is_refused_and_not_a_panic() {
+fn a_malformed_target_is_refused_without_a_panic() {
     let mut api = Api::new(Settings::default());
     for target in ["", "?", "/", "/v1/kv", "/v1/kv/%", "/v1/kv/%f", "v1", "/v1/kv/k?%", "/v1/kv/é"]
     {
@@ -61,7 +61,7 @@ fn what_is_no_target_is_refused_and_not_a_panic() {
 }
 
 #[test]
-fn a_lock_and_its_release_cost_a_simulation_little() {
+fn a_thousand_locks_and_releases_take_less_than_two_seconds() {
     let mut api = Api::new(Settings::default());
     let created = now(&mut api, 0, Method::Put, "/v1/session/create", r#"{"TTL":"15s"}"#);
     let id: serde_json::Value = serde_json::from_slice(&created.body).unwrap();

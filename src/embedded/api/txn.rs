@@ -9,12 +9,13 @@ use super::{
         golang,
     },
     json,
+    limits::{Limit, check_length},
     reply::Reply,
     target::Query,
 };
 use crate::clock::Moment;
 
-/// The most operations of one transaction.
+/// The largest number of operations in a transaction.
 const MAX_OPS: usize = 64;
 
 pub(super) fn put(
@@ -25,7 +26,7 @@ pub(super) fn put(
 ) -> Result<Reply, Reply> {
     query.check_consistency()?;
     query.blocking()?;
-    super::check_length(super::Limit::Transaction, body.len())?;
+    check_length(Limit::Transaction, body.len())?;
     let ops = decode(body)?;
     query.check_datacenter()?;
     let read = Engine::only_reads(&ops);
@@ -34,7 +35,7 @@ pub(super) fn put(
     Ok(if read { reply.with_meta(None, true) } else { reply })
 }
 
-/// Reads a transaction's body as Go's decoder does.
+/// Decodes a transaction's body like Go's decoder.
 fn decode(body: &[u8]) -> Result<Vec<TxnOp>, Reply> {
     let unreadable = |why: String| Reply::text(400, &format!("Failed to parse body: {why}"));
     let items = match golang::decode_json(body).map_err(unreadable)? {
@@ -72,7 +73,7 @@ fn decode_item(item: Value) -> Result<Option<TxnOp>, String> {
             "kv" => op = decode_kv(value)?,
             "node" | "service" | "check" | "session" if value.is_null() => {}
             "node" | "service" | "check" | "session" => {
-                return Err(format!("the embedded Consul has no transactions on {name}"));
+                return Err(format!("the embedded Consul does not support transactions on {name}"));
             }
             _ => return Err(unknown_field(&name)),
         }
@@ -119,7 +120,7 @@ fn decode_kv(value: Value) -> Result<Option<TxnOp>, String> {
 fn mismatch(value: &Value, field: &str, kind: &str) -> String {
     let found = match value {
         Value::Number(number) if kind == "uint64" => match number.as_f64() {
-            // Beyond 64 bits: Go repeats the digits.
+            // Beyond 64 bits, Go repeats the digits.
             Some(float) if float.fract() == 0.0 => format!("number {float:.0}"),
             _ => format!("number {number}"),
         },
@@ -141,7 +142,7 @@ fn number(field: &str, value: &Value) -> Result<u64, String> {
 
 fn bytes(value: Value) -> Result<Vec<u8>, String> {
     let mut text = text("KVTxnOp.KV.Value", "[]uint8", value)?;
-    // Go's decoder skips line ends.
+    // Go's decoder ignores line breaks.
     text.retain(|c| c != '\r' && c != '\n');
     STANDARD.decode(&text).map_err(|error| {
         let place = match error {

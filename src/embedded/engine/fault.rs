@@ -1,22 +1,22 @@
-//! Why Consul refuses an operation, in Consul's words.
+//! The reasons for which Consul refuses an operation, with its error texts.
 
 use std::fmt;
 
 use super::super::golang::quote;
 
-/// A refusal; its text is Consul's.
+/// A refusal; `Display` gives Consul's error text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     MissingSession,
-    /// The id is not a UUID; why not.
+    /// The id is not a UUID, with the reason.
     SessionLookup(String),
     InvalidSession(String),
     MissingNode,
     NodeNotRegistered,
     InvalidBehavior(String),
-    /// The TTL cannot be read: the TTL, and why.
+    /// The TTL cannot be parsed: the TTL and the reason.
     UnreadableTtl(String, String),
-    /// The TTL lies outside Consul's limits, in nanoseconds.
+    /// The TTL, in nanoseconds, is outside Consul's limits.
     TtlOutOfRange(i64),
     MissingCheck(String),
     CriticalCheck(String),

@@ -1,26 +1,27 @@
-//! The key-value store: what a write does to an entry and to the indexes.
+//! The key-value store: how a write changes an entry and the indexes.
 
 use super::{Engine, Fault};
 use crate::{clock::Moment, consul::fact::SessionId};
 
-/// A key's entry.
+/// An entry of the key-value store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
-    /// How often the entry was locked; a plain write sets it to 0.
+    /// The number of times the entry was locked; a plain write resets it to 0.
     pub(crate) lock_index: u64,
     pub(crate) flags: u64,
     pub(crate) value: Vec<u8>,
-    /// The session that holds the key, as the holder spelt it.
+    /// The session that holds the key, spelt as in the lock request.
     pub(crate) session: Option<SessionId>,
 }
 
-/// How `PUT /v1/kv/` writes.
+/// The mode and condition of `PUT /v1/kv/`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PutMode<'a> {
     Plain,
-    /// Only if the entry was last modified at this index; 0 is a missing entry.
+    /// Only if the entry was last modified at this index; 0 means that it must not
+    /// exist.
     Cas(u64),
     /// Only if no other session holds the key.
     Acquire(&'a str),
@@ -28,24 +29,24 @@ pub(crate) enum PutMode<'a> {
     Release(&'a str),
 }
 
-/// How to take back one step of a failed transaction.
+/// How to undo one step of a failed transaction: a key and its former state.
 #[derive(Clone, Debug)]
 pub(super) enum Undo {
     Pair(Vec<u8>, Option<Pair>),
     Tombstone(Vec<u8>, Option<u64>),
 }
 
-/// What a write does with the entry's session.
+/// How a write changes the entry's session.
 enum Hold {
     Keep,
     Set(Option<SessionId>),
 }
 
-/// The steps to take back, where a transaction may yet fail.
+/// Where a transaction collects its undo steps; `None` outside transactions.
 pub(super) type UndoLog<'a> = Option<&'a mut Vec<Undo>>;
 
 impl Engine {
-    /// Writes a key; `false` if its condition does not hold.
+    /// Writes a key; returns `false` if the condition fails.
     pub(crate) fn put(
         &mut self,
         now: Moment,
@@ -70,7 +71,8 @@ impl Engine {
         }
     }
 
-    /// Deletes a key if its condition holds; `true` also if there is none.
+    /// Deletes a key; returns `false` if the condition fails. Deleting a missing
+    /// key succeeds.
     pub(crate) fn delete(&mut self, now: Moment, key: &[u8], cas: Option<u64>) -> bool {
         self.advance(now);
         let index = self.next_index();
@@ -83,7 +85,7 @@ impl Engine {
         true
     }
 
-    /// Deletes all keys that begin with `prefix`.
+    /// Deletes all keys with `prefix`.
     pub(crate) fn delete_tree(&mut self, now: Moment, prefix: &[u8]) {
         self.advance(now);
         let index = self.next_index();
@@ -95,7 +97,7 @@ impl Engine {
         self.store.pairs.get(key)
     }
 
-    /// The entries whose keys begin with `prefix`, in order of their keys.
+    /// The entries with `prefix`, sorted by key.
     pub(crate) fn pairs<'a>(
         &'a self,
         prefix: &'a [u8],
@@ -106,14 +108,14 @@ impl Engine {
             .take_while(move |(key, _)| key.starts_with(prefix))
     }
 
-    /// The highest index at which any key was written, deleted or forgotten:
-    /// what a read of a missing key reports.
+    /// The index that a read of a missing key reports: that of the last write,
+    /// deletion or tombstone reaping of any key.
     pub(crate) fn kv_index(&self) -> u64 {
         self.store.kv_index.max(self.store.tombstone_index)
     }
 
-    /// The highest index at which a key under `prefix` was written or deleted:
-    /// what a listing reports.
+    /// The index that a listing reports: that of the last write or deletion under
+    /// `prefix`.
     pub(crate) fn prefix_index(&self, prefix: &[u8]) -> u64 {
         if prefix.is_empty() {
             return self.kv_index();
@@ -129,7 +131,7 @@ impl Engine {
         written.max(deleted).unwrap_or_else(|| self.kv_index())
     }
 
-    /// Whether a lock-delay keeps the key closed.
+    /// Whether a lock-delay of the key is running.
     pub(super) fn is_delayed(&self, key: &[u8]) -> bool {
         self.delays.get(key).is_some_and(|delay| delay.until > self.now)
     }
@@ -176,7 +178,7 @@ impl Engine {
         let Some(found) = self.find_session(session)? else {
             return Err(Fault::InvalidSession(session.into()));
         };
-        // The entry keeps the spelling of the request.
+        // The entry keeps the request's spelling of the id.
         let id = if found.as_str() == session { found } else { SessionId::from(session) };
         let lock_index = match self.pair(key) {
             None => 1,
@@ -234,8 +236,8 @@ impl Engine {
         self.bury(prefix, index, undo);
     }
 
-    /// Takes back a failed transaction, the last step first.
-    pub(super) fn take_back(&mut self, steps: Vec<Undo>) {
+    /// Undoes the steps of a failed transaction, last step first.
+    pub(super) fn undo(&mut self, steps: Vec<Undo>) {
         for step in steps.into_iter().rev() {
             match step {
                 Undo::Pair(key, Some(pair)) => drop(self.store.pairs.insert(key, pair)),
@@ -250,7 +252,7 @@ impl Engine {
         }
     }
 
-    /// Writes an entry unless it is already so: then no index moves.
+    /// Writes an entry. If that changes nothing, no index moves.
     #[allow(clippy::too_many_arguments)]
     fn write_pair(
         &mut self,
@@ -291,7 +293,7 @@ impl Engine {
         self.touch(key);
     }
 
-    /// Marks a key or prefix as deleted at `index`, so that the indexes of its
+    /// Sets a tombstone for a deleted key or prefix, so that the indexes of its
     /// prefixes do not go backwards.
     fn bury(&mut self, key: &[u8], index: u64, undo: UndoLog<'_>) {
         self.store.kv_index = index;

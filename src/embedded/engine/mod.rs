@@ -1,8 +1,7 @@
-//! The state of a Consul server and what time does to it.
+//! The state of a Consul server and the events that time causes.
 //!
 //! Pure: `now` is a parameter, nothing reads a clock, and equal inputs give
-//! equal outputs. A caller passes moments that never go backwards; an earlier
-//! one counts as the latest.
+//! equal outputs. If `now` goes backwards, the latest moment counts.
 
 mod fault;
 mod kv;
@@ -25,36 +24,36 @@ pub(crate) use self::{
 };
 use crate::{clock::Moment, consul::fact::SessionId};
 
-/// The one check that an agent's node has by itself.
+/// The check that every agent's node has.
 pub(crate) const SERF_HEALTH: &str = "serfHealth";
 
-/// The raft index of an engine without data: a server has written some entries
-/// of its own by the time that it serves.
+/// The raft index of an engine without data: a server writes some entries of its
+/// own before it serves.
 const FIRST_INDEX: u64 = 20;
 
-/// How long a deleted key leaves its mark on the indexes of its prefixes.
+/// How long a deleted key affects the indexes of its prefixes.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);
 
-/// To what multiple the end of a tombstone is rounded up.
+/// A tombstone's end is rounded up to a multiple of this, in nanoseconds.
 const TOMBSTONE_GRANULARITY: u64 = 30_000_000_000;
 
-/// When a session that is not renewed ends.
+/// When an unrenewed session expires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// After twice its TTL, as Consul's servers do.
+    /// After twice its TTL, as on Consul's servers.
     #[default]
     TwiceTtl,
-    /// After its TTL: the earliest that Consul's contract allows.
+    /// After its TTL, the earliest instant that Consul's contract allows.
     Ttl,
 }
 
-/// What makes one engine differ from another.
+/// The settings of an engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) expiry: Expiry,
     /// The name of the only node.
     pub(crate) node: Arc<str>,
-    /// Where the session ids and the jitter of blocking reads begin.
+    /// Seeds the session ids and the jitter of blocking reads.
     pub(crate) seed: u64,
 }
 
@@ -64,48 +63,50 @@ impl Default for Settings {
     }
 }
 
-/// What a raft snapshot holds.
+/// The state that a raft snapshot contains.
 #[derive(Clone, Debug, Default)]
 struct Store {
-    /// The highest index at which a key was written or deleted.
+    /// The index of the last write or deletion of any key.
     kv_index: u64,
-    /// The highest index at which a tombstone was set or reaped.
+    /// The index at which a tombstone was last set or reaped.
     tombstone_index: u64,
-    /// The highest index at which a session was created or ended.
+    /// The index at which a session was last created or ended.
     session_index: u64,
     pairs: BTreeMap<Vec<u8>, Pair>,
     tombstones: BTreeMap<Vec<u8>, u64>,
     sessions: BTreeMap<SessionId, Session>,
 }
 
-/// A key that no session may lock for a while.
+/// The lock-delay of one key.
 #[derive(Clone, Copy, Debug)]
 struct LockDelay {
     until: Moment,
     span: Duration,
 }
 
-/// One Consul server that is always the leader of itself.
+/// A cluster of one Consul server, which always leads.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
     settings: Settings,
     now: Moment,
     raft_index: u64,
     store: Store,
-    /// When each session with a TTL ends; in the leader's memory only.
+    /// The expiry of each session with a TTL. In Consul, only the leader's memory
+    /// holds it.
     timers: BTreeSet<(Moment, SessionId)>,
-    /// In the server's memory only.
+    /// The lock-delays by key. In Consul, only the server's memory holds them.
     delays: BTreeMap<Vec<u8>, LockDelay>,
-    /// When the tombstones up to an index are reaped.
+    /// When the tombstones up to an index are reaped, soonest first.
     reaps: VecDeque<(Moment, u64)>,
     serf_health_critical: bool,
     /// The state of the generator of ids and jitter.
     random: u64,
-    /// Changes with every change that a blocking read could see.
+    /// Changes with every change that a blocking read can see.
     version: u64,
-    /// Changes when the store is replaced by another.
+    /// Changes when the store is replaced or the server restarts.
     life: u64,
-    /// The keys that were written or deleted, if somebody wants to know.
+    /// The keys written or deleted since the last
+    /// [`take_touched`](Engine::take_touched); `None` unless recording.
     touched: Option<Vec<Vec<u8>>>,
 }
 
@@ -125,11 +126,11 @@ impl Engine {
             touched: None,
             settings,
         };
-        engine.begin_empty();
+        engine.reset();
         engine
     }
 
-    fn begin_empty(&mut self) {
+    fn reset(&mut self) {
         self.raft_index = FIRST_INDEX;
         self.store = Store {
             kv_index: FIRST_INDEX,
@@ -143,8 +144,8 @@ impl Engine {
         self.serf_health_critical = false;
     }
 
-    /// Lets everything happen that is due by `now`: sessions expire, each at its
-    /// own instant, and tombstones are reaped.
+    /// Applies everything due by `now`: sessions expire, each at its own instant,
+    /// and tombstones are reaped.
     pub(crate) fn advance(&mut self, now: Moment) {
         while let Some((due, id)) = self.timers.first() {
             if *due > now {
@@ -168,31 +169,31 @@ impl Engine {
     }
 
     /// The next instant at which [`Engine::advance`] changes what a blocking
-    /// read sees; `None` if nothing is due.
+    /// read sees; `None` if nothing is scheduled.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         let expiry = self.timers.first().map(|(due, _)| *due);
         let reap = self.reaps.front().map(|(due, _)| *due);
         expiry.into_iter().chain(reap).min()
     }
 
-    /// Changes with every change that a blocking read could see.
+    /// Changes with every change that a blocking read can see.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Changes when the whole store is replaced.
+    /// Changes when the store is replaced or the server restarts.
     pub(crate) fn life(&self) -> u64 {
         self.life
     }
 
-    /// Begins to record which keys are written or deleted. Whoever calls this
-    /// must take them, or they pile up.
+    /// Starts recording which keys are written or deleted. The caller must take
+    /// them regularly, since the record grows without bound.
     pub(crate) fn record_touched(&mut self) {
         self.touched = Some(Vec::new());
     }
 
-    /// The keys that were written or deleted since the last time, or by a
-    /// transaction that failed after all.
+    /// Takes the keys written or deleted since the last call, including those of
+    /// failed transactions.
     pub(crate) fn take_touched(&mut self) -> Vec<Vec<u8>> {
         self.touched.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -204,12 +205,12 @@ impl Engine {
         }
     }
 
-    /// What may be changed while the engine runs: timers that run already stay.
+    /// The settings, for changes at run time. Running timers are not affected.
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
     }
 
-    /// Begins the random sequence anew.
+    /// Restarts the random sequence from `seed`.
     pub(crate) fn reseed(&mut self, seed: u64) {
         self.random = seed;
     }
@@ -219,12 +220,12 @@ impl Engine {
         &self.settings.node
     }
 
-    /// The next number of the engine's own random sequence.
+    /// The next number of the engine's random sequence.
     pub(crate) fn draw(&mut self) -> u64 {
         super::golang::splitmix(&mut self.random)
     }
 
-    /// The index of a new raft entry. A refused write takes one as well.
+    /// Allocates the index of a new raft entry; a refused write also takes one.
     fn next_index(&mut self) -> u64 {
         self.raft_index += 1;
         self.raft_index

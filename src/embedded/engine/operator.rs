@@ -1,27 +1,27 @@
-//! What an operator, a failure or a restart does to the server.
+//! The effects of operators, failures and restarts on the server.
 
 use super::{Engine, SERF_HEALTH, Store};
 use crate::{clock::Moment, consul::fact::SessionId};
 
-/// A copy of the store, as `consul snapshot save` makes one.
+/// A copy of the store, like one made by `consul snapshot save`.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     store: Store,
     raft_index: u64,
 }
 
-/// Where raft indexes go on from after a restore.
+/// Where raft indexes continue from after a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IndexAfterRestore {
-    /// From the present one: the snapshot was restored into the same cluster.
+    /// From the current one: the snapshot was restored into the same cluster.
     Rises,
-    /// From the snapshot's: it was restored into a new cluster.
+    /// From the snapshot's: the snapshot was restored into a new cluster.
     Rewinds,
 }
 
 impl Engine {
-    /// The node's agent leaves the cluster: all its sessions end in one raft
-    /// entry, whatever their checks. The node is back at once.
+    /// The node's agent leaves the cluster and rejoins at once. All its sessions
+    /// end in one raft entry, whatever their checks.
     pub(crate) fn leave(&mut self, now: Moment) {
         self.advance(now);
         let index = self.next_index();
@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// The node's health check turns critical: the sessions that depend on it
-    /// end, and no new one can until it passes.
+    /// end, and none can be created until the check passes.
     pub(crate) fn fail_check(&mut self, now: Moment) {
         self.advance(now);
         self.serf_health_critical = true;
@@ -50,15 +50,15 @@ impl Engine {
         }
     }
 
-    /// The node's health check passes again.
+    /// The node's health check turns passing.
     pub(crate) fn pass_check(&mut self, now: Moment) {
         self.advance(now);
         self.serf_health_critical = false;
         self.next_index();
     }
 
-    /// A new leader takes over: every session's timer starts anew. Lock-delays
-    /// go on, as each server counts them for itself.
+    /// A new leader takes over: every session's timer restarts. Lock-delays
+    /// continue, since each server counts them itself.
     pub(crate) fn elect(&mut self, now: Moment) {
         self.advance(now);
         let all: Vec<SessionId> = self.store.sessions.keys().cloned().collect();
@@ -69,10 +69,10 @@ impl Engine {
     }
 
     /// All servers restart and keep their data: timers and running lock-delays
-    /// start anew, for raft replays the entries that began them.
+    /// restart, since raft replays the entries that started them.
     ///
-    /// Consul also begins the delays again that had ended since its last raft
-    /// snapshot; those are not remembered here.
+    /// Consul also restarts delays that ended after its last raft snapshot; this
+    /// engine does not.
     pub(crate) fn restart(&mut self, now: Moment) {
         self.elect(now);
         let now = self.now;
@@ -83,10 +83,10 @@ impl Engine {
         self.version += 1;
     }
 
-    /// All servers restart and have lost their data: indexes begin anew.
+    /// All servers restart without their data: indexes start over.
     pub(crate) fn restart_empty(&mut self, now: Moment) {
         self.advance(now);
-        self.begin_empty();
+        self.reset();
         self.life += 1;
         self.version += 1;
     }
@@ -104,8 +104,8 @@ impl Engine {
         Snapshot { store: self.store.clone(), raft_index: self.raft_index }
     }
 
-    /// Replaces the store by a copy: sessions of the copy live again, with
-    /// their timers started anew, and no key is under a lock-delay.
+    /// Replaces the store with a snapshot: its sessions live again with fresh
+    /// timers, and all lock-delays are dropped.
     pub(crate) fn restore(&mut self, now: Moment, snapshot: &Snapshot, index: IndexAfterRestore) {
         self.advance(now);
         self.store = snapshot.store.clone();
@@ -127,8 +127,8 @@ impl Engine {
         self.version += 1;
     }
 
-    /// Frees a key in its holder's name, value and flags kept; `false` if
-    /// nobody holds it.
+    /// Releases a key on behalf of its holder and keeps value and flags; returns
+    /// `false` if nobody holds it.
     pub(crate) fn force_release(&mut self, now: Moment, key: &[u8]) -> bool {
         self.advance(now);
         let Some(pair) = self.pair(key) else { return false };

@@ -1,18 +1,18 @@
-//! Sessions: how they begin, are renewed and end, and what their end does to
-//! the keys that they hold.
+//! Sessions: their creation, renewal and end, and how the end affects the keys
+//! that they hold.
 
 use std::{fmt::Write as _, time::Duration};
 
 use super::{super::golang, Engine, Expiry, Fault, LockDelay, SERF_HEALTH};
 use crate::{clock::Moment, consul::fact::SessionId};
 
-/// The longest time for which an ended session keeps its keys closed.
+/// The longest lock-delay that the server enforces.
 const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
 
 const MIN_TTL: i64 = 10_000_000_000;
 const MAX_TTL: i64 = 86_400_000_000_000;
 
-/// What happens to a session's keys when it ends.
+/// What happens to a session's keys at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionBehavior {
     Release,
@@ -28,16 +28,16 @@ impl SessionBehavior {
     }
 }
 
-/// What a client asks for when it creates a session.
+/// A client's request to create a session.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionDraft {
     pub(crate) name: String,
-    /// `None` is the agent's own node.
+    /// `None` selects the agent's own node.
     pub(crate) node: Option<String>,
-    /// In nanoseconds; not above zero is none.
+    /// In nanoseconds; zero or less means none.
     pub(crate) lock_delay: i64,
     pub(crate) behavior: String,
-    /// As the client wrote it; it is echoed.
+    /// The TTL as the client wrote it, which Consul echoes.
     pub(crate) ttl: String,
     pub(crate) node_checks: Option<Vec<String>>,
     pub(crate) service_checks: Option<Vec<String>>,
@@ -57,21 +57,21 @@ impl Default for SessionDraft {
     }
 }
 
-/// A session that lives.
+/// A live session.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) name: String,
     /// In nanoseconds, as the client gave it.
     pub(crate) lock_delay: i64,
     pub(crate) behavior: SessionBehavior,
-    /// As the client wrote it.
+    /// The TTL as the client wrote it.
     pub(crate) ttl_text: String,
-    /// `None` is a session that does not expire.
+    /// `None` if the session does not expire.
     pub(crate) ttl: Option<Duration>,
     pub(crate) node_checks: Option<Vec<String>>,
     pub(crate) service_checks: Option<Vec<String>>,
     pub(crate) create_index: u64,
-    /// When it ends unless renewed.
+    /// When it expires unless it is renewed.
     pub(super) expires: Option<Moment>,
 }
 
@@ -130,9 +130,9 @@ impl Engine {
         Ok(id)
     }
 
-    /// Restarts a session's timer; `None` if there is no such session.
+    /// Restarts a session's timer; returns `None` if the session does not exist.
     ///
-    /// Not written to raft: no index moves.
+    /// A renewal is not written to raft, so no index moves.
     pub(crate) fn renew_session(
         &mut self,
         now: Moment,
@@ -144,7 +144,7 @@ impl Engine {
         Ok(self.store.sessions.get(&id).map(|session| (id, session)))
     }
 
-    /// Ends a session if there is one.
+    /// Ends a session if it exists.
     pub(crate) fn destroy_session(&mut self, now: Moment, id: &str) -> Result<(), Fault> {
         self.advance(now);
         let found = self.find_session(id)?;
@@ -155,22 +155,22 @@ impl Engine {
         Ok(())
     }
 
-    /// The session of this id.
+    /// The session with this id.
     pub(crate) fn session(&self, id: &SessionId) -> Option<&Session> {
         self.store.sessions.get(id)
     }
 
-    /// All sessions, by id.
+    /// All sessions, sorted by id.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
         self.store.sessions.iter()
     }
 
-    /// The highest index at which a session was created or ended.
+    /// The index at which a session was last created or ended.
     pub(crate) fn session_index(&self) -> u64 {
         self.store.session_index
     }
 
-    /// Looks a session up by an id from outside, in capitals or not.
+    /// Finds a session by a client's spelling of its id, ignoring case.
     pub(crate) fn find_session(&self, id: &str) -> Result<Option<SessionId>, Fault> {
         let wanted = SessionId::from(id);
         if self.store.sessions.contains_key(&wanted) {
@@ -181,7 +181,7 @@ impl Engine {
         Ok(self.store.sessions.contains_key(&lower).then_some(lower))
     }
 
-    /// Starts a session's timer anew.
+    /// Restarts a session's timer.
     pub(super) fn start_timer(&mut self, id: &SessionId) {
         let Some(session) = self.store.sessions.get_mut(id) else { return };
         if let Some(old) = session.expires.take() {
@@ -198,8 +198,7 @@ impl Engine {
         }
     }
 
-    /// Ends a session: its keys are released or deleted, and closed for its
-    /// lock-delay.
+    /// Ends a session: releases or deletes its keys and starts their lock-delay.
     pub(super) fn end_session(&mut self, id: &SessionId, index: u64) {
         let Some(session) = self.store.sessions.remove(id) else { return };
         if let Some(due) = session.expires {
@@ -237,11 +236,11 @@ impl Engine {
         }
     }
 
-    /// A new id in the shape of a UUID.
+    /// Creates a random id in the format of a UUID.
     fn draw_id(&mut self) -> SessionId {
         let (high, low) = (self.draw(), self.draw());
         let mut id = String::with_capacity(36);
-        // Writing to a string does not fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(
             id,
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
@@ -259,7 +258,10 @@ fn same_id(a: &SessionId, b: &SessionId) -> bool {
     a.as_str().eq_ignore_ascii_case(b.as_str())
 }
 
-/// What is wrong with `id` as a UUID, in the words of Consul's database.
+/// Checks that `id` is a UUID.
+///
+/// # Errors
+/// The error text of Consul's database.
 fn check_uuid(id: &str) -> Result<(), String> {
     if id.len() != 36 {
         return Err("UUID must be 36 characters".into());
@@ -281,19 +283,4 @@ fn check_uuid(id: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_what_is_no_uuid() {
-        for (id, why) in [
-            ("abc", "UUID must be 36 characters"),
-            (&*"z".repeat(36), "Invalid UUID: encoding/hex: invalid byte: U+007A 'z'"),
-            (&*"-".repeat(36), "UUID should have maximum of 4 \"-\"; got 36"),
-            (&*("-".to_owned() + &"a".repeat(35)), "Input (without hyphens) must be even length"),
-        ] {
-            assert_eq!(check_uuid(id), Err(why.into()));
-        }
-        assert_eq!(check_uuid("11111111-1111-1111-1111-111111111111"), Ok(()));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The engine stepped by hand.
+//! The engine, driven step by step.
 
 use std::time::Duration;
 
@@ -30,13 +30,13 @@ fn acquire(engine: &mut Engine, now: Moment, key: &str, session: &str) -> bool {
 }
 
 #[test]
-fn a_session_ends_at_its_own_instant_however_late_that_is_noticed() {
+fn a_session_expires_at_its_own_instant_however_late_the_engine_advances() {
     let mut engine = engine(Expiry::TwiceTtl);
     let a = session(&mut engine, at(0), "10s", SECOND * 15);
     let b = session(&mut engine, at(0), "", Duration::ZERO);
     assert!(acquire(&mut engine, at(1), "k", &a));
     assert_eq!(engine.next_wakeup(), Some(at(20)));
-    // Nobody looked for 14 s: the delay has begun at 20 s all the same.
+    // The engine first advances at 34 s; the delay still starts at 20 s.
     assert!(!acquire(&mut engine, at(34), "k", &b));
     assert!(acquire(&mut engine, at(35), "k", &b));
     assert_eq!(engine.next_wakeup(), None);
@@ -55,7 +55,7 @@ fn the_strict_engine_ends_a_session_exactly_at_its_ttl() {
 }
 
 #[test]
-fn a_lock_delay_is_cut_at_a_minute_and_outlives_the_key() {
+fn a_lock_delay_is_capped_at_a_minute_and_outlives_the_key() {
     let mut engine = engine(Expiry::TwiceTtl);
     let a = session(&mut engine, at(0), "", SECOND * 300);
     let b = session(&mut engine, at(0), "", Duration::ZERO);
@@ -99,7 +99,7 @@ fn reaped_tombstones_let_the_index_of_a_prefix_fall() {
 }
 
 #[test]
-fn an_empty_restart_begins_the_indexes_anew() {
+fn an_empty_restart_starts_the_indexes_over() {
     let mut engine = engine(Expiry::TwiceTtl);
     let first = engine.kv_index();
     engine.put(at(0), b"k", Vec::new(), 0, PutMode::Plain).unwrap();
@@ -110,7 +110,7 @@ fn an_empty_restart_begins_the_indexes_anew() {
 }
 
 #[test]
-fn engines_of_one_seed_draw_the_same_ids_and_of_another_others() {
+fn equal_seeds_give_equal_session_ids_and_different_seeds_different_ones() {
     let ids = |seed| {
         let mut engine = Engine::new(Settings { seed, ..Settings::default() });
         [(); 3].map(|()| session(&mut engine, at(0), "", SECOND))
@@ -135,7 +135,7 @@ fn verbs() -> impl Strategy<Value = Verb> {
 }
 
 proptest! {
-    /// A transaction that fails at its end leaves the store as it was.
+    /// The last operation fails and undoes all others.
     #[test]
     fn a_failed_transaction_changes_nothing(
         ops in prop::collection::vec((verbs(), "[ab]{1,2}", 0u8..3, any::<bool>()), 1..12),

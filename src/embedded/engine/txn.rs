@@ -1,9 +1,9 @@
-//! Transactions: a list of operations of which all take effect or none.
+//! Transactions: either all operations take effect or none.
 
 use super::{super::golang::quote, Engine, Pair, kv::Undo};
 use crate::clock::Moment;
 
-/// What an operation of a transaction does.
+/// The verb of a transaction's operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Set,
@@ -18,12 +18,12 @@ pub(crate) enum Verb {
     Delete,
     DeleteCas,
     DeleteTree,
-    /// None that Consul knows: the operation fails.
+    /// Unknown to Consul; the operation fails.
     Unknown(String),
 }
 
 impl Verb {
-    /// Whether a transaction with it goes through raft.
+    /// Whether a transaction with this verb goes through raft.
     fn writes(&self) -> bool {
         use Verb::{Cas, Delete, DeleteCas, DeleteTree, Lock, Set, Unlock};
         matches!(self, Set | Cas | Lock | Unlock | Delete | DeleteCas | DeleteTree)
@@ -61,30 +61,30 @@ pub(crate) struct TxnOp {
     pub(crate) session: String,
 }
 
-/// One row of a successful transaction's results.
+/// A result of a successful transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct TxnRow {
     pub(crate) key: Vec<u8>,
-    /// The entry, with its value only if the operation reads it.
+    /// The entry; its value is empty unless the operation reads it.
     pub(crate) pair: Pair,
 }
 
 /// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpFault {
-    /// The operation's place in the transaction, from 0.
+    /// The operation's index in the transaction, from 0.
     pub(crate) op: usize,
     pub(crate) what: String,
 }
 
 impl Engine {
-    /// Whether a transaction of these operations is a mere read.
+    /// Whether a transaction of these operations only reads.
     pub(crate) fn only_reads(ops: &[TxnOp]) -> bool {
         !ops.iter().any(|op| op.verb.writes())
     }
 
-    /// Runs a transaction; on failure nothing has happened, and every failing
-    /// operation is told.
+    /// Runs a transaction. On failure nothing changes, and every failing operation
+    /// is reported.
     pub(crate) fn transact(
         &mut self,
         now: Moment,
@@ -109,7 +109,7 @@ impl Engine {
         if faults.is_empty() {
             return Ok(rows);
         }
-        self.take_back(undo);
+        self.undo(undo);
         (self.store.kv_index, self.store.tombstone_index, self.version) = tables;
         self.reaps.retain(|(_, reaped)| *reaped != index);
         if let Some(last) = reaps
@@ -120,7 +120,8 @@ impl Engine {
         Err(faults)
     }
 
-    /// What is refused before raft: the other operations are not tried.
+    /// The operations that Consul refuses before raft. If there are any, it does not
+    /// try the others.
     fn refusals(&self, ops: &[TxnOp]) -> Vec<OpFault> {
         let refusal = |(op, request): (usize, &TxnOp)| {
             let what = if request.key.is_empty() && request.verb != Verb::DeleteTree {
@@ -243,7 +244,7 @@ impl Engine {
                 return Err(format!("unknown KV verb {}", quote(verb.as_bytes())));
             }
         }
-        // Every verb that comes here leaves or finds an entry.
+        // Every verb that reaches this line leaves or finds an entry.
         if let Some(pair) = self.pair(&key) {
             let shown = Pair {
                 value: Vec::new(),

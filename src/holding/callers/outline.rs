@@ -1,4 +1,4 @@
-//! What can be told of the callers of a key, for people.
+//! An outline of a key's callers, for reports.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use crate::{
 /// The callers of a key at one moment.
 #[derive(Debug)]
 pub(crate) struct Outline {
-    /// The token of the lease that is out, and how long it stays valid as far as
-    /// the clock goes.
+    /// The token of the current lease while it is valid, and the time until its
+    /// deadline.
     pub(crate) lease: Option<(FencingToken, Duration)>,
-    /// A lease is out that is not valid any more.
+    /// The current lease is no longer valid.
     pub(crate) is_lost: bool,
-    /// This process, while it owns the key.
+    /// This process as a holder, while it owns the key.
     pub(crate) owner: Option<Holder>,
     pub(crate) waiting: usize,
-    /// Why the key could not be had so far.
+    /// Why the key could not be acquired so far.
     pub(crate) obstacle: Option<Obstacle>,
-    /// Who leads, as far as is known.
+    /// The leader, if known.
     pub(crate) leader: Option<Holder>,
     pub(crate) role: Option<Role>,
 }
 
 impl Callers {
-    /// How many callers wait.
+    /// The number of waiting callers.
     #[cfg(feature = "metrics")]
     pub(crate) fn waiting(&self) -> usize {
         self.lock().contest.queue().waiting()
     }
 
-    /// What can be told of the callers at this moment.
+    /// Describes the callers at this moment.
     pub(crate) fn outline(&self) -> Outline {
         let inner = self.lock();
         let lease = inner.lease.as_ref().filter(|(_, state)| state.is_valid());

@@ -1,18 +1,18 @@
-//! How a process stands for election among the callers of a key, and is followed.
+//! Campaigns and observers among the callers of a key.
 
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 
-use super::{Callers, GivenBack};
+use super::{Callers, SharedRelease};
 use crate::{error::Error, holding::term::Leading, ownership::Holder, token::FencingToken};
 
 impl Callers {
-    /// Joins the campaign for the key, or begins it; then the key says `value`
-    /// while it is led. Returns the campaign's number, and whether it began.
+    /// Joins the campaign for the key, or starts one whose term gives the key
+    /// `value`. Returns the campaign's number, and whether it started.
     pub(crate) fn campaign(self: &Arc<Self>, value: Arc<[u8]>) -> (u64, bool) {
-        self.work(|inner, now, effects| {
+        self.step(|inner, now, effects| {
             let (number, began) = inner.contest.campaign_for(now, effects);
             if began {
                 inner.campaign_value = value;
@@ -21,12 +21,12 @@ impl Callers {
         })
     }
 
-    /// Follows who has the key, until [`unobserve`](Self::unobserve).
+    /// Follows the key's holder until [`unobserve`](Self::unobserve).
     ///
     /// # Errors
     /// [`Error::Stopped`].
     pub(crate) fn observe(self: &Arc<Self>) -> Result<watch::Receiver<Leading>, Error> {
-        self.work(|inner, now, effects| {
+        self.step(|inner, now, effects| {
             if inner.contest.is_stopped() {
                 return Err(Error::Stopped);
             }
@@ -35,46 +35,46 @@ impl Callers {
         })
     }
 
-    /// An observer is gone.
+    /// An observer was dropped.
     pub(crate) fn unobserve(self: &Arc<Self>) {
-        self.work(|inner, _, effects| inner.contest.unobserve(effects));
+        self.step(|inner, _, effects| inner.contest.unobserve(effects));
     }
 
-    /// That campaign stands down, for `cool_down` or for good. If it led, that is over
-    /// with this call, and the answer is how the key was given back.
+    /// Ends the campaign with that number, or pauses it for `cool_down`. If it led, its
+    /// term ends with this call, and the result is the outcome of the release.
     pub(crate) fn resign(
         self: &Arc<Self>,
         campaign: u64,
         cool_down: Option<Duration>,
-    ) -> Option<GivenBack> {
-        self.work(|inner, now, effects| {
+    ) -> Option<SharedRelease> {
+        self.step(|inner, now, effects| {
             let call = inner.contest.resign(now, campaign, cool_down, effects)?;
             let (sender, receiver) = oneshot::channel();
-            let given_back = receiver.shared();
+            let outcome = receiver.shared();
             inner.releasing.insert(call, sender);
-            inner.resigning = Some((call, given_back.clone()));
-            Some(given_back)
+            inner.resigning = Some((call, outcome.clone()));
+            Some(outcome)
         })
     }
 
-    /// Whatever campaign there is stands down for good. The answer is how the key is
-    /// given back, by whatever resignation.
-    pub(crate) fn stand_down(self: &Arc<Self>) -> Option<GivenBack> {
+    /// Ends the campaign, if there is one. Returns the outcome of a resigned term's
+    /// release, whoever resigned.
+    pub(crate) fn stand_down(self: &Arc<Self>) -> Option<SharedRelease> {
         let campaign = self.lock().contest.election().campaign();
-        campaign.and_then(|campaign| self.resign(campaign, None)).or_else(|| self.giving_back())
+        campaign.and_then(|campaign| self.resign(campaign, None)).or_else(|| self.pending_release())
     }
 
-    /// The release of a term that was resigned, while it is under way.
-    pub(crate) fn giving_back(&self) -> Option<GivenBack> {
-        self.lock().resigning.as_ref().map(|(_, given_back)| given_back.clone())
+    /// The unconfirmed release of a resigned term.
+    pub(crate) fn pending_release(&self) -> Option<SharedRelease> {
+        self.lock().resigning.as_ref().map(|(_, outcome)| outcome.clone())
     }
 
-    /// The token of this process's term, if it leads and that was reported.
+    /// The token of this process's term, once its election was reported.
     pub(crate) fn term(&self) -> Option<FencingToken> {
         self.lock().contest.reported_term()
     }
 
-    /// Whether a campaign wants the key at present.
+    /// Whether a campaign is running and not resting.
     #[cfg(test)]
     pub(crate) fn campaigns(&self) -> bool {
         let inner = self.lock();
@@ -82,7 +82,7 @@ impl Callers {
         election.campaign().is_some() && election.next_wakeup().is_none()
     }
 
-    /// Who leads, as far as is known, if that was reported.
+    /// The leader, once it was reported.
     pub(crate) fn leader(&self) -> Option<Holder> {
         self.lock().contest.reported_leader().cloned()
     }

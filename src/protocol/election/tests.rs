@@ -72,10 +72,10 @@ fn a_campaign_enters_again_after_a_loss_but_not_before_it_was_told() {
     assert_eq!(lost, [deposed(LossReason::SessionGone)]);
     assert_eq!(election.token(), None);
     assert!(!election.is_caller(CallId(1)));
-    assert_eq!(step(&mut election, |e, then| e.go_on(at(1), then)), [Effect::Enter]);
+    assert_eq!(step(&mut election, |e, then| e.proceed(at(1), then)), [Effect::Enter]);
     election.entered(CallId(2));
     assert!(election.is_caller(CallId(2)));
-    assert_eq!(step(&mut election, |e, then| e.go_on(at(1), then)), []);
+    assert_eq!(step(&mut election, |e, then| e.proceed(at(1), then)), []);
 }
 
 #[test]
@@ -87,14 +87,14 @@ fn a_refused_campaign_tries_again_after_pauses_that_grow_to_half_a_minute() {
         let due = now + SECOND * pause;
         assert_eq!(election.next_wakeup(), Some(due));
         let early = Moment::from_nanos(due.as_nanos() - 1);
-        assert_eq!(step(&mut election, |e, then| e.go_on(early, then)), []);
-        assert_eq!(step(&mut election, |e, then| e.go_on(due, then)), [Effect::Enter]);
+        assert_eq!(step(&mut election, |e, then| e.proceed(early, then)), []);
+        assert_eq!(step(&mut election, |e, then| e.proceed(due, then)), [Effect::Enter]);
         election.entered(CallId(call));
         now = due;
     }
     step(&mut election, |e, then| e.granted(token(7), then));
     step(&mut election, |e, then| e.lost(LossReason::KeyDeleted, then));
-    step(&mut election, |e, then| e.go_on(now, then));
+    step(&mut election, |e, then| e.proceed(now, then));
     election.entered(CallId(20));
     election.refused(now);
     assert_eq!(election.next_wakeup(), Some(now + SECOND), "a success begins the pauses anew");
@@ -108,7 +108,7 @@ fn who_resigns_is_deposed_at_once_and_does_not_stand_again() {
     assert_eq!(effects, [deposed(LossReason::Resigned)]);
     assert_eq!((election.campaign(), election.token()), (None, None));
     assert!(!election.is_followed());
-    assert_eq!(step(&mut election, |e, then| e.go_on(at(100), then)), []);
+    assert_eq!(step(&mut election, |e, then| e.proceed(at(100), then)), []);
     // The loss of the key that follows is nobody's any more.
     assert_eq!(step(&mut election, |e, then| e.lost(LossReason::SessionGone, then)), []);
 }
@@ -128,8 +128,8 @@ fn a_cool_down_pauses_the_campaign_for_that_time_and_the_longest_counts() {
         assert_eq!(resign(&mut election, at(11), Some(SECOND)), (Stood::Idle, Vec::new()));
         assert_eq!(election.next_wakeup(), Some(at(15)));
         assert!(election.is_followed(), "who leads meanwhile is still of interest");
-        assert_eq!(step(&mut election, |e, then| e.go_on(at(14), then)), []);
-        assert_eq!(step(&mut election, |e, then| e.go_on(at(15), then)), [Effect::Enter]);
+        assert_eq!(step(&mut election, |e, then| e.proceed(at(14), then)), []);
+        assert_eq!(step(&mut election, |e, then| e.proceed(at(15), then)), [Effect::Enter]);
     }
 }
 
@@ -148,7 +148,7 @@ fn who_resigns_between_the_loss_and_its_telling_does_not_enter_again() {
     let mut election = leading();
     step(&mut election, |e, then| e.lost(LossReason::SessionGone, then));
     assert_eq!(resign(&mut election, at(1), None), (Stood::Idle, Vec::new()), "told once");
-    assert_eq!(step(&mut election, |e, then| e.go_on(at(2), then)), []);
+    assert_eq!(step(&mut election, |e, then| e.proceed(at(2), then)), []);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_stopped_election_tells_the_end_of_its_term_and_does_nothing_more() {
     election.stop();
     let lost = step(&mut election, |e, then| e.lost(LossReason::Shutdown, then));
     assert_eq!(lost, [deposed(LossReason::Shutdown)]);
-    assert_eq!(step(&mut election, |e, then| e.go_on(at(100), then)), []);
+    assert_eq!(step(&mut election, |e, then| e.proceed(at(100), then)), []);
     assert_eq!(step(&mut election, |e, then| e.seen(Some(&holder("a")), then)), []);
     assert!(!election.is_followed() && election.campaign().is_none());
 

@@ -1,4 +1,4 @@
-//! Which work of this process depends on which campaign.
+//! The ledger of work that depends on this process's leadership.
 
 use std::{collections::HashSet, fmt, mem, pin::pin, sync::Arc};
 
@@ -7,34 +7,34 @@ use tokio::sync::watch;
 
 use crate::{
     error::Error,
-    holding::{callers::GivenBack, tenure::Tenure},
+    holding::{callers::SharedRelease, tenure::Tenure},
     key::Key,
 };
 
-/// All work of one runtime that is bound to leadership.
+/// All work of one runtime that depends on leadership.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(watch::Sender<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// Leadership is handed over: no more work begins.
+    /// Leadership was handed over: no more work may start.
     closed: bool,
-    /// The keys for which work runs, or is stopping.
+    /// The keys whose work is running or stopping.
     bound: HashSet<Key>,
 }
 
 impl Ledger {
-    /// Binds work to the campaign for `key` that `begin` begins or joins. A key has
-    /// at most one piece of work, so that never two run at a time.
+    /// Binds work to the campaign for `key` that `campaign` starts or joins. A key has
+    /// at most one piece of work at a time.
     ///
     /// # Errors
-    /// Those of `begin`; [`Error::AlreadyStarted`]; [`Error::Stopped`] once
-    /// leadership was handed over.
-    pub(crate) fn stake(
+    /// The errors of `campaign`; [`Error::AlreadyStarted`] if the key has work;
+    /// [`Error::Stopped`] once leadership was handed over.
+    pub(crate) fn bind(
         self: &Arc<Self>,
         key: &Key,
-        begin: impl FnOnce() -> Result<Tenure, Error>,
-    ) -> Result<Stake, Error> {
+        campaign: impl FnOnce() -> Result<Tenure, Error>,
+    ) -> Result<WorkGuard, Error> {
         let mut result = Err(Error::Stopped);
         self.0.send_if_modified(|entries| {
             if entries.closed {
@@ -44,24 +44,24 @@ impl Ledger {
                 result = Err(Error::AlreadyStarted { key: key.clone() });
                 return false;
             }
-            result = begin();
+            result = campaign();
             if result.is_ok() {
                 entries.bound.insert(key.clone());
             }
-            // Nobody waits for there to be more.
+            // Nobody waits for an added entry.
             false
         });
-        Ok(Stake { ledger: self.clone(), tenure: result?, given_up: false })
+        Ok(WorkGuard { ledger: self.clone(), tenure: result?, unbound: false })
     }
 
-    /// Calls all work off, and takes no more.
+    /// Calls off all work and accepts no more.
     pub(crate) fn close(&self) {
         self.0.send_modify(|entries| entries.closed = true);
     }
 
-    /// Waits until the work that depends on the leadership of `key` has stopped.
+    /// Waits until the work of `key` has stopped.
     pub(crate) async fn stopped(&self, key: &Key) {
-        // The sender is here: there is no other end.
+        // Cannot fail: `self` is the sender.
         let _ = self.0.subscribe().wait_for(|entries| !entries.bound.contains(key)).await;
     }
 
@@ -70,20 +70,20 @@ impl Ledger {
     }
 }
 
-/// One piece of work that depends on a campaign. Dropped when that has ended.
-pub(crate) struct Stake {
+/// Binds one piece of work to its campaign; drop it when the work has ended.
+pub(crate) struct WorkGuard {
     ledger: Arc<Ledger>,
     tenure: Tenure,
-    given_up: bool,
+    unbound: bool,
 }
 
-impl Stake {
+impl WorkGuard {
     pub(crate) fn tenure(&self) -> &Tenure {
         &self.tenure
     }
 
-    /// Waits until there is no more to do for good: leadership is handed over, or
-    /// the campaign has ended. It borrows nothing.
+    /// Waits until the work must not start again: leadership was handed over, or the
+    /// campaign has ended.
     pub(crate) fn over(&self) -> impl Future<Output = ()> + Send + use<> {
         let (ledger, tenure) = (self.ledger.clone(), self.tenure.clone());
         async move {
@@ -91,41 +91,41 @@ impl Stake {
         }
     }
 
-    /// The work has ended. Resigns if the campaign was begun for it, and waits until
-    /// Consul has the key back if anybody has resigned.
+    /// Unbinds the ended work. Resigns if the campaign was started for it. If anybody
+    /// has resigned, waits until Consul has confirmed the release.
     pub(crate) async fn withdraw(mut self) {
-        if let Some(given_back) = self.give_up() {
-            // Without an answer the runtime is gone, and the session with it.
-            let _ = given_back.await;
+        if let Some(released) = self.unbind() {
+            // An error means that the runtime is gone, and its session with it.
+            let _ = released.await;
         }
     }
 
-    fn give_up(&mut self) -> Option<GivenBack> {
-        if mem::replace(&mut self.given_up, true) {
+    fn unbind(&mut self) -> Option<SharedRelease> {
+        if mem::replace(&mut self.unbound, true) {
             return None;
         }
         let callers = self.tenure.observer().callers();
-        // Under the ledger's lock, so that no work begins for the key in between.
+        // Under the ledger's lock, so that no work for the key starts in between.
         self.ledger.0.send_modify(|entries| {
-            // A campaign that the user asked for is not ours to end.
+            // Do not end a campaign that the user started.
             if self.tenure.began() {
-                // The answer is waited for below, whoever resigned.
+                // `pending_release` returns the outcome below, whoever resigned.
                 drop(callers.resign(self.tenure.number(), None));
             }
             entries.bound.remove(self.tenure.key());
         });
-        callers.giving_back()
+        callers.pending_release()
     }
 }
 
-impl Drop for Stake {
+impl Drop for WorkGuard {
     fn drop(&mut self) {
-        drop(self.give_up());
+        drop(self.unbind());
     }
 }
 
-impl fmt::Debug for Stake {
+impl fmt::Debug for WorkGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stake").field("tenure", &self.tenure).finish_non_exhaustive()
+        f.debug_struct("WorkGuard").field("tenure", &self.tenure).finish_non_exhaustive()
     }
 }

@@ -1,32 +1,20 @@
-//! The agent on Tokio's clock: blocking reads wait here until they can be
+//! The agent on Tokio's clock. Blocking reads wait here until they can be
 //! answered.
 
-use std::{
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::{Either, LocalBoxFuture, select};
 use tokio::sync::oneshot;
 
 use super::{
-    Embedded,
     api::{Api, Parked, Reply, Response},
     engine::{Engine, Settings},
     waiters::Waiters,
 };
-use crate::{
-    clock::{Clock, Moment},
-    consul::{
-        fact::Trouble,
-        link::Backend,
-        wire::{Method, WireReply, WireRequest},
-    },
-};
+use crate::clock::{Clock, Moment};
 
-/// What all handles of one agent share.
+/// The API with a clock and the waiting reads; all handles share one.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Agent {
     clock: Clock,
     state: Mutex<State>,
 }
@@ -35,43 +23,11 @@ pub(super) struct Shared {
 struct State {
     api: Api,
     waiters: Waiters,
-    /// The engine's version and life when the waiters were last looked through.
+    /// The engine's version and life when [`State::settle`] last woke waiters.
     settled: (u64, u64),
 }
 
-impl Embedded {
-    /// Answers one request; a blocking read when Consul would answer it.
-    ///
-    /// # Cancel safety
-    /// Cancel safe. A write happens, if at all, when the future is first polled;
-    /// a blocking read changes nothing.
-    pub(crate) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
-        let method = match request.method {
-            Method::Get => "GET",
-            Method::Put => "PUT",
-        };
-        let served = pin!(self.shared.serve(method, &request.target, request.body));
-        match select(pin!(self.is_cut()), served).await {
-            // Whoever asked has a time limit.
-            Either::Left(_) => std::future::pending().await,
-            Either::Right((reply, _)) => Ok(reply.into()),
-        }
-    }
-
-    /// Ends when the network is cut off; at once if it is.
-    async fn is_cut(&self) {
-        // The sender is here: there is no other end.
-        let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
-    }
-}
-
-impl Backend for Embedded {
-    fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>> {
-        Box::pin(self.exchange(request))
-    }
-}
-
-impl Shared {
+impl Agent {
     pub(super) fn new() -> Self {
         let mut api = Api::new(Settings::default());
         api.engine.record_touched();
@@ -80,8 +36,8 @@ impl Shared {
         Self { clock: Clock::tokio(), state: Mutex::new(state) }
     }
 
-    /// Lets an operator act on the engine, then wakes the reads that can be
-    /// answered.
+    /// Runs an operator action on the engine, then wakes the reads that it
+    /// answers.
     pub(super) fn operate<T>(&self, act: impl FnOnce(&mut Engine, Moment) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -90,7 +46,7 @@ impl Shared {
         result
     }
 
-    /// Answers one request with any method.
+    /// Answers a request with any HTTP method.
     pub(super) async fn serve(&self, method: &str, target: &str, body: Vec<u8>) -> Reply {
         let now = self.clock.now();
         let parked = {
@@ -112,15 +68,15 @@ impl Shared {
                     return reply;
                 }
                 let (ticket, woken, until) = state.park(&parked);
-                (Waiting { shared: self, ticket }, woken, until)
+                (Waiting { agent: self, ticket }, woken, until)
             };
-            // An error is the end of the nap: time to look again.
+            // Woken or timed out: check again in either case.
             let _ = tokio::time::timeout(until.since(now), woken).await;
             drop(waiting);
         }
     }
 
-    /// How many blocking reads wait.
+    /// The number of waiting blocking reads.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.lock().waiters.count()
@@ -132,6 +88,8 @@ impl Shared {
 }
 
 impl State {
+    /// Adds a waiter that wakes at the read's deadline or at the engine's next
+    /// own change, whichever comes first.
     fn park(&mut self, parked: &Arc<Parked>) -> (u64, oneshot::Receiver<()>, Moment) {
         let deadline = parked.deadline();
         let until = self.api.next_wakeup().map_or(deadline, |due| due.min(deadline));
@@ -139,7 +97,7 @@ impl State {
         (ticket, woken, until)
     }
 
-    /// Wakes whoever is concerned by what has changed since the last time.
+    /// Wakes the reads that the changes since the last call may answer.
     fn settle(&mut self, now: Moment) {
         let touched = self.api.engine.take_touched();
         let seen = (self.api.engine.version(), self.api.engine.life());
@@ -152,14 +110,14 @@ impl State {
     }
 }
 
-/// Forgets a waiter when its read is answered or given up.
+/// Removes a waiter when its read is answered or abandoned.
 struct Waiting<'a> {
-    shared: &'a Shared,
+    agent: &'a Agent,
     ticket: u64,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shared.lock().waiters.remove(self.ticket);
+        self.agent.lock().waiters.remove(self.ticket);
     }
 }

@@ -1,0 +1,49 @@
+use super::*;
+
+#[test]
+fn another_process_s_value_is_printed_escaped() {
+    let holder = Holder {
+        session: "s-1".into(),
+        session_name: None,
+        node: None,
+        value: b"{\"a\":1}\n\x1b[31m \xff".to_vec(),
+        since: 3,
+    };
+    let debug = format!("{holder:?}");
+    assert!(debug.contains(r#"value: "{\"a\":1}\n\x1b[31m \xff""#), "{debug}");
+    assert!(!holder.to_string().contains(['\n', '\u{1b}']));
+}
+
+#[test]
+fn the_outcome_of_a_release_has_a_text_and_json() {
+    let lost = Released::AlreadyLost(LossReason::SessionGone);
+    for (released, text, json) in [
+        (Released::Confirmed, "released", r#""confirmed""#),
+        (
+            lost,
+            "lost before its release: the Consul session is gone",
+            r#"{"already_lost":"session_gone"}"#,
+        ),
+    ] {
+        assert_eq!(released.to_string(), text);
+        assert_eq!(serde_json::to_string(&released).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Released>(json).unwrap(), released);
+    }
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn a_reason_has_one_name_in_labels_and_in_json() {
+    for reason in [
+        LossReason::DeadlinePassed,
+        LossReason::SessionGone,
+        LossReason::KeyDeleted,
+        LossReason::ForceReleased,
+        LossReason::StoreReplaced,
+        LossReason::RuntimeFailed,
+        LossReason::Shutdown,
+        LossReason::Resigned,
+    ] {
+        assert_eq!(serde_json::json!(reason), reason.name());
+    }
+}
