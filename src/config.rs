@@ -34,10 +34,10 @@ pub struct Config {
     /// Default: `http://127.0.0.1:8500`.
     pub address: String,
     /// The ACL token. It needs `key:write` below the prefix and
-    /// `session:write` on the agent's node. Without
-    /// `session:read`, a session whose creation was not answered stays until its TTL.
-    /// The token is never printed. Blanks and line
-    /// breaks around it, as at the end of a mounted file, are no part of it.
+    /// `session:write` on the agent's node. Without `session:read`, a session whose
+    /// creation was not answered stays until its TTL. The token is never printed.
+    /// Blanks and line breaks around it, as at the end of a mounted file, are no part
+    /// of it.
     ///
     /// Default: none.
     #[serde(skip_serializing)]
@@ -353,6 +353,10 @@ pub struct Limits {
     /// Keys that are waited for, held or being cleaned up at one time, 1 to
     /// 1,000,000. Beyond it: [`Error::TooManyKeys`](crate::Error::TooManyKeys).
     ///
+    /// A tenth, at most 200, is kept for campaigns and observers, and web requests
+    /// under `LockPath` have half of the others, so that a flood of keys that clients
+    /// choose stops neither elections nor the service's own locks.
+    ///
     /// Default: 20,000.
     pub keys: usize,
     /// Callers of this process that wait for one key, 1 to 1,000,000. Beyond
@@ -389,6 +393,9 @@ impl Limits {
     pub(crate) const RENEWALS: usize = 4;
     /// Connections for single writes and reads.
     pub(crate) const WRITES: usize = 6;
+
+    /// The most keys that are kept for campaigns and observers.
+    pub(crate) const LEADERSHIP_KEYS: usize = 200;
 
     const CONNECTIONS: usize = 16;
     const CONNECTIONS_OVER_TLS: usize = 48;

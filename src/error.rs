@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{key::Key, ownership::Holder};
+use crate::{escape::Escaped, key::Key, ownership::Holder};
 
 /// What was being asked of Consul when it could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +104,7 @@ pub enum Error {
         found: u64,
     },
     /// The request or the configuration is not valid.
-    #[error("{field} {why}")]
+    #[error("{field} {}", Escaped(.why))]
     Invalid {
         /// Which input.
         field: &'static str,
@@ -124,13 +124,13 @@ pub enum Error {
         key: Key,
     },
     /// The ACL token lacks a right.
-    #[error("Consul denied {right}: give the ACL token that right")]
+    #[error("Consul denied {}: give the ACL token that right", Escaped(.right))]
     Denied {
         /// The missing right.
         right: String,
     },
     /// Consul could not be asked, or did not answer as Consul does.
-    #[error("could not {step}: {why}")]
+    #[error("could not {step}: {}", Escaped(.why))]
     Unavailable {
         /// What was being done.
         step: Step,
@@ -168,7 +168,7 @@ pub enum ConfigError {
     #[error("{0}")]
     Conflict(String),
     /// A variable of the environment cannot be read.
-    #[error("environment variable {name}: {why}")]
+    #[error("environment variable {name}: {}", Escaped(.why))]
     Env {
         /// The variable.
         name: &'static str,
@@ -196,7 +196,7 @@ mod tests {
             session: "s-1".into(),
             session_name: Some("orders".into()),
             node: None,
-            value: b"{\"pid\":7}".to_vec(),
+            value: b"{\"pid\":7}"[..].into(),
             since: 3,
         };
         let held = Error::Held { key: Key::new("orders/7").unwrap(), holder: Box::new(holder) };
@@ -205,5 +205,31 @@ mod tests {
             text,
             "the lock orders/7 is held by session s-1 of \"orders\" saying {\"pid\":7}"
         );
+    }
+
+    #[test]
+    fn what_others_wrote_is_one_line_and_moves_no_cursor() {
+        let wild = "\u{1b}[2Jall is well\r\n\u{202e}";
+        let holder = Holder {
+            session: wild.into(),
+            session_name: Some(wild.into()),
+            node: Some(wild.into()),
+            value: wild.as_bytes().into(),
+            since: 3,
+        };
+        let held = || Box::new(holder.clone());
+        let key = || Key::new("orders/7").unwrap();
+        for error in [
+            Error::Held { key: key(), holder: held() },
+            Error::WaitedTooLong { key: key(), waited: Duration::ZERO, holder: Some(held()) },
+            Error::Invalid { field: "key", why: wild.into() },
+            Error::Denied { right: wild.into() },
+            Error::Unavailable { step: Step::Read, why: wild.into() },
+        ] {
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(text.chars().all(crate::escape::is_printable), "{text:?}");
+                assert!(text.contains("all is well"), "{text}");
+            }
+        }
     }
 }

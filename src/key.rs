@@ -4,14 +4,16 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::{error::Error, escape::is_printable};
 
 /// The name of a lock: a key in Consul's store, below the runtime's prefix.
 ///
 /// A key is validated when it is created, so every message that carries one is
 /// valid. These rules apply:
 ///
-/// - It has 1 to [`Key::MAX_LEN`] bytes of UTF-8 and no control characters.
+/// - It has 1 to [`Key::MAX_LEN`] bytes of UTF-8 and no unprintable character (a line
+///   break, a mark that changes the direction of text, a space other than the plain
+///   one): Consul refuses to read such a key.
 /// - Its segments, separated by `/`, are not empty and not `.` or `..`: Consul
 ///   would redirect such a request to another key.
 /// - No segment is `.dsync`: this crate keeps its own entries there.
@@ -48,7 +50,7 @@ impl Key {
 
     /// Joins segments with `/`.
     ///
-    /// In each segment, `/`, `%` and control characters are escaped, and so are the
+    /// In each segment, `/`, `%` and unprintable characters are escaped, and so are the
     /// whole segments `.`, `..` and `.dsync`. Different lists of segments therefore
     /// give different keys.
     ///
@@ -64,7 +66,7 @@ impl Key {
             let segment = segment.as_ref();
             let reserved = matches!(segment, "." | ".." | RESERVED);
             for c in segment.chars() {
-                if c == '/' || c == '%' || c.is_control() || reserved {
+                if c == '/' || c == '%' || !is_printable(c) || reserved {
                     let mut utf8 = [0; 4];
                     for byte in c.encode_utf8(&mut utf8).bytes() {
                         key.push_str(&format!("%{byte:02X}"));
@@ -95,8 +97,9 @@ pub(crate) fn fault_of_path(path: &str, longest: usize) -> Option<String> {
     if path.len() > longest {
         return Some(format!("has {} bytes; at most {longest} are allowed", path.len()));
     }
-    if let Some(c) = path.chars().find(|c| c.is_control()) {
-        return Some(format!("contains the control character {c:?}; remove or escape it"));
+    if let Some(c) = path.chars().find(|c| !is_printable(*c)) {
+        let code = c.escape_default();
+        return Some(format!("contains the unprintable character '{code}'; remove or escape it"));
     }
     if path.starts_with('/') {
         return Some("begins with '/'; remove the leading slash".into());

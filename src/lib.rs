@@ -115,7 +115,9 @@ mod dsync;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
+mod escape;
 mod holding;
+mod host;
 mod key;
 mod messages;
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub(crate) enum Mutation {
     DeposedToldLate,
     /// Who resigned contends again at once.
     CoolDownForgotten,
+    /// A failed transaction's texts are searched for words, which a key's name may
+    /// hold as well.
+    ErrorsSearched,
     /// A take-over that was never sent forgets what it was to take over.
     LeftoverForgotten,
     /// What may have been locked and may not be read is forgotten.
@@ -55,7 +58,7 @@ thread_local! {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -71,6 +74,7 @@ impl Mutation {
         Self::TermOutlivesResignation,
         Self::DeposedToldLate,
         Self::CoolDownForgotten,
+        Self::ErrorsSearched,
         Self::LeftoverForgotten,
         Self::DeniedReadForgotten,
         Self::OtherStoreIgnored,

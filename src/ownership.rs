@@ -1,10 +1,10 @@
 //! Descriptions of an ownership: its holder, its state, its end.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::{key::Key, token::FencingToken};
+use crate::{escape::Escaped, key::Key, token::FencingToken};
 
 /// The session that holds a key according to Consul.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -18,8 +18,9 @@ pub struct Holder {
     /// The node of that session. `None` if it was not looked up or the token may
     /// not read it.
     pub node: Option<String>,
-    /// The key's value, as the holder wrote it.
-    pub value: Vec<u8>,
+    /// The key's value, as the holder wrote it. Shared: it may have 512 KiB, and a
+    /// holder is cloned for each caller that is refused.
+    pub value: Arc<[u8]>,
     /// The Consul index of the key's last change.
     pub since: u64,
 }
@@ -65,7 +66,7 @@ impl fmt::Debug for Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {}", self.session)?;
+        write!(f, "session {}", Escaped(&self.session))?;
         if let Some(name) = self.session_name.as_deref().filter(|name| !name.is_empty()) {
             write!(f, " of {name:?}")?;
         }
@@ -73,7 +74,7 @@ impl fmt::Display for Holder {
             write!(f, " on node {node:?}")?;
         }
         if let (Ok(text), 1..=256) = (std::str::from_utf8(&self.value), self.value.len()) {
-            write!(f, " saying {text}")?;
+            write!(f, " saying {}", Escaped(text))?;
         }
         Ok(())
     }

@@ -112,7 +112,10 @@ async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
     drop(sweeper);
 
     // Every lock is given back now, so that another process need not wait.
-    dsync.shutdown(STOP_LIMIT).await?;
+    if let Err(error) = dsync.shutdown(STOP_LIMIT).await {
+        // Consul may have gone before this process: what it held is freed by the TTL.
+        tracing::warn!(%error, "locks could not be given back");
+    }
     consul.stop().await;
     Ok(())
 }

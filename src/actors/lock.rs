@@ -199,7 +199,7 @@ impl LockActor {
                     session: session.to_string(),
                     session_name: Some(self.around.settings.service.clone()),
                     node: None,
-                    value: slot.written().to_vec(),
+                    value: slot.written(),
                     since: index,
                 });
                 if let Some(token) = slot.callers.owned(index, cell, holder) {

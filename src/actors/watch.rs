@@ -65,10 +65,6 @@ pub(super) struct WatchActor {
     obituary: Obituary<Died>,
 }
 
-/// For how long one blocking read waits: an abandoned one keeps server work, and
-/// a connection slot, until its wait ends.
-const WAIT: Duration = Duration::from_secs(30);
-
 /// The time limit of a listing that does not wait: it can be long.
 const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
@@ -115,12 +111,11 @@ impl WatchActor {
             }
         };
         match effect {
-            Effect::Read { read, key, after } => {
+            Effect::Read { read, key, after, wait } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer = consul
-                        .ask(&ask::Watch { key, after: Some(after), wait: WAIT }, limit)
-                        .await;
+                    let answer =
+                        consul.ask(&ask::Watch { key, after: Some(after), wait }, limit).await;
                     Event::Seen { read, answer }
                 });
                 self.reads.insert(read, task);
@@ -128,16 +123,17 @@ impl WatchActor {
             Effect::Check { read, key } => {
                 let lost = Event::Seen { read, answer: Seen::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let answer =
-                        consul.ask(&ask::Watch { key, after: None, wait: WAIT }, limit).await;
+                    let answer = consul
+                        .ask(&ask::Watch { key, after: None, wait: Duration::ZERO }, limit)
+                        .await;
                     Event::Seen { read, answer }
                 });
                 self.reads.insert(read, task);
             }
-            Effect::List { read, prefix, after } => {
+            Effect::List { read, prefix, after, wait } => {
                 let lost = Event::Listed { read, answer: Listed::Unknown(unanswered()) };
                 let task = ask_until_aborted(lost, tell, async move {
-                    let list = ask::List { prefix, after, wait: WAIT };
+                    let list = ask::List { prefix, after, wait };
                     let answer = consul.ask(&list, LISTING_LIMIT).await;
                     Event::Listed { read, answer }
                 });

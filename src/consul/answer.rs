@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     consul::{fact::Trouble, wire::WireReply},
+    escape::escaped,
     secret::Secret,
 };
 
@@ -55,6 +56,7 @@ impl<'a> Answer<'a> {
         if let Some(token) = self.token {
             text = token.strike_from(text);
         }
+        let mut text = escaped(&text).into_owned();
         if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
             let end = text[..end].char_indices().next_back().map_or(0, |(last, _)| last);
             text.truncate(end);

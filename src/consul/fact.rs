@@ -5,6 +5,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use crate::escape::Escaped;
+
 /// The id of a Consul session.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(pub(crate) Arc<str>);
@@ -79,14 +81,18 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(limit) => write!(f, "no complete answer within {limit:?}"),
-            Self::Connect(why) => write!(f, "no connection to the Consul agent: {why}"),
-            Self::Refused(why) => write!(f, "the agent takes no more connections: {why}"),
+            Self::Connect(why) => write!(f, "no connection to the Consul agent: {}", Escaped(why)),
+            Self::Refused(why) => {
+                write!(f, "the agent takes no more connections: {}", Escaped(why))
+            }
             Self::InLine(limit) => write!(f, "not sent within {limit:?}: too many locks at once"),
-            Self::Broken(why) => write!(f, "the connection broke: {why}"),
-            Self::Server { status, text } => write!(f, "Consul answered {status}: {text}"),
+            Self::Broken(why) => write!(f, "the connection broke: {}", Escaped(why)),
+            Self::Server { status, text } => {
+                write!(f, "Consul answered {status}: {}", Escaped(text))
+            }
             Self::TooLong => f.write_str("the answer is too long to be read"),
             Self::NotConsul(what) => {
-                write!(f, "the answer is not Consul's ({what}); check the address")
+                write!(f, "the answer is not Consul's ({}); check the address", Escaped(what))
             }
         }
     }

@@ -14,6 +14,8 @@ use super::{
         begins, reads,
     },
 };
+#[cfg(test)]
+use crate::mutation::Mutation;
 
 /// One operation. Keys are full keys, the runtime's prefix included.
 #[derive(Clone, Copy, Debug)]
@@ -110,8 +112,25 @@ impl Op<'_> {
         json!({"KV": kv})
     }
 
+    /// Searches Consul's text for words.
+    #[cfg(test)]
+    fn searched(&self, what: &str) -> Option<Failure> {
+        if what.contains("Permission denied") {
+            return Some(Failure::Denied(Denial::Right));
+        }
+        let Self::Lock { session, .. } = self else { return None };
+        let is_gone = what.contains("invalid session") && what.contains(session);
+        is_gone.then_some(Failure::SessionGone)
+    }
+
     /// Reads Consul's text about this operation.
     fn failure(&self, what: &str) -> Failure {
+        #[cfg(test)]
+        if Mutation::ErrorsSearched.is_chosen()
+            && let Some(failure) = self.searched(what)
+        {
+            return failure;
+        }
         if let Some(denial) = Denial::of(what) {
             return Failure::Denied(denial);
         }

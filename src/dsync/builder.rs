@@ -16,6 +16,7 @@ use crate::{
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slot::Slots,
+    host::url_host,
     key::Key,
     secret::Secret,
     status::{journal::Journal, telemetry::Telemetry},
@@ -144,10 +145,13 @@ impl Builder {
         Self { value: Some(value.into()), ..self }
     }
 
-    /// Where this process can be reached by others: in the default value of its
-    /// keys, so that followers find the leader.
+    /// Where other processes and clients reach this one: in the default value of its
+    /// keys, so that followers find the leader. `address` is a host name, which may end
+    /// in a dot, or an IP address, without scheme, port or brackets. [`start`](Self::start)
+    /// refuses anything else, port 0, and addresses such as `0.0.0.0` and `::`, which a
+    /// server binds to and no client reaches.
     ///
-    /// Default: nothing is said.
+    /// Default: no address is named, and nobody is redirected to this process.
     pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {
         Self { advertised: Some((address.into(), port)), ..self }
     }
@@ -160,7 +164,8 @@ impl Builder {
     }
 
     /// How `https://` addresses are spoken to: trusted roots, and a client
-    /// certificate where Consul wants one. HTTP/2 is offered. With an address that is
+    /// certificate where Consul wants one. HTTP/2 is offered unless the configuration's
+    /// `alpn_protocols` are set: `http/1.1` alone demands HTTP/1.1. With an address that is
     /// plain `http`, [`start`](Builder::start) fails.
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: Arc<rustls::ClientConfig>) -> Self {
@@ -206,6 +211,15 @@ impl Builder {
     fn defaults(&self) -> Result<Defaults, ConfigError> {
         let mut ours = own_description(&self.service);
         if let Some((address, port)) = &self.advertised {
+            if url_host(address).is_none() || *port == 0 {
+                return Err(ConfigError::OutOfRange {
+                    field: "advertise",
+                    value: format!("{address:?} with port {port}"),
+                    range: "a host name or an IP address at which others reach this process, \
+                            without scheme, port or brackets, and a port from 1"
+                        .into(),
+                });
+            }
             ours["address"] = address.as_str().into();
             ours["port"] = (*port).into();
         }

@@ -79,7 +79,7 @@ async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Hold
         session: session.to_string(),
         session_name,
         node,
-        value: entry.value,
+        value: entry.value.into(),
         since: entry.modify_index,
     }))
 }

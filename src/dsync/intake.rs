@@ -20,7 +20,7 @@ use crate::{
         keep_alive::KeepAlive,
         lease::Lease,
         observer::Observer,
-        slot::{Entered, Opened, Slot, Slots},
+        slot::{Entered, Opened, Purpose, Slot, Slots},
         tenure::Tenure,
     },
     key::Key,
@@ -114,9 +114,17 @@ impl Place {
 }
 
 impl Intake {
-    pub(crate) fn acquire(&self, Acquire { key, within, value }: Acquire) -> Pending<Lease> {
+    pub(crate) fn acquire(&self, asked: Acquire) -> Pending<Lease> {
+        self.acquire_for(Purpose::Lock, asked)
+    }
+
+    pub(crate) fn acquire_for(
+        &self,
+        purpose: Purpose,
+        Acquire { key, within, value }: Acquire,
+    ) -> Pending<Lease> {
         let asked_at = Instant::now();
-        let place = self.enter(&key, Patience::Unlimited, value);
+        let place = self.enter(&key, purpose, Patience::Unlimited, value);
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
         Box::pin(async move {
             let mut place = place?;
@@ -134,7 +142,7 @@ impl Intake {
     }
 
     pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
-        let place = self.enter(&key, Patience::None, value);
+        let place = self.enter(&key, Purpose::Lock, Patience::None, value);
         let keep_alive = self.keep_alive.clone();
         Box::pin(async move { Ok(Lease::of(place?.answer().await?, keep_alive)) })
     }
@@ -142,6 +150,7 @@ impl Intake {
     fn enter(
         &self,
         key: &Key,
+        purpose: Purpose,
         patience: Patience,
         value: Option<LockValue>,
     ) -> Result<Place, Error> {
@@ -149,7 +158,7 @@ impl Intake {
             Some(value) => value.to_bytes()?.into(),
             None => self.defaults.value.clone(),
         };
-        let entered = self.slots.enter(key, patience, value)?;
+        let entered = self.slots.enter(key, purpose, patience, value)?;
         if entered.is_new {
             self.supervisor.do_send(Open(entered.slot.clone()));
         }

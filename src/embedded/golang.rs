@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::escape::is_printable;
+
 /// Go's `time.ParseDuration`, in nanoseconds.
 ///
 /// # Errors
@@ -111,7 +113,7 @@ pub(super) fn quote(bytes: &[u8]) -> String {
                 '\r' => quoted.push_str("\\r"),
                 '\t' => quoted.push_str("\\t"),
                 '\x0b' => quoted.push_str("\\v"),
-                c if is_print(c) => quoted.push(c),
+                c if is_printable(c) => quoted.push(c),
                 c => {
                     let code = u32::from(c);
                     // Writing to a `String` cannot fail.
@@ -129,24 +131,6 @@ pub(super) fn quote(bytes: &[u8]) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// Go's `unicode.IsPrint`, except that unassigned characters count as printable.
-pub(super) fn is_print(c: char) -> bool {
-    if c.is_ascii() {
-        return (' '..='~').contains(&c);
-    }
-    let code = u32::from(c);
-    !(c.is_control()
-        || c.is_whitespace()
-        || code == 0xAD
-        || (0x200B..=0x200F).contains(&code)
-        || (0x202A..=0x202E).contains(&code)
-        || (0x2060..=0x206F).contains(&code)
-        || (0xE000..=0xF8FF).contains(&code)
-        || code == 0xFEFF
-        || (0xFFF9..=0xFFFB).contains(&code)
-        || code >= 0xE_0000)
 }
 
 /// Decodes the first JSON value of `body` like Go's `encoding/json`, ignoring what

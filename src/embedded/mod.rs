@@ -20,14 +20,13 @@ use self::{
     agent::Agent,
     engine::{Engine, Expiry, IndexAfterRestore, PutMode, Snapshot},
 };
-use crate::{
-    consul::{
-        fact::Trouble,
-        link::Backend,
-        wire::{Method, WireReply, WireRequest},
-    },
-    key::RESERVED,
+use crate::consul::{
+    fact::Trouble,
+    link::Backend,
+    wire::{Method, WireReply, WireRequest},
 };
+
+use crate::key::RESERVED;
 
 pub use self::server::EmbeddedServer;
 
@@ -141,7 +140,7 @@ impl Embedded {
     }
 
     /// Returns all entries, sorted by the bytes of their keys, without the fence
-    /// entries that each session of a runtime has below `.dsync`.
+    /// entries that each session of a runtime keeps below `.dsync`.
     ///
     /// In a key that is not UTF-8, invalid bytes become replacement characters.
     #[must_use]

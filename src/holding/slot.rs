@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Clock,
+    config::Limits,
     error::Error,
     holding::{
         callers::{Answer, Callers},
@@ -132,6 +133,31 @@ pub(crate) struct Opened<T> {
     pub(crate) is_new: bool,
 }
 
+/// What a slot is opened for. Each purpose has its share of the limit of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A web request whose client chooses the key: half of what locks have.
+    #[cfg(feature = "web")]
+    Request,
+    /// A lock that the service asks for: all but the reserve.
+    Lock,
+    /// A campaign or an observer: everything.
+    Leadership,
+}
+
+impl Purpose {
+    /// The number of keys in use from which on no further slot is opened.
+    fn share(self, keys: usize) -> usize {
+        let locks = keys - (keys / 10).min(Limits::LEADERSHIP_KEYS);
+        match self {
+            #[cfg(feature = "web")]
+            Self::Request => locks.div_ceil(2),
+            Self::Lock => locks,
+            Self::Leadership => keys,
+        }
+    }
+}
+
 /// A newly queued caller.
 pub(crate) struct Entered {
     pub(crate) slot: Arc<Slot>,
@@ -164,11 +190,12 @@ impl Slots {
     pub(crate) fn enter(
         &self,
         key: &Key,
+        purpose: Purpose,
         patience: Patience,
         value: Arc<[u8]>,
     ) -> Result<Entered, Error> {
         let limit = self.most_waiters;
-        let opened = self.open(key, |callers| callers.enter(patience, value, limit))?;
+        let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
         let Opened { slot, answer: (call, answer), is_new } = opened;
         Ok(Entered { slot, call, answer, is_new })
     }
@@ -178,7 +205,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
-        self.open(key, |callers| Tenure::of(callers, value))
+        self.open(key, Purpose::Leadership, |callers| Tenure::of(callers, value))
     }
 
     /// Follows the holder of `key`.
@@ -186,13 +213,14 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
-        self.open(key, Observer::of)
+        self.open(key, Purpose::Leadership, Observer::of)
     }
 
     /// Makes a request to the slot of `key`, which is created if it does not exist.
     fn open<T>(
         &self,
         key: &Key,
+        purpose: Purpose,
         ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
     ) -> Result<Opened<T>, Error> {
         let mut table = lock(&self.table);
@@ -203,11 +231,12 @@ impl Slots {
         if Mutation::SlotTwice.is_chosen() {
             table.slots.remove(key);
         }
-        let full = table.slots.len() >= self.most_keys;
+        let limit = purpose.share(self.most_keys);
+        let full = table.slots.len() >= limit;
         let (slot, is_new) = match table.slots.entry(key.clone()) {
             hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
             hash_map::Entry::Vacant(_) if full => {
-                return Err(Error::TooManyKeys { limit: self.most_keys });
+                return Err(Error::TooManyKeys { limit });
             }
             hash_map::Entry::Vacant(place) => {
                 let slot = Slot::new(

@@ -1,12 +1,12 @@
 use super::*;
 
 #[test]
-fn another_process_s_value_is_printed_escaped() {
+fn what_another_process_wrote_into_a_key_is_printed_escaped() {
     let holder = Holder {
         session: "s-1".into(),
         session_name: None,
         node: None,
-        value: b"{\"a\":1}\n\x1b[31m \xff".to_vec(),
+        value: b"{\"a\":1}\n\x1b[31m \xff"[..].into(),
         since: 3,
     };
     let debug = format!("{holder:?}");
@@ -15,7 +15,7 @@ fn another_process_s_value_is_printed_escaped() {
 }
 
 #[test]
-fn the_outcome_of_a_release_has_a_text_and_json() {
+fn the_end_of_a_release_has_words_and_json() {
     let lost = Released::AlreadyLost(LossReason::SessionGone);
     for (released, text, json) in [
         (Released::Confirmed, "released", r#""confirmed""#),

@@ -254,10 +254,10 @@ impl Queue {
         let Some(owned) = self.owned.as_mut().filter(|owned| owned.current == Some(call)) else {
             return;
         };
-        // Why the lease ended before this call, if it did.
+        // Why the lease was over before this call, if it was.
         let ended = (!owned.cell.is_valid(now))
             .then(|| owned.cell.ended().unwrap_or(LossReason::DeadlinePassed));
-        // The lease expired before this drop. Keep it assigned so that it is reported as a
+        // A lease that expired before this drop stays assigned so that it is reported as a
         // loss; a drop has no reply.
         if !confirm && (owned.ending || ended.is_some()) {
             return;
@@ -397,7 +397,7 @@ impl Queue {
         }
         let owned = self.owned.take()?;
         if let Some(call) = owned.current {
-            // The lease ended, and the owner dropped it, before anybody noticed.
+            // The deadline passed, and the owner dropped the lease, before anybody noticed.
             let reason = owned.cell.ended().unwrap_or(LossReason::DeadlinePassed);
             effects.push(Effect::Lost { call, reason });
         }

@@ -125,6 +125,12 @@ impl World {
                         format!("p{process}      caller {id} is refused: {error}")
                     });
                     *self.stats.refusals.entry(kind_of(&error)).or_default() += 1;
+                    let denied = matches!(error, Error::Denied { .. });
+                    if denied && !self.server.has_denied[process] {
+                        self.violate(|| {
+                            format!("p{process} was refused {key} for a right that nobody denied")
+                        });
+                    }
                 }
                 Found::Deserted => {
                     self.violate(|| format!("p{process}'s caller {id} will never be answered"));

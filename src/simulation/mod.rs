@@ -30,6 +30,7 @@ mod event;
 mod faults;
 mod invariants;
 mod mutations;
+mod names;
 mod network;
 mod plan;
 mod process;

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) class: Class,
     pub(super) processes: usize,
     pub(super) keys: usize,
+    /// Whether the names of the keys are made of Consul's own words.
+    pub(super) hostile_names: bool,
     pub(super) timing: Timing,
     pub(super) retention: Retention,
     pub(super) expiry: Expiry,
@@ -93,6 +95,7 @@ impl Plan {
             class,
             processes,
             keys: r.within(1..=2) as usize,
+            hostile_names: false,
             timing,
             retention: r.pick(&[Retention::Delete, Retention::Keep]),
             expiry: r.pick(&[Expiry::Ttl, Expiry::Ttl, Expiry::TwiceTtl]),
@@ -116,6 +119,7 @@ impl Plan {
             elect_every: r.pick(&[500, 3_000, 12_000]),
         };
         // Drawn beside, so that every other history stays what it was.
+        plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);
         let mut more = Random::new(seed ^ 0x6d6f_7265);
         if plan.class == Class::Chaos && more.chance(500) {
             plan.unsent = if calm { 0 } else { more.pick(&[0, 20, 150]) };

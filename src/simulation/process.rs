@@ -26,7 +26,7 @@ use crate::{
     consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
-        slot::{Slot, Slots},
+        slot::{Purpose, Slot, Slots},
         tenure::Tenure,
         term::Term,
     },
@@ -304,7 +304,7 @@ impl Process {
         patience: queue::Patience,
         value: Arc<[u8]>,
     ) -> Option<crate::holding::slot::Entered> {
-        let entered = self.slots.enter(key, patience, value).ok()?;
+        let entered = self.slots.enter(key, Purpose::Lock, patience, value).ok()?;
         if entered.is_new {
             self.open(&entered.slot);
         }

@@ -54,6 +54,8 @@ pub(super) struct Server {
     /// When each lock that succeeded last took effect.
     pub(super) locks: BTreeMap<(Key, SessionId, u64), Moment>,
     fence_denied: Vec<bool>,
+    /// Which processes were ever denied something.
+    pub(super) has_denied: Vec<bool>,
     /// Which rights each process lacks, and until when.
     pub(super) lacking: Vec<Lacking>,
     ttl_stretch: u32,
@@ -88,6 +90,7 @@ impl Server {
             snapshot: None,
             locks: BTreeMap::new(),
             fence_denied: plan.fence_denied.clone(),
+            has_denied: vec![false; plan.processes],
             lacking: vec![Lacking::default(); plan.processes],
             ttl_stretch: plan.ttl_stretch,
             past: BTreeMap::new(),
@@ -150,6 +153,7 @@ impl Server {
             None => {}
         }
         if let Some(denied) = self.denied(now, exchange) {
+            self.has_denied[exchange.process] = true;
             return Served::Reply(denied);
         }
         let question = &exchange.question;

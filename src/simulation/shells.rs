@@ -243,7 +243,7 @@ impl Process {
                     session: session.to_string(),
                     session_name: None,
                     node: None,
-                    value: slot.written().to_vec(),
+                    value: slot.written(),
                     since: index,
                 });
                 let token = slot.callers.owned(index, cell, holder);

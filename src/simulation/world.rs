@@ -7,6 +7,7 @@ use super::{
     elections::Elections,
     event::Event,
     invariants::Invariants,
+    names,
     network::Link,
     plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
@@ -86,7 +87,7 @@ impl World {
         let lags = (0..count).map(|_| random.pick(&[0, 0, 1, 20])).map(Duration::from_millis);
         let mut world = Self {
             lags: lags.collect(),
-            keys: ["a", "b/c"][..plan.keys].iter().filter_map(|key| Key::new(key).ok()).collect(),
+            keys: names::of(&plan),
             now: START,
             events: BTreeMap::new(),
             events_made: 0,

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Serialize, Serializer};
 
 use crate::{
+    escape::Escaped,
     key::Key,
     ownership::{Holder, KeyState},
     token::FencingToken,
@@ -162,9 +163,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { service, health, keys, incidents, .. } = self;
         let or_not = |holds| if holds { "" } else { "not " };
-        write!(f, "{service}: {}ready, {}live", or_not(health.ready), or_not(health.live))?;
+        let (ready, live) = (or_not(health.ready), or_not(health.live));
+        write!(f, "{}: {ready}ready, {live}live", Escaped(service))?;
         if let Some(trouble) = &health.trouble {
-            write!(f, "; {trouble}")?;
+            write!(f, "; {}", Escaped(trouble))?;
         }
         if let Some(saturation) = &health.saturation {
             write!(f, "; {saturation}")?;
@@ -182,7 +184,7 @@ impl fmt::Display for Report {
         }
         for Incident { ago, key, what } in incidents {
             let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
-            writeln!(f, "{ago:.1?} ago: {key}{what}")?;
+            writeln!(f, "{ago:.1?} ago: {key}{}", Escaped(what))?;
         }
         Ok(())
     }
@@ -203,7 +205,7 @@ impl fmt::Display for KeyReport {
             write!(f, ", {} waiting", self.waiters)?;
         }
         if let Some(error) = &self.last_error {
-            write!(f, "; {error}")?;
+            write!(f, "; {}", Escaped(error))?;
         }
         Ok(())
     }
@@ -216,5 +218,55 @@ impl fmt::Display for Role {
             Self::Candidate => "candidate",
             Self::Observer => "observer",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::escape::is_printable;
+
+    #[test]
+    fn each_line_of_a_report_is_its_own_whatever_others_wrote() {
+        let wild = "\u{1b}[2Jall is well\r\norders: ready\u{202e}";
+        let holder = Holder {
+            session: wild.into(),
+            session_name: Some(wild.into()),
+            node: Some(wild.into()),
+            value: wild.as_bytes().into(),
+            since: 3,
+        };
+        let key = Key::new("k").unwrap();
+        let report = Report {
+            service: wild.into(),
+            health: HealthReport {
+                live: true,
+                ready: true,
+                session: None,
+                trouble: Some(wild.into()),
+                saturation: None,
+            },
+            lease: Duration::ZERO,
+            failover: Duration::ZERO,
+            keys: vec![KeyReport {
+                key: key.clone(),
+                state: KeyState::Waiting,
+                role: None,
+                token: None,
+                remaining: None,
+                holder: Some(holder),
+                waiters: 1,
+                last_error: Some(wild.into()),
+                failover: Duration::ZERO,
+            }],
+            incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
+        };
+        let text = report.to_string();
+        assert_eq!(text.lines().count(), 4, "{text:?}");
+        assert!(text.lines().all(|line| line.chars().all(is_printable)), "{text:?}");
+        assert!(
+            text.contains("saying \\u{1b}[2Jall is well\\r\\norders: ready\\u{202e}"),
+            "{text}"
+        );
     }
 }

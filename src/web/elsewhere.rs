@@ -1,6 +1,11 @@
 //! Where a request goes that only the leader may handle.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -9,10 +14,13 @@ use actix_web::{
         header::{CACHE_CONTROL, LOCATION},
     },
 };
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::refusal::RETRY_AFTER_DEFAULT;
-use crate::ownership::Holder;
+use crate::{
+    host::{url_host, without_root},
+    ownership::Holder,
+};
 
 /// What a process that does not lead answers to requests for the leader, as
 /// `app_data`.
@@ -31,17 +39,31 @@ use crate::ownership::Holder;
 #[derive(Clone)]
 pub struct LeaderConfig {
     redirects: bool,
-    scheme: &'static str,
+    scheme: Scheme,
     hops: u32,
     pause: Duration,
-    allowed: Arc<Allowed>,
+    allowed: Option<Arc<Allowed>>,
+    /// What was last logged, of which leader's session.
+    logged: Arc<Mutex<Option<(String, String)>>>,
 }
 
 type Allowed = dyn Fn(&str, u16) -> bool + Send + Sync;
 
-/// The query parameter that counts redirections: clients copy it, as they follow,
-/// and drop headers.
+/// The scheme of a redirection.
+#[derive(Clone, Copy, Debug)]
+enum Scheme {
+    /// That by which this process serves.
+    Own,
+    /// That by which the client asked, as a proxy says.
+    Forwarded,
+    Https,
+}
+
+/// The query parameter that counts redirections. Clients keep it when they follow
+/// one; headers they drop.
 const MARK: &str = "dsync-hops";
+/// A longer value of a leader is not parsed, in bytes.
+const LONGEST_VALUE: usize = 8 * 1_024;
 
 impl LeaderConfig {
     /// How often one request is redirected at most, unless
@@ -52,37 +74,63 @@ impl LeaderConfig {
     pub fn refuse() -> Self {
         Self {
             redirects: false,
-            scheme: "http",
+            scheme: Scheme::Own,
             hops: Self::DEFAULT_HOPS,
             pause: RETRY_AFTER_DEFAULT,
-            allowed: Arc::new(|_, _| true),
+            allowed: None,
+            logged: Arc::default(),
         }
     }
 
-    /// Answers 307, with which a client repeats method and body, to the `address`
-    /// and `port` in the leader's value: see
-    /// [`Builder::advertise`](crate::Builder::advertise). The path and query stay.
-    /// It is 503 as long as nobody leads, or the leader does not say where it is, or
-    /// that is this process's own place: a leader that has just resigned names itself
-    /// until Consul has the key back. Who leads is what Consul was last read to say,
-    /// so a process that is cut off from Consul can send clients to one that is gone.
+    /// Answers 307, so that the client repeats method and body, to the `address` and
+    /// `port` in the leader's value: see
+    /// [`Builder::advertise`](crate::Builder::advertise). Path and query stay.
     ///
-    /// The address must be a host name or an IP address and no more, but whoever
-    /// may write to the key in Consul says which: see [`only`](Self::only).
+    /// The answer is 503 while nobody leads, and if the leader's value names no
+    /// address, names this process (a leader that has just resigned is named until
+    /// Consul has the key back), is longer than 8 KiB, or names a host that is not
+    /// allowed. The reason is logged as a warning, once for each leader. Who leads is
+    /// what Consul was last read to say, so a process that is cut off from Consul can
+    /// send clients to a former leader.
     ///
+    /// # Which hosts
+    /// Whoever may write the key in Consul chooses the address, and clients send their
+    /// requests there, bodies included. So name your hosts with [`only`](Self::only).
+    /// Without it, requests are redirected only to an address that is the name of the
+    /// Consul node on which the leader's session lives, which a right to write keys
+    /// does not let anybody choose. The port is not checked then.
+    ///
+    /// # What clients drop
+    /// Most clients do not repeat `Authorization` and cookies to another host, and
+    /// then the leader answers 401. For such clients answer
+    /// [`refuse`](Self::refuse) and let them find the leader by other means, or
+    /// forward the request in the service: [`Tenure::leader`](crate::Tenure::leader)
+    /// has the address.
+    ///
+    /// # Circles
     /// Each redirection is counted in the query parameter `dsync-hops`, so that
-    /// processes that take each other for the leader send nobody in circles; see
-    /// [`hops`](Self::hops). A handler that refuses unknown parameters must know
-    /// it.
+    /// processes that take each other for the leader do not redirect a client for
+    /// ever; see [`hops`](Self::hops). A handler that refuses unknown parameters must
+    /// accept it.
     pub fn redirect() -> Self {
         Self { redirects: true, ..Self::refuse() }
     }
 
-    /// Redirects to `https://`.
+    /// Redirects to `https://`, whatever the request came by.
     ///
-    /// Default: `http://`.
+    /// Default: the scheme by which this process serves: `https://` if the server of
+    /// actix-web was bound with TLS, else `http://`.
     pub fn https(self) -> Self {
-        Self { scheme: "https", ..self }
+        Self { scheme: Scheme::Https, ..self }
+    }
+
+    /// Redirects to the scheme that the header `Forwarded` or `X-Forwarded-Proto`
+    /// names. For services behind a proxy that ends TLS and sets that header for each
+    /// request; otherwise a client chooses it.
+    ///
+    /// Default: these headers are not read.
+    pub fn trust_proxy(self) -> Self {
+        Self { scheme: Scheme::Forwarded, ..self }
     }
 
     /// How often one request is redirected before it is answered 503.
@@ -92,14 +140,15 @@ impl LeaderConfig {
         Self { hops: most, ..self }
     }
 
-    /// Redirects only to hosts and ports for which `allowed` is true.
+    /// Redirects to the hosts and ports for which `allowed` is true, and to no others.
+    /// A host name is given without a dot at its end.
     ///
-    /// Default: to all.
+    /// Default: see [`redirect`](Self::redirect).
     pub fn only(self, allowed: impl Fn(&str, u16) -> bool + Send + Sync + 'static) -> Self {
-        Self { allowed: Arc::new(allowed), ..self }
+        Self { allowed: Some(Arc::new(allowed)), ..self }
     }
 
-    /// What `Retry-After` says, in whole seconds from 1.
+    /// The value of `Retry-After`, in whole seconds, rounded up, at least 1 s.
     ///
     /// Default: 1 s.
     pub fn retry_after(self, pause: Duration) -> Self {
@@ -121,63 +170,109 @@ impl LeaderConfig {
         if !self.redirects {
             return None;
         }
-        let location = self.location(request.uri(), leader, own)?;
+        let authority = match self.authority(leader, own) {
+            Ok(authority) => authority,
+            Err(why) => {
+                self.log(leader, why);
+                return None;
+            }
+        };
+        let path = self.path(request.uri())?;
+        let forwarded = || request.connection_info().scheme().eq_ignore_ascii_case("https");
+        let scheme = self.scheme.name(request.app_config().secure(), forwarded);
         let mut response = HttpResponse::TemporaryRedirect();
         Some(
             response
-                .insert_header((LOCATION, location))
+                .insert_header((LOCATION, format!("{scheme}://{authority}{path}")))
                 .insert_header((CACHE_CONTROL, "no-store"))
                 .finish(),
         )
     }
 
-    fn location(&self, asked: &Uri, leader: &Holder, own: &[u8]) -> Option<String> {
-        let (leader, own) = (leader.json()?, serde_json::from_slice(own).unwrap_or_default());
-        let (address, port) = place(&leader)?;
-        let host = host(address)?;
-        if port == 0 || place(&own) == Some((address, port)) || !(self.allowed)(address, port) {
-            return None;
+    /// The host and port of the leader.
+    fn authority(&self, leader: &Holder, own: &[u8]) -> Result<String, NoWay> {
+        let Place { address, port } = Place::of(&leader.value).ok_or(NoWay::Unnamed)?;
+        let host = url_host(&address).filter(|_| port != 0);
+        let host = host.ok_or_else(|| NoWay::Useless(shortened(&address), port))?;
+        let name = without_root(&address);
+        let is_own = |own: Place<'_>| own.port == port && without_root(&own.address) == name;
+        if Place::of(own).is_some_and(is_own) {
+            return Err(NoWay::Own);
         }
+        let allowed = match &self.allowed {
+            Some(allowed) => allowed(name, port),
+            None => leader.node.as_deref().is_some_and(|node| node.eq_ignore_ascii_case(name)),
+        };
+        if allowed { Ok(format!("{host}:{port}")) } else { Err(NoWay::NotAllowed(host, port)) }
+    }
+
+    /// The path and query, with one redirection more; `None` if there were enough.
+    fn path(&self, asked: &Uri) -> Option<String> {
         let (hops, query) = counted(asked.query().unwrap_or_default());
         let hops = hops.checked_add(1).filter(|hops| *hops <= self.hops)?;
         let join = if query.is_empty() { "" } else { "&" };
         // Not that of `OPTIONS *`.
         let path = Some(asked.path()).filter(|path| path.starts_with('/')).unwrap_or("/");
-        Some(format!("{}://{host}:{port}{path}?{query}{join}{MARK}={hops}", self.scheme))
+        Some(format!("{path}?{query}{join}{MARK}={hops}"))
     }
+
+    /// Logs why the leader cannot be redirected to, once for each leader.
+    fn log(&self, leader: &Holder, why: NoWay) {
+        if matches!(why, NoWay::Own) {
+            return;
+        }
+        let news = (leader.session.clone(), why.to_string());
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.as_ref() != Some(&news) {
+            tracing::warn!(leader = %leader.session, "requests are not redirected to the leader: {why}");
+            *logged = Some(news);
+        }
+    }
+}
+
+impl Scheme {
+    fn name(self, secure: bool, forwarded: impl FnOnce() -> bool) -> &'static str {
+        let https = match self {
+            Self::Own => secure,
+            Self::Forwarded => forwarded(),
+            Self::Https => true,
+        };
+        if https { "https" } else { "http" }
+    }
+}
+
+/// Why the leader cannot be redirected to.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum NoWay {
+    #[error("its value names no address and port; start it with Builder::advertise")]
+    Unnamed,
+    #[error("its address {0:?} with port {1} is no host name or IP address that can be reached")]
+    Useless(String, u16),
+    #[error("{0}:{1} is not allowed; allow it with LeaderConfig::only")]
+    NotAllowed(String, u16),
+    #[error("it is this process")]
+    Own,
 }
 
 /// Where a process says that it is.
-fn place(value: &Value) -> Option<(&str, u16)> {
-    let port = value.get("port")?.as_u64()?;
-    Some((value.get("address")?.as_str()?, u16::try_from(port).ok()?))
+#[derive(Deserialize)]
+struct Place<'a> {
+    #[serde(borrow)]
+    address: Cow<'a, str>,
+    port: u16,
 }
 
-/// The address as a URL has it, if it is a host name or an IP address.
-fn host(address: &str) -> Option<String> {
-    if let Ok(ip) = address.parse::<IpAddr>() {
-        return match ip {
-            _ if ip.is_unspecified() || ip.is_multicast() => None,
-            IpAddr::V4(ip) => Some(ip.to_string()),
-            IpAddr::V6(ip) => Some(format!("[{ip}]")),
-        };
+impl<'a> Place<'a> {
+    fn of(value: &'a [u8]) -> Option<Self> {
+        // A value may have 512 KiB, and this is done for each refused request.
+        let value = Some(value).filter(|value| value.len() <= LONGEST_VALUE)?;
+        serde_json::from_slice(value).ok()
     }
-    let is_label = |label: &str| {
-        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        (1..=63).contains(&label.len())
-            && label.bytes().all(plain)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    // The last label of a name is no number: browsers read 1.2 or 0x7f as an address.
-    let last_is_a_name = |last: &str| {
-        last.bytes().any(|c| c.is_ascii_alphabetic())
-            && !last.to_ascii_lowercase().starts_with("0x")
-    };
-    let is_name = address.len() <= 253
-        && address.split('.').all(is_label)
-        && address.rsplit('.').next().is_some_and(last_is_a_name);
-    is_name.then(|| address.to_owned())
+}
+
+/// The beginning of a text that somebody else wrote.
+fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// How often the request was redirected before, and its query without the mark. A
@@ -206,115 +301,4 @@ impl fmt::Debug for LeaderConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn location(config: &LeaderConfig, asked: &str, value: &str) -> Option<String> {
-        let leader = Holder {
-            session: "s-1".into(),
-            session_name: None,
-            node: None,
-            value: value.as_bytes().to_vec(),
-            since: 3,
-        };
-        config.location(&asked.parse().unwrap(), &leader, br#"{"address":"own","port":80}"#)
-    }
-
-    fn at(address: &str) -> Option<String> {
-        let value = serde_json::json!({ "address": address, "port": 8080 }).to_string();
-        location(&LeaderConfig::redirect(), "/rebuild", &value)
-    }
-
-    #[test]
-    fn path_and_query_stay_and_the_redirection_is_counted() {
-        let value = r#"{"address":"10.0.0.7","port":8080}"#;
-        let config = LeaderConfig::redirect();
-        for (asked, to) in [
-            ("/", "http://10.0.0.7:8080/?dsync-hops=1"),
-            ("/a%2Fb?x=%20&y", "http://10.0.0.7:8080/a%2Fb?x=%20&y&dsync-hops=1"),
-            ("/a?dsync-hops=1&x", "http://10.0.0.7:8080/a?x&dsync-hops=2"),
-            ("*", "http://10.0.0.7:8080/?dsync-hops=1"),
-            ("//evil.example/a", "http://10.0.0.7:8080//evil.example/a?dsync-hops=1"),
-        ] {
-            assert_eq!(location(&config, asked, value).as_deref(), Some(to), "{asked}");
-        }
-        for circle in ["/?dsync-hops=2", "/?dsync-hops=1&dsync-hops=7", "/?dsync-hops=x"] {
-            assert_eq!(location(&config, circle, value), None, "{circle}");
-        }
-        let once = LeaderConfig::redirect().https().hops(1);
-        assert!(location(&once, "/", value).unwrap().starts_with("https://10.0.0.7:8080/"));
-        assert_eq!(location(&once, "/?dsync-hops=1", value), None);
-    }
-
-    #[test]
-    fn an_address_is_a_host_and_nothing_else() {
-        for (address, host) in [
-            ("10.0.0.7", "10.0.0.7"),
-            ("::1", "[::1]"),
-            ("orders-1.service.internal", "orders-1.service.internal"),
-            ("app_1", "app_1"),
-        ] {
-            let to = format!("http://{host}:8080/rebuild?dsync-hops=1");
-            assert_eq!(at(address), Some(to), "{address}");
-        }
-        for hostile in [
-            "",
-            ".",
-            "a..b",
-            "-a",
-            "0.0.0.0",
-            "::",
-            "[::1]",
-            "2130706433",
-            "0x7f000001",
-            "0X7F000001",
-            "a.0X7",
-            "127.1",
-            "evil.example/",
-            "evil.example#",
-            "evil.example?",
-            "user@evil.example",
-            "evil.example:81",
-            "a\r\nset-cookie: x",
-            "a b",
-            "a\\b",
-            "javascript:alert(1)",
-            "é.example",
-        ] {
-            assert_eq!(at(hostile), None, "{hostile:?}");
-        }
-        assert_eq!(at(&"a".repeat(64)), None);
-    }
-
-    #[test]
-    fn a_process_that_is_named_as_the_leader_while_it_does_not_lead_sends_nobody_to_itself() {
-        let config = LeaderConfig::redirect();
-        let to = |value| location(&config, "/", value);
-        assert_eq!(to(r#"{"address":"own","port":80}"#), None);
-        assert!(to(r#"{"address":"own","port":81}"#).is_some());
-        assert!(to(r#"{"address":"other","port":80}"#).is_some());
-    }
-
-    #[test]
-    fn a_leader_that_does_not_say_where_it_is_is_not_redirected_to() {
-        let config = LeaderConfig::redirect();
-        for value in [
-            "",
-            "{}",
-            "text",
-            "[]",
-            r#"{"address":"a"}"#,
-            r#"{"address":7,"port":80}"#,
-            r#"{"address":"a","port":0}"#,
-            r#"{"address":"a","port":70000}"#,
-            r#"{"address":"a","port":"80"}"#,
-        ] {
-            assert_eq!(location(&config, "/", value), None, "{value}");
-        }
-        let inside = LeaderConfig::redirect().only(|host, port| host == "a" && port == 80);
-        let to = |value| location(&inside, "/", value);
-        assert!(to(r#"{"address":"a","port":80}"#).is_some());
-        assert_eq!(to(r#"{"address":"b","port":80}"#), None);
-        assert_eq!(to(r#"{"address":"a","port":81}"#), None);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Ready, ready},
+    ops::Deref,
     rc::Rc,
 };
 
@@ -21,13 +22,9 @@ use super::{
     extract::NotSetUp,
     refusal::{RETRY_AFTER_DEFAULT, answer},
 };
-use crate::{
-    holding::{tenure::Tenure, term::Term},
-    ownership::Lost,
-    token::FencingToken,
-};
+use crate::holding::{tenure::Tenure, term::Term};
 
-/// An extractor for handlers that only the leader may run. It carries the
+/// An extractor for handlers that only the leader may run. It derefs to the
 /// [`Term`] in which the request came.
 ///
 /// ```
@@ -47,33 +44,16 @@ use crate::{
 /// redirection to the leader.
 ///
 /// Leadership can be lost while the handler runs. Nothing stops the handler then:
-/// put its work into [`run`](Leader::run), or wrap it in [`LeaderOnly`]. What is on
+/// put its work into [`run`](Term::run), or wrap it in [`LeaderOnly`]. What is on
 /// its way is stopped only by the token.
 #[derive(Clone, Debug)]
 pub struct Leader(Term);
 
-impl Leader {
-    /// The fencing token of the term. Hand it to what the handler writes to.
-    #[must_use]
-    pub fn token(&self) -> FencingToken {
-        self.0.token()
-    }
+impl Deref for Leader {
+    type Target = Term;
 
-    /// The term.
-    #[must_use]
-    pub fn term(&self) -> &Term {
+    fn deref(&self) -> &Term {
         &self.0
-    }
-
-    /// Runs `work` while the term lasts, and drops it at its end: as [`Term::run`].
-    ///
-    /// # Errors
-    /// [`Lost`] if the term ended first; as a response, 503.
-    ///
-    /// # Cancel safety
-    /// Dropping the future drops `work`; the term goes on.
-    pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        self.0.run(work).await
     }
 }
 
@@ -148,7 +128,8 @@ fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
 /// ```
 ///
 /// The handler runs within the term and is dropped at its end, as by [`Term::run`],
-/// also when this process resigns or hands over; the answer is then that of [`Lost`].
+/// also when this process resigns or hands over; the answer is then that of
+/// [`Lost`](crate::Lost).
 /// That goes out as an error and not as a response, so that a logger around this
 /// may say nothing of it. A body that is still being sent is not cut off.
 #[derive(Clone, Debug, Default)]
@@ -225,7 +206,8 @@ where
                 let response = elsewhere(request.request(), &tenure);
                 return Ok(request.into_response(response));
             };
-            let response = term.run(service.call(request)).await??;
+            // The service is called inside of `run`, which looks at the clock first.
+            let response = term.run(async { service.call(request).await }).await??;
             Ok(response.map_into_boxed_body())
         })
     }

@@ -3,73 +3,86 @@
 use std::{
     fmt,
     future::{Ready, ready},
-    pin::Pin,
+    ops::Deref,
+    pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest, HttpResponse,
-    body::{BodySize, BoxBody, MessageBody},
+    body::BoxBody,
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
-    web::Bytes,
 };
-use futures::future::{BoxFuture, LocalBoxFuture};
+use futures::future::{Either, LocalBoxFuture, select};
 
-use super::extract::{NotSetUp, dsync_of};
+use super::{
+    extract::{NotSetUp, dsync_of},
+    locked_body::{Hold, locked},
+};
 use crate::{
     error::Error,
-    holding::{lease::Lease, lease_state::LeaseState},
+    holding::{lease::Lease, slot::Purpose, term::Term},
     key::Key,
     messages::Acquire,
-    ownership::{LossReason, Lost},
-    token::FencingToken,
 };
 
-/// A middleware that locks what a segment of the path names, for as long as the
-/// request lasts.
+/// A middleware for a route that locks what a segment of the path names, for as long
+/// as the request lasts.
 ///
 /// ```
 /// use actix_dsync::web::{HeldLease, LockPath};
-/// use actix_web::{guard, web};
+/// use actix_web::web;
 ///
 /// async fn charge(lease: HeldLease) -> String {
 ///     format!("charged, fenced by {}", lease.token())
 /// }
 ///
 /// fn routes(app: &mut web::ServiceConfig) {
-///     app.service(
-///         web::resource("/orders/{id}/charge")
-///             // A request for another method is not to wait for the lock.
-///             .guard(guard::Post())
-///             .wrap(LockPath::segment("id").under("orders"))
-///             .route(web::post().to(charge)),
-///     );
+///     let order = LockPath::segment("id").under("orders");
+///     app.route("/orders/{id}/charge", web::post().to(charge).wrap(order));
 /// }
 /// ```
 ///
-/// It wraps a resource or a scope whose pattern has the segment; what wraps a
-/// whole `App` runs before the path is taken apart, and is answered 500. The key
-/// is [`Key::join`] of the prefix and the segment as
-/// [`Path`](actix_web::web::Path) would have it.
+/// It wraps a [`Route`](actix_web::Route), after `to`, whose path pattern has the
+/// segment. So only requests that a handler takes are locked for, and neither wrong
+/// methods nor unknown paths. Around a resource, a scope or an app it does not
+/// compile:
+///
+/// ```compile_fail,E0277
+/// # use actix_dsync::web::LockPath;
+/// # use actix_web::web;
+/// web::resource("/orders/{id}").wrap(LockPath::segment("id"));
+/// ```
+///
+/// The key is [`Key::join`] of the prefix and the segment as
+/// [`Path`](actix_web::web::Path) would have it. A client chooses it: with
+/// [`Retention::Keep`](crate::Retention::Keep) each key that was ever asked for stays
+/// in Consul, so let such a handler be reached only by clients that you trust.
+/// Requests may use up half of [`Limits::keys`](crate::Limits::keys), so that they
+/// keep neither other locks nor campaigns from theirs; beyond that they are answered
+/// 503.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss,
-/// as by [`Lease::run`]; the answer is then that of [`Lost`], which goes
-/// out as an error and not as a response, so that a logger around this may say
-/// nothing of it. A body that is still being produced then breaks off. What the
-/// handler has sent by then may still arrive: hand [`HeldLease::token`] to what it
-/// writes to. A request that cannot have the lock is answered as its [`Error`] says.
+/// as by [`Lease::run`]; the answer is then that of [`Lost`](crate::Lost), which goes
+/// out as an error and not as a response, so that a logger around this may not
+/// mention it. A body that is still being produced then breaks off. What the
+/// handler has sent by then may still arrive: hand the lease's
+/// [`token`](Term::token) to what it writes to. A request that cannot have the lock is
+/// answered as its [`Error`] says.
+///
+/// A request that holds its lock longer than [`at_most`](LockPath::at_most), because
+/// the client sends its body or reads the answer slowly or the handler is slow, is
+/// given up in the same way: the lock is given back, and the answer is 503 with the
+/// code `held_too_long`.
 ///
 /// # Cancel safety
 /// The lock is given back when the response's body has been produced or is
 /// dropped, so also when the connection ends, while the request waits for the lock
-/// or later, and when the handler panics. A streamed body is produced as fast as the
-/// client reads: give it an end of its own where a client could keep the lock by
-/// reading nothing. An HTTP/1 client that closes its
-/// connection is by default taken for one that only sends no more, and the handler
-/// goes on to its end; with
+/// or later, and when the handler panics; for `HEAD`, when the handler returns. An
+/// HTTP/1 client that closes its connection is by default taken for one that only
+/// sends no more, and the handler goes on to its end; with
 /// [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) it is
 /// dropped at once.
 #[derive(Clone, Debug)]
@@ -78,6 +91,7 @@ pub struct LockPath {
     segment: Arc<str>,
     under: Arc<str>,
     within: Duration,
+    at_most: Duration,
 }
 
 impl LockPath {
@@ -85,10 +99,19 @@ impl LockPath {
     /// otherwise: 5 s.
     pub const DEFAULT_WITHIN: Duration = Duration::from_secs(5);
 
+    /// How long a request holds the lock unless [`at_most`](Self::at_most) says
+    /// otherwise: 30 s.
+    pub const DEFAULT_AT_MOST: Duration = Duration::from_secs(30);
+
     /// Locks what the segment of that name says: `segment("id")` for the pattern
     /// `/orders/{id}`.
     pub fn segment(name: impl AsRef<str>) -> Self {
-        Self { segment: name.as_ref().into(), under: "".into(), within: Self::DEFAULT_WITHIN }
+        Self {
+            segment: name.as_ref().into(),
+            under: "".into(),
+            within: Self::DEFAULT_WITHIN,
+            at_most: Self::DEFAULT_AT_MOST,
+        }
     }
 
     /// Puts segments before that of the path, separated by `/`, so that the ids of
@@ -104,6 +127,15 @@ impl LockPath {
     /// Default: [`DEFAULT_WITHIN`](Self::DEFAULT_WITHIN).
     pub fn within(self, limit: Duration) -> Self {
         Self { within: limit, ..self }
+    }
+
+    /// Holds the lock for at most `limit`, from the grant until the response's body has
+    /// been produced. Then the handler or the body is dropped and the lock given back.
+    /// It bounds what a client can do that sends or reads nothing.
+    ///
+    /// Default: [`DEFAULT_AT_MOST`](Self::DEFAULT_AT_MOST). `Duration::MAX` is no bound.
+    pub fn at_most(self, limit: Duration) -> Self {
+        Self { at_most: limit, ..self }
     }
 
     fn key(&self, request: &HttpRequest) -> Result<Key, actix_web::Error> {
@@ -123,40 +155,48 @@ impl LockPath {
 
     async fn lock(&self, request: &HttpRequest) -> Result<Lease, actix_web::Error> {
         let asked = Acquire::new(self.key(request)?).within(self.within);
-        let asked = dsync_of(request)?.send(asked);
-        Ok(asked.await?)
+        Ok(dsync_of(request)?.intake().acquire_for(Purpose::Request, asked).await?)
     }
 }
 
-impl<S, B> Transform<S, ServiceRequest> for LockPath
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
-    B: MessageBody + 'static,
-{
+/// A route's service, which is what [`Route::wrap`](actix_web::Route::wrap) wraps.
+type RouteService = Box<
+    dyn Service<
+            ServiceRequest,
+            Response = ServiceResponse,
+            Error = actix_web::Error,
+            Future = LocalBoxFuture<'static, Result<ServiceResponse, actix_web::Error>>,
+        >,
+>;
+
+/// For routes only: around a resource, a scope or an app it would lock for requests
+/// that no handler takes.
+impl Transform<RouteService, ServiceRequest> for LockPath {
     type Response = ServiceResponse<BoxBody>;
     type Error = actix_web::Error;
-    type Transform = LockPathService<S>;
+    type Transform = LockPathService;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
-    fn new_transform(&self, service: S) -> Self::Future {
+    fn new_transform(&self, service: RouteService) -> Self::Future {
         ready(Ok(LockPathService { service: Rc::new(service), lock: self.clone() }))
     }
 }
 
-/// What [`LockPath`] makes of the service that it wraps.
-#[derive(Debug)]
+/// What [`LockPath`] makes of the route that it wraps.
 #[doc(hidden)]
-pub struct LockPathService<S> {
-    service: Rc<S>,
+pub struct LockPathService {
+    service: Rc<RouteService>,
     lock: LockPath,
 }
 
-impl<S, B> Service<ServiceRequest> for LockPathService<S>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
-    B: MessageBody + 'static,
-{
+impl fmt::Debug for LockPathService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockPathService").field("lock", &self.lock).finish_non_exhaustive()
+    }
+}
+
+impl Service<ServiceRequest> for LockPathService {
     type Response = ServiceResponse<BoxBody>;
     type Error = actix_web::Error;
     type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
@@ -171,131 +211,34 @@ where
                 // A response, so that what wraps this one treats it as such.
                 Err(error) => return Ok(request.into_response(HttpResponse::from_error(error))),
             };
-            request.extensions_mut().insert(HeldLease(lease.state().clone()));
-            // A copy of the request, for a response here, would keep scopes from routing it.
-            let response = lease.run(service.call(request)).await??;
-            Ok(response.map_body(|_, body| locked(body.boxed(), lease)))
+            let (hold, method) = (Hold::from_now(lock.at_most), request.method().clone());
+            request.extensions_mut().insert(HeldLease(Term::of(lease.state().clone(), None)));
+            // The service is called inside of `run`, which looks at the clock first.
+            let work = lease.run(async { service.call(request).await });
+            let over = pin!(hold.over(lease.key().clone()));
+            let response = match select(over, pin!(work)).await {
+                Either::Left((too_long, _)) => return Err(too_long.into()),
+                Either::Right((response, _)) => response??,
+            };
+            Ok(response.map_body(|_, body| locked(body, lease, hold, &method)))
         })
-    }
-}
-
-/// The body, which keeps the lock until it has been produced.
-fn locked(body: BoxBody, lease: Lease) -> BoxBody {
-    if body.size() == BodySize::None {
-        return body;
-    }
-    match body.try_into_bytes() {
-        Ok(bytes) => BoxBody::new(bytes),
-        Err(body) => BoxBody::new(LockedBody::new(body, lease)),
-    }
-}
-
-/// A body that is produced while the lock is held.
-struct LockedBody {
-    size: BodySize,
-    /// None once it is done or broken off.
-    body: Option<BoxBody>,
-    /// None once all has been said.
-    lease: Option<Lease>,
-    lost: BoxFuture<'static, Lost>,
-}
-
-impl LockedBody {
-    fn new(body: BoxBody, lease: Lease) -> Self {
-        let (key, token, lost) = (lease.key().clone(), lease.token(), lease.lost());
-        Self {
-            size: body.size(),
-            body: Some(body),
-            lease: Some(lease),
-            lost: Box::pin(async move { Lost { key, token, reason: lost.await } }),
-        }
-    }
-}
-
-impl MessageBody for LockedBody {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.size
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let this = &mut *self;
-        let Some(lease) = &this.lease else { return Poll::Ready(None) };
-        let lost = this.lost.as_mut().poll(context);
-        // Why it was lost may be known a little later.
-        this.body.take_if(|_| !lease.is_valid());
-        let Some(body) = &mut this.body else {
-            return lost.map(|lost| {
-                this.lease = None;
-                Some(Err(lost.into()))
-            });
-        };
-        let next = Pin::new(body).poll_next(context);
-        if matches!(next, Poll::Ready(None)) {
-            (this.body, this.lease) = (None, None);
-        }
-        next
     }
 }
 
 /// The lock under which a request is handled; see [`LockPath`].
 ///
-/// As an extractor it is answered 500 where no [`LockPath`] wraps the handler. A
-/// copy that outlives the request does not keep the lock: it is no longer valid.
-#[derive(Clone)]
-pub struct HeldLease(Arc<LeaseState>);
+/// It derefs to a [`Term`]: the lock's key, token and validity. As an extractor it is
+/// answered 500 where no [`LockPath`] wraps the handler. A copy that outlives the
+/// request does not keep the lock: it is no longer valid, and its
+/// [`lost`](Term::lost) never ends.
+#[derive(Clone, Debug)]
+pub struct HeldLease(Term);
 
-impl HeldLease {
-    /// The key that is owned.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        self.0.key()
-    }
+impl Deref for HeldLease {
+    type Target = Term;
 
-    /// The number that orders this ownership among all of its key. Hand it to what
-    /// the handler writes to.
-    #[must_use]
-    pub fn token(&self) -> FencingToken {
-        self.0.token()
-    }
-
-    /// As [`Lease::is_valid`].
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        self.0.is_valid()
-    }
-
-    /// As [`Lease::remaining`].
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.0.remaining()
-    }
-
-    /// As [`Lease::lost`]: it never ends if the lock was given back with the
-    /// response.
-    ///
-    /// # Panics
-    /// When it is polled outside a tokio (or actix) runtime with timers.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let state = self.0.clone();
-        async move { state.lost().await }
-    }
-}
-
-impl fmt::Debug for HeldLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeldLease")
-            .field("key", self.key())
-            .field("token", &self.token())
-            .field("valid", &self.is_valid())
-            .finish_non_exhaustive()
+    fn deref(&self) -> &Term {
+        &self.0
     }
 }
 

@@ -5,6 +5,7 @@ mod elsewhere;
 mod extract;
 mod leader;
 mod lock_path;
+mod locked_body;
 mod refusal;
 mod status;
 

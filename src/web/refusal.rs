@@ -91,6 +91,25 @@ impl ResponseError for Lost {
     }
 }
 
+/// A request kept its lock longer than it may: 503 with the code `held_too_long`, in a
+/// body as [`Error`]'s. As for [`Lost`], there is no `Retry-After`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request held its lock for {limit:?}, and was given up")]
+pub(super) struct HeldTooLong {
+    pub(super) limit: Duration,
+}
+
+impl ResponseError for HeldTooLong {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let message = "the request took too long; its work was stopped and its lock given back";
+        answer(self.status_code(), "held_too_long", message, None)
+    }
+}
+
 pub(super) fn answer(
     status: StatusCode,
     code: &str,
@@ -100,7 +119,7 @@ pub(super) fn answer(
     let mut response = HttpResponse::build(status);
     if let Some(pause) = retry_after {
         // Whole seconds, and never sooner than it is of use.
-        let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+        let seconds = pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0));
         response.insert_header((RETRY_AFTER, seconds.max(1).to_string()));
     }
     response.json(serde_json::json!({ "error": code, "message": message }))
@@ -140,7 +159,7 @@ mod tests {
             session: "hush-session".into(),
             session_name: Some("hush-service".into()),
             node: Some("hush-node".into()),
-            value: b"hush-value".to_vec(),
+            value: b"hush-value"[..].into(),
             since: 3,
         });
         let key = || Key::new("hush-key").unwrap();
@@ -186,6 +205,18 @@ mod tests {
         }
         let (.., body) = told(&Error::Invalid { field: "key", why: "is empty".into() });
         assert!(body.contains("key is empty"), "{body}");
+    }
+
+    #[test]
+    fn the_longest_pause_is_whole_seconds_like_any_other() {
+        for (pause, seconds) in [
+            (Duration::MAX, "18446744073709551615"),
+            (Duration::from_nanos(1), "1"),
+            (Duration::ZERO, "1"),
+        ] {
+            let response = answer(StatusCode::SERVICE_UNAVAILABLE, "busy", "", Some(pause));
+            assert_eq!(response.headers().get(RETRY_AFTER).unwrap(), seconds);
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ impl Dsync {
     ///
     /// #[actix_web::main]
     /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     // First: a process that cannot serve must not lead.
+    ///     let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
     ///     let dsync = Dsync::from_env("orders")?.start()?;
     ///     let sweeper =
     ///         Singleton::new(|_| Sweeper).on(Key::new("jobs/sweeper")?).start(&dsync)?;
@@ -90,7 +92,7 @@ impl Dsync {
     ///     };
     ///     let shared = web::Data::new(dsync.clone());
     ///     HttpServer::new(move || App::new().app_data(shared.clone()))
-    ///         .bind("127.0.0.1:8080")?
+    ///         .listen(listener)?
     ///         // Stops the sweeper and resigns, then drains.
     ///         .shutdown_signal(dsync.hand_over_on(terminated, Duration::from_secs(5)))
     ///         .shutdown_timeout(20)
@@ -98,8 +100,11 @@ impl Dsync {
     ///         .await?;
     ///
     ///     drop(sweeper);
-    ///     // Gives back what locks are left, and ends the session.
-    ///     dsync.shutdown(Duration::from_secs(5)).await?;
+    ///     // Gives back what locks are left, and ends the session. If Consul is gone,
+    ///     // the session's TTL does that: no reason to fail.
+    ///     if let Err(error) = dsync.shutdown(Duration::from_secs(5)).await {
+    ///         eprintln!("warning: {error}");
+    ///     }
     ///     Ok(())
     /// }
     /// ```

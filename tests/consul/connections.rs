@@ -9,6 +9,7 @@ use futures::StreamExt as _;
 
 use crate::locks::{acquire, at, key, next, pending, rounds};
 use crate::support::consul::Agent;
+use crate::support::proxy::{Mode, Proxy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_held_keys_over_eight_connections_stay_held_and_are_watched() {
@@ -41,6 +42,32 @@ async fn sixty_held_keys_over_eight_connections_stay_held_and_are_watched() {
     assert_eq!(next(&mut losses, Duration::from_secs(10)).await.key, key("jobs/33"));
     drop(leases);
     dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_over_behind_a_gateway_that_cuts_reads_short_takes_less_than_a_second() {
+    let agent = Agent::start();
+    let proxy = Proxy::to(agent.http_addr());
+    proxy.set(Mode::Gateway(Duration::from_secs(2)));
+    let holder = at(agent.url(), "gateway").start().expect("valid settings");
+    let waiter = at(proxy.url(), "gateway").start().expect("valid settings");
+    // The first while reads are cut off, the last when they have been for a while.
+    for (round, pause) in [1_900, 2_050, 5_000, 9_500].into_iter().enumerate() {
+        let name = format!("k{round}");
+        let lease = acquire(&holder, &name).await;
+        let waiting = waiter.send(Acquire::new(key(&name)));
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let released = Instant::now();
+        drop(lease);
+        let granted = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        let took = released.elapsed();
+        drop(granted.expect("a grant in time").expect("a grant"));
+        eprintln!("handed over after {took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?} in round {round}");
+    }
+    for dsync in [holder, waiter] {
+        dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
+    }
 }
 
 /// What one of many runtimes has done.

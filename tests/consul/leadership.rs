@@ -180,7 +180,7 @@ async fn an_observer_follows_a_lock_that_is_not_ours() {
             }
         };
         tokio::time::timeout(LATE, seen).await.expect("the leader is seen");
-        assert_eq!(observer.leader().expect("it is known").value, b"10.0.0.9:80");
+        assert_eq!(&*observer.leader().expect("it is known").value, b"10.0.0.9:80");
         operator.destroy_session(&session);
         let gone = async { while observer.changed().await.leader.is_some() {} };
         tokio::time::timeout(LATE, gone).await.expect("its end is seen");

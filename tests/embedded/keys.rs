@@ -41,7 +41,7 @@ async fn keep_leaves_key_and_value_and_the_next_owner_writes_its_own() {
         assert!(Some(lease.token()) > last);
         last = Some(lease.token());
         let holder = dsync.send(Inspect(key("k"))).await.unwrap().expect("held");
-        assert_eq!(holder.value, value.as_bytes());
+        assert_eq!(&*holder.value, value.as_bytes());
         assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
         let entries = consul.entries();
         assert_eq!(entries.len(), 1);

@@ -4,9 +4,9 @@ use std::{cell::RefCell, future::Future, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Campaign, Deposed, Dsync, Elected, Error, Event, Events, Filter, Key, LeaderChanged,
-    LockAcquired, LockLost, LockReleased, LossReason, Observe, Released, Resign, Subscribe, Tenure,
-    TryAcquire, embedded::Embedded,
+    Acquire, Campaign, ConfigError, Deposed, Dsync, Elected, Error, Event, Events, Filter, Key,
+    LeaderChanged, LockAcquired, LockLost, LockReleased, LossReason, Observe, Released, Resign,
+    Subscribe, Tenure, TryAcquire, embedded::Embedded,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -547,6 +547,34 @@ async fn a_campaign_for_what_is_no_lock_of_ours_leaves_it_alone_and_wins_when_it
     assert_eq!(consul.entries()[0].value, b"somebody's configuration");
     consul.delete_key("k");
     soon(tenure.elected()).await;
+}
+
+#[actix::test]
+async fn an_address_to_which_nobody_can_be_sent_is_refused_at_the_start() {
+    let consul = Embedded::new();
+    let start = |address: &str, port| {
+        let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+        builder.advertise(address, port).start()
+    };
+    for (address, port) in [
+        ("0.0.0.0", 80),
+        ("::", 80),
+        ("http://one", 80),
+        ("one:8080", 80),
+        ("one ", 80),
+        ("[::1]", 80),
+        ("", 80),
+        ("one", 0),
+    ] {
+        let refused = start(address, port).map(drop).unwrap_err();
+        let ConfigError::OutOfRange { field: "advertise", value, range } = refused else {
+            panic!("{refused}")
+        };
+        assert!(value.contains(address) && range.contains("without scheme"), "{value}: {range}");
+    }
+    for address in ["10.0.0.7", "::1", "one", "one.internal", "one.internal."] {
+        start(address, 80).unwrap();
+    }
 }
 
 #[actix::test]

@@ -14,16 +14,16 @@ use crate::{acquire, key, runtime};
 
 /// All that is logged, as text.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// What was logged since the last call.
-    fn take(&self) -> String {
+    pub(crate) fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }
 
     /// Logs this thread, for as long as the guard lives.
-    fn of(&self, level: Level) -> tracing::subscriber::DefaultGuard {
+    pub(crate) fn of(&self, level: Level) -> tracing::subscriber::DefaultGuard {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_span_events(FmtSpan::CLOSE)

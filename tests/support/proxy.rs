@@ -26,6 +26,9 @@ pub(crate) enum Mode {
     BlackHole,
     /// Requests pass; replies are held as in a black hole.
     OneWay,
+    /// A gateway: a request that is not answered within this time is answered 504, and nothing
+    /// more passes on its connection.
+    Gateway(Duration),
     /// Connections are reset; new ones are reset as soon as they open.
     Reset,
     /// Connections are reset, and new ones are refused.
@@ -40,7 +43,9 @@ impl Mode {
     /// When bytes that were read at `read` may pass; `None` while they must not.
     fn passes_at(self, direction: Direction, read: Instant) -> Option<Instant> {
         match (self, direction) {
-            (Self::Forward, _) | (Self::OneWay, Direction::Request) => Some(read),
+            (Self::Forward | Self::Gateway(_), _) | (Self::OneWay, Direction::Request) => {
+                Some(read)
+            }
             (Self::Delay(span), _) => Some(read + span),
             _ => None,
         }
@@ -235,13 +240,14 @@ async fn connection(
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let mut watched = mode.clone();
+    let asked = Mutex::new(None);
     let ended = tokio::select! {
         biased;
         _ = watched.wait_for(Mode::breaks) => None,
         ended = async {
             tokio::try_join!(
-                pump(&mut from_client, &mut to_server, Direction::Request, mode.clone(), Some(requests)),
-                pump(&mut from_server, &mut to_client, Direction::Reply, mode.clone(), None),
+                pump(&mut from_client, &mut to_server, Direction::Request, mode.clone(), Some(requests), &asked),
+                pump(&mut from_server, &mut to_client, Direction::Reply, mode.clone(), None, &asked),
             )
         } => Some(ended),
     };
@@ -254,17 +260,38 @@ async fn connection(
     }
 }
 
-/// Copies bytes, then the end of the stream.
+/// How often a gateway checks whether its time is over.
+const TICK: Duration = Duration::from_millis(50);
+const GATEWAY_PAGE: &[u8] = b"HTTP/1.1 504 Gateway Time-out\r\nConnection: close\r\n\
+    Content-Type: text/html\r\nContent-Length: 33\r\n\r\n<html>504 Gateway Time-out</html>";
+
+/// Whether a gateway answers in the agent's place.
+fn has_given_up(mode: Mode, direction: Direction, asked: &Mutex<Option<Instant>>) -> bool {
+    let (Mode::Gateway(limit), Direction::Reply) = (mode, direction) else { return false };
+    lock(asked).is_some_and(|asked| asked.elapsed() >= limit)
+}
+
+/// Copies bytes, then the end of the stream. `asked` is when the request was sent that has no
+/// answer yet.
 async fn pump(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     direction: Direction,
     mut mode: watch::Receiver<Mode>,
     requests: Option<Requests>,
+    asked: &Mutex<Option<Instant>>,
 ) -> io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
     loop {
-        let count = from.read(&mut bytes).await?;
+        let count = match tokio::time::timeout(TICK, from.read(&mut bytes)).await {
+            Ok(count) => count?,
+            Err(_) if has_given_up(*mode.borrow(), direction, asked) => {
+                to.write_all(GATEWAY_PAGE).await?;
+                return to.shutdown().await;
+            }
+            Err(_) => continue,
+        };
+        *lock(asked) = matches!(direction, Direction::Request).then(Instant::now);
         if let Some(requests) = &requests
             && (bytes[..count].starts_with(b"GET ") || bytes[..count].starts_with(b"PUT "))
         {

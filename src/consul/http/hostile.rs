@@ -502,6 +502,16 @@ async fn a_pooled_connection_that_closed_meanwhile_is_replaced() {
 }
 
 #[actix::test]
+async fn a_connection_that_the_server_announces_to_close_carries_no_other_request() {
+    let last = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{}", &GOOD[17..]);
+    let server = Server::doing(vec![Deed::SayAndHang(last)]).await;
+    let http = server.http();
+    assert_eq!(call(&http).await, good());
+    assert_eq!(call(&http).await, good());
+    assert_eq!(server.connections(), CORE + 1);
+}
+
+#[actix::test]
 async fn a_configuration_that_cannot_work_is_refused_at_once() {
     let mut bad = config("127.0.0.1:8500");
     bad.token = Some(Secret::new("with\nnewline"));

@@ -4,9 +4,10 @@
 use std::fmt::Write as _;
 
 use super::{
-    super::golang::{is_print, parse_duration, parse_uint, quote},
+    super::golang::{parse_duration, parse_uint, quote},
     reply::Reply,
 };
+use crate::escape::is_printable;
 
 /// The only datacenter.
 pub(super) const DATACENTER: &str = "dc1";
@@ -36,7 +37,7 @@ impl Target {
         let Some(path) = unescape(raw_path, false) else {
             return Err(Reply::text(400, "400 Bad Request").closing().unrouted());
         };
-        let printable = path.utf8_chunks().all(|chunk| chunk.valid().chars().all(is_print));
+        let printable = path.utf8_chunks().all(|chunk| chunk.valid().chars().all(is_printable));
         if !printable {
             return Err(Reply::empty(400).unrouted());
         }

@@ -15,7 +15,7 @@ fn holder(session: &str) -> Box<Holder> {
         session: session.to_owned(),
         session_name: None,
         node: None,
-        value: Vec::new(),
+        value: [].into(),
         since: 7,
     })
 }

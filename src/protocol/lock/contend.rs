@@ -239,7 +239,7 @@ impl Lock {
             session: session.to_string(),
             session_name: facts.map(|facts| facts.name.clone()),
             node: facts.map(|facts| facts.node.clone()),
-            value: entry.value,
+            value: entry.value.into(),
             since: entry.modify_index,
         };
         self.obstruct(Obstacle::Held(Box::new(holder)), effects);

@@ -50,9 +50,9 @@ impl Lock {
     pub(super) fn note_value(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
         if let Some(Obstacle::Held(holder)) = &mut self.obstacle
             && self.demand.follow
-            && holder.value != entry.value
+            && *holder.value != *entry.value
         {
-            holder.value.clone_from(&entry.value);
+            holder.value = entry.value.as_slice().into();
             holder.since = entry.modify_index;
             effects.push(Effect::Obstructed(Obstacle::Held(holder.clone())));
         }

@@ -15,7 +15,7 @@ fn holder() -> Box<Holder> {
         session: "ours".into(),
         session_name: None,
         node: None,
-        value: Vec::new(),
+        value: [].into(),
         since: 9,
     })
 }

@@ -3,7 +3,7 @@
 use std::{ops::Bound, sync::Arc, time::Duration};
 
 use super::{
-    COLLECT, Carrier, Effect, Interest, Watches,
+    COLLECT, Carrier, Effect, Interest, Watches, is_cut,
     plan::{self, Flaw, MANY_KEYS},
 };
 use crate::{
@@ -19,6 +19,7 @@ pub(super) struct List {
     pub(super) prefix: Arc<str>,
     /// It waits for that index to be passed; else it is answered at once.
     pub(super) after: Option<u64>,
+    pub(super) since: Moment,
 }
 
 /// A prefix that is listed, or would be if it could.
@@ -166,14 +167,15 @@ impl Watches {
             let read = self.tickets.next();
             group.read = Some(read);
             group.poll_at = None;
-            self.lists.insert(read, List { prefix: prefix.clone(), after });
-            effects.push(Effect::List { read, prefix, after });
+            self.lists.insert(read, List { prefix: prefix.clone(), after, since: now });
+            let wait = self.patience.wait(now);
+            effects.push(Effect::List { read, prefix, after, wait });
         }
     }
 
     /// The answer to a listing.
     pub(super) fn listed(&mut self, read: Ticket, answer: Listed, effects: &mut Vec<Effect>) {
-        let Some(List { prefix, after }) = self.lists.remove(&read) else { return };
+        let Some(List { prefix, after, since }) = self.lists.remove(&read) else { return };
         let is_its = |group: &&mut Group| group.read == Some(read);
         let is_current = match self.groups.get_mut(&prefix).filter(is_its) {
             Some(group) => {
@@ -213,7 +215,12 @@ impl Watches {
                 if let Trouble::Refused(_) = trouble {
                     self.refused();
                 }
+                let has_waited =
+                    after.is_some() && is_cut(&trouble) && self.patience.cut(self.now, since);
                 if is_current {
+                    if let Some(group) = self.groups.get_mut(&prefix).filter(|_| has_waited) {
+                        group.setbacks = 0;
+                    }
                     self.interrupted(&prefix, true);
                 }
             }

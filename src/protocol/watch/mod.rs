@@ -26,6 +26,7 @@
 
 mod budget;
 mod group;
+mod patience;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use std::{
 use self::{
     budget::Budget,
     group::{Group, List, Mark},
+    patience::Patience,
 };
 use super::{Ticket, Tickets};
 use crate::{
@@ -89,13 +91,13 @@ pub(crate) enum Event {
 #[derive(Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Effect {
-    /// Read the key when its index passes `after`, or when a wait has run out.
-    Read { read: Ticket, key: Key, after: u64 },
+    /// Read the key when its index passes `after`, or when `wait` has run out.
+    Read { read: Ticket, key: Key, after: u64, wait: Duration },
     /// Read the key at once, as the leader has it.
     Check { read: Ticket, key: Key },
-    /// Read all keys under the prefix: when its index passes `after`, or when a
-    /// wait has run out; or at once, as the leader has them.
-    List { read: Ticket, prefix: Arc<str>, after: Option<u64> },
+    /// Read all keys under the prefix: when its index passes `after`, or when `wait`
+    /// has run out; or at once, as the leader has them.
+    List { read: Ticket, prefix: Arc<str>, after: Option<u64>, wait: Duration },
     /// Make one more connection, to learn whether the agent takes any.
     Probe { read: Ticket },
     /// There is news of the key, or it has been read without any.
@@ -141,6 +143,7 @@ enum Carrier {
 struct Single {
     key: Key,
     after: u64,
+    since: Moment,
 }
 
 /// The watches of one runtime.
@@ -148,6 +151,7 @@ struct Single {
 pub(crate) struct Watches {
     now: Moment,
     budget: Budget,
+    patience: Patience,
     interests: BTreeMap<Key, Interest>,
     /// What is due of the interests.
     timers: BTreeSet<(Moment, Key)>,
@@ -195,6 +199,7 @@ impl Watches {
         Self {
             now: Moment::default(),
             budget: Budget::new(connections),
+            patience: Patience::new(),
             interests: BTreeMap::new(),
             timers: BTreeSet::new(),
             singles: BTreeMap::new(),
@@ -356,8 +361,9 @@ impl Watches {
         self.set_carrier(key, Carrier::Single(read));
         let Some(interest) = self.interests.get(key) else { return };
         let after = interest.after;
-        self.singles.insert(read, Single { key: key.clone(), after });
-        effects.push(Effect::Read { read, key: key.clone(), after });
+        self.singles.insert(read, Single { key: key.clone(), after, since: self.now });
+        let wait = self.patience.wait(self.now);
+        effects.push(Effect::Read { read, key: key.clone(), after, wait });
     }
 
     /// The answer to a read of one key.
@@ -384,8 +390,11 @@ impl Watches {
                 }
             }
             Seen::Denied(_) => self.answer(&key, answer, effects),
-            Seen::Unknown(_) => {
+            Seen::Unknown(trouble) => {
                 interest.carrier = Carrier::Resting;
+                if is_cut(trouble) && self.patience.cut(self.now, single.since) {
+                    interest.setbacks = 0;
+                }
                 self.rest(&key);
                 self.note_trouble(&answer);
             }
@@ -576,4 +585,9 @@ impl Watches {
         let share = (self.random >> 40) as f64 / (1u64 << 24) as f64;
         span.mul_f64(0.5 + share / 2.0)
     }
+}
+
+/// Whether a read may have been ended by something on the way to the agent.
+fn is_cut(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Broken(_) | Trouble::NotConsul(_) | Trouble::Server { .. })
 }

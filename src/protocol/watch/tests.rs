@@ -35,11 +35,18 @@ struct Bench {
     now: Moment,
     tickets: u64,
     probes: usize,
+    waits: Vec<Duration>,
 }
 
 impl Bench {
     fn new(slots: usize) -> Self {
-        Self { watches: Watches::new(slots, 1), now: at(0), tickets: 0, probes: 0 }
+        Self {
+            watches: Watches::new(slots, 1),
+            now: at(0),
+            tickets: 0,
+            probes: 0,
+            waits: Vec::new(),
+        }
     }
 
     /// One without room for reads of single keys, with a group of those keys that
@@ -335,7 +342,7 @@ fn many_keys_make_few_listings_each_of_its_own_prefix() {
     assert_eq!(started.len(), 10);
     let mut lists: Vec<Effect> = bench.pass(50);
     let mut prefixes = Vec::new();
-    while let Some(Effect::List { read, prefix, after: None }) = lists.pop() {
+    while let Some(Effect::List { read, prefix, after: None, .. }) = lists.pop() {
         prefixes.push(prefix.clone());
         let names: Vec<String> = (0..2_000).map(|n| format!("jobs/{n:04}")).collect();
         let under = names.iter().filter(|name| name.starts_with(&*prefix));
@@ -507,4 +514,23 @@ fn the_agent_is_probed_while_reads_stand_and_left_alone_otherwise() {
     let probes = bench.probes;
     bench.pass(200_000);
     assert_eq!(bench.probes, probes);
+}
+
+#[test]
+fn reads_that_a_gateway_cuts_off_are_begun_anew_soon_and_then_wait_for_less() {
+    let mut bench = Bench::new(22);
+    let mut ticket = read(&bench.watch("k", 5));
+    for _ in 0..3 {
+        assert_eq!(bench.pass(5_000), []);
+        let page = Trouble::NotConsul("status 504".into());
+        assert_eq!(bench.seen(ticket, Seen::Unknown(page)), []);
+        let again = bench.pass(250);
+        ticket = read(&again);
+        if let [Effect::Read { wait, .. }] = &again[..] {
+            bench.waits.push(*wait);
+        }
+    }
+    let [long, longer, short] = bench.waits[..] else { panic!("{:?}", bench.waits) };
+    assert!(long == longer && short < Duration::from_secs(5), "{:?}", bench.waits);
+    assert_eq!(bench.seen(ticket, found(5)), [bench.answered("k", 1, found(5))]);
 }

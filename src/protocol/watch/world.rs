@@ -14,8 +14,6 @@ use crate::{
     },
 };
 
-const WAIT: Duration = Duration::from_secs(30);
-
 /// What goes wrong and how much is wanted.
 #[derive(Clone, Copy, Debug)]
 struct Weather {
@@ -261,17 +259,17 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         let asked = match effect {
-            Effect::Read { read, key, after } => {
+            Effect::Read { read, key, after, wait } => {
                 self.kinds[0] += 1;
-                Asked::Key(read, Watch { key, after: Some(after), wait: WAIT })
+                Asked::Key(read, Watch { key, after: Some(after), wait })
             }
             Effect::Check { read, key } => {
                 self.kinds[1] += 1;
-                Asked::Key(read, Watch { key, after: None, wait: WAIT })
+                Asked::Key(read, Watch { key, after: None, wait: Duration::ZERO })
             }
-            Effect::List { read, prefix, after } => {
+            Effect::List { read, prefix, after, wait } => {
                 self.kinds[2 + usize::from(after.is_some())] += 1;
-                Asked::Prefix(read, List { prefix, after, wait: WAIT })
+                Asked::Prefix(read, List { prefix, after, wait })
             }
             Effect::Probe { read } => {
                 let refused = self.draw(100) < self.weather.reset;

@@ -14,7 +14,7 @@ use actix_web::{
 };
 
 use super::{ask, get};
-use crate::key;
+use crate::{key, logs::Log};
 
 /// A process at `http://{name}:80`.
 async fn campaigning(name: &str, consul: &Embedded) -> (Dsync, Tenure) {
@@ -34,8 +34,13 @@ async fn pair(consul: &Embedded) -> [(Dsync, Tenure); 2] {
     [one, two]
 }
 
+/// Redirects to the processes of the test.
+fn redirect() -> LeaderConfig {
+    LeaderConfig::redirect().only(|host, _| ["one", "two"].contains(&host))
+}
+
 async fn token(leader: Leader) -> String {
-    assert!(leader.term().is_valid());
+    assert!(leader.is_valid());
     leader.token().to_string()
 }
 
@@ -80,7 +85,7 @@ async fn a_follower_sends_clients_to_the_leader_with_method_and_query() {
     tokio::time::pause();
     let consul = Embedded::new();
     let [(_one, leads), (_two, follows)] = pair(&consul).await;
-    let follower = app!(follows, LeaderConfig::redirect());
+    let follower = app!(follows, redirect());
     for (asked, to) in [
         ("/token", "http://one:80/token?dsync-hops=1"),
         ("/admin/token?a=1", "http://one:80/admin/token?a=1&dsync-hops=1"),
@@ -92,7 +97,7 @@ async fn a_follower_sends_clients_to_the_leader_with_method_and_query() {
         }
     }
     // The leader serves what was sent to it.
-    let leader = app!(leads, LeaderConfig::redirect());
+    let leader = app!(leads, redirect());
     assert_eq!(get(&leader, "/token?dsync-hops=1").await.status, 200);
     // Not to a place that nobody knows of.
     let inside = LeaderConfig::redirect().only(|host, _| host.ends_with(".internal"));
@@ -105,7 +110,7 @@ async fn two_followers_that_take_each_other_for_the_leader_send_nobody_in_circle
     let consul = Embedded::new();
     let [(_one, leads), (_two, follows)] = pair(&consul).await;
     // Each says that the other leads.
-    let other = app!(follows, LeaderConfig::redirect());
+    let other = app!(follows, redirect());
     let mut path = "/token?a=1".to_owned();
     let mut sent = 0;
     loop {
@@ -127,7 +132,7 @@ async fn a_deposed_leader_sends_clients_to_the_next_one() {
     tokio::time::pause();
     let consul = Embedded::new();
     let [(_one, leads), (_two, follows)] = pair(&consul).await;
-    let app = app!(leads, LeaderConfig::redirect());
+    let app = app!(leads, redirect());
     assert_eq!(get(&app, "/token").await.status, 200);
     let session = leads.leader().unwrap().session;
     assert!(consul.destroy_session(&session));
@@ -135,6 +140,76 @@ async fn a_deposed_leader_sends_clients_to_the_next_one() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let sent = get(&app, "/token").await;
     assert_eq!(sent.header("location"), Some("http://two:80/token?dsync-hops=1"));
+}
+
+#[actix::test]
+async fn the_value_of_a_key_steers_clients_to_no_host_that_the_operator_did_not_name() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(_one, _leads), (_two, follows)] = pair(&consul).await;
+    // Not even the leader's own word is enough.
+    let default = app!(follows, LeaderConfig::redirect());
+    assert_eq!(get(&default, "/token").await.status, 503);
+    let entry = consul.entries().into_iter().find(|entry| entry.session.is_some()).unwrap();
+    for (host, status) in [("evil.example", 503), ("two", 503), ("one", 307)] {
+        let value = serde_json::json!({ "address": host, "port": 80 }).to_string();
+        consul.write_key(&entry.key, value.as_bytes());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(get(&app!(follows, redirect()), "/token").await.status, status, "{host}");
+    }
+    // The node of the leader's session is tied to it.
+    let node = follows.leader().unwrap().node.unwrap();
+    let value = serde_json::json!({ "address": node, "port": 80 }).to_string();
+    consul.write_key(&entry.key, value.as_bytes());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let sent = get(&default, "/token").await;
+    assert_eq!(sent.header("location"), Some(&*format!("http://{node}:80/token?dsync-hops=1")));
+}
+
+#[actix::test]
+async fn a_redirection_keeps_the_scheme_that_a_trusted_proxy_names() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(_one, _leads), (_two, follows)] = pair(&consul).await;
+    for (config, scheme) in
+        [(redirect(), "http"), (redirect().trust_proxy(), "https"), (redirect().https(), "https")]
+    {
+        let app = app!(follows, config);
+        let asked = TestRequest::get().uri("/token").insert_header(("x-forwarded-proto", "https"));
+        let to = format!("{scheme}://one:80/token?dsync-hops=1");
+        assert_eq!(ask(&app, asked).await.header("location"), Some(&*to));
+    }
+    // Whatever a client says, it is a scheme for the web.
+    let app = app!(follows, redirect().trust_proxy());
+    let asked = TestRequest::get().uri("/token").insert_header(("x-forwarded-proto", "javascript"));
+    let sent = ask(&app, asked).await;
+    assert_eq!(sent.header("location"), Some("http://one:80/token?dsync-hops=1"));
+}
+
+#[actix::test]
+async fn the_log_says_once_why_a_leader_cannot_be_redirected_to() {
+    tokio::time::pause();
+    let log = Log::default();
+    let _guard = log.of(tracing::Level::WARN);
+    let consul = Embedded::new();
+    let [(_one, _leads), (_two, follows)] = pair(&consul).await;
+    let entry = consul.entries().into_iter().find(|entry| entry.session.is_some()).unwrap();
+    log.take();
+    let app = app!(follows, redirect());
+    for (value, why) in [
+        (r#"{"service":"x"}"#, "names no address and port"),
+        (r#"{"address":"a\u001b[31m\nb","port":80}"#, r"no host name or IP address"),
+        (r#"{"address":"evil.example","port":80}"#, "evil.example:80 is not allowed"),
+    ] {
+        consul.write_key(&entry.key, value.as_bytes());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        for _ in 0..10 {
+            assert_eq!(get(&app, "/token").await.status, 503);
+        }
+        let logged = log.take();
+        assert_eq!(logged.lines().count(), 1, "{logged}");
+        assert!(logged.contains(why) && !logged.contains('\u{1b}'), "{logged}");
+    }
 }
 
 /// Says that it was dropped.

@@ -11,20 +11,21 @@ use std::{
 };
 
 use actix_dsync::{
-    Dsync, Key, LossReason, Lost, TryAcquire,
+    Campaign, Dsync, Error, Key, Limits, List, LossReason, Lost, Observe, TryAcquire,
     embedded::Embedded,
     web::{HeldLease, LockPath},
 };
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpRequest, HttpResponse, HttpServer,
     body::{self, BodySize, MessageBody as _},
     dev::Service as _,
+    http::Method,
     test::{TestRequest, init_service},
     web::{self, Bytes, Data, Path, ServiceConfig},
 };
 use futures::{channel::mpsc, future::poll_fn};
 
-use super::get;
+use super::{ask, get};
 use crate::{in_a_task, key, runtime, steps};
 
 fn order() -> LockPath {
@@ -55,7 +56,7 @@ async fn a_request_holds_its_lock_until_its_body_is_done_and_no_longer() {
         };
         let app = App::new()
             .app_data(dsync.clone())
-            .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(charge)));
+            .route("/orders/{id}", web::get().to(charge).wrap(order()));
         let app = init_service(app).await;
 
         let asked = TestRequest::get().uri("/orders/7").to_request();
@@ -89,7 +90,7 @@ async fn a_request_that_is_given_up_after_any_number_of_steps_leaves_nothing_loc
                 || async { HttpResponse::Ok().streaming(futures::stream::pending::<Chunk>()) };
             let app = App::new()
                 .app_data(Data::new(dsync.clone()))
-                .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(never)));
+                .route("/orders/{id}", web::get().to(never).wrap(order()));
             let app = Rc::new(init_service(app).await);
             let asked = actix_rt::spawn(async move {
                 let asked = TestRequest::get().uri("/orders/7").to_request();
@@ -114,11 +115,9 @@ async fn a_request_waits_for_its_lock_for_a_bounded_time_and_others_are_free() {
     let (dsync, other) = (runtime("shop", &consul), runtime("shop", &consul));
     let ok = || async { "charged" };
     let routes = |app: &mut ServiceConfig| {
-        app.service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(ok))).service(
-            web::scope("/soon/{id}")
-                .wrap(order().within(Duration::from_millis(500)))
-                .route("/charge", web::get().to(ok)),
-        );
+        let soon = order().within(Duration::from_millis(500));
+        app.route("/orders/{id}", web::get().to(ok).wrap(order()));
+        app.service(web::scope("/soon/{id}").route("/charge", web::get().to(ok).wrap(soon)));
     };
     let app = init_service(App::new().app_data(dsync).configure(routes)).await;
 
@@ -148,11 +147,12 @@ async fn the_key_is_the_segment_as_a_handler_sees_it() {
     };
     let app = App::new()
         .app_data(runtime("shop", &consul))
-        .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(name)))
-        .service(
-            web::resource("/{id}/plain")
-                .wrap(LockPath::segment("id"))
-                .route(web::get().to(|lease: HeldLease| async move { lease.key().to_string() })),
+        .route("/orders/{id}", web::get().to(name).wrap(order()))
+        .route(
+            "/{id}/plain",
+            web::get()
+                .to(|lease: HeldLease| async move { lease.key().to_string() })
+                .wrap(LockPath::segment("id")),
         );
     let app = init_service(app).await;
     for (path, locked) in [
@@ -198,7 +198,7 @@ async fn a_handler_is_stopped_at_the_moment_of_loss() {
     };
     let app = App::new()
         .app_data(runtime("shop", &consul))
-        .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(work)));
+        .route("/orders/{id}", web::get().to(work).wrap(order()));
     let app = Rc::new(init_service(app).await);
     let asked = actix_rt::spawn({
         let app = app.clone();
@@ -230,7 +230,7 @@ async fn a_body_that_is_there_as_a_whole_keeps_no_lock_however_late_it_is_read()
         };
         let app = App::new()
             .app_data(dsync.clone())
-            .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(answer)));
+            .route("/orders/{id}", web::get().to(answer).wrap(order()));
         let app = init_service(app).await;
         let response = app.call(TestRequest::get().uri("/orders/7").to_request()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -251,7 +251,7 @@ async fn a_body_that_is_being_produced_breaks_off_at_the_moment_of_loss() {
     };
     let app = App::new()
         .app_data(runtime("shop", &consul))
-        .service(web::resource("/orders/{id}").wrap(order()).route(web::get().to(work)));
+        .route("/orders/{id}", web::get().to(work).wrap(order()));
     let app = init_service(app).await;
     let response = app.call(TestRequest::get().uri("/orders/7").to_request()).await.unwrap();
     let mut body = Box::pin(response.into_body());
@@ -272,7 +272,7 @@ async fn what_is_not_set_up_is_answered_500_and_says_what_is_missing() {
     let bare = App::new()
         .route("/handle", web::get().to(|_: Dsync| async { "" }))
         .route("/lease", web::get().to(|_: HeldLease| async { "" }))
-        .service(web::resource("/orders/{id}").wrap(order()).to(|| async { "" }));
+        .route("/orders/{id}", web::get().to(|| async { "" }).wrap(order()));
     let bare = init_service(bare).await;
     for (path, missing) in
         [("/handle", "app_data"), ("/orders/7", "app_data"), ("/lease", "LockPath")]
@@ -281,11 +281,10 @@ async fn what_is_not_set_up_is_answered_500_and_says_what_is_missing() {
         assert_eq!(seen.status, 500, "{path}");
         assert!(seen.body.contains(missing), "{path}: {}", seen.body);
     }
-    let whole = App::new()
+    let other = App::new()
         .app_data(dsync.clone())
-        .wrap(order())
-        .route("/orders/{id}", web::get().to(|| async { "" }));
-    let seen = get(&init_service(whole).await, "/orders/7").await;
+        .route("/orders/{name}", web::get().to(|| async { "" }).wrap(order()));
+    let seen = get(&init_service(other).await, "/orders/7").await;
     assert_eq!(seen.status, 500);
     assert!(seen.body.contains("segment"), "{}", seen.body);
     // Given in either way, the handle is found.
@@ -298,43 +297,259 @@ async fn what_is_not_set_up_is_answered_500_and_says_what_is_missing() {
 }
 
 #[actix::test]
-async fn a_client_that_goes_away_gives_the_lock_back() {
-    // Sockets, so the real clock.
+async fn only_requests_that_a_handler_takes_are_locked_for() {
+    tokio::time::pause();
     let consul = Embedded::new();
-    let dsync = Dsync::builder("shop").embedded(&consul).start().unwrap();
-    let handle = dsync.clone();
-    let begun = Arc::new(tokio::sync::Notify::new());
-    let hang = begun.clone();
-    let server = HttpServer::new(move || {
-        let begun = hang.clone();
-        let handler = move || {
-            begun.notify_one();
-            pending::<HttpResponse>()
-        };
-        App::new()
-            .app_data(handle.clone())
-            .service(web::resource("/orders/{id}").wrap(order()).to(handler))
-    })
-    .workers(1)
-    .h1_allow_half_closed(false)
-    .disable_signals()
-    .bind("127.0.0.1:0")
-    .unwrap();
-    let address = server.addrs()[0];
-    let server = server.run();
-    let stop = server.handle();
-    let serving = actix_rt::spawn(server);
+    let (dsync, other) = (runtime("shop", &consul), runtime("shop", &consul));
+    let app = App::new().app_data(dsync.clone()).service(
+        web::scope("/orders")
+            .route("/{id}", web::post().to(|| async { "charged" }).wrap(order()))
+            .route("/{id}", web::get().to(|| async { "shown" })),
+    );
+    let app = init_service(app).await;
+    // Whoever waits for this lock waits for five seconds.
+    let _theirs = other.send(TryAcquire::new(key("orders/7"))).await.unwrap();
+    let asked = tokio::time::Instant::now();
+    for (method, path, status) in [
+        (Method::OPTIONS, "/orders/7", 404),
+        (Method::DELETE, "/orders/7", 404),
+        (Method::POST, "/orders/7/unknown", 404),
+        (Method::GET, "/orders/7", 200),
+    ] {
+        let request = TestRequest::default().method(method.clone()).uri(path);
+        assert_eq!(ask(&app, request).await.status, status, "{method} {path}");
+    }
+    let one = web::resource("/one/{id}").route(web::post().to(|| async { "" }).wrap(order()));
+    let one = init_service(App::new().app_data(dsync.clone()).service(one)).await;
+    assert_eq!(get(&one, "/one/7").await.status, 405);
+    assert!(asked.elapsed() < Duration::from_millis(10), "something was waited for");
+    assert_eq!(dsync.send(List).await.unwrap().keys, []);
+    assert_eq!(consul.entries().len(), 1);
+    let charged = ask(&app, TestRequest::post().uri("/orders/7")).await;
+    assert_eq!(charged.json()["error"], "waited_too_long");
+}
 
+#[actix::test]
+async fn a_flood_of_keys_that_clients_choose_stops_neither_elections_nor_other_locks() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let mut limits = Limits::default();
+    limits.keys = 20;
+    let builder = Dsync::builder("shop").embedded(&consul).on_current_arbiter();
+    let dsync = builder.limits(limits).start().unwrap();
+    dsync.ready().await.unwrap();
+    let app = App::new().app_data(dsync.clone()).route(
+        "/orders/{id}",
+        web::get().to(pending::<HttpResponse>).wrap(order().within(Duration::MAX)),
+    );
+    let app = Rc::new(init_service(app).await);
+    let flood: Vec<_> = (0..40)
+        .map(|id| {
+            let app = app.clone();
+            actix_rt::spawn(async move { get(&*app, &format!("/orders/{id}")).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = flood.iter().filter(|request| request.is_finished()).count();
+    assert_eq!(refused, 40 - 9, "half of what locks may have is theirs");
+    let mut locks = Vec::new();
+    let full = loop {
+        match dsync.send(TryAcquire::new(key(&format!("own/{}", locks.len())))).await {
+            Ok(lease) => locks.push(lease),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((locks.len(), full), (9, Error::TooManyKeys { limit: 18 }));
+    // The reserve.
+    let tenure = dsync.send(Campaign::default()).await.unwrap();
+    tenure.elected().await;
+    let _watched = dsync.send(Observe(key("watched"))).await.unwrap();
+    for request in flood {
+        if request.is_finished() {
+            let seen = request.await.unwrap();
+            assert_eq!((seen.status, &seen.json()["error"]), (503, &"busy".into()));
+        } else {
+            request.abort();
+        }
+    }
+}
+
+#[actix::test]
+async fn a_request_that_holds_its_lock_too_long_is_given_up_and_the_lock_given_back() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("shop", &consul);
+    let limit = Duration::from_secs(3);
+    let stopped = Rc::new(RefCell::new(false));
+    let flag = stopped.clone();
+    let never = move || {
+        let dropped = Dropped(flag.clone());
+        async move {
+            pending::<()>().await;
+            drop(dropped);
+            "never"
+        }
+    };
+    let stream = || async { HttpResponse::Ok().streaming(futures::stream::pending::<Chunk>()) };
+    let app = App::new()
+        .app_data(dsync.clone())
+        .route("/never/{id}", web::get().to(never.clone()).wrap(order().at_most(limit)))
+        .route("/default/{id}", web::get().to(never).wrap(order()))
+        .route("/stream/{id}", web::get().to(stream).wrap(order().at_most(limit)))
+        .route("/endless/{id}", web::get().to(stream).wrap(order().at_most(Duration::MAX)));
+    let app = init_service(app).await;
+    for (path, limit) in [("/never/7", limit), ("/default/7", LockPath::DEFAULT_AT_MOST)] {
+        let asked = tokio::time::Instant::now();
+        let seen = get(&app, path).await;
+        let took = asked.elapsed();
+        assert!(took >= limit && took < limit + Duration::from_secs(1), "{path}: {took:?}");
+        assert_eq!((seen.status, &seen.json()["error"]), (503, &"held_too_long".into()));
+        assert_eq!(seen.header("retry-after"), None);
+        assert!(stopped.replace(false));
+    }
+    // A body that nobody polls, because the client reads nothing.
+    let response = app.call(TestRequest::get().uri("/stream/7").to_request()).await.unwrap();
+    tokio::time::sleep(limit - Duration::from_secs(1)).await;
+    assert_eq!(held(&consul), ["orders/7"]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(held(&consul), Vec::<String>::new());
+    let mut body = Box::pin(response.into_body());
+    let end = poll_fn(|context| body.as_mut().poll_next(context)).await.unwrap().unwrap_err();
+    assert_eq!(end.to_string(), "the request held its lock for 3s, and was given up");
+    assert!(poll_fn(|context| body.as_mut().poll_next(context)).await.is_none());
+    let endless = app.call(TestRequest::get().uri("/endless/7").to_request()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(100_000)).await;
+    assert_eq!(held(&consul), ["orders/7"]);
+    drop(endless);
+}
+
+#[actix::test]
+async fn the_answer_to_head_keeps_no_lock_and_has_the_headers_of_get() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let stream = || async {
+        let chunks = futures::stream::pending::<Chunk>();
+        HttpResponse::Ok().body(body::SizedStream::new(7, chunks))
+    };
+    let app = App::new()
+        .app_data(runtime("shop", &consul))
+        .route("/orders/{id}", web::route().to(stream).wrap(order()));
+    let app = init_service(app).await;
+    let asked = TestRequest::default().method(Method::HEAD).uri("/orders/7").to_request();
+    let response = app.call(asked).await.unwrap();
+    assert_eq!(response.response().body().size(), BodySize::Sized(7));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(held(&consul), Vec::<String>::new());
+}
+
+#[actix::test]
+async fn a_handler_is_not_begun_under_a_lock_that_is_over() {
+    in_a_task(async {
+        let mut begun = 0;
+        for count in 0..60 {
+            let consul = Embedded::new();
+            let ran = Rc::new(RefCell::new(0));
+            let counted = ran.clone();
+            let work = move |lease: HeldLease| {
+                assert!(lease.is_valid(), "begun under a lock that is over");
+                *counted.borrow_mut() += 1;
+                pending::<HttpResponse>()
+            };
+            let app = App::new()
+                .app_data(runtime("shop", &consul))
+                .route("/orders/{id}", web::get().to(work).wrap(order()));
+            let app = init_service(app).await;
+            let asked = actix_rt::spawn(async move { get(&app, "/orders/7").await.status });
+            steps(count).await;
+            consul.cut();
+            tokio::time::advance(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert!(matches!(asked.await.unwrap(), 503 | 504), "{count}");
+            begun += *ran.borrow();
+        }
+        assert!((1..60).contains(&begun), "always or never begun: {begun}");
+    })
+    .await;
+}
+
+/// A server for `/orders/{id}` on a socket, and what says that a handler has begun.
+macro_rules! served {
+    ($consul:expr, $lock:expr, |$begun:ident| $handler:expr) => {{
+        // Sockets, so the real clock.
+        let dsync = Dsync::builder("shop").embedded(&$consul).start().unwrap();
+        let (handle, lock) = (dsync.clone(), $lock);
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let told = begun.clone();
+        let server = HttpServer::new(move || {
+            let $begun = told.clone();
+            let route = web::route().to($handler).wrap(lock.clone());
+            App::new().app_data(handle.clone()).route("/orders/{id}", route)
+        });
+        let server = server.workers(1).h1_allow_half_closed(false).disable_signals();
+        let server = server.bind("127.0.0.1:0").unwrap();
+        let address = server.addrs()[0];
+        let server = server.run();
+        let stop = server.handle();
+        (dsync, begun, address, stop, actix_rt::spawn(server))
+    }};
+}
+
+async fn free(consul: &Embedded) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !held(consul).is_empty() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(held(consul), Vec::<String>::new());
+}
+
+#[actix::test]
+async fn a_client_that_goes_away_gives_the_lock_back() {
+    let consul = Embedded::new();
+    let (dsync, begun, address, stop, serving) = served!(consul, order(), |begun| move || {
+        begun.notify_one();
+        pending::<HttpResponse>()
+    });
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"GET /orders/7 HTTP/1.1\r\nhost: shop\r\n\r\n").unwrap();
     tokio::time::timeout(Duration::from_secs(30), begun.notified()).await.unwrap();
     assert_eq!(held(&consul), ["orders/7"]);
     drop(client);
-    let until = Instant::now() + Duration::from_secs(30);
-    while !held(&consul).is_empty() && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    free(&consul).await;
+    stop.stop(false).await;
+    serving.await.unwrap().unwrap();
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[actix::test]
+async fn a_client_that_sends_no_body_or_reads_no_answer_keeps_the_lock_for_a_bounded_time() {
+    let consul = Embedded::new();
+    let limit = Duration::from_millis(500);
+    let lock = order().at_most(limit);
+    let (dsync, _, address, stop, serving) =
+        served!(consul, lock, |_begun| |body: Bytes, request: HttpRequest| async move {
+            drop(body);
+            if request.method() == Method::POST {
+                return HttpResponse::Ok().body("done");
+            }
+            let chunk = Bytes::from(vec![b'x'; 65_536]);
+            let endless =
+                futures::stream::repeat_with(move || Ok::<_, actix_web::Error>(chunk.clone()));
+            HttpResponse::Ok().streaming(endless)
+        });
+    for request in [
+        "POST /orders/7 HTTP/1.1\r\nhost: shop\r\ncontent-length: 10\r\n\r\n",
+        "GET /orders/7 HTTP/1.1\r\nhost: shop\r\n\r\n",
+        "HEAD /orders/7 HTTP/1.1\r\nhost: shop\r\n\r\n",
+    ] {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while dsync.send(List).await.unwrap().keys.is_empty() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        free(&consul).await;
+        drop(client);
     }
-    assert_eq!(held(&consul), Vec::<String>::new());
     stop.stop(false).await;
     serving.await.unwrap().unwrap();
     dsync.shutdown(Duration::from_secs(5)).await.unwrap();
