@@ -1,20 +1,19 @@
-//! Distributed locks on Consul for actix services: a holder knows that it has
-//! lost a lock before anyone else can hold it.
+//! Distributed locks on Consul for actix services. A holder knows that it has lost a
+//! lock before anyone else can hold it.
 //!
 //! # What to know first
-//! - **A lock without a token check is advisory.** A write that is already on its
-//!   way cannot be called back. Hand [`Lease::token`] to the protected resource and
-//!   let that refuse older tokens.
-//! - A [`Dsync`] is the one handle to a process's locks. Clone it, share it, and
-//!   speak to it by messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`],
-//!   [`Campaign`].
-//! - A granted request is a [`Lease`]. Ask [`Lease::is_valid`] before an act that
-//!   cannot be fenced, or put the work into [`Lease::run`], which stops it at the
-//!   moment of loss. Dropping the lease gives the lock back.
-//! - What only one process is to do is an actor, a [`Singleton`], or a future, by
-//!   [`Dsync::while_leading`] or, once a period, [`Dsync::every`].
-//! - At the end of a service call [`Dsync::hand_over`] first, where it campaigns,
-//!   and [`Dsync::shutdown`] last, so that others need not wait for the session to
+//! - **A lock without a token check is advisory.** A write that is already in flight
+//!   cannot be recalled. Pass [`Lease::token`] to the protected resource and let it
+//!   refuse older tokens.
+//! - [`Dsync`] is the handle to a process's locks. Clone it, share it, and send it
+//!   messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`], [`Campaign`].
+//! - A granted request returns a [`Lease`]. Call [`Lease::is_valid`] before an operation
+//!   that cannot be fenced, or run the work in [`Lease::run`], which stops it the moment
+//!   the lock is lost. Dropping the lease releases the lock.
+//! - Work for only one process at a time is an actor ([`Singleton`]) or a future
+//!   ([`Dsync::while_leading`], or [`Dsync::every`] for once per period).
+//! - When a service ends, call [`Dsync::hand_over`] first if it campaigns, and
+//!   [`Dsync::shutdown`] last, so that other processes need not wait for the session to
 //!   expire.
 //!
 //! # Example
@@ -38,15 +37,15 @@
 //! }
 //! ```
 //!
-//! The runtime has a thread and an actix System of its own, so handlers that
-//! block do not delay renewals, and it works under `#[tokio::main]` as well.
+//! The runtime has its own thread and actix System. Handlers that block therefore do not
+//! delay renewals, and the crate also works under `#[tokio::main]`.
 //!
 //! # Leadership
-//! A [`Campaign`] contends for a key again and again, until [`Resign`] or shutdown.
-//! Its [`Tenure`] says at any moment, without a message, whether this process leads;
-//! each [`Term`] is one leadership with a token of its own, in which work can be
-//! [run](Term::run). [`Elected`], [`Deposed`] and [`LeaderChanged`] tell of it, and
-//! [`Observe`] follows a leader without contending.
+//! A [`Campaign`] contends for a key, and again after each loss, until [`Resign`] or
+//! shutdown. Its [`Tenure`] reports at any moment, without a message, whether this
+//! process leads. Each [`Term`] is one leadership with its own token, in which work can
+//! be [run](Term::run). The events [`Elected`], [`Deposed`] and [`LeaderChanged`] report
+//! changes, and [`Observe`] follows a leader without contending.
 //!
 //! ```no_run
 //! use actix_dsync::{Campaign, Dsync, FencingToken};
@@ -56,7 +55,7 @@
 //! let tenure = dsync.send(Campaign::default()).await?;
 //! loop {
 //!     let term = tenure.elected().await;
-//!     // Stopped at the moment at which this process leads no more.
+//!     // Stopped the moment this process no longer leads.
 //!     if term.run(rebuild_until_dropped(term.token())).await.is_ok() {
 //!         return Ok(());
 //!     }
@@ -65,47 +64,47 @@
 //! ```
 //!
 //! # Guarantees
-//! - *Self-fencing.* From the moment at which another session can acquire a key,
-//!   no [`Lease`] on it says that it is valid. That is judged by a monotonic clock
-//!   at the moment of the question: it holds while the network is silent, Consul is
-//!   frozen, or this process was stopped and continued. Once false, false for ever.
-//! - *Loss is told.* Every ownership that ends other than by its owner's release
-//!   ends with exactly one [`LockLost`] to each subscriber, and wakes
-//!   [`Lease::lost`]; every term ends with exactly one [`Deposed`].
+//! - *Self-fencing.* From the moment at which another session can acquire a key, every
+//!   [`Lease`] on it is invalid. The answer comes from a monotonic clock that is read at
+//!   that moment, so it is right while the network is silent, while Consul is frozen, and
+//!   after this process was stopped and continued. Once false, it stays false.
+//! - *Every loss is reported.* Every ownership that ends other than by its owner's
+//!   release ends with exactly one [`LockLost`] to each subscriber, and completes
+//!   [`Lease::lost`]. Every term ends with exactly one [`Deposed`].
 //! - *Fencing tokens grow.* Successive owners of a key, in whatever process, have
 //!   strictly increasing tokens.
-//! - *Nothing leaks.* A request that timed out or whose reply was dropped leaves
-//!   nothing locked and nothing contending.
-//! - *No false loss.* A short interruption, a failed renewal or a slow reply costs
-//!   no lock, as long as a renewal is answered before the deadline.
-//! - *Release is fenced.* A late or repeated release never frees a newer ownership.
+//! - *Nothing leaks.* A request that timed out or whose reply was dropped leaves nothing
+//!   locked and nothing contending.
+//! - *No false loss.* A short interruption, a failed renewal or a slow reply loses no
+//!   lock, as long as a renewal is answered before the deadline.
+//! - *Releases are fenced.* A late or repeated release never frees a newer ownership.
 //!
-//! The module [`safety`] has them in full.
+//! The module [`safety`] states them in full.
 //!
 //! # What a lock cannot do
 //! The guarantees assume that the rates of clocks differ by less than
-//! [`Timing::clock_drift`], and that Consul keeps a session for its TTL and a key
-//! closed for its lock-delay. Outside of that only the token protects:
-//! - an operator who deletes the key, or releases it in our name, lets the next
-//!   owner in at once;
-//! - a virtual machine that its hypervisor pauses, migrates or clones is covered by
-//!   no clock inside it;
-//! - a server that becomes leader from a snapshot inside a lock-delay has forgotten
-//!   that delay;
-//! - a store that was replaced by an older one counts its tokens from there;
-//! - processes configured for different datacenters do not exclude each other.
+//! [`Timing::clock_drift`], and that Consul keeps a session for its TTL and a key closed
+//! for its lock-delay. Beyond these assumptions, only the token protects:
+//! - If an operator deletes the key, or releases it on our behalf, the next owner gets it
+//!   at once.
+//! - No clock inside a virtual machine detects that its hypervisor paused, migrated or
+//!   cloned it.
+//! - A server that becomes leader from a snapshot during a lock-delay does not know of
+//!   that delay.
+//! - If an older store replaces the current one, tokens continue from the older one.
+//! - Processes configured for different datacenters do not exclude each other.
 //!
 //! # Features
 //! - `embedded`: the module `embedded`, a Consul-compatible agent in the process,
 //!   for demos and tests.
-//! - `tls`: `https://` addresses, with a rustls client configuration of the caller's.
+//! - `tls`: `https://` addresses, with the caller's rustls client configuration.
 //! - `web`: the module `web`, for actix-web services. [`Dsync`] and [`Tenure`] are
-//!   extractors and errors are responses; `LockPath` locks what a path names for the time of a request;
-//!   `Leader` and `LeaderOnly` are for handlers that only the leader runs; and there
-//!   are routes for health checks and a status page.
-//! - `metrics`: counts and measures for the `metrics` facade; see [`telemetry`].
+//!   extractors, and errors are responses. `LockPath` locks the resource that a path names
+//!   for the duration of a request. `Leader` and `LeaderOnly` are for handlers that only
+//!   the leader runs. There are routes for health checks and a status page.
+//! - `metrics`: counters, gauges and histograms for the `metrics` facade; see [`telemetry`].
 //!
-//! None is on by default.
+//! No feature is on by default.
 
 mod actors;
 mod clock;

@@ -130,12 +130,12 @@ impl fmt::Display for KeyState {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LossReason {
-    /// No renewal of the session succeeded before the deadline, because Consul was
-    /// unreachable or this process was stopped. At the deadline, nobody else owns the
-    /// key yet.
+    /// No renewal of the session succeeded before the deadline, for instance because
+    /// Consul was unreachable or this process was stopped. At the deadline, nobody else
+    /// owns the key yet.
     DeadlinePassed,
-    /// Consul reported that the session is gone: an operator destroyed it, or its
-    /// node, its agent or one of its checks failed.
+    /// Consul reported that the session is gone: an operator destroyed it, or Consul
+    /// invalidated it with its node, its agent or one of its checks.
     SessionGone,
     /// The key was deleted.
     KeyDeleted,

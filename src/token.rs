@@ -51,13 +51,13 @@ impl FencingToken {
     }
 }
 
-/// Why a number or a text is no [`FencingToken`].
+/// The error of a conversion from a number or text that is not a [`FencingToken`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a fencing token is a whole number from 0 to 9223372036854775807")]
 #[non_exhaustive]
 pub struct InvalidToken;
 
-/// A token that was read from where it was stored.
+/// Reads a stored token.
 impl TryFrom<i64> for FencingToken {
     type Error = InvalidToken;
 
@@ -66,7 +66,7 @@ impl TryFrom<i64> for FencingToken {
     }
 }
 
-/// A token that was read from where it was stored.
+/// Reads a stored token.
 impl TryFrom<u64> for FencingToken {
     type Error = InvalidToken;
 
@@ -75,7 +75,7 @@ impl TryFrom<u64> for FencingToken {
     }
 }
 
-/// A token that was sent in a header, say: the decimal number of its `Display`.
+/// Parses the decimal number that `Display` writes, for instance from a header.
 impl FromStr for FencingToken {
     type Err = InvalidToken;
 

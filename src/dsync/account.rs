@@ -1,4 +1,4 @@
-//! What the runtime tells of itself. Nobody waits for its thread.
+//! Reports on the runtime, which do not wait for its thread.
 
 use crate::{
     config::Timing,
@@ -60,7 +60,7 @@ impl Intake {
 fn describe(slot: &Slot, journal: &Journal, timing: &Timing) -> KeyReport {
     let outline = slot.callers.outline();
     let state = match slot.machine().state() {
-        // The machine may not have heard of it yet.
+        // The machine may not know of the end yet.
         KeyState::Held if outline.is_lost => KeyState::Losing,
         KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
         state => state,
@@ -75,7 +75,7 @@ fn describe(slot: &Slot, journal: &Journal, timing: &Timing) -> KeyReport {
         token: outline.lease.map(|(token, _)| token),
         remaining: outline.lease.map(|(_, remaining)| remaining),
         role: outline.role,
-        // Whom a caller met last may be gone; where the key is followed, that is known.
+        // The obstacle's holder may be stale; for a followed key, `leader` is current.
         holder: outline.owner.or(if outline.role.is_some() { outline.leader } else { met }),
         waiters: outline.waiting,
         last_error: trouble.or_else(|| journal.last_error(&slot.key)),

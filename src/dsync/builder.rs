@@ -22,7 +22,7 @@ use crate::{
     status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
 };
-/// Settings for a runtime, and its start.
+/// Builds and starts a runtime.
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     service: String,
@@ -36,9 +36,9 @@ pub struct Builder {
     tls: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// Over what Consul is reached.
+/// The way to reach Consul.
 enum Transport {
-    /// Connections of the runtime's own, to the configured address.
+    /// The runtime's own connections to the configured address.
     Own,
     /// An agent in this process.
     #[cfg(feature = "embedded")]
@@ -46,12 +46,12 @@ enum Transport {
 }
 
 impl Dsync {
-    /// Settings for a runtime of this service, which names the Consul session.
+    /// Creates a builder for a runtime of the given service, which names the Consul session.
     pub fn builder(service: impl Into<String>) -> Builder {
         Builder::new(service.into())
     }
 
-    /// As [`builder`](Dsync::builder), with [`Config::from_env`].
+    /// Like [`builder`](Dsync::builder), with the settings of [`Config::from_env`].
     ///
     /// # Errors
     /// [`ConfigError::Env`].
@@ -134,37 +134,35 @@ impl Builder {
         self
     }
 
-    /// What keys say while they are held, where a request names nothing else. A
-    /// leader's key says the default with the fields of this added, if it is a
-    /// JSON object.
+    /// Sets the value of held keys, unless a request sets its own. A leader's key has the
+    /// default value; if this value is a JSON object, its fields are added.
     ///
-    /// Default: a JSON document with `service`, `host`, `pid` and `started`, the
-    /// second since 1970 at which the runtime was started; and `address`, `port`
-    /// and `build` as far as they are told.
+    /// Default: a JSON document with `service`, `host`, `pid` and `started`, the start of the
+    /// runtime in seconds since 1970; and `address`, `port` and `build`, if they are set.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
     }
 
-    /// Where other processes and clients reach this one: in the default value of its
-    /// keys, so that followers find the leader. `address` is a host name, which may end
+    /// Sets the address at which other processes and clients reach this one. It is part of
+    /// the default value of its keys, so that followers find the leader. `address` is a host name, which may end
     /// in a dot, or an IP address, without scheme, port or brackets. [`start`](Self::start)
     /// refuses anything else, port 0, and addresses such as `0.0.0.0` and `::`, which a
     /// server binds to and no client reaches.
     ///
-    /// Default: no address is named, and nobody is redirected to this process.
+    /// Default: no address, and nobody is redirected to this process.
     pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {
         Self { advertised: Some((address.into(), port)), ..self }
     }
 
-    /// Which build of the service this is: in the default value of its keys.
+    /// Sets the build of the service, which is part of the default value of its keys.
     ///
-    /// Default: nothing is said.
+    /// Default: no build.
     pub fn build(self, build: impl Into<String>) -> Self {
         Self { build: Some(build.into()), ..self }
     }
 
-    /// How `https://` addresses are spoken to: trusted roots, and a client
-    /// certificate where Consul wants one. HTTP/2 is offered unless the configuration's
+    /// Sets the TLS configuration for `https://` addresses: trusted roots, and a client
+    /// certificate if Consul requires one. HTTP/2 is offered unless the configuration's
     /// `alpn_protocols` are set: `http/1.1` alone demands HTTP/1.1. With an address that is
     /// plain `http`, [`start`](Builder::start) fails.
     #[cfg(feature = "tls")]
@@ -172,31 +170,29 @@ impl Builder {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Uses an agent in this process instead of the configured address, without
-    /// a socket. Under [`on_current_arbiter`](Builder::on_current_arbiter) it
-    /// obeys tokio's paused clock.
+    /// Uses an agent in this process, without a socket, instead of the configured address.
+    /// With [`on_current_arbiter`](Builder::on_current_arbiter), it follows Tokio's paused
+    /// clock.
     #[cfg(feature = "embedded")]
     pub fn embedded(self, embedded: &crate::embedded::Embedded) -> Self {
         Self { transport: Transport::Embedded(embedded.clone()), ..self }
     }
 
-    /// Runs the actors on the arbiter of the calling thread instead of a thread
-    /// of their own, by tokio's clock. It is for tests with a paused clock:
-    /// whatever blocks that thread delays renewals.
+    /// Runs the actors on the arbiter of the calling thread and on Tokio's clock, instead of
+    /// on their own thread. Use it for tests with a paused clock: anything that blocks the
+    /// thread delays renewals.
     pub fn on_current_arbiter(self) -> Self {
         Self { current_arbiter: true, ..self }
     }
 
-    /// Starts the runtime. Consul need not be there: it contends when Consul
-    /// appears.
+    /// Starts the runtime. Consul need not be reachable: the runtime contends once it is.
     ///
     /// # Errors
-    /// [`ConfigError`] for settings that cannot work, or if no thread could be
-    /// started.
+    /// [`ConfigError`] if the settings cannot work, or if no thread can be started.
     ///
     /// # Panics
-    /// With [`on_current_arbiter`](Builder::on_current_arbiter), outside an
-    /// actix System.
+    /// With [`on_current_arbiter`](Builder::on_current_arbiter), if called outside an actix
+    /// System.
     pub fn start(self) -> Result<Dsync, ConfigError> {
         let timing = self.config.timing.clone();
         let plan = self.plan()?;
@@ -312,7 +308,7 @@ impl fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
-/// What a process can say of itself.
+/// The default value: a description of this process.
 fn own_description(service: &str) -> serde_json::Value {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let started = std::time::SystemTime::now()
@@ -326,7 +322,7 @@ fn own_description(service: &str) -> serde_json::Value {
     })
 }
 
-/// Says where the promise that a holder knows first has an exception.
+/// Warns if the settings make an exception to the self-fencing guarantee.
 fn warn_of_exceptions(timing: &Timing) {
     if timing.fast_failover && timing.lock_delay < timing.session_ttl {
         tracing::warn!(

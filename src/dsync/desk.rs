@@ -1,4 +1,4 @@
-//! Requests that come as messages of actix.
+//! Requests that arrive as actix messages.
 
 use std::pin::pin;
 
@@ -11,8 +11,8 @@ use futures::future::{Either, select};
 use super::{intake::Intake, request::Request};
 use crate::error::Error;
 
-/// Takes in the requests that are sent to one recipient. It lives on the runtime's
-/// thread, as long as somebody has the recipient, and keeps the runtime running.
+/// Receives the requests of one recipient. It lives on the runtime's thread as long as the
+/// recipient exists, and keeps the runtime running.
 pub(super) struct Desk(Intake);
 
 impl Desk {
@@ -37,8 +37,8 @@ where
     }
 }
 
-/// A request taken out of the mailbox. Whether somebody waits for its answer is
-/// known when it becomes a response.
+/// A request from the mailbox. Whether somebody waits for its reply is known only when it
+/// becomes a response.
 pub(super) struct Asked<M> {
     request: M,
     intake: Intake,
@@ -52,19 +52,19 @@ where
         let Self { request, intake } = self;
         if asker.is_none() && M::FOR_ITS_ANSWER {
             let request = std::any::type_name::<M>();
-            tracing::warn!(request, "request ignored: it was sent without a way to be answered");
+            tracing::warn!(request, "request ignored: nobody can receive its reply");
             return;
         }
         let answer = request.submit(&intake);
         let Some(mut asker) = asker else { return };
         actix_rt::spawn(async move {
-            // Keeps the runtime running until the answer is out.
+            // Keeps the runtime running until the reply was sent.
             let _intake = intake;
             let answer = match select(pin!(asker.closed()), answer).await {
                 Either::Left(_) => return,
                 Either::Right((answer, _)) => answer,
             };
-            // A lease whose asker goes away at this moment is dropped, which gives it back.
+            // If the caller goes away at this moment, its lease is dropped and thereby released.
             let _ = asker.send(answer);
         });
     }

@@ -15,20 +15,18 @@ use crate::{
     status::report::{HealthReport, KeyReport, Report},
 };
 
-/// A handle to a lock runtime: the one way to its locks.
+/// A handle to a lock runtime. All access to its locks goes through a handle.
 ///
-/// Clone it freely and share it with every worker, as `app_data` for instance;
-/// it may be used from any thread and any tokio runtime. There is one Consul
-/// session behind all clones.
+/// Clone it freely and share it with every worker, for instance as `app_data`; it works from
+/// any thread and any Tokio runtime. All clones share one Consul session.
 ///
 /// # Ending
-/// [`shutdown`](Dsync::shutdown) gives every lock back and destroys the session,
-/// so that a waiter elsewhere has the lock at once: call it when
-/// `HttpServer::run` has returned. Without it, the runtime does the same in the
-/// background, for at most 5 s, when all that is held of it has been dropped:
-/// handles, unanswered replies, [leases](crate::Lease), [terms](crate::Term),
-/// [tenures](crate::Tenure), [observers](crate::Observer) and recipients. A process
-/// that exits before that is done leaves the session to its TTL.
+/// [`shutdown`](Dsync::shutdown) releases every lock and destroys the session, so that a
+/// waiter elsewhere acquires the lock at once. Call it after `HttpServer::run` has returned.
+/// Without it, the runtime does the same in the background, for at most 5 s, once everything
+/// that keeps it running was dropped: handles, pending replies, [leases](crate::Lease),
+/// [terms](crate::Term), [tenures](crate::Tenure), [observers](crate::Observer) and
+/// recipients. If the process exits before that is done, the session ends by its TTL.
 #[derive(Clone)]
 pub struct Dsync(pub(super) Arc<Inner>);
 
@@ -39,35 +37,32 @@ pub(super) struct Inner {
 }
 
 impl Dsync {
-    /// Sends a request. It is taken in at this call, in the order of calls; the
-    /// reply is a future that may be awaited in any tokio runtime.
+    /// Sends a request. Requests are received in the order of the calls. The reply is a
+    /// future that can be awaited in any Tokio runtime.
     ///
     /// # Cancel safety
-    /// Dropping the reply cancels an acquisition and leaks nothing; see each
-    /// request.
+    /// Dropping the reply cancels an acquisition and leaks nothing; see each request.
     pub fn send<M: Request>(&self, request: M) -> Reply<M> {
         Reply::new(request.submit(&self.0.intake), &self.0.intake)
     }
 
-    /// The runtime as the recipient of one kind of request, for code in the
-    /// style of actors and for mocks.
+    /// Returns the runtime as the recipient of one kind of request, for actor-style code and
+    /// for mocks.
     ///
-    /// Each recipient has a mailbox on the runtime's thread, and a request is taken
-    /// in when it is read there, not at the call as by [`send`](Dsync::send). After
-    /// a shutdown a request is answered [`Error::Stopped`], or
-    /// [`MailboxError::Closed`](actix::MailboxError::Closed) once the thread has
-    /// ended.
+    /// Each recipient has a mailbox on the runtime's thread. A request is received when the
+    /// runtime reads it from there, not at the call as with [`send`](Dsync::send). After a
+    /// shutdown, the reply is [`Error::Stopped`], or
+    /// [`MailboxError::Closed`](actix::MailboxError::Closed) once the thread has ended.
     ///
-    /// A request that is sent without a way to be answered, by `do_send` or
-    /// `try_send`, is carried out if it is for an effect: [`Release`], [`Campaign`],
-    /// [`Resign`], [`Subscribe`] and [`Unsubscribe`]. One that is for its answer is
-    /// ignored, with a warning in the log: nobody could have the lease.
+    /// `do_send` and `try_send` send a request that cannot be answered. It is carried out if
+    /// it has an effect: [`Release`], [`Campaign`], [`Resign`], [`Subscribe`] and
+    /// [`Unsubscribe`]. Any other request is ignored with a warning in the log, because nobody
+    /// could receive its reply.
     ///
     /// # Cancel safety
-    /// Dropping the future of `Recipient::send` before the runtime has read the
-    /// mailbox withdraws the request, whatever it is; use `do_send` for an effect that
-    /// must come about. After that it is as for [`send`](Dsync::send): an acquisition
-    /// is cancelled and leaks nothing.
+    /// Dropping the future of `Recipient::send` before the runtime has read the mailbox
+    /// withdraws any request; use `do_send` for an effect that must happen. After that, it
+    /// behaves as with [`send`](Dsync::send): an acquisition is cancelled and leaks nothing.
     ///
     /// [`Release`]: crate::Release
     /// [`Resign`]: crate::Resign
@@ -78,17 +73,16 @@ impl Dsync {
         M::recipient(&self.0.intake)
     }
 
-    /// Events as a stream, from this call on, for code that is no actor.
+    /// Returns a stream of events from this call on, for code outside actors.
     pub fn events<E: Event>(&self, of: impl Into<Filter>) -> Events<E> {
         self.0.intake.events(of.into())
     }
 
-    /// Waits until there is a session with which locks can be had.
+    /// Waits until a session exists, so that locks can be acquired.
     ///
     /// # Errors
-    /// If the attempt to create a session that is under way fails, why:
-    /// [`Error::Unavailable`] or [`Error::Denied`]. The runtime goes on trying;
-    /// call again to go on waiting. [`Error::Stopped`].
+    /// [`Error::Unavailable`] or [`Error::Denied`] if the current attempt to create a session
+    /// fails. The runtime keeps trying; call again to keep waiting. [`Error::Stopped`].
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -96,23 +90,23 @@ impl Dsync {
         self.0.intake.ready().await
     }
 
-    /// Whether the runtime works, without a message: it is answered from memory,
-    /// also while the runtime's thread is stuck.
+    /// Returns the runtime's health. Sends no message: the report comes from memory, even
+    /// while the runtime's thread is stuck.
     #[must_use]
     pub fn health(&self) -> HealthReport {
         self.0.intake.health()
     }
 
-    /// What this process knows of `key` and does about it, without a message: as
-    /// [`Explain`](crate::Explain), and as quickly as [`health`](Dsync::health).
+    /// Returns the state of `key` in this process, like [`Explain`](crate::Explain). Sends no
+    /// message and is as quick as [`health`](Dsync::health).
     #[must_use]
     pub fn explain(&self, key: &Key) -> KeyReport {
         self.0.intake.report_on(key)
     }
 
-    /// What this process knows and does: its session, every key that is in use, and
-    /// what went wrong lately. No message: as [`List`](crate::List). It takes time in
-    /// proportion to the number of keys.
+    /// Returns the state of this process, like [`List`](crate::List): its session, every key
+    /// in use, and recent incidents. Sends no message; its cost is proportional to the number
+    /// of keys.
     #[must_use]
     pub fn list(&self) -> Report {
         self.0.intake.report()
@@ -128,7 +122,7 @@ impl Dsync {
         self.0.work.bind(&key, || self.0.intake.begin_campaign(campaign))
     }
 
-    /// Whether it has ended otherwise than by a [`shutdown`](Self::shutdown).
+    /// Whether the runtime ended without a [`shutdown`](Self::shutdown).
     pub(crate) fn has_died(&self) -> bool {
         self.0.intake.journal.has_died()
     }
@@ -137,26 +131,25 @@ impl Dsync {
         &self.0.work
     }
 
-    /// The timing in force.
+    /// The runtime's timing.
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.0.timing.clone()
     }
 
-    /// Ends the runtime in good order: callers that wait are answered
-    /// [`Error::Stopped`], leases that are out are lost with
-    /// [`LossReason::Shutdown`](crate::LossReason::Shutdown), every key is given
-    /// back, and the session destroyed. Calling it again waits for the same end.
+    /// Ends the runtime in good order. Waiting callers get [`Error::Stopped`], current leases
+    /// are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown), every key is
+    /// released, and the session is destroyed. A second call waits for the same end.
     ///
-    /// Work that is bound to leadership is stopped without being given time; call
-    /// [`hand_over`](Dsync::hand_over) before.
+    /// Work that depends on leadership is stopped without time to stop; call
+    /// [`hand_over`](Dsync::hand_over) first.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if `limit` passed first; the runtime has ended all
-    /// the same, and what it held is freed by the session's TTL.
+    /// [`Error::Unavailable`] if `limit` passes first. The runtime has ended even then; the
+    /// end of the session by its TTL frees what it held.
     ///
     /// # Cancel safety
-    /// Dropping the future does not call the end off.
+    /// Dropping the future does not cancel the shutdown.
     pub async fn shutdown(&self, limit: Duration) -> Result<(), Error> {
         self.0.intake.shutdown(limit).await
     }

@@ -1,4 +1,4 @@
-//! Who asks Consul for the holder of a key.
+//! The actor that reads a key's holder from Consul.
 
 use std::time::Duration;
 
@@ -17,25 +17,25 @@ use crate::{
     protocol::session::unavailable,
 };
 
-/// Reads keys on the runtime's thread, where the connections are.
+/// Reads keys on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
     consul: Consul,
     limit: Duration,
 }
 
-/// Asks who holds a key.
+/// Requests the holder of a key.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Look {
     pub(super) key: Key,
     pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
-    /// One of the reads that may be under way at one time; kept until it ends, also
-    /// when the asker has gone.
+    /// A permit for one of the concurrent reads; held until the read ends, even if the caller
+    /// has gone.
     pub(super) permit: OwnedSemaphorePermit,
 }
 
 impl Inspector {
-    /// `limit` is for each request to Consul.
+    /// `limit` applies to each request to Consul.
     pub(super) fn new(consul: Consul, limit: Duration) -> Self {
         Self { consul, limit }
     }
@@ -54,7 +54,7 @@ impl Handler<Look> for Inspector {
             return;
         }
         actix_rt::spawn(async move {
-            // The asker may be gone.
+            // Fails if the caller has gone, which is fine.
             let _ = reply.send(look(&consul, &key, limit).await);
             drop(permit);
         });
@@ -72,7 +72,7 @@ async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Hold
     let info = SessionInfo { session: session.clone() };
     let (session_name, node) = match consul.ask(&info, limit).await {
         SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
-        // The holder is known; its names are a courtesy.
+        // The holder is known; its names are optional.
         _ => (None, None),
     };
     Ok(Some(Holder {

@@ -1,4 +1,4 @@
-//! Where requests are taken in, whichever way they came.
+//! The intake of requests, from handles and recipients.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,10 +35,10 @@ use crate::{
     value::LockValue,
 };
 
-/// The future of a reply. What the request asks for was begun at the call.
+/// The future of a reply. The call has already started the request.
 pub(crate) type Pending<T> = BoxFuture<'static, Result<T, Error>>;
 
-/// Takes requests in on any thread.
+/// Receives requests on any thread.
 #[derive(Clone, Debug)]
 pub struct Intake {
     pub(crate) slots: Arc<Slots>,
@@ -53,22 +53,22 @@ pub struct Intake {
     pub(crate) timing: Timing,
     pub(crate) journal: Arc<Journal>,
     pub(crate) defaults: Arc<Defaults>,
-    /// How many keys may be inspected at one time; others wait.
+    /// Limits concurrent inspections; others wait.
     pub(crate) inspections: Arc<Semaphore>,
 }
 
-/// What requests mean that leave it open.
+/// Defaults for fields that a request omits.
 #[derive(Debug)]
 pub(crate) struct Defaults {
-    /// What locks say.
+    /// The value of locks.
     pub(crate) value: Arc<[u8]>,
-    /// What is campaigned for; an error if the service's name makes no key.
+    /// The key of campaigns; an error if the service's name does not make a valid key.
     pub(crate) leadership: Result<Key, Error>,
-    /// What leaders say.
+    /// The value of leaders.
     pub(crate) leader_value: LockValue,
 }
 
-/// A caller's place in a queue; leaving it before it is answered gives it up.
+/// A caller's place in a queue. Dropping it before the reply leaves the queue.
 struct Place {
     entered: Entered,
     answered: bool,
@@ -89,7 +89,7 @@ impl Place {
         answer.unwrap_or(Err(Error::Stopped))
     }
 
-    /// The answer if it is there, else why there is none yet.
+    /// The reply if it has arrived, otherwise the reason for its absence.
     fn out_of_time(&mut self, waited: Duration, readiness: &Readiness) -> Answer {
         if let Ok(answer) = self.entered.answer.try_recv() {
             return answer;
@@ -128,7 +128,7 @@ impl Intake {
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
         Box::pin(async move {
             let mut place = place?;
-            // An instant too far away to be represented means no limit.
+            // An instant too far away to represent means no limit.
             let end = within.and_then(|limit| asked_at.checked_add(limit));
             let answer = match end {
                 None => place.answer().await,
@@ -247,7 +247,7 @@ impl Intake {
         self.hub.stream(of, || self.current())
     }
 
-    /// What a new subscriber is told first.
+    /// The events that a new subscriber first receives.
     fn current<E: Event>(&self) -> Vec<E> {
         let known = |slot: Arc<Slot>| Known {
             key: slot.key.clone(),
@@ -258,7 +258,7 @@ impl Intake {
         self.slots.all().into_iter().filter_map(|slot| E::current(known(slot))).collect()
     }
 
-    /// Waits until there is a session, or the attempt under way fails.
+    /// Waits until a session exists or the current attempt fails.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         let mut readiness = self.readiness.clone();
         let mut is_news = false;
@@ -278,7 +278,7 @@ impl Intake {
     pub(crate) async fn shutdown(&self, limit: Duration) -> Result<(), Error> {
         let (done, result) = oneshot::channel();
         self.supervisor.do_send(Stop { limit, done: Some(done) });
-        // Without an answer it had ended before.
+        // An error means that the runtime had already ended.
         result.await.unwrap_or(Ok(()))
     }
 }

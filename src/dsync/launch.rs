@@ -1,4 +1,4 @@
-//! How the actors of a runtime are started, on which thread.
+//! The start of a runtime's actors on their thread.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -18,13 +18,12 @@ use crate::{
     messages::subscribers::Hub,
 };
 
-/// For how long a runtime of which nothing is held any more tries to end in good
-/// order.
+/// How long an abandoned runtime tries to end in good order.
 const ABANDONED_LIMIT: Duration = Duration::from_secs(5);
-/// How many keys may be inspected at one time.
+/// The limit of concurrent inspections.
 const MOST_INSPECTIONS: usize = 64;
 
-/// Everything that a runtime needs, checked, on its way to its thread.
+/// The validated settings of a runtime, to be moved to its thread.
 pub(super) struct Plan {
     pub(super) reach: Reach,
     pub(super) prefix: Option<String>,
@@ -73,7 +72,8 @@ impl Plan {
         })
     }
 
-    /// A thread and System of their own: busy handlers cannot starve the actors.
+    /// Starts the actors on their own thread and System, so that busy handlers cannot starve
+    /// them.
     pub(super) fn launch_on_thread(self) -> Result<Intake, ConfigError> {
         let (started, result) = std::sync::mpsc::channel();
         std::thread::Builder::new()
@@ -84,7 +84,7 @@ impl Plan {
                     let launched = self.launch(finished);
                     let runs = launched.is_ok();
                     if started.send(launched).is_ok() && runs {
-                        // An error means that the supervisor died; then it is over, too.
+                        // An error means that the supervisor died, which also ends the runtime.
                         let _ = end.await;
                     }
                 });

@@ -1,4 +1,4 @@
-//! How a lock runtime starts, takes requests, and stops.
+//! A lock runtime: its start, its requests, and its end.
 
 mod account;
 mod builder;

@@ -1,4 +1,4 @@
-//! Which messages can be sent to a handle, and the reply to one.
+//! The requests that a handle accepts, and their reply.
 
 use std::{
     fmt,
@@ -26,7 +26,7 @@ use crate::{
 
 /// The reply to a request.
 ///
-/// Dropping it cancels an acquisition that has not been granted yet.
+/// Dropping it cancels an ungranted acquisition.
 #[must_use = "dropping a reply cancels the request"]
 pub struct Reply<M: Request> {
     pending: Pending<M::Reply>,
@@ -53,14 +53,14 @@ impl<M: Request> fmt::Debug for Reply<M> {
     }
 }
 
-/// What can be sent to a [`Dsync`]: the messages of this crate.
+/// A request to a [`Dsync`](crate::Dsync): one of this crate's messages.
 ///
 /// This trait is sealed.
 pub trait Request: Message<Result: Send> + Send + Sized + 'static {
-    /// What a granted request is answered with.
+    /// The reply to a successful request.
     type Reply: Send + 'static;
 
-    /// Whether it is sent for nothing but its answer.
+    /// Whether the request has no effect besides its reply.
     #[doc(hidden)]
     const FOR_ITS_ANSWER: bool;
 

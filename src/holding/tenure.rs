@@ -123,10 +123,10 @@ impl Tenure {
     }
 }
 
-/// Who leads, this process included, is asked as of any [`Observer`].
+/// A tenure is also an [`Observer`] of its key, whose leader may be this process.
 ///
-/// [`Observer::changed`] is woken by the lock runtime. To act at the very deadline of
-/// a term even if that is stuck, use [`Term::lost`] or [`Term::run`].
+/// The lock runtime wakes [`Observer::changed`]. To act exactly at a term's deadline even
+/// if the runtime is stuck, use [`Term::lost`] or [`Term::run`].
 impl Deref for Tenure {
     type Target = Observer;
 

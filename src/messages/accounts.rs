@@ -1,4 +1,4 @@
-//! What is asked of the runtime about itself.
+//! Requests for reports.
 
 use actix::Message;
 
@@ -8,11 +8,11 @@ use crate::{
     status::report::{KeyReport, Report},
 };
 
-/// Asks what this process knows of a key, and does about it. Consul is not asked;
-/// [`Inspect`](crate::Inspect) does that.
+/// Requests a report on a key: its state in this process. It does not ask Consul;
+/// [`Inspect`](crate::Inspect) does.
 ///
-/// It is answered from memory at the sending, also while the runtime's thread is
-/// stuck, and after a shutdown. A key that is not in use is
+/// The reply comes from memory when the request is sent, even while the runtime's
+/// thread is stuck and after a shutdown. A key that is not in use is
 /// [`KeyState::Idle`](crate::report::KeyState::Idle).
 ///
 /// # Errors
@@ -24,13 +24,13 @@ use crate::{
 #[rtype(result = "Result<KeyReport, Error>")]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Explain(
-    /// The key to ask about.
+    /// The key to report on.
     pub Key,
 );
 
-/// Asks what this process knows and does: its session, every key that is in use,
-/// and what went wrong lately. As [`Explain`] in all else. It takes time in
-/// proportion to the number of keys.
+/// Requests a report on this process: its session, every key in use, and recent
+/// incidents. Otherwise like [`Explain`]. Its cost is proportional to the number of
+/// keys.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Report, Error>")]
 #[must_use = "a request does nothing until it is sent"]

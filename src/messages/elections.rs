@@ -1,4 +1,4 @@
-//! What is asked of the runtime about leadership.
+//! Requests for leadership.
 
 use std::time::Duration;
 
@@ -12,27 +12,29 @@ use crate::{
     value::LockValue,
 };
 
-/// Asks to lead: contends for a key, and again after every loss, until
-/// [`Resign`] or shutdown. The reply is the [`Tenure`], at once: it does not wait
-/// for an election, and Consul need not be reachable.
+/// Starts a campaign: contends for leadership of a key, and again after every loss,
+/// until [`Resign`] or shutdown.
 ///
-/// All campaigns of one process for one key are one campaign; a second request
-/// joins the first, whose value stays. In the key's queue it is a caller as any
-/// other: an [`Acquire`](crate::Acquire) of this process for the same key waits
-/// until the term is over.
+/// The reply, a [`Tenure`], comes at once: it does not wait for an election, and
+/// Consul need not be reachable.
 ///
-/// If Consul refuses the lock (a right is missing, or the key holds something
-/// that is no lock of ours), that is logged, and the campaign tries again after a
+/// All campaigns of one process for the same key are one campaign: a second request
+/// joins the first, whose value stays. The campaign queues for the key like any other
+/// caller: an [`Acquire`](crate::Acquire) of this process for the same key waits until
+/// the term has ended.
+///
+/// If Consul refuses the lock, because a right is missing or the key holds something
+/// that is not one of our locks, the refusal is logged. The campaign tries again after a
 /// pause that grows from 1 s to 30 s.
 ///
 /// # Errors
 /// [`Error::TooManyKeys`] beyond the [`Limits`](crate::Limits);
-/// [`Error::Invalid`] for a value that is too long, or if no key was given and
-/// the service's name is too long for one; [`Error::Stopped`].
+/// [`Error::Invalid`] if the value is too long, or if no key is given and the service's
+/// name is too long for a key; [`Error::Stopped`].
 ///
 /// # Cancel safety
-/// The campaign begins with the sending: dropping the reply does not end it.
-/// Sending it again gives another handle.
+/// The campaign starts when the request is sent; dropping the reply does not end it.
+/// Send the request again to get another handle.
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Tenure, Error>")]
 #[must_use = "a request does nothing until it is sent"]
@@ -50,37 +52,38 @@ impl Campaign {
         Self { key: Some(key), value: None }
     }
 
-    /// What the key says while this process leads by an ownership that the campaign
-    /// won: one that was handed on by another caller of this process keeps what that
-    /// had written. The fields of a JSON object are added to those of the default, in
-    /// whose place they come; anything else is written as it is.
+    /// Sets the key's value while this process leads by an ownership that the campaign
+    /// acquired. An ownership that was handed over by another caller of this process
+    /// keeps that caller's value. If `value` is a JSON object, its fields extend the
+    /// default's and replace equal names; any other value replaces the default.
     ///
-    /// Default: a JSON document that names the service, the host and the process,
-    /// and what [`Builder::advertise`](crate::Builder::advertise),
+    /// Default: a JSON document that names the service, the host and the process, with
+    /// the values of [`Builder::advertise`](crate::Builder::advertise),
     /// [`Builder::build`](crate::Builder::build) and
-    /// [`Builder::value`](crate::Builder::value) say.
+    /// [`Builder::value`](crate::Builder::value).
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
     }
 }
 
-/// Stands down from leadership. If this process leads, its term is over with the
-/// sending: [`Tenure::is_leader`] is false and the work in
-/// [`Term::run`](crate::Term::run) is stopped before anybody else can lead.
+/// Resigns from leadership.
 ///
-/// The campaign is over for the whole process, and with it every tenure of it;
-/// with [`cool_down`](Resign::cool_down) it only pauses. An older tenure does not
+/// If this process leads, its term ends when the request is sent:
+/// [`Tenure::is_leader`] is false, and the work in [`Term::run`](crate::Term::run) is
+/// stopped before anybody else can lead.
+///
+/// The campaign and all its tenures end for the whole process; with
+/// [`cool_down`](Resign::cool_down) the campaign only pauses. An older tenure does not
 /// end a newer campaign.
 ///
-/// The reply comes when Consul has the key back, or its session has ended: how the
-/// key was given back, or `None` if this process did not lead; nor does one whose
-/// term has ended though it is not told yet: that is told as a loss all the same. If
-/// Consul cannot be reached the reply comes at the latest at the term's deadline; if
-/// it will not take the key back it can be later, as for
-/// [`Release`](crate::Release).
+/// The reply comes when Consul has confirmed the release, or the session has ended. It
+/// is the outcome of the release, or `None` if this process did not lead. `None` also
+/// covers a term that has expired unreported; it is still reported as a loss. If Consul
+/// is unreachable, the reply comes at the term's deadline at the latest. If Consul
+/// refuses the release, it can come later, as for [`Release`](crate::Release).
 ///
 /// # Cancel safety
-/// Dropping the reply changes nothing: the process stands down all the same.
+/// Dropping the reply changes nothing: the process still resigns.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Option<Released>, Error>")]
 #[must_use = "a request does nothing until it is sent"]
@@ -95,31 +98,29 @@ impl Resign {
         Self { tenure: tenure.clone(), cool_down: None }
     }
 
-    /// Hands leadership over instead of giving it up: the campaign goes on, but
-    /// does not contend for `pause`, counted from the sending, so that another
-    /// process wins if one wants to. Long enough is what others need to notice,
-    /// a second or two; if nobody else contends, nobody leads for that time.
+    /// Hands leadership over instead of giving it up: the campaign continues, but does
+    /// not contend for `pause`, counted from when the request is sent, so that another
+    /// candidate wins. A second or two is enough for others to notice. If nobody else
+    /// contends, nobody leads during the pause.
     ///
-    /// Default: the campaign is over.
+    /// Default: the campaign ends.
     pub fn cool_down(self, pause: Duration) -> Self {
         Self { cool_down: Some(pause), ..self }
     }
 }
 
-/// Asks who leads a key, now and from now on, without contending. The reply is a
-/// live handle, at once; the leader is known to it a moment later.
+/// Observes the leader of a key without contending. The reply, an [`Observer`], comes
+/// at once; it knows the leader a moment later.
 ///
-/// Any key that sessions of Consul lock can be observed, whoever made it. While
-/// somebody holds it, it is watched; while nobody does, it is read again within
-/// a second.
+/// Any key that Consul sessions lock can be observed, whoever created it. The key is
+/// watched while somebody holds it, and otherwise read again within a second.
 ///
 /// # Errors
-/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::Limits);
-/// [`Error::Stopped`]. If the right to read the key is missing, that is logged
-/// and tried again.
+/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::Limits); [`Error::Stopped`]. If
+/// the right to read the key is missing, this is logged and the read is repeated.
 ///
 /// # Cancel safety
-/// Observation ends when the last handle is dropped, a dropped reply's too.
+/// The observation ends when the last observer is dropped, or its reply.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Observer, Error>")]
 #[must_use = "a request does nothing until it is sent"]

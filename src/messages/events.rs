@@ -1,16 +1,15 @@
-//! Facts that the runtime tells its subscribers.
+//! The events that the runtime sends to its subscribers.
 //!
-//! They speak of the *process's* ownership of a key in Consul, not of each
-//! hand-over between its callers: one `LockAcquired`, then one `LockLost` or one
-//! `LockReleased`.
+//! Lock events report the *process's* ownership of a key in Consul, not each hand-over
+//! between its callers: one `LockAcquired`, then one `LockLost` or one `LockReleased`.
 //!
-//! Those of leadership come where the process campaigns or observes, in a fixed
-//! order. Election: `LockAcquired`, `Elected`, `LeaderChanged` to this process.
-//! Loss: `LockLost`, `Deposed`, `LeaderChanged` to nobody known. Resignation:
-//! `Deposed`, then, when Consul has the key back, `LockReleased` and
-//! `LeaderChanged`. Where an ordinary lease of this process comes before or after
-//! a term without a round trip to Consul, there is no `LockAcquired` or
-//! `LockReleased` between them, and the leader is the same session.
+//! Leadership events report keys for which the process campaigns or which it observes,
+//! in a fixed order. Election: `LockAcquired`, `Elected`, `LeaderChanged` to this
+//! process. Loss: `LockLost`, `Deposed`, `LeaderChanged` to nobody. Resignation:
+//! `Deposed`, and once Consul has confirmed the release, `LockReleased` and
+//! `LeaderChanged`. If an ordinary lease of this process precedes or follows a term
+//! without a round trip to Consul, there is no `LockAcquired` or `LockReleased` between
+//! them, and the leader is the same session.
 
 use actix::Message;
 
@@ -20,42 +19,41 @@ use crate::{
     token::FencingToken,
 };
 
-/// The process has come to own a key.
+/// This process has acquired a key.
 ///
-/// A new subscriber is first sent one for each key that is owned at that moment.
+/// A new subscriber first receives one for each key that is owned at that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub struct LockAcquired {
     /// The key.
     pub key: Key,
-    /// The token with which the ownership began; later callers have larger ones.
+    /// The token at the start of the ownership; later callers have larger tokens.
     pub token: FencingToken,
 }
 
-/// The process has lost a key that a caller had.
+/// This process has lost a key that a caller owned.
 ///
-/// When it arrives, no lease of that ownership says that it is valid, and
-/// nothing has been done yet to clean up or to get the key again. There is
-/// exactly one for each ownership that ends other than by its owner's release.
+/// When it arrives, every lease of that ownership is already invalid, and neither a
+/// clean-up nor a new attempt has begun. Exactly one is sent for each ownership that ends
+/// other than by its owner's release.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub struct LockLost {
     /// The key.
     pub key: Key,
-    /// The token of the lease that was lost.
+    /// The token of the lost lease.
     pub token: FencingToken,
-    /// Why.
+    /// Why the lease was lost.
     pub reason: LossReason,
 }
 
-/// The process's ownership of a key has ended by its owner's release.
+/// This process's ownership of a key has ended by its owner's release.
 ///
-/// Usually Consul confirmed that. Where it could not be asked until the session
-/// had ended, the end of the session freed the key; and an owner whose release
-/// was answered [`AlreadyLost`](crate::Released::AlreadyLost) knows that it came
-/// too late.
+/// Usually Consul confirmed the release. If Consul was unreachable until the session
+/// ended, the end of the session freed the key. An owner whose release came too late got
+/// the reply [`AlreadyLost`](crate::Released::AlreadyLost).
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
@@ -66,9 +64,9 @@ pub struct LockReleased {
     pub token: FencingToken,
 }
 
-/// This process leads a key from now on, by its [`Campaign`](crate::Campaign).
+/// This process leads from now on, through its [`Campaign`](crate::Campaign) for a key.
 ///
-/// A new subscriber is first sent one for each key that is led at that moment.
+/// A new subscriber first receives one for each key that is led at that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
@@ -79,12 +77,12 @@ pub struct Elected {
     pub token: FencingToken,
 }
 
-/// This process leads a key no longer.
+/// This process no longer leads.
 ///
-/// When it arrives, [`Tenure::is_leader`](crate::Tenure::is_leader) and the
-/// term's [`is_valid`](crate::Term::is_valid) say so already, and nothing has
-/// been done yet to clean up, to give the key back or to get it again. There is
-/// exactly one for each [`Elected`], with its token, whatever ended the term.
+/// When it arrives, [`Tenure::is_leader`](crate::Tenure::is_leader) and the term's
+/// [`is_valid`](crate::Term::is_valid) are already false, and neither a clean-up, a
+/// release nor a new attempt has begun. Exactly one is sent for each [`Elected`], with the
+/// same token, whatever ended the term.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
@@ -93,25 +91,25 @@ pub struct Deposed {
     pub key: Key,
     /// The token of the term that has ended.
     pub token: FencingToken,
-    /// Why; [`LossReason::Resigned`] if this process stood down.
+    /// Why the term ended; [`LossReason::Resigned`] if this process resigned.
     pub reason: LossReason,
 }
 
-/// Another session holds a key than before, or none.
+/// The leader of a key has changed: another session holds it, or none.
 ///
-/// It is told of keys for which this process campaigns, or which it observes.
-/// Changes that follow each other faster than Consul was read are told as one,
-/// and between two leaders there may be a moment without. A new subscriber is
-/// first sent one for each such key whose leader is known.
+/// It is sent for keys for which this process campaigns or which it observes. Changes
+/// that happen between two reads of Consul are reported as one, and between two leaders
+/// there may be a moment without a leader. A new subscriber first receives one for each
+/// such key whose leader is known.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub struct LeaderChanged {
     /// The key.
     pub key: Key,
-    /// Who holds it now according to Consul; this process, too, and also by an
-    /// ordinary lease. `None` if nobody does, or it is not known. The names of
-    /// the session are usually not known yet:
-    /// [`Observer::leader`](crate::Observer::leader) has them later.
+    /// The current holder according to Consul, which may be this process, also through an
+    /// ordinary lease. `None` if nobody holds the key, or if that is not known. Names of
+    /// the session and node are usually not known yet;
+    /// [`Observer::leader`](crate::Observer::leader) returns them later.
     pub leader: Option<Holder>,
 }

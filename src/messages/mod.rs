@@ -1,4 +1,4 @@
-//! What can be said to the lock runtime, and what it says.
+//! The messages of the lock runtime: requests and events.
 
 mod accounts;
 mod elections;

@@ -1,4 +1,4 @@
-//! What callers ask of the runtime.
+//! Requests of callers.
 
 use std::{fmt, time::Duration};
 
@@ -12,22 +12,21 @@ use crate::{
     value::LockValue,
 };
 
-/// Asks for a lock and waits for it. The reply is the [`Lease`].
+/// Requests a lock and waits for it. The reply is the [`Lease`].
 ///
-/// Callers of one process get the lock in the order in which they asked; among
-/// processes there is no order. It waits for ever unless
-/// [`within`](Acquire::within) is given, also while Consul cannot be reached.
+/// Callers of one process get the lock in the order of their requests; among processes
+/// there is no order. The request waits without a limit unless
+/// [`within`](Acquire::within) sets one, even while Consul is unreachable.
 ///
 /// # Errors
-/// [`Error::WaitedTooLong`] after the time given, or [`Error::Unavailable`] if
-/// Consul could not be had at that time; [`Error::TooManyWaiters`] and
-/// [`Error::TooManyKeys`] at once beyond the [`Limits`](crate::Limits);
-/// [`Error::FlagConflict`] if the key holds something that is no lock of ours;
-/// [`Error::Denied`]; [`Error::Stopped`].
+/// [`Error::WaitedTooLong`] after the time limit, or [`Error::Unavailable`] if Consul
+/// was unavailable at that time; [`Error::TooManyWaiters`] and [`Error::TooManyKeys`] at
+/// once beyond the [`Limits`](crate::Limits); [`Error::FlagConflict`] if the key holds
+/// something that is not one of our locks; [`Error::Denied`]; [`Error::Stopped`].
 ///
 /// # Cancel safety
 /// Dropping the reply leaves the queue; if the lock had just been granted, it is
-/// given back. Nothing stays locked and nothing goes on contending.
+/// released. Nothing stays locked and nothing keeps contending.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Lease, Error>")]
 #[must_use = "a request does nothing until it is sent"]
@@ -38,20 +37,20 @@ pub struct Acquire {
 }
 
 impl Acquire {
-    /// Asks for the lock on `key`.
+    /// Requests the lock on `key`.
     pub fn new(key: Key) -> Self {
         Self { key, within: None, value: None }
     }
 
-    /// Waits at most `limit`, counted from the sending.
+    /// Limits the wait to `limit`, counted from when the request is sent.
     ///
-    /// Default: for ever.
+    /// Default: no limit.
     pub fn within(self, limit: Duration) -> Self {
         Self { within: Some(limit), ..self }
     }
 
-    /// What the key says while the lock is held. A caller that gets the lock
-    /// from another caller of this process leaves that one's value in place.
+    /// Sets the key's value while the lock is held. A caller that gets the lock from
+    /// another caller of this process keeps that caller's value.
     ///
     /// Default: a JSON document that names the service, the host and the process.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
@@ -59,16 +58,15 @@ impl Acquire {
     }
 }
 
-/// Asks for a lock without waiting for another holder. The reply is the
-/// [`Lease`].
+/// Requests a lock without waiting for another holder. The reply is the [`Lease`].
 ///
-/// It takes the time of the requests to Consul, and, before the runtime's first
-/// session, of creating that. Nothing goes on contending after the reply.
+/// It takes as long as the requests to Consul, including the creation of the runtime's
+/// first session. Nothing keeps contending after the reply.
 ///
 /// # Errors
 /// [`Error::Held`] with the holder, in this process or another;
-/// [`Error::LockDelay`] if nobody holds the key but Consul keeps it closed;
-/// [`Error::Unavailable`] if Consul cannot be had; and those of [`Acquire`].
+/// [`Error::LockDelay`] if nobody holds the key but its lock-delay is running;
+/// [`Error::Unavailable`] if Consul is unavailable; and the errors of [`Acquire`].
 ///
 /// # Cancel safety
 /// As for [`Acquire`].
@@ -81,48 +79,47 @@ pub struct TryAcquire {
 }
 
 impl TryAcquire {
-    /// Asks for the lock on `key`.
+    /// Requests the lock on `key`.
     pub fn new(key: Key) -> Self {
         Self { key, value: None }
     }
 
-    /// As for [`Acquire::value`].
+    /// Sets the key's value, as [`Acquire::value`] does.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
     }
 }
 
-/// Gives a lock back and waits for the confirmation.
+/// Releases a lock and waits for the confirmation.
 ///
-/// The lease is over with the sending, whatever the reply. The reply comes when
-/// the next caller of this process has the lock, or Consul has confirmed that it
-/// is free, or the session has ended: if Consul cannot be reached, at the latest
-/// at the lease's deadline.
+/// The lease ends when the request is sent, whatever the reply. The reply comes when the
+/// next caller of this process has the lock, when Consul has confirmed that it is free, or
+/// when the session has ended: if Consul is unreachable, at the lease's deadline at the
+/// latest.
 ///
-/// Consul can renew the session and yet not take the key back: the token has lost
-/// `key:write`, or with [`Retention::Keep`](crate::Retention::Keep) somebody wrote
-/// over it what is too large to be left. The release is repeated, a warning is
-/// logged and an [`Incident`](crate::report::Incident) noted, at once if a right is missing and
-/// otherwise after one [`lease`](crate::Timing::lease). Then the session is
+/// Consul can renew the session and still refuse the release: the token has lost
+/// `key:write`, or with [`Retention::Keep`](crate::Retention::Keep) somebody overwrote the
+/// key with a value that is too large to keep. The release is then repeated. A warning is
+/// logged and an [`Incident`](crate::report::Incident) recorded, at once if a right is
+/// missing and otherwise after one [`lease`](crate::Timing::lease). Then the session is
 /// replaced, which frees the key after its lock-delay; the reply is
-/// [`AlreadyLost`](Released::AlreadyLost). But that waits until this process holds
-/// no other key, since it would lose them: until then, however long, the key stays
-/// locked.
+/// [`AlreadyLost`](Released::AlreadyLost). Replacing the session would lose every other
+/// key, so it waits until none is held; until then, however long, the key stays locked.
 ///
 /// # Cancel safety
-/// Dropping the reply changes nothing: the lock is given back all the same.
+/// Dropping the reply changes nothing: the lock is still released.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Released, Error>")]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Release(
-    /// The lease to give back.
+    /// The lease to release.
     pub Lease,
 );
 
-/// Asks who holds a lock, without contending for it.
+/// Reads the holder of a lock without contending for it.
 ///
-/// The reply is as the leader of Consul has it at that moment; `None` if nobody
-/// holds the key, or there is none.
+/// The reply is the state at Consul's leader at that moment; `None` if nobody holds the
+/// key, or if the key does not exist.
 ///
 /// # Errors
 /// [`Error::Denied`], [`Error::Unavailable`], [`Error::Stopped`].
@@ -133,18 +130,18 @@ pub struct Release(
 #[rtype(result = "Result<Option<Holder>, Error>")]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Inspect(
-    /// The key to ask about.
+    /// The key to read.
     pub Key,
 );
 
-/// Of which keys a subscriber hears.
+/// The keys whose events a subscriber receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Filter {
-    /// Of every key.
+    /// Every key.
     #[default]
     All,
-    /// Of this one.
+    /// Only this key.
     Key(Key),
 }
 
@@ -163,20 +160,18 @@ impl From<Key> for Filter {
     }
 }
 
-/// Asks for events to be sent to an actor.
+/// Subscribes an actor to events. The reply is the id for [`Unsubscribe`].
 ///
-/// `E` is one of the [events](crate::Event), such as
-/// [`LockLost`](super::LockLost) or [`Elected`](super::Elected). The recipient is kept weakly: a
-/// subscription does not keep its actor alive, and ends with it. Events are
-/// delivered whatever the actor's mailbox capacity, in the order in which they
-/// happened to a key. Where the present comes first, what happens at the very
-/// moment of the subscription may come twice: as the present, and as news.
+/// `E` is one of the [events](crate::Event), such as [`LockLost`](super::LockLost) or
+/// [`Elected`](super::Elected). The subscription holds a weak address: it does not keep
+/// its actor alive, and ends with it. Events are delivered even if the actor's mailbox is
+/// full, and in order for each key. If a new subscriber first receives the current state,
+/// an event at the moment of the subscription may arrive twice: as the current state, and
+/// as an event.
 ///
-/// Mind that `Addr::recipient` consumes the address, and that an actor stops
-/// when its last address is gone. Keep one, in a variable that lives as long as
-/// the subscription is to last: `Subscribe::to(pager.clone().recipient())`.
-///
-/// The reply is what [`Unsubscribe`] takes.
+/// `Addr::recipient` consumes the address, and an actor stops when its last address is
+/// dropped. So keep an address for as long as the subscription should last:
+/// `Subscribe::to(pager.clone().recipient())`.
 ///
 /// # Errors
 /// [`Error::Stopped`].
@@ -193,12 +188,12 @@ impl<E> Subscribe<E>
 where
     E: Message<Result = ()> + Send + 'static,
 {
-    /// Sends events of every key to `recipient`.
+    /// Subscribes `recipient` to the events of every key.
     pub fn to(recipient: Recipient<E>) -> Self {
         Self { to: recipient, of: Filter::All }
     }
 
-    /// Only those of `key`.
+    /// Restricts the subscription to the events of `key`.
     pub fn key(self, key: Key) -> Self {
         Self { of: Filter::Key(key), ..self }
     }
@@ -220,15 +215,15 @@ where
     }
 }
 
-/// Ends a subscription; one that has ended already is no error.
+/// Ends a subscription. It is not an error if the subscription has already ended.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<(), Error>")]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Unsubscribe(
-    /// Which one.
+    /// The subscription to end.
     pub SubscriptionId,
 );
 
-/// Names a subscription of one runtime.
+/// Identifies a subscription of one runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubscriptionId(pub(crate) u64);

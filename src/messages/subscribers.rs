@@ -1,4 +1,4 @@
-//! Who is told of events.
+//! The subscribers of events.
 
 use std::{
     fmt,
@@ -28,13 +28,13 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// An event to which one can subscribe: [`LockAcquired`], [`LockLost`] or
+/// An event of the runtime: [`LockAcquired`], [`LockLost`] or
 /// [`LockReleased`] of locks; [`Elected`], [`Deposed`] or [`LeaderChanged`] of
 /// leadership.
 ///
 /// This trait is sealed.
 pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + sealed::Sealed {
-    /// The key that the event is about.
+    /// The key of the event.
     fn key(&self) -> &Key;
 
     #[doc(hidden)]
@@ -42,14 +42,14 @@ pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + seal
     where
         Self: Sized;
 
-    /// What a new subscriber is told of a key at that moment.
+    /// The event that a new subscriber first receives for a key.
     #[doc(hidden)]
     fn current(known: Known) -> Option<Self>
     where
         Self: Sized;
 }
 
-/// What is known of a key at one moment.
+/// The state of a key at one moment.
 #[derive(Debug)]
 pub struct Known {
     pub(crate) key: Key,
@@ -118,10 +118,10 @@ impl<E: Event> Sink<E> {
         }
     }
 
-    /// Whether there was anybody to send it to.
+    /// Sends the event; returns whether the subscriber still exists.
     fn send(&self, event: &E) -> bool {
         match self {
-            // A stopped actor's recipient can still be upgraded.
+            // The recipient of a stopped actor can still be upgraded.
             Self::Actor(weak) => match weak.upgrade().filter(Recipient::connected) {
                 Some(recipient) => {
                     recipient.do_send(event.clone());
@@ -179,12 +179,12 @@ impl Hub {
         }
     }
 
-    /// Where what is told is noted for those who ask later.
+    /// The journal that published events are also written to.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Tells the subscribers, in the order of their subscription.
+    /// Sends the event to the subscribers, in the order of their subscriptions.
     pub(crate) fn publish<E: Event>(&self, event: &E) {
         E::subscribers(self).with(|list| {
             list.retain(|subscriber| {
@@ -193,7 +193,7 @@ impl Hub {
         });
     }
 
-    /// Sends events to an actor; `first` are sent before any other.
+    /// Subscribes an actor; the events of `first` are sent before any other.
     pub(crate) fn subscribe<E: Event>(
         &self,
         to: &Recipient<E>,
@@ -203,7 +203,7 @@ impl Hub {
         self.add(of, Sink::Actor(to.downgrade()), first)
     }
 
-    /// Events as a stream; `first` come before any other.
+    /// Subscribes a stream; the events of `first` come before any other.
     pub(crate) fn stream<E: Event>(&self, of: Filter, first: impl FnOnce() -> Vec<E>) -> Events<E> {
         let (sender, receiver) = mpsc::unbounded();
         self.add(of, Sink::Stream(sender), first);
@@ -218,7 +218,7 @@ impl Hub {
     ) -> SubscriptionId {
         let id = SubscriptionId(self.ids.fetch_add(1, Ordering::Relaxed));
         E::subscribers(self).with(|list| {
-            // Those of whom nothing is ever told would stay for ever.
+            // Without this, dead subscribers would stay as long as no event happens.
             list.retain(|subscriber| subscriber.sink.is_open());
             if self.closed.load(Ordering::Acquire) {
                 return;
@@ -231,7 +231,7 @@ impl Hub {
         id
     }
 
-    /// Ends all subscriptions, and with them the streams: nothing more happens.
+    /// Ends all subscriptions and streams.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.acquired.with(Vec::clear);
@@ -253,10 +253,10 @@ impl Hub {
     }
 }
 
-/// Events as a stream, for code that is no actor.
+/// A stream of events, for code outside actors.
 ///
-/// It loses none: events wait in memory until they are taken, so take them. It
-/// ends when the runtime is gone.
+/// It loses no event: unread events wait in memory without a limit, so keep polling it.
+/// It ends when the runtime ends.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Events<E: Event>(mpsc::UnboundedReceiver<E>);
 

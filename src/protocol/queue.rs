@@ -58,7 +58,7 @@ pub(crate) enum Obstacle {
     Delayed {
         remaining: Option<Duration>,
     },
-    /// The key exists with other flags than our locks have.
+    /// The key exists with other flags than those of our locks.
     Foreign {
         flags: u64,
     },
@@ -66,7 +66,7 @@ pub(crate) enum Obstacle {
 }
 
 impl Obstacle {
-    /// The error of a request for `key` that it ends.
+    /// The error of a request for `key` that this obstacle ends.
     pub(crate) fn into_error(self, key: &Key) -> Error {
         let key = key.clone();
         match self {

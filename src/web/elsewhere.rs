@@ -104,7 +104,7 @@ impl LeaderConfig {
     /// Most clients do not repeat `Authorization` and cookies to another host, and
     /// then the leader answers 401. For such clients answer
     /// [`refuse`](Self::refuse) and let them find the leader by other means, or
-    /// forward the request in the service: [`Tenure::leader`](crate::Tenure::leader)
+    /// forward the request in the service: [`Tenure::leader`](crate::Observer::leader)
     /// has the address.
     ///
     /// # Circles

@@ -1,4 +1,4 @@
-//! A job that is done once a period, by whichever process leads.
+//! A job that runs once per period, in whichever process leads.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -28,19 +28,19 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The term in which it was begun. The job is dropped at its end.
+    /// The term in which the turn began. The job is dropped when the term ends.
     #[must_use]
     pub fn term(&self) -> &Term {
         &self.term
     }
 
-    /// What fences the writes of this turn. Turns of one term have the same.
+    /// The token that fences this turn's writes. Turns of one term share it.
     #[must_use]
     pub fn token(&self) -> FencingToken {
         self.term.token()
     }
 
-    /// When the period began that this turn is for.
+    /// The start of this turn's period.
     #[must_use]
     pub fn due(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.due)
@@ -55,47 +55,46 @@ impl Turn {
 
 impl Dsync {
     /// Campaigns for `key` as [`while_leading`](Dsync::while_leading) does, and runs `work`
-    /// once in each period while this process leads. The processes that run a job for
-    /// one key share its turns.
+    /// once in each period while this process leads. All processes that run a job for the
+    /// same key share its turns.
     ///
-    /// Periods begin at multiples of `period` since 1970: one of an hour on the
-    /// hour, one of a day at midnight UTC. `work` is called as soon as it can in
-    /// each, also in the midst of one that has had no turn. A turn that takes
-    /// longer than a period delays the next; periods that have passed are not made
-    /// up for.
+    /// Periods start at multiples of `period` since 1970: periods of an hour on the hour,
+    /// periods of a day at midnight UTC. In each period, `work` is called as soon as
+    /// possible, even late in a period that has had no turn yet. A turn that takes longer
+    /// than a period delays the next; missed periods are not made up.
     ///
     /// # Guarantees
-    /// *At most one turn a period, across all processes and fail-overs.* Before a
-    /// turn begins, it is recorded in Consul that the next may only begin in the
-    /// next period, by a write that fails unless this process holds the key and
-    /// nobody else has recorded a turn. A turn whose record may or may not have been
-    /// written is settled by reading it, and begins only if the record is its own.
+    /// *At most one turn per period, across all processes and fail-overs.* Before a turn
+    /// begins, a record in Consul states that the next turn may begin only in the next
+    /// period. The write of the record fails unless this process holds the key and nobody
+    /// else has recorded a turn. If the outcome of the write is unknown, the record is read,
+    /// and the turn begins only if the record is its own.
     ///
-    /// So it is at most once, not exactly once: a turn that fails, panics, or is
-    /// dropped with its process or its term is over, and its period gets no other.
-    /// The next period has its turn again. A panic is caught, logged as an error and
-    /// recorded as an incident. Work that must not be lost needs a cursor of its own.
+    /// The guarantee is at most once, not exactly once: if a turn fails, panics, or is
+    /// dropped with its process or term, its period gets no other turn. The next period has
+    /// a turn again. A panic is caught, logged as an error and recorded as an incident. Work
+    /// that must not be lost needs its own cursor.
     ///
     /// # Assumptions
-    /// - What period it is, the leader's wall clock says. Where clocks are apart,
-    ///   two turns can be nearer to each other than a period by that much, but are
-    ///   for different periods. A clock that is set back makes the job wait; one
-    ///   that is set far ahead makes it wait for all processes, until that time: it
-    ///   is logged, and deleting the entry `.dsync/every/<key>` ends it.
-    /// - The store keeps the record: one restored from a snapshot, or started empty,
-    ///   lets a period have another turn.
-    /// - All processes give the job the same period. With another, the next turn
-    ///   begins in the first period of the new length after the last of the old.
+    /// - The leader's time of day determines the period. If the clocks of two processes
+    ///   differ, two turns can be closer than a period by that difference, but they belong
+    ///   to different periods. If a clock is set back, the job waits. If a clock is set far
+    ///   ahead, the job of all processes then waits until that time; this is logged, and
+    ///   deleting the entry `.dsync/every/<key>` ends the wait.
+    /// - The store keeps the record. A store that was restored from a snapshot, or started
+    ///   empty, can give a period another turn.
+    /// - All processes use the same period for the job. After a change, the next turn begins
+    ///   in the first new period after the last old one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a period shorter than 1 s, at the first poll; else as
-    /// for [`while_leading`](Dsync::while_leading). While turns cannot be recorded, that is
-    /// logged and tried again; for the ACL right `key:write` on
-    /// `.dsync/every/<key>`, below the prefix, too.
+    /// [`Error::Invalid`] for a period shorter than 1 s, at the first poll; otherwise as for
+    /// [`while_leading`](Dsync::while_leading). If a turn cannot be recorded, this is logged
+    /// and tried again, also if the ACL right `key:write` on `.dsync/every/<key>`, under the
+    /// prefix, is missing.
     ///
     /// # Cancel safety
-    /// As for [`while_leading`](Dsync::while_leading). A turn that was recorded and is
-    /// dropped before or while it runs counts as had.
+    /// As for [`while_leading`](Dsync::while_leading). A recorded turn that is dropped before
+    /// or while it runs counts as taken.
     ///
     /// ```no_run
     /// # async fn example(dsync: actix_dsync::Dsync) -> Result<(), Box<dyn std::error::Error>> {
@@ -153,17 +152,17 @@ fn check(period: Duration) -> Result<u64, Error> {
     })
 }
 
-/// How long it is waited after a failure: at first, and at most.
+/// The pause after a failure: the shortest and the longest.
 const SHORTEST_REST: Duration = Duration::from_millis(250);
 const LONGEST_REST: Duration = Duration::from_secs(10);
-/// How often the wall clock is looked at: it may be set, and timers may be late
-/// after the machine was suspended.
+/// How often to read the time of day: it can be set, and timers can be late after a
+/// suspend.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
-/// Tells the attempts of this process from each other.
+/// Numbers the attempts of this process.
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 
-/// When a job has its turns.
+/// The schedule of a job's turns.
 struct Calendar {
     key: Key,
     millis: u64,
@@ -171,21 +170,21 @@ struct Calendar {
     supervisor: Addr<LockSupervisor>,
 }
 
-/// What follows from the last turn.
+/// The consequence of the last turn.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// The turn for the period that begins then is free.
+    /// The turn of the period that begins then is free.
     Free { due: u64 },
-    /// An attempt of ours has taken it.
+    /// Our own attempt has taken the turn.
     Taken { due: u64 },
-    /// The next may only begin then.
+    /// The next turn may begin only then.
     Later { at: u64 },
 }
 
-/// The turn that an attempt was made to record: when it is due, and which attempt.
+/// An attempt to record a turn: the turn's due time and the attempt's number.
 type Attempted = (u64, u64);
 
-/// At most one attempt takes each period's turn: a record only ever moves on, and
+/// At most one attempt takes each period's turn: the record only moves forward, and
 /// names the attempt that wrote it.
 fn judge(now: u64, millis: u64, last: Option<&LastTurn>, attempted: Option<Attempted>) -> Verdict {
     if let (Some(last), Some((due, attempt))) = (last, attempted)
@@ -203,8 +202,8 @@ fn judge(now: u64, millis: u64, last: Option<&LastTurn>, attempted: Option<Attem
 }
 
 impl Calendar {
-    /// Waits until this process has taken the next turn, and tells for which
-    /// period. It does not end when the term does: whoever polls it must know.
+    /// Waits until this process has taken the next turn, and returns its period. Does not
+    /// stop when the term ends: the caller must.
     async fn next_turn(&self, term: &Term) -> u64 {
         let (key, token) = (&self.key, term.token());
         let mut rest = SHORTEST_REST;
@@ -212,17 +211,17 @@ impl Calendar {
         loop {
             match self.try_turn(token, &mut attempted).await {
                 Ok(Verdict::Taken { due }) => {
-                    tracing::debug!(%key, %token, due, "the job's turn was taken");
+                    tracing::debug!(%key, %token, due, "job turn taken");
                     return due;
                 }
-                // Somebody else's, or not settled yet: look again.
+                // Another process has the turn, or it is not settled yet: read again.
                 Ok(Verdict::Free { .. }) => tokio::time::sleep(SHORTEST_REST).await,
                 Ok(Verdict::Later { at }) => {
                     rest = SHORTEST_REST;
                     sleep_until(key, self.clock, self.millis, at).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%key, %token, %error, "the job's turn could not be taken yet");
+                    tracing::warn!(%key, %token, %error, "job turn not recorded; retrying");
                     tokio::time::sleep(rest).await;
                     rest = (rest * 2).min(LONGEST_REST);
                 }
@@ -230,7 +229,7 @@ impl Calendar {
         }
     }
 
-    /// Reads what the last turn was, and takes the next if it is free.
+    /// Reads the last turn, and takes the next if it is free.
     async fn try_turn(
         &self,
         token: FencingToken,
@@ -242,7 +241,7 @@ impl Calendar {
             Verdict::Free { due } => due,
             decided => return Ok(decided),
         };
-        // The same write again is done once, even if the one before arrives late.
+        // Repeating the same write has one effect, even if the earlier one arrives late.
         let attempt = match *attempted {
             Some((same, attempt)) if same == due => attempt,
             _ => ATTEMPTS.fetch_add(1, Ordering::Relaxed),
@@ -272,15 +271,15 @@ impl Calendar {
     }
 }
 
-/// Waits until the wall clock shows that time, whatever it is set to; for one
-/// period of true time at most, since the clock may have been set back, and a
-/// record from the future may be deleted.
+/// Waits until the time of day reaches `at`, even if it is set meanwhile. Waits for at
+/// most one period of real time, since the clock may be set back and a record from the
+/// future may be deleted.
 async fn sleep_until(key: &Key, clock: Clock, millis: u64, at: u64) {
     let now = wall_millis(clock);
     let latest = now.saturating_add(millis);
     if at > latest {
         let ahead_ms = at - latest;
-        tracing::warn!(%key, ahead_ms, "the job waits: its last turn is from the future");
+        tracing::warn!(%key, ahead_ms, "job waits: its last turn is in the future");
     }
     let at = at.min(latest);
     let (began, longest) = (Instant::now(), Duration::from_millis(millis));

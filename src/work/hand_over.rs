@@ -1,4 +1,4 @@
-//! The orderly end of leadership, before that of the process.
+//! The orderly end of leadership, before the end of the process.
 
 use std::time::Duration;
 
@@ -10,39 +10,37 @@ use crate::{
 };
 
 impl Dsync {
-    /// Hands leadership over, so that another process is elected at once: stops
-    /// every [`Singleton`](crate::Singleton) and job of this runtime, each within
-    /// the time that it may take, and resigns all campaigns, each as soon as
-    /// nothing that depends on it works any more. It returns when Consul has their
-    /// keys back, as the reply to [`Resign`](crate::Resign) does, also those of which
-    /// somebody resigned before.
+    /// Hands leadership over, so that another process is elected at once.
     ///
-    /// It is the first step of a service's end. Locks go on as before, since the
-    /// requests that are still served may need them;
-    /// [`shutdown`](Dsync::shutdown) gives those back at the end. From the call on
-    /// no singleton or job is started; a [`Campaign`](crate::Campaign) that is sent
-    /// later contends again.
+    /// Stops every [`Singleton`](crate::Singleton) and job of this runtime, each within its
+    /// time to stop, and resigns every campaign as soon as no work depends on it any more.
+    /// Returns when Consul has confirmed the releases, like the reply to
+    /// [`Resign`](crate::Resign), including those of earlier resignations.
+    ///
+    /// Call it first when a service ends. Locks stay, since requests in progress may need
+    /// them; [`shutdown`](Dsync::shutdown) releases them at the end. From the call on, no
+    /// singleton or job starts; a [`Campaign`](crate::Campaign) that is sent later contends
+    /// again.
     ///
     /// With an actix-web server, use [`hand_over_on`](Dsync::hand_over_on).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if `limit` passed first. If Consul could not be
-    /// reached, the keys are free when it can, or with the session's end. What may
-    /// still work keeps its own key and no other, so that never two work at a time:
-    /// an actor that is busy and has not stopped, and a job whose future exists and
-    /// is not polled. When it stops, its campaign ends, unless that is one of your
-    /// own.
+    /// [`Error::Unavailable`] if `limit` passes first. If Consul was unreachable, the keys
+    /// become free once it is reachable, or when the session ends. Work that may still be
+    /// running keeps only its own key, so that two never run at the same time: an actor that
+    /// is busy and has not stopped, or a job whose future exists and is not polled. When it
+    /// stops, its campaign ends, unless you started the campaign yourself.
     ///
     /// # Cancel safety
-    /// Dropping the future does not call the end of singletons and jobs off;
-    /// campaigns of your own may go on. Calling it again goes on with the rest.
+    /// Dropping the future does not cancel the end of singletons and jobs; campaigns that
+    /// you started may continue. Call it again to continue with the rest.
     pub async fn hand_over(&self, limit: Duration) -> Result<(), Error> {
         self.ledger().close();
         let slots = self.intake().slots.all();
         let handed_over = join_all(slots.iter().map(async |slot| {
             self.ledger().stopped(&slot.key).await;
             if let Some(given_back) = slot.callers.stand_down() {
-                // Without an answer the runtime is gone, and the session with it.
+                // An error means that the runtime is gone, and its session with it.
                 let _ = given_back.await;
             }
         }));
@@ -52,14 +50,12 @@ impl Dsync {
         })
     }
 
-    /// Waits for `signal`, and then [hands leadership over](Dsync::hand_over): a
-    /// future for the shutdown signal of an actix-web server. That stops to accept
-    /// connections when the future ends, and serves what it has accepted to its
-    /// end. An error is logged.
+    /// Waits for `signal`, then [hands leadership over](Dsync::hand_over). Use the future as
+    /// the shutdown signal of an actix-web server: when it completes, the server stops
+    /// accepting connections and finishes the requests in progress. An error is logged.
     ///
-    /// So the order at the end of a service is: stop singletons and jobs, resign,
-    /// accept no more requests, finish those that are served, give their locks
-    /// back, end the session.
+    /// A service thus ends in this order: stop singletons and jobs, resign, stop accepting
+    /// requests, finish those in progress, release their locks, end the session.
     ///
     /// # Cancel safety
     /// As for [`hand_over`](Dsync::hand_over).
@@ -100,8 +96,8 @@ impl Dsync {
     ///         .await?;
     ///
     ///     drop(sweeper);
-    ///     // Gives back what locks are left, and ends the session. If Consul is gone,
-    ///     // the session's TTL does that: no reason to fail.
+    ///     // Releases the remaining locks and ends the session. If Consul is unreachable, the
+    ///     // session ends by its TTL, so this is no reason to fail.
     ///     if let Err(error) = dsync.shutdown(Duration::from_secs(5)).await {
     ///         eprintln!("warning: {error}");
     ///     }

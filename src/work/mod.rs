@@ -1,4 +1,4 @@
-//! Work that only the leader does.
+//! Work that runs only on the leader.
 
 mod every;
 mod hand_over;

@@ -1,4 +1,4 @@
-//! The pause before work that failed is begun again.
+//! The pause before failed work starts again.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ pub(super) struct Rest {
 impl Rest {
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(10);
-    /// Work that ran for so long before it failed begins again with the shortest pause.
+    /// If failed work ran for this long, the next pause is the shortest again.
     const LONG_RUN: Duration = Duration::from_secs(10);
 
     pub(super) fn new() -> Self {
         Self { next: Self::SHORTEST, began: Instant::now() }
     }
 
-    /// The work begins.
+    /// The work starts.
     pub(super) fn begun(&mut self) {
         self.began = Instant::now();
     }
 
-    /// The work has failed: how long to pause before it begins again.
+    /// The work has failed. Returns the pause before it starts again.
     pub(super) fn after_failure(&mut self) -> Duration {
         if self.began.elapsed() >= Self::LONG_RUN {
             self.next = Self::SHORTEST;

@@ -19,12 +19,12 @@ use crate::{
     messages::Campaign,
 };
 
-/// An actor of yours of which one lives at a time, among all processes that start
-/// it for the same key.
+/// Your actor, of which at most one lives at a time among all processes that start it for
+/// the same key.
 ///
-/// Each process campaigns. The one that is elected makes the actor and runs it *on
-/// the arbiter of the caller* of [`start`](Singleton::start), and stops it before
-/// another can be elected:
+/// Each process campaigns. The elected process creates the actor, runs it *on the arbiter
+/// of the caller* of [`start`](Singleton::start), and stops it before another process can
+/// be elected:
 ///
 /// ```text
 ///            elected                     no renewal is answered ...
@@ -33,30 +33,29 @@ use crate::{
 ///                                           │◄stop_within►│
 /// ```
 ///
-/// The actor needs no code for that. It is told to stop as by
-/// [`ActorContext::stop`](actix::ActorContext::stop) as soon as the term has
-/// ended, or no more than [`stop_within`](Singleton::stop_within) remains of it.
-/// If its [`stopping`](Actor::stopping) asks to go on, it may until that time is
-/// over or the term has ended, and is then terminated. If the session was renewed
-/// after all, a new actor is made under the same term.
+/// The actor needs no code for this. It is asked to stop, as by
+/// [`ActorContext::stop`](actix::ActorContext::stop), as soon as the term has ended or no
+/// more than [`stop_within`](Singleton::stop_within) of it remains. If its
+/// [`stopping`](Actor::stopping) refuses, it may continue until that time has passed or the
+/// term has ended, and is then terminated. If the session is renewed in the end, a new actor
+/// is created under the same term.
 ///
-/// A term can also end without notice: the key is deleted, the session destroyed,
-/// somebody sends [`Resign`](crate::Resign), the runtime is shut down. Then nothing
-/// is left to stop within, and an actor that asks to go on is terminated at once.
-/// For an orderly end use [`SingletonHandle::stop`] or [`Dsync::hand_over`]: they
-/// stop the actor first and resign then.
+/// A term can also end without notice: the key is deleted, the session is destroyed,
+/// somebody sends [`Resign`](crate::Resign), or the runtime is shut down. Then no time to
+/// stop is left, and an actor that refuses to stop is terminated at once. For an orderly
+/// end, use [`SingletonHandle::stop`] or [`Dsync::hand_over`]: they stop the actor first
+/// and then resign.
 ///
-/// An actor that stops by itself or panics while the term lasts is made again,
-/// after a pause that doubles from 100 ms to 10 s; a life of 10 s or more resets it.
-/// The same holds if making it panics. A panic is logged as an error and recorded as
-/// an incident.
+/// If the actor stops by itself or panics during the term, it is created again after a
+/// pause that doubles from 100 ms to 10 s; a life of 10 s or more resets the pause. The same
+/// applies if its creation panics. A panic is logged as an error and recorded as an incident.
 ///
 /// # What it cannot do
-/// It stops what awaits, not what blocks: while a handler computes or waits
-/// synchronously, nothing on its thread can end it, and another process may be
-/// elected meanwhile. The same holds for what the actor has spawned elsewhere, and
-/// for a request that is on its way. Hand [`Term::token`] to whatever the actor
-/// writes to, and let that refuse older tokens.
+/// It stops code that awaits, not code that blocks: while a handler computes or waits
+/// synchronously, nothing on its thread can end it, and another process may be elected
+/// meanwhile. Nor can it stop tasks that the actor has spawned elsewhere, or a request in
+/// flight. Pass [`Term::token`] to every resource that the actor writes to, and let the
+/// resource refuse older tokens.
 ///
 /// # Example
 /// ```no_run
@@ -97,43 +96,43 @@ pub struct Singleton<A: Actor<Context = Context<A>>> {
 }
 
 impl<A: Actor<Context = Context<A>>> Singleton<A> {
-    /// An actor as `make` makes it, once for each life. The term says when to stop
-    /// believing, and fences what the actor writes.
+    /// Creates a singleton whose actor `make` creates, once for each life. The term shows
+    /// whether this process still leads, and its token fences the actor's writes.
     pub fn new(make: impl Fn(Term) -> A + 'static) -> Self {
         Self { make: Box::new(make), campaign: Campaign::default(), stop_within: None }
     }
 
-    /// Which leadership the actor depends on.
+    /// Sets the key of the leadership that the actor depends on.
     ///
-    /// Default: that of the service, as for [`Campaign`].
+    /// Default: the service's leadership, as for [`Campaign`].
     pub fn on(self, key: Key) -> Self {
         Self { campaign: Campaign::on(key), ..self }
     }
 
-    /// How long the actor may take to stop. So much of the lease is set aside for
-    /// it: the actor is stopped when no more remains. It must therefore be less
-    /// than [`Timing::rides_out`], below which a lease does not fall while Consul
-    /// answers in time; and the more it is, the shorter the interruption of Consul
-    /// that stops the actor, which is `rides_out` less this.
+    /// Sets how long the actor may take to stop.
     ///
-    /// Default: a quarter of [`Timing::rides_out`]; with the default timing 2.5 s.
+    /// The lease reserves this time: the actor is stopped when no more remains. It must
+    /// therefore be shorter than [`Timing::rides_out`], below which the remaining lease does
+    /// not fall while Consul answers in time. The longer it is, the shorter an interruption
+    /// of Consul stops the actor: `rides_out` minus this time.
+    ///
+    /// Default: a quarter of [`Timing::rides_out`]; 2.5 s with the default timing.
     pub fn stop_within(self, stop_within: Duration) -> Self {
         Self { stop_within: Some(stop_within), ..self }
     }
 
-    /// Campaigns, and runs the actor on the arbiter of the calling thread whenever
-    /// this process leads. The campaign begins with this call.
+    /// Starts the campaign, and runs the actor on the arbiter of the calling thread whenever
+    /// this process leads.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a [`stop_within`](Singleton::stop_within) that a
-    /// healthy lease would fall below; else as for [`Campaign`].
-    /// [`Error::AlreadyStarted`] if other work of this runtime runs for the same key:
-    /// start a singleton once, and not in the closure of `HttpServer::new`, which
-    /// runs once for each worker. [`Error::Stopped`] also after a
-    /// [`hand_over`](Dsync::hand_over).
+    /// [`Error::Invalid`] if a healthy lease would fall below
+    /// [`stop_within`](Singleton::stop_within); otherwise as for [`Campaign`].
+    /// [`Error::AlreadyStarted`] if this runtime already runs work for the same key: start a
+    /// singleton once, not in the closure of `HttpServer::new`, which runs once per worker.
+    /// [`Error::Stopped`] also after a [`hand_over`](Dsync::hand_over).
     ///
     /// # Panics
-    /// Outside an actix System and tokio's `LocalSet`.
+    /// If called outside an actix System and outside Tokio's `LocalSet`.
     pub fn start(self, dsync: &Dsync) -> Result<SingletonHandle<A>, Error> {
         let timing = dsync.timing();
         let stop_within = self.stop_within.unwrap_or(timing.rides_out() / 4);
@@ -154,11 +153,11 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
         actix_rt::spawn(async move {
             post.hold().await;
             let Post { guard, actor, .. } = post;
-            // The last life is over, and its share with it.
+            // The last life has ended, and its reference with it.
             if let Some(guard) = Rc::into_inner(guard) {
                 guard.withdraw().await;
             }
-            // Now whoever waits for the end is told.
+            // Now signal the end.
             drop(actor);
         });
         Ok(handle)
@@ -186,21 +185,20 @@ impl<A: Actor<Context = Context<A>>> fmt::Debug for Singleton<A> {
     }
 }
 
-/// A [`Singleton`] that was started.
+/// A started [`Singleton`].
 ///
-/// Dropping it stops the actor, as [`stop`](SingletonHandle::stop) does, in the
-/// background. It is a handle of the runtime, too, which goes on while it is kept.
+/// Dropping it stops the actor in the background, as [`stop`](SingletonHandle::stop) does.
+/// It keeps the runtime running.
 ///
-/// When the actor has stopped for good, the process resigns, unless the campaign was
-/// begun by a [`Campaign`] of your own: that is yours to end. One that joins later
-/// does not change that; so if your code campaigns for the same key, let it do so
-/// first.
+/// When the actor has stopped for good, the process resigns, unless you started the campaign
+/// yourself with [`Campaign`]: then you must end it. A [`Campaign`] that joins later does not
+/// change this, so if your code campaigns for the same key, it must do so first.
 #[must_use = "dropping the handle stops the actor"]
 pub struct SingletonHandle<A: Actor> {
     tenure: Tenure,
     place: watch::Receiver<Option<Addr<A>>>,
     stop: oneshot::Sender<()>,
-    /// The runtime goes on while the actor is wanted.
+    /// Keeps the runtime running while the actor is wanted.
     dsync: Dsync,
 }
 
@@ -211,26 +209,25 @@ impl<A: Actor> SingletonHandle<A> {
         &self.tenure
     }
 
-    /// The actor, while it lives in this process.
+    /// The actor's address, while the actor lives in this process.
     ///
-    /// It is also given while the actor is stopping. Ask again for each use: an
-    /// address of a former life stays closed.
+    /// It is also returned while the actor is stopping. Call this for each use: the address
+    /// of a former life stays closed.
     #[must_use]
     pub fn address(&self) -> Option<Addr<A>> {
         self.place.borrow().clone()
     }
 
-    /// Stops the actor, within [`stop_within`](Singleton::stop_within), and then
-    /// resigns if the campaign was begun for it, so that another process is elected
-    /// at once. It returns when Consul has the key back, as the reply to
-    /// [`Resign`](crate::Resign) does.
+    /// Stops the actor within [`stop_within`](Singleton::stop_within), then resigns if the
+    /// campaign was started for it, so that another process is elected at once. Returns when
+    /// Consul has confirmed the release, like the reply to [`Resign`](crate::Resign).
     ///
     /// # Cancel safety
-    /// Dropping the future calls nothing off.
+    /// Dropping the future cancels nothing.
     pub async fn stop(self) {
         let Self { stop, mut place, dsync: _dsync, .. } = self;
         drop(stop);
-        // It fails when the other end is gone.
+        // Fails if the other end is gone, which is fine.
         while place.changed().await.is_ok() {}
     }
 }
@@ -244,16 +241,16 @@ impl<A: Actor> fmt::Debug for SingletonHandle<A> {
     }
 }
 
-/// Ends when no actor is wanted any more.
+/// Completes when no actor is wanted any more.
 type CalledOff = Shared<LocalBoxFuture<'static, ()>>;
 
-/// The place of the actor in this process.
+/// The actor's place in this process.
 struct Post<A: Actor<Context = Context<A>>> {
     make: Rc<dyn Fn(Term) -> A>,
     stop_within: Duration,
     dsync: Dsync,
-    /// Shared with the life: an arbiter that stops drops its tasks in any order, and
-    /// the actor must be gone before its process resigns.
+    /// Shared with the current life: a stopping arbiter drops its tasks in any order, and the
+    /// actor must be gone before its process resigns.
     guard: Rc<WorkGuard>,
     called_off: CalledOff,
     actor: watch::Sender<Option<Addr<A>>>,
@@ -261,14 +258,14 @@ struct Post<A: Actor<Context = Context<A>>> {
 
 /// Why an actor's life has ended.
 enum End {
-    /// It was told to stop.
+    /// It was asked to stop.
     Told,
-    /// By itself.
+    /// It stopped by itself.
     Own,
 }
 
 impl<A: Actor<Context = Context<A>>> Post<A> {
-    /// Keeps the actor alive in each term, until it is called off.
+    /// Keeps the actor alive in each term until it is called off.
     async fn hold(&self) {
         while let Some(term) = self.unless_called_off(self.guard.tenure().elected()).await {
             self.serve(&term).await;
@@ -280,7 +277,7 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
         let mut rest = Rest::new();
         while self.unless_called_off(term.rises_above(self.stop_within)).await == Some(true) {
             rest.begun();
-            // In a task of its own: its panic ends nothing else.
+            // A separate task, so that its panic ends nothing else.
             let life = live(
                 self.guard.clone(),
                 self.make.clone(),
@@ -294,10 +291,10 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
             let (key, token) = (term.key(), term.token());
             match end {
                 Ok(End::Told) => {
-                    tracing::info!(%key, %token, "the singleton was stopped");
+                    tracing::info!(%key, %token, "singleton stopped");
                     continue;
                 }
-                Ok(End::Own) => tracing::warn!(%key, %token, "the singleton has stopped by itself"),
+                Ok(End::Own) => tracing::warn!(%key, %token, "singleton stopped by itself"),
                 Err(panic) => panicked(&self.dsync, term, "the singleton", &panic.to_string()),
             }
             let pause = tokio::time::sleep(rest.after_failure());
@@ -316,9 +313,9 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
     }
 }
 
-/// One life of the actor. Its context is polled here and not by actix, so that it
-/// can be stopped although it waits, and its end is known. The guard is dropped
-/// after the actor, whatever ends this.
+/// One life of the actor. This polls the actor's context instead of actix, so that the actor
+/// can be stopped while it waits, and its end is known. The guard is dropped after the actor,
+/// however the life ends.
 async fn live<A: Actor<Context = Context<A>>>(
     _guard: Rc<WorkGuard>,
     make: Rc<dyn Fn(Term) -> A>,
@@ -329,7 +326,7 @@ async fn live<A: Actor<Context = Context<A>>>(
 ) -> End {
     let dip = pin!(term.dips_to(stop_within));
     let mut signal = select(dip, called_off);
-    // This task may have begun late, and making the actor may take long.
+    // This task may have started late, and creating the actor may take long.
     if (&mut signal).now_or_never().is_some() {
         return End::Told;
     }
@@ -341,21 +338,22 @@ async fn live<A: Actor<Context = Context<A>>>(
     // The address also keeps the actor alive.
     place.send_replace(Some(context.address()));
     let (key, token) = (term.key().clone(), term.token());
-    tracing::info!(%key, %token, "the singleton is started");
+    tracing::info!(%key, %token, "singleton started");
     let mut life = context.into_future(actor);
 
-    // The first is polled first, here and below: the clock is asked before user code runs.
+    // `select` polls its first argument first, here and below: the clock is read before user
+    // code runs.
     if let Either::Right(_) = select(signal, &mut life).await {
         return End::Own;
     }
     life.ctx().stop();
     let (over, late) = (pin!(term.invalid()), pin!(tokio::time::sleep(stop_within)));
     if let Either::Left(_) = select(select(over, late), &mut life).await {
-        // Terminated from outside, actix would start the actor again. So it is told to
-        // stop (once more, if it asked to go on before), and if it asks to go on,
-        // this is the first thing done, before any timer or message of the actor.
+        // If it were terminated from outside, actix would start the actor again. So it is asked
+        // to stop, again if it refused before. If it refuses now, this runs first, before any
+        // timer or message of the actor.
         let last = fut::wrap_future(async {}).map(move |(), _: &mut A, ctx: &mut Context<A>| {
-            tracing::warn!(%key, %token, "the singleton did not stop in time and is terminated");
+            tracing::warn!(%key, %token, "singleton terminated: it did not stop in time");
             ctx.terminate();
         });
         life.ctx().wait(last);

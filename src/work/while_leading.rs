@@ -17,38 +17,36 @@ use crate::{
 };
 
 impl Dsync {
-    /// Campaigns for `key`, and runs `work` once in each term that this process
-    /// wins: the same job in many processes, of which one does it at a time.
+    /// Campaigns for `key`, and runs `work` once in each term that this process wins. Many
+    /// processes can call it for the same job; only one of them does the work at a time.
     ///
-    /// The job runs in the future that this returns: await it, or spawn it. The
-    /// campaign begins when that future is first polled. At the end of a term
-    /// `work`'s future is dropped at its next await, at the latest at the deadline
-    /// and before another process can lead, and at the next election `work` is
-    /// called again. When `work` returns, the term's work is done: this process
-    /// goes on leading without doing anything, so loop inside if there is always
-    /// more to do. A write that was sent before the future was dropped is stopped
-    /// only by [`Term::token`].
+    /// The job runs in the returned future: await it or spawn it. The campaign starts when
+    /// that future is first polled. When a term ends, `work`'s future is dropped at its next
+    /// await, at the latest at the deadline and before another process can lead. `work` is
+    /// called again after the next election. If `work` returns, this process continues to
+    /// lead without doing anything until the term ends, so loop inside `work` if there is
+    /// always more to do. Only [`Term::token`] stops a write that was sent before the future
+    /// was dropped.
     ///
-    /// If `work` panics, the panic is caught, logged as an error and recorded as an
-    /// incident, and `work` is called again in the same term after a pause that
-    /// doubles from 100 ms to 10 s; a run of 10 s or more resets it.
+    /// If `work` panics, the panic is caught, logged as an error and recorded as an incident.
+    /// `work` is called again in the same term after a pause that doubles from 100 ms to 10 s;
+    /// a run of 10 s or more resets the pause.
     ///
-    /// For work that needs time to stop, see [`Singleton`](crate::Singleton).
+    /// For work that needs time to stop, use [`Singleton`](crate::Singleton).
     ///
-    /// The future returns `Ok` when the campaign ends: after a
-    /// [`Resign`](crate::Resign), [`hand_over`](Dsync::hand_over) or
-    /// [`shutdown`](Dsync::shutdown). It is a handle of the runtime, which runs
-    /// while the future is kept, even without any other handle.
+    /// The future returns `Ok` when the campaign ends: after a [`Resign`](crate::Resign),
+    /// [`hand_over`](Dsync::hand_over) or [`shutdown`](Dsync::shutdown). It keeps the runtime
+    /// running, even without any other handle.
     ///
     /// # Errors
-    /// As for [`Campaign`], at the first poll. [`Error::AlreadyStarted`] if other
-    /// work of this runtime runs for `key`. [`Error::Stopped`] also after a
+    /// As for [`Campaign`], at the first poll. [`Error::AlreadyStarted`] if this runtime
+    /// already runs work for `key`. [`Error::Stopped`] also after a
     /// [`hand_over`](Dsync::hand_over), and if the runtime fails.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the work, and then resigns, unless the campaign
-    /// was begun by a [`Campaign`] of your own. A future that is kept but no longer
-    /// polled keeps its key and does nothing: spawn it where that could happen.
+    /// Dropping the future drops the work, and then resigns, unless you started the campaign
+    /// yourself with [`Campaign`]. A future that exists but is no longer polled keeps its key
+    /// and does nothing: spawn it if that could happen.
     ///
     /// ```no_run
     /// # async fn example(dsync: actix_dsync::Dsync) -> Result<(), Box<dyn std::error::Error>> {
@@ -78,13 +76,13 @@ impl Dsync {
     {
         let dsync = self.clone();
         async move {
-            // At the first poll: a future that nobody polls does not lead.
+            // Start here, at the first poll: a future that nobody polls must not lead.
             let guard = dsync.bind_work(Campaign::on(key))?;
             while let Some(term) = unless_over(&guard, guard.tenure().elected()).await {
                 let mut rest = Rest::new();
                 loop {
                     rest.begun();
-                    // `work` is called inside of `run`, which looks at the clock first.
+                    // Call `work` inside `run`, which reads the clock first.
                     let run = term.run(caught(async { work(term.clone()).await }));
                     match unless_over(&guard, run).await {
                         None | Some(Err(_)) => break,
@@ -95,7 +93,7 @@ impl Dsync {
                         Some(Ok(Err(panic))) => {
                             panicked(&dsync, &term, "the work of the leader", &panic);
                             let rest = tokio::time::timeout(rest.after_failure(), term.invalid());
-                            // An error: the term has outlasted the rest.
+                            // `Err` means that the pause ended before the term.
                             if !matches!(unless_over(&guard, rest).await, Some(Err(_))) {
                                 break;
                             }
@@ -109,8 +107,8 @@ impl Dsync {
     }
 }
 
-/// The output of `future`, or `None` if there is no more to do for good. The
-/// future is dropped by then.
+/// The output of `future`, or `None` if the work must not start again. The future is
+/// dropped before this returns.
 async fn unless_over<T>(guard: &WorkGuard, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(guard.over()), pin!(future)).await {
         Either::Left(_) => None,
@@ -120,7 +118,7 @@ async fn unless_over<T>(guard: &WorkGuard, future: impl Future<Output = T>) -> O
 
 /// The output of `work`, or the text of its panic.
 pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    // Nothing that a panic left half done is used again: the future is dropped.
+    // Unwind safe: the future is dropped, so its broken state is never used again.
     let output = AssertUnwindSafe(work).catch_unwind().await;
     output.map_err(|panic| panic_text(&*panic))
 }
@@ -131,7 +129,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without text").to_owned()
 }
 
-/// Logs, counts and records that work of the leader has panicked.
+/// Logs, counts and records a panic of the leader's work.
 pub(super) fn panicked(dsync: &Dsync, term: &Term, work: &str, panic: &str) {
     let (key, token) = (term.key(), term.token());
     tracing::error!(%key, %token, panic, "{work} has panicked");

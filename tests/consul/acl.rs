@@ -1,4 +1,4 @@
-//! Access control: which rights are needed, what a missing one says, and the token's secrecy.
+//! ACLs: the required rights, the error for a missing right, and the secrecy of the token.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -27,12 +27,12 @@ fn put(path: &str, body: &serde_json::Value) -> serde_json::Value {
     answer.json()
 }
 
-/// A token with these rules and no others.
+/// Creates a token with exactly these rules.
 fn token(name: &str, rules: &str) -> String {
     changeable_token(name, rules).0
 }
 
-/// As [`token`], with the id of its policy.
+/// Like [`token`], and also returns the id of its policy.
 fn changeable_token(name: &str, rules: &str) -> (String, String) {
     let policy = put("/v1/acl/policy", &json!({ "Name": name, "Rules": rules }));
     let token = put("/v1/acl/token", &json!({ "Policies": [{ "Name": name }] }));
@@ -68,7 +68,7 @@ async fn writing_below_the_prefix_and_sessions_are_all_the_rights_it_takes() {
     assert!(second.token() > lease.token());
     assert_eq!(two.send(Release(second)).await, Ok(Released::Confirmed));
 
-    // What makes a late attempt void is within these rights, too.
+    // These rights also suffice to void a late attempt.
     proxy.set(Mode::OneWay);
     let asked = one.send(Acquire::new(key("k")).within(Duration::from_millis(300)));
     asked.await.expect_err("no reply passes");

@@ -1,4 +1,4 @@
-//! What cannot work says so, in time and in words that tell what to do.
+//! Invalid input and servers fail in time, with errors that tell what to do.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,7 +9,7 @@ use actix_dsync::{Acquire, Dsync, Error, Key, LockValue, Timing, TryAcquire};
 use crate::locks::{acquire, agent, at, key, runtime};
 use crate::support::consul::Agent;
 
-/// A server that answers every request with the same bytes, and then hangs up.
+/// A server that answers every request with the same bytes and closes the connection.
 fn answering(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -27,7 +27,7 @@ fn answering(bytes: &'static [u8]) -> String {
     format!("http://{address}")
 }
 
-/// A server that takes requests and says nothing.
+/// A server that accepts requests and never answers.
 fn silent() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -42,7 +42,7 @@ fn closed() -> String {
     format!("http://{}", listener.local_addr().expect("bound"))
 }
 
-/// Everything that a caller can ask for ends within `limit`, in a typed error.
+/// Asserts that every request ends within `limit` with a typed error.
 async fn is_unavailable(name: &str, url: String, limit: Duration) {
     let timing = Timing::fast_failover();
     let dsync = at(url, "bad").timing(timing.clone()).start().expect("Consul need not be there");
@@ -114,7 +114,7 @@ async fn a_value_beyond_the_limit_is_refused_and_one_at_the_limit_is_stored() {
     let stored = agent().operator().kv_get("values/k").expect("held");
     assert_eq!(stored.value.len(), LockValue::MAX_LEN);
     drop(lease);
-    // Odd keys that are allowed arrive as they are.
+    // Odd but valid keys arrive unchanged.
     for name in ["a b", "q?x=1#f", "100%", "%2F", "ü/日本", "a+b", "\"quoted\"\\", "...", "a."] {
         let lease = acquire(&dsync, name).await;
         let stored = agent().operator().kv_get(&format!("values/{name}"));

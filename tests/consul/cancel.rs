@@ -1,4 +1,4 @@
-//! Callers that go away, at whatever moment: nothing stays locked, nothing goes on contending.
+//! Callers that go away at any moment: nothing stays locked, and nothing keeps contending.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use crate::locks::{acquire, agent, at, key, runtime};
 use crate::support::eventually;
 use crate::support::proxy::{Mode, Proxy};
 
-/// How soon what a caller left behind must be undone.
+/// The time limit for undoing what a caller left behind.
 const UNDONE: Duration = Duration::from_secs(5);
 
 /// Polls `work` at most `polls` times, then drops it.
@@ -32,7 +32,7 @@ async fn poll_and_drop(work: impl Future, polls: usize) {
     .await;
 }
 
-/// The keys below the prefix; a session's fence entry stays as long as the session.
+/// The keys under the prefix; a session's fence entry stays as long as the session.
 fn locks_of(prefix: &str) -> Vec<String> {
     let fences = format!("{prefix}/.dsync/");
     let keys = agent().operator().kv_keys(&format!("{prefix}/"));
@@ -44,24 +44,24 @@ fn no_key_is_left(prefix: &str) {
     assert!(eventually(UNDONE, gone).is_some(), "left locked or behind: {:?}", locks_of(prefix));
 }
 
-/// The runtime ends, and leaves nothing at all.
+/// Ends the runtime and asserts that nothing is left.
 async fn end(dsync: Dsync, prefix: &str) {
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     let left = agent().operator().kv_keys(&format!("{prefix}/"));
     assert_eq!(left, Vec::<String>::new());
 }
 
-/// No request names a key of that prefix any more.
+/// Asserts that no request names a key with that prefix any more.
 async fn silence(proxy: &Proxy, prefix: &str) {
     let count = || proxy.requests(prefix).len();
-    // An answer under way may still be followed by a release.
+    // A reply in flight may still cause a release.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = count();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(count(), before, "{:?}", proxy.requests(prefix).split_off(before));
 }
 
-/// Another session has the lock at once.
+/// Asserts that another session can lock the key at once.
 async fn is_free(direct: &Dsync, name: &str) {
     let asked = Instant::now();
     let lease = acquire(direct, name).await;
@@ -75,7 +75,7 @@ async fn a_caller_that_drops_its_future_at_any_moment_leaves_nothing() {
     proxy.set(Mode::Delay(Duration::from_millis(20)));
     let direct = runtime("dropped");
     let slow = at(proxy.url(), "dropped").start().expect("valid settings");
-    // Cold: also while the first session is being created.
+    // Start cold, so that this also happens during the creation of the first session.
     let cold = (0..20).map(|number| {
         let asked = slow.send(Acquire::new(key(&format!("cold/{number}"))));
         tokio::time::timeout(Duration::from_millis(10 * number), asked)
@@ -88,7 +88,7 @@ async fn a_caller_that_drops_its_future_at_any_moment_leaves_nothing() {
         async move {
             let name = format!("free/{number}");
             poll_and_drop(slow.send(Acquire::new(key(&name))), number as usize).await;
-            // One exchange takes 40 ms: this ends before, in and after it.
+            // One exchange takes 40 ms: end before, during and after it.
             let asked = slow.send(Acquire::new(key(&format!("timed/{number}"))));
             let _ = tokio::time::timeout(Duration::from_millis(5 * number), asked).await;
             let asked = slow.send(TryAcquire::new(key(&format!("tried/{number}"))));
@@ -102,7 +102,7 @@ async fn a_caller_that_drops_its_future_at_any_moment_leaves_nothing() {
         async move {
             let name = format!("held/{number}");
             let held = acquire(direct, &name).await;
-            // Given up about when the holder gives the key back, before or after.
+            // Give up shortly before or after the holder releases the key.
             let give_back = async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 let _ = direct.send(Release(held)).await.expect("a release");
@@ -171,8 +171,8 @@ async fn a_caller_that_leaves_while_the_reply_to_its_lock_is_lost_leaves_nothing
     end(cut, "lost-reply").await;
 }
 
-/// One lock request stands still in the network while everything else passes. It is given up, all
-/// seems clear, and then it arrives.
+/// The network holds one lock request while everything else passes. The request is abandoned, the
+/// key seems free, and then the request arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_arrives_long_after_it_was_given_up_is_void() {
     let proxy = Proxy::to(agent().http_addr());
@@ -185,7 +185,7 @@ async fn a_lock_that_arrives_long_after_it_was_given_up_is_void() {
         assert!(proxy.holds(), "no request was held");
     };
 
-    // Its caller has gone.
+    // The caller has gone.
     proxy.hold_next("very-late/gone");
     let asked = Acquire::new(key("gone")).within(Duration::from_millis(300));
     held_up.send(asked).await.expect_err("nothing passes");
@@ -196,7 +196,7 @@ async fn a_lock_that_arrives_long_after_it_was_given_up_is_void() {
     assert_eq!(locks_of("very-late"), Vec::<String>::new(), "the late lock took effect");
     is_free(&direct, "gone").await;
 
-    // Its caller has got the lock by another attempt, and given it back.
+    // The caller got the lock by another attempt, and has released it.
     proxy.hold_next("very-late/again");
     let lease = acquire(&held_up, "again").await;
     assert!(proxy.holds(), "no request was held");
@@ -206,7 +206,7 @@ async fn a_lock_that_arrives_long_after_it_was_given_up_is_void() {
     assert_eq!(locks_of("very-late"), Vec::<String>::new(), "the late lock took effect");
     is_free(&direct, "again").await;
 
-    // A release that arrives late, too, when the key has long been locked again.
+    // A release also arrives late, when the key has long been locked again.
     let lease = acquire(&held_up, "release").await;
     proxy.hold_next("very-late/release");
     let _ = held_up.send(Release(lease)).await.expect("repeated until it was answered");

@@ -1,4 +1,4 @@
-//! Three servers, and a leader that dies.
+//! A cluster of three servers whose leader dies.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::consul::Cluster;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn patient_timing_rides_out_the_death_of_the_leader() {
     let cluster = Cluster::start();
-    // A session ends with its node, so both talk to servers that stay.
+    // A session ends with its node, so both processes use servers that stay.
     let follower = cluster.follower();
     let settings = || at(cluster.url(follower), "elected").timing(Timing::patient());
     let (owner, other) = (settings().start().expect("valid"), settings().start().expect("valid"));
@@ -23,7 +23,7 @@ async fn patient_timing_rides_out_the_death_of_the_leader() {
     assert_ne!(cluster.kill_leader(), follower);
     let mut least = lease.remaining();
     let mut elected = None;
-    // Until well after the longest election that was measured.
+    // Well longer than the longest measured election.
     while killed.elapsed() < Duration::from_secs(30) {
         assert!(lease.is_valid(), "lost {:?} after the leader's death", killed.elapsed());
         let remaining = lease.remaining();

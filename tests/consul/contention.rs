@@ -11,13 +11,13 @@ use crate::locks::{acquire, agent, assert_exclusive, key, observe, rounds, runti
 async fn callers_of_two_runtimes_own_a_key_one_at_a_time() {
     let runtimes = [runtime("contention"), runtime("contention")];
     let stretches = Arc::new(Mutex::new(Vec::new()));
-    // Three callers each: they queue in their process, and both processes in Consul.
+    // Three callers per process: they queue in their process, and the processes queue in Consul.
     let callers = (0..6).map(|number| {
         let (dsync, stretches) = (runtimes[number % 2].clone(), stretches.clone());
         tokio::spawn(async move {
             for _ in 0..rounds(40, 400) {
                 let lease = acquire(&dsync, "k").await;
-                // Long enough for the turns in which processes change.
+                // Long enough for the lock to change processes.
                 let stretch = observe(&lease, Duration::from_millis(4));
                 stretches.lock().expect("no panic").push((number % 2, stretch));
                 if number % 3 == 0 {
@@ -61,7 +61,7 @@ async fn a_held_key_is_refused_at_once_with_its_holder_and_nothing_goes_on_conte
     assert_eq!(seen.session, holder.session);
     assert_eq!(seen.session_name.as_deref(), Some("test"));
 
-    // Also within one process.
+    // This also holds within one process.
     assert!(matches!(one.send(TryAcquire::new(key("k"))).await, Err(Error::Held { .. })));
     let within = one.send(Acquire::new(key("k")).within(Duration::from_millis(50))).await;
     assert!(matches!(within, Err(Error::WaitedTooLong { holder: _, .. })), "{within:?}");
@@ -69,7 +69,7 @@ async fn a_held_key_is_refused_at_once_with_its_holder_and_nothing_goes_on_conte
     assert!(matches!(within, Err(Error::WaitedTooLong { holder: Some(_), .. })), "{within:?}");
 
     let _ = one.send(Release(lease)).await.expect("a release");
-    // Whoever still contended would have it soon.
+    // A caller that still contended would soon have the key.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(agent().operator().kv_keys("refused/"), Vec::<String>::new());
     assert_eq!(two.send(Inspect(key("k"))).await, Ok(None));

@@ -1,4 +1,4 @@
-//! The record of a periodic job's turn, when its writing is held back or its answer is lost.
+//! The record of a periodic job's turn, when its write is held or the reply is lost.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,9 +9,9 @@ use actix_dsync::Dsync;
 use crate::locks::{agent, at, key};
 use crate::support::proxy::{Mode, Proxy};
 
-/// So long that hardly a test sees two; each is counted for itself.
+/// So long that a test hardly sees two periods; each is counted separately.
 const PERIOD: Duration = Duration::from_secs(3_600);
-/// In the body of a record's transaction, and of no other.
+/// A text that only the body of a record's transaction contains.
 const WRITE: &str = r#""cas""#;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -79,7 +79,7 @@ async fn a_record_whose_answer_was_lost_is_settled_by_reading_it() {
     proxy.let_pass();
     let entry = "lost-answer/.dsync/every/job";
     until("it has arrived", || agent().operator().kv_get(entry).is_some()).await;
-    // Longer than a request, shorter than the lease.
+    // Longer than a request's limit, shorter than the lease.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(!turns.begun(), "begun though nobody knows whether it may");
     proxy.set(Mode::Forward);

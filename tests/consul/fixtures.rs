@@ -1,4 +1,4 @@
-//! A fault that does not happen proves nothing: what the other tests stand on, tested.
+//! Tests of the fixtures: the faults that other tests rely on do happen.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -149,7 +149,7 @@ fn a_reset_reaches_connections_that_stand() {
 fn a_lock_outlives_a_leader_killed_or_frozen() {
     let cluster = Cluster::start();
     for (key, freeze) in [("killed", false), ("frozen", true)] {
-        // A session ends with the node through which it was opened.
+        // A session ends with the node through which it was created.
         let operator = cluster.operator(cluster.follower());
         let settings = json!({ "TTL": "60s", "LockDelay": "1s" });
         let owner = operator.create_session(&settings).expect("the cluster is ready");
@@ -175,7 +175,7 @@ fn a_lock_outlives_a_leader_killed_or_frozen() {
     }
 }
 
-/// How a request fails, if it does.
+/// The error of a request, if it fails.
 fn error(operator: &Operator) -> Option<ErrorKind> {
     operator.ask("GET", "/v1/status/leader", b"").err().map(|e| e.kind())
 }

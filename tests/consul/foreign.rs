@@ -1,4 +1,4 @@
-//! Keys that are not ours, and other lock clients.
+//! Foreign keys and other lock clients.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::locks::{acquire, agent, at, key, runtime};
 use crate::support::eventually;
 
-/// What go-lanai marks its locks with.
+/// The flags of go-lanai's locks.
 const LANAI_FLAGS: u64 = 0x275f_2b61_0e0c_3019;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +82,7 @@ async fn consul_lock_and_we_respect_each_other() {
     let dsync = runtime("interop");
     dsync.ready().await.expect("an agent that runs");
 
-    // Theirs first.
+    // Their lock first.
     let mut theirs = consul_lock(&[], &["sleep 2"]).spawn().expect("consul runs");
     let held = || operator.kv_get("interop/.lock").filter(|entry| entry.session.is_some());
     let entry = eventually(Duration::from_secs(10), held).expect("consul lock has the key");
@@ -92,7 +92,7 @@ async fn consul_lock_and_we_respect_each_other() {
     let lease = acquire(&dsync, ".lock").await;
     theirs.wait().expect("our own child");
 
-    // Ours now.
+    // Now our lock.
     assert_eq!(held().expect("held by us").flags, HASHICORP_LOCK_FLAGS);
     let refused = consul_lock(&["-try=1s"], &["true"]).output().expect("consul runs");
     assert!(!refused.status.success(), "{refused:?}");

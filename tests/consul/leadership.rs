@@ -12,7 +12,7 @@ use crate::locks::{
     Stretch, agent, assert_exclusive, at, boot_nanos, key, next, pending, runtime, short_delay,
 };
 
-/// How long anything may take that does not wait for a lock-delay.
+/// The time limit for anything that does not wait for a lock-delay.
 const LATE: Duration = Duration::from_secs(20);
 
 /// One replica.
@@ -38,7 +38,7 @@ impl Replica {
         agent().operator().kv_get(&format!("{prefix}/leader"))?.session
     }
 
-    /// Waits until it knows the leader that Consul knows.
+    /// Waits until the replica reports the leader that Consul reports.
     async fn agrees(&self, prefix: &str) {
         let deadline = Instant::now() + LATE;
         loop {
@@ -60,7 +60,7 @@ async fn three(prefix: &str) -> Vec<Replica> {
     replicas
 }
 
-/// Which one leads; exactly one does.
+/// The leading replica; asserts that exactly one leads.
 fn leader(replicas: &[Replica]) -> usize {
     let leads: Vec<usize> =
         (0..replicas.len()).filter(|&id| replicas[id].tenure.is_leader()).collect();
@@ -101,7 +101,7 @@ async fn of_three_replicas_one_leads_the_others_know_it_and_whoever_goes_is_foll
         replica.agrees(prefix).await;
     }
 
-    // The leader hands over, and does not win again at once.
+    // The leader hands over and does not win again at once.
     let term = replicas[second].tenure.term().expect("it leads");
     let resign = Resign::of(&replicas[second].tenure).cool_down(Duration::from_secs(5));
     let resigned = replicas[second].dsync.send(resign);
@@ -111,14 +111,14 @@ async fn of_three_replicas_one_leads_the_others_know_it_and_whoever_goes_is_foll
     assert_ne!(third, second, "who hands over leaves it to the others");
     assert_eq!(term.lost().await, LossReason::Resigned);
 
-    // It is shut down.
+    // The leader is shut down.
     let gone = replicas.remove(third);
     gone.dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     elected(&replicas).await;
     for replica in &mut replicas {
         replica.agrees(prefix).await;
         let (elected, deposed) = (pending(&mut replica.elected), pending(&mut replica.deposed));
-        // One was taken above.
+        // One of them was removed above.
         let ended =
             deposed.len() + usize::from(elected.first().is_some_and(|e| e.token == first_token));
         let leads = usize::from(replica.tenure.is_leader());

@@ -1,4 +1,4 @@
-//! What the modules of this binary share: one agent, runtimes on it, and short words.
+//! Shared by the modules of this binary: one agent, runtimes on it, and short helpers.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt};
 
 use crate::support::consul::Agent;
 
-/// One agent for all tests that do nothing to it as a whole; they keep to prefixes of their own.
+/// One agent for all tests that do not affect it as a whole. Each uses its own prefix.
 pub(crate) fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(Agent::start)
@@ -18,7 +18,7 @@ pub(crate) fn key(name: &str) -> Key {
     Key::new(name).expect("a valid key")
 }
 
-/// A runtime's settings for the agent at `url`.
+/// The settings of a runtime for the agent at `url`.
 pub(crate) fn at(url: impl Into<String>, prefix: &str) -> Builder {
     Dsync::builder("test").address(url).prefix(prefix)
 }
@@ -28,7 +28,7 @@ pub(crate) fn runtime(prefix: &str) -> Dsync {
     at(agent().url(), prefix).start().expect("valid settings")
 }
 
-/// Default timing, but with the shortest lock-delay that keeps the promise.
+/// The default timing with the shortest lock-delay that keeps the guarantees.
 pub(crate) fn short_delay() -> Timing {
     Timing::default().with_lock_delay(Duration::from_secs(2))
 }
@@ -44,17 +44,17 @@ pub(crate) async fn next<E: Event>(events: &mut Events<E>, limit: Duration) -> E
     next.expect("an event in time").expect("a runtime that lives")
 }
 
-/// The events that have come and were not taken.
+/// Takes the events that have arrived.
 pub(crate) fn pending<E: Event>(events: &mut Events<E>) -> Vec<E> {
     std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
 }
 
-/// How many rounds: few in every run, all of them where `DSYNC_TEST_FULL` is set.
+/// The number of rounds: few by default, all if `DSYNC_TEST_FULL` is set.
 pub(crate) fn rounds(few: usize, all: usize) -> usize {
     if std::env::var_os("DSYNC_TEST_FULL").is_some() { all } else { few }
 }
 
-/// One stretch during which a lease said that it was valid.
+/// A time span during which a lease was valid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     pub(crate) token: u64,
@@ -62,8 +62,8 @@ pub(crate) struct Stretch {
     pub(crate) last: u64,
 }
 
-/// Asks a lease until `work` is over; the clock is read before the last question that was answered
-/// with true, so what it says is never too late.
+/// Checks a lease for `work`, or until it ends. The clock is read before each check, so the
+/// reported end of validity is never too late.
 pub(crate) fn observe(lease: &Lease, work: Duration) -> Stretch {
     let asked = Instant::now();
     let first = boot_nanos();
@@ -79,13 +79,13 @@ pub(crate) fn observe(lease: &Lease, work: Duration) -> Stretch {
     stretch
 }
 
-/// A clock that all processes of the machine share.
+/// Reads a clock that all processes of the machine share.
 pub(crate) fn boot_nanos() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
-/// Panics unless no two stretches touch, in the order of their tokens.
+/// Panics if two spans overlap, in the order of their tokens.
 pub(crate) fn assert_exclusive(mut stretches: Vec<Stretch>) {
     stretches.sort_by_key(|stretch| stretch.token);
     for pair in stretches.windows(2) {

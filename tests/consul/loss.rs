@@ -1,4 +1,4 @@
-//! Ownership that ends behind the owner's back.
+//! Ownerships that end without the owner's action.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::operator::Operator;
 
 const SOON: Duration = Duration::from_secs(4);
 
-/// An owner, a waiter, and somebody who interferes once the key is watched.
+/// An owner, a waiter, and an operator who interferes once the key is watched.
 async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl FnOnce(&Operator, &str)) {
     let operator = agent().operator();
     let settings = || at(agent().url(), prefix).timing(short_delay());
@@ -37,7 +37,7 @@ async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl FnOnce(&
     assert!(second.token() > lease.token());
     let token = lease.token();
     assert_eq!(owner.send(Release(lease)).await, Ok(Released::AlreadyLost(reason)));
-    // The former owner gets it again once the other gives it back.
+    // The former owner gets the key again once the other releases it.
     let again = tokio::spawn({
         let owner = owner.clone();
         async move { acquire(&owner, "k").await }
@@ -102,7 +102,7 @@ async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), leases.len());
-    // Another session, after the delay.
+    // Another session gets the key after the delay.
     let again = acquire(&dsync, "0").await;
     assert!(again.token() > leases[0].token());
     assert_eq!(pending(&mut lost), []);
@@ -115,7 +115,7 @@ async fn a_value_written_over_a_held_key_loses_nothing_and_release_leaves_nothin
     let operator = agent().operator();
     let dsync = runtime("overwritten");
     let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
-    // Before the key is watched, and after.
+    // Before and after the key is watched.
     for (round, watched) in [(0, false), (1, true), (2, true)] {
         let lease = acquire(&dsync, "k").await;
         if watched {
@@ -153,7 +153,7 @@ async fn what_is_lost_behind_a_release_under_way_is_said_by_its_reply() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_restarts_empty_ends_every_ownership_once_and_all_begins_anew() {
     let agent = Agent::start();
-    // So that the new store's indexes stay below ours for a while.
+    // Keep the new store's indexes below ours for a while.
     for number in 0..200 {
         agent.operator().kv_put("filler", number.to_string().as_bytes());
     }

@@ -1,6 +1,6 @@
 //! The crate against a real Consul: `scripts/test --test consul`.
 //!
-//! A module a risk; `fixtures` shows that the faults which the others rely on do happen.
+//! One module per risk; `fixtures` shows that the faults that the others rely on do happen.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,4 @@
-//! More keys than the agent gives a process connections.
+//! More keys than the agent allows connections per process.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn name(n: usize) -> String {
     format!("jobs/{n:05}")
 }
 
-/// Locks the keys in the name of a session of its own.
+/// Locks the keys with a session of its own.
 fn hold(operator: &Operator, prefix: &str) -> String {
     let settings = json!({"TTL": "600s", "NodeChecks": [], "LockDelay": "0s"});
     let session = operator.create_session(&settings).expect("a session");
@@ -32,7 +32,7 @@ fn hold(operator: &Operator, prefix: &str) -> String {
     session
 }
 
-/// How many connections there are to the port, whoever made them.
+/// The number of connections to the port, from any process.
 fn connections(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/self/net/tcp").expect("Linux");
     let peer = format!(":{port:04X}");

@@ -1,4 +1,4 @@
-//! Several real processes: they contend, they are killed, they are told to end.
+//! Several real processes that contend, are killed, or are asked to end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -14,10 +14,10 @@ use crate::locks::{
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
 
-/// This binary once more, as a process that plays a role until its input ends.
+/// This binary again, as a process that plays a role until its input ends.
 pub(crate) struct Player {
     child: Child,
-    /// Ends the process when it is dropped, also with this one.
+    /// Ends the process when it is dropped, or when this process ends.
     input: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
 }
@@ -53,19 +53,19 @@ impl Player {
         Self { child, input, lines }
     }
 
-    /// What the player said next.
+    /// The player's next line.
     pub(crate) fn says(&self) -> String {
         loop {
             let limit = Duration::from_secs(rounds(120, 1_800) as u64);
             let line = self.lines.recv_timeout(limit).expect("a line in time");
-            // The harness may have begun the line.
+            // The harness may have started the line.
             if let Some((_, said)) = line.split_once(LINE) {
                 return said.to_owned();
             }
         }
     }
 
-    /// All that it printed, once it has ended.
+    /// Everything that it printed, once it has ended.
     pub(crate) fn ended(mut self) -> Vec<String> {
         drop(self.input.take());
         let status = self.child.wait().expect("our own child");
@@ -112,7 +112,7 @@ async fn input_ended() {
     let _ = tokio::task::spawn_blocking(wait).await;
 }
 
-/// Locks and releases one key again and again.
+/// Locks and releases one key repeatedly.
 async fn cycle(url: &str, prefix: &str) {
     let dsync = at(url, prefix).start().expect("valid settings");
     dsync.ready().await.expect("an agent that runs");
@@ -128,7 +128,7 @@ async fn cycle(url: &str, prefix: &str) {
     say("done");
 }
 
-/// Holds a key until it is told to end.
+/// Holds a key until it is asked to end.
 async fn hold(url: &str, prefix: &str) {
     let timing = Timing::fast_failover();
     let dsync = at(url, prefix).timing(timing.clone()).start().expect("valid settings");
@@ -145,7 +145,7 @@ async fn hold(url: &str, prefix: &str) {
     std::process::exit(0);
 }
 
-/// Asks its lease until that is over.
+/// Checks its lease until it ends.
 async fn watch(url: &str, prefix: &str) {
     let timing = Timing::fast_failover();
     let dsync = at(url, prefix).timing(timing.clone()).start().expect("valid settings");
@@ -165,7 +165,7 @@ async fn watch(url: &str, prefix: &str) {
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }
 
-/// A stretch as a player says it.
+/// A time span as a player prints it.
 fn stretch(line: &str) -> Stretch {
     let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
     let mut word = || words.next().expect("three words");
@@ -258,7 +258,7 @@ async fn a_killed_holder_is_followed_after_twice_the_ttl_and_the_lock_delay() {
         .count();
     eprintln!("fail-over {took:?} after the last renewal, {attempts} attempts");
     assert!(took < timing.failover() + Duration::from_millis(500), "{took:?}");
-    // One when the key was seen free, one when the lock-delay was over.
+    // One request when the key was seen free, one when the lock-delay had ended.
     assert!(attempts <= 3, "{attempts} attempts for a delay that was known");
     waiter.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }
@@ -286,7 +286,7 @@ async fn a_holder_told_to_terminate_is_followed_at_once() {
     waiter.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }
 
-/// What this process uses up.
+/// The resources that this process uses.
 #[derive(Debug)]
 struct Usage {
     files: usize,
@@ -310,7 +310,7 @@ impl Usage {
     }
 }
 
-/// Many different keys one after another, then as many at once as there may be slots.
+/// Uses many different keys one after another, then as many at once as there are slots.
 async fn many(url: &str, prefix: &str) {
     let mut limits = Limits::default();
     limits.keys = 2_000;
@@ -321,7 +321,7 @@ async fn many(url: &str, prefix: &str) {
             assert!(lease.is_valid());
             let _ = dsync.send(Release(lease)).await.expect("a release");
         }
-        // The slots of the last ones linger for a moment.
+        // The slots of the last keys linger for a moment.
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let count = rounds(3_000, 100_000);
@@ -334,7 +334,7 @@ async fn many(url: &str, prefix: &str) {
     assert_eq!(after.threads, before.threads);
     assert!(after.resident_kb < before.resident_kb + 4_096, "{before:?} {after:?}");
 
-    // A slot that was left over would be one too few now.
+    // With a leftover slot, one would be missing now.
     let all = (0..limits.keys).map(|number| {
         let dsync = &dsync;
         async move { acquire(dsync, &format!("at-once/{number}")).await }
@@ -345,7 +345,7 @@ async fn many(url: &str, prefix: &str) {
     dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
     drop(dsync);
 
-    // Runtimes that come and go take their threads and connections with them.
+    // Ended runtimes leave no threads or connections.
     let mut before = None;
     for round in 0..20 {
         let dsync = at(url, prefix).start().expect("valid settings");
@@ -373,7 +373,7 @@ fn many_different_keys_leave_nothing_behind() {
     assert_eq!(agent().operator().kv_keys("many/"), Vec::<String>::new());
 }
 
-/// Does everything once and logs all of it.
+/// Performs every operation once, with logging.
 async fn talk(url: &str, prefix: &str) {
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
@@ -406,7 +406,7 @@ async fn talk(url: &str, prefix: &str) {
     say(&format!("{}", boot_nanos()));
 }
 
-/// Runs a player that logs everything, and returns what it logged.
+/// Runs a player that logs everything, and returns its log.
 pub(crate) fn log_of_a_talk(url: &str, prefix: &str, secret: &str) -> Vec<String> {
     Player::start_with("talk", url, prefix, &[("DSYNC_SECRET", secret)]).ended()
 }

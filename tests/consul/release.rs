@@ -1,4 +1,4 @@
-//! The same key again, straight after its release.
+//! Acquiring the same key right after its release.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use actix_dsync::{FencingToken, Lease, Release, TryAcquire};
 use crate::locks::{acquire, agent, at, key, rounds, runtime};
 use crate::support::proxy::{Mode, Proxy};
 
-/// Consul says the same as the lease, or the lease had ended before it was asked.
+/// Asserts that Consul agrees with the lease, unless the lease ended before Consul was asked.
 fn is_locked_in_consul(full: &str, lease: &Lease, last: &mut Option<FencingToken>) {
     let entry = agent().operator().kv_get(full);
     assert!(Some(lease.token()) > *last, "{:?} after {last:?}", lease.token());
@@ -44,7 +44,7 @@ async fn a_lost_release_reply_never_leads_to_a_grant_without_the_lock() {
     let mut lease = acquire(&dsync, "k").await;
     for round in 0..rounds(100, 1_000) {
         is_locked_in_consul("lossy/k", &lease, &mut last);
-        // The release, and sometimes the lock that follows, takes effect or not; no reply comes.
+        // The release, and sometimes the next lock, may take effect or not; no reply arrives.
         proxy.set(if round % 2 == 0 { Mode::OneWay } else { Mode::BlackHole });
         let released = dsync.send(Release(lease));
         let next = acquire(&dsync, "k");
@@ -74,7 +74,7 @@ async fn a_late_release_never_frees_a_newer_ownership() {
     let mut last = None;
     for _ in 0..3 {
         let lease = acquire(&dsync, "k").await;
-        // Held up on the way, asked again over another connection, and then it arrives.
+        // The request is held, repeated over another connection, and then arrives.
         proxy.set(Mode::BlackHole);
         let released = dsync.send(Release(lease));
         tokio::time::sleep(Duration::from_millis(2_600)).await;

@@ -1,4 +1,4 @@
-//! What users of a lock manager try first.
+//! The first steps of a lock manager's user.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use crate::support::eventually;
 use crate::support::operator::Operator;
 use crate::support::proxy::Proxy;
 
-/// The longest time that a worker's own timers stood still.
+/// The longest delay of a worker's own timers.
 type Starved = Arc<Mutex<Duration>>;
 
 async fn block() -> HttpResponse {
@@ -19,7 +19,7 @@ async fn block() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// Guards an order by a lock of its own.
+/// Guards each order with its own lock.
 async fn order(id: web::Path<String>, dsync: web::Data<Dsync>) -> HttpResponse {
     match dsync.send(TryAcquire::new(key(&format!("order/{id}")))).await {
         Ok(lease) => {
@@ -37,7 +37,7 @@ async fn order(id: web::Path<String>, dsync: web::Data<Dsync>) -> HttpResponse {
 async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     let proxy = Proxy::to(agent().http_addr());
     let timing = Timing::fast_failover();
-    // Started within a worker, the worst place: the runtime has a thread of its own all the same.
+    // Start it in a worker, the worst place: the runtime still has its own thread.
     let (sender, started) = std::sync::mpsc::channel();
     let (url, starved) = (proxy.url(), Starved::default());
     let measured = starved.clone();

@@ -10,10 +10,10 @@ use crate::locks::{Stretch, acquire, agent, assert_exclusive, at, next, observe,
 use crate::support::eventually;
 use crate::support::proxy::{Mode, Proxy};
 
-/// How late a timer may be on a machine with other work; `tests/faults` measures how late it is.
+/// How late a timer may be on a busy machine; `tests/faults` measures the actual delay.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Asks until the lease is over, on a thread of its own.
+/// Checks the lease until it ends, on a separate thread.
 fn watch_closely(lease: &Arc<Lease>) -> std::thread::JoinHandle<(Stretch, Instant)> {
     let lease = lease.clone();
     std::thread::spawn(move || {
@@ -37,7 +37,7 @@ async fn loses_in_silence(prefix: &str, timing: Timing) {
             stretch
         }
     });
-    // Past the start of the watch, and some renewals.
+    // Until the watch has started and some renewals have passed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     proxy.set(Mode::BlackHole);
     let watcher = watch_closely(&lease);
@@ -48,7 +48,7 @@ async fn loses_in_silence(prefix: &str, timing: Timing) {
             async move { lease.run(std::future::pending::<()>()).await }
         }),
     );
-    // The last answer may still have been on its way.
+    // The last reply may still have been in flight.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let deadline = Instant::now() + lease.remaining();
 
@@ -73,7 +73,7 @@ async fn loses_in_silence(prefix: &str, timing: Timing) {
     );
     assert_exclusive(vec![former, latter]);
 
-    // Back in the world it can be had again.
+    // Once the network is back, the key can be acquired again.
     proxy.set(Mode::Forward);
     let again = acquire(&cut, "k").await;
     assert!(again.token().as_u64() > latter.token);
@@ -98,7 +98,7 @@ async fn a_holder_in_a_black_hole_knows_before_the_next_owner() {
     );
 }
 
-/// Somebody ends the session while the holder is cut off: only the lock-delay protects.
+/// The session is destroyed while the holder is cut off: only the lock-delay protects.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_holder_cut_off_knows_in_time_although_its_session_was_destroyed() {
     let timing = Timing::default().with_lock_delay(Duration::from_secs(3));
@@ -168,7 +168,7 @@ async fn five_seconds_of_resets_refusals_or_silence_lose_nothing() {
     );
 }
 
-/// `lost()` and `run()` look at the clock themselves.
+/// `lost()` and `run()` read the clock themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
     let timing = Timing::fast_failover();
@@ -185,7 +185,7 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
             is_stuck.store(true, Ordering::Release);
             std::thread::sleep(timing.lease() + Duration::from_secs(4));
             is_stuck.store(false, Ordering::Release);
-            // It finds out as soon as it runs again.
+            // It detects the loss as soon as it runs again.
             let event = next(&mut lost, Duration::from_secs(1)).await;
             assert_eq!(event.reason, LossReason::DeadlinePassed);
             dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
@@ -211,7 +211,7 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
         eprintln!("{what} ended {late:?} after the deadline");
         assert!(late < LATE, "{what} ended {late:?} after the deadline");
     }
-    // Also without a round trip, it can be told from a process that only lost its session.
+    // Even without a round trip, this differs from a process that only lost its session.
     let health = eventually(Duration::from_secs(5), || {
         let health = dsync.health();
         (!health.live).then_some(health)
@@ -219,7 +219,7 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
     assert!(!health.expect("stuck for more than ten seconds").ready);
     let (_, invalid) = watcher.join().expect("no panic");
     assert!(invalid.saturating_duration_since(deadline) < LATE);
-    // Given back before the runtime has found out, it would be a release.
+    // If it were released before the runtime detects the end, it would be a release.
     let ended = tokio::task::spawn_blocking(|| host.join().expect("no panic")).await;
     ended.expect("no panic");
     drop(lease);
@@ -243,7 +243,7 @@ async fn shutdown_without_consul_ends_at_its_limit() {
         assert!(!lease.is_valid());
         assert_eq!(next(&mut lost, LATE).await.reason, LossReason::Shutdown);
         assert_eq!(dsync.shutdown(Duration::from_secs(1)).await, Ok(()), "it has ended");
-        // What it left is the operator's, or the TTL's.
+        // The operator or the TTL removes what is left.
         let session = agent().operator().kv_get("end/k").and_then(|entry| entry.session);
         session.into_iter().for_each(|session| agent().operator().destroy_session(&session));
         agent().operator().kv_delete("end/k");

@@ -1,4 +1,4 @@
-//! Locks over `https://`, with the caller's own trusted roots.
+//! Locks over `https://` with the caller's trusted roots.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDe
 
 use crate::support::consul::{Agent, free_port};
 
-/// An agent that speaks TLS too, and the certificate to trust.
+/// An agent that also serves TLS, and the certificate to trust.
 pub(crate) fn agent() -> (Agent, String, CertificateDer<'static>) {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let own = rcgen::generate_simple_self_signed(names).unwrap();
@@ -26,7 +26,7 @@ pub(crate) fn agent() -> (Agent, String, CertificateDer<'static>) {
             key.display()
         ))
         .start();
-    // The agent has read them by now.
+    // The agent has read the files by now.
     std::fs::remove_dir_all(&folder).unwrap();
     (agent, format!("https://{}:{port}", Ipv4Addr::LOCALHOST), own.cert.der().clone())
 }

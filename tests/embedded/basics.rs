@@ -1,4 +1,4 @@
-//! What a caller sees when nothing goes wrong.
+//! A caller's view when nothing fails.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn a_lease_is_valid_until_it_is_released_and_leaves_nothing_behind() {
     assert!(lease.remaining() > Duration::from_secs(14));
     assert!(consul.entries().iter().any(|entry| entry.key == "a/b" && entry.session.is_some()));
 
-    // Renewals keep it for as long as one likes.
+    // Renewals keep it valid without a limit.
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(lease.is_valid());
 
@@ -53,7 +53,7 @@ async fn two_processes_exclude_each_other_and_tokens_grow() {
 }
 
 #[actix::test]
-async fn a_try_within_the_lock_delay_is_told_so_at_once() {
+async fn a_try_during_the_lock_delay_is_refused_at_once_with_that_reason() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (one, two) = (runtime("one", &consul), runtime("two", &consul));
@@ -68,7 +68,7 @@ async fn a_try_within_the_lock_delay_is_told_so_at_once() {
     let refused = two.send(TryAcquire::new(key("k"))).await.unwrap_err();
     assert!(matches!(refused, Error::LockDelay { .. }), "{refused}");
     assert_eq!(asked.elapsed(), Duration::ZERO);
-    // The lock-delay is waited for to its end, and no longer.
+    // The waiter waits until the lock-delay ends, and no longer.
     let freed = asked - Duration::from_secs(5);
     assert!(waiting.await.unwrap().is_valid());
     assert!(freed.elapsed() <= Duration::from_millis(15_100), "{:?}", freed.elapsed());

@@ -1,7 +1,7 @@
 //! Callers that go away after every possible number of steps of the runtime.
 //!
-//! Nothing here takes time but waiting, so a step is one turn of the executor: sweeping their number
-//! crosses every await point between a request and its end.
+//! On the paused clock, only timers take time, so a step is one turn of the executor. Sweeping the number
+//! of steps covers every await point between a request and its end.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::{acquire, in_a_task, key, runtime, steps};
 
 pub(crate) const STEPS: usize = 24;
 
-/// Nobody here holds or wants `k` any more: another session has it at once, nothing is left, and
-/// nobody writes.
+/// Asserts that this process neither holds nor wants `k`: another session locks it at once, no entry is
+/// left, and nobody writes.
 async fn is_clean(consul: &Embedded, other: &Dsync, what: &str) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let lease = other.send(TryAcquire::new(key("k"))).await;
@@ -22,11 +22,11 @@ async fn is_clean(consul: &Embedded, other: &Dsync, what: &str) {
     assert_eq!(consul.entries(), [], "{what}");
     let before = writes(consul);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(writes(consul), before + 2, "{what}: somebody goes on writing");
+    assert_eq!(writes(consul), before + 2, "{what}: somebody still writes");
     assert_eq!(consul.entries(), [], "{what}");
 }
 
-/// How much was ever written, this question's two writes aside.
+/// The number of writes so far, without this function's two.
 fn writes(consul: &Embedded) -> u64 {
     consul.write_key("probe", "");
     let entries = consul.entries();
@@ -37,14 +37,14 @@ fn writes(consul: &Embedded) -> u64 {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Phase {
-    /// There is no session yet.
+    /// The caller has no session yet.
     Cold,
     Free,
-    /// Another process has the key, and keeps it until the caller is gone.
+    /// Another process holds the key until the caller is gone.
     Held,
-    /// Another process gives the key back at the moment of asking.
+    /// Another process releases the key at the moment of the request.
     Freed,
-    /// The holder's session has ended: Consul keeps the key closed.
+    /// The holder's session has ended: the lock-delay is running.
     Delayed,
 }
 
@@ -71,11 +71,11 @@ pub(crate) async fn leaves_nothing(phase: Phase, count: usize, cancel: impl Asyn
     cancel(&caller).await;
     if let Some(lease) = held {
         assert!(lease.is_valid(), "{what}");
-        // An attempt that was under way has ended by now.
+        // By now, an attempt in flight has ended.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let before = writes(&consul);
         assert_eq!(other.send(Release(lease)).await, Ok(Released::Confirmed));
-        // Whoever still contended would take the key now, if only to give it back.
+        // A caller that still contended would lock the key now, even if only to release it.
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(writes(&consul), before + 3, "{what}: somebody still contends");
     }
@@ -102,7 +102,7 @@ async fn a_caller_that_goes_away_after_any_number_of_steps_leaves_nothing() {
                 leaves_nothing(phase, count, async |caller| {
                     let mut asked = caller.send(Acquire::new(key("k")));
                     steps(count).await;
-                    // Looking changes nothing about the drop that follows; it shows what is swept.
+                    // Polling does not change the drop that follows; it shows that the sweep reaches grants.
                     granted += usize::from((&mut asked).now_or_never().is_some());
                     drop(asked);
                 })
@@ -133,11 +133,11 @@ async fn a_try_that_is_dropped_after_any_number_of_steps_leaves_nothing() {
 }
 
 #[actix::test]
-async fn a_caller_whose_time_is_over_at_any_moment_leaves_nothing() {
+async fn a_caller_that_times_out_at_any_moment_leaves_nothing() {
     in_a_task(async {
         for phase in PHASES {
             for count in 0..=STEPS {
-                // Nothing, some milliseconds, and past the end of a lock-delay.
+                // Zero, some milliseconds, and longer than a lock-delay.
                 let within = Duration::from_millis((count * count * 10) as u64);
                 leaves_nothing(phase, count, async |caller| {
                     let answer = caller.send(Acquire::new(key("k")).within(within)).await;
@@ -169,7 +169,7 @@ async fn a_lease_or_release_that_is_dropped_after_any_number_of_steps_leaves_not
                 drop(released);
             })
             .await;
-            // And wanted again while the release is under way.
+            // Request it again while the release is in flight.
             leaves_nothing(Phase::Free, count, async |caller| {
                 let lease = acquire(caller, "k").await;
                 let first = lease.token();
@@ -220,7 +220,7 @@ async fn a_waiter_that_goes_away_as_the_key_becomes_free_leaves_nothing() {
                 if delayed {
                     let session = consul.entries()[0].session.clone().expect("held");
                     assert!(consul.destroy_session(&session));
-                    // The first try that can succeed is at this very moment.
+                    // The first try that can succeed happens at this moment.
                     tokio::time::sleep(Duration::from_secs(15)).await;
                 } else {
                     drop(other.send(Release(lease)));

@@ -1,4 +1,4 @@
-//! Who is told what, and in which order.
+//! Events, and their order.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 
 use crate::{acquire, key, runtime, steps};
 
-/// Writes down all that it is told.
+/// Records every event that it receives.
 struct Listener {
     told: Rc<RefCell<Vec<String>>>,
     stopped: Rc<RefCell<bool>>,
@@ -21,7 +21,7 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // The smallest mailbox: events do not ask for room.
+        // The smallest mailbox: events are delivered even when it is full.
         ctx.set_mailbox_capacity(1);
     }
 
@@ -61,7 +61,7 @@ async fn subscribe_to_all(dsync: &Dsync, actor: &Addr<Listener>) {
 }
 
 #[actix::test]
-async fn each_ownership_is_told_once_at_its_start_and_once_at_its_end() {
+async fn each_ownership_is_reported_once_at_its_start_and_once_at_its_end() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -108,7 +108,7 @@ async fn hand_overs_between_callers_of_one_process_are_one_ownership() {
 }
 
 #[actix::test]
-async fn a_new_subscriber_is_first_told_what_is_owned() {
+async fn a_new_subscriber_first_receives_the_current_ownerships() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -129,7 +129,7 @@ async fn a_new_subscriber_is_first_told_what_is_owned() {
 }
 
 #[actix::test]
-async fn a_filter_admits_one_key_and_an_ended_subscription_hears_nothing() {
+async fn a_filter_admits_one_key_and_an_ended_subscription_receives_nothing() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -147,7 +147,7 @@ async fn a_filter_admits_one_key_and_an_ended_subscription_hears_nothing() {
 }
 
 #[actix::test]
-async fn a_subscription_keeps_no_actor_alive_and_the_dead_disturb_nobody() {
+async fn a_subscription_keeps_no_actor_alive_and_a_dead_subscriber_affects_no_other() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -180,7 +180,7 @@ async fn a_stream_loses_no_event_and_ends_with_the_runtime() {
     assert_eq!(ended.expect("the stream ends").len(), 100);
 }
 
-/// Looks at its lease when it is told of the loss.
+/// Checks its lease when it receives the loss.
 struct Watcher {
     lease: actix_dsync::Lease,
     seen: Rc<RefCell<Vec<(bool, LossReason)>>>,
@@ -200,7 +200,7 @@ impl Handler<LockLost> for Watcher {
 }
 
 #[actix::test]
-async fn every_way_to_lose_a_lock_is_told_once_with_its_reason_after_the_lease_has_ended() {
+async fn every_way_to_lose_a_lock_is_reported_once_with_its_reason_after_the_lease_has_ended() {
     type Fault = fn(&Embedded, &str);
     let faults: [(Fault, LossReason); 6] = [
         (|consul, session| assert!(consul.destroy_session(session)), LossReason::SessionGone),
@@ -210,7 +210,7 @@ async fn every_way_to_lose_a_lock_is_told_once_with_its_reason_after_the_lease_h
         (|consul, _| consul.restart_empty(), LossReason::StoreReplaced),
         (
             |consul, session| {
-                // A copy from before the lock, in a new history.
+                // A snapshot from before the lock, which starts a new history.
                 let held = consul.snapshot();
                 assert!(consul.destroy_session(session));
                 consul.restore(&held, true);
@@ -220,11 +220,11 @@ async fn every_way_to_lose_a_lock_is_told_once_with_its_reason_after_the_lease_h
         ),
     ];
     tokio::time::pause();
-    // At once, around the start of the watch, and long after.
+    // At once, around the start of the watch, and long after it.
     for after in [0, 1, 500, 999, 1_000, 1_001, 5_000, 31_000, 600_000] {
         for (place, (fault, reason)) in faults.iter().enumerate() {
             let consul = Embedded::new();
-            // So that the first index of an empty store lies below ours.
+            // Raise our index above the first index of an empty store.
             for number in 0..30 {
                 consul.write_key("filler", number.to_string());
             }
@@ -245,7 +245,7 @@ async fn every_way_to_lose_a_lock_is_told_once_with_its_reason_after_the_lease_h
             assert_eq!(seen.len(), 1, "{what}: {seen:?}");
             let (valid, told) = seen[0];
             assert!(!valid, "{what}: told before the lease ended");
-            // Without its session, a restarted agent may say so before any key is looked at.
+            // A restarted agent may report the missing session before any key is read.
             let also = place >= 4 && told == LossReason::SessionGone;
             assert!(told == *reason || also, "{what}: {told:?}");
             let again = acquire(&other, "k").await;
@@ -255,7 +255,7 @@ async fn every_way_to_lose_a_lock_is_told_once_with_its_reason_after_the_lease_h
 }
 
 #[actix::test]
-async fn a_stopped_runtime_takes_no_subscription() {
+async fn a_stopped_runtime_accepts_no_subscription() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);

@@ -1,4 +1,4 @@
-//! A job that is done at most once a period, whoever leads.
+//! A job that runs at most once per period, whoever leads.
 
 use std::{
     cell::RefCell,
@@ -14,10 +14,10 @@ use crate::{in_a_task, key, runtime, steps};
 
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// All turns that were begun: for which period, under which token.
+/// All turns that began: the period and the token of each.
 type Turns = Rc<RefCell<Vec<(SystemTime, FencingToken)>>>;
 
-/// A process that does the job.
+/// A process that runs the job.
 struct Replica {
     link: Embedded,
     dsync: Dsync,
@@ -62,7 +62,7 @@ async fn no_period_has_two_turns_over_twenty_fail_overs_of_three_processes() {
     tokio::time::pause();
     let consul = Embedded::new();
     let turns = Turns::default();
-    // A turn that is done at once, one that takes a while, one longer than a period.
+    // A turn that ends at once, one that takes a while, and one longer than a period.
     let takes = [0, 7, 45].map(Duration::from_secs);
     let names = ["one", "two", "three"];
     let mut replicas: Vec<_> = (names.iter().zip(takes))
@@ -115,7 +115,7 @@ async fn no_period_has_two_turns_over_twenty_fail_overs_of_three_processes() {
         periods.len()
     );
     assert_eq!(*most, 1, "{periods:?}");
-    // Not vacuous: the slow turns and the fail-overs cost some.
+    // The sweep is not vacuous: slow turns and fail-overs cost some periods their turn.
     assert!(periods.len() as u64 * 3 > passed, "{} of {passed}", periods.len());
     let turns = turns.borrow();
     assert!(turns.windows(2).all(|two| two[0].1 <= two[1].1 && two[0].0 < two[1].0), "{turns:?}");
@@ -124,7 +124,7 @@ async fn no_period_has_two_turns_over_twenty_fail_overs_of_three_processes() {
 }
 
 #[actix::test]
-async fn a_job_has_each_periods_turn_once_it_has_begun_and_none_in_between() {
+async fn a_job_runs_once_in_each_period_and_not_in_between() {
     tokio::time::pause();
     let consul = Embedded::new();
     let turns = Turns::default();
@@ -154,7 +154,7 @@ async fn a_network_cut_off_after_any_number_of_steps_costs_no_turn_and_gives_non
             replica.link.cut();
             seconds(5).await;
             cut_before += usize::from(begun == 0);
-            // What was answered before is known.
+            // A reply that arrived before the cut counts.
             assert!(turns.borrow().len() <= 1, "{count}: two turns while cut off");
             replica.link.mend();
             seconds(70).await;
@@ -169,7 +169,7 @@ async fn a_network_cut_off_after_any_number_of_steps_costs_no_turn_and_gives_non
 }
 
 #[actix::test]
-async fn a_turn_that_was_recorded_counts_though_its_process_has_died() {
+async fn a_recorded_turn_counts_although_its_process_has_died() {
     tokio::time::pause();
     let consul = Embedded::new();
     let turns = Turns::default();
@@ -186,13 +186,13 @@ async fn a_turn_that_was_recorded_counts_though_its_process_has_died() {
 }
 
 #[actix::test]
-async fn a_turn_that_panics_costs_its_period_and_the_next_one_has_its_turn_again() {
+async fn a_turn_that_panics_costs_its_period_and_the_next_period_has_its_turn() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
     let turns = Turns::default();
     let begun = turns.clone();
-    // In the call, and in the future that it returns.
+    // Panics in the call, and in the future that it returns.
     let job = dsync.every(key("job"), PERIOD, move |turn| {
         begun.borrow_mut().push((turn.due(), turn.token()));
         let count = begun.borrow().len();
@@ -212,7 +212,7 @@ async fn a_turn_that_panics_costs_its_period_and_the_next_one_has_its_turn_again
 }
 
 #[actix::test]
-async fn a_record_from_the_future_or_of_something_else_holds_the_job_until_it_is_deleted() {
+async fn a_record_from_the_future_or_in_another_format_stops_the_job_until_it_is_deleted() {
     tokio::time::pause();
     let entry = ".dsync/every/job";
     let ahead = serde_json::json!({
@@ -233,7 +233,7 @@ async fn a_record_from_the_future_or_of_something_else_holds_the_job_until_it_is
 }
 
 #[actix::test]
-async fn a_period_or_a_key_that_cannot_be_is_refused() {
+async fn an_invalid_period_or_key_is_refused() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);

@@ -1,4 +1,4 @@
-//! What others do to Consul after every possible number of steps of the runtime.
+//! Faults in Consul after every possible number of steps of the runtime.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const STEPS: usize = 24;
 
 type Fault = fn(&Embedded);
 
-/// The holder's session, or that of the runtime under test.
+/// The session of the runtime under test.
 fn session(consul: &Embedded) -> Option<String> {
     let sessions = consul.sessions();
     sessions.into_iter().find(|session| session.name.starts_with("one#")).map(|session| session.id)
@@ -39,7 +39,7 @@ const FAULTS: [(&str, Fault); 8] = [
     ("the agent restarts empty", Embedded::restart_empty),
 ];
 
-/// All that a runtime has told.
+/// All events of a runtime.
 struct Told {
     acquired: actix_dsync::Events<LockAcquired>,
     lost: actix_dsync::Events<LockLost>,
@@ -60,7 +60,7 @@ impl Told {
     }
 }
 
-/// A lease that says it is valid has the key in Consul, whoever did what.
+/// Asserts that a lease is valid only while its session holds the key in Consul.
 fn is_true(consul: &Embedded, lease: &Lease, what: &str) {
     if lease.is_valid() {
         let entries = consul.entries();
@@ -71,9 +71,9 @@ fn is_true(consul: &Embedded, lease: &Lease, what: &str) {
     }
 }
 
-/// Every ownership that was told of has ended once; another process can have the key.
+/// Asserts that every reported ownership has ended once, and that another process can lock the key.
 async fn ends_well(consul: &Embedded, dsync: Dsync, other: &Dsync, mut told: Told, what: &str) {
-    // Past a lock-delay.
+    // Longer than a lock-delay.
     tokio::time::sleep(Duration::from_secs(20)).await;
     let free = other.send(TryAcquire::new(key("k"))).await;
     let free = free.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -98,7 +98,7 @@ async fn runtimes(consul: &Embedded) -> (Dsync, Dsync) {
 }
 
 #[actix::test]
-async fn a_fault_after_any_number_of_steps_of_an_acquisition_leaves_the_truth() {
+async fn after_a_fault_at_any_step_of_an_acquisition_a_valid_lease_has_the_lock() {
     in_a_task(async {
         for (name, fault) in FAULTS {
             for warm in [false, true] {
@@ -114,7 +114,7 @@ async fn a_fault_after_any_number_of_steps_of_an_acquisition_leaves_the_truth() 
                     steps(number).await;
                     fault(&consul);
                     let lease = asked.await.unwrap_or_else(|error| panic!("{what}: {error}"));
-                    // What happened is found out by the watch, from 1 s on, or by a renewal.
+                    // The watch, which starts after 1 s, or a renewal detects the fault.
                     tokio::time::sleep(Duration::from_secs(4)).await;
                     is_true(&consul, &lease, &what);
                     if !lease.is_valid() {
@@ -133,7 +133,7 @@ async fn a_fault_after_any_number_of_steps_of_an_acquisition_leaves_the_truth() 
 }
 
 #[actix::test]
-async fn a_fault_after_any_number_of_steps_of_a_release_leaves_the_truth() {
+async fn after_a_fault_at_any_step_of_a_release_a_valid_lease_has_the_lock() {
     in_a_task(async {
         for (name, fault) in FAULTS {
             for number in 0..=STEPS {
@@ -145,7 +145,7 @@ async fn a_fault_after_any_number_of_steps_of_a_release_leaves_the_truth() {
                 let first = lease.token();
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 let released = dsync.send(Release(lease));
-                // At once again, behind the release.
+                // Request it again at once, behind the release.
                 let again = dsync.send(Acquire::new(key("k")));
                 steps(number).await;
                 fault(&consul);
@@ -163,7 +163,7 @@ async fn a_fault_after_any_number_of_steps_of_a_release_leaves_the_truth() {
 }
 
 #[actix::test]
-async fn a_fault_after_any_number_of_steps_of_a_wait_leaves_the_truth() {
+async fn after_a_fault_at_any_step_of_a_wait_a_valid_lease_has_the_lock() {
     in_a_task(async {
         for (name, fault) in FAULTS {
             for number in 0..=STEPS {

@@ -1,4 +1,4 @@
-//! The orderly end of leadership: what it waits for, and what it does not.
+//! The orderly end of leadership: what it waits for and what it does not.
 
 use std::{future::pending, pin::pin, time::Duration};
 
@@ -18,7 +18,7 @@ impl Actor for Quiet {
     type Context = Context<Self>;
 }
 
-/// Fails instead of waiting for ever.
+/// Panics instead of waiting for ever.
 async fn ended(tenure: &Tenure) {
     tokio::time::timeout(SECOND, tenure.ended()).await.expect("it was resigned");
 }
@@ -27,7 +27,7 @@ async fn seconds(count: u32) {
     tokio::time::sleep(SECOND * count).await;
 }
 
-/// Whether the store says that somebody has the key.
+/// Whether the key is held, according to the store.
 fn is_held(consul: &Embedded, name: &str) -> bool {
     consul.entries().iter().any(|entry| entry.key == name && entry.session.is_some())
 }
@@ -46,7 +46,7 @@ async fn start(dsync: &Dsync, name: &str) -> SingletonHandle<Quiet> {
     handle
 }
 
-/// Whether `name` is still held when `end` is over, while Consul comes back a second from now.
+/// Whether `name` is still held when `end` completes; Consul returns after a second.
 async fn held_after(end: impl Future<Output = ()>, consul: &Embedded, name: &str) -> bool {
     let ended = async {
         end.await;
@@ -60,7 +60,7 @@ async fn held_after(end: impl Future<Output = ()>, consul: &Embedded, name: &str
 }
 
 #[actix::test]
-async fn a_hand_over_that_is_asked_for_again_waits_for_what_the_first_one_resigned() {
+async fn a_second_hand_over_waits_for_the_releases_of_the_first() {
     tokio::time::pause();
     let consul = Embedded::new();
     let one = runtime("one", &consul);
@@ -77,7 +77,7 @@ async fn a_hand_over_that_is_asked_for_again_waits_for_what_the_first_one_resign
 }
 
 #[actix::test]
-async fn who_ends_leadership_waits_for_a_resignation_that_is_under_way() {
+async fn every_way_to_end_leadership_waits_for_a_resignation_in_flight() {
     tokio::time::pause();
     for cool_down in [None, Some(SECOND * 60)] {
         let resign = |tenure: &Tenure| match cool_down {
@@ -99,7 +99,7 @@ async fn who_ends_leadership_waits_for_a_resignation_that_is_under_way() {
 }
 
 #[actix::test]
-async fn a_key_that_consul_does_not_take_back_in_time_keeps_no_other_from_being_resigned() {
+async fn a_key_whose_release_is_late_does_not_keep_other_keys_from_being_resigned() {
     tokio::time::pause();
     let consul = Embedded::new();
     let one = runtime("one", &consul);
@@ -115,7 +115,7 @@ async fn a_key_that_consul_does_not_take_back_in_time_keeps_no_other_from_being_
 }
 
 #[actix::test]
-async fn a_job_that_nobody_polls_keeps_its_own_key_and_no_other() {
+async fn a_job_that_nobody_polls_keeps_only_its_own_key() {
     tokio::time::pause();
     let consul = Embedded::new();
     let one = runtime("one", &consul);

@@ -1,4 +1,4 @@
-//! What is written where.
+//! The entries that the runtime writes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use actix_dsync::{
 use crate::{acquire, key, runtime};
 
 #[actix::test]
-async fn the_prefix_is_put_before_every_key_and_shown_in_none() {
+async fn every_entry_has_the_prefix_and_no_reported_key_does() {
     tokio::time::pause();
     let consul = Embedded::new();
     let builder = || Dsync::builder("one").embedded(&consul).on_current_arbiter();
@@ -28,7 +28,7 @@ async fn the_prefix_is_put_before_every_key_and_shown_in_none() {
 }
 
 #[actix::test]
-async fn keep_leaves_key_and_value_and_the_next_owner_writes_its_own() {
+async fn keep_leaves_key_and_value_until_the_next_owner_writes_its_own() {
     tokio::time::pause();
     let consul = Embedded::new();
     let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
@@ -54,13 +54,13 @@ async fn keep_leaves_key_and_value_and_the_next_owner_writes_its_own() {
 }
 
 #[actix::test]
-async fn a_key_that_consul_will_not_take_back_is_freed_when_nothing_else_is_held() {
+async fn a_key_that_consul_does_not_release_is_freed_once_nothing_else_is_held() {
     tokio::time::pause();
     let consul = Embedded::new();
     let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
     let dsync = builder.retention(Retention::Keep).start().unwrap();
     let (lease, other) = (acquire(&dsync, "k").await, acquire(&dsync, "other").await);
-    // More than a transaction takes, so that it cannot be left.
+    // More than fits a transaction, so that the release fails.
     consul.write_key("k", vec![b'x'; 450_000]);
     let mut released = dsync.send(Release(lease));
     let lease = dsync.timing().lease();
@@ -77,12 +77,12 @@ async fn a_key_that_consul_will_not_take_back_is_freed_when_nothing_else_is_held
     let entries = consul.entries();
     let entry = entries.iter().find(|entry| entry.key == "k").unwrap();
     assert_eq!((entry.session.as_ref(), entry.value.len()), (None, 450_000));
-    // It goes on with another session.
+    // It continues with another session.
     assert!(acquire(&dsync, "other").await.is_valid());
 }
 
 #[actix::test]
-async fn a_value_written_over_ours_is_what_keep_leaves() {
+async fn keep_leaves_a_value_that_somebody_wrote_over_ours() {
     tokio::time::pause();
     for watched in [false, true] {
         let consul = Embedded::new();
@@ -101,7 +101,7 @@ async fn a_value_written_over_ours_is_what_keep_leaves() {
         let entries = consul.entries();
         assert_eq!(entries[0].value, b"a note");
         assert_eq!(entries[0].session, None);
-        // It is a lock of ours again.
+        // The key is a lock of ours again.
         assert_eq!(entries[0].flags, HASHICORP_LOCK_FLAGS);
         assert!(acquire(&dsync, "k").await.is_valid());
     }

@@ -1,4 +1,4 @@
-//! Campaigns: who leads, who is told, and in which order.
+//! Campaigns: the leader, the events, and their order.
 
 use std::{cell::RefCell, future::Future, rc::Rc, time::Duration};
 
@@ -18,7 +18,7 @@ async fn campaign(dsync: &Dsync) -> Tenure {
     dsync.send(Campaign::on(key("k"))).await.unwrap()
 }
 
-/// Fails instead of waiting for ever.
+/// Panics instead of waiting for ever.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(SECOND * 120, what).await.expect("it comes")
 }
@@ -27,12 +27,12 @@ fn taken<E: Event>(events: &mut Events<E>) -> Vec<E> {
     std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
 }
 
-/// The session that the store says holds the key.
+/// The session that holds the key according to the store.
 fn holder(consul: &Embedded) -> Option<String> {
     consul.entries().into_iter().find(|entry| entry.key == "k")?.session
 }
 
-/// Writes down all that it is told of, in order, and what its tenure says then.
+/// Records all events in order, with the state of its tenure at that time.
 struct Listener {
     told: Rc<RefCell<Vec<&'static str>>>,
     tenure: Option<Tenure>,
@@ -60,7 +60,7 @@ impl<E: Event> Handler<E> for Listener {
     }
 }
 
-/// Listens to everything for as long as the address lives.
+/// Subscribes to everything for the lifetime of the address.
 async fn listen(
     dsync: &Dsync,
     tenure: Option<Tenure>,
@@ -77,7 +77,7 @@ async fn listen(
 }
 
 #[actix::test]
-async fn elections_losses_and_resignations_are_told_in_a_fixed_order() {
+async fn elections_losses_and_resignations_are_reported_in_a_fixed_order() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -101,7 +101,7 @@ async fn elections_losses_and_resignations_are_told_in_a_fixed_order() {
 }
 
 #[actix::test]
-async fn every_way_to_lose_leadership_deposes_once_before_it_is_led_again() {
+async fn every_way_to_lose_leadership_deposes_once_before_the_next_election() {
     type Fault = fn(&Embedded);
     let faults: [(&str, Fault); 6] = [
         ("the session is destroyed", |consul| {
@@ -148,7 +148,7 @@ async fn every_way_to_lose_leadership_deposes_once_before_it_is_led_again() {
 }
 
 #[actix::test]
-async fn a_resignation_is_told_to_its_end_though_nobody_follows_the_key_any_more() {
+async fn a_resignation_is_fully_reported_although_nobody_follows_the_key_any_more() {
     in_a_task(async {
         for asked_for in [true, false] {
             let consul = Embedded::new();
@@ -168,7 +168,7 @@ async fn a_resignation_is_told_to_its_end_though_nobody_follows_the_key_any_more
             }
             tokio::time::sleep(SECOND * 2).await;
             assert_eq!(told.take(), ["Deposed", "LockReleased", "NoLeader"], "{asked_for}");
-            // And is over with that.
+            // Following also ends: no leader is reported any more.
             let lease = acquire(&dsync, "k").await;
             drop(lease);
             tokio::time::sleep(SECOND * 2).await;
@@ -180,7 +180,7 @@ async fn a_resignation_is_told_to_its_end_though_nobody_follows_the_key_any_more
 }
 
 #[actix::test]
-async fn who_resigns_after_its_deadline_has_passed_unnoticed_has_lost_and_tells_that() {
+async fn a_resignation_after_an_unnoticed_deadline_is_reported_as_a_loss() {
     in_a_task(async {
         for cool_down in [None, Some(SECOND * 30)] {
             let consul = Embedded::new();
@@ -192,7 +192,7 @@ async fn who_resigns_after_its_deadline_has_passed_unnoticed_has_lost_and_tells_
             let term = soon(tenure.elected()).await;
             tokio::time::sleep(SECOND * 2).await;
             told.take();
-            // The process is stopped for a minute, and asked to resign before all else.
+            // The process is stopped for a minute. Its first request afterwards is a resignation.
             assert!(tokio::time::advance(SECOND * 60).now_or_never().is_none());
             let resign = Resign::of(&tenure);
             let resigned = dsync.send(match cool_down {
@@ -215,7 +215,7 @@ async fn who_resigns_after_its_deadline_has_passed_unnoticed_has_lost_and_tells_
 }
 
 #[actix::test]
-async fn who_resigns_while_its_loss_is_looked_into_has_lost_and_tells_that() {
+async fn a_resignation_while_a_loss_is_examined_is_reported_as_a_loss() {
     in_a_task(async {
         let mut found = 0;
         for number in 0..=24 {
@@ -237,7 +237,7 @@ async fn who_resigns_while_its_loss_is_looked_into_has_lost_and_tells_that() {
             let terms = |event: &&str| !event.ends_with("Leader") && !event.starts_with("Leader");
             let told: Vec<_> = told.into_iter().filter(terms).collect();
             let expected: &[&str] = match (lasted, leads) {
-                // It came first: the reply would say that it was too late.
+                // The resignation came first; a late one would return `AlreadyLost`.
                 (true, _) => &["Deposed", "LockReleased"],
                 (false, false) => &["LockLost", "Deposed"],
                 (false, true) => {
@@ -254,7 +254,7 @@ async fn who_resigns_while_its_loss_is_looked_into_has_lost_and_tells_that() {
 }
 
 #[actix::test]
-async fn who_resigns_leads_no_more_from_the_call_on_and_another_replica_wins() {
+async fn a_process_stops_leading_when_it_calls_resign_and_another_replica_wins() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (one, two) = (runtime("one", &consul), runtime("two", &consul));
@@ -277,7 +277,7 @@ async fn who_resigns_leads_no_more_from_the_call_on_and_another_replica_wins() {
     let theirs = soon(theirs.elected()).await;
     assert!(theirs.token() > term.token());
 
-    // A campaign that is over takes no part in what comes later.
+    // An ended campaign takes no part in later elections.
     assert_eq!(one.send(Resign::of(&ours)).await, Ok(None));
     let again = campaign(&one).await;
     assert_eq!(one.send(Resign::of(&ours)).await, Ok(None));
@@ -288,7 +288,7 @@ async fn who_resigns_leads_no_more_from_the_call_on_and_another_replica_wins() {
 }
 
 #[actix::test]
-async fn with_a_cool_down_another_replica_wins_and_the_campaign_goes_on() {
+async fn with_a_cool_down_another_replica_wins_and_the_campaign_continues() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (one, two) = (runtime("one", &consul), runtime("two", &consul));
@@ -301,7 +301,7 @@ async fn with_a_cool_down_another_replica_wins_and_the_campaign_goes_on() {
         one.send(Resign::of(&ours).cool_down(SECOND * 3)).await.unwrap();
         soon(theirs.elected()).await;
         assert!(!ours.is_leader());
-        // A second campaign here does not shorten it.
+        // A second campaign in this process does not shorten the cool-down.
         campaign(&one).await;
         tokio::time::sleep(SECOND).await;
         two.send(Resign::of(&theirs).cool_down(SECOND * 5 / 2)).await.unwrap();
@@ -310,7 +310,7 @@ async fn with_a_cool_down_another_replica_wins_and_the_campaign_goes_on() {
         assert!(gave_up.elapsed() >= Duration::from_millis(1_900), "{:?}", gave_up.elapsed());
     }
     two.shutdown(SECOND * 5).await.unwrap();
-    // With nobody else, nobody leads until it is over.
+    // Without another candidate, nobody leads until the cool-down has ended.
     one.send(Resign::of(&ours).cool_down(SECOND * 10)).await.unwrap();
     tokio::time::sleep(SECOND * 9).await;
     assert_eq!((ours.leader(), holder(&consul)), (None, None));
@@ -328,7 +328,7 @@ async fn all_campaigns_of_one_process_for_a_key_are_one() {
     assert!(tokens.windows(2).all(|pair| pair[0].token() == pair[1].token()));
     tokio::time::sleep(SECOND).await;
     assert_eq!(told.take(), ["LockAcquired", "Elected", "LeaderChanged"]);
-    // None of them is needed for the campaign to go on.
+    // The campaign continues without any of them.
     let [last, ..] = tenures;
     tokio::time::sleep(SECOND * 60).await;
     assert!(last.is_leader());
@@ -392,7 +392,7 @@ async fn a_resignation_after_any_number_of_steps_of_an_election_leaves_nothing()
 }
 
 #[actix::test]
-async fn a_fault_after_any_number_of_steps_of_an_election_is_followed_by_one_that_lasts() {
+async fn a_fault_at_any_step_of_an_election_is_followed_by_a_lasting_election() {
     type Fault = fn(&Embedded);
     let faults: [(&str, Fault); 4] = [
         ("the session is destroyed", |consul| {
@@ -419,7 +419,7 @@ async fn a_fault_after_any_number_of_steps_of_an_election_is_followed_by_one_tha
                 let tenure = campaign(&dsync).await;
                 steps(number).await;
                 fault(&consul);
-                // Past a lock-delay.
+                // Longer than a lock-delay.
                 tokio::time::sleep(SECOND * 40).await;
                 let term = tenure.term().unwrap_or_else(|| panic!("{what}: nobody leads"));
                 let (elected, deposed) = (taken(&mut elected), taken(&mut deposed));
@@ -469,7 +469,7 @@ async fn shutdown_resigns_and_another_replica_leads_at_once() {
 }
 
 #[actix::test]
-async fn an_observer_sees_each_leader_though_it_comes_late_and_contends_for_nothing() {
+async fn a_late_observer_sees_each_leader_and_does_not_contend() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (one, two) = (runtime("one", &consul), runtime("two", &consul));
@@ -509,7 +509,7 @@ async fn an_observer_sees_each_leader_though_it_comes_late_and_contends_for_noth
 }
 
 #[actix::test]
-async fn other_callers_of_the_process_queue_behind_its_campaign_and_the_other_way_round() {
+async fn callers_and_the_campaign_of_one_process_queue_behind_each_other() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -536,7 +536,7 @@ async fn other_callers_of_the_process_queue_behind_its_campaign_and_the_other_wa
 }
 
 #[actix::test]
-async fn a_campaign_for_what_is_no_lock_of_ours_leaves_it_alone_and_wins_when_it_is_gone() {
+async fn a_campaign_leaves_a_foreign_entry_alone_and_wins_when_it_is_deleted() {
     tokio::time::pause();
     let consul = Embedded::new();
     consul.write_key("k", "somebody's configuration");
@@ -550,7 +550,7 @@ async fn a_campaign_for_what_is_no_lock_of_ours_leaves_it_alone_and_wins_when_it
 }
 
 #[actix::test]
-async fn an_address_to_which_nobody_can_be_sent_is_refused_at_the_start() {
+async fn an_unusable_advertised_address_is_refused_at_the_start() {
     let consul = Embedded::new();
     let start = |address: &str, port| {
         let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
@@ -578,7 +578,7 @@ async fn an_address_to_which_nobody_can_be_sent_is_refused_at_the_start() {
 }
 
 #[actix::test]
-async fn a_leader_says_by_default_which_service_where_and_what_build_it_is() {
+async fn a_leaders_default_value_names_its_service_its_host_and_its_build() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = Dsync::builder("or/ders")

@@ -1,4 +1,4 @@
-//! What one process may use up.
+//! The limits of one process.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn limited(consul: &Embedded, change: impl FnOnce(&mut Limits)) -> Dsync {
 }
 
 #[actix::test]
-async fn one_waiter_too_many_is_refused_at_once_and_the_others_go_on() {
+async fn one_waiter_too_many_is_refused_at_once_and_the_others_keep_waiting() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = limited(&consul, |limits| limits.waiters_per_key = 3);
@@ -33,14 +33,14 @@ async fn one_waiter_too_many_is_refused_at_once_and_the_others_go_on() {
 }
 
 #[actix::test]
-async fn one_key_too_many_is_refused_until_another_is_done_with() {
+async fn one_key_too_many_is_refused_until_another_is_no_longer_used() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = limited(&consul, |limits| limits.keys = 2);
     let (_a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
     let refused = dsync.send(Acquire::new(key("c"))).await.unwrap_err();
     assert_eq!(refused, Error::TooManyKeys { limit: 2 });
-    // Those in use are not concerned.
+    // Keys in use are not affected.
     assert!(matches!(dsync.send(TryAcquire::new(key("a"))).await, Err(Error::Held { .. })));
     drop(b);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -48,7 +48,7 @@ async fn one_key_too_many_is_refused_until_another_is_done_with() {
 }
 
 #[actix::test]
-async fn more_waits_than_connections_are_carried_together() {
+async fn more_waits_than_connections_share_the_connections() {
     tokio::time::pause();
     let consul = Embedded::new();
     let holder = runtime("holder", &consul);
@@ -72,7 +72,7 @@ async fn more_waits_than_connections_are_carried_together() {
 }
 
 #[actix::test]
-async fn held_keys_beyond_the_connections_are_looked_after_all_the_same() {
+async fn held_keys_beyond_the_connections_are_still_watched() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = limited(&consul, |limits| limits.connections = Some(12));

@@ -1,4 +1,4 @@
-//! What a process logs.
+//! The log of a process.
 
 use std::{
     io,
@@ -12,17 +12,17 @@ use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 use crate::{acquire, key, runtime};
 
-/// All that is logged, as text.
+/// Everything that is logged, as text.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// What was logged since the last call.
+    /// Takes the text logged since the last call.
     pub(crate) fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }
 
-    /// Logs this thread, for as long as the guard lives.
+    /// Captures this thread's log while the guard lives.
     pub(crate) fn of(&self, level: Level) -> tracing::subscriber::DefaultGuard {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
@@ -55,7 +55,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[actix::test]
-async fn a_healthy_process_logs_nothing_after_its_start_whether_idle_or_at_work() {
+async fn a_healthy_process_logs_nothing_after_its_start_whether_idle_or_busy() {
     tokio::time::pause();
     let log = Log::default();
     let _guard = log.of(Level::INFO);

@@ -32,13 +32,13 @@ fn key(name: &str) -> Key {
 }
 
 fn runtime(service: &str, consul: &Embedded) -> Dsync {
-    want_everything();
+    enable_all_events();
     Dsync::builder(service).embedded(consul).on_current_arbiter().start().unwrap()
 }
 
-/// Lets somebody want each event, who throws it away. Otherwise one that is met first on a thread
-/// without a log counts as unwanted everywhere, also where a test reads what is logged.
-fn want_everything() {
+/// Sets a global subscriber that enables every event and discards it. Otherwise an event that first
+/// occurs on a thread without a subscriber stays disabled everywhere, even where a test reads the log.
+fn enable_all_events() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let nobody = tracing_subscriber::registry();
@@ -50,10 +50,10 @@ async fn acquire(dsync: &Dsync, name: &str) -> Lease {
     dsync.send(Acquire::new(key(name)).within(Duration::from_secs(120))).await.unwrap()
 }
 
-/// Lets everything that is ready run once, `count` times, while the clock stands still.
+/// Lets every ready task run once, `count` times, while the clock stands still.
 ///
-/// It must be called within [`in_a_task`]: the body of a test itself is only polled after many steps
-/// of others.
+/// Call it only within [`in_a_task`]: the body of a test itself is polled only after many steps of other
+/// tasks.
 async fn steps(count: usize) {
     let mut left = count;
     std::future::poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! What is counted.
+//! The metrics.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use metrics::{
 
 use crate::{acquire, key, runtime};
 
-/// Keeps every number under its metric's name and labels.
+/// Stores every number by its metric's name and labels.
 #[derive(Clone, Default)]
 struct Numbers(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
 
@@ -99,7 +99,7 @@ impl Recorder for Numbers {
 }
 
 #[actix::test]
-async fn what_is_held_won_waited_for_handed_on_and_lost_is_counted_by_service() {
+async fn holds_acquisitions_waits_hand_overs_and_losses_are_counted_by_service() {
     tokio::time::pause();
     let numbers = Numbers::default();
     let _guard = metrics::set_default_local_recorder(&numbers);
@@ -107,7 +107,7 @@ async fn what_is_held_won_waited_for_handed_on_and_lost_is_counted_by_service() 
     let dsync = runtime("one", &consul);
     dsync.ready().await.unwrap();
 
-    // Won, handed on within the process, and given back.
+    // Acquired, handed over within the process, and released.
     let first = acquire(&dsync, "k").await;
     let behind = dsync.send(Acquire::new(key("k")));
     let _ = dsync.send(Release(first)).await.unwrap();
@@ -175,7 +175,7 @@ async fn leadership_is_a_gauge() {
 }
 
 #[actix::test]
-async fn keys_are_labels_only_if_asked_for() {
+async fn keys_are_labels_only_if_configured() {
     tokio::time::pause();
     let numbers = Numbers::default();
     let _guard = metrics::set_default_local_recorder(&numbers);

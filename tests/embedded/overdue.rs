@@ -1,4 +1,4 @@
-//! User code is not polled after its term, however late its process wakes.
+//! User code is not polled after its term, however late its process wakes up.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,10 +14,10 @@ use actix_dsync::{Campaign, Dsync, Singleton, SingletonHandle, Tenure, Term, emb
 use crate::{acquire, in_a_task, key, runtime, steps};
 
 const TICK: Duration = Duration::from_millis(100);
-/// As if the process had been stopped for so long and continued: every timer is overdue at once.
+/// How long the process seems to be stopped: after it, every timer is overdue at once.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// How often user code ran, and how often of those outside its term.
+/// The number of runs of user code, and of those outside its term.
 #[derive(Clone, Default)]
 struct Runs {
     all: Rc<Cell<usize>>,
@@ -25,13 +25,13 @@ struct Runs {
 }
 
 impl Runs {
-    fn note(&self, valid: bool) {
+    fn record(&self, valid: bool) {
         self.all.set(self.all.get() + 1);
         self.outside.set(self.outside.get() + usize::from(!valid));
     }
 }
 
-/// Works at each tick, and goes on when it is asked to stop.
+/// Works at each tick, and refuses to stop.
 struct Ticker {
     term: Term,
     runs: Runs,
@@ -42,8 +42,8 @@ impl Actor for Ticker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.runs.note(self.term.is_valid());
-        ctx.run_interval(TICK, |ticker, _| ticker.runs.note(ticker.term.is_valid()));
+        self.runs.record(self.term.is_valid());
+        ctx.run_interval(TICK, |ticker, _| ticker.runs.record(ticker.term.is_valid()));
     }
 
     fn stopping(&mut self, _: &mut Context<Self>) -> Running {
@@ -56,7 +56,7 @@ fn ticker(dsync: &Dsync, runs: &Runs) -> (SingletonHandle<Ticker>, Rc<Cell<bool>
     let (runs, asked) = (runs.clone(), Rc::new(Cell::new(false)));
     let asked_to_stop = asked.clone();
     let make = move |term: Term| {
-        runs.note(term.is_valid());
+        runs.record(term.is_valid());
         Ticker { term, runs: runs.clone(), asked_to_stop: asked_to_stop.clone() }
     };
     (Singleton::new(make).on(key("job")).start(dsync).unwrap(), asked)
@@ -84,12 +84,12 @@ async fn an_actor_that_is_stopping_runs_no_overdue_timer_after_its_term() {
     .await;
 }
 
-/// Ways in which user code runs in a term.
+/// The ways in which user code runs in a term.
 type Work = fn(Dsync, Runs) -> Pin<Box<dyn Future<Output = ()>>>;
 
 async fn tick(term: Term, runs: Runs) {
     loop {
-        runs.note(term.is_valid());
+        runs.record(term.is_valid());
         tokio::time::sleep(TICK).await;
     }
 }
@@ -104,7 +104,7 @@ const WORK: [(&str, Work); 5] = [
     ("while_leading", |dsync, runs| {
         Box::pin(async move {
             let work = move |term: Term| {
-                runs.note(term.is_valid());
+                runs.record(term.is_valid());
                 tick(term, runs.clone())
             };
             dsync.while_leading(key("job"), work).await.unwrap();
@@ -113,7 +113,7 @@ const WORK: [(&str, Work); 5] = [
     ("every", |dsync, runs| {
         Box::pin(async move {
             let work = move |turn: actix_dsync::Turn| {
-                runs.note(turn.term().is_valid());
+                runs.record(turn.term().is_valid());
                 tick(turn.term().clone(), runs.clone())
             };
             dsync.every(key("job"), Duration::from_secs(3_600), work).await.unwrap();
@@ -134,7 +134,7 @@ const WORK: [(&str, Work); 5] = [
                 let lease = acquire(&dsync, "job").await;
                 let work = async {
                     loop {
-                        runs.note(lease.is_valid());
+                        runs.record(lease.is_valid());
                         tokio::time::sleep(TICK).await;
                     }
                 };
@@ -145,7 +145,7 @@ const WORK: [(&str, Work); 5] = [
 ];
 
 #[actix::test]
-async fn a_process_that_was_stopped_after_any_number_of_steps_works_in_no_term_that_is_over() {
+async fn a_process_stopped_after_any_number_of_steps_does_no_work_after_its_term() {
     in_a_task(async {
         for (name, work) in WORK {
             let ran = RefCell::new(0);

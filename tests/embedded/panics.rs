@@ -1,4 +1,4 @@
-//! Work of the leader that panics is begun again.
+//! Work of the leader that panics is started again.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{key, runtime};
 
 #[actix::test]
-async fn work_that_panics_is_called_again_in_its_term_after_pauses_that_grow() {
+async fn work_that_panics_is_called_again_in_its_term_after_growing_pauses() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -19,7 +19,7 @@ async fn work_that_panics_is_called_again_in_its_term_after_pauses_that_grow() {
         let count = began.borrow().len();
         assert!(count.is_multiple_of(2), "in the call");
         async move {
-            // The fourth run is long: the pauses begin anew.
+            // The fourth run is long, which resets the pauses.
             let life = if count == 4 { 10 } else { 0 };
             tokio::time::sleep(Duration::from_secs(life)).await;
             assert!(count > 7, "in the future: {count}");
@@ -36,7 +36,7 @@ async fn work_that_panics_is_called_again_in_its_term_after_pauses_that_grow() {
     }
     assert!(starts.iter().all(|(_, token)| *token == starts[0].1), "one term: {starts:?}");
     assert!(!job.is_finished());
-    // The eighth has returned: the process leads on.
+    // The eighth run has returned; the process still leads.
     assert!(dsync.send(Campaign::on(key("job"))).await.unwrap().is_leader());
     let report = dsync.send(List).await.unwrap();
     let told: Vec<_> = report.incidents.iter().map(|incident| incident.what.as_str()).collect();

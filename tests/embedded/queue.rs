@@ -1,4 +1,4 @@
-//! The callers of one process.
+//! The queue of one process's callers.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -7,18 +7,18 @@ use actix_dsync::{Acquire, Error, Release, TryAcquire, embedded::Embedded};
 use crate::{acquire, key, runtime};
 
 #[actix::test]
-async fn callers_are_served_in_the_order_in_which_they_asked() {
+async fn callers_are_served_in_the_order_of_their_requests() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
     let (served, held) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(0)));
     let callers: Vec<_> = (0..60)
         .map(|number| {
-            // Taken in at the call, whenever the reply is awaited.
+            // The call queues the request, whenever its reply is awaited.
             let asked = dsync.send(Acquire::new(key("k")));
             let (served, held, dsync) = (served.clone(), held.clone(), dsync.clone());
             actix_rt::spawn(async move {
-                // The last to ask is the first to listen.
+                // The last request's reply is awaited first.
                 tokio::time::sleep(Duration::from_millis(60 - number)).await;
                 let lease = asked.await.unwrap();
                 assert_eq!(held.replace_with(|held| *held + 1), 0, "two at one time");
@@ -55,13 +55,13 @@ async fn the_former_lease_has_ended_before_the_next_is_granted() {
         drop(lease);
         lease = waiting.await.unwrap();
         assert!(lease.token() > token);
-        // Given back, so not lost.
+        // Released, not lost.
         assert!(futures::FutureExt::now_or_never(lost).is_none());
     }
 }
 
 #[actix::test]
-async fn another_process_has_its_turn_however_many_queue_in_this_one() {
+async fn another_process_gets_its_turn_however_many_callers_queue_in_this_one() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (busy, other) = (runtime("busy", &consul), runtime("other", &consul));
@@ -99,6 +99,6 @@ async fn a_try_is_refused_while_a_caller_of_this_process_has_the_key() {
         other => panic!("{other}"),
     }
     drop(lease);
-    // Not before those who waited.
+    // Not before the earlier waiters.
     assert!(waiting.await.unwrap().is_valid());
 }

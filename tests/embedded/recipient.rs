@@ -1,4 +1,4 @@
-//! Requests that come through `Dsync::recipient`, and callers that go away.
+//! Requests through `Dsync::recipient`, and callers that go away.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ async fn a_release_through_the_recipient_that_is_dropped_after_any_number_of_ste
 }
 
 #[actix::test]
-async fn a_campaign_through_the_recipient_stands_down_however_it_is_resigned() {
+async fn a_campaign_through_the_recipient_ends_however_it_is_resigned() {
     in_a_task(async {
         for count in 0..=STEPS {
             for told in [false, true] {
@@ -111,7 +111,7 @@ async fn a_campaign_through_the_recipient_stands_down_however_it_is_resigned() {
                         caller.recipient().do_send(Resign::of(&tenure));
                     } else {
                         let resigned = caller.recipient().send(Resign::of(&tenure));
-                        // Once the runtime has taken it in, nobody need wait.
+                        // Once the runtime has received it, nobody needs to wait.
                         steps(4).await;
                         drop(resigned);
                     }
@@ -125,7 +125,7 @@ async fn a_campaign_through_the_recipient_stands_down_however_it_is_resigned() {
 }
 
 #[actix::test]
-async fn what_nobody_could_be_answered_is_not_asked() {
+async fn a_request_whose_reply_nobody_can_receive_is_ignored() {
     in_a_task(async {
         let consul = Embedded::new();
         let dsync = runtime("one", &consul);
@@ -173,7 +173,7 @@ impl Handler<Count> for Counter {
 }
 
 #[actix::test]
-async fn what_has_an_effect_is_done_although_nobody_waits_for_the_answer() {
+async fn a_request_with_an_effect_is_carried_out_although_nobody_waits_for_its_reply() {
     in_a_task(async {
         let consul = Embedded::new();
         let dsync = runtime("one", &consul);

@@ -1,4 +1,4 @@
-//! What a process tells of itself.
+//! The reports of a process.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{acquire, key, runtime};
 
 #[actix::test]
-async fn a_report_tells_of_each_key_what_this_process_knows_and_does() {
+async fn a_report_shows_the_state_of_each_key_in_this_process() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
@@ -41,7 +41,7 @@ async fn a_report_tells_of_each_key_what_this_process_knows_and_does() {
     assert!(report.health.live && report.health.ready && report.health.trouble.is_none());
     assert_eq!(report.incidents, []);
 
-    // Whoever waits has it, and what is not in use is idle.
+    // The waiter has the key, and an unused key is idle.
     drop((waiting, mine));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(dsync.send(Explain(key("b/mine"))).await.unwrap().state, KeyState::Held);
@@ -53,7 +53,7 @@ async fn a_report_tells_of_each_key_what_this_process_knows_and_does() {
 }
 
 #[actix::test]
-async fn a_holder_that_is_gone_is_not_reported_where_the_key_is_observed() {
+async fn a_former_holder_of_an_observed_key_is_not_reported() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
@@ -106,7 +106,7 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
 }
 
 #[actix::test]
-async fn a_loss_is_remembered_as_what_went_wrong() {
+async fn a_loss_is_reported_as_an_incident_and_as_the_last_error() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
@@ -129,8 +129,8 @@ async fn a_loss_is_remembered_as_what_went_wrong() {
 }
 
 #[actix::test]
-async fn a_process_without_consul_is_alive_and_not_ready_and_so_is_one_that_was_shut_down() {
-    // Nobody listens there; a real socket, so the real clock.
+async fn a_process_without_consul_or_after_its_shutdown_is_live_and_not_ready() {
+    // Nobody listens on this address. It is a real socket, so use the real clock.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dsync = Dsync::builder("one").address(nobody.to_string()).start().unwrap();
     let why = dsync.ready().await.unwrap_err();

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{in_a_task, key, runtime};
 
-/// What happens to one process's actors.
+/// The events of one process's actors.
 #[derive(Clone, Default)]
 struct Log(Rc<RefCell<Vec<(Duration, String)>>>);
 
@@ -32,26 +32,26 @@ impl Log {
         self.0.borrow().iter().filter(|(_, said)| said == word).count()
     }
 
-    /// When it was first said.
+    /// The time of the word's first entry.
     fn first(&self, word: &str) -> Duration {
         let log = self.0.borrow();
         log.iter().find(|(_, said)| said == word).map(|(at, _)| *at).expect("it was said")
     }
 }
 
-/// Asks to go on whenever it is told to stop.
+/// Refuses to stop for ever.
 const STUBBORN: Duration = Duration::MAX;
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Default)]
 struct Manner {
-    /// Asks to go on when it is told to stop, and goes after that time.
+    /// Refuses to stop for this long after it was asked to.
     stops_after: Option<Duration>,
-    /// Waits for ever, so that no message and no future of it is looked at.
+    /// Waits for ever, so that none of its messages and futures is polled.
     waits: bool,
-    /// Stops by itself after that time.
+    /// Stops by itself after this time.
     lives: Option<Duration>,
-    /// Panics after that time.
+    /// Panics after this time.
     panics: Option<Duration>,
 }
 
@@ -60,7 +60,7 @@ struct Worker {
     log: Log,
     manner: Manner,
     began: Instant,
-    /// Of all workers of the test, those that are alive: never two.
+    /// The number of live workers in the test: never two.
     alive: Rc<Cell<usize>>,
 }
 
@@ -109,7 +109,7 @@ impl Drop for Worker {
     }
 }
 
-/// What the processes of a test share.
+/// The state that the processes of a test share.
 #[derive(Clone)]
 struct Stage {
     consul: Embedded,
@@ -208,7 +208,7 @@ async fn a_process_that_is_cut_off_has_stopped_its_actor_before_its_deadline() {
 }
 
 #[actix::test]
-async fn an_interruption_that_ends_in_time_makes_the_actor_anew_under_the_same_token() {
+async fn an_interruption_that_ends_in_time_restarts_the_actor_under_the_same_token() {
     tokio::time::pause();
     let stage = Stage::new();
     let one = runtime("one", &stage.consul);
@@ -226,7 +226,7 @@ async fn an_interruption_that_ends_in_time_makes_the_actor_anew_under_the_same_t
     assert_eq!(log.count("started"), 2);
     assert_eq!(first.tenure().token(), Some(term.token()));
 
-    // A shorter one is not noticed.
+    // A shorter interruption has no effect.
     stage.consul.cut();
     seconds(4).await;
     stage.consul.mend();
@@ -235,7 +235,7 @@ async fn an_interruption_that_ends_in_time_makes_the_actor_anew_under_the_same_t
 }
 
 #[actix::test]
-async fn an_actor_that_dies_is_made_again_after_pauses_that_grow_and_that_a_long_life_resets() {
+async fn an_actor_that_dies_is_restarted_after_growing_pauses_that_a_long_life_resets() {
     tokio::time::pause();
     let at_once = Some(Duration::ZERO);
     for manner in [
@@ -272,7 +272,7 @@ async fn an_actor_that_dies_is_made_again_after_pauses_that_grow_and_that_a_long
 }
 
 #[actix::test]
-async fn an_actor_whose_making_panics_is_made_again() {
+async fn an_actor_whose_constructor_panics_is_restarted() {
     tokio::time::pause();
     let stage = Stage::new();
     let one = runtime("one", &stage.consul);
@@ -297,7 +297,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 type Fault = fn(&Stage, &Dsync, &Tenure);
 
 #[actix::test]
-async fn a_term_that_ends_without_notice_ends_even_an_actor_that_asks_to_go_on() {
+async fn a_term_that_ends_without_notice_ends_even_an_actor_that_refuses_to_stop() {
     let faults: [(Fault, bool); 4] = [
         (|_, dsync, tenure| drop(dsync.send(Resign::of(tenure).cool_down(PAUSE))), true),
         (
@@ -307,7 +307,7 @@ async fn a_term_that_ends_without_notice_ends_even_an_actor_that_asks_to_go_on()
             },
             true,
         ),
-        // Consul hands the key on at once: only the token protects.
+        // Consul hands the key over at once: only the token protects.
         (|stage, _, _| assert!(stage.consul.delete_key("job")), false),
         (|stage, _, _| assert!(stage.consul.force_release("job")), false),
     ];
@@ -324,9 +324,9 @@ async fn a_term_that_ends_without_notice_ends_even_an_actor_that_asks_to_go_on()
         fault(&stage, &one, first.tenure());
         term.lost().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
-        // It is told to stop, but nothing is left to stop within.
+        // It is asked to stop, but no time is left.
         let ended = ["started", "stopping", "stopped", "gone late"];
-        // It may lead again by now.
+        // By now the process may lead again.
         assert_eq!(log.words()[..4], ended, "{place}");
         let (second, other) = other.unwrap_or_else(|| stage.start(&two, Manner::default()));
         seconds(60).await;
@@ -352,7 +352,7 @@ async fn a_second_start_for_a_key_in_one_runtime_is_refused_until_the_first_has_
     let slow = Manner { stops_after: Some(Duration::from_secs(1)), ..Manner::default() };
     let (first, log) = stage.start(&one, slow);
     seconds(1).await;
-    // Whatever kind of work it is, and from whichever thread.
+    // This holds for any kind of work and from any thread.
     twice(quiet().map(drop));
     twice(one.while_leading(key("job"), |_| async {}).await);
     twice(one.every(key("job"), Duration::from_secs(60), |_| async {}).await);
@@ -362,7 +362,7 @@ async fn a_second_start_for_a_key_in_one_runtime_is_refused_until_the_first_has_
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(job)
     });
     twice(elsewhere.join().unwrap());
-    // Another key is another matter, and so is another process.
+    // Other keys and other processes are not affected.
     drop(Singleton::new(|_| Quiet).on(key("other")).start(&one).unwrap());
     let two = runtime("two", &stage.consul);
     let second = Singleton::new(|_| Quiet).on(key("job")).start(&two).unwrap();
@@ -379,7 +379,7 @@ async fn a_second_start_for_a_key_in_one_runtime_is_refused_until_the_first_has_
 }
 
 #[actix::test]
-async fn work_that_is_started_for_each_worker_of_a_server_lives_once() {
+async fn work_started_by_each_worker_of_a_server_runs_once() {
     let consul = Embedded::new();
     let dsync = Dsync::builder("one").embedded(&consul).start().unwrap();
     let alive = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -415,7 +415,7 @@ async fn work_that_is_started_for_each_worker_of_a_server_lives_once() {
 }
 
 #[actix::test]
-async fn work_resigns_from_a_campaign_that_was_begun_for_it_and_never_from_the_users() {
+async fn work_resigns_from_a_campaign_started_for_it_and_never_from_the_users_own() {
     tokio::time::pause();
     let stage = Stage::new();
     let one = runtime("one", &stage.consul);
@@ -479,7 +479,7 @@ async fn a_stop_that_takes_longer_than_a_lease_can_spare_is_refused() {
 }
 
 #[actix::test]
-async fn hand_over_stops_actors_before_it_resigns_and_takes_no_more() {
+async fn a_hand_over_stops_actors_before_it_resigns_and_accepts_no_more() {
     tokio::time::pause();
     let stage = Stage::new();
     let (one, two) = (runtime("one", &stage.consul), runtime("two", &stage.consul));
@@ -521,7 +521,7 @@ async fn a_job_runs_once_a_term_and_is_dropped_at_its_end() {
             let runs = noted.clone();
             async move {
                 runs.borrow_mut().push((term.token(), term.is_valid()));
-                // Every other time it is done at once.
+                // Every other run ends at once.
                 if !runs.borrow().len().is_multiple_of(2) {
                     std::future::pending::<()>().await;
                 }
@@ -544,7 +544,7 @@ async fn a_job_runs_once_a_term_and_is_dropped_at_its_end() {
 }
 
 #[actix::test]
-async fn a_job_and_a_singleton_go_on_without_any_other_handle_of_the_runtime() {
+async fn a_job_and_a_singleton_continue_without_any_other_handle_of_the_runtime() {
     in_a_task(async {
         let stage = Stage::new();
         let one = runtime("one", &stage.consul);

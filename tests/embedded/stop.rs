@@ -1,4 +1,4 @@
-//! The end of a runtime, in whatever it was doing.
+//! The end of a runtime, whatever it is doing.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn shutdown_loses_leases_once_and_the_waiter_elsewhere_has_them_at_once() 
     let waiting = other.send(Acquire::new(key("a")));
     tokio::time::sleep(Duration::from_secs(3)).await;
     let asked = tokio::time::Instant::now();
-    // Called twice; one future is dropped, the end goes on.
+    // Call it twice and drop one future: the shutdown continues.
     drop(dsync.shutdown(LIMIT).now_or_never());
     dsync.shutdown(LIMIT).await.unwrap();
     assert!(!a.is_valid() && !b.is_valid());
@@ -73,7 +73,7 @@ async fn shutdown_loses_leases_once_and_the_waiter_elsewhere_has_them_at_once() 
 }
 
 #[actix::test]
-async fn shutdown_in_the_midst_of_releases_and_lock_delays_ends_in_time() {
+async fn a_shutdown_during_releases_and_lock_delays_ends_in_time() {
     in_a_task(async {
         for count in 0..=40 {
             let consul = Embedded::new();

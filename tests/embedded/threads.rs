@@ -22,7 +22,7 @@ struct Guarded {
     grants: AtomicUsize,
 }
 
-/// Cheap, and the same in every run: which way a caller goes next.
+/// A cheap random number, the same in every run: a caller's next action.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 40
@@ -73,7 +73,7 @@ async fn caller(dsync: Dsync, guarded: Arc<[Guarded; KEYS]>, seed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn callers_of_two_runtimes_on_many_threads_own_keys_one_at_a_time() {
+async fn callers_of_two_runtimes_on_many_threads_never_own_a_key_at_the_same_time() {
     let consul = Embedded::new();
     let runtimes =
         ["one", "two"].map(|name| Dsync::builder(name).embedded(&consul).start().unwrap());

@@ -14,16 +14,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::player::{Orders, REST, TICK, lines};
 use crate::record::{Log, Own, What, Write, boot_nanos};
 
-/// The word at which a leader stands back for a while.
+/// The order that makes a leader resign with a cool-down.
 pub(crate) const RESIGN: &str = "resign";
-/// What is campaigned for, and the name of the singleton's own ownership of it.
+/// The key of the campaign, and the name of the singleton's own ownership of it.
 pub(crate) const LEADER: &str = "leader";
 pub(crate) const JOB: &str = "job";
 
 const COOL_DOWN: Duration = Duration::from_secs(3);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Campaigns until the input ends or the process is told to end.
+/// Campaigns until the input ends or the process is asked to end.
 pub(crate) async fn run(orders: Orders) {
     let log = Arc::new(Log::append_to(&orders.events));
     let dsync = Dsync::builder(&orders.name)
@@ -112,13 +112,13 @@ fn own(key: &str, token: u64) -> Own {
     Own { key: key.to_owned(), token }
 }
 
-/// The terms that this process has had.
+/// The terms of this process so far.
 #[derive(Clone, Default)]
 struct Terms(Arc<Mutex<HashMap<Own, Seen>>>);
 
 struct Seen {
     term: Term,
-    /// Until when the term gave itself when it was last asked.
+    /// The term's deadline at the last check.
     deadline: u64,
     told: bool,
 }
@@ -129,7 +129,7 @@ impl Terms {
     }
 }
 
-/// Looks at the terms on a thread of its own, so that no runtime's trouble hides what they say.
+/// Checks the terms on a separate thread, so that no runtime's trouble hides their state.
 fn look(name: &str, terms: &Terms, log: &Log, resource: &Log) {
     loop {
         std::thread::sleep(TICK);
@@ -158,7 +158,7 @@ fn start_worker(dsync: &Dsync, orders: &Orders, log: &Arc<Log>) -> SingletonHand
     Singleton::new(make).on(key).start(dsync).expect("valid settings")
 }
 
-/// What only the leader has. It asks no clock whether it may go on: it is stopped.
+/// An actor that only the leader runs. It does not check the clock: it is stopped.
 struct Worker {
     name: String,
     term: Term,

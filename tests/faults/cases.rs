@@ -1,4 +1,4 @@
-//! Which cases there are, and where each is played.
+//! The list of cases, and where each is played.
 
 use crate::checker_cases;
 use crate::cluster;
@@ -15,9 +15,9 @@ use crate::support::consul::Cluster;
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) fault: &'static str,
-    /// Which time it is that this fault is played.
+    /// The number of this fault's run.
     pub(crate) run: usize,
-    /// In full length.
+    /// Whether the case is played at full length.
     pub(crate) trial: bool,
     pub(crate) play: Play,
 }
@@ -26,13 +26,13 @@ pub(crate) struct Case {
 pub(crate) enum Play {
     /// Takes no time.
     Check(fn()),
-    /// Has all that it needs, and runs beside all others.
+    /// Brings its own agent, and runs beside all others.
     Alone(Alone),
-    /// Does things to a cluster of this number, after others have.
+    /// Affects the cluster with this number, after other cases did.
     Cluster(usize, OnCluster),
 }
 
-/// How a case ended, if it did not panic.
+/// The outcome of a case that did not panic.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Played(Vec<Outcome>),
@@ -58,7 +58,7 @@ impl Case {
     }
 }
 
-/// Those that every run of the tests plays.
+/// The cases that every test run plays.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases: Vec<_> = CHECKS
         .iter()
@@ -90,7 +90,7 @@ pub(crate) fn all() -> Vec<Case> {
         (1, "quorum lost", cluster::quorum_lost),
         (3, "patient", cluster::patient),
         (3, "all servers restarted", cluster::all_servers_restarted),
-        // The last ones on their clusters.
+        // The last cases on their clusters.
         (0, "agent leaves while stopped", session::agent_leaves_while_stopped),
         (1, "agent leaves while cut off", session::agent_leaves_while_cut_off),
     ];
@@ -100,7 +100,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
-/// The main faults, each this often.
+/// The main faults, each repeated this often.
 pub(crate) fn main_faults(runs: usize, clusters: usize, trial: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for run in 0..runs {
@@ -116,7 +116,7 @@ pub(crate) fn main_faults(runs: usize, clusters: usize, trial: bool) -> Vec<Case
     cases
 }
 
-/// What a trial plays besides, once each in full length.
+/// The additional cases of a trial, each once at full length.
 pub(crate) fn long_ones(clusters: usize) -> Vec<Case> {
     let case = |fault, play| Case::new(fault, 0, true, play);
     let mut cases = vec![case("no connections left", Play::Alone(network::no_connections_left))];

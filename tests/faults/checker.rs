@@ -1,4 +1,4 @@
-//! What the logs of all processes prove: was there ever a second holder, was every loss told?
+//! Checks the logs of all processes: was there ever a second holder, and was every loss reported?
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::{Event, Own, What, Write};
 
-/// What the checker reads, in any order of processes.
+/// The checker's input, with the processes in any order.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     pub(crate) events: Vec<(String, Vec<Event>)>,
@@ -21,18 +21,18 @@ pub(crate) struct Pause {
     pub(crate) process: String,
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// Whether no lease could last so long.
+    /// Whether the pause was longer than any lease.
     pub(crate) outlasts: bool,
 }
 
-/// The protected resource's log, summed up as it is read.
+/// A summary of the protected resource's log.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
-    /// When each ownership first and last wrote.
+    /// The times of each ownership's first and last write.
     spans: HashMap<(String, Own), (u64, u64)>,
     /// The largest token that has written, by key.
     largest: HashMap<String, u64>,
-    /// How many writes came behind one with a larger token.
+    /// The number of writes that followed one with a larger token.
     late: usize,
     count: usize,
 }
@@ -50,43 +50,43 @@ impl Writes {
     }
 }
 
-/// What they prove.
+/// The checker's result.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) grants: usize,
     pub(crate) writes: usize,
-    /// How often a key went from one process to another.
+    /// The number of times that a key changed processes.
     pub(crate) changes: usize,
-    /// The last moment at which an ownership was valid that its owner did not give back, less the
-    /// next one's grant, at its largest: nanoseconds, negative if there was time to spare.
+    /// The largest overlap, in nanoseconds: the last moment at which an unreleased ownership was valid,
+    /// minus the next one's grant. Negative if there was time to spare.
     pub(crate) overlap: Option<i64>,
-    /// Ownerships that said that they were valid after a later one had been granted.
+    /// Ownerships that were still valid after a later one had been granted.
     pub(crate) overlaps: Vec<String>,
-    /// Grants with a token that is not larger than the one before.
+    /// Grants whose token is not larger than the one before.
     pub(crate) disorder: Vec<String>,
-    /// Writes that came behind one with a larger token: the resource refuses them.
+    /// Writes that followed one with a larger token: the resource refuses them.
     pub(crate) late_writes: usize,
-    /// Ownerships that ended without a word, or with too many, or with one that came too early.
+    /// Ownerships whose end was reported never, more than once, or too early.
     pub(crate) untold: Vec<String>,
-    /// Leases that still said "valid" after a pause that no lease can last.
+    /// Leases that were still valid after a pause longer than any lease.
     pub(crate) stale_checks: usize,
-    /// From a deadline (or the process's awakening, if later) to the `LockLost`.
+    /// The time from a deadline (or the process's wake-up, if later) to the `LockLost`.
     pub(crate) lateness: Vec<Duration>,
-    /// From the last moment of one ownership to the grant of the next.
+    /// The time from the last moment of one ownership to the grant of the next.
     pub(crate) gaps: Vec<Duration>,
     /// Losses by reason.
     pub(crate) losses: BTreeMap<String, usize>,
-    /// Failed requests by what they said.
+    /// Failed requests by their error.
     pub(crate) failures: BTreeMap<String, usize>,
 }
 
-/// One ownership, from all that was said of it.
+/// One ownership, assembled from the logs.
 #[derive(Debug)]
 struct Life {
     process: String,
     own: Own,
     granted: u64,
-    /// When it was last known to be valid.
+    /// The last moment at which it was known to be valid.
     last_valid: Option<u64>,
     deadline: Option<u64>,
     released: Option<bool>,
@@ -117,7 +117,7 @@ impl Report {
 
     /// The ownerships of one key, in the order of their grants.
     fn order(&mut self, lives: &[&Life]) {
-        // Of those so far, the one that was valid longest.
+        // The ownership so far that was valid longest.
         let mut longest: Option<(&Life, u64)> = None;
         let mut former: Option<&Life> = None;
         for &life in lives {
@@ -150,7 +150,7 @@ impl Report {
                 }
             }
             if let Some(last) = life.last_valid {
-                // One that never said that it held orders nothing.
+                // An ownership that was never seen valid orders nothing.
                 former = Some(life);
                 if longest.is_none_or(|(_, most)| most < last) {
                     longest = Some((life, last));
@@ -159,7 +159,7 @@ impl Report {
         }
     }
 
-    /// How one process was told of its losses.
+    /// Checks how one process was informed of its losses.
     fn tell(&mut self, process: &str, events: &[Event], lives: &[Life], pauses: &[Pause]) {
         let finished = events.iter().any(|event| event.what == What::Finished);
         for life in lives {
@@ -191,7 +191,7 @@ impl Report {
         }
     }
 
-    /// Panics with whatever breaks the promise.
+    /// Panics with every violation of the guarantees.
     pub(crate) fn assert_safe(&self) {
         assert!(self.overlaps.is_empty(), "two holders: {:#?}", some(&self.overlaps));
         assert!(self.disorder.is_empty(), "tokens out of order: {:#?}", some(&self.disorder));
@@ -245,7 +245,7 @@ fn lives_of(process: &str, events: &[Event], writes: &Writes, report: &mut Repor
             What::Rests | What::Finished => {}
         }
     }
-    // Told by another task than the one that is granted: the lines may stand in either order.
+    // Different tasks log the loss and the grant, so their lines may be in either order.
     for (own, loss) in early {
         match places.get(&own) {
             Some(place) => lives[*place].lost.push(loss),

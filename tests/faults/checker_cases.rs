@@ -1,4 +1,4 @@
-//! The checker can fail: each fault of a history is found, and nothing else.
+//! Tests of the checker: it finds each fault of a history, and nothing else.
 
 use crate::checker::{Logs, Pause, Report};
 use crate::record::{Event, Own, What, Write};
@@ -7,7 +7,7 @@ fn own(token: u64) -> Own {
     Own { key: "k".into(), token }
 }
 
-/// `a` holds from 10 to 20 and is told at 25, then `b` from 30 to 40, which gives it back.
+/// `a` holds from 10 to 20 and learns of the loss at 25, then `b` holds from 30 to 40 and releases.
 fn good() -> Logs {
     let mut logs = Logs::default();
     let lost = What::Lost { own: own(1), reason: "deadline_passed".into(), valid: false };
@@ -64,7 +64,7 @@ pub(crate) fn an_overlap_is_found() {
     write(&mut logs, 31, "a", 1);
     assert_eq!(found(&logs), [1, 0, 0, 0, 1]);
     assert_eq!(Report::of(&logs).overlap, Some(1));
-    // Also with an ownership between them.
+    // This also holds with an ownership between them.
     let Logs { events, .. } = &mut logs;
     events[1].1.insert(2, Event { at: 45, what: What::Granted(own(3)) });
     events[1].1.insert(3, Event { at: 46, what: What::Released { own: own(3), lost: false } });
@@ -91,7 +91,7 @@ pub(crate) fn a_loss_that_is_not_told_is_found() {
     let mut logs = good();
     logs.events[0].1.remove(2);
     assert_eq!(found(&logs), [0, 0, 1, 0, 0]);
-    // A killed process cannot tell.
+    // A killed process cannot log anything.
     logs.events[0].1.pop();
     assert_eq!(found(&logs), [0, 0, 0, 0, 0]);
 }

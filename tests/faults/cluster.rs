@@ -10,16 +10,16 @@ use crate::record::boot_nanos;
 use crate::stage::{Stage, Who};
 use crate::support::consul::Cluster;
 
-/// An election, with much to spare.
+/// The time limit of an election, with a large margin.
 const ELECTION: Duration = Duration::from_secs(60);
 
-/// A server that is neither of these.
+/// A server other than these two.
 fn other(than: [usize; 2]) -> usize {
     (0..3).find(|server| !than.contains(server)).expect("three servers")
 }
 
-/// The leader is stopped. Even runs: it is the one to which the holder talks, and it is continued
-/// while the second process holds. Odd runs: the holder talks to a follower, and nothing is continued
+/// The leader is stopped. In even runs, the holder talks to the leader, which is continued while the
+/// second process holds. In odd runs, the holder talks to a follower, and the leader is not continued
 /// before the end.
 pub(crate) fn leader_frozen(case: &Case, cluster: &Cluster) -> Verdict {
     cluster.wait_until_whole();
@@ -72,7 +72,7 @@ pub(crate) fn leader_killed(case: &Case, cluster: &Cluster) -> Verdict {
     before_the_fault(case.run);
     cluster.kill(leader);
     cluster.leader();
-    // Either it was kept, or it was lost and one of them has it again.
+    // Either the key was kept, or it was lost and one of them has it again.
     std::thread::sleep(timing.lease());
     stage.wait_until_held(&[holder, second], timing.failover());
     hand_over(&mut stage, holder, second);
@@ -111,7 +111,7 @@ pub(crate) fn server_killed_for_good(case: &Case, cluster: &Cluster) -> Verdict 
         stage.wait_until_held(&[*second], timing.failover());
         takeover.extend(stage.since(*second, fault));
     }
-    // Not before: the dead server's name must not come back during the test.
+    // Only now: the dead server's name must not come back during the test.
     let mut outcomes = Vec::new();
     for (stage, _, _) in &mut stages {
         stage.end(&cluster.operator(leader));
@@ -159,7 +159,7 @@ fn outage(case: &Case, cluster: &Cluster, killed: &[usize], length: Duration) ->
     Verdict::of(outcome)
 }
 
-/// Patient timing rides out what happens to the leader: no loss, the same tokens.
+/// The patient timing survives faults of the leader: no loss, the same tokens.
 pub(crate) fn patient(case: &Case, cluster: &Cluster) -> Verdict {
     let timing = Timing::patient();
     let mut outcomes = Vec::new();
@@ -167,7 +167,7 @@ pub(crate) fn patient(case: &Case, cluster: &Cluster) -> Verdict {
     for &kill in faults {
         cluster.wait_until_whole();
         let leader = cluster.leader();
-        // A session ends with the server through which it was opened.
+        // A session ends with the server through which it was created.
         let followers = (0..3).filter(|server| *server != leader);
         let mut stage = Stage::new(case.fault);
         let holder_server = followers.clone().next().expect("two");

@@ -1,4 +1,4 @@
-//! Plays cases side by side, and says how they ended.
+//! Plays cases concurrently and reports their outcomes.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +12,10 @@ use crate::stage::Outcome;
 use crate::support::consul::Cluster;
 use crate::table;
 
-/// How many cases that need nothing from others run at one time.
+/// The number of independent cases that run at the same time.
 const SIDE_BY_SIDE: usize = 16;
 
-/// What the command line asks for, in the words of Rust's own harness.
+/// The selection on the command line, with the options of Rust's own harness.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
     list: bool,
@@ -55,7 +55,7 @@ impl Selection {
     }
 }
 
-/// How a case ended, by name and fault.
+/// The end of a case.
 struct End {
     case: Case,
     took: Duration,
@@ -150,7 +150,7 @@ fn play_one(case: Case, cluster: &mut Option<Cluster>) -> End {
     let verdict = match played {
         Ok(verdict) => Some(verdict.unwrap_or_else(|| Verdict::Played(Vec::new()))),
         Err(_) => {
-            // Nobody knows what state it is in.
+            // The cluster's state is unknown.
             *cluster = None;
             None
         }
@@ -167,7 +167,7 @@ fn tell(end: &End) {
     println!("test {} ... {how} ({:.1} s)", end.case.name, end.took.as_secs_f64());
 }
 
-/// So many at one time.
+/// Limits the number of concurrent cases.
 struct Places {
     free: Mutex<usize>,
     freed: Condvar,

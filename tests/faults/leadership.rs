@@ -1,4 +1,4 @@
-//! What befalls a leader, of three that campaign: who leads next, and when.
+//! Faults of the leader of three candidates: who leads next, and when.
 
 #[path = "../../benches/support/raw.rs"]
 #[allow(dead_code, reason = "shared with the benches, which use more of it")]
@@ -17,11 +17,11 @@ use crate::record::{What, boot_nanos};
 use crate::stage::{Outcome, Stage, Who};
 use crate::support::proxy::{Mode, Proxy};
 
-/// The leader's key and its singleton's.
+/// The keys of the leader and of its singleton.
 const OWNED: usize = 2;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Three candidates, each with a network of its own.
+/// Three candidates, each with its own network.
 struct Election {
     stage: Stage,
     candidates: Vec<(Who, Proxy)>,
@@ -42,7 +42,7 @@ impl Election {
         election
     }
 
-    /// Waits until one leads and works, of all but one.
+    /// Waits until a candidate other than the given one leads and works.
     fn wait(&self, but: Option<Who>, limit: Duration) {
         let others = self.candidates.iter().map(|(who, _)| *who).filter(|who| Some(*who) != but);
         self.stage.wait_until_held(&others.collect::<Vec<_>>(), limit);
@@ -54,13 +54,13 @@ impl Election {
         found.map(|(who, proxy)| (*who, proxy)).expect("somebody leads")
     }
 
-    /// From the fault to the moment at which somebody else led.
+    /// The time from the fault to the moment at which another candidate led.
     fn takeover(&self, fault: u64) -> Duration {
         let since = self.stage.held(self.leader().0)[LEADER].1.saturating_sub(fault);
         Duration::from_nanos(since)
     }
 
-    /// From the end of the former term, as its process was told, to the next election.
+    /// The time from the reported end of the former term to the next election.
     fn leaderless(&self, former: Who) -> Duration {
         let events = self.stage.events(former);
         let ends = events
@@ -69,7 +69,7 @@ impl Election {
         self.takeover(ends.map(|event| event.at).max().expect("a term that was resigned"))
     }
 
-    /// Everything ends in good order; what the logs prove.
+    /// Ends everything in good order; returns the checker's result.
     fn end(mut self, case: &Case, takeover: Vec<Duration>, paused: Option<(Who, u64)>) -> Outcome {
         let timeless: Vec<_> =
             takeover.iter().map(|it| format!("{:.3}", it.as_secs_f64())).collect();
@@ -82,8 +82,8 @@ impl Election {
         outcome
     }
 
-    /// The new leader resigns, so that there is another change to judge: after a former leader that
-    /// was killed or paused there is only one whose end its process tells of in time.
+    /// The new leader resigns, which adds a change whose end is logged in time. A leader that was
+    /// killed or paused does not log its end in time.
     fn end_after_another(
         mut self,
         case: &Case,
@@ -96,8 +96,8 @@ impl Election {
         self.end(case, vec![takeover], paused)
     }
 
-    /// A singleton's life has ended before the next begins. That of a process which was killed, or
-    /// did not run from some moment on, is judged by its writes alone.
+    /// Asserts that a singleton's life ends before the next begins. If its process was killed, or did
+    /// not run from some moment on, only its writes count.
     fn assert_one_works(&self, paused: Option<(Who, u64)>) {
         let mut lives = Vec::new();
         for (who, _) in &self.candidates {
@@ -132,7 +132,7 @@ pub(crate) fn killed(case: &Case) -> Verdict {
     let fault = boot_nanos();
     election.stage.kill(leader);
     election.wait(Some(leader), Timing::fast_failover().failover());
-    // What the dead one has not said does not count as held.
+    // Time that the dead process did not log does not count as held.
     election.candidates.retain(|(who, _)| *who != leader);
     let takeover = election.takeover(fault);
     Verdict::of(election.end_after_another(case, takeover, None))
@@ -166,7 +166,7 @@ pub(crate) fn cut_off(case: &Case) -> Verdict {
     Verdict::of(election.end_after_another(case, takeover, None))
 }
 
-/// `SIGTERM` to each leader in turn, as a rolling restart does it.
+/// `SIGTERM` to each leader in turn, like a rolling restart.
 pub(crate) fn told_to_end(case: &Case) -> Verdict {
     let mut election = Election::begin(case);
     let mut leaderless = Vec::new();
@@ -193,14 +193,14 @@ pub(crate) fn resigns(case: &Case) -> Verdict {
         election.stage.say(leader, RESIGN);
         election.wait(Some(leader), LIMIT);
         leaderless.push(election.leaderless(leader));
-        // It stands back for so long.
+        // The cool-down lasts this long.
         std::thread::sleep(Duration::from_secs(4));
     }
     compare(case, &leaderless);
     Verdict::of(election.end(case, leaderless, None))
 }
 
-/// Beside the raw calls in the same run: from a release to the acquisition of one who waits.
+/// The time from a release to a waiter's acquisition with the raw calls, for comparison.
 fn compare(case: &Case, leaderless: &[Duration]) {
     let floor = median((0..21).map(|round| floor(case, round)).collect());
     let ours = median(leaderless.to_vec());

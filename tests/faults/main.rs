@@ -1,7 +1,7 @@
 //! Real processes, a real Consul, real faults, and a checker: `scripts/test --test faults`.
 //!
-//! The cases last up to minutes, mostly of waiting, so this binary has a harness of its own that
-//! plays them side by side. It takes the filters and options of Rust's own.
+//! The cases take up to minutes, mostly waiting, so this binary has its own harness that plays them
+//! concurrently. It accepts the filters and options of Rust's own harness.
 
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]

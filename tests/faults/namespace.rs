@@ -1,4 +1,4 @@
-//! Packets that are dropped, in a network namespace of the test's own.
+//! Dropped packets, in the test's own network namespace.
 
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
@@ -10,13 +10,13 @@ use crate::network::cut_off;
 use crate::stage::Outcome;
 use crate::support::consul::Agent;
 
-/// The variable that names the case to be played inside.
+/// The variable that names the case to play inside.
 pub(crate) const INSIDE: &str = "DSYNC_INSIDE";
 const OUTCOME: &str = "outcome: ";
-/// The agent's second address: what goes to it or comes from it is dropped.
+/// The agent's second address: packets to and from it are dropped.
 const CUT: &str = "127.0.0.2";
 
-/// A loopback of its own, with a queue into which nothing fits.
+/// Sets up a loopback device with a queue that accepts nothing.
 const PREPARE: &str = "ip link set lo up \
     && tc qdisc add dev lo root handle 1: htb default 1 \
     && tc class add dev lo parent 1: classid 1:1 htb rate 100gbit quantum 200000 \
@@ -54,7 +54,7 @@ fn inside(words: &[std::ffi::OsString]) -> Command {
     command
 }
 
-/// What runs inside.
+/// The part that runs inside.
 pub(crate) fn play(run: &str) {
     set_parent_process_death_signal(Some(Signal::KILL)).expect("Linux");
     let case = Case::inside("packets dropped", run.parse().expect("a number"));

@@ -15,7 +15,7 @@ use crate::support::consul::Agent;
 use crate::support::operator::Operator;
 use crate::support::proxy::{Mode, Proxy};
 
-/// One agent for all faults that do nothing to it as a whole.
+/// One agent for all faults that do not affect it as a whole.
 pub(crate) fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
@@ -23,12 +23,12 @@ pub(crate) fn agent() -> &'static Agent {
     })
 }
 
-/// Each second run with the other timing.
+/// The timing, which alternates between runs.
 pub(crate) fn timing_of(run: usize) -> Timing {
     if run.is_multiple_of(2) { Timing::fast_failover() } else { Timing::default() }
 }
 
-/// How long a waiter watches before the fault; another phase of the renewals in each run.
+/// How long a waiter watches before the fault, which hits another phase of the renewals in each run.
 pub(crate) fn before_the_fault(run: usize) {
     std::thread::sleep(Duration::from_millis(3_000 + 370 * (run as u64 % 7)));
 }
@@ -64,7 +64,7 @@ pub(crate) fn cut_off(
     cut(true);
     stage.wait_until_held(&[second], timing.failover());
     let takeover = stage.since(second, fault);
-    // It stays silent for a while, and what was held back arrives late.
+    // The network stays silent for a while, and the held bytes arrive late.
     std::thread::sleep(Duration::from_secs(5));
     cut(false);
     stage.rest(second);
@@ -101,7 +101,7 @@ pub(crate) fn reset_and_refuse(case: &Case) -> Verdict {
     Verdict::of(outcome)
 }
 
-/// Another process takes every connection that the agent allows to one address.
+/// Another process takes every connection that the agent allows per address.
 pub(crate) fn no_connections_left(case: &Case) -> Verdict {
     const LIMIT: usize = 200;
     let agent = Agent::start();
@@ -138,19 +138,19 @@ pub(crate) fn no_connections_left(case: &Case) -> Verdict {
     Verdict::of(outcome)
 }
 
-/// Keeps as many connections as it can get; how many it had at most.
+/// Keeps as many connections as it can get; returns the largest number.
 pub(crate) fn hog(agent: SocketAddr, limit: usize, over: &AtomicBool) -> usize {
     let mut streams: Vec<TcpStream> = Vec::new();
     let mut most = 0;
     while !over.load(Ordering::Relaxed) {
-        // A connection beyond the limit is closed by the agent at once.
+        // The agent closes a connection beyond the limit at once.
         streams.retain_mut(|stream| {
             matches!(stream.read(&mut [0; 512]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
         });
         most = most.max(streams.len());
         for _ in streams.len()..limit + 5 {
             let Ok(mut stream) = TcpStream::connect(agent) else { break };
-            // A request that is never finished.
+            // An unfinished request.
             let _ = stream.write_all(b"GET /v1/kv/none HTTP/1.1\r\n");
             if stream.set_nonblocking(true).is_ok() {
                 streams.push(stream);

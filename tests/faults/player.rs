@@ -1,4 +1,4 @@
-//! A process that contends for keys, writes to the protected resource while it may, and tells.
+//! A process that contends for keys, writes to the protected resource while it may, and logs.
 
 use std::collections::HashMap;
 use std::io::BufRead as _;
@@ -16,7 +16,7 @@ use crate::candidate;
 use crate::random::Random;
 use crate::record::{Log, Own, What, Write, boot_nanos};
 
-/// What a player is told to do, in the variable [`ORDERS`].
+/// A player's orders, in the variable [`ORDERS`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Orders {
     pub(crate) name: String,
@@ -36,24 +36,24 @@ pub(crate) enum Role {
     Hold,
     /// Holds each key for 1 to 10 s at a time.
     Turns,
-    /// Holds each key for some milliseconds at a time, and is often impatient.
+    /// Holds each key for some milliseconds at a time, often with a short time limit.
     Short,
     /// Campaigns, and works while it leads.
     Campaign,
 }
 
 pub(crate) const ORDERS: &str = "DSYNC_PLAYER";
-/// The word that ends all wants.
+/// The order that ends all requests.
 pub(crate) const REST: &str = "rest";
 
-/// How often each held key is looked at and written to.
+/// How often each held key is checked and written to.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_millis(200);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Plays until the input ends.
 pub(crate) fn play(orders: &str) {
-    // Whatever happens to the test, no player outlives it.
+    // No player outlives the test, whatever happens to it.
     set_parent_process_death_signal(Some(Signal::KILL)).expect("Linux");
     let orders: Orders = serde_json::from_str(orders).expect("orders of this program's own");
     if orders.role == Role::Campaign {
@@ -135,14 +135,14 @@ pub(crate) fn lines() -> tokio::sync::mpsc::UnboundedReceiver<String> {
     lines
 }
 
-/// The leases that this process has now.
+/// The current leases of this process.
 #[derive(Clone, Debug, Default)]
 struct Held(Arc<Mutex<HashMap<Own, Holding>>>);
 
 #[derive(Debug)]
 struct Holding {
     lease: Lease,
-    /// Until when the lease gave itself when it was last asked.
+    /// The lease's deadline at the last check.
     deadline: u64,
     told: bool,
 }
@@ -157,7 +157,7 @@ impl Held {
     }
 }
 
-/// Looks at the leases on a thread of its own, so that no runtime's trouble hides what they say.
+/// Checks the leases on a separate thread, so that no runtime's trouble hides their state.
 fn look(name: &str, held: &Held, log: &Log, resource: &Log) {
     loop {
         std::thread::sleep(TICK);
@@ -194,7 +194,7 @@ impl Contender {
         let mut wanted = self.wanted.clone();
         while *wanted.borrow_and_update() {
             let (request, patience) = (self.request(), self.patience());
-            // Dropped when nothing is wanted any more, and at times before.
+            // Dropped when nothing is wanted any more, and sometimes earlier.
             let lease = tokio::select! {
                 _ = wanted.changed() => continue,
                 () = tokio::time::sleep(patience) => continue,
@@ -220,7 +220,7 @@ impl Contender {
         }
     }
 
-    /// For how long a reply is waited for.
+    /// How long to wait for a reply.
     fn patience(&mut self) -> Duration {
         if self.role == Role::Short && self.random.below(3) == 0 {
             self.random.millis(1, 200)
@@ -257,11 +257,11 @@ impl Contender {
                     self.log.event(What::Released { own, lost: true });
                 }
             }
-            // Others want it, too.
+            // Give others a chance.
             let pause = if self.role == Role::Short { 20 } else { 500 };
             tokio::time::sleep(self.random.millis(0, pause)).await;
         } else {
-            // The thread that looks is given the time to see the end.
+            // Give the checking thread time to see the end.
             tokio::time::sleep(3 * TICK).await;
             self.held.lock().remove(&own);
         }

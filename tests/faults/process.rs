@@ -11,7 +11,7 @@ use crate::stage::Stage;
 
 /// `SIGSTOP` for 40 s, during which the second process acquires, then `SIGCONT`.
 pub(crate) fn stopped(case: &Case) -> Verdict {
-    // Consul 1.8 keeps a session for twice its TTL; all of it must fit into the 40 s.
+    // Consul 1.8 keeps a session for twice its TTL, which must fit into the 40 s.
     let timing = match case.run % 2 {
         0 => Timing::fast_failover(),
         _ => Timing::default()
@@ -38,7 +38,7 @@ pub(crate) fn stopped(case: &Case) -> Verdict {
     Verdict::of(outcome)
 }
 
-/// `SIGKILL`: nobody is there to be told.
+/// `SIGKILL`: no process is left to be informed.
 pub(crate) fn killed(case: &Case) -> Verdict {
     let timing = Timing::fast_failover();
     let mut stage = Stage::new(case.fault);

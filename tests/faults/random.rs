@@ -1,4 +1,4 @@
-//! Numbers that look random and come again with their seed.
+//! Random numbers that repeat with their seed.
 
 use std::time::Duration;
 

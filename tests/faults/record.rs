@@ -1,4 +1,4 @@
-//! What processes write down: one line an event, by a clock that all of them share.
+//! The log of a process: one line per event, with times of a clock that all processes share.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ pub(crate) struct Own {
     pub(crate) token: u64,
 }
 
-/// Something that a process saw, when it saw it.
+/// An event and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) at: u64,
@@ -20,13 +20,13 @@ pub(crate) struct Event {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// A lease came.
+    /// A lease was granted.
     Granted(Own),
-    /// A look at the clock found that a lease had ended; it had given itself until `deadline`.
+    /// A check found that a lease had ended; its last known deadline was `deadline`.
     Invalid { own: Own, deadline: u64 },
-    /// A `LockLost` came; `valid` if the lease said at that moment that it still held.
+    /// A `LockLost` arrived; `valid` if the lease was still valid at that moment.
     Lost { own: Own, reason: String, valid: bool },
-    /// The owner gave the lease back; `lost` if the answer was that it had been lost before.
+    /// The owner released the lease; `lost` if the reply was that it had already been lost.
     Released { own: Own, lost: bool },
     /// Nothing is wanted any more, and nothing held.
     Rests,
@@ -75,10 +75,10 @@ impl Event {
     }
 }
 
-/// A line of the protected resource: somebody wrote after his lease had said that it is valid.
+/// A line of the protected resource: a write after a lease was found valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Write {
-    /// Read before the lease was asked: it was valid then or later.
+    /// Read before the lease was checked: the lease was valid then or later.
     pub(crate) at: u64,
     pub(crate) process: String,
     pub(crate) own: Own,
@@ -119,7 +119,7 @@ impl Log {
     }
 }
 
-/// The nanoseconds of a clock that all processes of the machine share.
+/// Reads a clock that all processes of the machine share, in nanoseconds.
 pub(crate) fn boot_nanos() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Sessions that end before their time while their process cannot hear of it.
+//! Sessions that end early while their process cannot learn of it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::consul::{Agent, Cluster};
 use crate::support::operator::Operator;
 use crate::support::proxy::{Mode, Proxy};
 
-/// How the process is kept from hearing.
+/// How the process is kept from learning of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deaf {
     BlackHole,
@@ -31,8 +31,8 @@ pub(crate) fn destroyed_while_stopped(case: &Case) -> Verdict {
     Verdict::of(outcome)
 }
 
-/// The one exception that the documentation names: a short lock-delay that the lease does not heed.
-/// It shows, too, that these tests can find two holders.
+/// The documented exception: a short lock-delay that the lease does not take into account. It also
+/// shows that these tests can find two holders.
 pub(crate) fn destroyed_under_fast_failover(case: &Case) -> Verdict {
     let outcome = destroyed(case, Deaf::BlackHole, Timing::fast_failover());
     let report = &outcome.report;
@@ -89,7 +89,7 @@ pub(crate) fn agent_leaves_while_stopped(case: &Case, cluster: &Cluster) -> Verd
     agent_leaves(case, cluster, Deaf::Stopped)
 }
 
-/// The server to which the holder talks leaves in good order, which ends its sessions at once.
+/// The holder's server leaves in good order, which ends its sessions at once.
 fn agent_leaves(case: &Case, cluster: &Cluster, deaf: Deaf) -> Verdict {
     cluster.wait_until_whole();
     let leaver = cluster.follower();
@@ -127,12 +127,11 @@ fn deafen(stage: &mut Stage, who: Who, proxy: &Proxy, how: Deaf) {
     std::thread::sleep(Duration::from_millis(200));
 }
 
-/// The agent comes back with an empty store. Consul has broken its word then, and a lock can be had
-/// twice; every loss is told all the same, and the locks work on.
+/// The agent comes back with an empty store. Consul has then broken its contract, and a lock can be
+/// held twice; still, every loss is reported, and the locks keep working.
 pub(crate) fn agent_restarted_empty(case: &Case) -> Verdict {
     let agent = Agent::start();
-    // So that no token of the empty store is one of this store's, too: the logs could not tell
-    // their ownerships apart.
+    // Make the tokens of both stores differ, since the logs could not distinguish their ownerships.
     for number in 0..300 {
         agent.operator().kv_put(&format!("before/{number}"), b"x");
     }
