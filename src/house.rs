@@ -237,19 +237,18 @@ impl List {
     }
 
     fn floor(&self, file: &Path) -> Option<usize> {
-        let top = file.strip_prefix("src").ok()?.components().next()?;
-        let top = top.as_os_str().to_str()?.trim_end_matches(".rs");
-        self.floors.get(top).copied()
+        self.floors.get(top(file)?).copied()
+    }
+
+    /// Whether it is on the lowest floor, whose values are made of each other.
+    fn is_value(&self, file: &Path) -> bool {
+        self.floor(file) == self.floors.values().max().copied()
     }
 }
 
-/// Whether it is on the lowest floor, whose values are made of each other.
-fn is_value(file: &Path) -> bool {
-    file.parent() == Some(Path::new("src"))
-}
-
-fn top(file: &Path) -> &Path {
-    file.strip_prefix("src").ok().and_then(|file| file.iter().next()).unwrap().as_ref()
+/// The module at the top of `src/` in which the file is.
+fn top(file: &Path) -> Option<&str> {
+    Some(file.strip_prefix("src").ok()?.iter().next()?.to_str()?.trim_end_matches(".rs"))
 }
 
 #[test]
@@ -264,7 +263,7 @@ fn arrows_between_modules_point_down_the_list_in_contributing() {
         for to in named.iter().filter(|to| top(to) != top(from)) {
             match list.floor(to) {
                 Some(below) if below > floor => {}
-                Some(same) if same == floor && is_value(from) && is_value(to) => {}
+                Some(same) if same == floor && list.is_value(to) => {}
                 _ => wrong.push(format!("{} names {}", from.display(), to.display())),
             }
         }
@@ -278,7 +277,7 @@ fn no_files_name_each_other_in_a_circle_except_within_one_machine() {
     let (house, list) = (House::read(), List::read());
     let is_machine = |circle: &BTreeSet<&Path>| {
         list.machines.iter().any(|folder| circle.iter().all(|file| file.starts_with(folder)))
-            || circle.iter().all(|file| is_value(file))
+            || circle.iter().all(|file| list.is_value(file))
     };
     let circles = house.circles();
     let wrong: Vec<_> = circles.iter().filter(|circle| !is_machine(circle)).collect();
