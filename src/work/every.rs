@@ -77,7 +77,7 @@ impl Dsync {
     /// record that cannot be read, and a missing ACL right stop the job in all
     /// processes until an operator deletes the entry `.dsync/every/<key>` (under the
     /// prefix, if there is one) or grants the right. The leading process reports this in
-    /// [`HealthReport::stuck`](crate::HealthReport::stuck), on the status page, as an
+    /// [`HealthReport::stuck`](crate::report::HealthReport::stuck), on the status page, as an
     /// incident and in the log. It retries at least once a minute.
     ///
     /// # Guarantees
