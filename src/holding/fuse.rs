@@ -1,4 +1,4 @@
-//! How tests make a lock's actor die in the middle of a turn.
+//! Lets tests kill a lock's actor in the middle of a turn.
 
 use std::cell::Cell;
 
@@ -6,15 +6,15 @@ thread_local! {
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Why the thread unwinds.
+/// The payload with which the thread unwinds.
 pub(crate) struct Burnt;
 
-/// The next turns of this thread survive so many points and die at the next one.
+/// Lets this thread's next turns survive this many points and die at the next one.
 pub(crate) fn light(points: u32) {
     LEFT.set(Some(points));
 }
 
-/// Whether nothing has died; puts the fuse out.
+/// Disarms the fuse; returns whether nothing has died.
 pub(crate) fn put_out() -> bool {
     LEFT.take().is_some()
 }

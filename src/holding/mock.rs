@@ -1,4 +1,4 @@
-//! Leases without a lock, for tests of code that is given leases.
+//! Leases without a lock, for tests of code that receives leases.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use crate::{
     token::FencingToken,
 };
 
-/// How long a lease without a lock lasts that nobody ends: a hundred years.
+/// How long a mock lease lasts unless it is ended: a hundred years.
 const LASTING: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// The far end of a [`Lease`] without a lock: what a mock in the place of
-/// [`Dsync::recipient`](crate::Dsync::recipient) keeps to end the lease that it
-/// answered with.
+/// The control of a [`Lease`] without a lock. A mock in the place of
+/// [`Dsync::recipient`](crate::Dsync::recipient) keeps it to end the lease that it replied
+/// with.
 ///
 /// ```
 /// use actix_dsync::{FencingToken, Key, LossReason, embedded::MockLease};
@@ -33,24 +33,24 @@ const LASTING: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub struct MockLease(Arc<LeaseState>);
 
 impl MockLease {
-    /// A lease that lasts until it is released or [lost](MockLease::lose). Releasing it
-    /// by a real [`Dsync`](crate::Dsync) is confirmed, unless it was lost.
+    /// Creates a lease that lasts until it is released or [lost](MockLease::lose). A real
+    /// [`Dsync`](crate::Dsync) confirms its release, unless it was lost.
     pub fn new(key: Key, token: FencingToken) -> (Lease, Self) {
         let clock = Clock::Boot;
         let cell = Arc::new(DeadlineCell::new(clock.now() + LASTING));
         let state = Arc::new(LeaseState::new(key, token, CallId(0), cell, clock));
-        // There is no runtime to keep: it ends with the lease, which is then over.
+        // There is no runtime to keep alive. Dropped with the lease, this ends the lease.
         let ended = state.clone();
         let keep_alive = Arc::new(KeepAlive::new(move || ended.returned()));
         (Lease::of(Grant::without_lock(state.clone()), keep_alive), Self(state))
     }
 
-    /// Loses the lease, as if its runtime had.
+    /// Loses the lease, as a runtime would.
     pub fn lose(&self, reason: LossReason) {
         self.0.lose(reason);
     }
 
-    /// Whether the lease is neither released, nor lost.
+    /// Whether the lease is neither released nor lost.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.0.is_valid()

@@ -1,6 +1,5 @@
-//! What a caller holds: the queue of a key's callers, their leases, terms and
-//! tenures, and observers; and what a runtime holds for them: slots, worked in
-//! turns, under a warden.
+//! What callers hold: the callers of a key, their leases, terms, tenures and observers.
+//! And what a runtime holds for them: slots, which take turns under a warden.
 
 pub(crate) mod callers;
 #[cfg(test)]

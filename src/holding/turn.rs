@@ -1,9 +1,8 @@
-//! One turn of a lock: what the actor of a slot does whenever it is woken.
+//! One turn of a lock, which the actor of a slot takes whenever it wakes.
 //!
-//! The turn reads the facts that were reported to the slot, publishes what became
-//! of the key, tells the machine what the callers want, and applies those effects
-//! of the machine that concern the callers. What remains are [`Step`]s, in the
-//! order in which they are to be carried out.
+//! The turn reads the facts that were reported to the slot, publishes the news of the key,
+//! passes the callers' demand to the machine, and applies the machine's effects on the
+//! callers. It returns the other effects as [`Step`]s, to be carried out in order.
 
 #[cfg(test)]
 use super::fuse;
@@ -27,7 +26,7 @@ use crate::{
     token::FencingToken,
 };
 
-/// What all locks of one runtime have in common.
+/// The settings that all locks of one runtime share.
 #[derive(Clone, Debug)]
 pub(crate) struct Style {
     pub(crate) service: String,
@@ -35,11 +34,11 @@ pub(crate) struct Style {
     pub(crate) retention: Retention,
 }
 
-/// What a turn leaves to whoever takes it.
+/// An action that a turn leaves to its caller.
 #[derive(Debug)]
 pub(crate) enum Step {
     Publish(News),
-    /// The process owns the key. A caller took it, with `token`, or nobody did.
+    /// The process owns the key. `token` is that of the caller who took it, or `None`.
     Won {
         #[cfg_attr(not(test), expect(dead_code, reason = "the simulation checks it"))]
         index: u64,
@@ -62,26 +61,26 @@ pub(crate) enum Step {
         ticket: Ticket,
         ask: SessionInfo,
     },
-    /// Report when the key's index passes `after`. Keys that are `held` come after
-    /// those that somebody waits for.
+    /// Report when the key's index passes `after`. Keys that are `held` come after keys
+    /// with waiting callers.
     Watch {
         ticket: Ticket,
         after: u64,
         held: bool,
     },
     Request(Request),
-    /// Consul does not take the key back, for this reason; it is asked again.
+    /// Consul refuses the release, for this reason; the release is repeated.
     Unreleased(Error),
-    /// The lock replaces this value, which somebody wrote over an earlier one.
+    /// The lock replaces this value, with which somebody had overwritten an earlier lock.
     Overwrote(Vec<u8>),
-    /// Waiting for the key is of no use, for this reason; the callers know.
+    /// The key cannot be acquired, for this reason; the callers were informed.
     Failed(Error),
     /// Nothing is left to do for the key.
     Idle,
 }
 
 impl Slot {
-    /// Takes in everything that has happened since the last turn.
+    /// Takes a turn: handles everything since the last one.
     pub(crate) fn turn(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
         while let Some(fact) = self.next_fact() {
             self.feed(now, fact, style, step);
@@ -93,13 +92,13 @@ impl Slot {
         }
     }
 
-    /// A turn whose time has come.
+    /// Takes a turn at its due time.
     pub(crate) fn tick(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
         self.feed(now, Event::Tick, style, step);
         self.turn(now, style, step);
     }
 
-    /// The first turn after the slot's actor died.
+    /// Takes the first turn after the slot's actor died.
     pub(crate) fn recover(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
         let mut effects = Vec::new();
         let floor = self.callers.last_index();
@@ -189,7 +188,7 @@ impl Slot {
         }
     }
 
-    /// Publishes what became of the key, and learns what its callers want.
+    /// Publishes the news of the key and returns its callers' demand.
     fn publish(&self, step: &mut impl FnMut(Step)) -> Demand {
         self.callers.report(|news| step(Step::Publish(news)))
     }

@@ -1,7 +1,7 @@
 //! The slots of one runtime under their warden.
 //!
-//! Whatever the warden wants done to slots is done here, at once. What it wants
-//! of actors is left to the caller.
+//! This module carries out the warden's effects on slots at once. It leaves the effects on
+//! actors to the caller.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -44,8 +44,8 @@ impl Wards {
         self.warden.next_wakeup()
     }
 
-    /// Lets the warden take in what happened. Publishes what becomes of keys, then
-    /// returns what actors are to do, in order.
+    /// Passes an event to the warden. Publishes the news of keys, then returns the effects on
+    /// actors, in order.
     pub(crate) fn handle(
         &mut self,
         now: Moment,
@@ -55,8 +55,8 @@ impl Wards {
         let (mut effects, mut for_actors) = (Vec::new(), Vec::new());
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            // Only the warden removes slots: one that is there now stays until the
-            // event is handled.
+            // Only the warden removes slots, so a slot that exists now stays until the event
+            // is handled.
             if matches!(&event, Event::SlotMade(key) if self.slots.get(key).is_none()) {
                 continue;
             }
@@ -117,15 +117,15 @@ impl Wards {
         }
     }
 
-    /// All slots, in an order that repeats.
+    /// All slots, in a repeatable order.
     fn all(&self) -> Vec<Arc<Slot>> {
         let mut slots = self.slots.all();
         slots.sort_by(|one, other| one.key.cmp(&other.key));
         slots
     }
 
-    /// The runtime is gone, whatever ended it: nobody waits for an answer that will
-    /// not come, and every loss is published.
+    /// The runtime has ended, for whatever reason: nobody keeps waiting for a reply, and every
+    /// loss is published.
     pub(crate) fn abandon(&self, mut publish: impl FnMut(&Key, News)) {
         let orderly = self.slots.is_stopped();
         let reason = if orderly { LossReason::Shutdown } else { LossReason::RuntimeFailed };

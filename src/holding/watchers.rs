@@ -1,5 +1,5 @@
-//! Who waits for the change of a key, beside the machine that decides how keys
-//! are read.
+//! The slots that wait for a change of their key, with the machine that decides how keys are
+//! read.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,30 +14,30 @@ use crate::{
     },
 };
 
-/// Asks for a report to the slot when its key's index is not `after` any more. It
-/// replaces an earlier watch of the key.
+/// Requests a report to the slot once its key's index is no longer `after`. Replaces an earlier
+/// watch of the key.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pub(crate) slot: Arc<Slot>,
     pub(crate) after: u64,
     pub(crate) ticket: Ticket,
-    /// The key is held: keys that somebody waits for come first.
+    /// The key is held: keys with waiting callers come first.
     pub(crate) held: bool,
 }
 
-/// A read that is to begin.
+/// A read to start.
 #[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) read: Ticket,
     pub(crate) what: What,
 }
 
-/// What is read.
+/// The subject of a read.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Key(ask::Watch),
     Prefix(ask::List),
-    /// Nothing: whether the agent takes another connection.
+    /// No key: a probe whether the agent accepts another connection.
     Probe,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Watchers {
 }
 
 impl Watchers {
-    /// `room` is how many reads may be under way; `seed` feeds the jitter.
+    /// `room` limits the concurrent reads; `seed` seeds the jitter.
     pub(crate) fn new(room: usize, seed: u64) -> Self {
         Self { machine: Watches::new(room, seed), slots: HashMap::new() }
     }
@@ -59,7 +59,7 @@ impl Watchers {
         self.machine.next_wakeup()
     }
 
-    /// Begins or replaces a watch; returns the reads that are to begin.
+    /// Starts or replaces a watch; returns the reads to start.
     pub(crate) fn watch(&mut self, now: Moment, watch: Watch) -> Vec<Read> {
         let Watch { slot, after, ticket, held } = watch;
         let key = slot.key.clone();
@@ -67,13 +67,12 @@ impl Watchers {
         self.handle(now, Event::Watch { key, ticket, after, held })
     }
 
-    /// How many connections the reads may use, and how many at most.
+    /// The number of connections that the reads may use now, and the limit.
     pub(crate) fn connections(&self) -> (usize, usize) {
         self.machine.connections()
     }
 
-    /// Takes in what happened, reports changes to slots, and returns the reads that
-    /// are to begin.
+    /// Handles an event, reports changes to slots, and returns the reads to start.
     pub(crate) fn handle(&mut self, now: Moment, event: Event) -> Vec<Read> {
         let mut effects = Vec::new();
         self.machine.handle(now, event, &mut effects);

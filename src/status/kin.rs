@@ -1,26 +1,26 @@
-//! Whether a leader is a process of the same program.
+//! Compares a leader's program with this process's.
 
 use serde_json::Value;
 
 use crate::{key::Key, ownership::Holder};
 
-/// A longer value of a leader is not parsed, in bytes.
+/// The longest value of a leader that is parsed, in bytes.
 const LONGEST_VALUE: usize = 8 * 1_024;
-/// At most so much of a field is logged, in characters.
+/// The longest part of a field that is logged, in characters.
 const LONGEST_FIELD: usize = 64;
 
 /// How a leader's value differs from that of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Difference {
-    /// Another program, by the name of its binary or service: most likely two
-    /// unrelated programs share a key.
+    /// Another program, by the name of its binary or service: probably two unrelated
+    /// programs share a key.
     Program { ours: String, theirs: String },
     /// Another build of the program, as during a rolling update.
     Build { ours: String, theirs: String },
 }
 
-/// The difference between the program of this process and the leader's, as far as
-/// their values tell. Values that do not say so are no difference.
+/// The difference between this process's program and the leader's, according to their
+/// values. Missing fields are no difference.
 fn difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
     let [ours, theirs] = [ours, theirs].map(|value| {
         let value = Some(value).filter(|value| value.len() <= LONGEST_VALUE)?;
@@ -39,8 +39,8 @@ fn difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
     differ("build").map(|(ours, theirs)| Difference::Build { ours, theirs })
 }
 
-/// Logs that a leader is no process of the same program or build. `own` is what this
-/// process says while it leads, or nothing if it does not campaign.
+/// Logs that a leader runs another program or build. `own` is the value of this process
+/// while it leads; it is empty if the process does not campaign.
 pub(crate) fn log_difference(key: &Key, own: &[u8], leader: &Holder) {
     let session = &leader.session;
     match difference(own, &leader.value) {

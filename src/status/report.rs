@@ -28,22 +28,22 @@ pub struct HealthReport {
     /// Why the last request to create or renew the session failed; `None` once one
     /// has succeeded.
     pub trouble: Option<String>,
-    /// The periodic jobs of this process that cannot go on until somebody acts, while it
-    /// leads them: see [`Dsync::every`](crate::Dsync::every). Alert on them. They change
-    /// neither `live` nor `ready`: a restart does not help, and locks can be had.
+    /// The periodic jobs that this process leads and that are blocked until an operator
+    /// acts: see [`Dsync::every`](crate::Dsync::every). Alert on them. They change neither
+    /// `live` nor `ready`: a restart does not help, and locks can be acquired.
     pub stuck: Vec<StuckJob>,
     /// Set while the agent accepts fewer connections than this process may use to watch
     /// keys. Locks stay safe; changes may be noticed later.
     pub saturation: Option<Saturation>,
 }
 
-/// A periodic job that cannot go on until somebody acts.
+/// A periodic job that is blocked until an operator acts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StuckJob {
-    /// The key of the job.
+    /// The job's key.
     pub key: Key,
-    /// Why, and what to do.
+    /// Why the job is blocked, and what to do.
     pub why: String,
 }
 

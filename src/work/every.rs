@@ -68,17 +68,17 @@ impl Dsync {
     /// `period` is a `Duration` or a [`Period`]. Periods begin at multiples of their
     /// length since 1970, later by an offset if one is given, and not when the process
     /// starts: those of an hour begin on the hour, those of a day at midnight UTC.
-    /// `work` is called as soon as possible in each period, also in the middle of one
-    /// that has had no turn. A turn that takes longer than a period delays the next;
-    /// periods that have passed are not made up for.
+    /// `work` is called as soon as possible in each period, even late in a period that has
+    /// had no turn yet. A turn that takes longer than a period delays the next; missed
+    /// periods are not made up.
     ///
     /// # A job that is stuck
     /// A record from the future (written by a process whose clock was set far ahead), a
     /// record that cannot be read, and a missing ACL right stop the job in all
-    /// processes until somebody acts: deletes the entry `.dsync/every/<key>` (below the
-    /// prefix, if there is one), or grants the right. The process that leads then says
-    /// so in [`HealthReport::stuck`](crate::HealthReport::stuck), on the status page,
-    /// as an incident and in the log. It looks again at least once a minute.
+    /// processes until an operator deletes the entry `.dsync/every/<key>` (under the
+    /// prefix, if there is one) or grants the right. The leading process reports this in
+    /// [`HealthReport::stuck`](crate::report::HealthReport::stuck), on the status page, as an
+    /// incident and in the log. It retries at least once a minute.
     ///
     /// # Guarantees
     /// *At most one turn per period, across all processes and fail-overs.* Before a turn
@@ -93,22 +93,21 @@ impl Dsync {
     /// that must not be lost needs its own cursor.
     ///
     /// # Assumptions
-    /// - What period it is, the leader's wall clock says. Where clocks are apart,
-    ///   two turns can be nearer to each other than a period by that much, but are
-    ///   for different periods. A clock that is set back makes the job wait; one
-    ///   that is set far ahead makes the job wait in all processes until that time:
-    ///   it is stuck.
-    /// - The store keeps the record: one restored from a snapshot, or started empty,
-    ///   lets a period have another turn.
-    /// - All processes give the job the same period and offset. With others, the next
-    ///   turn begins in the first of the new periods after the last of the old.
+    /// - The leader's time of day determines the period. If the clocks of two processes
+    ///   differ, two turns can be closer than a period by that difference, but they belong
+    ///   to different periods. If a clock is set back, the job waits. If a clock is set far
+    ///   ahead, the job of all processes then waits until that time: it is stuck.
+    /// - The store keeps the record. A store that was restored from a snapshot, or started
+    ///   empty, can give a period another turn.
+    /// - All processes use the same period and offset for the job. After a change, the next
+    ///   turn begins in the first new period after the last old one.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a period shorter than 1 s or an offset that is not shorter
-    /// than the period, at the first poll; else as
-    /// for [`while_leading`](Dsync::while_leading). While turns cannot be recorded, that is
-    /// logged and tried again; for the ACL right `key:write` on
-    /// `.dsync/every/<key>`, below the prefix, too.
+    /// than the period, at the first poll; otherwise as for
+    /// [`while_leading`](Dsync::while_leading). If a turn cannot be recorded, this is logged
+    /// and tried again, also if the ACL right `key:write` on `.dsync/every/<key>`, under the
+    /// prefix, is missing.
     ///
     /// # Cancel safety
     /// As for [`while_leading`](Dsync::while_leading). A recorded turn that is dropped before
@@ -164,7 +163,7 @@ impl Dsync {
     }
 }
 
-/// How long it is waited after a failure: at first, and at most.
+/// The pause after a failure: the shortest and the longest.
 const SHORTEST_REST: Duration = Duration::from_millis(250);
 const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How often to read the time of day: it can be set, and timers can be late after a
@@ -190,7 +189,7 @@ struct Calendar {
 struct Stuck<'a>(&'a Calendar);
 
 impl Stuck<'_> {
-    /// Nothing but an operator's act lets the job go on.
+    /// The job is blocked until an operator acts.
     fn because(&self, why: String) {
         let Calendar { key, journal, .. } = self.0;
         if journal.stuck(key, Some(&why)) {
@@ -252,7 +251,7 @@ impl Calendar {
                     tracing::debug!(%key, %token, due, "job turn taken");
                     return due;
                 }
-                // Somebody else's, or not settled yet: look again.
+                // Another process has the turn, or it is not settled yet: read again.
                 Ok(Verdict::Free { .. }) => {
                     stuck.resolved();
                     tokio::time::sleep(SHORTEST_REST).await;
@@ -275,7 +274,7 @@ impl Calendar {
         }
     }
 
-    /// Waits until the wall clock shows that time, or the record is to be read again.
+    /// Waits until the time of day reaches that time, or until the record must be read again.
     async fn wait(&self, at: u64, stuck: &Stuck<'_>) {
         let (now, millis) = (wall_millis(self.clock), self.grid.millis);
         let ahead = at.saturating_sub(now.saturating_add(millis));
@@ -293,7 +292,7 @@ impl Calendar {
         sleep_until(self.clock, millis.min(FUTURE_PERIOD), at).await;
     }
 
-    /// Reads what the last turn was, and takes the next if it is free.
+    /// Reads the last turn, and takes the next if it is free.
     async fn try_turn(
         &self,
         token: FencingToken,
@@ -335,8 +334,8 @@ impl Calendar {
     }
 }
 
-/// Waits until the wall clock shows that time, whatever it is set to; for `longest`
-/// milliseconds of true time at most, since the clock may have been set back.
+/// Waits until the time of day reaches that time, even if it is set meanwhile. Waits for at
+/// most `longest` milliseconds of real time, since the clock may be set back.
 async fn sleep_until(clock: Clock, longest: u64, at: u64) {
     let now = wall_millis(clock);
     let at = at.min(now.saturating_add(longest));

@@ -125,15 +125,14 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
     /// this process leads.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a [`stop_within`](Singleton::stop_within) that a
-    /// healthy lease would fall below; else as for [`Campaign`].
-    /// [`Error::AlreadyStarted`] if other work of this runtime runs for the same key:
-    /// start a singleton once, and not in the closure of `HttpServer::new`, which
-    /// runs once for each worker. [`Error::Stopped`] also after a
-    /// [`hand_over`](Dsync::hand_over). [`Error::Invalid`] with the field `arbiter`
-    /// where the calling thread runs no actors, as under `#[tokio::main]`: use
-    /// `#[actix::main]` or `#[actix_web::main]`, call it within a `LocalSet` of tokio,
-    /// or use [`Dsync::while_leading`], which needs neither.
+    /// [`Error::Invalid`] if a healthy lease would fall below
+    /// [`stop_within`](Singleton::stop_within); otherwise as for [`Campaign`].
+    /// [`Error::AlreadyStarted`] if this runtime already runs work for the same key: start a
+    /// singleton once, not in the closure of `HttpServer::new`, which runs once per worker.
+    /// [`Error::Stopped`] also after a [`hand_over`](Dsync::hand_over). [`Error::Invalid`]
+    /// with the field `arbiter` if the calling thread runs no actors, as under
+    /// `#[tokio::main]`: use `#[actix::main]` or `#[actix_web::main]`, call it within a Tokio
+    /// `LocalSet`, or use [`Dsync::while_leading`], which needs neither.
     pub fn start(self, dsync: &Dsync) -> Result<SingletonHandle<A>, Error> {
         if !runs_actors() {
             let why = "is missing: this thread runs no actors; use #[actix::main] or \
@@ -171,7 +170,7 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
     }
 }
 
-/// Whether actors can be spawned on this thread. Tokio says so only by a panic.
+/// Whether actors can be spawned on this thread, which Tokio reports only by a panic.
 fn runs_actors() -> bool {
     actix_rt::Arbiter::try_current().is_some()
         || std::panic::catch_unwind(|| drop(actix_rt::spawn(async {}))).is_ok()
