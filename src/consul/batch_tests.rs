@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::consul::turns::{MOST, MOST_BYTES, TURNS, Turn};
+use crate::consul::turns::{MOST, TURNS, Turn};
 use crate::{
     consul::{
         client::tests::{Scripted, scripted},
