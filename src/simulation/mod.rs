@@ -1,9 +1,11 @@
 //! Whole runtimes in a deterministic world: one seed, one history.
 //!
-//! Several processes, each with the machines of its session, its locks and its
-//! callers, share an embedded Consul over a network that loses, delays, repeats
-//! and cuts off, while servers, operators, clocks and callers misbehave. After
-//! each step the guarantees are checked from outside.
+//! Several processes share an embedded Consul over a network that loses, delays,
+//! repeats and cuts off, while servers, operators, clocks and callers misbehave. Each
+//! process drives what the actors drive: the warden, the session, the watches, and
+//! slots in turns. Its parts have mailboxes of their own (`parts.rs`); they die, and
+//! runtimes shut down, at any moment (`failures.rs`). After each step the guarantees
+//! are checked from outside.
 //!
 //! # What is left out
 //!
