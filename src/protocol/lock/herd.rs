@@ -98,5 +98,4 @@ impl Herd {
 }
 
 #[cfg(test)]
-#[path = "herd_tests.rs"]
 mod tests;
