@@ -10,7 +10,7 @@ async fn a_question_that_panics_or_is_dropped_is_answered_all_the_same() {
         move |answer| told.borrow_mut().push(answer)
     };
     ask_beside("lost", tell(), async { "answered" });
-    ask_beside("lost", tell(), async { panic!("as the test wishes") });
+    ask_beside("lost", tell(), async { panic!("on purpose") });
     actix_rt::task::yield_now().await;
     actix_rt::task::yield_now().await;
     drop(Question { answer: Some("dropped"), tell: tell() });

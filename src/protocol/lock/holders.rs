@@ -1,4 +1,4 @@
-//! What is known of the sessions that hold a key in turn.
+//! Details of the sessions that recently held a key.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,11 +7,11 @@ use crate::{
     protocol::Ticket,
 };
 
-/// Sessions that are remembered: where more take turns, each is asked for again.
+/// The number of sessions remembered. If more take turns, each is queried again.
 const MOST: usize = 64;
 
-/// The holders met lately, the last one at the end. Each is asked for once, while
-/// it lives: Consul does not tell the lock-delay of a session that has ended.
+/// The recent holders, the latest at the end. Each is queried once, while it lives:
+/// Consul does not report the lock-delay of an ended session.
 #[derive(Debug, Default)]
 pub(super) struct Holders(VecDeque<Known>);
 
@@ -22,7 +22,7 @@ struct Known {
     facts: Option<Box<Facts>>,
 }
 
-/// What a session says of itself.
+/// Details of a session in Consul.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) name: String,
@@ -31,7 +31,7 @@ pub(super) struct Facts {
 }
 
 impl Holders {
-    /// That session holds the key. Returns whether it is to be asked for.
+    /// Notes that `session` holds the key. Returns whether to query it.
     pub(super) fn meet(&mut self, session: &SessionId) -> bool {
         let place = self.0.iter().position(|known| known.session == *session);
         let met = place.and_then(|place| self.0.remove(place));
@@ -47,25 +47,25 @@ impl Holders {
         is_new
     }
 
-    /// The last one met is being asked for.
+    /// Notes the ticket of the query for the latest holder.
     pub(super) fn asked(&mut self, ticket: Ticket) {
         if let Some(last) = self.0.back_mut() {
             last.asking = Some(ticket);
         }
     }
 
-    /// What is known of that session.
+    /// The details of `session`, if known.
     pub(super) fn facts(&self, session: &SessionId) -> Option<&Facts> {
         self.0.iter().find(|known| known.session == *session)?.facts.as_deref()
     }
 
-    /// What is known of the last one met.
+    /// The latest holder and its details, if known.
     pub(super) fn last(&self) -> Option<(&SessionId, &Facts)> {
         let last = self.0.back()?;
         Some((&last.session, last.facts.as_deref()?))
     }
 
-    /// Takes in the answer to that question; returns whether it was one of ours.
+    /// Handles the answer to a query. Returns whether the query was one of these.
     pub(super) fn answered(&mut self, asked: Ticket, answer: &SessionSeen) -> bool {
         let Some(place) = self.0.iter().position(|known| known.asking == Some(asked)) else {
             return false;
@@ -77,7 +77,7 @@ impl Holders {
                 let (name, node, lock_delay) = (name.clone(), node.clone(), *lock_delay);
                 known.facts = Some(Box::new(Facts { name, node, lock_delay }));
             }
-            // Ask again when it is next seen.
+            // Query it again when it is next seen.
             SessionSeen::Unknown(_) => drop(self.0.remove(place)),
             SessionSeen::NotShown | SessionSeen::Denied(_) => {}
         }
