@@ -117,6 +117,8 @@ mod error;
 mod escape;
 mod holding;
 mod host;
+#[cfg(test)]
+mod house;
 mod key;
 mod messages;
 #[cfg(test)]

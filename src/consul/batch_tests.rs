@@ -4,6 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::consul::turns::{MOST, TURNS, Turn};
 use crate::{
     consul::{
         client::tests::{Scripted, scripted},
@@ -58,7 +59,7 @@ fn keys_asked(consul: &Scripted) -> Vec<Vec<String>> {
 
 /// Locks them all at once while every turn is taken, and then lets them go.
 async fn lock_in_line(consul: &Consul, asks: &[Lock]) -> Vec<Locked> {
-    let turns: Vec<Turn> = (0..TURNS).map(|_| consul.turn().unwrap()).collect();
+    let turns: Vec<Turn> = (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
     let all = join_all(asks.iter().map(|ask| consul.lock(ask, LIMIT)));
     let go = async {
         tokio::task::yield_now().await;
@@ -194,7 +195,8 @@ async fn silence_is_unknown_for_all_and_everybody_is_answered_within_twice_the_l
 async fn a_lock_that_is_given_up_takes_nobody_along() {
     // Given up in line, before it is sent: the others go without it.
     let consul = scripted(vec![locked(&["b"])], None);
-    let mut turns: Vec<Turn> = (0..TURNS).map(|_| consul.turn().unwrap()).collect();
+    let mut turns: Vec<Turn> =
+        (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
     let (a, b) = (lock("a"), lock("b"));
     let mut first = Box::pin(consul.lock(&a, LIMIT));
     let mut second = Box::pin(consul.lock(&b, LIMIT));
@@ -207,7 +209,8 @@ async fn a_lock_that_is_given_up_takes_nobody_along() {
 
     // Given up when it has taken others along.
     let consul = scripted(vec![locked(&["a", "b"])], None);
-    let mut turns: Vec<Turn> = (0..TURNS).map(|_| consul.turn().unwrap()).collect();
+    let mut turns: Vec<Turn> =
+        (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
     let mut first = Box::pin(consul.lock(&a, LIMIT));
     let mut second = Box::pin(consul.lock(&b, LIMIT));
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::{
     answer::Answer,
     ask::{Ask, Keyspace},
-    batch::Batches,
     fact::Trouble,
     http::{Http, HttpConfig, Purpose},
     link::{Backend, Link},
+    turns::Batches,
     wire::{WireReply, WireRequest},
 };
 use crate::secret::Secret;
@@ -30,7 +30,7 @@ struct Inner {
     link: Link,
     token: Option<Secret>,
     keys: Keyspace,
-    batches: RefCell<Batches>,
+    batches: Rc<RefCell<Batches>>,
 }
 
 impl Consul {
@@ -51,7 +51,7 @@ impl Consul {
     }
 
     fn over(link: Link, token: Option<Secret>, prefix: Option<&str>) -> Self {
-        let (keys, batches) = (Keyspace::below(prefix), RefCell::default());
+        let (keys, batches) = (Keyspace::below(prefix), Rc::default());
         Self(Rc::new(Inner { link, token, keys, batches }))
     }
 
@@ -97,7 +97,7 @@ impl Consul {
     }
 
     /// The locks under way and in line.
-    pub(super) fn batches(&self) -> &RefCell<Batches> {
+    pub(super) fn batches(&self) -> &Rc<RefCell<Batches>> {
         &self.0.batches
     }
 }

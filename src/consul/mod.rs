@@ -10,6 +10,7 @@ pub(crate) mod fact;
 pub(crate) mod http;
 pub(crate) mod link;
 pub(crate) mod session_name;
+mod turns;
 mod txn;
 pub(crate) mod wire;
 mod words;

@@ -2,7 +2,6 @@
 
 mod account;
 mod builder;
-mod desk;
 mod handle;
 mod inspector;
 pub(crate) mod intake;

@@ -1,18 +1,19 @@
-//! The requests that a handle accepts, and their reply.
+//! The requests that a handle or a recipient accepts, and their reply.
 
 use std::{
     fmt,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{self, Poll},
 };
 
-use actix::{Message, Recipient};
-
-use super::{
-    desk::Desk,
-    intake::{Intake, Pending},
+use actix::{
+    dev::{MessageResponse, OneshotSender},
+    prelude::*,
 };
+use futures::future::{Either, select};
+
+use super::intake::{Intake, Pending};
 use crate::{
     error::Error,
     holding::{keep_alive::KeepAlive, lease::Lease, observer::Observer, tenure::Tenure},
@@ -42,7 +43,7 @@ impl<M: Request> Reply<M> {
 impl<M: Request> Future for Reply<M> {
     type Output = Result<M::Reply, Error>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         self.pending.as_mut().poll(context)
     }
 }
@@ -104,4 +105,63 @@ request! { false:
     Resign => resign -> Option<Released>,
     Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
+}
+
+/// Receives the requests of one recipient. It lives on the runtime's thread as long as the
+/// recipient exists, and keeps the runtime running.
+pub(super) struct Desk(Intake);
+
+impl Desk {
+    pub(super) fn open(intake: &Intake) -> Addr<Self> {
+        let taken_in = intake.clone();
+        Self::start_in_arbiter(&intake.arbiter, move |_| Self(taken_in))
+    }
+}
+
+impl Actor for Desk {
+    type Context = Context<Self>;
+}
+
+impl<M> Handler<M> for Desk
+where
+    M: Request + Message<Result = Result<<M as Request>::Reply, Error>>,
+{
+    type Result = Asked<M>;
+
+    fn handle(&mut self, request: M, _: &mut Context<Self>) -> Asked<M> {
+        Asked { request, intake: self.0.clone() }
+    }
+}
+
+/// A request from the mailbox. Whether somebody waits for its reply is known only when it
+/// becomes a response.
+pub(super) struct Asked<M> {
+    request: M,
+    intake: Intake,
+}
+
+impl<M> MessageResponse<Desk, M> for Asked<M>
+where
+    M: Request + Message<Result = Result<<M as Request>::Reply, Error>>,
+{
+    fn handle(self, _: &mut Context<Desk>, asker: Option<OneshotSender<M::Result>>) {
+        let Self { request, intake } = self;
+        if asker.is_none() && M::FOR_ITS_ANSWER {
+            let request = std::any::type_name::<M>();
+            tracing::warn!(request, "request ignored: nobody can receive its reply");
+            return;
+        }
+        let answer = request.submit(&intake);
+        let Some(mut asker) = asker else { return };
+        actix_rt::spawn(async move {
+            // Keeps the runtime running until the reply was sent.
+            let _intake = intake;
+            let answer = match select(pin!(asker.closed()), answer).await {
+                Either::Left(_) => return,
+                Either::Right((answer, _)) => answer,
+            };
+            // If the caller goes away at this moment, its lease is dropped and thereby released.
+            let _ = asker.send(answer);
+        });
+    }
 }

@@ -9,7 +9,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Address, HttpConfig, line::Line, trouble};
+use super::{
+    Address, HttpConfig,
+    line::{ASK_PERIOD, Line, MOST_UNANSWERED, QUIET},
+    trouble,
+};
 use crate::consul::fact::Trouble;
 
 /// The longest time that a connection may take until it has answered once.
@@ -19,14 +23,6 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// How long all addresses may be silent before each is tried again: a lost first
 /// packet is repeated only after a growing time.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Silence after which a connection is asked whether it stands, how often it is
-/// asked, and how many questions may stay unanswered: it is given up after 14 s.
-pub(super) const QUIET: Duration = Duration::from_secs(5);
-const ASK_PERIOD: Duration = Duration::from_secs(3);
-const MOST_UNANSWERED: u32 = 3;
-#[cfg(feature = "tls")]
-pub(super) const GIVEN_UP: Duration = ASK_PERIOD.saturating_mul(MOST_UNANSWERED);
 
 /// Makes connections to one agent.
 pub(super) struct Dialer {

@@ -1,8 +1,11 @@
 //! One connection to the agent, and one exchange over it.
 
-use std::cell::{Cell, RefCell};
 #[cfg(feature = "tls")]
 use std::rc::Rc;
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use actix_rt::task::JoinHandle;
 use http_body_util::{BodyExt as _, Full};
@@ -26,8 +29,6 @@ use tokio::{
     time::Instant,
 };
 
-#[cfg(feature = "tls")]
-use super::dial::{GIVEN_UP, QUIET};
 use super::{
     Address,
     trouble::{self, Fault},
@@ -36,6 +37,14 @@ use crate::consul::{
     fact::Trouble,
     wire::{Method, WireReply, WireRequest},
 };
+
+/// Silence after which a connection is asked whether it stands, how often it is
+/// asked, and how many questions may stay unanswered: it is given up after 14 s.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
+pub(super) const ASK_PERIOD: Duration = Duration::from_secs(3);
+pub(super) const MOST_UNANSWERED: u32 = 3;
+#[cfg(feature = "tls")]
+const GIVEN_UP: Duration = ASK_PERIOD.saturating_mul(MOST_UNANSWERED);
 
 /// The most requests on one HTTP/2 connection: Consul allows 250.
 pub(super) const MOST_STREAMS: usize = 240;
