@@ -111,7 +111,7 @@ impl World {
         let told = self.elections.told.remove(&(process, life, key.clone()));
         if told.is_none_or(|told| told.token != token) {
             self.violate(|| {
-                format!("G2: p{process} was deposed from {key} {token:?}, after {told:?}")
+                format!("G2: p{process} was deposed from {key} {token:?} after {told:?}")
             });
         } else if still_valid {
             self.violate(|| format!("G2: p{process} was deposed from {key} while it led"));
@@ -120,7 +120,8 @@ impl World {
         }
     }
 
-    /// A process begins to clean up or to try again: its deposition has been told.
+    /// Checks that a process has reported its depositions before it cleans up or
+    /// contends again.
     pub(super) fn check_deposed_before(&mut self, process: usize, question: &Question) {
         let life = self.processes[process].life;
         let untold = self.elections.told.iter().find(|((of, in_life, key), told)| {
@@ -140,14 +141,14 @@ impl World {
             let (key, token) = (key.clone(), told.token);
             self.violate(|| {
                 format!(
-                    "G2: p{process} asked to {question} before it told its deposition from {key} \
+                    "G2: p{process} asked to {question} before it reported its deposition from {key} \
                      {token:?}"
                 )
             });
         }
     }
 
-    /// Checks the terms of a key against what the store says.
+    /// Checks the terms of a key against the store.
     pub(super) fn check_terms(&mut self, key: &Key) {
         let mut wrong = None;
         for (id, process) in self.processes.iter().enumerate() {
@@ -163,8 +164,9 @@ impl World {
                 } else {
                     let since = *told.over_since.get_or_insert(self.now);
                     if self.now.since(since.max(self.runs_since[id])) > TELL_LIMIT {
-                        wrong =
-                            Some(format!("G2: p{id} does not report the end of its term for {key}"));
+                        wrong = Some(format!(
+                            "G2: p{id} does not report the end of its term for {key}"
+                        ));
                     }
                 }
             }

@@ -232,7 +232,9 @@ impl World {
         if reason == LossReason::SessionGone && alive && !self.restored {
             self.violate(|| format!("G5: p{process} lost {key} though its session is alive"));
         } else if still_valid {
-            self.violate(|| format!("G2: p{process} reported the loss of {key} while it was valid"));
+            self.violate(|| {
+                format!("G2: p{process} reported the loss of {key} while it was valid")
+            });
         } else if self.invariants.returned.contains(&lease) {
             self.violate(|| format!("G2: p{process} reported the loss of {key} after its release"));
         } else if self.plan.class == Class::Interruptions {

@@ -503,7 +503,7 @@ fn a_release_in_vain_for_a_lease_that_was_renewed_is_left_to_the_sessions_end() 
 fn an_outage_in_which_a_release_is_not_answered_costs_no_session() {
     let mut bench = Bench::new();
     let mut view = view(1);
-    // The last successful renewal.
+    // The last answered renewal; later ones get no answer.
     view.cell = Arc::new(DeadlineCell::new(bench.now + LEASE));
     bench.step(Event::Session(Notice::Opened(view)));
     let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));

@@ -20,7 +20,7 @@
 //!
 //! No read is aborted, because an aborted read still occupies the agent. A read
 //! that nobody needs any more ends with its wait and counts until then. Failed
-//! reads are retried silently; a waiter is told that its watch was interrupted only
+//! reads are retried silently; a waiter learns that its watch was interrupted only
 //! when there is news.
 
 mod budget;
