@@ -107,5 +107,4 @@ fn dropped() -> Trouble {
 }
 
 #[cfg(test)]
-#[path = "batch_tests.rs"]
 mod tests;

@@ -113,5 +113,4 @@ impl fmt::Debug for Consul {
 mod script;
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 pub(super) mod tests;

@@ -225,5 +225,4 @@ fn is_refusal(answer: Answer<'_>) -> bool {
 }
 
 #[cfg(test)]
-#[path = "lock_tests.rs"]
 mod tests;
