@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// What the histories of these seeds showed when they failed. A seed means
 /// another history when the simulation itself changes: the cause is what is kept.
-const SEEDS: [(u64, &str); 11] = [
+const SEEDS: [(u64, &str); 12] = [
     (1, "a copy of an answered lock request locked the key that had been deleted since"),
     (39, "the last renewal sent into an interruption hung until after the deadline"),
     (561, "the same, with requests and replies cut off"),
@@ -18,6 +18,7 @@ const SEEDS: [(u64, &str); 11] = [
     ),
     (2_732_136, "what a late request had locked was closed by a lock-delay, and given up so"),
     (572, "a clock that runs a tenth fast gave every blocking read up, and saw no new store"),
+    (100_564, "a lock waited in a new store for an index of the old one to be passed"),
     (2_408_445, "a restored snapshot let through a late lock request that was fenced off before"),
 ];
 

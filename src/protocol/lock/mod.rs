@@ -496,6 +496,14 @@ impl Lock {
                 self.phase = Phase::Idle;
                 self.resume = Next::Read;
             }
+            // The store may be another, in which the key has a lower index: the
+            // watch would wait for the old one to be passed.
+            Phase::Waiting { .. }
+                if matches!(reason, LossReason::SessionGone | LossReason::StoreReplaced) =>
+            {
+                self.resume = Next::Read;
+                self.phase = Phase::Idle;
+            }
             _ => {}
         }
         // Only the same session can lock a key again at an index it had before;
