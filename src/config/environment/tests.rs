@@ -29,8 +29,8 @@ fn an_address_is_read_as_consuls_tools_read_it() {
 }
 
 #[test]
-fn a_variable_that_changes_security_and_is_not_honoured_is_refused_by_name() {
-    for (name, value) in NOT_HONOURED.map(|(name, _)| (name, "x")).into_iter().chain([
+fn an_unsupported_variable_that_affects_security_is_refused_by_name() {
+    for (name, value) in UNSUPPORTED.map(|(name, _)| (name, "x")).into_iter().chain([
         ("CONSUL_HTTP_SSL_VERIFY", "false"),
         ("CONSUL_HTTP_SSL_VERIFY", "no"),
         ("CONSUL_HTTP_SSL", "yes"),
