@@ -1,66 +1,66 @@
-//! What the machines can be made to get wrong on purpose, so that the simulation
-//! can show that it would notice.
+//! Mutations: deliberate protocol bugs that the simulation must detect.
 
 use std::cell::Cell;
 
-/// One rule of the protocol, broken.
+/// A broken protocol rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
-    /// The lease counts from the response.
+    /// The lease is counted from the response.
     LeaseFromResponse,
-    /// Twice the TTL is the deadline, as Consul's servers happen to behave.
+    /// The deadline is twice the TTL, which is how Consul's servers happen to behave.
     DoubleTtlAsDeadline,
     /// The lease is longer than the lock-delay.
     LockDelayLeftOut,
     /// A renewal extends a deadline that has passed.
     CellRevived,
-    /// A "locked" is believed although its attempt was given up.
+    /// A late "locked" answer is believed although its attempt was abandoned.
     LateLockedBelieved,
-    /// The answer to an older attempt is taken for the present one's.
+    /// The answer to an older attempt is taken for the current attempt's.
     StaleTicketGranted,
-    /// A release frees the key at whatever index our session holds it.
+    /// A release frees the key whatever the index at which our session holds it.
     ReleaseUnfenced,
     /// A release of unknown outcome counts as done, and the key may be won again
     /// at the same index.
     RegrantAtSameIndex,
-    /// A loss is told after its session was destroyed and replaced.
+    /// A loss is published after its session was destroyed and replaced.
     LossToldAfterRetry,
     /// The token comes from Consul's `LockIndex`.
     TokenFromLockIndex,
-    /// A slot is given up while a write of it is under way.
+    /// A slot is removed while one of its writes is in flight.
     SlotForgotten,
     /// A key has two slots.
     SlotTwice,
-    /// The work of a term goes on after the resignation.
+    /// The work of a term continues after the resignation.
     TermOutlivesResignation,
-    /// A deposition is told after what follows from it has begun.
+    /// A deposition is published after its consequences have begun.
     DeposedToldLate,
-    /// Who resigned contends again at once.
+    /// A candidate that resigned contends again at once.
     CoolDownForgotten,
-    /// The session may go before its losses are published.
+    /// The session may be destroyed before its losses are published.
     SessionGoesUntold,
-    /// A slot is reaped because its actor once offered to go.
+    /// A slot is reaped because of an outdated offer by its actor.
     StaleOfferTaken,
-    /// A shutdown destroys the session before the keys are given back.
+    /// A shutdown destroys the session before the keys are released.
     SessionStopsFirst,
-    /// A suspect session is replaced while something is owned under it.
+    /// A suspect session is replaced while a key is owned under it.
     SuspectReplacedEarly,
-    /// The session of an actor that died is not destroyed.
+    /// The session of a dead actor is not destroyed.
     LeftBehindForgotten,
-    /// Locks do not hear that their watches died.
+    /// Locks are not notified that their watches died.
     WatchLossUntold,
-    /// A lock whose actor died does not make its attempts void.
+    /// A lock does not void its attempts after its actor died.
     RecoveredUnclean,
-    /// A failed transaction's texts are searched for words, which a key's name may
-    /// hold as well.
+    /// The error texts of a failed transaction are searched for words that a key's name
+    /// may also contain.
     ErrorsSearched,
-    /// A take-over that was never sent forgets what it was to take over.
+    /// A take-over that was never sent forgets its leftover lock.
     LeftoverForgotten,
-    /// What may have been locked and may not be read is forgotten.
+    /// A possible leftover is forgotten when reading its key is denied.
     DeniedReadForgotten,
-    /// A grant below an ended ownership's index is given back and tried again.
+    /// A grant below an ended ownership's index is released and retried, instead of
+    /// being taken as proof of another store.
     OtherStoreIgnored,
-    /// A session is lent before its fence stands: the first attempts check that there
+    /// A session is shared before its fence exists: the first attempts check that there
     /// is none.
     LentUnfenced,
     /// A release that ends an ownership is not published.
@@ -72,9 +72,9 @@ thread_local! {
 }
 
 impl Mutation {
-    /// Those that the simulation must find. Not among them, since no history showed
-    /// them yet: `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored`,
-    /// whose rules unit tests of the lock machine protect.
+    /// The mutations that the simulation must find. `LeftoverForgotten`,
+    /// `DeniedReadForgotten` and `OtherStoreIgnored` are missing because no history has
+    /// shown them yet; unit tests of the lock machine cover their rules.
     pub(crate) const ALL: [Self; 25] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
@@ -103,12 +103,12 @@ impl Mutation {
         Self::EndUnpublished,
     ];
 
-    /// Makes the machines of this thread get this wrong, or nothing.
+    /// Sets the mutation of this thread's machines; `None` restores correct behaviour.
     pub(crate) fn choose(mutation: Option<Self>) {
         PRESENT.set(mutation);
     }
 
-    /// Whether this is what is to go wrong.
+    /// Whether this mutation is active.
     pub(crate) fn is_chosen(self) -> bool {
         PRESENT.get() == Some(self)
     }

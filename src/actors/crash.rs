@@ -1,4 +1,4 @@
-//! How tests make each actor fail.
+//! Makes a chosen actor panic, for tests.
 
 use actix::prelude::*;
 
@@ -23,7 +23,7 @@ macro_rules! panics {
             type Result = ();
 
             fn handle(&mut self, crash: Crash, _: &mut Context<Self>) {
-                panic!("{crash:?}, as the test wishes");
+                panic!("{crash:?}, on purpose");
             }
         }
     )*};
@@ -39,7 +39,7 @@ impl Handler<Crash> for LockSupervisor {
             Crash::Lock(key) => self.locks[key].do_send(crash),
             Crash::Session => self.session.as_ref().unwrap().do_send(crash),
             Crash::Watch => self.watcher.as_ref().unwrap().do_send(crash),
-            Crash::Supervisor => panic!("{crash:?}, as the test wishes"),
+            Crash::Supervisor => panic!("{crash:?}, on purpose"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Works one key's slot: takes its turns and carries out what they leave.
+//! Drives one key's slot: takes its turns and carries out the steps they return.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -30,10 +30,10 @@ use crate::{
     token::FencingToken,
 };
 
-/// What the actors of all locks share.
+/// State shared by all lock actors.
 ///
-/// There is one of it: a recipient takes some hundred bytes, and there can be
-/// ten thousand locks.
+/// Behind an `Rc`: a recipient takes about a hundred bytes, and there can be ten
+/// thousand locks.
 pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
     pub(super) consul: Consul,
@@ -47,17 +47,17 @@ pub(super) struct LockActor {
     slot: Arc<Slot>,
     shared: Rc<Shared>,
     timer: Option<SpawnHandle>,
-    /// Lasts as long as the process owns the key.
+    /// Open while the process owns the key.
     hold: Span,
-    /// The actor before this one died.
+    /// This actor replaces one that died.
     recovering: bool,
     obituary: Obituary<ForWarden>,
 }
 
-/// The slot has something to read.
+/// The slot has input to read.
 struct Poked;
 
-/// Why a turn is taken.
+/// What triggered a turn.
 #[derive(Clone, Copy)]
 enum Cause {
     Poke,
@@ -66,7 +66,7 @@ enum Cause {
 }
 
 impl LockActor {
-    /// An actor that the warden knows by the number `worker`.
+    /// Creates the actor that the warden knows as number `worker`.
     pub(super) fn new(slot: Arc<Slot>, shared: Rc<Shared>, worker: u64, recovering: bool) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
         let obituary = Obituary::new(shared.warden.clone(), ForWarden(died));
@@ -142,14 +142,14 @@ impl LockActor {
             Step::Request(request) => self.tell(warden::Event::Asked(request)),
             Step::Unreleased(error) => {
                 tracing::warn!(%key, %error, "lock release failed; retrying");
-                let what = format!("not given back: {error}");
+                let what = format!("release failed: {error}");
                 self.shared.settings.journal.incident(Some(key), what);
             }
             Step::Overwrote(text) => {
                 let text: String =
                     String::from_utf8_lossy(&text).escape_debug().take(200).collect();
-                tracing::warn!(%key, %text, "lock replaces a value that somebody wrote over it");
-                let what = format!("the lock replaced what somebody wrote over it: {text}");
+                tracing::warn!(%key, %text, "lock replaced a value written over it");
+                let what = format!("the lock replaced a value written over it: {text}");
                 self.shared.settings.journal.incident(Some(key), what);
             }
             Step::Failed(error) => {
@@ -164,7 +164,7 @@ impl LockActor {
         self.shared.warden.do_send(ForWarden(event));
     }
 
-    /// Reports an answer to the slot, whatever has become of this actor.
+    /// Reports an answer to the slot, even after this actor has stopped.
     fn reporting(&self) -> impl FnMut(Event) + 'static {
         let slot = self.slot.clone();
         move |answer| slot.report(answer)

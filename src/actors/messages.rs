@@ -1,5 +1,6 @@
-//! What the actors of one runtime say to each other. Each knows these messages and
-//! none of the actors above it.
+//! Messages between the actors of one runtime.
+//!
+//! An actor imports these messages, not the actors that start it.
 
 use std::time::Duration;
 
@@ -12,27 +13,27 @@ use crate::{
     protocol::{session, warden},
 };
 
-/// Something that the warden has to know, from any part of the runtime.
+/// An event for the warden, from any part of the runtime.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct ForWarden(pub(crate) warden::Event);
 
-/// Something that the session has to know, from the supervisor or from Consul.
+/// An event for the session machine, from the supervisor or from a Consul request.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct ForSession(pub(super) session::Event);
 
-/// Watches a key.
+/// Starts a watch on a key.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Watch(pub(super) watchers::Watch);
 
-/// Ends a lock's actor: its slot is gone.
+/// Stops a lock actor whose slot was removed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Retire;
 
-/// Ends the runtime in good order, within the limit.
+/// Shuts the runtime down cleanly, within `limit`.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Stop {

@@ -1,5 +1,5 @@
-//! Who does it: thin shells that turn the machines' effects into calls, timers
-//! and notifications.
+//! Actors: thin shells that turn the machines' effects into requests, timers and
+//! notifications.
 //!
 //! ```text
 //!   callers ─► slots ◄── LockSupervisor ──starts, informs, ends──► LockActor
@@ -8,10 +8,10 @@
 //!                       SessionActor                               WatchActor
 //! ```
 //!
-//! All run on one arbiter. No protocol decision is taken here: the supervisor asks
-//! the [warden](crate::protocol::warden), the others their own machines. They speak
-//! in the words of [`messages`]; only the supervisor, which starts the others,
-//! knows them.
+//! All actors run on one arbiter. None takes a protocol decision: the supervisor
+//! drives the [warden](crate::protocol::warden), the others their own machines.
+//! They communicate with the types in [`messages`]. Only the supervisor imports the
+//! other actors, because it starts them.
 
 mod lock;
 pub(crate) mod messages;

@@ -1,12 +1,11 @@
-//! How the supervisor notices that an actor died: actix restarts none after a
-//! panic.
+//! Reports an actor's death to the supervisor: actix does not restart an actor that
+//! panicked.
 
 use std::rc::Rc;
 
 use actix::{Message, Recipient};
 
-/// Sends its message when it is dropped, also while unwinding, unless it was
-/// withdrawn.
+/// Sends its message when dropped, including during unwinding, unless withdrawn.
 pub(super) struct Obituary<M>(Option<(Rc<Recipient<M>>, M)>)
 where
     M: Message + Send + 'static,
@@ -21,7 +20,7 @@ where
         Self(Some((to.into(), message)))
     }
 
-    /// The actor stops in good order.
+    /// Cancels the message, because the actor stops normally.
     pub(super) fn withdraw(&mut self) {
         self.0 = None;
     }

@@ -1,4 +1,4 @@
-//! How news of a key gets to subscribers, the journal, the metrics and the log.
+//! Publishes news of a key to subscribers, the journal, the metrics and the log.
 
 use crate::{
     key::Key,
@@ -9,7 +9,7 @@ use crate::{
     status::journal::Journal,
 };
 
-/// Records it in the journal and in the metrics.
+/// Records the news in the journal and the metrics.
 fn record(journal: &Journal, key: &Key, news: &News) {
     let telemetry = journal.telemetry();
     match news {
@@ -24,7 +24,7 @@ fn record(journal: &Journal, key: &Key, news: &News) {
     }
 }
 
-/// Publishes what became of a key.
+/// Records, logs and publishes the news.
 pub(super) fn publish(hub: &Hub, key: &Key, news: News) {
     let key = key.clone();
     record(hub.journal(), &key, &news);

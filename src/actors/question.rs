@@ -1,11 +1,10 @@
-//! How Consul is asked beside an actor, with whom the question must not die.
+//! Runs Consul requests as tasks that outlive the actor that sent them.
 
 use actix_rt::task::JoinHandle;
 
 use crate::consul::fact::Trouble;
 
-/// A question under way. It is always answered: if it is dropped, with the news
-/// that nothing will come.
+/// A request in flight. It always produces an answer: if dropped, the fallback.
 struct Question<A, F: FnMut(A)> {
     answer: Option<A>,
     tell: F,
@@ -25,8 +24,8 @@ impl<A, F: FnMut(A)> Drop for Question<A, F> {
     }
 }
 
-/// Runs `question` as a task of the arbiter and hands its answer to `tell`, or
-/// `lost` if it comes to nothing.
+/// Runs `question` as a task on the arbiter and passes its answer to `tell`, or
+/// `lost` if it panics or is dropped.
 pub(super) fn ask_beside<A: 'static>(
     lost: A,
     tell: impl FnMut(A) + 'static,
@@ -35,43 +34,24 @@ pub(super) fn ask_beside<A: 'static>(
     ask_until_aborted(lost, tell, question);
 }
 
-/// As [`ask_beside`], for a question that may be given up. It goes on if the
-/// handle is dropped.
+/// Like [`ask_beside`], but returns a handle that can abort the question. Dropping
+/// the handle does not abort it.
 pub(super) fn ask_until_aborted<A: 'static>(
     lost: A,
     tell: impl FnMut(A) + 'static,
     question: impl Future<Output = A> + 'static,
 ) -> JoinHandle<()> {
     let pending = Question { answer: Some(lost), tell };
-    // Boxed: a task has room for what it captures beside what it awaits, and
-    // thousands of reads may wait.
+    // Boxed: a task reserves space for its captures as well as for the future it
+    // awaits, and thousands of reads may be waiting.
     let question = Box::pin(question);
     actix_rt::spawn(async move { pending.answered(question.await) })
 }
 
-/// What is known of a question that came to nothing.
+/// The trouble reported for a request that was dropped unanswered.
 pub(super) fn unanswered() -> Trouble {
-    Trouble::Broken("the question was dropped".into())
+    Trouble::Broken("the request was dropped".into())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, rc::Rc};
-
-    use super::*;
-
-    #[actix::test]
-    async fn a_question_that_panics_or_is_dropped_is_answered_all_the_same() {
-        let told = Rc::new(RefCell::new(Vec::new()));
-        let tell = || {
-            let told = told.clone();
-            move |answer| told.borrow_mut().push(answer)
-        };
-        ask_beside("lost", tell(), async { "answered" });
-        ask_beside("lost", tell(), async { panic!("as the test wishes") });
-        actix_rt::task::yield_now().await;
-        actix_rt::task::yield_now().await;
-        drop(Question { answer: Some("dropped"), tell: tell() });
-        assert_eq!(*told.borrow(), ["answered", "lost", "dropped"]);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What is recorded beside a lock: when its periodic job may run again.
+//! The record of a key's periodic job: when its next turn may begin.
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::{
     token::FencingToken,
 };
 
-/// Asks for the last turn of a key's job.
+/// Reads the last recorded turn of a key's job.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReadTurn {
@@ -24,42 +24,42 @@ pub(crate) struct ReadTurn {
     pub(crate) reply: oneshot::Sender<Result<Option<LastTurn>, Error>>,
 }
 
-/// A turn that was recorded.
+/// A recorded turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LastTurn {
-    /// The index of the record.
+    /// The record's `ModifyIndex`.
     pub(crate) index: u64,
     /// When the next one may begin, in milliseconds since 1970.
     pub(crate) next: u64,
-    /// Which attempt wrote it, if that was one of the present session's.
+    /// The attempt that wrote it, if that attempt belongs to the current session.
     pub(crate) own: Option<u64>,
 }
 
-/// Records a turn of a key's job, if our session holds the key.
+/// Records a turn of a key's job, provided that our session holds the key.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct WriteTurn {
     pub(crate) key: Key,
-    /// The index of the record that it replaces.
+    /// The index of the record to replace; `None` if there is none yet.
     pub(crate) after: Option<u64>,
     pub(crate) next: u64,
     pub(crate) token: FencingToken,
-    /// Tells this attempt from all others of this process.
+    /// Unique among the attempts of this process.
     pub(crate) attempt: u64,
     pub(crate) reply: oneshot::Sender<Result<Noted, Error>>,
 }
 
-/// How the recording went.
+/// The outcome of a [`WriteTurn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Noted {
     Done,
-    /// There is another record than the one to be replaced.
+    /// The stored record is not the one to replace.
     Stale,
     /// Our session does not hold the key.
     NotHeld,
 }
 
-/// The record in Consul's store.
+/// The record as stored in Consul.
 #[derive(Serialize, Deserialize)]
 struct Turn {
     /// When the next one may begin, in milliseconds since 1970.
@@ -77,7 +77,7 @@ impl Handler<ReadTurn> for LockSupervisor {
         let limit = self.settings.timing.request_timeout();
         actix_rt::spawn(async move {
             let seen = consul.ask(&Read::Record(key), limit).await;
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = reply.send(last_turn(seen, session.as_ref()));
         });
     }

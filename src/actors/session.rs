@@ -1,4 +1,4 @@
-//! Keeps the one Consul session of the process.
+//! Drives the session machine, which keeps the process's Consul session.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -37,23 +37,23 @@ pub(super) struct SessionActor {
     consul: Consul,
     settings: Rc<Settings>,
     warden: Recipient<ForWarden>,
-    /// What its sessions are called in Consul; no other process calls its own so.
+    /// The name of its sessions in Consul, unique to this actor.
     name: String,
     timer: Option<SpawnHandle>,
     troubled: bool,
     obituary: Obituary<ForWarden>,
 }
 
-/// Timers may be late after the machine was suspended: they are short, and look
-/// at the clock.
+/// The longest timer. Timers can fire late after the host was suspended, so they
+/// are short and check the clock.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
-/// How long a creation may take at least, if half a lease is as long.
+/// Cap on the minimum time limit of a session creation.
 const LONGEST_CREATION: Duration = Duration::from_secs(2);
 
 impl SessionActor {
-    /// Numbers its sessions from after `generation`, and destroys `left_behind`,
-    /// the session of an actor that died.
+    /// Creates the actor. It numbers its sessions from `generation + 1`, and destroys
+    /// `left_behind`, the session of an actor that died.
     pub(super) fn new(
         consul: Consul,
         settings: Rc<Settings>,
@@ -91,7 +91,7 @@ impl SessionActor {
                 if actor.warden.connected() {
                     actor.feed(Event::Tick, ctx);
                 } else {
-                    // Nobody is left to whom the session could matter.
+                    // The supervisor is gone, so nothing uses the session.
                     ctx.stop();
                 }
             })
@@ -111,7 +111,8 @@ impl SessionActor {
                     lock_delay: self.settings.timing.lock_delay,
                     node_checks: self.settings.node_checks.clone(),
                 };
-                // What a slow path takes longer to answer is created all the same, and lost.
+                // Consul creates the session even if its answer comes too late; such a session is
+                // lost.
                 let shortest = (self.settings.timing.lease() / 2).min(LONGEST_CREATION);
                 ask_beside(
                     Event::Created { ticket, answer: Created::Unknown(unanswered()) },
@@ -197,7 +198,7 @@ impl SessionActor {
         }
     }
 
-    /// Logs a notice and records it for reports.
+    /// Logs a notice and records it in the journal.
     fn note(&mut self, notice: &Notice) {
         match notice {
             Notice::Opened(view) => {
@@ -206,7 +207,7 @@ impl SessionActor {
             }
             Notice::Fenced { .. } => {}
             Notice::Closed { reason, .. } => {
-                tracing::warn!(%reason, "session lost; a new one is created");
+                tracing::warn!(%reason, "session lost; creating a new one");
                 self.settings.journal.incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
@@ -229,7 +230,8 @@ impl SessionActor {
     }
 }
 
-/// The session first: its fence must stand as long as its attempts can arrive.
+/// Destroys the session before its fence: the fence must remain while the session's
+/// lock attempts can still arrive.
 async fn destroy(consul: &Consul, session: &SessionId, raised: bool, limit: Duration) -> Destroyed {
     let destroyed = consul.ask(&DestroySession { session: session.clone() }, limit).await;
     if raised && destroyed == Destroyed::Done {
@@ -255,7 +257,7 @@ impl Handler<ForSession> for SessionActor {
 }
 
 impl Drop for SessionActor {
-    /// Whatever ends the actor ends what was owned through it: nobody renews.
+    /// Ends every ownership under the session, because nothing renews it now.
     fn drop(&mut self) {
         self.settings.journal.session(None);
         if let Some(view) = self.machine.view() {

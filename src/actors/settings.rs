@@ -1,4 +1,4 @@
-//! What all actors of one runtime go by.
+//! Settings shared by all actors of one runtime.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     pub(crate) flags: u64,
     pub(crate) node_checks: Vec<String>,
-    /// How many connections there are for reads that wait.
+    /// The number of connections for blocking reads.
     pub(crate) watches: usize,
     pub(crate) journal: Arc<Journal>,
 }

@@ -1,4 +1,4 @@
-//! Runs the warden: starts, informs and ends the other actors as it decides.
+//! Drives the warden: starts, notifies and stops the other actors as it decides.
 
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
@@ -36,20 +36,20 @@ pub(crate) struct LockSupervisor {
     pub(super) locks: HashMap<Key, Addr<LockActor>>,
     pub(super) session: Option<Addr<SessionActor>>,
     pub(super) watcher: Option<Addr<WatchActor>>,
-    /// The timer, and when it rings.
+    /// The timer, and when it fires.
     timer: Option<(SpawnHandle, Moment)>,
-    /// Who waits for the end.
+    /// Callers waiting for the shutdown to finish.
     stopping: Vec<oneshot::Sender<Result<(), Error>>>,
-    /// Ends the runtime's thread.
+    /// Fires when the runtime has ended; its thread then exits.
     finished: Option<oneshot::Sender<()>>,
 }
 
-/// How often the runtime's thread shows that it runs.
+/// Interval at which the runtime's thread records that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
 
 impl LockSupervisor {
-    /// Starts the actors of one runtime on this arbiter. `finished` fires when they
-    /// have ended.
+    /// Starts the actors of one runtime on this arbiter. `finished` fires once they
+    /// have stopped.
     pub(crate) fn launch(
         consul: Consul,
         settings: Rc<Settings>,
@@ -155,7 +155,7 @@ impl LockSupervisor {
 
     fn arm(&mut self, now: Moment, ctx: &mut Context<Self>) {
         let Some(at) = self.wards.next_wakeup() else { return };
-        // A timer that rings too early does no harm.
+        // A timer that fires too early is harmless.
         if let Some((timer, rings)) = self.timer {
             if rings <= at {
                 return;
@@ -182,12 +182,12 @@ impl LockSupervisor {
             End::Orderly => Ok(()),
             End::LimitPassed => {
                 let held = self.wards.slots().len();
-                let why = format!("shutdown took longer than its limit; {held} keys are left");
+                let why = format!("shutdown exceeded its limit; {held} keys are not released");
                 Err(Error::Unavailable { step: Step::DestroySession, why })
             }
         };
         for done in self.stopping.drain(..) {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = done.send(result.clone());
         }
         ctx.stop();
@@ -198,11 +198,11 @@ impl LockSupervisor {
 fn log(event: &Event) {
     match event {
         Event::LockDied { key, .. } => {
-            tracing::error!(%key, "lock actor failed; its ownership is lost and it is restarted");
+            tracing::error!(%key, "lock actor failed; its ownership is lost; restarting it");
         }
-        Event::WatchDied => tracing::error!("watch actor failed; it is restarted"),
+        Event::WatchDied => tracing::error!("watch actor failed; restarting it"),
         Event::SessionDied => {
-            tracing::error!("session actor failed; all ownership is lost and it is restarted");
+            tracing::error!("session actor failed; all ownership is lost; restarting it");
         }
         _ => {}
     }

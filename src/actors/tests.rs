@@ -1,4 +1,4 @@
-//! Actors that fail: what is lost, who is told, and what goes on.
+//! Actor failures: what is lost, what is reported, and what continues.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn key(name: &str) -> Key {
     Key::new(name).unwrap()
 }
 
-/// A runtime of its own on the embedded Consul, by tokio's paused clock.
+/// A runtime on an embedded Consul, with tokio's clock paused.
 struct World {
     consul: Embedded,
     dsync: Dsync,

@@ -1,8 +1,7 @@
-//! Reads keys for the locks that wait for a change.
+//! Runs blocking reads for locks that wait for a key to change.
 //!
-//! Its interface is a virtual blocking read: a watch is answered when the key's
-//! index is another than a given one. Which real reads carry it is decided by
-//! [`Watches`](crate::protocol::watch::Watches).
+//! A watch is answered when the key's index differs from a given one.
+//! [`Watches`](crate::protocol::watch::Watches) decides which reads serve it.
 
 use std::{collections::HashMap, rc::Rc, time::Duration};
 
@@ -27,7 +26,7 @@ use crate::{
     status::report::Saturation,
 };
 
-/// A read was answered.
+/// The answer to a read.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Answered(Event);
@@ -36,18 +35,18 @@ pub(super) struct WatchActor {
     consul: Consul,
     settings: Rc<Settings>,
     watchers: Watchers,
-    /// How many reads a connection carries.
+    /// The number of concurrent reads per connection.
     carries: usize,
-    /// The reads under way. Aborted with the actor; otherwise they would occupy its
+    /// The reads in flight. Aborted with the actor; otherwise they would occupy its
     /// successor's places.
     reads: HashMap<Ticket, JoinHandle<()>>,
-    /// The timer, and when it rings.
+    /// The timer, and when it fires.
     timer: Option<(SpawnHandle, Moment)>,
-    #[expect(dead_code, reason = "it reports the actor's death by being dropped")]
+    #[expect(dead_code, reason = "dropping it reports the actor's death")]
     obituary: Obituary<ForWarden>,
 }
 
-/// The time limit of a listing that does not wait: it can be long.
+/// The time limit of a listing that does not block: its answer can be large.
 const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
 impl WatchActor {
@@ -62,14 +61,14 @@ impl WatchActor {
         Self { consul, settings, watchers, carries: 1, reads, timer: None, obituary }
     }
 
-    /// Lets the machine take a step, and begins the reads that it wants.
+    /// Runs one step of the machine and starts the reads that it requests.
     fn work(
         &mut self,
         step: impl FnOnce(&mut Watchers, Moment) -> Vec<Read>,
         ctx: &mut Context<Self>,
     ) {
         let now = self.settings.clock.now();
-        // Over TLS it is known when the first connection stands.
+        // Over TLS, this is known once the first connection is established.
         let connections = self.consul.connections();
         let carries = connections.and_then(Http::reads_per_connection).unwrap_or(1);
         let mut reads = Vec::new();
@@ -94,7 +93,7 @@ impl WatchActor {
     fn begin(&mut self, Read { read, what }: Read, ctx: &Context<Self>) {
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();
-        // A read that outlives the actor does not keep it.
+        // Weak: a read must not keep the actor alive.
         let me = ctx.address().downgrade();
         let tell = move |event| {
             if let Some(me) = me.upgrade() {
@@ -132,7 +131,7 @@ impl WatchActor {
 
     fn arm(&mut self, now: Moment, ctx: &mut Context<Self>) {
         let Some(at) = self.watchers.next_wakeup() else { return };
-        // A timer that rings too early does no harm.
+        // A timer that fires too early is harmless.
         if let Some((timer, rings)) = self.timer {
             if rings <= at {
                 return;

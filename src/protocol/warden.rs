@@ -1,4 +1,4 @@
-//! What joins the session and the locks of one runtime.
+//! The warden: coordinates the session and the locks of one runtime.
 //!
 //! ```text
 //!              ┌──────── request ────────┐
@@ -7,17 +7,17 @@
 //!     └────────┴─────┘ lose, notify, reap
 //! ```
 //!
-//! It decides in which order things happen:
+//! It decides the order of events:
 //!
-//! - *A generation closes.* Its cell is latched, every ownership under it is
-//!   published as lost, the locks hear of it, and only then the session may go.
+//! - *A generation closes.* The warden latches its cell, publishes every ownership
+//!   under it as lost, notifies the locks, and only then lets the session go.
 //! - *A suspect session is replaced* once nothing is owned under it. The warden
 //!   closes the generation itself, so that nothing is granted in between.
-//! - *A slot goes* in two steps. Its actor offers to go; after a while it is
-//!   reaped, if it is still idle at that moment.
-//! - *The runtime stops.* Callers are refused and their leases end, keys are given
-//!   back, and the session is destroyed when no slot is left, or never if the time
-//!   limit ends first.
+//! - *A slot is removed* in two steps. Its actor offers to go; after a while the slot
+//!   is reaped if it is still idle.
+//! - *The runtime stops.* The warden refuses callers, ends their leases and releases
+//!   the keys. It destroys the session once no slot is left, or never if the time
+//!   limit passes first.
 //! - *A part dies.* What depended on it is lost and published before a successor
 //!   starts.
 
@@ -31,47 +31,47 @@ use super::mutation::Mutation;
 use super::session::{self, Notice, Request, SessionView};
 use crate::{clock::Moment, error::Error, key::Key, ownership::LossReason};
 
-/// What happened.
+/// An input of the warden.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The runtime begins.
+    /// The runtime starts.
     Start,
-    /// A slot was made for this key; no actor works it yet.
+    /// A slot was created for this key; it has no actor yet.
     SlotMade(Key),
-    /// The key's actor has nothing left to do.
+    /// The key's actor is idle and offers to go.
     Idle(Key),
-    /// A lock asks something of the session.
+    /// A lock's request to the session.
     Asked(Request),
-    /// The session tells its locks something.
+    /// A notice from the session to the locks.
     Notified(Notice),
-    /// The session has ended, as asked.
+    /// The session has stopped as requested.
     SessionStopped,
     SessionDied,
     WatchDied,
-    /// The actor with this number, which worked the key's slot, died.
+    /// The actor of the key's slot with this number died.
     LockDied {
         key: Key,
         worker: u64,
     },
-    /// The answer to [`ForSlots::Reap`]: the slots of these keys are gone, and so
-    /// many are left.
+    /// The answer to [`ForSlots::Reap`]: the slots of these keys were removed, and
+    /// `left` slots remain.
     Reaped {
         keys: Vec<Key>,
         left: usize,
     },
-    /// The answer to [`ForSlots::Survey`]: so many keys are owned.
+    /// The answer to [`ForSlots::Survey`]: the number of owned keys.
     Surveyed {
         owned: usize,
     },
-    /// The runtime is to end within the limit.
+    /// A request to stop the runtime within `limit`.
     Stop {
         limit: Duration,
     },
-    /// Time has passed.
+    /// A wakeup is due.
     Tick,
 }
 
-/// What is to be done.
+/// An output of the warden.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Effect {
@@ -79,7 +79,7 @@ pub(crate) enum Effect {
     Actors(ForActors),
 }
 
-/// Which slots are meant.
+/// The slots that an order applies to.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Which {
@@ -87,60 +87,60 @@ pub(crate) enum Which {
     Of(Vec<Key>),
 }
 
-/// What is to be done to slots, at once.
+/// An order for slots, carried out at once.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum ForSlots {
-    /// End every ownership of these keys for this reason, and publish that.
+    /// End every ownership of these keys for this reason, and publish the losses.
     Lose { which: Which, reason: LossReason },
-    /// Report the notice to the locks.
+    /// Pass the notice to the locks.
     Notify { which: Which, notice: Notice },
     /// Report to the locks that their watches will not be answered.
     WatchLost,
-    /// Take no more callers, refuse those who wait, end leases, and publish that.
+    /// Accept no more callers, refuse the waiting ones, end all leases and publish
+    /// their end.
     StopCallers,
-    /// Remove those slots that have nothing left to do; answer with
-    /// [`Event::Reaped`].
+    /// Remove the slots that have nothing left to do; answer with [`Event::Reaped`].
     Reap(Which),
-    /// Count the keys that are owned; answer with [`Event::Surveyed`].
+    /// Count the owned keys; answer with [`Event::Surveyed`].
     Survey,
 }
 
-/// What is to be done to actors.
+/// An order for actors.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum ForActors {
     StartWatch,
-    /// Start the session. Its generations are numbered from after `generation`;
-    /// it destroys `left_behind`.
+    /// Start the session. It numbers its generations from `generation + 1` and destroys
+    /// `left_behind`.
     StartSession {
         generation: u64,
         left_behind: Option<SessionView>,
     },
-    /// Start actor number `worker` on the key's slot. It is `recovering` if it
-    /// succeeds one that died.
+    /// Start actor number `worker` on the key's slot. `recovering` if it succeeds one
+    /// that died.
     StartLock {
         key: Key,
         worker: u64,
         recovering: bool,
     },
-    /// End the actor of a slot that is gone.
+    /// Stop the actor of a removed slot.
     Retire {
         key: Key,
     },
     TellSession(Told),
-    /// Whether locks can be had has changed.
+    /// Publish the runtime's changed readiness.
     Show(Readiness),
     /// The runtime has ended.
     Finish(End),
 }
 
-/// What the warden tells the session.
+/// A message from the warden to the session.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Told {
     Asked(Request),
-    /// All losses of this generation are published.
+    /// All losses of this generation have been published.
     Closed {
         generation: u64,
     },
@@ -157,10 +157,10 @@ impl From<Told> for session::Event {
     }
 }
 
-/// Whether locks can be had.
+/// Whether locks can be acquired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// There is no session yet, or not again.
+    /// There is no session, at startup or after a loss.
     Starting,
     Ready,
     /// The last attempt to create a session failed with this error.
@@ -171,7 +171,7 @@ pub(crate) enum Readiness {
 /// How the runtime ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Every key was given back and the session was destroyed.
+    /// Every key was released and the session was destroyed.
     Orderly,
     LimitPassed,
 }
@@ -181,12 +181,12 @@ pub(crate) enum End {
 pub(crate) struct Warden {
     /// The open session.
     view: Option<SessionView>,
-    /// The session that was opened last. Until the next one opens, nobody knows
-    /// whether it was destroyed.
+    /// The session opened last. Until the next one opens, it may not have been
+    /// destroyed.
     last: Option<SessionView>,
-    /// A generation to be replaced once nothing is owned under it.
+    /// The generation to replace once nothing is owned under it.
     suspect: Option<u64>,
-    /// The number of the actor of each slot that has one.
+    /// The actor's number for each slot that has one.
     workers: BTreeMap<Key, u64>,
     workers_made: u64,
     /// Keys whose actors offered to go.
@@ -202,7 +202,7 @@ struct Stopping {
     finished: bool,
 }
 
-/// How long an idle slot stays, in case its key is wanted again.
+/// How long an idle slot is kept, in case its key is wanted again.
 pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 impl Warden {
@@ -219,7 +219,7 @@ impl Warden {
         }
     }
 
-    /// Takes in what happened and appends what is to be done.
+    /// Processes an event and appends the resulting effects.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         if self.stopping.is_some_and(|stopping| stopping.finished) {
             return;
@@ -256,7 +256,7 @@ impl Warden {
         self.act(now, effects);
     }
 
-    /// Does what is due by the clock.
+    /// Takes the steps that are due.
     fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if self.stopping.is_some_and(|stopping| stopping.until <= now) {
             return self.finish(End::LimitPassed, effects);
@@ -300,8 +300,8 @@ impl Warden {
     }
 
     fn slot_made(&mut self, key: Key, effects: &mut Vec<Effect>) {
-        // An earlier slot of the key was reaped before this message came: then its
-        // message has started the actor.
+        // An earlier slot of the key was reaped before its message arrived, and that
+        // message has already started the actor.
         if self.workers.contains_key(&key) {
             return;
         }
@@ -320,7 +320,7 @@ impl Warden {
     }
 
     fn lock_died(&mut self, key: Key, worker: u64, effects: &mut Vec<Effect>) {
-        // One that was to retire anyway costs its successor nothing.
+        // An actor that was already retired does not affect its successor.
         if self.workers.get(&key) != Some(&worker) {
             return;
         }
@@ -329,7 +329,7 @@ impl Warden {
         self.start_lock(key, true, effects);
     }
 
-    /// An actor offers to go.
+    /// Handles an actor's offer to go.
     fn offered(&mut self, now: Moment, key: Key, effects: &mut Vec<Effect>) {
         if self.stopping.is_some() {
             effects.push(Effect::Slots(ForSlots::Reap(Which::Of(vec![key]))));
@@ -357,15 +357,15 @@ impl Warden {
                 }
                 return Told::Closed { generation: *generation }.tell(effects);
             }
-            // What is held is held until the deadline; the session goes on trying.
+            // Held keys stay held until the deadline; the session keeps retrying.
             Notice::Troubled(_) if self.view.is_some() => return,
             Notice::Troubled(error) => self.show(Readiness::Troubled(error.clone()), effects),
         }
         effects.push(Effect::Slots(ForSlots::Notify { which: Which::All, notice }));
     }
 
-    /// Everything that is owned under the open session is lost. That is published
-    /// for all keys before anything is done about it.
+    /// Closes the open session. All losses under it are published, for all keys, before
+    /// any other consequence.
     fn close(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
         let Some(SessionView { generation, cell, .. }) = self.view.take() else { return };
         cell.latch(reason);
@@ -393,7 +393,7 @@ impl Warden {
 
     fn reaped(&mut self, keys: Vec<Key>, left: usize, effects: &mut Vec<Effect>) {
         for key in keys {
-            // A slot whose actor has not started yet has none to retire.
+            // A slot without an actor has none to retire.
             if self.workers.remove(&key).is_some() {
                 effects.push(Effect::Actors(ForActors::Retire { key }));
             }

@@ -139,7 +139,7 @@ async fn a_key_is_freed_though_the_right_to_release_it_is_taken_away() {
     assert_eq!(reply, Ok(Released::AlreadyLost(LossReason::SessionGone)));
     let incidents = one.send(List).await.expect("a report").incidents;
     let told = incidents.iter().find(|incident| incident.key == Some(key("k")));
-    assert!(told.is_some_and(|it| it.what.contains("not given back: ")), "{incidents:?}");
+    assert!(told.is_some_and(|it| it.what.contains("release failed: ")), "{incidents:?}");
     let lease = acquire(&two, "k").await;
     assert_eq!(two.send(Release(lease)).await, Ok(Released::Confirmed));
     for dsync in [one, two] {

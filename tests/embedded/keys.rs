@@ -68,7 +68,7 @@ async fn a_key_that_consul_does_not_release_is_freed_once_nothing_else_is_held()
     assert!(other.is_valid(), "it does not cost other keys");
     let report = dsync.send(Explain(key("k"))).await.unwrap();
     assert_eq!(report.state, KeyState::Releasing);
-    assert!(report.last_error.unwrap().starts_with("not given back: "));
+    assert!(report.last_error.unwrap().starts_with("release failed: "));
 
     drop(other);
     let reply = tokio::time::timeout(Duration::from_secs(2), released).await.unwrap();

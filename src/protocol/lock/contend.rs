@@ -1,4 +1,4 @@
-//! How the lock is contended for, up to the moment of ownership.
+//! Contending for the lock, up to the moment of ownership.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::{
     token::FencingToken,
 };
 
-/// The longest that Consul enforces a lock-delay.
+/// The longest lock-delay that Consul enforces.
 const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
 
 impl Lock {
-    /// Contends, if there is a session to contend with.
+    /// Contends, provided that there is a session.
     pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
         if self.session.is_none() {
             self.phase = Phase::Idle;
@@ -36,7 +36,7 @@ impl Lock {
 
     pub(super) fn try_lock(&mut self, expect: Expect, effects: &mut Vec<Effect>) {
         let Some(view) = self.session.as_ref() else {
-            // Idle until a session opens; the key may look different by then.
+            // Idle until a session opens; the key may have changed by then.
             self.resume = Next::Read;
             self.phase = Phase::Idle;
             return;
@@ -48,7 +48,7 @@ impl Lock {
         self.phase = Phase::Trying { ticket, attempt };
     }
 
-    /// The answer to a lock attempt.
+    /// Handles the answer to a lock attempt.
     pub(super) fn locked(
         &mut self,
         now: Moment,
@@ -72,13 +72,13 @@ impl Lock {
         match answer {
             Locked::At(index) => self.won(now, index, &attempt, effects),
             Locked::Changed | Locked::Held => {
-                // By a copy of this very request, perhaps: a read must tell.
+                // Possibly by a duplicate of this request, so a read must decide.
                 self.leftover = Leftover::Possible;
                 self.look(effects);
             }
             Locked::Delayed => match self.leftover {
-                // The key is closed to everybody and locked by us: no change at the
-                // end of the delay would show it.
+                // Lock-delay is running and our session still holds a leftover lock. Release it
+                // now: the end of the delay changes nothing that a watch would show.
                 Leftover::At(index) => self.release_leftover(index, effects),
                 _ => self.delayed(now, attempt.expect, effects),
             },
@@ -96,7 +96,7 @@ impl Lock {
                 let error = Error::Unavailable { step: Step::Lock, why };
                 self.fail(now, Obstacle::Trouble(error), effects);
             }
-            // No attempt was made: there is nothing to be made void.
+            // The attempt was never sent, so there is nothing to void.
             Locked::Unsent(trouble) => {
                 #[cfg(test)]
                 if Mutation::LeftoverForgotten.is_chosen() {
@@ -122,7 +122,7 @@ impl Lock {
         #[cfg(test)]
         let is_other_store = is_other_store && !Mutation::OtherStoreIgnored.is_chosen();
         if is_other_store {
-            // Within one history of the store indexes only rise.
+            // Indexes only rise within one store's history.
             self.phase = Phase::Idle;
             return self.store_replaced(view.generation, effects);
         }
@@ -138,7 +138,7 @@ impl Lock {
             effects.extend(self.edited.take().map(Effect::Overwrote));
             effects.push(Effect::Own { index, session: view.id, cell: view.cell });
             self.herd.won(now);
-            // Until the callers say otherwise.
+            // Until the next demand from the callers.
             self.demand.keep = true;
             self.phase = Phase::Owned(own);
         } else {
@@ -146,7 +146,7 @@ impl Lock {
         }
     }
 
-    /// What a read tells a contender.
+    /// Judges a read while contending.
     pub(super) fn judge(&mut self, now: Moment, seen: Seen, effects: &mut Vec<Effect>) {
         self.phase = Phase::Idle;
         self.resume = Next::Try(Expect::Missing);
@@ -183,7 +183,7 @@ impl Lock {
     fn judge_entry(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let ours = self.session.as_ref().is_some_and(|view| entry.session == Some(view.id.clone()));
         if ours {
-            // Taken over or given back at once, whatever flags somebody wrote over ours.
+            // Take it over or release it at once, whatever flags were written over ours.
             self.leftover = Leftover::At(entry.modify_index);
             return;
         }
@@ -212,21 +212,22 @@ impl Lock {
         }
     }
 
-    /// Whether a free key is still left to others. Who does not wait for a holder
-    /// does not wait for that.
+    /// Whether our fairness pause still leaves a free key to others. Impatient callers
+    /// do not wait for it.
     fn is_courteous(&self, now: Moment) -> bool {
         now < self.yields_until && self.demand.wants() && !self.demand.impatient
     }
 
-    /// Whether the key is not for us to lock. Flags of 0 prove nothing while it is held,
-    /// or once it was seen to be a lock: a plain write over the value, as an editor
-    /// makes one, sets them to 0.
+    /// Whether the key is not a lock of this crate. Flags of 0 prove nothing while the
+    /// key is held, or once it is known to be a lock: a plain write, such as an
+    /// editor's, sets them to 0.
     fn is_foreign(&self, entry: &Entry) -> bool {
         let written_over = entry.flags == 0 && (entry.session.is_some() || self.is_lock);
         entry.flags != self.flags && !written_over && !entry.is_remnant()
     }
 
-    /// Somebody else holds the key: say so, and wait if anybody is willing to.
+    /// Reports that another session holds the key, and waits if a caller is patient or
+    /// follows the key.
     fn wait(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {
         let Some(session) = entry.session.clone() else { return };
         self.freed_at = None;
@@ -254,7 +255,7 @@ impl Lock {
         }
         let share = self.share();
         let again = self.herd.look_again(now, entry.modify_index, share);
-        // Who follows the key is to know each holder.
+        // Followers must learn of every holder, so they never rest.
         match again.filter(|_| !self.demand.follow) {
             Some(until) => self.phase = Phase::Resting { until },
             None => self.wait_on(index, session, effects),
@@ -267,7 +268,7 @@ impl Lock {
         effects.push(Effect::Watch { ticket, after });
     }
 
-    /// The watched key changed, or the watch failed.
+    /// Handles the answer to a watch: a change, or a failure.
     pub(super) fn watched(
         &mut self,
         now: Moment,
@@ -281,7 +282,7 @@ impl Lock {
                     && entry.session.as_ref() == Some(holder)
                     && !self.is_foreign(entry)
                 {
-                    // Still there; only its value changed, or the wait ran out.
+                    // Same holder: only the value changed, or the wait timed out.
                     let holder = holder.clone();
                     self.note_value(entry, effects);
                     return self.wait_on(*index, holder, effects);
@@ -298,7 +299,7 @@ impl Lock {
         }
     }
 
-    /// Whoever watched has failed: as if the connection had broken.
+    /// Treats the loss of the watch actor like a broken connection.
     pub(super) fn watch_lost(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let ticket = match &self.phase {
             Phase::Waiting { ticket, .. } => *ticket,
@@ -312,7 +313,7 @@ impl Lock {
         self.watched(now, ticket, answer, effects);
     }
 
-    /// The watch ended without news.
+    /// Handles a watch that ended without a change.
     pub(super) fn unchanged(&mut self, now: Moment, asked: Ticket, effects: &mut Vec<Effect>) {
         match &mut self.phase {
             Phase::Waiting { ticket, holder, after } if *ticket == asked => {
@@ -324,8 +325,8 @@ impl Lock {
         }
     }
 
-    /// Consul's lock-delay keeps the key closed: try exactly at its end if that
-    /// is known, else at growing intervals.
+    /// Waits out Consul's lock-delay: tries exactly at its end if that is known,
+    /// otherwise at growing intervals.
     fn delayed(&mut self, now: Moment, expect: Expect, effects: &mut Vec<Effect>) {
         let delay = self.holders.last().map(|(_, facts)| facts.lock_delay);
         let end = match (self.freed_at, delay) {
@@ -354,7 +355,7 @@ impl Lock {
         };
     }
 
-    /// What was asked about a session: the holder's, or our own.
+    /// Handles the answer about a session: a holder's, or our own.
     pub(super) fn session_seen(
         &mut self,
         now: Moment,
@@ -379,7 +380,7 @@ impl Lock {
         self.own_session_seen(now, asked, answer, effects);
     }
 
-    /// No session can be had.
+    /// Reports that no session can be created.
     pub(super) fn troubled(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         let idle = matches!(self.phase, Phase::Idle | Phase::Following { .. });
         if !idle || !self.demand.wants() || self.session.is_some() {
@@ -392,15 +393,15 @@ impl Lock {
         }
     }
 
-    /// Callers that came during a wait, and do not wait themselves, are told
-    /// what stands in the way.
+    /// Reports the current obstacle to impatient callers that arrived during a wait.
     pub(super) fn tell_impatient(&mut self, effects: &mut Vec<Effect>) {
         if !self.demand.impatient {
             return;
         }
         match self.obstacle.clone() {
             Some(obstacle) => self.obstruct(obstacle, effects),
-            // Only our own courtesy to others: it is not theirs to wait for.
+            // The only obstacle is our fairness pause; do not refuse an impatient caller for
+            // it.
             None => {
                 if let Phase::Pausing { next, .. } = self.phase {
                     self.resume = next;
@@ -413,7 +414,7 @@ impl Lock {
     pub(super) fn obstruct(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.obstacle = Some(obstacle.clone());
         effects.push(Effect::Obstructed(obstacle));
-        // Whoever does not wait is gone with that.
+        // The report answers all impatient callers.
         self.demand.impatient = false;
         if !self.demand.patient {
             self.demand.contending = 0;

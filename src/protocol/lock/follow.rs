@@ -1,4 +1,4 @@
-//! How it is known who has a key, whether or not anybody here contends.
+//! Following a key: reporting who holds it, whether or not a caller contends.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::{
     protocol::queue::{Demand, Obstacle},
 };
 
-/// How soon a key is read again that nobody holds: it cannot be watched, since a
-/// blocking read of a missing key ends with every write to the store.
+/// Interval between reads of a free key. It cannot be watched: a blocking read of a
+/// missing key returns on every write to the store.
 const FREE: Duration = Duration::from_secs(1);
-/// How soon a key is read again whose reading or locking was refused.
+/// Pause before a key is read again after a read or a lock was refused.
 const REFUSED: Duration = Duration::from_secs(10);
 
 impl Lock {
-    /// What the callers want has changed.
+    /// Handles a change of the callers' demand.
     pub(super) fn demanded(&mut self, demand: Demand, effects: &mut Vec<Effect>) {
         let anew = !self.demand.follow || demand.followings != self.demand.followings;
         let follows_now = demand.follow && anew;
@@ -24,7 +24,7 @@ impl Lock {
         if !demand.wants() {
             self.herd.left();
         }
-        // Who is waited for is known already, and told no more while it stays.
+        // Report the holder now: while we wait, an unchanged holder is not reported again.
         if follows_now
             && matches!(self.phase, Phase::Waiting { .. })
             && let Some(obstacle @ Obstacle::Held(_)) = self.obstacle.clone()
@@ -33,20 +33,19 @@ impl Lock {
         }
     }
 
-    /// Whether a try may be made. While there is no session for it, a key that is
-    /// followed is at least looked at.
+    /// Whether to attempt the lock. Without a session, a followed key is only read.
     pub(super) fn contends(&self) -> bool {
         self.demand.wants() && (self.session.is_some() || !self.demand.follow)
     }
 
-    /// Reads the key, whoever may hold it.
+    /// Reads the key.
     pub(super) fn look(&mut self, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
         self.phase = Phase::Reading { ticket };
         effects.push(Effect::Read { ticket });
     }
 
-    /// The watched key changed, and its holder did not.
+    /// Reports a changed value of an unchanged holder.
     pub(super) fn note_value(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
         if let Some(Obstacle::Held(holder)) = &mut self.obstacle
             && self.demand.follow
@@ -58,20 +57,20 @@ impl Lock {
         }
     }
 
-    /// A read shows that nobody holds the key.
+    /// Reports that nobody holds the key.
     pub(super) fn seen_free(&mut self, effects: &mut Vec<Effect>) {
         if self.demand.follow {
             effects.push(Effect::Free);
         }
     }
 
-    /// Nobody holds the key, and nobody here can contend.
+    /// Rests while the key is free and nobody here can contend.
     pub(super) fn rest(&mut self, now: Moment) {
         let until = now + self.jittered(FREE);
         self.follow_at(until);
     }
 
-    /// Consul refuses to let the key be had, or read.
+    /// Rests after Consul refused a lock or a read.
     pub(super) fn rest_refused(&mut self, now: Moment) {
         self.follow_at(now + REFUSED);
     }

@@ -1,4 +1,4 @@
-//! When a waiter stands aside, because it is one of many.
+//! When one of many waiters rests instead of watching.
 //!
 //! ```text
 //!   holder seen ─► rest ─────────────────► watch ─► race ─► race ─► … ─► won
@@ -7,62 +7,61 @@
 //!                  └─────────────────────────────── a shorter one
 //! ```
 //!
-//! A hand-over wakes every waiter that watches, and all but one have watched and
-//! tried in vain. A waiter cannot know how many others there are, but what it
-//! lived through tells: so many hand-overs went by, each after such a time, until
-//! the key was its own. It comes back to the end of the same line, so it rests
-//! for most of that time and watches only when its turn is near. Those who have
-//! waited longest are then the ones who watch, about a tenth of all.
+//! Each hand-over wakes every watching waiter, and all but one of them try in vain.
+//! A waiter does not know how many others there are, but it learns from its last
+//! wait: how many hand-overs passed before it won, and how long each took. It
+//! rejoins at the end of the line, so it rests for most of that time and watches
+//! only when its turn is near. The watchers are then the longest waiters, about a
+//! tenth of all.
 //!
-//! With few others there is nothing to spare and nobody rests. A rest is broken
-//! by a look at the key once a second, so that a herd that has gone is noticed.
+//! With few rivals nobody rests. A resting waiter reads the key once a second, so
+//! it notices when the herd has gone.
 
 use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// The hand-overs before its turn at which a waiter watches, at least: with no
-/// more rivals than that it never rests.
+/// The number of hand-overs before its turn at which a waiter starts watching. With
+/// no more rivals than this, it never rests.
 const NEAR: u32 = 4;
-/// The races in a row after which a waiter that cannot win rests again.
+/// Consecutive lost races after which a waiter rests again.
 const IN_VAIN: u32 = 8;
-/// The longest time for which the key is not looked at.
+/// The longest time between two reads of the key.
 const UNSEEN: Duration = Duration::from_secs(1);
-/// The longest rest altogether: a wait may have been long for other reasons than
-/// a herd.
+/// The longest rest: a long wait can have other causes than a herd.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What one waiter knows of the herd.
+/// One waiter's knowledge of the herd.
 #[derive(Debug, Default)]
 pub(super) struct Herd {
     wait: Option<Wait>,
-    /// How long the first rest of a wait is, and when that was learned.
+    /// The length of a wait's first rest; valid for that long after `learned_at`.
     rest: Duration,
     learned_at: Moment,
 }
 
-/// The wait under way.
+/// The current wait.
 #[derive(Debug)]
 struct Wait {
     since: Moment,
-    /// The index at which the last seen holder has the key.
+    /// The index at which the last seen holder locked the key.
     holder: u64,
-    /// Until when it rests; from then on a hand-over is a race.
+    /// The end of the rest; each later hand-over is a race.
     rests_until: Moment,
     races: u32,
 }
 
 impl Wait {
-    /// The time between two hand-overs, as far as it was watched.
+    /// The mean time between two hand-overs, measured while watching.
     fn turn(&self, now: Moment) -> Duration {
         now.since(self.rests_until) / (self.races + 1)
     }
 }
 
 impl Herd {
-    /// Somebody else holds the key, since the index `holder`. Returns when to
-    /// look again, or nothing if it is time to watch. `share`, from 0 to 1, is
-    /// chance's part.
+    /// Notes that another session holds the key since the index `holder`. Returns when
+    /// to read again, or `None` if it is time to watch. `share` is a random number
+    /// between 0 and 1.
     pub(super) fn look_again(&mut self, now: Moment, holder: u64, share: f64) -> Option<Moment> {
         let rest = if now.since(self.learned_at) < self.rest { self.rest } else { Duration::ZERO };
         let wait = self.wait.get_or_insert_with(|| {
@@ -81,22 +80,21 @@ impl Herd {
         (now < wait.rests_until).then(|| wait.rests_until.min(now + UNSEEN))
     }
 
-    /// The key is ours.
+    /// Notes that the key was won.
     pub(super) fn won(&mut self, now: Moment) {
         let spared = self.wait.take().map_or(Duration::ZERO, |wait| {
             now.since(wait.since).saturating_sub(wait.turn(now) * NEAR)
         });
-        // Less than the whole: so a wait that grew too long shrinks again.
+        // Less than the whole, so that an overlong rest shrinks again.
         self.rest = spared.mul_f64(0.85).min(LONGEST);
         self.learned_at = now;
     }
 
-    /// Nobody here waits any more.
+    /// Notes that nobody here waits any more.
     pub(super) fn left(&mut self) {
         self.wait = None;
     }
 }
 
 #[cfg(test)]
-#[path = "herd_tests.rs"]
 mod tests;

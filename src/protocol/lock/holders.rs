@@ -1,4 +1,4 @@
-//! What is known of the sessions that hold a key in turn.
+//! Details of the sessions that recently held a key.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,11 +7,11 @@ use crate::{
     protocol::Ticket,
 };
 
-/// Sessions that are remembered: where more take turns, each is asked for again.
+/// The number of sessions remembered. If more take turns, each is queried again.
 const MOST: usize = 64;
 
-/// The holders met lately, the last one at the end. Each is asked for once, while
-/// it lives: Consul does not tell the lock-delay of a session that has ended.
+/// The recent holders, the latest at the end. Each is queried once, while it lives:
+/// Consul does not report the lock-delay of an ended session.
 #[derive(Debug, Default)]
 pub(super) struct Holders(VecDeque<Known>);
 
@@ -22,7 +22,7 @@ struct Known {
     facts: Option<Box<Facts>>,
 }
 
-/// What a session says of itself.
+/// Details of a session in Consul.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) name: String,
@@ -31,7 +31,7 @@ pub(super) struct Facts {
 }
 
 impl Holders {
-    /// That session holds the key. Returns whether it is to be asked for.
+    /// Notes that `session` holds the key. Returns whether to query it.
     pub(super) fn meet(&mut self, session: &SessionId) -> bool {
         let place = self.0.iter().position(|known| known.session == *session);
         let met = place.and_then(|place| self.0.remove(place));
@@ -47,25 +47,25 @@ impl Holders {
         is_new
     }
 
-    /// The last one met is being asked for.
+    /// Notes the ticket of the query for the latest holder.
     pub(super) fn asked(&mut self, ticket: Ticket) {
         if let Some(last) = self.0.back_mut() {
             last.asking = Some(ticket);
         }
     }
 
-    /// What is known of that session.
+    /// The details of `session`, if known.
     pub(super) fn facts(&self, session: &SessionId) -> Option<&Facts> {
         self.0.iter().find(|known| known.session == *session)?.facts.as_deref()
     }
 
-    /// What is known of the last one met.
+    /// The latest holder and its details, if known.
     pub(super) fn last(&self) -> Option<(&SessionId, &Facts)> {
         let last = self.0.back()?;
         Some((&last.session, last.facts.as_deref()?))
     }
 
-    /// Takes in the answer to that question; returns whether it was one of ours.
+    /// Handles the answer to a query. Returns whether the query was one of these.
     pub(super) fn answered(&mut self, asked: Ticket, answer: &SessionSeen) -> bool {
         let Some(place) = self.0.iter().position(|known| known.asking == Some(asked)) else {
             return false;
@@ -77,7 +77,7 @@ impl Holders {
                 let (name, node, lock_delay) = (name.clone(), node.clone(), *lock_delay);
                 known.facts = Some(Box::new(Facts { name, node, lock_delay }));
             }
-            // Ask again when it is next seen.
+            // Query it again when it is next seen.
             SessionSeen::Unknown(_) => drop(self.0.remove(place)),
             SessionSeen::NotShown | SessionSeen::Denied(_) => {}
         }
@@ -86,62 +86,4 @@ impl Holders {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::consul::fact::Trouble;
-
-    fn exists(name: &str) -> SessionSeen {
-        let (name, node) = (name.to_owned(), "n1".to_owned());
-        SessionSeen::Exists { name, node, lock_delay: Duration::from_secs(5) }
-    }
-
-    fn session(n: usize) -> SessionId {
-        format!("s{n}").as_str().into()
-    }
-
-    #[test]
-    fn a_holder_is_asked_for_once_although_others_come_between() {
-        let mut holders = Holders::default();
-        for turn in 0..3 {
-            for n in 0..3 {
-                let is_new = holders.meet(&session(n));
-                assert_eq!(is_new, turn == 0);
-                if is_new {
-                    holders.asked(Ticket(n as u64));
-                }
-            }
-        }
-        // A late answer is still about the one that was asked for.
-        assert!(holders.answered(Ticket(1), &exists("second")));
-        assert!(!holders.answered(Ticket(1), &exists("again")));
-        assert!(holders.last().is_none());
-        holders.meet(&session(1));
-        let (last, facts) = holders.last().unwrap();
-        assert_eq!((last, facts.name.as_str()), (&session(1), "second"));
-    }
-
-    #[test]
-    fn who_could_not_be_asked_for_is_asked_for_again() {
-        let mut holders = Holders::default();
-        assert!(holders.meet(&session(1)));
-        holders.asked(Ticket(1));
-        let unknown = SessionSeen::Unknown(Trouble::Timeout(Duration::from_secs(2)));
-        assert!(holders.answered(Ticket(1), &unknown));
-        assert!(holders.meet(&session(1)));
-        holders.asked(Ticket(2));
-        assert!(holders.answered(Ticket(2), &SessionSeen::NotShown));
-        assert!(!holders.meet(&session(1)), "it is not shown to us, however often we ask");
-    }
-
-    #[test]
-    fn the_longest_unseen_is_forgotten_first() {
-        let mut holders = Holders::default();
-        for n in 0..MOST {
-            assert!(holders.meet(&session(n)));
-        }
-        assert!(!holders.meet(&session(0)));
-        assert!(holders.meet(&session(MOST)));
-        assert!(!holders.meet(&session(0)));
-        assert!(holders.meet(&session(1)));
-    }
-}
+mod tests;

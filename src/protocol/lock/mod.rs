@@ -1,4 +1,4 @@
-//! Whether this process owns one key: contend, wait, hold, lose, release.
+//! The lock machine of one key: contend, wait, hold, lose, release.
 //!
 //! ```text
 //!            wanted                     foreign holder
@@ -15,18 +15,18 @@
 //!    └──── Releasing: fenced, repeated until concluded
 //! ```
 //!
-//! One of many waiters rests before it waits, and reads again after that.
+//! One of many waiters rests before it waits, then reads the key again.
 //!
-//! Four rules carry the guarantees. A grant comes only from the answer to the
-//! present lock attempt, at an index above that of every ownership that ended.
-//! An attempt whose outcome is unknown is made void, by the session's fence,
-//! before anything is concluded from a read. No lock is sent while a release is
-//! unconcluded. And while our session has the key, or may have it, without an
-//! owner here ([`Leftover`]), the machine does not rest: the lock is taken over
-//! by a grant, released, or shown by the leader not to be ours.
+//! Four rules carry the guarantees. Only the answer to the current lock attempt
+//! grants the key, and only at an index above that of every ended ownership. An
+//! attempt of unknown outcome is voided by raising the session's fence before a
+//! read decides anything. No lock request is sent while a release is unresolved.
+//! While our session holds the key in Consul, or may hold it, without an owner here
+//! ([`Leftover`]), the machine does not rest: it takes the lock over, releases it,
+//! or reads from the leader that it is not ours.
 //!
-//! A key that is followed is looked at though nobody contends: the way is the
-//! same, without the tries (`follow.rs`).
+//! A followed key is read even if nobody contends. It goes through the same phases
+//! without lock attempts (`follow.rs`).
 
 mod contend;
 mod follow;
@@ -54,10 +54,10 @@ use crate::{
     ownership::LossReason,
 };
 
-/// What happened.
+/// An input of the machine.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// What the callers want now.
+    /// The callers' current demand.
     Demand(Demand),
     Session(Notice),
     Locked {
@@ -76,10 +76,10 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: Seen,
     },
-    /// The watch, if there is one, will not be answered.
+    /// The open watch, if any, will not be answered.
     WatchLost,
-    /// The watched key has not changed for a while: whoever still wants to know
-    /// watches again.
+    /// The watched key has not changed for a while. A machine that is still interested
+    /// watches it again.
     Unchanged {
         ticket: Ticket,
     },
@@ -87,11 +87,11 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: SessionSeen,
     },
-    /// Time has passed.
+    /// A wakeup is due.
     Tick,
 }
 
-/// What is to be done.
+/// An output of the machine.
 #[derive(Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Effect {
@@ -101,15 +101,15 @@ pub(crate) enum Effect {
         fence: Fence,
         expect: Expect,
     },
-    /// Release the key if our session holds it at `index`, leaving `found`, or
-    /// what we locked it with, where something is left.
+    /// Release the key if our session holds it at `index`. If the entry is retained,
+    /// its value becomes `found`, or else the value that we locked it with.
     Release {
         ticket: Ticket,
         session: SessionId,
         index: u64,
         found: Option<Vec<u8>>,
     },
-    /// Read the key as the leader has it.
+    /// Read the key from the leader.
     Read {
         ticket: Ticket,
     },
@@ -123,8 +123,8 @@ pub(crate) enum Effect {
         session: SessionId,
     },
     Request(Request),
-    /// The lock that comes to be owned replaces what somebody, who took the key for
-    /// something else, had written over an earlier lock.
+    /// The lock just won replaced this value, which somebody else had written over an
+    /// earlier lock.
     Overwrote(Vec<u8>),
     /// The process owns the key.
     Own {
@@ -132,21 +132,21 @@ pub(crate) enum Effect {
         session: SessionId,
         cell: Arc<DeadlineCell>,
     },
-    /// The ownership is over; the reason follows.
+    /// The ownership has ended; its reason follows in [`Effect::Lost`].
     Revoke,
-    /// The ownership is over for that reason.
+    /// The ownership has ended for this reason.
     Lost {
         reason: LossReason,
     },
-    /// Consul has the key back.
+    /// The key is released in Consul.
     Released,
-    /// Consul will not take the key back, for this reason; it is asked again.
+    /// The release fails with this error; it is retried.
     Unreleased(Error),
-    /// Nobody holds the key, which is followed.
+    /// Nobody holds the followed key.
     Free,
-    /// Something stands in the way for now.
+    /// The key cannot be acquired for now.
     Obstructed(Obstacle),
-    /// Waiting is of no use.
+    /// The key cannot be acquired, and waiting does not help.
     Failed(Obstacle),
 }
 
@@ -165,7 +165,7 @@ enum Phase {
         holder: SessionId,
         after: u64,
     },
-    /// It is one of many that wait.
+    /// One of many waiters: does not watch the key until then.
     Resting {
         until: Moment,
     },
@@ -173,12 +173,12 @@ enum Phase {
         until: Moment,
         next: Next,
     },
-    /// Nobody here can contend, and nobody elsewhere holds the key, which is
-    /// followed: it is read again then.
+    /// The followed key is free or refused, and nobody here can contend. It is read
+    /// again at `until`.
     Following {
         until: Moment,
     },
-    /// An attempt is made void before a read decides; `unknown` if it may still
+    /// Voids an attempt before a read decides. `unknown` if the attempt could still
     /// take effect otherwise.
     Fencing {
         attempt: Attempt,
@@ -193,7 +193,7 @@ enum Phase {
     Releasing(own::Releasing),
 }
 
-/// A lock transaction that was sent.
+/// A lock transaction that has been sent.
 #[derive(Clone, Debug)]
 struct Attempt {
     generation: u64,
@@ -201,28 +201,28 @@ struct Attempt {
     expect: Expect,
 }
 
-/// What our session has of the key in Consul while no caller owns it here.
+/// The lock that our session holds in Consul while no caller owns it here.
 ///
-/// No answer to an attempt forgets it: only a grant, a release, a read of the
-/// leader that shows another holder or none, or the session's end.
+/// No answer to an attempt clears it, only a grant, a release, a read from the
+/// leader that shows another holder or none, or the end of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leftover {
     None,
-    /// An attempt may have locked the key; a read tells.
+    /// An attempt may have locked the key; a read decides.
     Possible,
-    /// The leader showed it locked by our session at this index.
+    /// The leader reported it locked by our session at this index.
     At(u64),
 }
 
-/// How contending goes on after a pause.
+/// The next step after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Try(Expect),
     Read,
 }
 
-/// Late attempts of a session without a usable fence: the key is looked at from
-/// time to time until that session has ended.
+/// Repeated reads of a key for late attempts of a session without a usable fence.
+/// They end with that session.
 #[derive(Debug)]
 struct Sweep {
     generation: u64,
@@ -238,38 +238,39 @@ pub(crate) struct Lock {
     phase: Phase,
     session: Option<SessionView>,
     demand: Demand,
-    /// The highest index at which an ownership under this session ended.
+    /// The highest index at which an ownership under the current session ended.
     floor: u64,
     leftover: Leftover,
-    /// The key was seen to be a lock: this process had it, or waited for it.
+    /// The key is known to be a lock: this process held it or waited for it.
     is_lock: bool,
-    /// What somebody wrote over a lock, and will be replaced by the present attempt.
+    /// A value that somebody wrote over a lock; the current attempt replaces it.
     edited: Option<Vec<u8>>,
     holders: holders::Holders,
     herd: herd::Herd,
-    /// When somebody else was last seen to hold the key.
+    /// When another holder was last seen.
     rival_at: Option<Moment>,
-    /// Until then the key is left to others if it is free.
+    /// The end of our fairness pause: until then, a free key is left to others.
     yields_until: Moment,
     courtesies: u32,
-    /// When the watch showed the key without a holder, if it was live then.
+    /// When the watch reported that the key became free, if it did.
     freed_at: Option<Moment>,
     obstacle: Option<Obstacle>,
-    /// Attempts in a row that met lock-delay, or trouble.
+    /// Consecutive attempts that met lock-delay or an error.
     setbacks: u32,
-    /// A read is the better start: the key is known to exist.
+    /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
     sweep: Option<Sweep>,
     tickets: Tickets,
     random: u64,
 }
 
-/// How often a key with possible late attempts is looked at: their effect is to
+/// Interval between reads of a key with possible late attempts: their effect must
 /// be undone within 5 s.
 const SWEEP_PERIOD: Duration = Duration::from_secs(4);
 
 impl Lock {
-    /// A machine for a key whose entries carry `flags`. `seed` feeds the jitter.
+    /// Creates the machine of a key whose entries carry `flags`. `seed` feeds the
+    /// jitter.
     pub(crate) fn new(flags: u64, seed: u64) -> Self {
         Self {
             flags,
@@ -295,14 +296,14 @@ impl Lock {
         }
     }
 
-    /// Whether nothing is wanted, under way or left to be cleared up.
+    /// Whether nothing is wanted, in flight or left to clean up.
     pub(crate) fn is_quiet(&self) -> bool {
         let wanted = self.demand.wants() || self.demand.follow;
         let settled = self.leftover == Leftover::None && self.sweep.is_none();
         matches!(self.phase, Phase::Idle) && !wanted && settled
     }
 
-    /// Whether the process owns the key, as far as it knows.
+    /// Whether the machine considers the key owned.
     pub(crate) fn owns(&self) -> bool {
         matches!(self.phase, Phase::Owned(_))
     }
@@ -325,7 +326,7 @@ impl Lock {
         }
     }
 
-    /// Takes in what happened and appends what is to be done.
+    /// Processes an event and appends the resulting effects.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Demand(demand) => self.demanded(demand, effects),
@@ -344,8 +345,8 @@ impl Lock {
         self.act(now, effects);
     }
 
-    /// The actor that ran this machine died, at whatever point: what was owned
-    /// is lost, and what may be under way is made void. `floor` is the highest
+    /// Recovers after the death of the actor that ran this machine. Any ownership is
+    /// lost, and an attempt that may be in flight is voided. `floor` is the highest
     /// index at which a caller was ever granted the key.
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
         self.floor = self.floor.max(floor);
@@ -364,7 +365,7 @@ impl Lock {
         self.act(now, effects);
     }
 
-    /// Does what is due without anything else having to happen.
+    /// Takes every step that needs no further event.
     fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let contends = self.contends();
         match &mut self.phase {
@@ -389,7 +390,7 @@ impl Lock {
                 }
             }
             Phase::Pausing { until, next } if !self.demand.wants() => {
-                // What was paused for may be a try: only a read may be made now.
+                // The pause may have been for a lock attempt, but now only a read is allowed.
                 let reads = self.demand.follow || self.leftover == Leftover::Possible;
                 if !(reads && *next == Next::Read && now < *until) {
                     self.phase = Phase::Idle;
@@ -397,7 +398,7 @@ impl Lock {
                 }
             }
             Phase::Waiting { .. } => self.tell_impatient(effects),
-            // Who does not wait, or follows the key, is told what is so now.
+            // Impatient callers and followers need the current state now.
             Phase::Resting { until } => {
                 let demand = self.demand;
                 if *until <= now || demand.impatient || demand.follow || !demand.wants() {
@@ -428,8 +429,8 @@ impl Lock {
         }
     }
 
-    /// Takes over what our session has of the key, gives it back if nobody here
-    /// wants it, or finds out.
+    /// Takes a leftover lock over, releases it if nobody here wants it, or reads
+    /// whether there is one.
     fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
         match self.leftover {
             Leftover::None => {}
@@ -441,14 +442,14 @@ impl Lock {
         }
     }
 
-    /// Nothing can be had with the session any more, and it has nothing.
+    /// Drops the session: it can acquire nothing more and holds nothing.
     fn forget_session(&mut self) {
         self.session = None;
         self.leftover = Leftover::None;
     }
 
-    /// The effect of an attempt can neither be excluded nor read: the key is looked
-    /// at from time to time, until the session has ended.
+    /// Starts a sweep, because the effect of an attempt can be neither excluded nor
+    /// read now. Also marks the session suspect.
     fn sweep_from_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some(view) = self.session.as_ref().filter(|_| self.sweep.is_none()) else { return };
         let (generation, session) = (view.generation, view.id.clone());
@@ -456,7 +457,7 @@ impl Lock {
         effects.push(Effect::Request(Request::Suspect { generation }));
     }
 
-    /// Looks for a late attempt's effect.
+    /// Reads the key for the effect of a late attempt.
     fn sweep_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if let Some(sweep) = self.sweep.as_mut().filter(|s| s.asking.is_none() && s.at <= now) {
             let ticket = self.tickets.next();
@@ -485,11 +486,11 @@ impl Lock {
             Phase::Owned(own) | Phase::Losing { own, .. } if own.generation == generation => {
                 self.lose(reason, effects);
             }
-            // The owner had given it back; now Consul takes it back by itself.
+            // The owner had released it; the session's end now frees the key.
             Phase::Releasing(releasing) if releasing.own.generation == generation => {
                 self.lose(reason, effects);
             }
-            // The session's end makes its attempts void.
+            // The session's end voids its attempts.
             Phase::Trying { attempt, .. } | Phase::Fencing { attempt, .. }
                 if attempt.generation == generation =>
             {
@@ -506,8 +507,8 @@ impl Lock {
             }
             _ => {}
         }
-        // Only the same session can lock a key again at an index it had before;
-        // and another store may begin with lower indexes.
+        // Only the same session can lock a key again at an earlier index, and another store
+        // may start with lower indexes.
         self.floor = 0;
     }
 
@@ -521,7 +522,7 @@ impl Lock {
         {
             return;
         }
-        // One that did not check the fence is not made void by it.
+        // A fence does not void an attempt that did not check it.
         let is_void = fence != Fence::Unusable && attempt.fence != Fence::Unusable;
         if *unknown && !is_void {
             self.sweep_from_now(now, effects);
@@ -551,8 +552,8 @@ impl Lock {
         }
     }
 
-    /// Makes an attempt void before anything is concluded; `unknown` if it may
-    /// still take effect otherwise.
+    /// Voids an attempt before a read decides. `unknown` if the attempt could still
+    /// take effect otherwise.
     fn make_void(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
         let (generation, seen) = (attempt.generation, attempt.fence);
         effects.push(Effect::Request(Request::RaiseFence { generation, seen }));
@@ -560,12 +561,12 @@ impl Lock {
         self.phase = Phase::Fencing { attempt, unknown };
     }
 
-    /// Half to all of `span`, at random.
+    /// A random duration between half of `span` and `span`.
     fn jittered(&mut self, span: Duration) -> Duration {
         span.mul_f64(0.5 + self.share() / 2.0)
     }
 
-    /// A number from 0 to 1, at random.
+    /// A random number between 0 and 1.
     fn share(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -1,4 +1,4 @@
-//! How ownership is kept, lost and given back.
+//! Keeping, losing and releasing an ownership.
 
 use std::time::Duration;
 
@@ -22,42 +22,41 @@ use crate::{
 pub(super) struct Own {
     pub(super) generation: u64,
     pub(super) session: SessionId,
-    /// The index at which it was won: the token's.
+    /// The index at which it was won, which is the token's index.
     pub(super) won_at: u64,
-    /// The key's index now, moved when somebody writes its value: the fence of
-    /// the release.
+    /// The key's current index, which guards the release. It moves when somebody writes
+    /// the value.
     pub(super) index: u64,
-    /// The value that somebody wrote over ours.
+    /// The value that somebody else wrote over ours.
     found: Option<Vec<u8>>,
     look: Look,
 }
 
-/// How the key is looked after while it is held: deletion and forced release do
-/// not touch the session.
+/// How a held key is observed: a deletion or a forced release does not touch the
+/// session.
 #[derive(Debug)]
 enum Look {
-    /// Not before this moment; short critical sections pay nothing.
+    /// Start watching at this moment, so that short critical sections cost nothing.
     At(Moment),
     Watching(Ticket),
     Reading(Ticket),
 }
 
-/// For how long a key is held before it is watched.
+/// How long a key is held before it is watched.
 const UNWATCHED: Duration = Duration::from_secs(1);
-/// How long a key is left alone whose watch told what the leader does not.
+/// Pause before watching again after the leader contradicted the watch.
 const DOUBTED: Duration = Duration::from_secs(2);
-/// How long the question why a key is no longer ours may delay the answer.
+/// The longest delay of a loss report to find out its reason.
 const QUESTION_LIMIT: Duration = Duration::from_millis(250);
-/// How long others get a chance after the bounds of fairness were reached, if none
-/// has been seen for a while.
+/// Fairness pause if no other contender was seen recently.
 const COURTESY: Duration = Duration::from_millis(25);
-/// As long as some were seen, until one has taken the key, or for so long: they
-/// may learn late that it is free.
+/// Fairness pause if another contender was seen recently, since it may learn late
+/// that the key is free. It ends early once another holds the key.
 const COURTESY_AMONG_OTHERS: Duration = Duration::from_millis(200);
-/// How long others are remembered.
+/// How long a contender counts as recent.
 const REMEMBERED: Duration = Duration::from_millis(500);
-/// One courtesy in so many is a long one although none was seen: whoever always
-/// learns too late would never be.
+/// One in this many pauses is a long one even if no contender was seen; otherwise a
+/// contender that always learns too late would never be seen.
 const RARELY: u32 = 32;
 
 impl Own {
@@ -79,7 +78,7 @@ impl Own {
         }
     }
 
-    /// The question to the watch, if one is open.
+    /// The ticket of the open watch, if any.
     pub(super) fn watching(&self) -> Option<Ticket> {
         match self.look {
             Look::Watching(ticket) => Some(ticket),
@@ -94,21 +93,21 @@ impl Own {
     }
 }
 
-/// A release that has not been concluded.
+/// A release in progress.
 #[derive(Debug)]
 pub(super) struct Releasing {
     pub(super) own: Own,
     step: ReleaseStep,
-    /// An earlier request may have released it already.
+    /// An earlier request may already have released the key.
     unsure: bool,
-    /// Its value was written over since the release began.
+    /// The value was overwritten since the release began.
     moved: bool,
-    /// Somebody here wants it again, but others shall have a chance first.
+    /// A caller here wants the key again, but others get a chance first.
     yielding: bool,
     setbacks: u32,
-    /// When it was first not answered well.
+    /// When it first met an error.
     obstructed_at: Option<Moment>,
-    /// It was told that the key cannot be given back.
+    /// [`Effect::Unreleased`] was reported.
     told: bool,
 }
 
@@ -144,7 +143,7 @@ impl Lock {
         }
     }
 
-    /// The blocking read of a held key was answered.
+    /// Handles the answer to the watch of a held key.
     pub(super) fn own_watched(
         &mut self,
         now: Moment,
@@ -164,7 +163,7 @@ impl Lock {
             }
         };
         if index < own.won_at {
-            // Older than our ownership, or of another store: let the leader say.
+            // Older than our ownership, or from another store: ask the leader.
             let ticket = self.tickets.next();
             own.look = Look::Reading(ticket);
             effects.push(Effect::Read { ticket });
@@ -174,7 +173,7 @@ impl Lock {
         self.judge_own(now, answer, effects);
     }
 
-    /// A read of the held key, as the leader has it, was answered.
+    /// Handles the leader's answer to a read of the held key.
     pub(super) fn own_read(
         &mut self,
         now: Moment,
@@ -193,7 +192,7 @@ impl Lock {
         self.judge_own(now, answer, effects);
     }
 
-    /// What a read tells an owner.
+    /// Judges a read of a held key.
     fn judge_own(&mut self, now: Moment, seen: Seen, effects: &mut Vec<Effect>) {
         let Phase::Owned(own) = &mut self.phase else { return };
         match seen {
@@ -210,8 +209,8 @@ impl Lock {
             }
             Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),
             Seen::Found { .. } => {
-                // Not ours any more. Nobody may act on it from now; whether the
-                // session ended or somebody released the key is one question.
+                // No longer ours, so revoke it at once. Then ask whether the session ended or
+                // somebody released the key.
                 let ticket = self.tickets.next();
                 effects.push(Effect::Revoke);
                 effects.push(Effect::AskSession { ticket, session: own.session.clone() });
@@ -223,7 +222,7 @@ impl Lock {
         }
     }
 
-    /// Our index is not of this store's history.
+    /// Loses the ownership, because its index is not from this store's history.
     fn own_of_another_store(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Owned(own) = &self.phase else { return };
         let generation = own.generation;
@@ -231,9 +230,8 @@ impl Lock {
         self.store_replaced(generation, effects);
     }
 
-    /// An index shows that the store was replaced by another: by a restored
-    /// snapshot, or by servers that started empty. Nothing that was won under the
-    /// session is proven any more.
+    /// Handles a replaced store, which an index revealed: a snapshot was restored, or
+    /// the servers started empty. Nothing won under the session is proven any more.
     pub(super) fn store_replaced(&mut self, generation: u64, effects: &mut Vec<Effect>) {
         self.floor = 0;
         self.resume = Next::Read;
@@ -242,7 +240,7 @@ impl Lock {
         effects.push(Effect::Request(Request::Distrust { generation, reason }));
     }
 
-    /// Our own session was asked for, to learn why the key is not ours.
+    /// Handles the answer about our own session, which decides the reason of a loss.
     pub(super) fn own_session_seen(
         &mut self,
         _now: Moment,
@@ -265,7 +263,7 @@ impl Lock {
         }
     }
 
-    /// The ownership is over, other than by its owner's release.
+    /// Ends the ownership other than by its owner's release.
     pub(super) fn lose(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
         let own = match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Owned(own) | Phase::Losing { own, .. } => own,
@@ -280,7 +278,7 @@ impl Lock {
         effects.push(Effect::Lost { reason });
     }
 
-    /// Gives the key back.
+    /// Releases the key.
     pub(super) fn release(&mut self, own: Own, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
         self.floor = self.floor.max(own.index);
@@ -302,7 +300,7 @@ impl Lock {
         });
     }
 
-    /// Gives back what an attempt of ours took.
+    /// Releases a lock that an attempt of ours left.
     pub(super) fn release_leftover(&mut self, index: u64, effects: &mut Vec<Effect>) {
         self.leftover = Leftover::None;
         if let Some(view) = self.session.clone() {
@@ -325,7 +323,7 @@ impl Lock {
         }
     }
 
-    /// The answer to a release.
+    /// Handles the answer to a release.
     pub(super) fn released(
         &mut self,
         now: Moment,
@@ -359,9 +357,9 @@ impl Lock {
         }
     }
 
-    /// A release, or the read after it, was not answered well: it is repeated.
-    /// What Consul refuses, or does not do for a lease during which it renewed the
-    /// session, it may never do: then only the session's end frees the key.
+    /// Retries a release after it, or the read after it, failed. If Consul denies it,
+    /// or fails for a whole lease while the session stays renewed, it may never
+    /// succeed; then only the session's end frees the key.
     fn release_obstructed(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         let Phase::Releasing(releasing) = &mut self.phase else { return };
         releasing.again(now);
@@ -375,13 +373,13 @@ impl Lock {
             let generation = releasing.own.generation;
             effects.push(Effect::Request(Request::Suspect { generation }));
         }
-        // It may take for ever.
+        // The release may never succeed.
         if releasing.told && self.demand.wants() {
             self.obstruct(Obstacle::Trouble(error), effects);
         }
     }
 
-    /// The fence of a release failed: whose is the key now?
+    /// Handles the read after a release whose index did not match.
     pub(super) fn release_read(
         &mut self,
         now: Moment,
@@ -402,7 +400,7 @@ impl Lock {
         let reason = match answer {
             _ if seen_at < own.won_at => LossReason::StoreReplaced,
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
-                // Its value was written over meanwhile: the fence has moved.
+                // The value was overwritten meanwhile, so the index has moved.
                 own.index = entry.modify_index;
                 own.found = Some(entry.value);
                 self.floor = self.floor.max(own.index);
@@ -447,7 +445,7 @@ impl Lock {
         }
     }
 
-    /// Leaves the key to others for the next moment of a courtesy.
+    /// The next short pause of a fairness pause.
     pub(super) fn courtesy(&self, now: Moment) -> Phase {
         let until = self.yields_until.min(now + COURTESY);
         let is_last = until == self.yields_until;
@@ -457,8 +455,9 @@ impl Lock {
 }
 
 impl Releasing {
-    /// Somebody wrote the key's value between a read and the release: once, it is
-    /// released again at once; if it happens again, somebody goes on writing.
+    /// Handles a write to the value between a read and the release. The first time, the
+    /// release is repeated at once; later ones back off, because the writer keeps
+    /// writing.
     fn moved(&mut self, now: Moment) {
         if std::mem::replace(&mut self.moved, true) {
             self.again(now);

@@ -1,10 +1,10 @@
-//! What the machine of a key does at present, for people.
+//! The lock machine's state as shown to users.
 
 use super::{Leftover, Lock, Phase};
 use crate::ownership::KeyState;
 
 impl Lock {
-    /// What it does at present, for people.
+    /// The current state as shown to users.
     pub(crate) fn state(&self) -> KeyState {
         match &self.phase {
             Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
