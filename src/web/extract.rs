@@ -1,4 +1,4 @@
-//! How a handler comes by the runtime.
+//! Extracts the runtime's handle.
 
 use std::future::{Ready, ready};
 
@@ -6,10 +6,10 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payl
 
 use crate::dsync::Dsync;
 
-/// The handle that the app was given, by `app_data(dsync.clone())` or within a
+/// Extracts the app's handle, added with `app_data(dsync.clone())` or in a
 /// [`Data`](actix_web::web::Data).
 ///
-/// Without one the answer is 500.
+/// Without one, the answer is 500.
 impl FromRequest for Dsync {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, actix_web::Error>>;
@@ -26,8 +26,8 @@ pub(super) fn dsync_of(request: &HttpRequest) -> Result<&Dsync, NotSetUp> {
         .ok_or(NotSetUp("no Dsync: give the App one with .app_data(dsync.clone())"))
 }
 
-/// A handler asks for what the app was not given: a mistake of the service, to
-/// be found when it is first tried.
+/// The app lacks data that a handler needs: a programming error, found at the first
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this service is not set up: {0}")]
 pub(super) struct NotSetUp(pub(super) &'static str);

@@ -1,4 +1,4 @@
-//! What an HTTP client is told when a lock cannot be had, or was lost.
+//! HTTP responses for locks that were not granted or were lost.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header::RET
 
 use crate::{error::Error, ownership::Lost};
 
-/// How long a client is asked to wait where nothing better is known.
+/// The default `Retry-After`.
 pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
-/// A JSON body, `{"error": code, "message": words}`, says what happened and
-/// nothing of what is behind: neither holders nor addresses nor ACL rights. What
-/// `Display` says of the error is for the service's own log.
+/// The JSON body is `{"error": code, "message": text}`. It reveals no internals: neither
+/// holders nor addresses nor ACL rights. The error's `Display` text is for the service's
+/// own log.
 ///
 /// | error | status | `error` |
 /// |---|---|---|
@@ -42,15 +42,17 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         let message = match self {
             Self::Invalid { field: "key", why } => &format!("key {why}"),
-            Self::Held { .. } => "somebody else has the lock",
-            Self::WaitedTooLong { .. } => "the lock was not free in time",
+            Self::Held { .. } => "another holder has the lock",
+            Self::WaitedTooLong { .. } => "the lock was not granted in time",
             Self::LockDelay { .. } => "the lock is closed for a while after its holder failed",
-            Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => "too many wait for locks",
-            Self::Unavailable { .. } | Self::Stopped => "locks cannot be had at present",
+            Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => {
+                "too many requests for locks"
+            }
+            Self::Unavailable { .. } | Self::Stopped => "locks are unavailable at present",
             Self::Invalid { .. }
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
-            | Self::AlreadyStarted { .. } => "the lock cannot be had",
+            | Self::AlreadyStarted { .. } => "the service's locks are misconfigured",
         };
         let status = self.status_code();
         let retry_after = match self {
@@ -62,7 +64,7 @@ impl ResponseError for Error {
     }
 }
 
-/// As it is written in the body, for programs.
+/// The field `error` of the body, for programs.
 fn code(error: &Error) -> &'static str {
     match error {
         Error::Invalid { field: "key", .. } => "invalid",
@@ -78,9 +80,8 @@ fn code(error: &Error) -> &'static str {
     }
 }
 
-/// 503 with the code `lost`, in a body as [`Error`]'s. There is no `Retry-After`:
-/// the work may be half done, and only the client knows whether it may be
-/// repeated.
+/// 503 with the code `lost`, in a body like that of [`Error`]. There is no `Retry-After`:
+/// the work may be half done, and only the client knows whether it may be repeated.
 impl ResponseError for Lost {
     fn status_code(&self) -> StatusCode {
         StatusCode::SERVICE_UNAVAILABLE
@@ -91,10 +92,10 @@ impl ResponseError for Lost {
     }
 }
 
-/// A request kept its lock longer than it may: 503 with the code `held_too_long`, in a
-/// body as [`Error`]'s. As for [`Lost`], there is no `Retry-After`.
+/// A request held its lock longer than allowed: 503 with the code `held_too_long`, in a
+/// body like that of [`Error`]. As for [`Lost`], there is no `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request held its lock for {limit:?}, and was given up")]
+#[error("the request held its lock for {limit:?} and was stopped")]
 pub(super) struct HeldTooLong {
     pub(super) limit: Duration,
 }
@@ -105,7 +106,7 @@ impl ResponseError for HeldTooLong {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let message = "the request took too long; its work was stopped and its lock given back";
+        let message = "the request took too long; its work was stopped and its lock released";
         answer(self.status_code(), "held_too_long", message, None)
     }
 }
@@ -118,7 +119,7 @@ pub(super) fn answer(
 ) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     if let Some(pause) = retry_after {
-        // Whole seconds, and never sooner than it is of use.
+        // Rounded up to whole seconds, so that no client retries too early.
         let seconds = pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0));
         response.insert_header((RETRY_AFTER, seconds.max(1).to_string()));
     }
