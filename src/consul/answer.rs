@@ -1,5 +1,4 @@
-//! A reply seen as evidence: its JSON, its words, and what it means when it
-//! proves nothing.
+//! Reads a reply: its JSON, its text, and the error it stands for when it proves nothing.
 
 use std::borrow::Cow;
 
@@ -14,7 +13,7 @@ use crate::{
 /// The longest excerpt of a reply that an error carries, in characters.
 const EXCERPT: usize = 200;
 
-/// A reply, and the secret that no text taken from it may contain.
+/// A reply, and the token that no excerpt of it may contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     reply: &'a WireReply,
@@ -34,22 +33,22 @@ impl<'a> Answer<'a> {
         &self.reply.body
     }
 
-    /// `X-Consul-Index`, where it is one that a read can continue from.
+    /// `X-Consul-Index`, if a read can continue from it.
     pub(super) fn index(self) -> Option<u64> {
         self.reply.index.filter(|index| *index >= 1)
     }
 
-    /// The whole body as one JSON document.
+    /// The body as JSON.
     pub(super) fn json(self) -> Option<Value> {
         serde_json::from_slice(&self.reply.body).ok()
     }
 
-    /// The whole body as one text.
+    /// The body as trimmed text.
     pub(super) fn text(self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.reply.body.trim_ascii())
     }
 
-    /// `text` made fit for an error: one line, short, without the secret.
+    /// Returns `text` for use in an error: one short, escaped line without the token.
     pub(super) fn excerpt(self, text: &str) -> String {
         let words: Vec<&str> = text.split_whitespace().collect();
         let mut text: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
@@ -69,13 +68,12 @@ impl<'a> Answer<'a> {
         self.excerpt(&self.text())
     }
 
-    /// Markup comes from a proxy or another server, whatever its status.
+    /// Whether the body is markup, which only a proxy or another server sends.
     fn is_markup(self) -> bool {
         self.reply.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// What a refusal for want of rights lacked, if this is one; `right` is what
-    /// the request needs.
+    /// Returns the missing right if Consul denied the request, which needs `right`.
     pub(super) fn denied(self, right: &str) -> Option<String> {
         if self.reply.status != 403 || self.is_markup() {
             return None;
@@ -86,7 +84,7 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// What this reply means when it proves nothing about the request.
+    /// Returns the trouble of a reply that proves nothing about the request.
     pub(super) fn trouble(self) -> Trouble {
         let status = self.reply.status;
         match status {
@@ -99,16 +97,16 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The agent's own error.
+    /// Returns `text` as the agent's own error.
     pub(super) fn server(self, text: &str) -> Trouble {
         Trouble::Server { status: self.reply.status, text: self.excerpt(text) }
     }
 }
 
-/// Consul does not know the token that the request carried.
+/// The missing right if Consul does not know the token.
 pub(super) const NO_TOKEN: &str = "any right (it does not know the configured ACL token)";
 
-/// A refusal for want of rights, in Consul's words.
+/// Consul's reason for denying a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denial {
     /// The token lacks a right.
@@ -118,8 +116,7 @@ pub(super) enum Denial {
 }
 
 impl Denial {
-    /// The refusal in `text`, if it is one. Only its beginning is looked at: what
-    /// follows may quote a key.
+    /// Parses a denial. Only the beginning of `text` counts: the rest may quote a key.
     pub(super) fn of(text: &str) -> Option<Self> {
         let mut text = text;
         while let Some(rest) = text.strip_prefix("rpc error making call: ") {
@@ -137,7 +134,7 @@ impl Denial {
         }
     }
 
-    /// What was lacking; `right` is what the request needs.
+    /// Returns the missing right; the request needs `right`.
     pub(super) fn right(self, right: &str) -> String {
         match self {
             Self::Right => right.into(),

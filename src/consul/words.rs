@@ -1,23 +1,23 @@
-//! Consul's error texts, read whole.
+//! Parses Consul's error texts.
 //!
-//! Consul quotes keys and sessions within its texts, and clients choose the names
-//! of keys. A text is therefore never searched for a word: it is compared from its
-//! first character to its last, and what it quotes must be what the request named.
+//! Consul's texts quote keys and sessions, and clients choose the names of keys. A text is
+//! therefore never searched for a word. It is compared from its first character to its
+//! last, and the quoted names must be those of the request.
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part<'a> {
-    /// These characters.
+    /// This text.
     Is(&'a str),
-    /// This name, as Go's `%q` quotes it.
+    /// This name, quoted by Go's `%q`.
     Quotes(&'a str),
-    /// Any name, as Go's `%q` quotes it.
+    /// Any name, quoted by Go's `%q`.
     QuotesAny,
     /// Decimal digits.
     Number,
 }
 
-/// Whether `text` consists of these parts and of nothing else.
+/// Whether `text` consists of exactly these parts.
 pub(super) fn reads(text: &str, parts: &[Part<'_>]) -> bool {
     rest(text, parts).is_some_and(str::is_empty)
 }
@@ -27,7 +27,7 @@ pub(super) fn begins(text: &str, parts: &[Part<'_>]) -> bool {
     rest(text, parts).is_some()
 }
 
-/// What follows these parts, if `text` begins with them.
+/// Returns the text after these parts, if `text` begins with them.
 fn rest<'t>(text: &'t str, parts: &[Part<'_>]) -> Option<&'t str> {
     parts.iter().try_fold(text, |text, part| match part {
         Part::Is(words) => text.strip_prefix(words),
@@ -43,7 +43,7 @@ fn rest<'t>(text: &'t str, parts: &[Part<'_>]) -> Option<&'t str> {
     })
 }
 
-/// Reads a name that Go has quoted, and what follows it.
+/// Parses a name quoted by Go; returns it and the rest of the text.
 fn unquoted(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut name = Vec::new();
     let mut chars = text.strip_prefix('"')?.chars();
@@ -52,7 +52,7 @@ fn unquoted(text: &str) -> Option<(Vec<u8>, &str)> {
             '"' => return Some((name, chars.as_str())),
             '\\' => match chars.next()? {
                 'x' => {
-                    // A byte, which need not be a character.
+                    // A byte, not necessarily a character.
                     name.push(u8::try_from(hex(&mut chars, 2)?).ok()?);
                     continue;
                 }

@@ -11,13 +11,13 @@ use crate::consul::{
     wire::WireRequest,
 };
 
-/// Creates a session that frees its keys when it ends.
+/// Creates a session that releases its keys when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CreateSession {
     pub(crate) name: String,
     pub(crate) ttl: Duration,
     pub(crate) lock_delay: Duration,
-    /// The node's checks whose failure ends the session; none if it is empty.
+    /// The node checks whose failure ends the session.
     pub(crate) node_checks: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl Ask for CreateSession {
     }
 }
 
-/// Whether `id` can be one that Consul gave: a UUID, as far as it matters here.
+/// Whether `id` can be a session's id. The check is looser than that of a UUID.
 pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

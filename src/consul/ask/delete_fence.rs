@@ -1,4 +1,4 @@
-//! Removes the fence entry of a session that has ended.
+//! Deletes the fence entry of a session that has ended.
 
 use super::{Ask, Keyspace, write_right};
 use crate::consul::{
@@ -8,8 +8,7 @@ use crate::consul::{
     wire::WireRequest,
 };
 
-/// Removes the fence entry of a session that has ended: an entry that is gone
-/// fences nothing.
+/// Deletes the fence entry of a session that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeleteFence {
     pub(crate) session: SessionId,
@@ -22,7 +21,7 @@ impl Ask for DeleteFence {
         txn::request(&[Op::Delete { key: &keys.fence(&self.session) }])
     }
 
-    /// Consul answers with an empty list, whether or not the entry was there.
+    /// Consul answers with an empty list, whether or not the entry existed.
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Destroyed {
         let key = keys.fence(&self.session);
         if let Some(right) = answer.denied(&write_right(&key)) {

@@ -1,8 +1,8 @@
-//! Durations as Consul writes them: `15s`, `1m30s`, `1.5s`, `15000ms`.
+//! Parses Consul's durations: `15s`, `1m30s`, `1.5s`, `15000ms`.
 
 use std::time::Duration;
 
-/// Reads a duration in Go's notation. A negative one is none.
+/// Parses a duration in Go's notation. Negative durations are invalid.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -41,7 +41,7 @@ fn nanos(number: &str, unit: u64) -> Option<u64> {
         return None;
     }
     let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
-    // Below a nanosecond of an hour nothing is left after 13 digits.
+    // Further digits are below a nanosecond, even of an hour.
     let fraction = fraction.get(..fraction.len().min(13))?;
     let part = if fraction.is_empty() {
         0

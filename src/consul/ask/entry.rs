@@ -1,4 +1,4 @@
-//! One entry of Consul's store, as its replies show it.
+//! Parses entries of Consul's store.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
@@ -9,13 +9,13 @@ use crate::consul::{
     fact::{Entry, Seen, SessionId},
 };
 
-/// What the reply to a read of one full key means.
+/// Parses the reply to a read of one full key.
 pub(super) fn seen(answer: Answer<'_>, key: &str) -> Seen {
     if let Some(right) = answer.denied(&read_right(key)) {
         return Seen::Denied(right);
     }
     match (answer.status(), answer.index()) {
-        // With a body it is somebody else's 404.
+        // A 404 with a body is not Consul's.
         (404, Some(index)) if answer.body().is_empty() => return Seen::Missing { index },
         (200, Some(index)) => {
             if let Some(entry) = only_entry(answer, key) {
@@ -33,12 +33,12 @@ fn only_entry(answer: Answer<'_>, key: &str) -> Option<Entry> {
     entry(&found, key)
 }
 
-/// The entry in a row of a transaction's results, if it is that of `key`.
+/// Parses the entry of `key` in a row of a transaction's results.
 pub(super) fn entry_of(row: Option<&Value>, key: &str) -> Option<Entry> {
     entry(row?.get("KV")?, key)
 }
 
-/// The entry in Consul's JSON, if it is that of `key` and complete.
+/// Parses the complete entry of `key` in Consul's JSON.
 pub(super) fn entry(json: &Value, key: &str) -> Option<Entry> {
     if json.get("Key")?.as_str()? != key {
         return None;

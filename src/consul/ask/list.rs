@@ -16,13 +16,12 @@ use crate::{
     key::RESERVED,
 };
 
-/// Lists all entries whose keys begin with a string, as the runtime names them.
+/// Lists all entries whose keys, relative to the runtime's prefix, begin with a string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     pub(crate) prefix: Arc<str>,
-    /// Wait until the index of the prefix passes this one, or for
-    /// [`wait`](Self::wait); without it the answer comes at once, as the leader has
-    /// the entries.
+    /// Waits until the index of the prefix passes this one, or for
+    /// [`wait`](Self::wait). `None` reads at once, consistently.
     pub(crate) after: Option<u64>,
     pub(crate) wait: Duration,
 }
@@ -53,7 +52,7 @@ impl Ask for List {
             return Listed::Denied(right);
         }
         match (answer.status(), answer.index()) {
-            // With a body it is somebody else's 404.
+            // A 404 with a body is not Consul's.
             (404, Some(index)) if answer.body().is_empty() => {
                 return Listed::Found { entries: Vec::new(), index };
             }
@@ -80,7 +79,7 @@ impl Ask for List {
     }
 }
 
-/// One entry in Consul's JSON. A listing has thousands: nothing else is read.
+/// One entry in Consul's JSON, with only the needed fields: a listing has thousands.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row<'a> {
@@ -96,9 +95,8 @@ struct Row<'a> {
     flags: u64,
 }
 
-/// All entries, if each is complete, lies under the prefix and is covered by the
-/// index, and there is one. Their keys are given without the first `own` bytes,
-/// which are the runtime's own prefix.
+/// Parses a non-empty list whose entries are complete, lie under `prefix` and are covered
+/// by `index`. Keys are returned without their first `own` bytes, the runtime's prefix.
 fn entries(
     answer: Answer<'_>,
     prefix: &str,

@@ -10,7 +10,7 @@ use crate::consul::{
     wire::WireRequest,
 };
 
-/// Lists all sessions that the token may read, and keeps those of one name.
+/// Lists the sessions of one name, of all that the token may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListSessions {
     pub(crate) name: String,

@@ -8,11 +8,11 @@ use crate::consul::{
     wire::WireRequest,
 };
 
-/// Makes every lock of the session that was sent with the fence `from` fail,
-/// whenever it arrives. A fence of unknown use is raised as a new one.
+/// Makes every lock of the session that was sent with the fence `from` fail, whenever it
+/// arrives. An unusable fence is raised as if it were unraised.
 ///
-/// The session locks its fence entry, so a late raise fails once the session has
-/// ended, and an entry without a session is not needed any more.
+/// The session locks its fence entry. A late raise therefore fails once the session has
+/// ended, and an entry without a session is no longer needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RaiseFence {
     pub(crate) session: SessionId,
@@ -20,7 +20,7 @@ pub(crate) struct RaiseFence {
 }
 
 impl RaiseFence {
-    /// The index that the raise replaces.
+    /// The index that the raise replaces; 0 for a new entry.
     fn replaces(&self) -> u64 {
         match self.from {
             Fence::At(index) => index,
@@ -37,8 +37,8 @@ impl RaiseFence {
         [check, Op::Lock { key, session, flags: 0, value }]
     }
 
-    /// Each raise writes another value: Consul leaves an entry's index as it is when
-    /// nothing in the entry changes, and the fence would not be raised.
+    /// Each raise writes another value. Consul does not change the index of an entry whose
+    /// content stays the same, so an equal value would not raise the fence.
     fn value(&self) -> String {
         self.replaces().to_string()
     }
@@ -58,7 +58,7 @@ impl Ask for RaiseFence {
         }
         match txn::outcome(&self.ops(&key, &value), answer) {
             Outcome::Done(rows) => match entry_of(rows.last(), &key) {
-                // An index that did not grow kills no earlier attempt.
+                // Without a larger index, earlier attempts are not void.
                 Some(entry)
                     if entry.session.as_ref() == Some(&self.session)
                         && entry.modify_index > self.replaces() =>

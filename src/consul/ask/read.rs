@@ -1,4 +1,4 @@
-//! Reads one entry as it is now.
+//! Reads one entry consistently.
 
 use super::{Ask, Keyspace, entry::seen, escaped};
 use crate::{
@@ -10,14 +10,14 @@ use crate::{
     key::Key,
 };
 
-/// Reads one entry as the leader has it; an isolated leader does not answer.
+/// Reads one entry consistently: Consul's leader answers, and an isolated leader does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     Key(Key),
     /// The fence entry of a session. [`Seen::Missing`] means that the fence is
     /// unraised.
     Fence(SessionId),
-    /// What was last recorded beside a key.
+    /// The record beside a key.
     Record(Key),
 }
 

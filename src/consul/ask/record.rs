@@ -1,4 +1,4 @@
-//! Records something beside a key that our session holds.
+//! Writes the record beside a key that our session holds.
 
 use super::{Ask, Keyspace, entry::entry_of, write_right};
 use crate::{
@@ -11,14 +11,14 @@ use crate::{
     key::Key,
 };
 
-/// Records something beside a key, if our session holds the key.
+/// Writes the record beside a key, if our session holds the key.
 ///
-/// Sent twice, it is done once: the second finds another index.
+/// A repeated request has no effect: the index has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) key: Key,
     pub(crate) session: SessionId,
-    /// The index of the present record; none if there is none.
+    /// The index of the current record, if one exists.
     pub(crate) after: Option<u64>,
     pub(crate) value: Vec<u8>,
 }

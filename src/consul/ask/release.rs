@@ -22,7 +22,7 @@ pub(crate) struct Release {
     pub(crate) how: ReleaseHow,
 }
 
-/// What a release leaves behind.
+/// Whether a release deletes the key or keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReleaseHow {
     Delete,
@@ -68,7 +68,7 @@ impl Ask for Release {
         }
         match txn::outcome(&self.ops(&key), answer) {
             Outcome::Done(rows) => {
-                // The first operation shows the entry as it was: held by our session.
+                // The first row shows the entry before the release.
                 let was = entry_of(rows.first(), &key);
                 let was_ours =
                     was.is_some_and(|entry| entry.session.as_ref() == Some(&self.session));

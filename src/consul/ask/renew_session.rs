@@ -11,7 +11,7 @@ use crate::consul::{
     words::{Part::Is, reads},
 };
 
-/// Renews a session, over connections that nothing else uses.
+/// Renews a session over connections reserved for renewals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RenewSession {
     pub(crate) session: SessionId,

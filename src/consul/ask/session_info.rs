@@ -1,4 +1,4 @@
-//! Describes a session.
+//! Reads a session.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::consul::{
     wire::WireRequest,
 };
 
-/// Consul shows longer lock-delays and enforces this one.
+/// The longest lock-delay that Consul enforces; it reports longer ones.
 const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
 
-/// Asks for a session's name, node and lock-delay.
+/// Reads a session's name, node and lock-delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionInfo {
     pub(crate) session: SessionId,
@@ -48,7 +48,7 @@ impl Ask for SessionInfo {
     }
 }
 
-/// The session of that id, if the reply is a list of it alone.
+/// Returns the session with this id, if the reply lists it alone.
 pub(super) fn one_session(answer: Answer<'_>, id: &SessionId) -> Option<Value> {
     let Value::Array(sessions) = answer.json()? else { return None };
     let [session] = <[Value; 1]>::try_from(sessions).ok()?;
@@ -64,7 +64,7 @@ fn described(session: &Value) -> Option<SessionSeen> {
     })
 }
 
-/// A number of nanoseconds. Consul treats a negative delay as none.
+/// Parses a lock-delay in nanoseconds. Consul treats a negative one as zero.
 fn lock_delay(value: &Value) -> Option<Duration> {
     if let Some(nanos) = value.as_u64() {
         return Some(Duration::from_nanos(nanos));

@@ -1,4 +1,4 @@
-//! Lists and removes fence entries of sessions that have ended.
+//! Lists and deletes fence entries of sessions that have ended.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,7 @@ impl Ask for ListStaleFences {
         WireRequest::get(format!("/v1/kv/{}?recurse&consistent", escaped(&folder(keys))))
     }
 
-    /// Records of periodic jobs, and what anybody else put there, are no fences.
+    /// Ignores records of periodic jobs and entries of other programs.
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> StaleFences {
         let folder = folder(keys);
         if let Some(right) = answer.denied(&format!("key:list on \"{folder}\"")) {
@@ -67,8 +67,8 @@ impl Ask for ListStaleFences {
     }
 }
 
-/// Removes fence entries that stand as they were seen. Whether it did shows when they
-/// are next listed.
+/// Deletes fence entries that are unchanged since they were listed. The next listing shows
+/// the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeleteStaleFences {
     pub(crate) stale: Vec<(SessionId, u64)>,
@@ -89,7 +89,7 @@ impl Ask for DeleteStaleFences {
     fn unanswered(&self, _: Trouble) {}
 }
 
-/// Where the fence entries lie, among others.
+/// The folder of the fence entries, which also holds other entries.
 fn folder(keys: &Keyspace) -> String {
     format!("{}{RESERVED}/", keys.prefix)
 }

@@ -1,4 +1,4 @@
-//! Waits for one key to change.
+//! Watches one key.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::{
     key::Key,
 };
 
-/// Reads a key over the connections of the blocking reads.
+/// Reads a key over the connections for blocking reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Watch {
     pub(crate) key: Key,
-    /// Wait until the key's index passes this one, or for [`wait`](Self::wait);
-    /// without it the answer comes at once.
+    /// Waits until the key's index passes this one, or for [`wait`](Self::wait). `None`
+    /// reads at once.
     pub(crate) after: Option<u64>,
     pub(crate) wait: Duration,
 }
@@ -26,8 +26,7 @@ pub(crate) struct Watch {
 impl Ask for Watch {
     type Fact = Seen;
 
-    /// Consul takes an index of 0 and a wait of 0 as "not given", so neither is
-    /// sent.
+    /// Never sends an index of 0 or a wait of 0: Consul treats them as absent.
     fn request(&self, keys: &Keyspace) -> WireRequest {
         let key = keys.key(&self.key);
         let Some(after) = self.after else { return consistent(&key) };
