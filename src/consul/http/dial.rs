@@ -1,4 +1,4 @@
-//! How a connection to the agent is made.
+//! Opens connections to the agent.
 
 use std::{cell::Cell, io, net::SocketAddr, time::Duration};
 
@@ -16,19 +16,19 @@ use super::{
 };
 use crate::consul::fact::Trouble;
 
-/// The longest time that a connection may take until it has answered once.
+/// The time limit of a new connection until its first answer.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long one address may be silent before the next is tried beside it.
+/// How long one address may be silent before the next is tried in parallel.
 const HEAD_START: Duration = Duration::from_millis(250);
-/// How long all addresses may be silent before each is tried again: a lost first
-/// packet is repeated only after a growing time.
+/// How long all addresses may be silent before each is tried again. TCP repeats a lost
+/// first packet only after growing pauses.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Makes connections to one agent.
+/// Opens connections to one agent.
 pub(super) struct Dialer {
     address: Address,
     tls: Tls,
-    /// The address that served last is tried first.
+    /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
 }
 
@@ -39,14 +39,14 @@ impl Dialer {
         Ok(Self { address: config.address.clone(), tls: Tls::of(config)?, served: Cell::default() })
     }
 
-    /// Whether a connection carries one request at a time; unknown over TLS until
-    /// one stands.
+    /// The number of requests that a connection carries at once: 1 without TLS, unknown
+    /// with TLS.
     pub(super) fn streams(&self) -> Option<usize> {
         (!self.address.is_https()).then_some(1)
     }
 
-    /// Makes a connection that has answered one request: an agent that takes no
-    /// more connections closes them without a word, or answers with an error.
+    /// Opens a connection and waits for its first answer. An agent that accepts no more
+    /// connections closes them silently, or answers with an error.
     pub(super) async fn dial(&self) -> Result<Line, Trouble> {
         let standing = timeout(LIMIT, async {
             let stream = self.connect().await.map_err(|err| trouble::of_connecting(&err))?;
@@ -61,13 +61,13 @@ impl Dialer {
         standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
             match trouble {
                 Trouble::Refused(_) | Trouble::Connect(_) => trouble,
-                // Whatever it is, no request of a caller has been sent.
+                // No request of a caller has been sent.
                 other => Trouble::Connect(other.to_string()),
             }
         })
     }
 
-    /// The first address that answers, of all that the name has now.
+    /// Resolves the name and connects to the first address that answers.
     async fn connect(&self) -> io::Result<TcpStream> {
         let found = lookup_host((self.address.host(), self.address.port())).await?;
         let mut addresses: Vec<SocketAddr> = found.collect();
@@ -83,8 +83,7 @@ impl Dialer {
     }
 }
 
-/// Connects to the first of the addresses that answers. Each gets a head start of
-/// [`HEAD_START`] before the next.
+/// Connects to the first address that answers. Each gets a head start of [`HEAD_START`].
 async fn first_of<S, F: Future<Output = io::Result<S>>>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
@@ -110,7 +109,7 @@ async fn first_of<S, F: Future<Output = io::Result<S>>>(
             Ok(Some(Err(err))) => failure = err,
             Ok(None) => {}
             Err(_) if begun == addresses.len() => {
-                // Beside the tries that still wait.
+                // The earlier tries continue.
                 addresses.iter().for_each(|address| tries.push(connect(*address)));
             }
             Err(_) => {}
@@ -118,8 +117,8 @@ async fn first_of<S, F: Future<Output = io::Result<S>>>(
     }
 }
 
-/// Lets the kernel find out that a connection was dropped without a word, by a
-/// router that forgot it, say.
+/// Lets the kernel detect a connection that was dropped silently, for instance by a router
+/// that forgot it.
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, QUIET)?;
@@ -128,7 +127,7 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// How connections are encrypted, if they are.
+/// The TLS configuration of the connections, if they are encrypted.
 struct Tls {
     #[cfg(feature = "tls")]
     connector: Option<(tokio_rustls::TlsConnector, rustls::pki_types::ServerName<'static>)>,
@@ -148,7 +147,7 @@ impl Tls {
             .map_err(|_| "has a host that no certificate can name".to_owned())?;
         let mut tls = std::sync::Arc::clone(tls);
         if tls.alpn_protocols.is_empty() {
-            // Without this HTTP/1.1 is spoken, one connection a blocking read.
+            // Without ALPN, the agent speaks HTTP/1.1: one connection per blocking read.
             let with_h2 = std::sync::Arc::make_mut(&mut tls);
             with_h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
