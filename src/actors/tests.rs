@@ -41,12 +41,12 @@ impl World {
 
     async fn next_loss(&mut self) -> LockLost {
         let next = tokio::time::timeout(Duration::from_secs(60), self.lost.next());
-        next.await.expect("no loss is told").expect("the stream goes on")
+        next.await.expect("no loss is reported").expect("the stream goes on")
     }
 
     fn holders(&self) -> Vec<String> {
         let held = self.consul.entries().into_iter().filter(|entry| entry.session.is_some());
-        // The session's own fence entry is no lock.
+        // The session's fence entry is not a lock.
         held.map(|entry| entry.key).filter(|key| !key.starts_with(".dsync/")).collect()
     }
 }
@@ -85,7 +85,7 @@ async fn a_panic_in_one_lock_costs_that_keys_ownership_and_no_other() {
     assert!(!broken.is_valid() && whole.is_valid());
     assert_eq!(broken.lost().await, LossReason::RuntimeFailed);
 
-    // A fresh actor gives the key back, and serves those who still wait.
+    // A new actor releases the key and serves the remaining waiters.
     let next = waiting.await.unwrap();
     assert!(next.token() > broken.token());
     let released = world.dsync.send(Release(broken)).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_panic_in_the_sessions_actor_ends_all_ownership_and_begins_anew() {
         assert_eq!(loss.reason, LossReason::RuntimeFailed);
         assert!(leases.iter().all(|lease| !lease.is_valid()));
     }
-    // The old session is destroyed, and the keys can be had after its lock-delay.
+    // The old session is destroyed, and the keys are available after its lock-delay.
     let again = world.acquire("a").await;
     assert!(again.token() > leases[0].token());
     assert_eq!(world.consul.sessions().len(), 1);
@@ -128,7 +128,7 @@ async fn a_panic_in_the_watch_costs_nothing() {
     assert!(waiting.await.unwrap().is_valid());
     assert!(ours.is_valid());
 
-    // The held key is watched again, too.
+    // The held key is also watched again.
     tokio::time::sleep(Duration::from_secs(3)).await;
     world.consul.delete_key("held");
     assert_eq!(world.next_loss().await.reason, LossReason::KeyDeleted);
@@ -149,7 +149,7 @@ async fn a_panic_in_the_supervisor_stops_the_runtime_and_tells_everybody() {
     assert_eq!(refused.unwrap_err(), Error::Stopped);
     assert_eq!(world.dsync.ready().await, Err(Error::Stopped));
     world.dsync.shutdown(Duration::from_secs(5)).await.unwrap();
-    // Nobody renews any more: the session dies by its TTL.
+    // Nothing renews the session, so it expires by its TTL.
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(world.holders().is_empty());
 }
@@ -231,7 +231,7 @@ async fn two_thousand_keys_are_waited_for_over_few_connections_and_each_is_notic
         theirs.await.into_iter().map(|lease| Some(lease.unwrap())).collect();
     let mut waiting: Vec<_> = (0..2_000).map(|n| world.dsync.send(Acquire::new(name(n)))).collect();
     tokio::time::sleep(Duration::from_secs(40)).await;
-    // Those of the runtime that holds them, too.
+    // Includes the blocking reads of the runtime that holds the keys.
     assert!(world.consul.waiting() <= 2 * 22, "{}", world.consul.waiting());
 
     for n in [1_999, 0, 7, 1_000, 345] {

@@ -1,4 +1,5 @@
-//! The life of this process's Consul session: create, renew, lose, replace.
+//! The session machine: creates, renews, loses and replaces this process's Consul
+//! session.
 //!
 //! ```text
 //!   Absent ──Create──► Creating ──► Open ──renewal gone, deadline, distrust──┐
@@ -9,18 +10,18 @@
 //!     └── Destroy until answered ◄── told ── Telling ◄── Closed ◄────────────┘
 //! ```
 //!
-//! Each session that is created is a *generation* with a deadline cell of its
-//! own. A generation that was closed never opens again, even if Consul still
-//! renews it.
+//! Each created session is a *generation* with its own deadline cell. A closed
+//! generation never reopens, even if Consul still renews it.
 //!
-//! Every lock checks the index of the session's fence entry, so the entry is
-//! written before the session is lent to any lock. Whoever deletes the entry makes
-//! all attempts fail, late ones included, until it is raised anew at a higher
-//! index; nothing revives an attempt that a raise made void.
+//! Every lock attempt checks the index of the session's fence entry, so the entry
+//! is written before the session is shared with any lock. If somebody deletes the
+//! entry, all attempts fail, late ones included, until it is raised again at a
+//! higher index. Nothing revives an attempt that a raise voided.
 //!
-//! A renewal that is not answered well is followed by another after a quarter of
-//! the request timeout, beside it: an interruption that ends one request timeout
-//! before the deadline must lose nothing, and what was sent during it may hang.
+//! If a renewal gets no good answer, another one follows after a quarter of the
+//! request timeout, in parallel: an interruption that ends one request timeout
+//! before the deadline must not lose the session, and requests sent during it may
+//! hang.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,50 +39,50 @@ use crate::{
     ownership::LossReason,
 };
 
-/// An open session, as locks know it.
+/// An open session, as locks see it.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct SessionView {
     pub(crate) generation: u64,
     pub(crate) id: SessionId,
     pub(crate) cell: Arc<DeadlineCell>,
-    /// How long a renewal moves the deadline away.
+    /// How far a renewal moves the deadline.
     pub(crate) lease: Duration,
     pub(crate) fence: Fence,
 }
 
-/// What the session tells its locks.
+/// A message from the session to its locks.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Notice {
-    /// There is a session to lock keys with.
+    /// A session is open, and locks can use it.
     Opened(SessionView),
-    /// The fence has this state now: attempts made with another one fail.
+    /// The fence changed to this state; attempts made with another one fail.
     Fenced { generation: u64, fence: Fence },
-    /// Nothing is owned under this generation any more. The session does nothing
-    /// else until [`Event::Told`] confirms that the locks know.
+    /// Nothing is owned under this generation any more. The session does not destroy or
+    /// replace it until [`Event::Told`] confirms that the locks know.
     Closed { generation: u64, reason: LossReason },
-    /// The session could not be created or renewed, for this reason.
+    /// Creating or renewing the session failed with this error.
     Troubled(Error),
 }
 
-/// What a lock asks of the session.
+/// A message from a lock to the session.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Request {
-    /// Make every lock attempt with the fence `seen` void.
+    /// Void every lock attempt made with the fence `seen`.
     RaiseFence { generation: u64, seen: Fence },
     /// Close the generation: there is proof that it is unreliable.
     Distrust { generation: u64, reason: LossReason },
-    /// Replace the session once nothing is owned under it: its late attempts
-    /// cannot be made void, or only its end frees a key.
+    /// Replace the session once nothing is owned under it: its late attempts cannot be
+    /// voided, or only its end frees a key.
     Suspect { generation: u64 },
 }
 
-/// What happened.
+/// An input of the machine.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The runtime wants a session.
+    /// The runtime requests a session.
     Start,
     Created {
         ticket: Ticket,
@@ -104,28 +105,27 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: Seen,
     },
-    /// The sessions of this process's name.
+    /// The answer to [`Effect::List`].
     Listed {
         ticket: Ticket,
         answer: SessionsSeen,
     },
-    /// Fence entries of sessions that have ended.
+    /// The answer to [`Effect::ListFences`].
     StaleFences {
         ticket: Ticket,
         answer: StaleFences,
     },
-    /// Everybody who owned something under the generation has been told that it
-    /// is lost.
+    /// Every loss under the generation has been reported to its owner.
     Told {
         generation: u64,
     },
-    /// Nothing is owned any more and nothing shall be: end the session.
+    /// Nothing is owned or wanted any more: end the session.
     Stop,
-    /// Time has passed.
+    /// A wakeup is due.
     Tick,
 }
 
-/// What is to be done.
+/// An output of the machine.
 #[derive(Debug)]
 pub(crate) enum Effect {
     Create {
@@ -150,7 +150,7 @@ pub(crate) enum Effect {
         ticket: Ticket,
         session: SessionId,
     },
-    /// List the sessions of this process's name, which no other process uses.
+    /// List the sessions with this process's name, which no other process uses.
     List {
         ticket: Ticket,
     },
@@ -158,14 +158,15 @@ pub(crate) enum Effect {
     ListFences {
         ticket: Ticket,
     },
-    /// Delete fence entries if they stand as they were seen. No answer is wanted.
+    /// Delete fence entries that are unchanged since they were listed. Expects no
+    /// answer.
     DeleteFences {
         stale: Vec<(SessionId, u64)>,
     },
     Notify(Notice),
-    /// Renewals are answered again.
+    /// Renewals succeed again.
     Recovered,
-    /// The session was ended as asked; nothing follows.
+    /// The session was stopped as requested; no further effect follows.
     Stopped,
 }
 
@@ -179,9 +180,9 @@ enum Phase {
         asked_at: Moment,
     },
     Open(Open),
-    /// A loss is being told; cleaning up comes after.
+    /// A loss is being reported; cleaning up follows.
     Telling(Open),
-    /// Stopping, with a creation still under way.
+    /// Stopping, with a creation still in flight.
     Stopping {
         ticket: Ticket,
     },
@@ -191,15 +192,15 @@ enum Phase {
 #[derive(Debug)]
 struct Open {
     view: SessionView,
-    /// When it was asked for.
+    /// When its creation was sent.
     opened_at: Moment,
-    /// When the newest renewal that was answered well was sent.
+    /// When the latest successful renewal was sent.
     renewed_at: Moment,
     renew_at: Moment,
-    /// Renewals under way, with the moment just before each was sent.
+    /// Renewals in flight, with the moment just before each was sent.
     renewals: Vec<(Ticket, Moment)>,
     raise: Raise,
-    /// Locks know of it: its fence has been settled once.
+    /// Locks use it, because its fence has been settled once.
     lent: bool,
 }
 
@@ -210,7 +211,7 @@ enum Raise {
     Again(Moment),
 }
 
-/// Something that is looked for from time to time while a session is lent.
+/// A periodic listing while a session is in use.
 #[derive(Debug)]
 enum Look {
     Never,
@@ -235,7 +236,7 @@ impl Look {
     }
 }
 
-/// A closed session that Consul has yet to confirm as destroyed.
+/// A closed session whose destruction Consul has not confirmed yet.
 #[derive(Debug)]
 struct Doomed {
     session: SessionId,
@@ -252,40 +253,39 @@ pub(crate) struct Session {
     generation: u64,
     failures: u32,
     doomed: Vec<Doomed>,
-    /// For sessions that were created without this process learning their ids.
+    /// The search for sessions created without this process learning their ids.
     strays: Look,
-    /// A creation may still be on its way: strays are looked for once more.
+    /// A creation may still be in flight, so the search is repeated once.
     late_strays: bool,
-    /// For fence entries of processes that crashed.
+    /// The search for fence entries of crashed processes.
     stale_fences: Look,
     tickets: Tickets,
 }
 
-/// How soon it is tried again to raise a fence that the token may not write: rights
-/// come and go.
+/// Pause before retrying to raise a fence after the token was denied: rights can
+/// change.
 const DENIED_AGAIN: Duration = Duration::from_secs(60);
-/// How soon it is tried again to raise a fence after an answer that told nothing.
+/// Pause before retrying to raise a fence after an inconclusive answer.
 const RAISE_AGAIN: Duration = Duration::from_millis(250);
-/// How long after a creation of unknown outcome its session is looked for again.
+/// Delay of the second search for the session of a creation of unknown outcome.
 const LATE_STRAY: Duration = Duration::from_secs(30);
-/// How soon a listing is tried again that was not answered.
+/// Pause before retrying a listing that failed.
 const LIST_AGAIN: Duration = Duration::from_secs(5);
-/// For how long at most a process runs before it first looks for stale fence
-/// entries. Each takes a moment of its own in that time: processes that start
-/// together do not ask together, and of many that live for a moment some look.
+/// The longest delay of a process's first search for stale fence entries. Each
+/// session's delay is random: processes that start together do not search together,
+/// and some of many short-lived ones do search.
 const FIRST_TIDYING: Duration = Duration::from_secs(600);
-/// How often it looks for them later.
+/// Interval between later searches.
 const TIDYING: Duration = Duration::from_secs(3600);
-/// The most entries that are deleted at a time, in one transaction.
+/// The most entries deleted at once, in one transaction.
 const MOST_TIDIED: usize = 32;
-/// The pause after the servers refused the TTL: only their operator can help.
+/// Pause after the servers refused the TTL: only a change of configuration helps.
 const TTL_REFUSED: Duration = Duration::from_secs(10);
-/// The most closed sessions whose destruction is pursued; older ones are left
-/// to their TTL.
+/// The most closed sessions whose destruction is retried; the TTL ends older ones.
 const MOST_DOOMED: usize = 16;
 
 impl Session {
-    /// A machine whose generations are numbered from after `generation`.
+    /// Creates a machine that numbers its generations from `generation + 1`.
     pub(crate) fn new(timing: Timing, generation: u64) -> Self {
         Self {
             timing,
@@ -308,13 +308,13 @@ impl Session {
         }
     }
 
-    /// When the open session was asked for, and its newest good renewal sent.
+    /// When the open session's creation and its latest successful renewal were sent.
     pub(crate) fn times(&self) -> Option<(Moment, Moment)> {
         let Phase::Open(open) = &self.phase else { return None };
         Some((open.opened_at, open.renewed_at))
     }
 
-    /// Makes sure that a session left behind by an earlier machine is destroyed.
+    /// Schedules the destruction of a session.
     pub(crate) fn doom(&mut self, now: Moment, session: SessionId, raised: bool) {
         if self.doomed.len() == MOST_DOOMED {
             self.doomed.remove(0);
@@ -322,7 +322,7 @@ impl Session {
         self.doomed.push(Doomed { session, raised, asking: None, again_at: now });
     }
 
-    /// When a [`Event::Tick`] is due.
+    /// When an [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self, now: Moment) -> Option<Moment> {
         let phase = match &self.phase {
             Phase::Absent { since: Some(at) } => Some(*at),
@@ -346,9 +346,9 @@ impl Session {
         phase.into_iter().chain(doomed).min()
     }
 
-    /// Takes in what happened and appends what is to be done.
+    /// Processes an event and appends the resulting effects.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
-        // Whatever happened: a deadline that has passed is dealt with first.
+        // Whatever the event, a passed deadline is handled first.
         self.check_deadline(now, effects);
         match event {
             Event::Start => {
@@ -382,7 +382,7 @@ impl Session {
         self.act(now, effects);
     }
 
-    /// Asks what is due to be asked.
+    /// Sends every request that is due.
     fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match &mut self.phase {
             Phase::Absent { since: Some(at) } if *at <= now => {
@@ -394,14 +394,14 @@ impl Session {
                 if open.renew_at <= now {
                     let ticket = self.tickets.next();
                     open.renewals.push((ticket, now));
-                    // Unless this one is answered well, which sets it later.
+                    // A successful answer postpones this.
                     open.renew_at = now + self.timing.request_timeout() / 4;
                     effects.push(Effect::Renew { ticket, session: open.view.id.clone() });
                 }
                 if matches!(open.raise, Raise::Again(at) if at <= now) {
                     let ticket = self.tickets.next();
                     open.raise = Raise::Asking(ticket);
-                    // A lost reply may hide a raise that took effect: read first.
+                    // A lost reply may hide a raise that took effect, so read first.
                     effects.push(Effect::ReadFence { ticket, session: open.view.id.clone() });
                 }
                 if open.lent && self.strays.is_due(now) {
@@ -435,7 +435,7 @@ impl Session {
 
     fn check_deadline(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if let Some(view) = self.view().filter(|view| !view.cell.is_valid(now)) {
-            // The warden may have ended it for another reason.
+            // The warden may have latched the cell for another reason.
             let reason = view.cell.ended().unwrap_or(LossReason::DeadlinePassed);
             self.close(reason, effects);
         }
@@ -444,7 +444,7 @@ impl Session {
     fn created(&mut self, now: Moment, ticket: Ticket, answer: Created, effects: &mut Vec<Effect>) {
         let asked_at = match self.phase {
             Phase::Creating { ticket: asked, asked_at } if asked == ticket => asked_at,
-            // A session that nobody uses.
+            // The session is not used.
             _ => {
                 if let Created::Session(id) = answer {
                     self.doom(now, id, false);
@@ -485,7 +485,7 @@ impl Session {
                     let (session, from) = (view.id, view.fence);
                     effects.push(Effect::Raise { ticket, session, from });
                 } else {
-                    // So slow that nothing can be proven with it.
+                    // The answer came too late: the deadline has already passed.
                     self.retire(now);
                     self.pause(now);
                 }
@@ -498,7 +498,7 @@ impl Session {
                 self.pause(now);
                 self.phase = Phase::Absent { since: Some(now + TTL_REFUSED) };
                 let why = format!(
-                    "is {:?}, and these servers take a range of {range}: raise it, or lower \
+                    "is {:?}, but the servers accept {range}; raise it, or lower \
                      session_ttl_min in the servers' configuration",
                     self.timing.session_ttl
                 );
@@ -509,7 +509,7 @@ impl Session {
             }
             Created::Unknown(trouble) => {
                 self.pause(now);
-                // It may have been created all the same.
+                // The session may exist nevertheless.
                 (self.strays, self.late_strays) = (Look::At(now), true);
                 effects.push(Effect::Notify(Notice::Troubled(unavailable(
                     Step::CreateSession,
@@ -554,7 +554,7 @@ impl Session {
         }
     }
 
-    /// The deadline that an answer to a question of `sent_at` proves.
+    /// The deadline proven by an answer to a request sent at `sent_at`.
     fn deadline(&self, now: Moment, sent_at: Moment, ttl: Duration) -> Moment {
         #[cfg(test)]
         if Mutation::LeaseFromResponse.is_chosen() {
@@ -568,8 +568,8 @@ impl Session {
         sent_at + self.timing.lease_under(ttl)
     }
 
-    /// Ends the open generation: latch, tell, and only then destroy and begin
-    /// anew.
+    /// Closes the open generation: latches its cell and reports the loss. Destroying
+    /// and replacing it come only after [`Event::Told`].
     fn close(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
         #[cfg(test)]
         if Mutation::CellRevived.is_chosen() && reason == LossReason::DeadlinePassed {
@@ -592,7 +592,7 @@ impl Session {
         }
     }
 
-    /// Moves the session to those that are to be destroyed.
+    /// Moves the session to the sessions to destroy.
     fn retire(&mut self, now: Moment) {
         let old = std::mem::replace(&mut self.phase, Phase::Absent { since: None });
         if let Phase::Open(open) | Phase::Telling(open) = old {
@@ -611,7 +611,7 @@ impl Session {
     fn destroyed(&mut self, now: Moment, ticket: Ticket, answer: &Destroyed) {
         let Some(place) = self.doomed.iter().position(|d| d.asking == Some(ticket)) else { return };
         match answer {
-            // A token that may not destroy a session cannot learn to.
+            // Retrying does not help a token without the right.
             Destroyed::Done | Destroyed::Denied(_) => {
                 self.doomed.remove(place);
             }
@@ -644,7 +644,7 @@ impl Session {
                     self.close(reason, effects);
                 }
             }
-            // The warden knows what is owned, and sends `Distrust` in time.
+            // The warden knows what is owned and sends `Distrust` when nothing is.
             Request::Suspect { .. } => {}
         }
     }
@@ -661,7 +661,7 @@ impl Session {
             return;
         }
         if open.view.fence != seen || seen == Fence::Unusable {
-            // Raised since: whoever asks has only not heard of it yet.
+            // Already raised: the lock has not received the notice yet.
             effects.push(Effect::Notify(Notice::Fenced { generation, fence: open.view.fence }));
         } else if matches!(open.raise, Raise::Settled) {
             let ticket = self.tickets.next();
@@ -695,8 +695,8 @@ impl Session {
             Seen::Denied(_) => return self.fence_denied(now, ticket, effects),
             Seen::Unknown(_) => return self.raise_again(ticket, now + RAISE_AGAIN),
         };
-        // An entry that somebody deleted must be written anew, too; and one that stands
-        // as it did before it could not be raised makes nothing void.
+        // A deleted entry must be rewritten as well. An entry that is unchanged since it
+        // could not be raised voids nothing.
         let is_later = match (stands, open.view.fence) {
             (Fence::At(stands), Fence::At(known)) => stands > known,
             (Fence::At(_), Fence::Unraised) => true,
@@ -719,7 +719,7 @@ impl Session {
         if let (Fence::At(raised), Fence::At(before)) = (fence, open.view.fence)
             && raised <= before
         {
-            // Indexes only rise within one history of the store.
+            // Indexes only rise within one store's history.
             return self.close(LossReason::StoreReplaced, effects);
         }
         open.raise = Raise::Settled;
@@ -735,8 +735,7 @@ impl Session {
         effects.push(Effect::Notify(Notice::Opened(open.view.clone())));
     }
 
-    /// The token may not write the fence entry, or not at present: locks do without
-    /// a fence until it may.
+    /// Handles a denied raise: locks do without a fence until the token may write it.
     fn fence_denied(&mut self, now: Moment, ticket: Ticket, effects: &mut Vec<Effect>) {
         let Phase::Open(open) = &mut self.phase else { return };
         if !matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
@@ -751,12 +750,12 @@ impl Session {
         }
     }
 
-    /// Every session of this process's name but the present one is a stray.
+    /// Dooms every session with this process's name except the current one.
     fn listed(&mut self, now: Moment, ticket: Ticket, answer: SessionsSeen) {
         if !self.strays.asked(ticket) {
             return;
         }
-        // What is being created now would be taken for one.
+        // A session being created would be mistaken for a stray.
         let Phase::Open(open) = &self.phase else {
             self.strays = Look::At(now);
             return;
@@ -778,8 +777,9 @@ impl Session {
         };
     }
 
-    /// Entries that no session locks are of sessions that have ended, or were unlocked
-    /// by force: then the owner raises its fence anew, and nothing is revived.
+    /// Deletes fence entries that no session locks. Their sessions have ended, or
+    /// somebody unlocked them by force; in that case the owner raises its fence again,
+    /// and nothing is revived.
     fn fences_listed(
         &mut self,
         now: Moment,
@@ -813,13 +813,13 @@ impl Session {
     }
 }
 
-/// A number from 0 to 1, by a session's id: chance's part.
+/// A pseudo-random number between 0 and 1, derived from a session's id.
 fn share(id: &SessionId) -> f64 {
     let fold = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     f64::from(id.as_str().bytes().fold(0x811c_9dc5, fold)) / f64::from(u32::MAX)
 }
 
-/// The pause after the `failures`-th failure in a row: 100 ms to 2 s.
+/// The pause after `failures` consecutive failures: 100 ms to 2 s.
 fn backoff(failures: u32) -> Duration {
     Duration::from_millis(50 << failures.clamp(1, 6)).min(Duration::from_secs(2))
 }

@@ -1,4 +1,4 @@
-//! One caller of a process: waits, holds, gives back, or goes away.
+//! One caller of a process: waits, holds, releases, or leaves.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -24,16 +24,16 @@ pub(super) enum Ending {
     Drop,
 }
 
-/// What a caller is going to do, in the world's time.
+/// A caller's plan, in world time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conduct {
     pub(super) patient: bool,
-    /// Before this it does not look whether it was answered.
+    /// It does not poll its answer before this.
     pub(super) looks_at: Moment,
     pub(super) gives_up_at: Option<Moment>,
     pub(super) hold: std::time::Duration,
     pub(super) ending: Ending,
-    /// Whether it gives an invalid lease back as soon as it notices.
+    /// Whether it releases an invalid lease as soon as it notices.
     pub(super) heedful: bool,
 }
 
@@ -44,25 +44,25 @@ pub(super) struct Caller {
     pub(super) conduct: Conduct,
     pub(super) asked_at: Moment,
     pub(super) lease: Option<Grant>,
-    /// The number of the ownership that its lease is of.
+    /// The number of its lease's ownership.
     pub(super) owns: u64,
     /// Its lease was seen to be invalid.
     pub(super) was_invalid: bool,
     pub(super) holds_until: Option<Moment>,
-    /// Since when its lease is known to be invalid though nobody said so.
+    /// Since when its lease has been invalid without a reported loss.
     pub(super) untold_since: Option<Moment>,
     confirmation: Option<Pin<Box<dyn Future<Output = Released>>>>,
-    /// It has got what it came for, or not.
+    /// It has finished, with or without a lease.
     done: bool,
 }
 
-/// What a caller found when it looked.
+/// The result of polling a caller.
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
     Granted(FencingToken),
     Refused(Error),
-    /// The answer that must come did not: its channel is closed.
+    /// The channel closed without the required answer.
     Deserted,
     Confirmed(Released),
 }
@@ -89,7 +89,7 @@ impl Caller {
         self.entered.is_some()
     }
 
-    /// Whether it waits for the key, or has it.
+    /// Whether it waits for the key or holds it.
     pub(super) fn wants(&self) -> bool {
         self.entered.is_some() || self.lease.is_some()
     }
@@ -98,7 +98,7 @@ impl Caller {
         self.done
     }
 
-    /// Looks whether there is an answer.
+    /// Polls for an answer.
     pub(super) fn look(&mut self, now: Moment) -> Found {
         if let Some(confirmation) = &mut self.confirmation {
             return match confirmation.now_or_never() {
@@ -134,7 +134,7 @@ impl Caller {
         answer
     }
 
-    /// Waits no longer: as a dropped future does.
+    /// Stops waiting, like a dropped future.
     pub(super) fn leave(&mut self) {
         if let Some(entered) = self.entered.take() {
             self.slot.callers.leave(entered.call);
@@ -144,8 +144,8 @@ impl Caller {
         }
     }
 
-    /// Ends its lease; returns the token, and whether that ended the ownership:
-    /// one that was over before its lease was dropped is told as a loss.
+    /// Ends its lease. Returns the token, and whether this ended the ownership: if the
+    /// ownership was over before the lease was dropped, a loss is reported instead.
     pub(super) fn give_back(&mut self) -> Option<(FencingToken, bool)> {
         let lease = self.lease.take()?;
         let token = lease.token();

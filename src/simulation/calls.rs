@@ -1,4 +1,4 @@
-//! What the callers of a process do, and what comes of it.
+//! The actions of a process's callers, and their checks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
 use crate::{error::Error, key::Key, protocol::queue::Patience};
 
 impl World {
-    /// A caller asks for a key.
+    /// A new caller requests a key.
     pub(super) fn call(&mut self, process: usize, life: u64) {
         if self.is_healed() {
             return;
@@ -58,7 +58,7 @@ impl World {
         self.settle(process);
     }
 
-    /// A caller does what it has to do about now.
+    /// Takes a caller's next step.
     pub(super) fn attend(&mut self, process: usize, id: u64) {
         let (host, now) = (&mut self.processes[process], self.now);
         let life = host.life;
@@ -68,7 +68,7 @@ impl World {
                 caller.leave();
                 host.callers.remove(&id);
             } else if let Some(lease) = &caller.lease {
-                // It uses the protected resource now, if it may.
+                // It uses the protected resource now if its lease is valid.
                 let valid = lease.is_valid();
                 let over = caller.holds_until.is_some_and(|at| at <= now);
                 if over || (!valid && caller.conduct.heedful) {
@@ -79,7 +79,7 @@ impl World {
                     }
                     if let Some((token, ends_it)) = given {
                         self.trace.note(now, id, || {
-                            format!("p{process}      caller {id} gives {key} back")
+                            format!("p{process}      caller {id} releases {key}")
                         });
                         if ends_it {
                             self.note_returned(owns, token);
@@ -95,7 +95,7 @@ impl World {
         self.settle(process);
     }
 
-    /// Lets the callers see whether they were answered; whether any was.
+    /// Polls all callers. Returns whether any got an answer.
     pub(super) fn look(&mut self, process: usize) -> bool {
         let mut any = false;
         let ids: Vec<u64> = self.processes[process].callers.keys().copied().collect();

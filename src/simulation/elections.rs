@@ -1,4 +1,4 @@
-//! Processes that campaign, resign and observe, and what must hold of them.
+//! Campaigns, resignations and observations, and their checks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,31 +15,32 @@ use super::{
 };
 use crate::{clock::Moment, key::Key, ownership::LossReason, token::FencingToken};
 
-/// A term whose beginning was told and whose end was not.
+/// A term whose start was published and whose end was not.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     token: FencingToken,
     /// The number of the ownership.
     owns: u64,
-    /// Since when the tenure shows it no more, or as ended.
+    /// Since when the tenure no longer shows it as valid.
     over_since: Option<Moment>,
 }
 
-/// The memory of the checks of elections.
+/// The state of the election checks.
 #[derive(Debug, Default)]
 pub(super) struct Elections {
     /// By process, life and key.
     told: BTreeMap<(usize, u64, Key), Told>,
-    /// Who told that it leads, and not yet that nobody or another one does.
+    /// Processes that reported themselves as leader, and no other or missing leader
+    /// since.
     known: BTreeSet<(usize, u64, Key)>,
-    /// Until when each does not contend.
+    /// The end of each cool-down.
     rests: BTreeMap<(usize, u64, Key), Moment>,
-    /// When all campaigns were ended, so that everybody else gets a turn.
+    /// When all campaigns were ended, so that the other callers get a turn.
     pub(super) over_at: Option<Moment>,
 }
 
 impl World {
-    /// A process campaigns, resigns, or begins or ceases to observe.
+    /// Makes a process campaign, resign, or start or stop observing.
     pub(super) fn stand(&mut self, process: usize, life: u64) {
         if self.is_healed() {
             return;
@@ -69,7 +70,7 @@ impl World {
         self.after(pause, Event::Stand { process, life });
     }
 
-    /// `Elected` was published.
+    /// Checks a published `Elected`.
     pub(super) fn check_elected(&mut self, process: usize, key: &Key, token: FencingToken) {
         self.stats.elections += 1;
         let owns = self.check_taken(process, key, token);
@@ -81,7 +82,7 @@ impl World {
         self.elections.known.insert((process, life, key.clone()));
     }
 
-    /// `LeaderChanged` was published.
+    /// Notes a published `LeaderChanged`.
     pub(super) fn note_leader(&mut self, process: usize, key: &Key, leader: Option<&str>) {
         let host = &self.processes[process];
         let own = host.live_session().map(ToString::to_string);
@@ -90,14 +91,14 @@ impl World {
         }
     }
 
-    /// Who still says at the end that it leads.
+    /// A process that still reports itself as leader at the end.
     pub(super) fn leads_to_the_last(&self) -> Option<String> {
         let lives = |(id, life, _): &&(usize, u64, Key)| self.processes[*id].life == *life;
         let (id, _, key) = self.elections.known.iter().find(lives)?;
-        Some(format!("p{id} does not tell that it leads {key} no more"))
+        Some(format!("p{id} still reports that it leads {key}"))
     }
 
-    /// `Deposed` was published.
+    /// Checks a published `Deposed`.
     pub(super) fn check_deposed(
         &mut self,
         process: usize,
@@ -110,7 +111,7 @@ impl World {
         let told = self.elections.told.remove(&(process, life, key.clone()));
         if told.is_none_or(|told| told.token != token) {
             self.violate(|| {
-                format!("G2: p{process} was deposed from {key} {token:?}, after {told:?}")
+                format!("G2: p{process} was deposed from {key} {token:?} after {told:?}")
             });
         } else if still_valid {
             self.violate(|| format!("G2: p{process} was deposed from {key} while it led"));
@@ -119,7 +120,8 @@ impl World {
         }
     }
 
-    /// A process begins to clean up or to try again: its deposition has been told.
+    /// Checks that a process has reported its depositions before it cleans up or
+    /// contends again.
     pub(super) fn check_deposed_before(&mut self, process: usize, question: &Question) {
         let life = self.processes[process].life;
         let untold = self.elections.told.iter().find(|((of, in_life, key), told)| {
@@ -139,14 +141,14 @@ impl World {
             let (key, token) = (key.clone(), told.token);
             self.violate(|| {
                 format!(
-                    "G2: p{process} asked to {question} before it told its deposition from {key} \
+                    "G2: p{process} asked to {question} before it reported its deposition from {key} \
                      {token:?}"
                 )
             });
         }
     }
 
-    /// Checks the terms of a key against what the store says.
+    /// Checks the terms of a key against the store.
     pub(super) fn check_terms(&mut self, key: &Key) {
         let mut wrong = None;
         for (id, process) in self.processes.iter().enumerate() {
@@ -162,8 +164,9 @@ impl World {
                 } else {
                     let since = *told.over_since.get_or_insert(self.now);
                     if self.now.since(since.max(self.runs_since[id])) > TELL_LIMIT {
-                        wrong =
-                            Some(format!("G2: p{id} does not tell that it leads {key} no more"));
+                        wrong = Some(format!(
+                            "G2: p{id} does not report the end of its term for {key}"
+                        ));
                     }
                 }
             }
@@ -186,8 +189,8 @@ impl World {
         }
     }
 
-    /// After everything was mended: whether each key that is campaigned for is led,
-    /// and all who follow it know by whom. Then all campaigns end.
+    /// Checks, after the faults have ended, that every campaigned key has a leader and
+    /// that all followers know it. Then ends all campaigns.
     pub(super) fn look_at_elections(&mut self, bound: Duration, calm_since: Moment) -> bool {
         if !self.plan.elections || self.elections.over_at.is_some() {
             return true;

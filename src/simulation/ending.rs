@@ -1,5 +1,5 @@
-//! How a history ends: everything is mended, everybody must get what they want,
-//! and nothing may be left.
+//! The end of a history: all faults end, every caller must be served, and nothing
+//! may remain.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::{
     world::World,
 };
 
-/// How long an election may take, for the bound on progress.
+/// The longest election, for the bound on progress.
 const ELECTION: Duration = Duration::from_secs(20);
 
 impl World {
-    /// Everything works from now on.
+    /// Ends all faults.
     pub(super) fn heal(&mut self) {
-        self.trace.note(self.now, 7, || "everything is mended".into());
+        self.trace.note(self.now, 7, || "all faults end".into());
         self.healed_at = Some(self.now);
         self.mend_everything();
         for process in 0..self.processes.len() {
@@ -55,16 +55,16 @@ impl World {
         self.after(Duration::from_millis(500), Event::Watchdog);
     }
 
-    /// Whether everybody got what they wanted, and everything is put away.
+    /// Checks whether every caller was served and nothing remains.
     pub(super) fn look_for_the_end(&mut self) {
         let Some(healed_at) = self.healed_at else { return };
         self.after(Duration::from_millis(500), Event::Watchdog);
         self.unmark_all();
         let timing = self.plan.timing.clone();
-        // Each caller that waits holds the key for a moment when its turn comes.
+        // Each waiting caller holds the key briefly when its turn comes.
         let ttl = timing.session_ttl * self.plan.ttl_stretch;
         let bound = ttl * 2 + timing.lock_delay + ELECTION;
-        // A late renewal prolongs even the session of a process that crashed.
+        // A late renewal extends even the session of a crashed process.
         let calm_since = self.last_arrival.max(healed_at);
         if !self.look_at_elections(bound, calm_since) {
             return;

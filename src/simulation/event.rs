@@ -1,17 +1,17 @@
-//! What happens, one after another, and to whom.
+//! Events: what happens, in order, and to which process.
 
 use std::rc::Rc;
 
 use super::{faults::Act, server::Exchange};
 use crate::consul::{fact::Trouble, wire::WireReply};
 
-/// Something that is going to happen.
+/// A scheduled event.
 pub(super) enum Event {
     Arrive(Rc<Exchange>),
     Answer(Rc<Exchange>, WireReply),
     Break(Rc<Exchange>, Trouble),
     Timeout(Rc<Exchange>),
-    /// The request is not sent, and never will be.
+    /// The request was never sent.
     Unsent(Rc<Exchange>),
     Tick {
         process: usize,
@@ -63,7 +63,7 @@ impl Event {
         }
     }
 
-    /// The process that has to run for it.
+    /// The process that must be running to receive it.
     pub(super) fn process(&self) -> Option<(usize, u64)> {
         match self {
             Self::Answer(exchange, _)

@@ -1,4 +1,4 @@
-//! Parts of a process that die, and runtimes that end.
+//! Deaths of a process's parts, and shutdowns.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl World {
-    /// A part of a process dies, or its runtime ends.
+    /// Kills a part of a process or shuts its runtime down.
     pub(super) fn fail(&mut self, process: usize) {
         if self.paused[process] || self.processes[process].is_ending() {
             return;
@@ -21,7 +21,7 @@ impl World {
                 let place = self.random.below(self.keys.len());
                 let (key, points) = (self.keys[place].clone(), self.random.skewed(0..=16));
                 self.failed(process, "a lock's actor died");
-                // A process of which nobody wants the key has no such actor.
+                // If nobody wants the key, there is no such actor yet.
                 self.processes[process].fuse = Some((key, points as u32));
             }
             4 => {
@@ -58,19 +58,19 @@ impl World {
         self.after(pause, Event::Restart { process, life });
     }
 
-    /// A process whose runtime ended begins anew.
+    /// Restarts a process whose runtime has ended.
     pub(super) fn restart(&mut self, process: usize, life: u64) {
         if self.processes[process].life == life {
             self.crash(process);
         }
     }
 
-    /// The runtime has ended.
+    /// Checks a runtime that has ended.
     pub(super) fn check_finished(&mut self, process: usize, end: End) {
         self.trace.note(self.now, 17, || format!("p{process}      ends: {end:?}"));
         let mut sessions = self.processes[process].sessions.keys();
         let left = sessions.find(|session| self.server.is_alive(session)).cloned();
-        // Who may not destroy a session leaves it to its TTL.
+        // A process without the right to destroy a session leaves it to the TTL.
         let excused = self.restored || self.server.has_denied[process];
         if let Some(session) = left.filter(|_| end == End::Orderly && !excused) {
             self.violate(|| format!("G7: p{process} ended, and its session {session} lives"));
@@ -78,8 +78,8 @@ impl World {
         self.restart_later(process);
     }
 
-    /// A session that ends though nothing went wrong has no key any more: its end
-    /// would close the key by lock-delay.
+    /// Checks that an orderly destroyed session holds no key: its end would close the
+    /// key by lock-delay.
     pub(super) fn check_goes(&mut self, process: usize, question: &Question) {
         let Question::Destroy { ask, .. } = question else { return };
         if self.processes[process].sessions.get(&ask.session) != Some(&false) {

@@ -1,4 +1,4 @@
-//! What goes wrong: processes, links, servers, operators.
+//! Faults of processes, links, servers and operators.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     key::Key,
 };
 
-/// What an operator, or a failing node, does to Consul.
+/// An action of an operator or a failing node on Consul.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     /// Ends the session that holds the key, or one that a process uses.
@@ -28,25 +28,25 @@ pub(super) enum Act {
     DeleteKey(Key),
     ForceRelease(Key),
     Overwrite(Key),
-    /// Writes over the key as an editor does, which makes its flags 0.
+    /// Overwrites the key as an editor does, which sets its flags to 0.
     Edit(Key),
-    /// Writes something under the key that is no lock.
+    /// Writes a foreign entry under the key.
     Mark(Key),
-    /// Takes away what is no lock.
+    /// Removes foreign entries.
     Unmark,
-    /// Does something to the fence entries of all sessions.
+    /// Meddles with the fence entries of all sessions.
     Fences(Meddling),
-    /// Others write elsewhere.
+    /// Writes elsewhere raise the raft index.
     Gap,
     Restart,
     RestartEmpty,
     Save,
     Restore(IndexAfterRestore),
-    /// A process is cut off from now on, and its session ended.
+    /// Cuts a process off and destroys its session.
     CutAndDestroy(usize, Duration),
 }
 
-/// What is done to fence entries by somebody who takes them for rubbish.
+/// What somebody does to fence entries that they take for rubbish.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meddling {
     Delete,
@@ -54,11 +54,11 @@ pub(super) enum Meddling {
     Unlock,
 }
 
-/// Flags that no lock of ours carries.
+/// Flags that no lock of this crate carries.
 const FOREIGN_FLAGS: u64 = 99;
 
 impl World {
-    /// Something goes wrong, and later something else.
+    /// Injects a fault and schedules the next one.
     pub(super) fn strike(&mut self) {
         if self.is_healed() {
             return;
@@ -97,19 +97,19 @@ impl World {
                 let lasts = self.random.skewed_millis(500..=18_000);
                 self.elect(lasts);
             }
-            // Nothing but the TTL protects a lease then.
+            // With fast failover, only the TTL protects a lease.
             9..=12 if self.plan.timing.fast_failover => {
                 let lasts = self.long();
                 self.cut(process, lasts);
             }
             9..=12 => {
-                // The holder cannot know what is done to its session.
+                // The holder cannot learn that its session is destroyed.
                 let lasts = self.long();
                 match self.random.below(4) {
                     0 => self.cut(process, lasts),
                     1 => self.pause(process, lasts),
                     2 => {
-                        // Its last good news is still on its way.
+                        // Its last successful answer is still in flight.
                         self.links[process].replies_slow = self.now + Duration::from_secs(4);
                         self.disturb(process, Duration::from_secs(6));
                         let pause = self.random.millis(500..=3_500);
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// Somebody does what he may, and should not.
+    /// Injects an action that is permitted but harmful.
     fn meddle(&mut self, process: usize) {
         let key = self.some_key();
         let act = match self.random.below(10) {
@@ -166,7 +166,7 @@ impl World {
         self.operate(act);
     }
 
-    /// A token loses a right for a while.
+    /// Withdraws a right from a token for a while.
     fn withdraw_a_right(&mut self, process: usize) {
         let lasts = self.random.skewed_millis(50..=20_000);
         let until = self.now + lasts;
@@ -184,10 +184,10 @@ impl World {
             .note(self.now, 15, || format!("consul  p{process} is DENIED {what} for {lasts:?}"));
     }
 
-    /// What a deposed leader answers to a blocking read, if one does now.
+    /// A stale reply to a blocking read from a deposed leader, at random.
     pub(super) fn past_of(&mut self, exchange: &Exchange) -> Option<WireReply> {
         let Question::Watch { ask, .. } = &exchange.question else { return None };
-        // A read at once is one that the leader vouches for.
+        // A read that does not block is consistent, so it is never stale.
         ask.after?;
         if self.is_healed() || !self.random.chance(self.plan.stale) {
             return None;
@@ -199,7 +199,7 @@ impl World {
         Some(reply)
     }
 
-    /// Mostly a process that holds something.
+    /// A random process, usually one that holds a key.
     fn victim(&mut self) -> usize {
         let key = self.some_key();
         let holder = self.server.holder(&key).and_then(|(session, _)| {
@@ -227,7 +227,8 @@ impl World {
         }
     }
 
-    /// An interruption that ends a request timeout before any deadline.
+    /// Injects an interruption that ends one request timeout before any deadline.
+    /// Returns its length.
     fn interrupt(&mut self) -> Duration {
         self.processes.iter().for_each(|process| process.set_time(self.now));
         let one = self.random.below(self.processes.len());
@@ -310,7 +311,7 @@ impl World {
         self.after(lasts, Event::ElectionEnds);
     }
 
-    /// Carries out what an operator does.
+    /// Carries out an operator's action.
     pub(super) fn operate(&mut self, act: Act) {
         let now = self.now;
         self.trace.note(now, 14, || format!("consul  OPERATOR: {act:?}"));
@@ -446,7 +447,7 @@ impl World {
         }
     }
 
-    /// Whoever wrote something that is no lock under a key takes it away again.
+    /// Removes all foreign entries.
     pub(super) fn unmark_all(&mut self) {
         for key in self.keys.clone() {
             let (now, name) = (self.now, key.as_str().as_bytes());
@@ -462,9 +463,9 @@ impl World {
         self.wake_readers();
     }
 
-    /// A known limit: a snapshot can bring back the lock of a session that
-    /// lives, of which its process knows nothing any more. Whoever restores one
-    /// has to release such locks.
+    /// Works around a known limit: a snapshot can restore the lock of a live session
+    /// whose process no longer knows of it. The operator who restores a snapshot must
+    /// release such locks.
     fn release_the_risen(&mut self) {
         for key in self.keys.clone() {
             let Some((session, _)) = self.server.holder(&key) else { continue };
@@ -478,8 +479,8 @@ impl World {
         }
     }
 
-    /// The same limit: a late lock request that was fenced off can pass the fence
-    /// of a snapshot.
+    /// Works around the same limit: a late lock request that was fenced off can pass
+    /// the fence of a snapshot.
     fn withhold_the_late(&mut self) {
         for event in self.events.values() {
             let Event::Arrive(exchange) = event else { continue };
@@ -497,7 +498,7 @@ impl World {
         }
     }
 
-    /// Ends all that is wrong.
+    /// Ends all faults.
     pub(super) fn mend_everything(&mut self) {
         for link in &mut self.links {
             (link.requests_cut, link.replies_cut, link.refused) = (self.now, self.now, self.now);

@@ -1,4 +1,4 @@
-//! What must hold after every step.
+//! The guarantees, checked after every step.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,10 +15,10 @@ use crate::{
     clock::Moment, consul::fact::SessionId, key::Key, ownership::LossReason, token::FencingToken,
 };
 
-/// The number of the ownership, and the token: one lease.
+/// Identifies a lease: the number of its ownership, and its token.
 type LeaseName = (u64, FencingToken);
 
-/// An ownership that a process was granted.
+/// An ownership granted to a process.
 #[derive(Clone, Debug)]
 struct Ownership {
     session: SessionId,
@@ -26,41 +26,40 @@ struct Ownership {
     applied_at: Moment,
 }
 
-/// What is remembered of one key.
+/// The state of one key's checks.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    /// The session that held it last, and the index at which that began.
+    /// The last holding session, and the index at which it locked the key.
     owner: Option<(SessionId, u64)>,
     held: bool,
-    /// When somebody last went around all clocks: deleted the key, released it
-    /// in our name, or replaced the store.
+    /// When the clocks were last bypassed: somebody deleted the key, released it in our
+    /// name, or replaced the store.
     bypassed_at: Moment,
-    /// The largest token granted in this history of the store.
+    /// The largest token granted in the current store's history.
     token: Option<FencingToken>,
-    /// Since when each process's session holds it though nobody there wants it.
+    /// Since when each process's session has held it unwanted.
     unwanted_since: BTreeMap<usize, Moment>,
-    /// Since when somebody waits for it and nobody has it.
+    /// Since when callers have waited for it while nobody held it.
     starved_since: Option<Moment>,
 }
 
-/// The memory of the checks.
+/// The state of all checks.
 #[derive(Debug, Default)]
 pub(super) struct Invariants {
     keys: BTreeMap<Key, Seen>,
     owned: Vec<Ownership>,
-    /// The number of the latest ownership of a process, life, key and index:
-    /// another history of the store may repeat an index.
+    /// The latest ownership's number by process, life, key and index. Another store may
+    /// repeat an index.
     latest: BTreeMap<(usize, u64, Key, u64), u64>,
-    /// The ownerships that were published as acquired and not yet as ended, by
-    /// process, life and key.
+    /// Ownerships published as acquired and not yet as ended, by process, life and key.
     published: BTreeMap<(usize, u64, Key), FencingToken>,
     told: BTreeSet<LeaseName>,
     returned: BTreeSet<LeaseName>,
 }
 
-/// How long a key may stay locked that nobody wants.
+/// How long an unwanted key may stay locked.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(5_500);
-/// How long a loss may go untold while its process runs.
+/// How long a loss may go unreported while its process runs.
 pub(super) const TELL_LIMIT: Duration = Duration::from_millis(1_500);
 
 pub(super) fn index_of(token: FencingToken) -> u64 {
@@ -68,21 +67,22 @@ pub(super) fn index_of(token: FencingToken) -> u64 {
 }
 
 impl Invariants {
-    /// The session of the ownership with that number.
+    /// The session of the ownership numbered `owns`.
     pub(super) fn session_of(&self, owns: u64) -> Option<&SessionId> {
         let own = self.owned.get((owns as usize).wrapping_sub(1))?;
         Some(&own.session)
     }
 
-    /// The session of that ownership, unless somebody went around all clocks since.
+    /// The session of the ownership numbered `owns`, unless the clocks were bypassed
+    /// since it began.
     fn protects(&self, key: &Key, owns: u64) -> Option<&SessionId> {
         let own = self.owned.get((owns as usize).wrapping_sub(1))?;
         let seen = self.keys.get(key)?;
         (own.applied_at > seen.bypassed_at).then_some(&own.session)
     }
 
-    /// What the store knows that a valid lease of that ownership contradicts:
-    /// another session has had the key since.
+    /// Evidence from the store against a valid lease of this ownership: another session
+    /// has locked the key since.
     pub(super) fn contradiction(
         &self,
         key: &Key,
@@ -105,13 +105,13 @@ impl World {
         }
     }
 
-    /// Somebody went around all clocks.
+    /// Notes that the clocks were bypassed for a key.
     pub(super) fn bypassed(&mut self, key: &Key) {
         let now = self.now;
         self.invariants.keys.entry(key.clone()).or_default().bypassed_at = now;
     }
 
-    /// The store was replaced by another.
+    /// Notes that the store was replaced.
     pub(super) fn store_replaced(&mut self) {
         for key in self.keys.clone() {
             let now = self.now;
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// A process came to own a key.
+    /// Checks a new ownership.
     pub(super) fn check_won(
         &mut self,
         process: usize,
@@ -161,60 +161,60 @@ impl World {
         }
     }
 
-    /// A caller got a lease, at first hand or passed on. Returns the number of
-    /// the ownership.
+    /// Checks a caller's new lease, whether from Consul or handed over locally. Returns
+    /// the number of its ownership.
     pub(super) fn check_taken(&mut self, process: usize, key: &Key, token: FencingToken) -> u64 {
         if token.as_u64() & 0xFFFF > 0 {
             self.stats.handed_over += 1;
         }
         let number = self.ownership(process, key, token);
         if number == 0 {
-            self.violate(|| format!("G3: p{process} has a lease on {key} of no ownership"));
+            self.violate(|| format!("G3: p{process} has a lease on {key} without an ownership"));
         }
         number
     }
 
-    /// The number of the latest ownership with that token.
+    /// The number of the latest ownership with this token.
     pub(super) fn ownership(&self, process: usize, key: &Key, token: FencingToken) -> u64 {
         let life = self.processes[process].life;
         let own = (process, life, key.clone(), index_of(token));
         self.invariants.latest.get(&own).copied().unwrap_or(0)
     }
 
-    /// A caller gave its lease back.
+    /// Notes that a caller released its lease.
     pub(super) fn note_returned(&mut self, number: u64, token: FencingToken) {
         self.invariants.returned.insert((number, token));
     }
 
-    /// `LockAcquired` was published.
+    /// Checks a published `LockAcquired`.
     pub(super) fn check_acquired(&mut self, process: usize, key: &Key, token: FencingToken) {
         let owner = (process, self.processes[process].life, key.clone());
         if let Some(former) = self.invariants.published.insert(owner, token) {
             self.violate(|| {
-                format!("G2: p{process} told that it acquired {key} twice: {former:?}, {token:?}")
+                format!("G2: p{process} published two acquisitions of {key}: {former:?}, {token:?}")
             });
         }
     }
 
-    /// `LockLost` or `LockReleased` was published.
+    /// Checks a published `LockLost` or `LockReleased`.
     pub(super) fn check_ended(&mut self, process: usize, key: &Key, token: FencingToken) {
         let owner = (process, self.processes[process].life, key.clone());
         let acquired = self.invariants.published.remove(&owner);
         if acquired.is_none_or(|acquired| index_of(acquired) != index_of(token)) {
             self.violate(|| {
-                format!("G2: p{process} told the end of {key} {token:?}, after {acquired:?}")
+                format!("G2: p{process} published the end of {key} {token:?} after {acquired:?}")
             });
         }
     }
 
-    /// Which keys are published as acquired though all callers have gone.
+    /// An ownership still published as acquired after all callers have gone.
     pub(super) fn never_ended(&self) -> Option<String> {
         let lives = |(id, life, _): &&(usize, u64, Key)| self.processes[*id].life == *life;
         let (id, _, key) = self.invariants.published.keys().find(lives)?;
-        Some(format!("G2: p{id} never told the end of its ownership of {key}"))
+        Some(format!("G2: p{id} never published the end of its ownership of {key}"))
     }
 
-    /// `LockLost` was published.
+    /// Checks a published `LockLost`.
     pub(super) fn check_told(
         &mut self,
         process: usize,
@@ -232,19 +232,21 @@ impl World {
         if reason == LossReason::SessionGone && alive && !self.restored {
             self.violate(|| format!("G5: p{process} lost {key} though its session is alive"));
         } else if still_valid {
-            self.violate(|| format!("G2: p{process} told the loss of {key} while it was valid"));
+            self.violate(|| {
+                format!("G2: p{process} reported the loss of {key} while it was valid")
+            });
         } else if self.invariants.returned.contains(&lease) {
-            self.violate(|| format!("G2: p{process} told the loss of {key} after its release"));
+            self.violate(|| format!("G2: p{process} reported the loss of {key} after its release"));
         } else if self.plan.class == Class::Interruptions {
             self.violate(|| format!("G5: p{process} lost {key} to an interruption: {reason}"));
         }
         if !self.invariants.told.insert(lease) {
-            self.violate(|| format!("G2: p{process} told a loss twice"));
+            self.violate(|| format!("G2: p{process} reported a loss twice"));
         }
     }
 
-    /// A process begins to clean up or to try again: whatever it lost has been
-    /// told by now.
+    /// Checks that a process has reported its losses before it cleans up or contends
+    /// again.
     pub(super) fn check_told_before(&mut self, process: usize, question: &Question) {
         self.check_deposed_before(process, question);
         let host = &self.processes[process];
@@ -266,13 +268,13 @@ impl World {
         if let Some((key, token)) = untold {
             self.violate(|| {
                 format!(
-                    "G2: p{process} asked to {question} before it told the loss of {key} {token:?}"
+                    "G2: p{process} asked to {question} before it reported the loss of {key} {token:?}"
                 )
             });
         }
     }
 
-    /// Checks everything that can be seen from outside.
+    /// Checks everything that is visible from outside.
     pub(super) fn check(&mut self) {
         if self.violation.is_some() {
             return;
@@ -317,7 +319,7 @@ impl World {
                     if told || self.paused[id] {
                         caller.untold_since = None;
                     } else if now.since(since) > TELL_LIMIT {
-                        wrong = Some(format!("G2: p{id} does not tell that it lost {key}"));
+                        wrong = Some(format!("G2: p{id} does not report the loss of {key}"));
                     }
                     continue;
                 }
@@ -358,7 +360,7 @@ impl World {
             if valid > 1 {
                 wrong = Some(format!("G1: p{id} has {valid} valid leases on {key}"));
             }
-            // Also one of an earlier session, which it has to destroy.
+            // Includes locks of earlier sessions, which the process must destroy.
             let ours = holder.as_ref().is_some_and(|(session, _)| {
                 !process.is_over && process.sessions.contains_key(session)
             });

@@ -1,23 +1,23 @@
-//! Whether the simulation can fail: each broken rule is found.
+//! Tests that the simulation finds every mutation.
 
 use super::runs::{many_histories, variable};
 use crate::protocol::mutation::Mutation;
 
-/// The most histories that may be needed to find one. A lease that counts from
-/// the response does harm only if the session ends while its last good answer is
-/// on its way, and shows about once in 15,000.
+/// The most histories searched for one mutation. A lease counted from the response
+/// does harm only if the session ends while its last successful answer is in
+/// flight, which happens in about one of 15,000.
 const SEEDS: u64 = 60_000;
 
-/// Histories that showed the rarest ones. A seed means another history when the
-/// simulation changes: then the search tells a new one.
+/// Seeds that showed the rarest mutations. When the simulation changes, a seed
+/// gives another history; the search then prints a new one.
 const SHOWN_BY: [(Mutation, u64); 3] = [
     (Mutation::LeaseFromResponse, 3_033),
     (Mutation::LateLockedBelieved, 11_975),
     (Mutation::StaleTicketGranted, 877),
 ];
 
-/// `DSYNC_SEEDS` asks in how many of that many histories each is found,
-/// `DSYNC_MUTATION` for one of them alone.
+/// `DSYNC_SEEDS` counts in how many of that many histories each mutation is found.
+/// `DSYNC_MUTATION` restricts the search to one mutation.
 #[test]
 fn every_mutation_is_found() {
     let mut missed = Vec::new();

@@ -1,4 +1,4 @@
-//! The names of a history's keys.
+//! The key names of a history.
 
 use super::{plan::Plan, random::Random, server::Server, world::START};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     key::Key,
 };
 
-/// Plain names, or such as a client would choose who knows Consul's error texts and
-/// wants to mislead whoever locks them.
+/// Plain names, or names made from Consul's error texts to mislead a client that
+/// searches them.
 pub(super) fn of(plan: &Plan) -> Vec<Key> {
     let names = if plan.hostile_names { hostile(plan) } else { vec!["a".into(), "b/c".into()] };
     names.iter().take(plan.keys).filter_map(|name| Key::new(name).ok()).collect()
@@ -38,7 +38,7 @@ fn hostile(plan: &Plan) -> Vec<String> {
     names
 }
 
-/// The id that the history's first session is going to have.
+/// The id of the history's first session.
 fn first_session(plan: &Plan) -> Option<SessionId> {
     let (ttl, lock_delay) = (plan.timing.session_ttl, plan.timing.lock_delay);
     let ask = CreateSession { name: String::new(), ttl, lock_delay, node_checks: Vec::new() };

@@ -1,4 +1,4 @@
-//! What the network does to each message.
+//! The network: delays, loses, duplicates and cuts off messages.
 
 use std::{rc::Rc, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
     consul::{fact::Trouble, wire::WireReply},
 };
 
-/// One process's way to Consul.
+/// One process's link to Consul.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
-    /// Requests vanish until then.
+    /// Requests are lost until then.
     pub(super) requests_cut: Moment,
-    /// Replies vanish until then.
+    /// Replies are lost until then.
     pub(super) replies_cut: Moment,
-    /// Replies take a good part of the time that they may take, until then.
+    /// Until then, replies take a third to 95 % of the request timeout.
     pub(super) replies_slow: Moment,
     /// Connections are refused until then.
     pub(super) refused: Moment,
@@ -47,7 +47,7 @@ impl World {
         self.trace.note(self.now, 8, || format!("network  #{id}: {what}"));
     }
 
-    /// Takes a request on its way.
+    /// Transmits a request.
     pub(super) fn transmit(&mut self, exchange: Rc<Exchange>) {
         let link = self.links[exchange.process];
         let mut delay = self.latency();
@@ -81,7 +81,7 @@ impl World {
             delay += self.random.skewed_millis(1_000..=150_000);
             self.last_arrival = self.last_arrival.max(self.now + delay);
         } else if !calm && self.random.chance(self.plan.duplicates) {
-            self.lose(&exchange, "request doubled");
+            self.lose(&exchange, "request duplicated");
             let later = delay + self.random.skewed_millis(0..=60_000);
             self.last_arrival = self.last_arrival.max(self.now + later);
             self.after(later, Event::Arrive(exchange.clone()));
@@ -89,7 +89,7 @@ impl World {
         self.after(delay, Event::Arrive(exchange));
     }
 
-    /// Takes a reply on its way.
+    /// Transmits a reply.
     pub(super) fn reply(&mut self, exchange: &Rc<Exchange>, reply: WireReply) {
         let link = self.links[exchange.process];
         let mut delay = self.latency();

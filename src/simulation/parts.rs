@@ -1,8 +1,8 @@
-//! The parts of a process and what they say to each other.
+//! The parts of a process and their messages.
 //!
-//! Each part stands for an actor: it drives what that drives and has a mailbox of
-//! its own. What one part says to another arrives in order, and at any time between
-//! other things.
+//! Each part stands for an actor: it drives the same machine and has its own
+//! mailbox. Messages between two parts arrive in order, interleaved at random with
+//! everything else.
 
 use std::{
     collections::VecDeque,
@@ -44,7 +44,7 @@ use crate::{
     },
 };
 
-/// A part of a process. The number tells a part from the one that it succeeds.
+/// A part of a process. The number distinguishes a part from its predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     Warden,
@@ -53,7 +53,7 @@ pub(super) enum Part {
     Lock(u64),
 }
 
-/// What one part says to another.
+/// A message between parts.
 #[derive(Debug)]
 pub(super) enum Mail {
     Warden(warden::Event),
@@ -62,13 +62,13 @@ pub(super) enum Mail {
     Retire,
 }
 
-/// The part that works a slot.
+/// The part that drives a slot.
 pub(super) struct Worker {
     slot: Arc<Slot>,
     wakes_at: Option<Moment>,
 }
 
-/// Why a lock takes a turn.
+/// What triggered a turn.
 #[derive(Clone, Copy)]
 enum Cause {
     Poke,
@@ -76,7 +76,7 @@ enum Cause {
     Recovery,
 }
 
-/// Something that a part could do now.
+/// A step that a part could take now.
 enum Pending {
     Mail(Part, Part),
     Turn(u64),
@@ -89,12 +89,12 @@ impl Process {
         self.mail.entry((from, to)).or_default().push_back(mail);
     }
 
-    /// Whether any part has something to read.
+    /// Whether any part has input to read.
     pub(super) fn is_poked(&self) -> bool {
         !self.mail.is_empty() || self.workers.values().any(|worker| is_poked(&worker.slot))
     }
 
-    /// Lets parts read, in any order, up to `most` things.
+    /// Takes up to `most` pending steps in random order.
     pub(super) fn work(&mut self, most: u64, random: &mut Random) {
         for _ in 0..most {
             let mut pending: Vec<Pending> =
@@ -108,7 +108,7 @@ impl Process {
                 Pending::Mail(from, to) => self.deliver(from, to),
                 Pending::Turn(number) => {
                     if let Some(worker) = self.workers.get(&number) {
-                        // Taken: the turn reads everything.
+                        // Consume the poke: the turn reads everything.
                         let _ = worker.slot.callers.poked().now_or_never();
                     }
                     self.turn(number, Cause::Poke);
@@ -125,7 +125,7 @@ impl Process {
         }
         match (to, mail) {
             (Part::Warden, Some(Mail::Warden(event))) => self.feed_warden(event),
-            // The supervisor hands it on to the watch that there is.
+            // The supervisor forwards it to the current watch.
             (Part::Warden, Some(Mail::Watch(watch))) => {
                 self.post(Part::Warden, Part::Watch(self.watch_number), Mail::Watch(watch));
             }
@@ -192,7 +192,7 @@ impl Process {
         self.abandon();
     }
 
-    /// The supervisor is gone, and everything with it.
+    /// Drops the supervisor and everything that it owns.
     pub(super) fn abandon(&mut self) {
         let mut told = Vec::new();
         self.wards.abandon(|key, news| told.push((key.clone(), news)));
@@ -345,7 +345,7 @@ impl Process {
             let question = match what {
                 What::Key(ask) => Question::Watch { read, ask },
                 What::Prefix(ask) => Question::Prefix { read, ask },
-                // Only a refused connection makes it ask that; here none is.
+                // Only refused connections cause a probe; here none are refused.
                 What::Probe => continue,
             };
             self.out.push(Out::Ask(question, Part::Watch(number)));
@@ -376,7 +376,7 @@ impl Process {
         };
         if let Some((_, points)) = dies {
             fuse::light(points);
-            // It dies at some point of the turn, or at its end.
+            // It dies at some point during the turn, or at its end.
             let _ = catch_unwind(AssertUnwindSafe(|| turn(self)));
             fuse::put_out();
             return self.kill_lock(number);
@@ -426,7 +426,7 @@ impl Process {
 
     // Timers.
 
-    /// When the timer of a part is due, in the world's time.
+    /// When a part's next timer is due, in world time.
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         if self.is_over {
             return None;
@@ -439,7 +439,7 @@ impl Process {
         Some(self.world_time(next))
     }
 
-    /// A timer is due.
+    /// Fires the due timers.
     pub(super) fn tick(&mut self) {
         let now = self.clock.now();
         let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
@@ -460,7 +460,7 @@ impl Process {
     }
 }
 
-/// Whether the slot's worker has something to read. It stays so.
+/// Whether the slot's worker has input to read, without consuming the poke.
 fn is_poked(slot: &Slot) -> bool {
     let poked = slot.callers.poked().now_or_never().is_some();
     if poked {
@@ -469,5 +469,5 @@ fn is_poked(slot: &Slot) -> bool {
     poked
 }
 
-/// The mail on its way, by sender and receiver.
+/// The messages in flight, by sender and receiver.
 pub(super) type Mailboxes = std::collections::BTreeMap<(Part, Part), VecDeque<Mail>>;

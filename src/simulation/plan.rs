@@ -1,4 +1,4 @@
-//! What a seed decides before its history begins.
+//! The settings that a seed chooses for its history.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::{
     embedded::engine::Expiry,
 };
 
-/// Which question a history asks.
+/// The question that a history answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// Does any guarantee break, whatever happens?
     Chaos,
-    /// Is anything lost to interruptions that end in time?
+    /// Do interruptions that end in time cause a loss?
     Interruptions,
 }
 
@@ -27,45 +27,45 @@ pub(super) struct Plan {
     pub(super) class: Class,
     pub(super) processes: usize,
     pub(super) keys: usize,
-    /// Whether the names of the keys are made of Consul's own words.
+    /// Whether key names are made from Consul's error texts.
     pub(super) hostile_names: bool,
     pub(super) timing: Timing,
     pub(super) retention: Retention,
     pub(super) expiry: Expiry,
     pub(super) node_checks: bool,
-    /// By how much each process's clock runs fast, in millionths.
+    /// How fast each process's clock runs, in parts per million.
     pub(super) drifts: Vec<i64>,
-    /// Which processes may not touch fence entries.
+    /// The processes that may not access fence entries.
     pub(super) fence_denied: Vec<bool>,
-    /// For how long things go wrong.
+    /// How long faults are injected.
     pub(super) chaos: Duration,
-    /// The mean time between two calls of a process's callers.
+    /// The mean time between two calls in a process, in milliseconds.
     pub(super) call_every: u64,
-    /// The longest that a caller holds a lease, in milliseconds.
+    /// The longest time that a caller holds a lease, in milliseconds.
     pub(super) longest_hold: u64,
     /// The mean time between two faults, in milliseconds.
     pub(super) fault_every: u64,
-    /// In thousandths of all messages.
+    /// Per thousand messages, like the next three.
     pub(super) loss: u64,
     pub(super) duplicates: u64,
     pub(super) late: u64,
     pub(super) slow: u64,
-    /// Requests that are never sent: no connection, or too long a line.
+    /// Requests per thousand that are never sent: no connection, or a full queue.
     pub(super) unsent: u64,
-    /// Blocking reads that a deposed leader answers from the past.
+    /// Blocking reads per thousand that a deposed leader answers with stale data.
     pub(super) stale: u64,
-    /// By how many raft entries others write at a time elsewhere in the store.
+    /// The number of raft entries of one write elsewhere in the store.
     pub(super) gap: u64,
-    /// How much longer than asked the servers let sessions live: Consul may answer a
-    /// higher TTL, and no lower one.
+    /// The factor by which the servers extend the requested TTL: Consul may answer a
+    /// higher TTL, but no lower one.
     pub(super) ttl_stretch: u32,
     /// Whether the store may be replaced by another.
     pub(super) other_stores: bool,
-    /// Whether processes campaign and observe, too.
+    /// Whether processes also campaign and observe.
     pub(super) elections: bool,
-    /// The mean time between two such decisions of a process, in milliseconds.
+    /// The mean time between two such actions of a process, in milliseconds.
     pub(super) elect_every: u64,
-    /// How many reads a process's watch may have under way.
+    /// The connections of a process's watch.
     pub(super) watches: usize,
 }
 
@@ -122,7 +122,7 @@ impl Plan {
             elect_every: r.pick(&[500, 3_000, 12_000]),
             watches: r.pick(&[1, 2, 3, 8, 32]),
         };
-        // Drawn beside, so that every other history stays what it was.
+        // Drawn from separate generators, so that all other histories stay unchanged.
         plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);
         let mut more = Random::new(seed ^ 0x6d6f_7265);
         if plan.class == Class::Chaos && more.chance(500) {
@@ -138,8 +138,8 @@ impl Plan {
         plan
     }
 
-    /// Makes it a history of many processes that want one key again and again,
-    /// each time for a moment.
+    /// Turns it into a history of many processes that repeatedly want one key, each
+    /// briefly.
     fn gather(&mut self, processes: usize) {
         let few = self.processes;
         self.drifts = (0..processes).map(|n| self.drifts[n % few]).collect();

@@ -1,7 +1,7 @@
-//! One process: the machines, and what the world can see of them.
+//! One process: its machines, and what the world sees of them.
 //!
-//! It shares slots, callers and leases with the real actors. What it would send
-//! and publish is put out in order.
+//! Slots, callers and leases are those of the real actors. Requests and published
+//! messages are output in order.
 
 use std::{
     collections::BTreeMap,
@@ -43,10 +43,10 @@ use crate::{
     token::FencingToken,
 };
 
-/// What leaves the process, in order.
+/// An output of the process.
 pub(super) enum Out {
     Ask(Question, Part),
-    /// The process owns a key.
+    /// The process has won a key.
     Won {
         key: Key,
         index: u64,
@@ -58,7 +58,8 @@ pub(super) enum Out {
         key: Key,
         token: FencingToken,
     },
-    /// `LockLost` is published. `still_valid`: a lease of that token says so.
+    /// `LockLost` is published. `still_valid` if a lease with that token is still
+    /// valid.
     Lost {
         key: Key,
         token: FencingToken,
@@ -75,7 +76,7 @@ pub(super) enum Out {
         key: Key,
         token: FencingToken,
     },
-    /// `Deposed` is published. `still_valid`: the tenure says that it leads.
+    /// `Deposed` is published. `still_valid` if the term still counts as valid.
     Deposed {
         key: Key,
         token: FencingToken,
@@ -95,38 +96,38 @@ pub(super) enum Out {
 
 pub(super) struct Process {
     pub(super) id: usize,
-    /// How often it was started.
+    /// How often the process was restarted.
     pub(super) life: u64,
-    /// By how much its clock runs fast, in millionths.
+    /// How fast its clock runs, in parts per million.
     drift: i64,
     nanos: &'static AtomicU64,
     pub(super) clock: Clock,
     pub(super) timing: Timing,
     pub(super) node_checks: Vec<String>,
     pub(super) style: Style,
-    /// How many reads its watch may have under way.
+    /// The connections of its watch.
     pub(super) watches: usize,
     pub(super) wards: Wards,
-    /// The session, unless its actor died.
+    /// The session machine, unless its actor died.
     pub(super) session: Option<Session>,
     pub(super) session_number: u64,
     pub(super) watchers: Option<Watchers>,
     pub(super) watch_number: u64,
     pub(super) workers: BTreeMap<u64, Worker>,
-    /// The worker of each key, as the supervisor knows it.
+    /// The worker of each key, as known to the supervisor.
     pub(super) locks: BTreeMap<Key, u64>,
     pub(super) mail: Mailboxes,
-    /// The next turn of the key's worker ends after so many points.
+    /// The key's worker dies in its next turn, after this many fuse points.
     pub(super) fuse: Option<(Key, u32)>,
-    /// Its runtime has ended.
+    /// The runtime has ended.
     pub(super) is_over: bool,
-    /// The sessions that it opened, and whether they were closed since.
+    /// The sessions that it opened, and whether each was closed since.
     pub(super) sessions: BTreeMap<SessionId, bool>,
     pub(super) callers: BTreeMap<u64, Caller>,
-    /// Its campaigns that are not over.
+    /// Its open campaigns.
     pub(super) tenures: BTreeMap<Key, Tenure>,
     pub(super) observers: BTreeMap<Key, Observer>,
-    /// The terms that it took, to do its work in.
+    /// The terms that it works in.
     pub(super) taken: BTreeMap<Key, Term>,
     pub(super) out: Vec<Out>,
 }
@@ -185,12 +186,12 @@ impl Process {
         process
     }
 
-    /// Sets the process's clock to the world's time.
+    /// Sets the process's clock to world time `now`.
     pub(super) fn set_time(&self, now: Moment) {
         self.nanos.store(local(now, self.drift), Ordering::Relaxed);
     }
 
-    /// The world's time at which the process's clock shows `at`.
+    /// The world time at which the process's clock shows `at`.
     pub(super) fn world_time(&self, at: Moment) -> Moment {
         let since = i128::from(at.as_nanos()) - i128::from(START.as_nanos());
         let rate = i128::from(1_000_000 + self.drift);
@@ -198,7 +199,7 @@ impl Process {
         START + Duration::from_nanos(u64::try_from(elapsed).unwrap_or(u64::MAX / 2))
     }
 
-    /// How long the world takes while this process's clock counts `span`.
+    /// The world's duration while the process's clock counts `span`.
     pub(super) fn world_span(&self, span: Duration) -> Duration {
         span.mul_f64(1e6 / (1_000_000 + self.drift) as f64)
     }
@@ -207,41 +208,41 @@ impl Process {
         self.timing.request_timeout()
     }
 
-    /// The session with which it locks.
+    /// The open session.
     pub(super) fn live_session(&self) -> Option<&SessionId> {
         self.wards.view().map(|view| &view.id)
     }
 
-    /// For how long what it owns is proven, by its own clock.
+    /// How long its ownerships stay proven, by its own clock.
     pub(super) fn remaining(&self) -> Option<Duration> {
         self.wards.view().map(|view| view.cell.remaining(self.clock.now()))
     }
 
-    /// Whether it takes no more callers.
+    /// Whether it refuses new callers.
     pub(super) fn is_ending(&self) -> bool {
         self.wards.slots().is_stopped()
     }
 
-    /// Whether anybody here waits for the key, or has it.
+    /// Whether anybody here waits for the key or holds it.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.callers.values().any(|caller| caller.key == *key && caller.wants())
             || self.wards.slots().get(key).is_some_and(|slot| slot.callers.campaigns())
     }
 
-    /// The term that its tenure of the key shows and the one that it has taken, and
-    /// whether each says that it lasts.
+    /// The term that its tenure shows and the term that it works in, and whether each
+    /// is still valid.
     pub(super) fn terms(&self, key: &Key) -> impl Iterator<Item = (FencingToken, bool)> {
         let shown = self.tenures.get(key).and_then(Tenure::would_lead);
         let taken = self.taken.get(key).map(|term| (term.token(), term.would_be_valid()));
         shown.into_iter().chain(taken)
     }
 
-    /// Whether its machine for the key has something to do.
+    /// Whether its lock machine for the key is busy.
     pub(super) fn is_busy_with(&self, key: &Key) -> bool {
         self.wards.slots().get(key).is_some_and(|slot| !slot.machine().is_quiet())
     }
 
-    /// The keys for which something is still to be done.
+    /// The keys whose slots remain.
     pub(super) fn unfinished(&self) -> Vec<String> {
         let mut keys: Vec<String> = self
             .wards
@@ -254,7 +255,7 @@ impl Process {
         keys
     }
 
-    /// A caller takes its place in the queue.
+    /// Adds a caller to the key's queue.
     pub(super) fn enter(
         &mut self,
         key: &Key,
@@ -281,17 +282,17 @@ impl Process {
         }
     }
 
-    /// Stands down, for a while or for good.
+    /// Resigns, for a while or for good.
     pub(super) fn resign(&mut self, key: &Key, cool_down: Option<Duration>) {
         let Some(tenure) = self.tenures.remove(key) else { return };
-        // How it went is the same as for a lease that is released.
+        // The confirmation is the same as for a released lease.
         drop(tenure.observer().callers().resign(tenure.number(), cool_down));
         if cool_down.is_some() {
             self.tenures.insert(key.clone(), tenure);
         }
     }
 
-    /// Begins or ceases to observe a key; whether it began.
+    /// Starts or stops observing a key. Returns whether it started.
     pub(super) fn toggle_observation(&mut self, key: &Key) -> bool {
         if self.observers.remove(key).is_some() {
             return false;
@@ -304,7 +305,7 @@ impl Process {
         true
     }
 
-    /// The session that it sees lead the key, if it follows that.
+    /// The leader's session as it sees it, if it follows the key.
     pub(super) fn sees(&self, key: &Key) -> Option<Option<String>> {
         let of_tenure = self.tenures.get(key).map(|tenure| tenure.leader());
         let leader = of_tenure.or_else(|| self.observers.get(key).map(Observer::leader))?;
@@ -318,7 +319,7 @@ impl Process {
         self.observers.clear();
     }
 
-    /// An answer of Consul to a part, or the end of waiting for one.
+    /// Delivers Consul's answer, or a timeout, to a part.
     pub(super) fn learn(&mut self, part: Part, fact: Fact) {
         if self.is_over {
             return;
@@ -332,14 +333,15 @@ impl Process {
             (Part::Watch(number), Fact::Watch(event)) => {
                 self.watch(number, |watchers, now| watchers.handle(now, event));
             }
-            // Whichever actor works the slot by now.
+            // Delivered to the slot, whichever actor drives it now.
             (_, Fact::Lock(slot, event)) => slot.report(event),
             _ => {}
         }
     }
 }
 
-/// What a clock that runs fast by `drift` millionths shows at the world's `now`.
+/// What a clock shows at world time `now` if it runs fast by `drift` parts per
+/// million.
 fn local(now: Moment, drift: i64) -> u64 {
     let elapsed = i128::try_from(now.since(START).as_nanos()).unwrap_or(0);
     let local = elapsed * i128::from(1_000_000 + drift) / 1_000_000;

@@ -1,4 +1,4 @@
-//! What a process asks of Consul, and which of its machines each answer goes to.
+//! A process's requests to Consul, and the machine that gets each answer.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     protocol::{Ticket, lock, session, watch},
 };
 
-/// One question, with what is needed to hand its answer on.
+/// One request, with what is needed to route its answer.
 #[derive(Clone)]
 pub(super) enum Question {
     Create { ticket: Ticket, ask: CreateSession },
@@ -37,18 +37,18 @@ pub(super) enum Question {
     Prefix { read: Ticket, ask: List },
 }
 
-/// What an answer is to the process that asked.
+/// An answer, addressed to a machine.
 pub(super) enum Fact {
     Session(session::Event),
-    /// The session is destroyed; its fence entry is next.
+    /// The session is destroyed; delete its fence entry next.
     DeleteFence(Ticket, SessionId),
-    /// Of a question whose answer nobody waits for.
+    /// The request expects no answer.
     Nothing,
     Lock(Arc<Slot>, lock::Event),
     Watch(watch::Event),
 }
 
-/// Evaluates `$does` for the question of whichever kind.
+/// Evaluates `$does` for any kind of question.
 macro_rules! of_any {
     ($question:expr, |$ask:ident| $does:expr) => {
         match $question {
@@ -80,7 +80,7 @@ macro_rules! of_any {
     };
 }
 
-/// What the question's answer is, or what is known without one.
+/// The fact that a reply, or its absence, proves.
 fn concluded<A: Ask>(ask: &A, result: Result<&WireReply, Trouble>) -> A::Fact {
     match result {
         Ok(reply) => ask.read(&Keyspace::default(), Answer::new(reply, None)),
@@ -93,12 +93,12 @@ impl Question {
         of_any!(self, |ask| ask.request(&Keyspace::default()))
     }
 
-    /// How long the answer may take, where one request may take `limit`.
+    /// The time limit of the answer if a single request's limit is `limit`.
     pub(super) fn limit(&self, limit: Duration) -> Duration {
         of_any!(self, |ask| ask.limit(limit))
     }
 
-    /// Whether it touches the fence entry of a session.
+    /// Whether it accesses a session's fence entry.
     pub(super) fn touches_fence(&self) -> bool {
         match self {
             Self::Lock { ask, .. } => ask.fence != Fence::Unusable,
@@ -110,14 +110,14 @@ impl Question {
         }
     }
 
-    /// Whether a copy of it that arrives after this answer can still lock the key:
-    /// one that was given back and deleted, or that was closed by a lock-delay.
+    /// Whether a copy of it that arrives after this answer can still lock the key,
+    /// because the key was released and deleted, or was closed by a lock-delay.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
         let Self::Lock { ask, .. } = self else { return false };
         ask.expect == Expect::Missing || concluded(ask, Ok(answer)) == Locked::Delayed
     }
 
-    /// Which machine the answer goes to.
+    /// Reads the answer and addresses it to its machine.
     pub(super) fn read(self, result: Result<&WireReply, Trouble>) -> Fact {
         match self {
             Self::Create { ticket, ask } => {

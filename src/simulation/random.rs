@@ -1,4 +1,4 @@
-//! Where a history's chance comes from: one seed, one sequence.
+//! The random numbers of a history: one seed, one sequence.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -28,7 +28,7 @@ impl Random {
         (self.next() % end as u64) as usize
     }
 
-    /// True `share` times in a thousand.
+    /// True with a probability of `share` per thousand.
     pub(super) fn chance(&mut self, share: u64) -> bool {
         self.next() % 1000 < share
     }
@@ -41,14 +41,14 @@ impl Random {
         Duration::from_micros(self.within(range.start() * 1000..=range.end() * 1000))
     }
 
-    /// As [`skewed_millis`](Self::skewed_millis).
+    /// Like [`skewed_millis`](Self::skewed_millis), without a unit.
     pub(super) fn skewed(&mut self, range: RangeInclusive<u64>) -> u64 {
         let (low, high) = (*range.start(), *range.end());
         let reach = (high - low) >> self.within(0..=6);
         self.within(low..=low + reach)
     }
 
-    /// Mostly near the lower end, at times as long as the upper one.
+    /// Usually near the lower end, occasionally up to the upper one.
     pub(super) fn skewed_millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         let (low, high) = (*range.start(), *range.end());
         let reach = (high - low) >> self.within(0..=6);

@@ -2,24 +2,24 @@
 
 use super::runs::assert_all_hold;
 
-/// What the histories of these seeds showed when they failed. A seed means
-/// another history when the simulation itself changes: the cause is what is kept.
+/// The cause of each failure. When the simulation changes, a seed gives another
+/// history; the recorded cause remains true.
 const SEEDS: [(u64, &str); 12] = [
-    (1, "a copy of an answered lock request locked the key that had been deleted since"),
-    (39, "the last renewal sent into an interruption hung until after the deadline"),
-    (561, "the same, with requests and replies cut off"),
-    (5302, "a restored snapshot brought back a lock that its process had given back"),
-    (1_044_638, "in a rewound store the fence was raised to the very index that it had had"),
-    (1_048_666, "a copy of a lock request that a lock-delay had refused came after that delay"),
-    (2_043_029, "one ceased to follow a key and another began before the machine heard of it"),
+    (1, "a duplicate of an answered lock request locked the key after its deletion"),
+    (39, "the last renewal sent during an interruption hung past the deadline"),
+    (561, "as seed 39, with requests and replies cut off"),
+    (5302, "a restored snapshot brought back a lock that its process had released"),
+    (1_044_638, "in a rewound store, the fence was raised to its earlier index"),
+    (1_048_666, "a duplicate of a lock request refused for lock-delay arrived after the delay"),
+    (2_043_029, "a follower left and another came before the machine was notified"),
     (
         2_718_916,
-        "the copy of a lock request was refused for the first one, and then no read came back",
+        "a duplicate lock request was refused because of the first, then every read failed",
     ),
-    (2_732_136, "what a late request had locked was closed by a lock-delay, and given up so"),
-    (572, "a clock that runs a tenth fast gave every blocking read up, and saw no new store"),
-    (100_564, "a lock waited in a new store for an index of the old one to be passed"),
-    (2_408_445, "a restored snapshot let through a late lock request that was fenced off before"),
+    (2_732_136, "a late request's lock was under lock-delay and was abandoned in that state"),
+    (572, "a clock running a tenth fast abandoned every blocking read and missed a new store"),
+    (100_564, "a lock waited in a new store for an index of the old store"),
+    (2_408_445, "a restored snapshot admitted a late lock request that had been fenced off"),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! What many histories add up to.
+//! The totals of many histories.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -8,7 +8,7 @@ pub(super) struct Stats {
     pub(super) lasted: Duration,
     pub(super) requests: u64,
     pub(super) grants: u64,
-    /// Leases that passed from caller to caller within a process.
+    /// Leases handed over from caller to caller within a process.
     pub(super) handed_over: u64,
     pub(super) elections: u64,
     pub(super) losses: u64,
@@ -16,7 +16,7 @@ pub(super) struct Stats {
     pub(super) refusals: BTreeMap<String, u64>,
     pub(super) faults: BTreeMap<&'static str, u64>,
     pub(super) busiest_second: u64,
-    /// The longest that a key was wanted and nobody had it.
+    /// The longest time that a key was wanted and nobody held it.
     pub(super) longest_wait: Duration,
 }
 
@@ -59,11 +59,11 @@ impl fmt::Display for Stats {
         writeln!(f, "grants            {}", self.grants)?;
         writeln!(f, "local hand-overs  {}", self.handed_over)?;
         writeln!(f, "elections         {}", self.elections)?;
-        writeln!(f, "losses told       {} {:?}", self.losses, self.reasons)?;
+        writeln!(f, "losses reported   {} {:?}", self.losses, self.reasons)?;
         writeln!(f, "refusals          {:?}", self.refusals)?;
         writeln!(
             f,
-            "longest time that a key was wanted and nobody had it: {:?}",
+            "longest time that a key was wanted and nobody held it: {:?}",
             self.longest_wait
         )?;
         write!(f, "faults")?;

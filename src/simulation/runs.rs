@@ -1,4 +1,4 @@
-//! Runs of many histories, and of one again.
+//! Runs many histories, and replays one.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,7 +16,7 @@ fn history(seed: u64, readable: bool) -> Outcome {
     World::new(Plan::of(seed), readable).run()
 }
 
-/// What went wrong in a history, so that it can be followed and replayed.
+/// Describes a failed history so that it can be read and replayed.
 fn account(seed: u64) -> String {
     let outcome = history(seed, true);
     let what = outcome.violation.unwrap_or_else(|| "nothing, this time".into());
@@ -31,8 +31,8 @@ pub(super) fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs histories on all processors; returns what they add up to and the seeds
-/// that failed, up to `enough` of them.
+/// Runs histories on all processors. Returns their totals and up to `enough` failed
+/// seeds.
 pub(super) fn many_histories(
     (first, count): (u64, u64),
     enough: usize,
@@ -104,8 +104,8 @@ fn the_same_seed_gives_the_same_history() {
     }
 }
 
-/// The histories of every change. `DSYNC_SEEDS` and `DSYNC_SEED` change how many
-/// and where they begin.
+/// Runs 20,000 histories. `DSYNC_SEEDS` sets the number and `DSYNC_SEED` the first
+/// seed.
 #[test]
 fn many() {
     let count = variable("DSYNC_SEEDS").unwrap_or(20_000);
@@ -116,7 +116,7 @@ fn many() {
     println!("{stats}\nviolations        0\nspeed             {rate:.0} histories a second");
 }
 
-/// One history again, told in full: `DSYNC_SEED`.
+/// Replays and prints the history of `DSYNC_SEED`.
 #[test]
 #[ignore = "shows one history; a person asks for it"]
 fn replay() {

@@ -1,4 +1,4 @@
-//! Consul's side: what becomes of a request that arrives.
+//! Consul's side: serves the requests that arrive.
 
 use std::{
     cell::Cell,
@@ -21,24 +21,24 @@ use crate::{
     key::Key,
 };
 
-/// A question on its way, and back.
+/// A request and its reply in flight.
 pub(super) struct Exchange {
     pub(super) id: u64,
     pub(super) process: usize,
     pub(super) life: u64,
-    /// The part that asked.
+    /// The part that sent it.
     pub(super) part: Part,
     pub(super) question: Question,
     pub(super) request: WireRequest,
-    /// The process has read an answer after which no copy may arrive.
+    /// The process has read an answer, after which no copy may arrive.
     pub(super) void: Cell<bool>,
 }
 
-/// A time without a leader.
+/// A period without a leader.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Election {
     pub(super) until: Moment,
-    /// Requests are held until it is over, rather than refused.
+    /// Whether requests are held until it is over instead of refused.
     pub(super) holds: bool,
 }
 
@@ -53,19 +53,19 @@ pub(super) struct Server {
     pub(super) parked: BTreeMap<u64, (Parked, Rc<Exchange>)>,
     pub(super) election: Option<Election>,
     pub(super) snapshot: Option<Snapshot>,
-    /// When each lock that succeeded last took effect.
+    /// When each successful lock last took effect.
     pub(super) locks: BTreeMap<(Key, SessionId, u64), Moment>,
     fence_denied: Vec<bool>,
-    /// Which processes were ever denied something.
+    /// The processes that were ever denied a request.
     pub(super) has_denied: Vec<bool>,
-    /// Which rights each process lacks, and until when.
+    /// The rights that each process lacks, and until when.
     pub(super) lacking: Vec<Lacking>,
     ttl_stretch: u32,
-    /// What reads of each key showed lately.
+    /// Recent replies to reads of each key.
     past: BTreeMap<Key, VecDeque<WireReply>>,
 }
 
-/// Rights that a process's token lacks until then.
+/// The times until which a process's token lacks each right.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lacking {
     pub(super) sessions: Moment,
@@ -74,7 +74,7 @@ pub(super) struct Lacking {
     pub(super) fences: Moment,
 }
 
-/// The most replies of one key that a deposed leader can give again.
+/// The most old replies of one key that a deposed leader can repeat.
 const MOST_PAST: usize = 6;
 
 fn reply(status: u16, body: &str) -> WireReply {
@@ -99,7 +99,7 @@ impl Server {
         }
     }
 
-    /// What the answer is to a process that lacks the right to ask.
+    /// The reply to a process that lacks the right, if it does.
     fn denied(&self, now: Moment, exchange: &Exchange) -> Option<WireReply> {
         let lacking = self.lacking[exchange.process];
         let question = &exchange.question;
@@ -125,13 +125,13 @@ impl Server {
         }
     }
 
-    /// A reply to a read of the key that was given before.
+    /// An earlier reply to a read of the key.
     pub(super) fn past(&self, key: &Key, place: usize) -> Option<WireReply> {
         let past = self.past.get(key)?;
         past.get(place % past.len().max(1)).cloned()
     }
 
-    /// The store is another one: what was read of the old one is never answered again.
+    /// Drops all earlier replies, because the store was replaced.
     pub(super) fn forget_the_past(&mut self) {
         self.past.clear();
     }
@@ -189,12 +189,12 @@ impl Server {
         }
     }
 
-    /// What a server without a leader answers.
+    /// The reply of a server without a leader.
     pub(super) fn leaderless() -> WireReply {
         reply(500, "rpc error making call: EOF")
     }
 
-    /// The blocking reads that can be answered by now.
+    /// Answers the blocking reads that are ready.
     pub(super) fn wake(&mut self, now: Moment) -> Vec<(Rc<Exchange>, WireReply)> {
         let mut ready = Vec::new();
         let api = &mut self.api;
@@ -212,13 +212,13 @@ impl Server {
         ready
     }
 
-    /// When the server does something by itself.
+    /// When the server's next spontaneous change is due.
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         let parked = self.parked.values().map(|(parked, _)| parked.deadline()).min();
         self.api.next_wakeup().into_iter().chain(parked).min()
     }
 
-    /// Which session holds the key, and the index of the key's last change.
+    /// The session that holds the key, and the key's `ModifyIndex`.
     pub(super) fn holder(&self, key: &Key) -> Option<(SessionId, u64)> {
         let pair = self.api.engine.pair(key.as_str().as_bytes())?;
         Some((pair.session.clone()?, pair.modify_index))

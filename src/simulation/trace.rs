@@ -1,11 +1,11 @@
-//! What happened, to be compared and to be read.
+//! The log of a history, for comparison and for reading.
 
 use std::fmt::Write as _;
 
 use super::world::START;
 use crate::clock::Moment;
 
-/// The log of one history. Its hash is always kept, its text only on demand.
+/// The log of one history. The hash is always kept, the text only on demand.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     hash: u64,
@@ -17,7 +17,7 @@ impl Trace {
         Self { hash: 0, lines: readable.then(Vec::new) }
     }
 
-    /// Adds a line; `code` stands for it in the hash.
+    /// Adds a line; `code` represents it in the hash.
     pub(super) fn note(&mut self, now: Moment, code: u64, line: impl FnOnce() -> String) {
         let step = now.as_nanos() ^ code.rotate_left(32);
         self.hash = (self.hash.rotate_left(5) ^ step).wrapping_mul(0x517c_c1b7_2722_0a95);
@@ -36,7 +36,7 @@ impl Trace {
         let all = self.lines.as_deref().unwrap_or_default();
         let mut text = String::new();
         for line in &all[all.len().saturating_sub(lines)..] {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{line}");
         }
         text

@@ -1,5 +1,5 @@
-//! The world: processes, a network, a Consul and the time, one event after
-//! another.
+//! The world: processes, a network, a Consul and a clock, driven by one queue of
+//! events.
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::atomic::AtomicU64, time::Duration};
 
@@ -25,12 +25,12 @@ use crate::{
     ownership::LossReason,
 };
 
-/// When every history begins: not near the origin of the clocks.
+/// The start of every history, away from the clocks' origin.
 pub(super) const START: Moment = Moment::from_nanos(3_600_000_000_000);
 
-/// The most requests of one process in a second.
+/// The most requests of a process per second.
 const STORM: u64 = 400;
-/// The most events of one instant.
+/// The most events at one instant.
 const MOST_AT_ONCE: u32 = 1_000;
 
 pub(super) struct World {
@@ -45,12 +45,12 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     clocks: Vec<&'static AtomicU64>,
     pub(super) paused: Vec<bool>,
-    /// Since when each process has run without a pause.
+    /// Since when each process has run without interruption.
     pub(super) runs_since: Vec<Moment>,
     inbox: Vec<Vec<Event>>,
-    /// Until when something went wrong for a process.
+    /// The end of the last fault that affected each process.
     pub(super) disturbed: Vec<Moment>,
-    /// How late a process's actors notice what was reported to them.
+    /// How late each process's actors read their mail.
     lags: Vec<Duration>,
     armed: Vec<Option<Moment>>,
     recheck_at: Option<Moment>,
@@ -63,14 +63,14 @@ pub(super) struct World {
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
     pub(super) healed_at: Option<Moment>,
-    /// Whether a snapshot was restored: it brings back sessions.
+    /// Whether a snapshot was restored, which can bring back sessions.
     pub(super) restored: bool,
-    /// When the last request that was on its way can have arrived.
+    /// The latest possible arrival of a delayed request.
     pub(super) last_arrival: Moment,
-    /// When a caller last waited or had a key.
+    /// When a caller last waited for a key or held one.
     pub(super) busy_until: Moment,
     pub(super) quiet_since: Option<Moment>,
-    /// Each process's present second, and its requests in it.
+    /// Each process's current second, and its requests in that second.
     rates: Vec<(u64, u64)>,
 }
 
@@ -131,7 +131,7 @@ impl World {
         world
     }
 
-    /// Starts what a process's callers do.
+    /// Starts the callers of a process.
     fn live(&mut self, process: usize) {
         self.settle(process);
         let life = self.processes[process].life;
@@ -152,7 +152,7 @@ impl World {
         self.healed_at.is_some()
     }
 
-    /// Runs the history to its end or to its first violation.
+    /// Runs the history to its end or its first violation.
     pub(super) fn run(mut self) -> Outcome {
         let mut at_once = 0;
         while self.violation.is_none()
@@ -236,7 +236,7 @@ impl World {
     // Consul's side.
 
     fn arrive(&mut self, exchange: &Rc<Exchange>) {
-        // A known limit: see `Question::outlives`.
+        // A known limit; see `Question::outlives`.
         if exchange.void.get() {
             return self.stats.fault("late lock withheld");
         }
@@ -270,7 +270,7 @@ impl World {
         self.wake_readers();
     }
 
-    /// Answers the blocking reads that can be.
+    /// Answers the blocking reads that are ready.
     pub(super) fn wake_readers(&mut self) {
         for (exchange, reply) in self.server.wake(self.now) {
             self.reply(&exchange, reply);
@@ -285,8 +285,8 @@ impl World {
     // A process's side.
 
     fn conclude(&mut self, exchange: &Rc<Exchange>, result: Result<&WireReply, Trouble>) {
-        // A later answer to the same question finds nobody, or finds a machine
-        // that knows better by its ticket.
+        // A later answer to the same question is dropped, or reaches a machine that rejects
+        // it by its ticket.
         if self.waiting.remove(&exchange.id).is_none() {
             let watches = exchange.part.is_watch();
             if watches || result.is_err() || !self.random.chance(300) {
@@ -300,7 +300,7 @@ impl World {
         self.settle(process);
     }
 
-    /// Lets a process do what follows, and sends what it wants sent.
+    /// Lets a process work, and handles its output.
     pub(super) fn settle(&mut self, process: usize) {
         let lag = self.lags[process];
         loop {
@@ -327,13 +327,13 @@ impl World {
         if self.armed[process].is_none_or(|armed| at < armed) {
             self.armed[process] = Some(at);
             let life = self.processes[process].life;
-            // Timers are late, never early.
+            // Timers fire late, never early.
             let late = Duration::from_micros(self.random.within(0..=1_500));
             self.after(at.since(self.now) + late, Event::Tick { process, life });
         }
     }
 
-    /// Carries out what a process has put out, in order.
+    /// Handles a process's output in order.
     fn emit(&mut self, process: usize) {
         let now = self.now;
         for out in std::mem::take(&mut self.processes[process].out) {
@@ -433,7 +433,7 @@ impl World {
         self.trace.note(self.now, 6, || format!("p{process}      continues"));
         self.runs_since[process] = self.now;
         self.check();
-        // Callers go on where they were: they ask, then use.
+        // Callers continue where they stopped: they check the lease, then use it.
         self.processes[process].set_time(self.now);
         for caller in self.processes[process].callers.values() {
             if let Some(lease) = caller.lease.as_ref().filter(|_| caller.conduct.heedful) {
@@ -442,7 +442,7 @@ impl World {
         }
         let mut inbox = std::mem::take(&mut self.inbox[process]);
         if self.random.chance(500) {
-            // An answer that has come is read before its timeout is noticed.
+            // Read an answer that has arrived before its timeout.
             inbox.sort_by_key(|event| matches!(event, Event::Timeout(_)));
         }
         for event in inbox {

@@ -1,4 +1,4 @@
-//! The lock machine's rules, one at a time.
+//! The lock machine's rules, one per test.
 
 mod follow;
 mod leftover;
@@ -53,7 +53,7 @@ fn unknown() -> Trouble {
     Trouble::Timeout(Duration::from_secs(2))
 }
 
-/// A machine that is stepped by hand.
+/// A machine stepped by hand.
 struct Bench {
     lock: Lock,
     now: Moment,
@@ -64,7 +64,7 @@ impl Bench {
         Self { lock: Lock::new(FLAGS, 1), now: at(0) }
     }
 
-    /// One with a session, of which a caller that waits wants the key.
+    /// A machine with a session and a waiting caller.
     fn contending() -> (Self, Ticket) {
         let mut bench = Self::new();
         bench.step(Event::Session(Notice::Opened(view(1))));
@@ -73,7 +73,7 @@ impl Bench {
         (bench, ticket)
     }
 
-    /// One that owns the key, won at `index`.
+    /// A machine that owns the key, won at `index`.
     fn owning(index: u64) -> Self {
         let (mut bench, ticket) = Self::contending();
         let effects = bench.step(Event::Locked { ticket, answer: Locked::At(index) });
@@ -88,7 +88,7 @@ impl Bench {
         effects
     }
 
-    /// Lets time pass to the next wake-up.
+    /// Advances time to the next wakeup.
     fn wake(&mut self) -> Vec<Effect> {
         self.now = self.lock.next_wakeup().expect("nothing is due").max(self.now);
         self.step(Event::Tick)
@@ -172,7 +172,7 @@ fn what_an_operator_leaves_of_a_lock_is_no_conflict() {
     };
     let effects = remnant(None, 0, 1);
     assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(40), .. }]));
-    // A held key whose value was written over is waited for.
+    // A held key with an overwritten value is waited for.
     let effects = remnant(Some("other"), 0, 0);
     assert!(matches!(
         effects[..],
@@ -241,7 +241,7 @@ fn waits_for_the_holder_and_tries_when_it_is_gone() {
     assert!(matches!(effects[1], Effect::AskSession { .. }));
     assert!(matches!(effects[2], Effect::Watch { after: 40, .. }));
     let ticket = watch_ticket(&effects);
-    // The wait ran out: look again, without another try.
+    // The wait timed out: watch again, without another attempt.
     let effects = bench.step(Event::Watched { ticket, answer: found(Some("other"), 40) });
     let ticket = watch_ticket(&effects);
     let effects = bench.step(Event::Watched { ticket, answer: Seen::Missing { index: 50 } });
@@ -303,7 +303,7 @@ fn an_attempt_of_unknown_outcome_is_made_void_before_a_read_decides() {
     let effects =
         bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
     let ticket = read_ticket(&effects);
-    // It had taken effect: only the answer to a new attempt makes it ours.
+    // It took effect, but only the answer to a new attempt grants the key.
     let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 55) });
     let [Effect::Lock { ticket, fence: Fence::At(60), expect: Expect::Index(55), .. }] =
         effects[..]
@@ -329,7 +329,7 @@ fn an_attempt_that_was_never_sent_is_made_again_and_nothing_is_made_void() {
         assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(40), .. }]));
     }
     assert!(bench.now.since(since) > Duration::from_secs(1), "it does not pause");
-    // Whoever does not want it any more leaves nothing behind.
+    // A caller that leaves must not leave a lock behind.
     let ticket = lock_ticket(&effects);
     assert_eq!(bench.step(Event::Demand(Demand::default())), []);
     let answer = Locked::Unsent(Trouble::Connect("refused".into()));
@@ -428,15 +428,15 @@ fn no_lock_is_sent_until_a_release_is_concluded() {
     let answer = Released::Unknown(unknown());
     assert_eq!(bench.step(Event::Released { ticket, answer }), []);
     let ticket = release_ticket(&bench.wake());
-    // The first one had arrived: its fence fails, and a read shows whose it is.
+    // The first release had arrived: the second fails, and a read shows the holder.
     let answer = Released::FenceFailed;
     let ticket = read_ticket(&bench.step(Event::Released { ticket, answer }));
     let effects = bench.step(Event::Read { ticket, answer: Seen::Missing { index: 30 } });
     assert!(matches!(effects[..], [Effect::Released, Effect::Lock { .. }]), "{effects:?}");
 }
 
-/// What is done when every release is answered so, until something else is done
-/// than to repeat it, and how long that took.
+/// Gives every release this answer until another effect follows. Returns those
+/// effects and the time that it took.
 fn released_in_vain(bench: &mut Bench, answer: &Released) -> (Duration, Vec<Effect>) {
     let mut ticket = bench.release_ticket();
     let since = bench.now;
@@ -460,7 +460,7 @@ fn a_release_that_consul_refuses_is_left_to_the_sessions_end_and_goes_on() {
         Effect::Request(Request::Suspect { generation: 1 }),
     ];
     assert_eq!((after, &effects[..]), (Duration::ZERO, &told[..]));
-    // Once: while other keys are owned the session stays.
+    // Reported once: the session stays while other keys are owned.
     for _ in 0..20 {
         let ticket = release_ticket(&bench.wake());
         assert_eq!(bench.step(Event::Released { ticket, answer: answer.clone() }), []);
@@ -503,7 +503,7 @@ fn a_release_in_vain_for_a_lease_that_was_renewed_is_left_to_the_sessions_end() 
 fn an_outage_in_which_a_release_is_not_answered_costs_no_session() {
     let mut bench = Bench::new();
     let mut view = view(1);
-    // The last renewal that was answered: none is any more.
+    // The last answered renewal; later ones get no answer.
     view.cell = Arc::new(DeadlineCell::new(bench.now + LEASE));
     bench.step(Event::Session(Notice::Opened(view)));
     let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
@@ -522,7 +522,7 @@ fn a_lock_below_the_index_of_an_ended_ownership_is_of_another_store() {
     let effects = bench.step(Event::Locked { ticket, answer: Locked::At(30) });
     let reason = LossReason::StoreReplaced;
     assert_eq!(effects, [Effect::Request(Request::Distrust { generation: 1, reason })]);
-    // The next session begins with that store.
+    // The next session starts with that store.
     bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
     let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
     let ticket =
@@ -543,7 +543,7 @@ fn a_release_that_finds_lower_indexes_ends_the_session() {
         let ticket = read_ticket(&bench.step(Event::Released { ticket, answer: failed }));
         let effects = bench.step(Event::Read { ticket, answer: answer.clone() });
         assert_eq!(effects, [Effect::Lost { reason }, distrust()], "{answer:?}");
-        // The key may have been given back in the old one: that is no loss.
+        // The key may have been released in the old store, which is no loss.
         let mut bench = Bench::owning(90);
         let ticket = bench.release_ticket();
         bench.step(Event::Released { ticket, answer: Released::Unknown(unknown()) });
@@ -701,7 +701,7 @@ fn the_end_of_the_session_ends_the_ownership() {
         bench.step(Event::Session(Notice::Closed { generation: 1, reason })),
         [Effect::Lost { reason }]
     );
-    // An older generation's end does not.
+    // The end of an older generation does not.
     let mut bench = Bench::owning(9);
     assert_eq!(bench.step(Event::Session(Notice::Closed { generation: 0, reason })), []);
     assert!(bench.lock.owns());
@@ -729,7 +729,7 @@ fn a_fresh_actor_gives_up_what_a_dead_one_owned() {
     let ticket = read_ticket(
         &bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) })),
     );
-    // Even for another caller the old index is no grant.
+    // Even for another caller, the old index grants nothing.
     bench.step(Event::Demand(waiting()));
     let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 9) });
     let ticket = lock_ticket(&effects);

@@ -11,7 +11,7 @@ fn unknown() -> Trouble {
     Trouble::Timeout(Duration::from_secs(2))
 }
 
-/// Where the fence of the first session stands.
+/// The index of the first session's fence.
 const FENCE: u64 = 10;
 
 /// A machine that is stepped by hand.
@@ -25,14 +25,14 @@ impl Bench {
         Self { session: Session::new(Timing::default(), 0), now: at(0) }
     }
 
-    /// One whose first session was asked for at 0 and answered at 100 ms.
+    /// A machine whose first session was requested at 0 and answered at 100 ms.
     fn open() -> (Self, SessionView) {
         let (mut bench, ticket) = Self::created();
         let view = bench.raised(ticket, FENCE);
         (bench, view)
     }
 
-    /// The same, with the raise of its fence under way.
+    /// The same, while its fence is being raised.
     fn created() -> (Self, Ticket) {
         let mut bench = Self::new();
         let ticket = create_ticket(&bench.step(Event::Start));
@@ -41,7 +41,7 @@ impl Bench {
         (bench, ticket)
     }
 
-    /// The creation is answered; returns the raise of the fence.
+    /// Answers the creation and returns the raise of the fence.
     fn created_as(&mut self, id: &str, ticket: Ticket) -> Ticket {
         let effects = self.step(Event::Created { ticket, answer: Created::Session(id.into()) });
         let [Effect::Raise { ticket, from: Fence::Unraised, .. }] = effects[..] else {
@@ -152,8 +152,8 @@ fn an_interruption_that_ends_one_request_timeout_before_the_deadline_loses_nothi
         let (mut bench, view) = Bench::open();
         let healed_at = at(0) + timing.lease() - timing.request_timeout();
         let (mut answers, mut lost) = (Vec::new(), false);
-        // What is sent before the end of the interruption hangs until its limit;
-        // what is sent after it is answered at once.
+        // Requests sent during the interruption hang until their limit; later ones are
+        // answered at once.
         while bench.now < healed_at + timing.request_timeout() {
             answers.sort_by_key(|(due, _, _)| *due);
             let wake = bench.session.next_wakeup(bench.now).unwrap().max(bench.now);
@@ -297,7 +297,7 @@ fn a_session_is_lent_when_its_fence_stands() {
     let (mut bench, ticket) = Bench::created();
     let view = bench.raised(ticket, 10);
     assert_eq!((view.fence, view.generation), (Fence::At(10), 1));
-    // However long that takes, and whatever is done about it meanwhile.
+    // However long that takes, and whatever happens meanwhile.
     let (mut bench, mut ticket) = Bench::created();
     for _ in 0..3 {
         let effects = bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
@@ -313,7 +313,7 @@ fn a_session_is_lent_when_its_fence_stands() {
     }
     assert!(bench.session.view().is_some_and(|view| view.cell.is_valid(bench.now)));
     bench.raised(ticket, 12);
-    // Its end can come before.
+    // Its end can come earlier.
     let (mut bench, _) = Bench::created();
     bench.now = at(60_000);
     let effects = bench.step(Event::Tick);
@@ -336,12 +336,12 @@ fn raises_the_fence_once_for_all_who_ask() {
         effects[..],
         [Effect::Notify(Notice::Fenced { generation: 1, fence: Fence::At(30) })]
     ));
-    // Who has not heard of it is told again.
+    // A lock that missed the notice gets it again.
     let effects = bench.step(ask());
     assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(30), .. })]));
 }
 
-/// A fence entry as a read shows it.
+/// A fence entry as a read returns it.
 fn entry(index: u64) -> Seen {
     let (session, value) = (Some("s-1".into()), Vec::new());
     let entry = Entry { session, modify_index: index, lock_index: 1, flags: 0, value };
@@ -394,8 +394,8 @@ fn a_fence_that_is_not_raised_to_a_higher_index_is_of_another_store() {
     }
 }
 
-/// Lets renewals be answered well, and stale fences not be listed, until something
-/// else is due.
+/// Answers renewals, and fails listings of stale fences, until another effect is
+/// due.
 fn next_of_interest(bench: &mut Bench) -> Vec<Effect> {
     loop {
         let effects = next_but_renewals(bench);
@@ -405,7 +405,7 @@ fn next_of_interest(bench: &mut Bench) -> Vec<Effect> {
     }
 }
 
-/// Lets renewals be answered well until something else is due.
+/// Answers renewals until another effect is due.
 fn next_but_renewals(bench: &mut Bench) -> Vec<Effect> {
     loop {
         let effects = bench.wake();
@@ -425,7 +425,7 @@ fn a_fence_that_may_not_be_written_is_raised_when_it_may() {
     let effects = bench.step(Event::Raised { ticket, answer: Raised::Denied(right()) });
     let [Effect::Notify(Notice::Opened(view))] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(view.fence, Fence::Unusable);
-    // Whoever asks for a raise meanwhile is answered at once.
+    // A raise requested meanwhile is answered at once.
     let effects =
         bench.step(Event::Asked(Request::RaiseFence { generation: 1, seen: Fence::Unusable }));
     assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::Unusable, .. })]));
@@ -441,14 +441,14 @@ fn a_fence_that_may_not_be_written_is_raised_when_it_may() {
     }
     let effects = next_of_interest(&mut bench);
     let [Effect::ReadFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
-    // One that stands makes nothing void: it is raised.
+    // An existing entry voids nothing, so it is raised.
     let effects = bench.step(Event::FenceRead { ticket, answer: entry(31) });
     let [Effect::Raise { ticket, from: Fence::At(31), .. }] = effects[..] else {
         panic!("{effects:?}")
     };
     let effects = bench.step(Event::Raised { ticket, answer: Raised::At(50) });
     assert!(matches!(effects[..], [Effect::Notify(Notice::Fenced { fence: Fence::At(50), .. })]));
-    // The next session begins without that history.
+    // The next session starts without that history.
     bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
     let ticket = create_ticket(&bench.step(Event::Told { generation: 1 })[..1]);
     bench.created_as("s-2", ticket);
@@ -471,7 +471,7 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     assert_eq!(session.as_str(), "s-1");
     let ticket = *ticket;
     bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
-    // The request may have been on its way still: it is looked for once more.
+    // The request may have been in flight, so the search is repeated once.
     let since = bench.now;
     let effects = next_of_interest(&mut bench);
     let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
@@ -499,7 +499,7 @@ fn a_session_that_is_being_created_is_not_taken_for_a_stray() {
     let answer = SessionsSeen::Found(vec!["s-3".into()]);
     assert!(bench.step(Event::Listed { ticket: listing, answer }).is_empty());
     let raise = bench.created_as("s-3", ticket);
-    // It is looked again, now that it is known which one is ours.
+    // The search is repeated, since the current session is now known.
     let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(20) });
     assert!(
         matches!(effects[..], [Effect::Notify(Notice::Opened(_)), Effect::List { .. }]),
@@ -524,7 +524,7 @@ fn stale_fence_entries_are_deleted_rarely_and_never_our_own() {
     let effects = next_but_renewals(&mut bench);
     assert!(matches!(effects[..], [Effect::ListFences { .. }]), "{effects:?}");
     assert_eq!(bench.now.since(since), TIDYING);
-    // Processes that start together do not ask together.
+    // Processes that start together do not search together.
     let shares: Vec<f64> =
         (0..100).map(|n| share(&format!("ee474eed-{n}").as_str().into())).collect();
     let early = shares.iter().filter(|share| **share < 0.5).count();

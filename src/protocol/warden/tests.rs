@@ -1,4 +1,4 @@
-//! The order in which things happen, one rule a test.
+//! The warden's order of events, one rule per test.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Bench {
         bench
     }
 
-    /// With an open session of generation 1.
+    /// A warden with an open session of generation 1.
     fn open() -> (Self, SessionView) {
         let (mut bench, view) = (Self::new(), view(1));
         bench.step(Event::Notified(Notice::Opened(view.clone())));
@@ -34,7 +34,7 @@ impl Bench {
         effects
     }
 
-    /// Lets time pass until a tick is due.
+    /// Advances time until a tick is due.
     fn wait(&mut self) -> Vec<Effect> {
         self.now = self.warden.next_wakeup().expect("a tick is due");
         self.step(Event::Tick)
@@ -170,7 +170,8 @@ fn a_suspect_session_is_replaced_when_nothing_is_owned_and_not_before() {
 
     let reason = LossReason::SessionGone;
     let closed = Notice::Closed { generation: 1, reason };
-    // Nothing is granted under it from this moment, before the session hears of it.
+    // Nothing is granted under it from this moment, even before the session is
+    // notified.
     assert_eq!(
         bench.step(Event::Surveyed { owned: 0 }),
         [
@@ -251,7 +252,7 @@ fn a_shutdown_stays_one_whatever_becomes_of_the_session() {
         bench.step(Event::SessionDied)[2..],
         [start_session(1, Some(view)), Effect::Slots(ForSlots::Reap(Which::All))]
     );
-    // Nobody is told that locks can be had again, and the new session ends, too.
+    // Readiness is not published again, and the new session ends as well.
     assert_eq!(bench.step(Event::Reaped { keys: vec![], left: 0 }), [to_session(Told::Stop)]);
     let opened = Notice::Opened(super::tests::view(2));
     let told = bench.step(Event::Notified(opened.clone()));
@@ -272,7 +273,7 @@ fn a_dead_session_is_lost_before_another_begins_and_left_for_that_to_destroy() {
         ]
     );
     assert_eq!(view.cell.ended(), Some(reason));
-    // It dies again before it has a session.
+    // It dies again before it opens a session.
     assert_eq!(bench.step(Event::SessionDied), [start_session(1, Some(view))]);
 }
 

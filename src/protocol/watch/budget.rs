@@ -1,8 +1,8 @@
-//! How many connections blocking reads may use, and how their reads are parted.
+//! The number of connections that reads may use, and how their capacity is divided.
 //!
-//! All processes of a host share the agent's limit of connections. Each takes less
-//! when it finds the agent full, and a little more after a time in which it did not:
-//! whoever has many gives up more than whoever has few, so that shares become equal.
+//! All processes of a host share the agent's connection limit. Each process halves
+//! its share when the agent is full and grows it by one after a time without a
+//! refusal. Large shares shrink more than small ones, so the shares become equal.
 
 use std::time::Duration;
 
@@ -10,23 +10,22 @@ use crate::clock::Moment;
 
 /// Refusals within this time count as one.
 const ONE_REFUSAL: Duration = Duration::from_secs(1);
-/// After so long without a refusal one more connection is allowed.
+/// Time without a refusal after which one more connection is allowed.
 const GROW: Duration = Duration::from_secs(20);
-/// How often it is tried whether the agent still takes a connection, while some are
-/// in use.
+/// Interval between probes for a free connection, while some are in use.
 const PROBE: Duration = Duration::from_secs(20);
-/// The most listings of different prefixes.
+/// The most prefixes listed.
 const MOST_GROUPS: usize = 32;
 
-/// The reads that the connections carry, parted: a few at once for short reads
-/// (*side*), the others for blocking ones, of which some are always left to
-/// listings.
+/// The capacity for reads: a few for short reads (*side*), the others for blocking
+/// reads, some of which are always reserved for listings.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Connections that are allowed when the agent is not full, and now.
+    /// The connections allowed when the agent is not full (`most`), and now
+    /// (`allowed`).
     most: usize,
     allowed: usize,
-    /// How many reads a connection carries.
+    /// The number of concurrent reads per connection.
     reads: usize,
     refused_at: Option<Moment>,
     grow_at: Option<Moment>,
@@ -40,19 +39,18 @@ impl Budget {
         Self { most, allowed: most, reads: 1, refused_at, grow_at, probe_at }
     }
 
-    /// Connections that are allowed now, and when the agent is not full.
+    /// The connections allowed now, and when the agent is not full.
     pub(super) fn connections(&self) -> (usize, usize) {
         (self.allowed, self.most)
     }
 
-    /// A connection carries so many reads. Whether that changes anything.
+    /// Sets the number of reads per connection. Returns whether it changed.
     pub(super) fn carry(&mut self, reads: usize) -> bool {
         let reads = reads.max(1);
         std::mem::replace(&mut self.reads, reads) != reads
     }
 
-    /// The agent takes no more connections while `in_use` reads are under way:
-    /// half of what is in use has to do.
+    /// Handles a refusal while `in_use` reads are in flight: halves what is in use.
     pub(super) fn refused(&mut self, now: Moment, in_use: usize) {
         let is_another = self.refused_at.is_none_or(|at| now.since(at) >= ONE_REFUSAL);
         if is_another {
@@ -63,7 +61,7 @@ impl Budget {
         self.grow_at = (self.allowed < self.most).then(|| now + GROW);
     }
 
-    /// Whether that changes anything.
+    /// Grows the share if due. Returns whether it changed.
     pub(super) fn advance(&mut self, now: Moment) -> bool {
         if self.grow_at.is_none_or(|at| at > now) {
             return false;
@@ -73,9 +71,8 @@ impl Budget {
         true
     }
 
-    /// Whether it is time to try whether the agent takes a connection. `pause` is
-    /// the jitter on the time until the next try; it is not tried while no read is
-    /// under way.
+    /// Whether a probe is due. `pause` is the jitter added to the interval. There are
+    /// no probes while `in_use` is 0.
     pub(super) fn is_to_probe(&mut self, now: Moment, in_use: usize, pause: Duration) -> bool {
         if in_use == 0 {
             self.probe_at = None;
@@ -97,26 +94,25 @@ impl Budget {
         self.allowed * self.reads
     }
 
-    /// Short reads under way at one time.
+    /// The most short reads in flight.
     pub(super) fn side(&self) -> usize {
         (self.now() / 8).clamp(1, 8)
     }
 
-    /// Blocking reads under way at one time, of one key or of many.
+    /// The most blocking reads in flight, of single keys and of prefixes.
     pub(super) fn blocking(&self) -> usize {
         self.now() - self.side()
     }
 
-    /// Prefixes that are listed.
+    /// The most prefixes listed with this capacity.
     pub(super) fn groups(&self) -> usize {
         (self.blocking() * 9 / 10).clamp(1, MOST_GROUPS)
     }
 
-    /// Blocking reads of one key, while `groups` prefixes are listed.
+    /// The most blocking reads of single keys while `groups` prefixes are listed.
     pub(super) fn singles(&self, groups: usize) -> usize {
         let blocking = self.blocking();
-        // Thousands of streams cost some 8 kB each, which the last few are not
-        // worth.
+        // With thousands of streams, leave a quarter unused: each costs about 8 kB.
         let reserve = blocking.div_ceil(2).min(MOST_GROUPS).max(blocking / 4);
         blocking.saturating_sub(reserve.max(groups))
     }

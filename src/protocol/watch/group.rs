@@ -1,4 +1,4 @@
-//! Keys that are looked at together, by listing a prefix of theirs.
+//! Groups of keys that are watched together by listing their prefix.
 
 use std::{ops::Bound, sync::Arc, time::Duration};
 
@@ -13,61 +13,61 @@ use crate::{
     protocol::Ticket,
 };
 
-/// A listing under way.
+/// A listing in flight.
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) prefix: Arc<str>,
-    /// It waits for that index to be passed; else it is answered at once.
+    /// The index that it waits to pass; `None` if it does not block.
     pub(super) after: Option<u64>,
     pub(super) since: Moment,
 }
 
-/// A prefix that is listed, or would be if it could.
+/// A prefix chosen for listing.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// It cannot be listed: its keys are polled.
+    /// The prefix cannot be listed, so its keys are polled.
     polled: bool,
-    /// What the last listing showed.
+    /// The last listing's content.
     shown: Option<Shown>,
     read: Option<Ticket>,
-    /// The next listing is not to wait.
+    /// The next listing must not block.
     plain_next: bool,
-    /// The next listing does not begin before.
+    /// The next listing starts no earlier than this.
     rest_until: Moment,
-    /// There is no room for a blocking listing: one that does not wait is due
-    /// then.
+    /// When a listing that does not block is due, if there is no room for a blocking
+    /// one.
     poll_at: Option<Moment>,
     /// Keys that joined since the prefixes were last chosen.
     joined: usize,
     setbacks: u32,
-    /// Listings in a row that told nothing new.
+    /// Consecutive changed listings without news for any watch.
     idle: u32,
 }
 
-/// The indexes of all entries that a listing showed, in order of their keys.
+/// The indexes of all listed entries, in key order.
 #[derive(Debug)]
 pub(super) struct Shown {
     index: u64,
     entries: Vec<(Box<str>, u64)>,
 }
 
-/// What is known of a prefix, for a while.
+/// A flaw of a prefix, remembered for a while.
 #[derive(Debug)]
 pub(super) struct Mark {
     flaw: Flaw,
     pub(super) until: Moment,
 }
 
-/// How often a prefix is listed that has no blocking read.
+/// Interval between listings of a prefix without a blocking read.
 const LIST_PERIOD: Duration = Duration::from_secs(1);
-/// For how long it is remembered what is wrong with a prefix.
+/// How long the flaw of a prefix is remembered.
 const REMEMBER: Duration = Duration::from_secs(600);
-/// Between two listings of one prefix: at least this, so much for each entry,
-/// and no more than that.
+/// Pause between two listings of a prefix: `GAP + GAP_PER_ENTRY × entries`, capped
+/// at `LONGEST_GAP`. `GAP` doubles with each idle listing.
 const GAP: Duration = Duration::from_millis(2);
 const GAP_PER_ENTRY: Duration = Duration::from_micros(25);
 const LONGEST_GAP: Duration = Duration::from_secs(1);
-/// How often the gap doubles while nothing told is of interest.
+/// The most doublings of `GAP`.
 const MOST_IDLE: u32 = 4;
 
 impl Group {
@@ -85,7 +85,7 @@ impl Group {
         }
     }
 
-    /// When something is due that does not wait for another read's end.
+    /// When a step is due that does not depend on the end of another read.
     pub(super) fn next_wakeup(&self, now: Moment) -> Option<Moment> {
         if self.polled || self.read.is_some() {
             return None;
@@ -103,11 +103,11 @@ impl Shown {
 }
 
 impl Watches {
-    /// The group that a key lies in, and whether it is polled.
+    /// The prefix of the group that covers a key, and whether it is polled.
     pub(super) fn covering(&self, key: &Key) -> Option<(Arc<str>, bool)> {
         let key = key.as_str();
-        // Among prefixes of which none begins with another it is the last one
-        // that is not above the key.
+        // No prefix is a prefix of another, so only the last one not above the key can
+        // cover it.
         let upto = (Bound::Unbounded, Bound::Included(key));
         let (prefix, group) = self.groups.range::<str, _>(upto).next_back()?;
         key.starts_with(&**prefix).then(|| (prefix.clone(), group.polled))
@@ -118,7 +118,7 @@ impl Watches {
         self.plan_at = Some(self.plan_at.map_or(at, |planned| planned.min(at)));
     }
 
-    /// A key joins a group, whose last listing may know better than the watch.
+    /// Adds a key to a group. Checks the key if the last listing contradicts the watch.
     pub(super) fn join(&mut self, key: &Key, prefix: &str) {
         let (Some(interest), Some(group)) = (self.interests.get(key), self.groups.get_mut(prefix))
         else {
@@ -129,7 +129,7 @@ impl Watches {
         let after = interest.after;
         let outdated = group.shown.as_ref().is_some_and(|shown| match shown.of(key.as_str()) {
             Some(index) if index == after => false,
-            // It changed after the listing, unless that is of another history.
+            // It changed after the listing, unless the listing is from another history.
             Some(index) if index < after => shown.index >= after,
             Some(_) => true,
             None => shown.index >= after,
@@ -142,7 +142,7 @@ impl Watches {
         }
     }
 
-    /// Begins every listing that is due and for which there is room.
+    /// Starts every due listing that there is room for.
     pub(super) fn start_lists(&mut self, effects: &mut Vec<Effect>) {
         let is_due =
             |group: &Group| !group.polled && group.read.is_none() && group.rest_until <= self.now;
@@ -173,7 +173,7 @@ impl Watches {
         }
     }
 
-    /// The answer to a listing.
+    /// Handles the answer to a listing.
     pub(super) fn listed(&mut self, read: Ticket, answer: Listed, effects: &mut Vec<Effect>) {
         let Some(List { prefix, after, since }) = self.lists.remove(&read) else { return };
         let is_its = |group: &&mut Group| group.read == Some(read);
@@ -228,8 +228,8 @@ impl Watches {
         }
     }
 
-    /// A listing failed: the next one begins after a growing pause, without
-    /// waiting.
+    /// Handles a failed listing: the next one starts after a growing pause and does not
+    /// block.
     fn interrupted(&mut self, prefix: &str, troubled: bool) {
         if troubled {
             let keys: Vec<Key> = self.under(prefix).map(|(key, _)| key.clone()).collect();
@@ -252,13 +252,13 @@ impl Watches {
         let until = self.now + REMEMBER;
         let old = self.marks.insert(prefix.clone(), Mark { flaw, until });
         if old.is_none_or(|old| old.flaw != flaw) {
-            // Before it is listed once more.
+            // Plan now, before the next listing.
             self.plan_at = Some(self.now);
         }
     }
 
-    /// What a listing tells those who watch under its prefix: how many there
-    /// are, and whether it told anything.
+    /// Answers the watches under a prefix from its listing. Returns the number of
+    /// watches, and whether there was news.
     fn judge(
         &mut self,
         prefix: &str,
@@ -274,8 +274,8 @@ impl Watches {
                 continue;
             };
             members += 1;
-            // Whether an older state than the watch's is of another history; else
-            // the listing was on its way before that state was read.
+            // If so, an older state than the watch's is from another history. Otherwise the
+            // listing may have been sent before that state was read.
             let is_later = read > born || index >= after;
             let place = entries.binary_search_by(|(name, _)| (**name).cmp(key.as_str()));
             match place.ok().map(|place| &entries[place].1) {
@@ -284,8 +284,8 @@ impl Watches {
                     let (entry, index) = (entry.clone(), entry.modify_index);
                     news.push((key.clone(), Some(Seen::Found { entry, index })));
                 }
-                // Without the right to read a key it looks absent, too. Whoever
-                // waits for it finds out by trying; an owner must not be told.
+                // A key that the token may not read looks absent, too. A waiter finds out by
+                // trying; a holder must not get a wrong answer, so check first.
                 None if is_later && held => news.push((key.clone(), None)),
                 None if is_later => news.push((key.clone(), Some(Seen::Missing { index }))),
                 _ => {}
@@ -301,7 +301,7 @@ impl Watches {
         (members, told)
     }
 
-    /// Chooses the prefixes anew.
+    /// Chooses the prefixes.
     pub(super) fn plan(&mut self) {
         self.plan_at = None;
         let now = self.now;
@@ -311,7 +311,7 @@ impl Watches {
         let keys = self.interests.iter().filter(|(_, interest)| gathered(interest));
         let keys: Vec<Key> = keys.map(|(key, _)| key.clone()).collect();
         let names: Vec<&str> = keys.iter().map(Key::as_str).collect();
-        // All keys, so that those to come are covered, too.
+        // Over all keys, so that later ones are covered, too.
         let first = self.interests.keys().next().map_or("", Key::as_str);
         let last = self.interests.keys().next_back().map_or("", Key::as_str);
         let root = plan::common(first, last);
@@ -339,7 +339,7 @@ impl Watches {
     }
 }
 
-/// How long a prefix rests after a listing of so many entries.
+/// The pause after a listing with this many entries.
 fn gap(entries: usize, idle: u32) -> Duration {
     let entries = u32::try_from(entries).unwrap_or(u32::MAX);
     let gap = GAP * (1 << idle.min(MOST_IDLE)) + GAP_PER_ENTRY.saturating_mul(entries);

@@ -1,5 +1,4 @@
-//! Which reads are under way, so that any number of keys is looked at over few
-//! connections.
+//! The watch machine: watches any number of keys over few connections.
 //!
 //! ```text
 //!            ┌─ a place is free ──► Single: a blocking read of its own ─┐
@@ -9,20 +8,20 @@
 //!                         └──────────► Polled: read from time to time ──┘
 //! ```
 //!
-//! A watch is answered when the key's index is another than the one it was asked
-//! with, whichever read shows that: nothing hangs on which read carried it
-//! before. A key that joins a group is compared with what the prefix's last
-//! listing showed. If it was then as the watch has it, or changed since, the next
-//! listing tells; only if the listing knows better is the key read by itself.
+//! A watch is answered when the key's index differs from the one that it was
+//! started with, whichever read shows the difference. A key that joins a group is
+//! compared with the prefix's last listing. If the listing showed the watch's
+//! index, or the key changed after it, the next listing answers the watch. Only if
+//! the listing contradicts the watch is the key read by itself.
 //!
-//! Thousands of keys can be wanted before the first connection stands, which tells
-//! how many reads a connection carries. Whenever there is more room, keys that had
-//! to do without get reads of their own, some hundreds at a time.
+//! Thousands of watches can start before the first connection is established, which
+//! determines how many reads a connection carries. When more room appears, keys
+//! without reads of their own get them, some hundreds at a time.
 //!
-//! No read is ever broken off: it would go on using up the agent. One that
-//! nobody needs any more ends with its wait, and counts until then. What goes
-//! wrong is tried again quietly; whoever waits is told that the watch was
-//! interrupted only when there is news.
+//! No read is aborted, because an aborted read still occupies the agent. A read
+//! that nobody needs any more ends with its wait and counts until then. Failed
+//! reads are retried silently; a waiter learns that its watch was interrupted only
+//! when there is news.
 
 mod budget;
 mod group;
@@ -52,17 +51,16 @@ use crate::{
     key::Key,
 };
 
-/// What happened.
+/// An input of the machine.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Somebody wants to be told when the key's index is not `after` any more.
-    /// It takes the place of an earlier watch of the key.
+    /// Answer when the key's index is no longer `after`. Replaces an earlier watch of
+    /// the key.
     Watch {
         key: Key,
         ticket: Ticket,
         after: u64,
-        /// It is for a key that is held: it can wait a little for its news, but
-        /// must not be told anything that is not so.
+        /// The watch is for a held key: its answer may be late, but must never be wrong.
         held: bool,
     },
     /// The answer to [`Effect::Read`] or [`Effect::Check`].
@@ -74,68 +72,68 @@ pub(crate) enum Event {
         read: Ticket,
         answer: Listed,
     },
-    /// A connection carries so many reads.
+    /// A connection carries this many reads.
     Carries(usize),
-    /// A renewal or a call found that the agent takes no more connections.
+    /// The agent refused a connection to a renewal or a call.
     Refused,
     /// The answer to [`Effect::Probe`].
     Probed {
         read: Ticket,
         refused: bool,
     },
-    /// Time has passed.
+    /// A wakeup is due.
     Tick,
 }
 
-/// What is to be done.
+/// An output of the machine.
 #[derive(Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Effect {
-    /// Read the key when its index passes `after`, or when `wait` has run out.
+    /// Read the key when its index passes `after` or `wait` has elapsed.
     Read { read: Ticket, key: Key, after: u64, wait: Duration },
-    /// Read the key at once, as the leader has it.
+    /// Read the key from the leader, at once.
     Check { read: Ticket, key: Key },
-    /// Read all keys under the prefix: when its index passes `after`, or when `wait`
-    /// has run out; or at once, as the leader has them.
+    /// Read all keys under the prefix: with `after`, when its index passes that or
+    /// `wait` has elapsed; without, from the leader at once.
     List { read: Ticket, prefix: Arc<str>, after: Option<u64>, wait: Duration },
-    /// Make one more connection, to learn whether the agent takes any.
+    /// Open one more connection to learn whether the agent accepts it.
     Probe { read: Ticket },
-    /// There is news of the key, or it has been read without any.
+    /// The answer to a watch: the key changed, or its read ended without news.
     Answer { key: Key, ticket: Ticket, answer: Seen },
-    /// There was no news for a while; if somebody still wants to know, let him
-    /// ask again.
+    /// The key has not changed for a while. A lock that is still interested watches
+    /// again.
     Unchanged { key: Key, ticket: Ticket },
 }
 
-/// A watch that is not answered.
+/// An open watch.
 #[derive(Debug)]
 struct Interest {
     ticket: Ticket,
-    /// What was asked with a later ticket of ours was asked after the watch.
+    /// Reads with a later ticket were sent after this watch began.
     born: Ticket,
     after: u64,
     held: bool,
     carrier: Carrier,
-    /// A read for it failed: the moment of a change is not known.
+    /// A read for it failed, so the moment of a change is unknown.
     troubled: bool,
     setbacks: u32,
-    /// A check is under way or in line.
+    /// A check is in flight or queued.
     checking: bool,
-    /// When something is due, at the latest when it expires.
+    /// When its next step is due; at the latest when it expires.
     due: Moment,
     expires: Moment,
 }
 
-/// How a key is looked at.
+/// The kind of read that serves a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carrier {
     Single(Ticket),
-    /// Its own read failed; it is placed anew when that is due.
+    /// Its own read failed; it is placed again when due.
     Resting,
     Group,
-    /// It lies where nothing can be listed: it is checked from time to time.
+    /// Its prefix cannot be listed, so it is checked periodically.
     Polled,
-    /// Listings do not show it as it is, so it is checked likewise.
+    /// Listings do not show its true state, so it is checked periodically.
     Hidden,
 }
 
@@ -146,55 +144,57 @@ struct Single {
     since: Moment,
 }
 
-/// The watches of one runtime.
+/// The watch machine of one runtime.
 #[derive(Debug)]
 pub(crate) struct Watches {
     now: Moment,
     budget: Budget,
     patience: Patience,
     interests: BTreeMap<Key, Interest>,
-    /// What is due of the interests.
+    /// When each interest's next step is due.
     timers: BTreeSet<(Moment, Key)>,
-    /// Blocking reads of one key under way, also those that nobody needs.
+    /// Blocking reads of single keys in flight, including those no longer needed.
     singles: BTreeMap<Ticket, Single>,
-    /// Checks under way, with the interest that they are for.
+    /// Checks in flight, with the interest that each serves.
     checks: BTreeMap<Ticket, (Key, Ticket)>,
     to_check: VecDeque<(Key, Ticket)>,
-    /// The probe under way.
+    /// The probe in flight.
     probe: Option<Ticket>,
-    /// Listings under way, also those that nobody needs.
+    /// Listings in flight, including those no longer needed.
     lists: BTreeMap<Ticket, List>,
-    /// The prefixes that are listed; none is a prefix of another.
+    /// The listed prefixes; none is a prefix of another.
     groups: BTreeMap<Arc<str>, Group>,
     marks: BTreeMap<Arc<str>, Mark>,
-    /// When the prefixes are chosen anew.
+    /// When the prefixes are next chosen.
     plan_at: Option<Moment>,
-    /// When room that appeared is used further.
+    /// When more of the available room is used.
     room_at: Option<Moment>,
-    /// How many keys are polled.
+    /// The number of polled keys.
     polled: u32,
     tickets: Tickets,
     random: u64,
 }
 
-/// How many keys get reads of their own at one time because room appeared, and
-/// when the next ones do: should the agent refuse a connection, it ends there.
+/// The number of keys that get their own reads at once when room appears, and the
+/// pause before the next ones. The pause lets a refused connection stop it.
 const AT_ONCE: usize = 256;
 const NEXT_ONES: Duration = Duration::from_millis(50);
-/// For how long keys are collected before prefixes are chosen.
+/// How long keys are collected before prefixes are chosen.
 const COLLECT: Duration = Duration::from_millis(50);
-/// How long a watch without news stays, at least; at most twice that. Watches
-/// that nobody waits for any more are forgotten by it.
+/// The shortest life of a watch without news; the longest is twice that. Abandoned
+/// watches end this way.
 const STAY: Duration = Duration::from_secs(60);
-/// How often one key is polled, or one prefix that has no blocking read.
+/// Interval between two checks of a polled key.
 const KEY_PERIOD: Duration = Duration::from_secs(2);
-/// How long after one another polled keys are read, on average.
+/// Mean interval between two checks of polled keys altogether.
 const POLL_GAP: Duration = Duration::from_millis(20);
-/// The most reads of their own for keys that are held.
+/// A held key gets its own read only while fewer single reads than this are in
+/// flight.
 const MOST_HELD: usize = 32;
 
 impl Watches {
-    /// `connections` is how many the reads may use; `seed` feeds the jitter.
+    /// Creates a machine whose reads may use up to `connections`. `seed` feeds the
+    /// jitter.
     pub(crate) fn new(connections: usize, seed: u64) -> Self {
         Self {
             now: Moment::default(),
@@ -217,8 +217,8 @@ impl Watches {
         }
     }
 
-    /// How many connections the reads may use now, and how many when the agent is
-    /// not full.
+    /// How many connections the reads may use now, and how many when the agent is not
+    /// full.
     pub(crate) fn connections(&self) -> (usize, usize) {
         self.budget.connections()
     }
@@ -232,7 +232,7 @@ impl Watches {
         groups.chain(others.into_iter().flatten()).min()
     }
 
-    /// Takes in what happened and appends what is to be done.
+    /// Processes an event and appends the resulting effects.
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = now;
         let mut changed = self.budget.advance(now);
@@ -279,7 +279,7 @@ impl Watches {
             Carrier::Single(read) => Some(read),
             _ => None,
         });
-        // If the index went backwards, the read under way would wait in vain.
+        // If the index went backwards, the read in flight would wait in vain.
         let fits = |read: &Ticket| self.singles.get(read).is_some_and(|s| s.after <= after);
         let read = read.filter(fits);
         let expires = self.now + STAY + self.jittered(STAY);
@@ -302,7 +302,7 @@ impl Watches {
         }
     }
 
-    /// Decides how a key is looked at.
+    /// Chooses the read that serves a key.
     fn place(&mut self, key: &Key, effects: &mut Vec<Effect>) {
         let Some(interest) = self.interests.get(key) else { return };
         if self.has_single(interest.held) {
@@ -321,7 +321,7 @@ impl Watches {
         }
     }
 
-    /// Gives keys that had to do without reads of their own, while there is room.
+    /// Starts single reads for keys without one, while there is room.
     fn use_room(&mut self, effects: &mut Vec<Effect>) {
         self.room_at = None;
         if !self.has_single(false) {
@@ -343,15 +343,15 @@ impl Watches {
         }
     }
 
-    /// Whether a key may have a read of its own.
+    /// Whether a key may get its own read.
     fn has_single(&self, held: bool) -> bool {
         let limit = self.budget.singles(self.groups.len());
-        // Who waits comes first.
+        // Waiters have priority over holders.
         let limit = if held { (limit / 2).min(MOST_HELD) } else { limit };
         self.singles.len() < limit && self.blocking() < self.budget.blocking()
     }
 
-    /// Blocking reads under way.
+    /// Blocking reads in flight.
     fn blocking(&self) -> usize {
         self.singles.len() + self.lists.values().filter(|list| list.after.is_some()).count()
     }
@@ -366,7 +366,7 @@ impl Watches {
         effects.push(Effect::Read { read, key: key.clone(), after, wait });
     }
 
-    /// The answer to a read of one key.
+    /// Handles the answer to a read of one key.
     fn seen(&mut self, read: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
         if let Some((key, born)) = self.checks.remove(&read) {
             return self.checked(&key, born, answer, effects);
@@ -380,12 +380,12 @@ impl Watches {
         };
         match &answer {
             Seen::Found { index, .. } | Seen::Missing { index } => {
-                // An index from before `after` is of another history of the store.
+                // An index below `after` is from another store's history.
                 let has_news = *index > interest.after || *index < single.after;
                 if has_news || interest.after == single.after {
                     self.answer(&key, answer, effects);
                 } else {
-                    // Asked for something newer than this read could tell.
+                    // The watch asks for a newer state than this read covers.
                     self.place(&key, effects);
                 }
             }
@@ -401,7 +401,7 @@ impl Watches {
         }
     }
 
-    /// The answer to a check.
+    /// Handles the answer to a check.
     fn checked(&mut self, key: &Key, born: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
         let is_its = |interest: &&mut Interest| interest.born == born;
         let Some(interest) = self.interests.get_mut(key).filter(is_its) else {
@@ -427,8 +427,7 @@ impl Watches {
         }
     }
 
-    /// Something went wrong with a key's own read: it is due again after a
-    /// growing pause.
+    /// Schedules a failed key again after a growing pause.
     fn rest(&mut self, key: &Key) {
         let Some(interest) = self.interests.get_mut(key) else { return };
         let setbacks = interest.setbacks;
@@ -444,7 +443,7 @@ impl Watches {
         self.set_due(key, due);
     }
 
-    /// Learns from trouble that the agent takes no more connections.
+    /// Notes if an answer shows that the agent refused a connection.
     fn note_trouble(&mut self, answer: &Seen) {
         if let Seen::Unknown(Trouble::Refused(_)) = answer {
             self.refused();
@@ -455,7 +454,7 @@ impl Watches {
         self.budget.refused(self.now, self.under_way());
     }
 
-    /// Reads under way.
+    /// Reads in flight.
     fn under_way(&self) -> usize {
         self.blocking() + self.side_reads()
     }
@@ -469,7 +468,7 @@ impl Watches {
         }
     }
 
-    /// Tells what is known of a key, and forgets the watch.
+    /// Answers the watch of a key and removes it.
     fn answer(&mut self, key: &Key, answer: Seen, effects: &mut Vec<Effect>) {
         let Some(interest) = self.forget(key) else { return };
         let is_news = match &answer {
@@ -478,7 +477,7 @@ impl Watches {
             Seen::Denied(_) | Seen::Unknown(_) => false,
         };
         let answer = if interest.troubled && is_news && !interest.held {
-            // Whoever waits must not take now for the moment of the change.
+            // The waiter must not take now for the moment of the change.
             Seen::Unknown(Trouble::Broken("the watch was interrupted".into()))
         } else {
             answer
@@ -486,7 +485,7 @@ impl Watches {
         effects.push(Effect::Answer { key: key.clone(), ticket: interest.ticket, answer });
     }
 
-    /// Does what is due of single keys.
+    /// Takes the steps that are due for single keys.
     fn run_due(&mut self, effects: &mut Vec<Effect>) {
         while let Some((due, key)) = self.timers.first().cloned() {
             if due > self.now {
@@ -531,7 +530,7 @@ impl Watches {
         }
     }
 
-    /// Short reads under way.
+    /// Short reads in flight.
     fn side_reads(&self) -> usize {
         self.checks.len() + self.lists.values().filter(|list| list.after.is_none()).count()
     }
@@ -556,7 +555,7 @@ impl Watches {
     fn forget(&mut self, key: &Key) -> Option<Interest> {
         let carrier = self.interests.get(key)?.carrier;
         if carrier != Carrier::Group {
-            // Its count, if it is polled.
+            // Updates the count of polled keys.
             self.set_carrier(key, Carrier::Group);
         }
         let mut interest = self.interests.remove(key)?;
@@ -565,19 +564,19 @@ impl Watches {
         Some(interest)
     }
 
-    /// The watches of keys that begin with `prefix`.
+    /// The watches of keys under `prefix`.
     fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a Key, &'a Interest)> {
         self.interests
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(move |(key, _)| key.as_str().starts_with(prefix))
     }
 
-    /// A pause that grows with the setbacks in a row.
+    /// A pause that grows with consecutive setbacks.
     fn pause(&mut self, setbacks: u32) -> Duration {
         self.jittered(Duration::from_millis(250 << setbacks.min(5)))
     }
 
-    /// Half to all of `span`, at random.
+    /// A random duration between half of `span` and `span`.
     fn jittered(&mut self, span: Duration) -> Duration {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -587,7 +586,7 @@ impl Watches {
     }
 }
 
-/// Whether a read may have been ended by something on the way to the agent.
+/// Whether an intermediary on the way to the agent may have ended a read.
 fn is_cut(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Broken(_) | Trouble::NotConsul(_) | Trouble::Server { .. })
 }

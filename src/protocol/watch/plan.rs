@@ -1,26 +1,24 @@
-//! Which prefixes are listed, so that few listings cover many keys and none is
-//! long.
+//! Chooses the prefixes to list, so that few and short listings cover many keys.
 
 use std::ops::Range;
 
-/// A prefix that covers more keys than this is split, if it can be.
+/// A prefix that covers more keys than this is split if possible.
 pub(super) const MANY_KEYS: usize = 300;
 
-/// What is known of a prefix that is better split.
+/// A reason to split a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// Most of what lies there is of no interest.
+    /// Most of its entries are not watched.
     Bulky,
-    /// It cannot be listed: it is too long, or the token may not.
+    /// It cannot be listed: the listing is too long, or the token lacks the right.
     Unlistable,
 }
 
-/// A prefix to be listed.
+/// A chosen prefix.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) prefix: String,
-    /// It cannot be listed, and not be split either: its keys are read one by
-    /// one.
+    /// It can be neither listed nor split, so its keys are read one by one.
     pub(super) polled: bool,
     keys: Range<usize>,
     is_final: bool,
@@ -32,9 +30,9 @@ impl Part {
     }
 }
 
-/// Parts `keys`, which are sorted and all begin with `root`, among at most
-/// `most` prefixes, none of which is a prefix of another. A key that none covers
-/// is to be read by itself.
+/// Divides `keys`, which are sorted and all begin with `root`, among at most `most`
+/// prefixes, none a prefix of another. A key that none covers must be read by
+/// itself.
 pub(super) fn parts(
     keys: &[&str],
     root: &str,
@@ -74,7 +72,7 @@ pub(super) fn parts(
     parts
 }
 
-/// The parts of a part; what they leave out can be covered by none of them.
+/// Splits a part. The new parts cannot cover the keys that they leave out.
 fn split(keys: &[&str], part: &Part, narrow: bool) -> Vec<Part> {
     let all = &keys[part.keys.clone()];
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return Vec::new() };
@@ -88,7 +86,7 @@ fn split(keys: &[&str], part: &Part, narrow: bool) -> Vec<Part> {
     for run in all.chunk_by(|one, next| branch(one) == branch(next)) {
         let range = part.keys.start + from..part.keys.start + from + run.len();
         from += run.len();
-        // A key that is the stem of the others would cover them all.
+        // A key equal to the stem would cover all the others.
         let Some(letter) = branch(run[0]) else { continue };
         let mut prefix = format!("{stem}{letter}");
         if listable(&prefix) != prefix {
@@ -101,14 +99,14 @@ fn split(keys: &[&str], part: &Part, narrow: bool) -> Vec<Part> {
     children
 }
 
-/// What both begin with.
+/// The longest common prefix.
 pub(super) fn common<'a>(one: &'a str, other: &str) -> &'a str {
     let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
     &one[..same.map(|(letter, _)| letter.len_utf8()).sum()]
 }
 
-/// `prefix`, or as much of it as can stand in a path: Consul redirects one that
-/// ends in a segment of one or two dots.
+/// `prefix`, cut so that it can stand in a path: Consul redirects a path that ends
+/// in a segment of one or two dots.
 fn listable(prefix: &str) -> &str {
     let segment = prefix.rfind('/').map_or(0, |slash| slash + 1);
     if matches!(&prefix[segment..], "." | "..") { &prefix[..segment] } else { prefix }

@@ -1,4 +1,4 @@
-//! The watch's rules, one at a time.
+//! The watch machine's rules, one per test.
 
 use super::*;
 use crate::consul::fact::{Entry, SessionId};
@@ -29,7 +29,7 @@ fn broken() -> Trouble {
     Trouble::Broken("reset".into())
 }
 
-/// A machine that is stepped by hand.
+/// A machine stepped by hand.
 struct Bench {
     watches: Watches,
     now: Moment,
@@ -49,8 +49,8 @@ impl Bench {
         }
     }
 
-    /// One without room for reads of single keys, with a group of those keys that
-    /// has been listed once and is listed again, now waiting.
+    /// A machine without room for single reads. Its group of these keys has been listed
+    /// once and is now in a blocking listing.
     fn grouped(keys: &[(&str, u64)], index: u64) -> (Self, Ticket) {
         let mut bench = Self::new(2);
         for (key, after) in keys {
@@ -89,7 +89,7 @@ impl Bench {
         self.step(Event::Listed { read, answer })
     }
 
-    /// Lets time pass, with a tick whenever one is due.
+    /// Advances time, with a tick whenever one is due.
     fn pass(&mut self, millis: u64) -> Vec<Effect> {
         let end = self.now + Duration::from_millis(millis);
         let mut effects = Vec::new();
@@ -97,7 +97,7 @@ impl Bench {
             self.now = self.now.max(due);
             for effect in self.step(Event::Tick) {
                 match effect {
-                    // The agent takes it.
+                    // The agent accepts the connection.
                     Effect::Probe { read } => {
                         self.probes += 1;
                         effects.extend(self.step(Event::Probed { read, refused: false }));
@@ -115,20 +115,20 @@ impl Bench {
     }
 }
 
-/// The one effect, a blocking read.
+/// Expects a blocking read as the only effect.
 fn read(effects: &[Effect]) -> Ticket {
     let [Effect::Read { read, .. }] = effects else { panic!("{effects:?}") };
     *read
 }
 
-/// The one effect, a listing.
+/// Expects a listing as the only effect.
 fn list(effects: &[Effect], from: Option<u64>) -> Ticket {
     let [Effect::List { read, after, .. }] = effects else { panic!("{effects:?}") };
     assert_eq!(*after, from);
     *read
 }
 
-/// The one effect, a check of that key.
+/// Expects a check of the key as the only effect.
 fn check(effects: &[Effect], name: &str) -> Ticket {
     let [Effect::Check { read, key }] = effects else { panic!("{effects:?}") };
     assert_eq!(key.as_str(), name);
@@ -140,7 +140,7 @@ fn a_key_has_a_read_of_its_own_while_there_is_room() {
     let mut bench = Bench::new(22);
     let reads: Vec<_> = (0..10).map(|n| read(&bench.watch(&format!("k{n}"), 5))).collect();
     assert_eq!(bench.watch("k-more", 5), []);
-    // What ends makes room.
+    // The end of a read makes room.
     let answered = bench.seen(reads[0], found(9));
     assert_eq!(answered, [bench.answered("k0", 1, found(9))]);
     read(&bench.watch("k0", 9));
@@ -167,7 +167,7 @@ fn a_later_watch_of_a_key_uses_the_read_under_way_and_hears_only_newer_news() {
 fn a_watch_from_before_the_read_under_way_gets_another_and_the_old_one_counts_on() {
     let mut bench = Bench::new(4);
     let first = read(&bench.watch("k", 50));
-    // The only place of its kind is taken.
+    // The only place for such a read is taken.
     assert_eq!(bench.watch("k", 5), []);
     list(&bench.pass(50), None);
     assert_eq!(bench.seen(first, found(6)), []);
@@ -195,7 +195,7 @@ fn what_changed_before_the_first_listing_is_told_by_it() {
 #[test]
 fn an_older_index_is_news_of_another_history() {
     let (mut bench, ticket) = Bench::grouped(&[("jobs/1", 500), ("jobs/2", 600)], 600);
-    // The store was replaced: the wait ended below where it began.
+    // The store was replaced: the wait ended at a lower index.
     let told = bench.listed(ticket, shows(&[("jobs/1", 50), ("jobs/2", 60)], 60));
     assert_eq!(told.len(), 2, "{told:?}");
     bench.watch("jobs/3", 70);
@@ -205,7 +205,7 @@ fn an_older_index_is_news_of_another_history() {
 #[test]
 fn a_listing_sent_before_a_watch_tells_nothing_from_before_it() {
     let (mut bench, ticket) = Bench::grouped(&[("jobs/1", 5), ("jobs/2", 6)], 6);
-    // It was created, or changed, after the listing that is on its way.
+    // The key was created or changed after the listing in flight.
     bench.watch("jobs/1", 20);
     bench.watch("jobs/3", 21);
     assert_eq!(bench.listed(ticket, shows(&[("jobs/1", 5), ("jobs/2", 6)], 12)), []);
@@ -223,7 +223,7 @@ fn a_key_that_joins_is_read_only_if_the_last_listing_knows_better() {
     assert_eq!(bench.watch("jobs/2", 61), []);
     // Created since.
     assert_eq!(bench.watch("jobs/22", 61), []);
-    // Listed as newer than the watch knows, and as missing already.
+    // Listed as newer than the watch, and as already missing.
     let newer = check(&bench.watch("jobs/2", 59), "jobs/2");
     assert_eq!(bench.watch("jobs/23", 40), []);
     let effects = bench.seen(newer, found(60));
@@ -239,7 +239,7 @@ fn an_owner_is_told_that_its_key_is_gone_only_by_a_read_of_the_key() {
     bench.ask("jobs/1", 5, true);
     let ticket = list(&bench.pass(50), None);
     let ticket = check(&bench.listed(ticket, shows(&[], 9)), "jobs/1");
-    // The token may not list it: from now on it is read by itself.
+    // The token may not list the prefix, so the key is read by itself.
     assert_eq!(bench.seen(ticket, found(5)), []);
     let ticket = check(&bench.pass(2_000), "jobs/1");
     let gone = Seen::Missing { index: 11 };
@@ -259,7 +259,7 @@ fn a_listing_that_fails_is_begun_anew_after_a_growing_pause_without_waiting() {
     }
     assert!(pauses[0] <= Duration::from_millis(250), "{pauses:?}");
     assert!(pauses[5] >= Duration::from_secs(4), "{pauses:?}");
-    // Nothing changed meanwhile: nobody hears of it.
+    // Nothing changed meanwhile, so nothing is reported.
     assert_eq!(bench.listed(ticket, shows(&[("jobs/1", 5)], 5)), []);
     list(&bench.pass(1_000), Some(5));
 }
@@ -301,7 +301,7 @@ fn what_may_not_be_listed_or_is_too_long_is_read_key_by_key() {
         bench.watch("jobs/1", 5);
         bench.watch("jobs/2", 5);
         let ticket = list(&bench.pass(50), None);
-        // Only one read fits in.
+        // There is room for only one read.
         let one = check(&bench.listed(ticket, answer), "jobs/1");
         let two = check(&bench.seen(one, found(5)), "jobs/2");
         assert_eq!(bench.seen(two, found(6)), [bench.answered("jobs/2", 2, found(6))]);
@@ -312,7 +312,7 @@ fn what_may_not_be_listed_or_is_too_long_is_read_key_by_key() {
 #[test]
 fn a_prefix_where_most_is_of_strangers_is_split() {
     let mut bench = Bench::new(8);
-    // Listings of two prefixes and one more, with three reads of single keys.
+    // Room for listings of two prefixes and one more, and for three single reads.
     let names: Vec<String> = (0..6).map(|n| format!("jobs/{n}")).collect();
     let singles: Vec<_> = names.iter().flat_map(|name| bench.watch(name, 5)).collect();
     assert_eq!(singles.len(), 3, "{singles:?}");
@@ -328,7 +328,7 @@ fn a_prefix_where_most_is_of_strangers_is_split() {
             other => panic!("{other:?}"),
         })
         .collect();
-    // One of them at a time: they do not wait.
+    // One of them at a time: they do not block.
     assert_eq!(prefixes, [("jobs/3", None)]);
 }
 
@@ -349,7 +349,8 @@ fn many_keys_make_few_listings_each_of_its_own_prefix() {
         let entries: Vec<(&str, u64)> = under.map(|name| (&**name, 5)).collect();
         lists.extend(bench.listed(read, shows(&entries, 5)));
     }
-    // The ten single keys leave too little room for ten waiting listings and more.
+    // The ten single reads leave room for ten blocking listings, one fewer than there
+    // are prefixes.
     prefixes.sort();
     assert_eq!(prefixes.len(), 11, "{prefixes:?}");
     assert!(bench.watches.blocking() <= 20);
@@ -413,7 +414,7 @@ fn where_no_read_may_wait_prefixes_are_listed_from_time_to_time() {
     }
 }
 
-/// How many single keys are now read.
+/// The number of single reads now in flight.
 fn reads(effects: &[Effect]) -> usize {
     effects.iter().filter(|effect| matches!(effect, Effect::Read { .. })).count()
 }
@@ -435,7 +436,7 @@ fn keys_that_are_listed_for_want_of_room_have_reads_of_their_own_when_there_is_m
     let at_once = reads(&bench.step(Event::Carries(240)));
     assert_eq!(at_once, AT_ONCE);
     assert_eq!(17 + at_once + reads(&bench.pass(200)), 1_000);
-    // What the listings under way tell is not for them any more.
+    // The listings in flight no longer serve them.
     for read in bench.watches.lists.keys().copied().collect::<Vec<_>>() {
         assert_eq!(bench.listed(read, shows(&[("jobs/001", 9)], 9)), []);
     }
@@ -478,7 +479,7 @@ fn keys_listed_after_a_refusal_have_reads_of_their_own_when_it_has_been_quiet() 
     let refused = Seen::Unknown(Trouble::Refused("full".into()));
     assert_eq!(bench.seen(first, refused), []);
     assert_eq!(bench.watches.connections(), (4, 22));
-    // As many blocking reads go on, and none is begun.
+    // The blocking reads continue, and none is started.
     assert_eq!(reads(&bench.watch("k9", 5)) + reads(&bench.pass(19_000)), 0);
     bench.pass(1_000);
     assert_eq!(bench.watches.connections(), (5, 22));

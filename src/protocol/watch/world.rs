@@ -1,5 +1,5 @@
-//! The machine against an embedded Consul, with keys that come and go, reads that
-//! are late or lost, and changes at random.
+//! Runs the watch machine against an embedded Consul, with keys that appear and
+//! disappear, late and lost reads, and random changes.
 
 use super::*;
 use crate::{
@@ -14,22 +14,22 @@ use crate::{
     },
 };
 
-/// What goes wrong and how much is wanted.
+/// The load and the faults of one run.
 #[derive(Clone, Copy, Debug)]
 struct Weather {
     slots: usize,
-    /// How many reads a connection carries from half a minute on.
+    /// How many reads a connection carries after 30 s.
     carries_later: Option<usize>,
     keys: usize,
-    /// Of a hundred reads.
+    /// Percentage of lost reads.
     lost: u64,
     reset: u64,
-    /// Whether the store is replaced from time to time.
+    /// Whether the store is replaced occasionally.
     replaced: bool,
-    /// Whether changes come in bursts, after each of which nothing else wakes a
-    /// read that missed one.
+    /// Whether changes come in bursts. After a burst, nothing else wakes a read that
+    /// missed a change.
     bursts: bool,
-    /// Within which a change is told.
+    /// The time limit for reporting a change.
     bound: Duration,
 }
 
@@ -44,13 +44,13 @@ const CALM: Weather = Weather {
     bound: Duration::from_millis(2_500),
 };
 
-/// Somebody who wants to know of a key.
+/// The watcher of a key.
 #[derive(Debug)]
 struct Watcher {
     ticket: Ticket,
     after: u64,
     held: bool,
-    /// Since when the key is not as the watch has it.
+    /// Since when the key differs from the watch's index.
     outdated: Option<Moment>,
 }
 
@@ -60,9 +60,9 @@ enum Item {
     Returns(Event),
     /// Keys change.
     Change,
-    /// Somebody begins to watch a key, or does no more.
+    /// A key's watch starts or ends.
     Turn,
-    /// Somebody who has read a key watches it.
+    /// A key that was read gets watched.
     Watch(Key, u64),
     /// A connection carries more reads.
     Carries(usize),
@@ -120,7 +120,7 @@ impl World {
     }
 
     fn name(&self, n: usize) -> Key {
-        // Several branches, a key that is the stem of others, one with dots.
+        // Several branches, a key that is the stem of others, and one with dots.
         let name = match n % 11 {
             0 => format!("jobs/{n:04}/lock"),
             1 => format!("größe/{n}"),
@@ -234,7 +234,7 @@ impl World {
         }
     }
 
-    /// Watches a key as it is now, unless it is missing; a little later, as its
+    /// Watches an existing key from its current index, a little later, because its
     /// state must be read first.
     fn watch(&mut self, key: Key) {
         let Some(after) = self.index_of(&key) else { return };
@@ -352,11 +352,11 @@ impl World {
             assert!(watcher.outdated.is_some(), "{key} is there");
         }
         self.watchers.remove(&key);
-        // Whoever is told looks for himself, and watches again.
+        // An answered watcher reads the key and watches it again.
         self.watch(key);
     }
 
-    /// Every change is told in time.
+    /// Asserts that every change is reported in time.
     fn check(&mut self) {
         for (key, watcher) in &mut self.watchers {
             let pair = self.api.engine.pair(key.as_str().as_bytes());

@@ -1,4 +1,4 @@
-//! Herds of waiters in turns, without any lock.
+//! Simulates herds of waiters without a lock.
 
 use super::*;
 
@@ -10,14 +10,14 @@ const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// What a herd costs, from its second third on.
+/// The cost of a herd after its first third.
 #[derive(Debug)]
 struct Cost {
-    /// Waiters that watch when the key changes hands, on average.
+    /// The mean number of watchers at a hand-over.
     watching: f64,
-    /// Looks at the key during rests, for one hand-over.
+    /// Reads of the key during rests, per hand-over.
     looks: f64,
-    /// The share of the time in which the key lay free.
+    /// The share of time in which the key was free.
     idle: f64,
     /// The longest wait, in hand-overs.
     longest: f64,
@@ -38,14 +38,14 @@ impl Chance {
     }
 }
 
-/// `members` take `turns` turns, each holding the key for `hold`; one of those
-/// that watch wins the race `reaction` after a release.
+/// `members` take `turns` turns, each holding the key for `hold`. One of the
+/// watchers wins the race `reaction` after a release.
 fn herd(members: usize, hold: Duration, turns: u64) -> Cost {
     let reaction = millis(2);
     let mut chance = Chance(7);
     let mut herds: Vec<Herd> = (0..members).map(|_| Herd::default()).collect();
     let mut asked = vec![at(0); members];
-    // When each looks again; those that watch do not.
+    // When each member reads again; watchers do not.
     let mut looks: Vec<Option<Moment>> = vec![None; members];
     let (mut now, mut holder) = (at(0), 0);
     let mut begun = now;
@@ -119,7 +119,7 @@ fn with_two_rivals_hardly_anybody_rests() {
     assert!(cost.watching == 1.0 && cost.looks == 0.0, "{cost:?}");
 }
 
-/// One that has learned of a herd: it won after 40 hand-overs 10 ms apart.
+/// A waiter that knows of a herd: it won after 40 hand-overs 10 ms apart.
 fn one_of_many() -> Herd {
     let mut herd = Herd { rest: millis(350), learned_at: at(0), wait: None };
     assert!(herd.look_again(at(0), 1, 0.0).is_some());

@@ -22,7 +22,7 @@ fn a_holder_is_asked_for_once_although_others_come_between() {
             }
         }
     }
-    // A late answer is still about the one that was asked for.
+    // A late answer still belongs to the session that was queried.
     assert!(holders.answered(Ticket(1), &exists("second")));
     assert!(!holders.answered(Ticket(1), &exists("again")));
     assert!(holders.last().is_none());

@@ -1,4 +1,4 @@
-//! A key that is followed, whether or not anybody contends.
+//! A followed key, with and without contenders.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn following() -> Demand {
     Demand { follow: true, ..Demand::default() }
 }
 
-/// One with a session, whose key is followed; and the first read.
+/// A machine with a session and a followed key, and its first read.
 fn followed() -> (Bench, Ticket) {
     let mut bench = Bench::new();
     bench.step(Event::Session(Notice::Opened(view(1))));
@@ -15,7 +15,7 @@ fn followed() -> (Bench, Ticket) {
     (bench, read_ticket(&effects))
 }
 
-/// One whose followed key nobody holds.
+/// A machine whose followed key is free.
 fn free() -> Bench {
     let (mut bench, ticket) = followed();
     let effects = bench.step(Event::Read { ticket, answer: Seen::Missing { index: 5 } });
@@ -23,7 +23,7 @@ fn free() -> Bench {
     bench
 }
 
-/// One whose followed key is held by "other"; and the watch.
+/// A machine whose followed key is held by "other", and its watch.
 fn held() -> (Bench, Ticket) {
     let (mut bench, ticket) = followed();
     let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 5) });
@@ -50,7 +50,7 @@ fn a_key_that_nobody_holds_is_read_again_within_a_second_and_never_locked() {
         let pause = bench.now.since(before);
         assert!(pause <= Duration::from_secs(1) && pause >= Duration::from_millis(500));
         let [Effect::Read { ticket }] = effects[..] else { panic!("{effects:?}") };
-        // There, and free.
+        // The entry exists and is free.
         let effects = bench.step(Event::Read { ticket, answer: found(None, 7) });
         assert_eq!(effects, [Effect::Free]);
     }
@@ -114,7 +114,7 @@ fn who_begins_to_follow_during_a_wait_is_told_the_holder() {
         matches!(&effects[..], [Effect::Obstructed(Obstacle::Held(holder))] if holder.session == "other")
     );
     assert_eq!(bench.step(Event::Demand(Demand { follow: true, ..waiting() })), []);
-    // Between two looks at the demand, one has ceased to follow and another begun.
+    // Between two demands, one follower left and another came.
     let anew = Demand { follow: true, followings: 1, ..waiting() };
     let effects = bench.step(Event::Demand(anew));
     assert!(matches!(&effects[..], [Effect::Obstructed(Obstacle::Held(_))]), "{effects:?}");

@@ -1,22 +1,22 @@
-//! Every answer that ends an attempt, against every state in which our session may
-//! have the key: whatever comes, nothing stays locked that nobody here wants.
+//! Every answer that ends an attempt, in every state in which our session may hold
+//! the key: no unwanted lock remains.
 
 use super::*;
 
-/// The key in Consul, and our session's fence, as a server would have them.
+/// The key in Consul and our session's fence, as a server stores them.
 #[derive(Debug)]
 struct Store {
-    /// The index at which our session has the key.
+    /// The index at which our session holds the key.
     ours: Option<u64>,
     index: u64,
-    /// Questions of each kind that are answered by [`Store::bad`] first.
+    /// The number of requests of each kind that get [`Store::bad`] first.
     bad_answers: u32,
     bad: Bad,
-    /// What the callers want when the bad answer has come.
+    /// The callers' demand once the bad answer has come.
     demand: Demand,
 }
 
-/// An answer that says nothing about the key, or nothing good.
+/// An answer that is inconclusive or negative.
 #[derive(Clone, Debug, PartialEq)]
 enum Bad {
     Lock(Locked),
@@ -27,7 +27,7 @@ enum Bad {
 }
 
 impl Store {
-    /// What comes of an effect that asks something.
+    /// The event that answers a request.
     fn answer(&mut self, effect: &Effect) -> Option<Event> {
         let is_bad = |bad: &Bad| {
             matches!(
@@ -85,22 +85,22 @@ impl Store {
     }
 }
 
-/// How a machine came to have, perhaps, a key that no caller owns.
+/// How a machine came to have a possible lock that no caller owns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// The first attempt is under way.
+    /// The first attempt is in flight.
     Trying,
-    /// What an attempt of unknown outcome left is being taken over.
+    /// The leftover of an attempt of unknown outcome is being taken over.
     TakingOver,
-    /// The same, after the take-over was not sent once.
+    /// The same, after one take-over was never sent.
     TakingOverAgain,
-    /// An attempt was refused, of which a copy may have come first.
+    /// An attempt was refused, but a duplicate may have arrived first.
     ReadingAfterRefusal,
     /// An attempt of unknown outcome waits for the fence.
     Fencing,
-    /// It is void, and a read shows what it has done.
+    /// It is void, and a read shows its effect.
     ReadingAfterFence,
-    /// Nobody wants it any more, and it is being given back.
+    /// Nobody wants the key any more, and it is being released.
     GivingBack,
 }
 
@@ -114,7 +114,7 @@ const STATES: [State; 7] = [
     State::GivingBack,
 ];
 
-/// Brings a machine into the state; returns what it has asked.
+/// Brings a machine into the state. Returns its requests.
 fn brought_into(state: State) -> (Bench, Vec<Effect>) {
     let (mut bench, ticket) = Bench::contending();
     if state == State::Trying {
@@ -172,8 +172,8 @@ fn bad_answers() -> Vec<Bad> {
     locks.chain(reads).chain(releases).chain([Bad::Fence]).collect()
 }
 
-/// Plays a machine against a store until it is quiet, or nothing is left to do. The
-/// callers stay for a while or leave before the first answer.
+/// Runs a machine against a store until it is quiet or nothing is due. The callers
+/// stay for a while or leave before the first answer.
 fn played(state: State, bad: &Bad, times: u32, stays: bool) -> (Bench, Store, bool) {
     let (mut bench, mut asked) = brought_into(state);
     let left = state != State::Trying || matches!(bad, Bad::Lock(Locked::Unknown(_)));
@@ -196,7 +196,7 @@ fn played(state: State, bad: &Bad, times: u32, stays: bool) -> (Bench, Store, bo
         for effect in asked.drain(..) {
             suspected |= matches!(effect, Effect::Request(Request::Suspect { .. }));
             if let Effect::Own { .. } | Effect::Failed(_) = effect {
-                // The caller gives it back at once, or has its answer.
+                // The caller releases it at once, or has its answer.
                 next.extend(bench.step(Event::Demand(store.demand)));
             }
             if let Some(event) = store.answer(&effect) {
@@ -224,7 +224,7 @@ fn whatever_an_attempt_is_answered_the_key_does_not_stay_locked() {
                 let (bench, store, suspected) = played(state, &bad, times, stays);
                 let what = format!("{state:?}, {bad:?} {times} times, caller stays: {stays}");
                 assert_eq!(store.ours, None, "{what}: left locked by {:?}", bench.lock);
-                // What cannot be made void or read keeps the slot until the session ends.
+                // An attempt that cannot be voided or read keeps the slot until the session ends.
                 assert!(bench.lock.is_quiet() || suspected, "{what}: {:?}", bench.lock);
             }
         }
@@ -239,7 +239,7 @@ fn a_machine_is_not_quiet_while_its_session_may_have_the_key() {
                 let (mut bench, store, suspected) = played(state, &bad, u32::MAX, stays);
                 let what = format!("{state:?}, {bad:?} for ever, caller stays: {stays}");
                 assert!(store.ours.is_none() || !bench.lock.is_quiet(), "{what}");
-                // Nobody waits for what only the session's end can undo.
+                // Nothing else waits for what only the session's end can undo.
                 let denied =
                     matches!(bad, Bad::Read(Seen::Denied(_)) | Bad::Release(Released::Denied(_)));
                 assert!(store.ours.is_none() || !denied || suspected, "{what}");

@@ -1,8 +1,8 @@
-//! What a lock does for others: rests among many, and leaves the key to them.
+//! Consideration for others: resting among many, and fairness pauses.
 
 use super::*;
 
-/// Loses a race to a holder at `index`, 10 ms after the last one.
+/// Loses a race to a holder at `index`, 10 ms after the last race.
 fn lose_a_race(bench: &mut Bench, watch: Ticket, index: u64) -> Vec<Effect> {
     bench.now = bench.now + Duration::from_millis(10);
     let answer = Seen::Missing { index: index - 1 };
@@ -11,7 +11,7 @@ fn lose_a_race(bench: &mut Bench, watch: Ticket, index: u64) -> Vec<Effect> {
     bench.step(Event::Read { ticket, answer: found(Some("other"), index) })
 }
 
-/// One of many waiters, that has lost as many races as it watches for.
+/// One of many waiters, after all the races for which it watches.
 fn resting() -> Bench {
     let (mut bench, ticket) = Bench::contending();
     let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
@@ -53,7 +53,8 @@ fn who_rests_for_nobody_any_more_is_quiet() {
     assert!(bench.lock.is_quiet());
 }
 
-/// Gives the key back while others here want it; returns when that was concluded.
+/// Releases the key while others here want it. Returns when the release was
+/// concluded.
 fn give_others_a_turn(bench: &mut Bench) -> Moment {
     let ticket = release_ticket(&bench.step(Event::Demand(waiting())));
     assert_eq!(bench.step(Event::Released { ticket, answer: Released::Done }), [Effect::Released]);
@@ -87,7 +88,7 @@ fn a_key_given_back_among_others_is_left_until_one_of_them_has_it() {
     let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 44) });
     assert!(matches!(effects[..], [_, Effect::Watch { after: 44, .. }]), "{effects:?}");
 
-    // If nobody comes, not for long.
+    // If nobody comes, the pause is short.
     let (mut bench, since) = among_others();
     let effects = loop {
         match bench.wake()[..] {
@@ -101,7 +102,7 @@ fn a_key_given_back_among_others_is_left_until_one_of_them_has_it() {
     assert_eq!(bench.now.since(since), Duration::from_millis(200));
 }
 
-/// What somebody left who edited the key: flags of 0, and a text.
+/// The entry after somebody edited the key: flags of 0, and a text.
 fn edited(session: Option<&str>, index: u64) -> Seen {
     let Seen::Found { mut entry, index } = found(session, index) else { unreachable!() };
     (entry.flags, entry.lock_index, entry.value) = (0, 0, b"edited by hand".to_vec());
@@ -143,7 +144,7 @@ fn an_entry_that_was_never_seen_to_be_a_lock_is_not_overwritten() {
         let is_missing = matches!(answer, Seen::Missing { .. });
         let effects = bench.step(Event::Read { ticket, answer });
         if is_missing {
-            // Somebody writes it before the lock arrives.
+            // Somebody writes the key before the lock arrives.
             let ticket = lock_ticket(&effects);
             let ticket =
                 read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));

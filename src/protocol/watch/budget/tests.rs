@@ -27,7 +27,7 @@ fn a_refusal_halves_what_is_in_use_down_to_one_connection() {
     budget.refused(at(0), 15);
     budget.refused(at(0), 15);
     assert_eq!(budget.connections(), (8, 16));
-    // What was allowed and not used does not count.
+    // Unused allowance does not count.
     budget.refused(at(1), 3);
     assert_eq!(budget.connections(), (2, 16));
     for second in 2..9 {
@@ -72,7 +72,7 @@ fn the_agent_is_tried_from_time_to_time_while_reads_are_under_way() {
 
 #[test]
 fn whoever_has_many_connections_gives_up_more_than_whoever_has_few() {
-    // An agent with room for 40; both find it full whenever it is.
+    // An agent with room for 40 connections; both processes notice whenever it is full.
     let (mut one, mut other) = (Budget::new(38), Budget::new(38));
     other.refused(at(0), 3);
     for second in 0..3_600 {

@@ -18,7 +18,7 @@ fn reads_that_a_gateway_cuts_off_one_after_another_shorten_the_wait_for_a_while(
 #[test]
 fn reads_that_break_together_or_after_unlike_times_tell_nothing() {
     let mut patience = Patience::new();
-    // An election ends all that are under way.
+    // An election ends all reads in flight.
     for since in [0, 1_000, 3_000, 7_000] {
         assert!(patience.cut(at(9_000), at(since)));
     }
