@@ -45,9 +45,7 @@ impl ResponseError for Error {
             Self::Held { .. } => "another holder has the lock",
             Self::WaitedTooLong { .. } => "the lock was not granted in time",
             Self::LockDelay { .. } => "the lock is closed for a while after its holder failed",
-            Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => {
-                "too many requests for locks"
-            }
+            Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => "too many requests for locks",
             Self::Unavailable { .. } | Self::Stopped => "locks are unavailable at present",
             Self::Invalid { .. }
             | Self::Denied { .. }
