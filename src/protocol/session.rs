@@ -243,6 +243,8 @@ struct Doomed {
     raised: bool,
     asking: Option<Ticket>,
     again_at: Moment,
+    /// From then on a refused destruction is not repeated: the TTL has ended the session.
+    gives_up_at: Moment,
 }
 
 /// The session machine.
@@ -284,6 +286,12 @@ const TTL_REFUSED: Duration = Duration::from_secs(10);
 /// The most closed sessions whose destruction is retried; the TTL ends older ones.
 const MOST_DOOMED: usize = 16;
 
+/// The pause after which a destruction that was refused for want of a right is repeated.
+const DENIED_PAUSE: Duration = Duration::from_secs(2);
+/// The TTLs after which an unrenewed session has ended at the latest: Consul waits for two,
+/// and a late renewal may begin another.
+const TTLS_TO_THE_END: u32 = 3;
+
 impl Session {
     /// Creates a machine that numbers its generations from `generation + 1`.
     pub(crate) fn new(timing: Timing, generation: u64) -> Self {
@@ -319,7 +327,9 @@ impl Session {
         if self.doomed.len() == MOST_DOOMED {
             self.doomed.remove(0);
         }
-        self.doomed.push(Doomed { session, raised, asking: None, again_at: now });
+        let gives_up_at = now + self.timing.session_ttl * TTLS_TO_THE_END;
+        let doomed = Doomed { session, raised, asking: None, again_at: now, gives_up_at };
+        self.doomed.push(doomed);
     }
 
     /// When an [`Event::Tick`] is due.
@@ -610,16 +620,18 @@ impl Session {
 
     fn destroyed(&mut self, now: Moment, ticket: Ticket, answer: &Destroyed) {
         let Some(place) = self.doomed.iter().position(|d| d.asking == Some(ticket)) else { return };
+        let doomed = &mut self.doomed[place];
+        doomed.asking = None;
         match answer {
-            // Retrying does not help a token without the right.
-            Destroyed::Done | Destroyed::Denied(_) => {
-                self.doomed.remove(place);
+            Destroyed::Unknown(_) => doomed.again_at = now + Duration::from_millis(500),
+            // The token may get the right back, and until then the session keeps its keys.
+            // A stop does not wait for that.
+            Destroyed::Denied(_)
+                if now < doomed.gives_up_at && !matches!(self.phase, Phase::Stopped) =>
+            {
+                doomed.again_at = now + DENIED_PAUSE;
             }
-            Destroyed::Unknown(_) => {
-                let doomed = &mut self.doomed[place];
-                doomed.asking = None;
-                doomed.again_at = now + Duration::from_millis(500);
-            }
+            Destroyed::Done | Destroyed::Denied(_) => drop(self.doomed.remove(place)),
         }
     }
 

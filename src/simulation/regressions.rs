@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 12] = [
+const SEEDS: [(u64, &str); 15] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -19,6 +19,9 @@ const SEEDS: [(u64, &str); 12] = [
     (2_732_136, "a late request's lock was under lock-delay and was abandoned in that state"),
     (572, "a clock running a tenth fast abandoned every blocking read and missed a new store"),
     (100_564, "a lock waited in a new store for an index of the old store"),
+    (10_286, "a follower was not notified of the holder of a key with foreign flags"),
+    (16_799, "a session whose destruction was denied kept its lock until its TTL"),
+    (18_728, "a wait began before its session opened, in a store that was replaced in between"),
     (2_408_445, "a restored snapshot admitted a late lock request that had been fenced off"),
 ];
 

@@ -200,6 +200,10 @@ impl Lock {
         let is_edited = self.is_lock && entry.flags == 0 && !entry.value.is_empty();
         if self.demand.wants() && self.is_foreign(&entry) {
             self.fail(now, Obstacle::Foreign { flags: entry.flags }, effects);
+            // Those who follow the key learn its holder all the same.
+            if self.demand.follow && entry.session.is_some() {
+                self.wait(now, entry, index, effects);
+            }
         } else if entry.session.is_some() {
             self.wait(now, entry, index, effects);
         } else if self.is_courteous(now) {

@@ -468,7 +468,14 @@ impl Lock {
 
     fn notified(&mut self, now: Moment, notice: Notice, effects: &mut Vec<Effect>) {
         match notice {
-            Notice::Opened(view) => self.session = Some(view),
+            Notice::Opened(view) => {
+                self.session = Some(view);
+                // The store may be another since the wait began. There the key can have a
+                // lower index, and the watch would wait for the old one to be passed.
+                if matches!(self.phase, Phase::Waiting { .. }) {
+                    self.look(effects);
+                }
+            }
             Notice::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
             Notice::Closed { generation, reason } => self.closed(generation, reason, effects),
             Notice::Troubled(error) => self.troubled(now, error, effects),
@@ -496,14 +503,6 @@ impl Lock {
             {
                 self.phase = Phase::Idle;
                 self.resume = Next::Read;
-            }
-            // The store may be another, in which the key has a lower index: the
-            // watch would wait for the old one to be passed.
-            Phase::Waiting { .. }
-                if matches!(reason, LossReason::SessionGone | LossReason::StoreReplaced) =>
-            {
-                self.resume = Next::Read;
-                self.phase = Phase::Idle;
             }
             _ => {}
         }

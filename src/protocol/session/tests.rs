@@ -257,6 +257,42 @@ fn a_closed_session_is_destroyed_until_that_is_answered() {
 }
 
 #[test]
+fn a_session_that_may_not_be_destroyed_is_tried_again_until_its_ttl_has_ended_it() {
+    let (mut bench, _) = Bench::open();
+    let reason = LossReason::StoreReplaced;
+    bench.step(Event::Asked(Request::Distrust { generation: 1, reason }));
+    let effects = bench.step(Event::Told { generation: 1 });
+    let [Effect::Create { .. }, Effect::Destroy { mut ticket, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let (closed_at, mut tries) = (bench.now, 1);
+    loop {
+        let answer = Destroyed::Denied("session:write".into());
+        bench.step(Event::Destroyed { ticket, answer });
+        if bench.session.next_wakeup(bench.now).is_none() {
+            break;
+        }
+        let effects = bench.wake();
+        let [Effect::Destroy { ticket: again, .. }] = effects[..] else { panic!("{effects:?}") };
+        (ticket, tries) = (again, tries + 1);
+    }
+    let lasted = bench.now.since(closed_at);
+    let ttl = Timing::default().session_ttl;
+    assert!((2 * ttl..=4 * ttl).contains(&lasted), "{lasted:?}");
+    assert!(tries > 10, "{tries}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_right_to_destroy_the_session() {
+    let (mut bench, _) = Bench::open();
+    let effects = bench.step(Event::Stop);
+    let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let answer = Destroyed::Denied("session:write".into());
+    let effects = bench.step(Event::Destroyed { ticket, answer });
+    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+}
+
+#[test]
 fn distrust_of_another_generation_is_ignored() {
     let (mut bench, view) = Bench::open();
     let reason = LossReason::SessionGone;

@@ -176,3 +176,38 @@ fn what_a_late_attempt_took_is_given_back_though_the_key_is_followed() {
     let ticket = read_ticket(&bench.wake());
     release_ticket(&bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 9) }));
 }
+
+#[test]
+fn a_wait_reads_the_key_again_under_a_new_session_since_the_store_may_be_another() {
+    let (mut bench, watch) = held();
+    let reason = LossReason::DeadlinePassed;
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
+    let effects = bench.step(Event::Session(Notice::Opened(view(2))));
+    let ticket = read_ticket(&effects);
+    // The watch of the old store is of no interest any more.
+    assert_eq!(bench.step(Event::Watched { ticket: watch, answer: found(None, 9) }), []);
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("another"), 3) });
+    assert!(matches!(effects[..], [.., Effect::Watch { after: 3, .. }]), "{effects:?}");
+}
+
+#[test]
+fn who_follows_a_key_with_foreign_flags_learns_its_holder_although_contending_fails() {
+    let (mut bench, ticket) = followed();
+    let contending = Demand { contending: 1, patient: true, ..following() };
+    bench.step(Event::Demand(contending));
+    let Seen::Found { mut entry, index } = found(Some("other"), 5) else { unreachable!() };
+    entry.flags = 99;
+    let effects = bench.step(Event::Read { ticket, answer: Seen::Found { entry, index } });
+    assert!(
+        matches!(
+            effects[..],
+            [
+                Effect::Failed(Obstacle::Foreign { flags: 99 }),
+                Effect::Obstructed(Obstacle::Held(_)),
+                Effect::AskSession { .. },
+                Effect::Watch { after: 5, .. }
+            ]
+        ),
+        "{effects:?}"
+    );
+}
