@@ -1,4 +1,4 @@
-//! Which settings there are, what they default to, and which cannot work.
+//! The settings, their defaults and their limits.
 
 mod environment;
 
@@ -8,14 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::ConfigError, key::fault_of_path, secret::Secret};
 
-/// HashiCorp's flags for lock keys: what `consul lock` and the Go client write.
+/// HashiCorp's flags for lock keys, which `consul lock` and the Go client write.
 pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 
 /// The settings of a lock runtime.
 ///
-/// Every field has a default, so a configuration file names only what differs.
-/// Durations are written as text: `"15s"`, `"1m 30s"`, `"500ms"`. An unknown
-/// field is an error.
+/// Every field has a default; a configuration file can omit it. Durations are text:
+/// `"15s"`, `"1m 30s"`, `"500ms"`. An unknown field is an error.
 ///
 /// ```
 /// let config: actix_dsync::Config = serde_json::from_str(
@@ -27,48 +26,47 @@ pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The Consul agent: `http://host:port`, `https://host:port`, or `host:port`
-    /// as in `CONSUL_HTTP_ADDR`. Prefer the agent on the same host: a session
+    /// The address of the Consul agent: `http://host:port`, `https://host:port`, or
+    /// `host:port` as in `CONSUL_HTTP_ADDR`. Prefer the agent on the same host: a session
     /// ends with the node of the agent that created it.
     ///
     /// Default: `http://127.0.0.1:8500`.
     pub address: String,
-    /// The ACL token. It needs `key:write` below the prefix and
-    /// `session:write` on the agent's node. Without `session:read`, a session whose
-    /// creation was not answered stays until its TTL. The token is never printed.
-    /// Blanks and line breaks around it, as at the end of a mounted file, are no part
-    /// of it.
+    /// The ACL token. It needs `key:write` below the prefix and `session:write` on the
+    /// agent's node. Without `session:read`, a session whose creation was not answered
+    /// stays until its TTL. The token is never printed. Leading and trailing white space,
+    /// such as the line break at the end of a mounted file, is ignored.
     ///
     /// Default: none.
     #[serde(skip_serializing)]
     pub token: Option<Secret>,
-    /// What is put, with a `/`, before every key. At most 256 bytes; the same
-    /// rules as for a [`Key`](crate::Key).
+    /// The path below which every key lies; a `/` separates them. At most 256 bytes;
+    /// the rules of a [`Key`](crate::Key) apply.
     ///
     /// Default: none.
     pub prefix: Option<String>,
     /// How long sessions live and how soon a dead holder's locks pass on.
     pub timing: Timing,
-    /// What an orderly release leaves behind.
+    /// Whether a release deletes the key or keeps it.
     ///
     /// Default: [`Retention::Delete`].
     pub retention: Retention,
-    /// What this process may use up.
+    /// The resources that this process may use.
     pub limits: Limits,
-    /// The flags that mark a key as a lock of ours. A key with other flags is
-    /// refused and left untouched.
+    /// The flags that mark a key as a lock of this service. A request for a key with other
+    /// flags fails with [`Error::FlagConflict`](crate::Error::FlagConflict) and leaves the
+    /// key unchanged.
     ///
     /// Default: [`HASHICORP_LOCK_FLAGS`].
     pub flags: u64,
-    /// Names of node checks that end the session when they turn critical, such
-    /// as `serfHealth`. Without any, only the TTL, the node's leave and an
-    /// operator do; lock-delay protects the holder in each case.
+    /// Names of node checks that end the session when they turn critical, such as
+    /// `serfHealth`. Without any, only the TTL, the node's departure and an operator end
+    /// it. The lock-delay protects the holder in each case.
     ///
     /// Default: none.
     pub node_checks: Vec<String>,
-    /// Whether metrics of single keys carry the label `key`, where the feature
-    /// `metrics` is on. Set it only where keys are few and fixed: every key ever
-    /// locked stays in the recorder.
+    /// Whether metrics by key carry the label `key`; needs the feature `metrics`. Set it
+    /// only if keys are few and fixed: the recorder keeps every key ever locked.
     ///
     /// Default: `false`.
     pub metrics_by_key: bool,
@@ -94,7 +92,7 @@ impl Config {
     /// The longest prefix, in bytes.
     pub const MAX_PREFIX_LEN: usize = 256;
 
-    /// Refuses what cannot work.
+    /// Checks every setting except the address.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.token.as_ref().is_some_and(|token| !token.fits_a_header()) {
             return Err(ConfigError::OutOfRange {
@@ -113,7 +111,7 @@ impl Config {
     }
 }
 
-/// The token is not shown, nor what an address should not contain.
+/// Omits the token and the parts of the address that may hold secrets.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -141,7 +139,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The address without a user, a path or a query, in each of which people put secrets.
+/// Returns the address without user, path, query and fragment, which may hold secrets.
 fn without_secrets(address: &str) -> String {
     let (scheme, rest) = match address.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -153,25 +151,25 @@ fn without_secrets(address: &str) -> String {
     format!("{scheme}{host}{hidden}")
 }
 
-/// What an orderly release leaves of a key.
+/// What a release does with the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Retention {
-    /// Nothing: keys made for one order leave no rubbish. After a crash the
-    /// entries that the process held stay, unlocked, until next used.
+    /// Deletes the key, so that short-lived keys do not accumulate. After a crash, the
+    /// keys that the process held remain, unlocked, until their next use.
     #[default]
     Delete,
-    /// The key and its value, unlocked.
+    /// Unlocks the key and keeps its value.
     Keep,
 }
 
-/// How long a session lives, and what follows from it.
+/// The lifetime of a session, and the times that follow from it.
 ///
-/// A holder stops believing at its *deadline*: one [`lease`](Timing::lease)
-/// after the newest renewal that Consul answered was sent. The lease is shorter
-/// than both the TTL and the lock-delay, because a session can end before its
-/// TTL and then only the lock-delay holds others back.
+/// An ownership expires at its *deadline*: one [`lease`](Timing::lease) after the newest
+/// successful renewal was sent. The lease is shorter than both the TTL and the
+/// lock-delay: a session can end before its TTL, and then only the lock-delay keeps
+/// others out.
 ///
 /// | preset | TTL | lock-delay | fail-over after a crash | rides out an outage of |
 /// |---|---|---|---|---|
@@ -182,14 +180,14 @@ pub enum Retention {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Timing {
-    /// The session's TTL, 10 s to 24 h (Consul's own range). Consul 1.8 lets a
-    /// session live for twice its TTL; nothing here relies on that.
+    /// The session's TTL, 10 s to 24 h (Consul's own range). Consul 1.8 keeps a session
+    /// for up to twice its TTL; this crate does not rely on that.
     ///
     /// Default: 15 s.
     #[serde(with = "humantime_serde")]
     pub session_ttl: Duration,
-    /// For how long Consul keeps a key closed after its holder's session ended,
-    /// 2 s to 60 s; with `fast_failover`, from 0 s.
+    /// How long Consul keeps a key closed after its holder's session ends, 2 s to 60 s;
+    /// with `fast_failover`, from 0 s.
     ///
     /// Default: 15 s.
     #[serde(with = "humantime_serde")]
@@ -201,8 +199,8 @@ pub struct Timing {
     ///
     /// Default: `false`.
     pub fast_failover: bool,
-    /// By how much the rates of this machine's and the servers' clocks may
-    /// differ, as a fraction, 0 to 0.1.
+    /// The largest difference between the rates of this machine's and the servers' clocks,
+    /// as a fraction, 0 to 0.1.
     ///
     /// Default: 0.01.
     pub clock_drift: f64,
@@ -220,16 +218,16 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// What is taken off the lease for the granularity of timers.
+    /// Subtracted from the lease for the granularity of timers.
     const MARGIN: Duration = Duration::from_millis(250);
-    /// The longest that Consul enforces a lock-delay.
+    /// The longest lock-delay that Consul enforces.
     const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
     const SHORTEST_LOCK_DELAY: Duration = Duration::from_secs(2);
     const SHORTEST_TTL: Duration = Duration::from_secs(10);
     const LONGEST_TTL: Duration = Duration::from_secs(86_400);
 
-    /// Rides out an election after a killed leader, which took 11 to 18.5 s with
-    /// Consul's default raft timing: TTL and lock-delay 30 s.
+    /// TTL and lock-delay of 30 s. Rides out an election after a killed leader, which took
+    /// 11 to 18.5 s with Consul's default raft timing.
     #[must_use]
     pub fn patient() -> Self {
         Self::default()
@@ -237,8 +235,8 @@ impl Timing {
             .with_lock_delay(Duration::from_secs(30))
     }
 
-    /// Passes a dead holder's locks on soon: TTL 10 s, lock-delay 1 s. See the
-    /// exception at the field [`fast_failover`](Timing::fast_failover).
+    /// TTL 10 s, lock-delay 1 s. Frees a dead holder's locks sooner; the field
+    /// [`fast_failover`](Timing::fast_failover) documents the exception.
     #[must_use]
     pub fn fast_failover() -> Self {
         Self { fast_failover: true, ..Self::default() }
@@ -258,15 +256,15 @@ impl Timing {
         Self { lock_delay, ..self }
     }
 
-    /// For how long after a renewal was sent its answer proves ownership:
-    /// `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`, without the
-    /// lock-delay if [`fast_failover`](Timing::fast_failover) is set.
+    /// How long a successful renewal proves ownership, counted from when it was sent:
+    /// `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`. The lock-delay and its 60 s do
+    /// not count if [`fast_failover`](Timing::fast_failover) is set.
     #[must_use]
     pub fn lease(&self) -> Duration {
         self.lease_under(self.session_ttl)
     }
 
-    /// The lease under the TTL that Consul answered, if that is the shorter.
+    /// The lease under the shorter of the configured TTL and `ttl`, which Consul reported.
     pub(crate) fn lease_under(&self, ttl: Duration) -> Duration {
         let mut bound = self.session_ttl.min(ttl);
         if !self.fast_failover {
@@ -276,27 +274,27 @@ impl Timing {
         bound.mul_f64(1.0 - drift).saturating_sub(Self::MARGIN)
     }
 
-    /// How often the session is renewed: a sixth of the lease.
+    /// The time between two renewals of the session: a sixth of the lease.
     #[must_use]
     pub fn renew_period(&self) -> Duration {
         self.lease() / 6
     }
 
-    /// How long one request may take: a sixth of the lease, at most 2 s.
+    /// The time limit of one request: a sixth of the lease, at most 2 s.
     #[must_use]
     pub fn request_timeout(&self) -> Duration {
         self.renew_period().min(Duration::from_secs(2))
     }
 
-    /// How long after a holder's last renewal another process has the lock, at
-    /// most, if the holder dies: twice the TTL plus the lock-delay.
+    /// The longest time from a dead holder's last renewal until another process can have
+    /// the lock: twice the TTL plus the lock-delay.
     #[must_use]
     pub fn failover(&self) -> Duration {
         self.session_ttl * 2 + self.lock_delay.min(Self::LONGEST_LOCK_DELAY)
     }
 
-    /// How long Consul may be out of reach without any lock being lost, at
-    /// least: the lease less one renew period and one request timeout.
+    /// An outage of Consul up to this long costs no lock: the lease less one renew period
+    /// and one request timeout.
     #[must_use]
     pub fn rides_out(&self) -> Duration {
         self.lease().saturating_sub(self.renew_period() + self.request_timeout())
@@ -344,39 +342,40 @@ fn within(
     Err(ConfigError::OutOfRange { field, value: format!("{value:?}"), range: words.into() })
 }
 
-/// What one process may use up. Beyond a limit a request gets a typed error at
-/// once, so that a public handler cannot queue without bound.
+/// The resources that one process may use. Beyond a limit, a request fails at once with a
+/// typed error, so a public handler cannot queue without bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Keys that are waited for, held or being cleaned up at one time, 1 to
-    /// 1,000,000. Beyond it: [`Error::TooManyKeys`](crate::Error::TooManyKeys).
+    /// The most keys that are waited for, held or being cleaned up at one time, 1 to
+    /// 1,000,000. Beyond it, requests fail with
+    /// [`Error::TooManyKeys`](crate::Error::TooManyKeys).
     ///
-    /// A tenth, at most 200, is kept for campaigns and observers, and web requests
-    /// under `LockPath` have half of the others, so that a flood of keys that clients
-    /// choose stops neither elections nor the service's own locks.
+    /// A tenth, at most 200, is reserved for campaigns and observers. Web requests under
+    /// `LockPath` can use half of the rest, so a flood of keys chosen by clients stops
+    /// neither elections nor the service's own locks.
     ///
     /// Default: 20,000.
     pub keys: usize,
-    /// Callers of this process that wait for one key, 1 to 1,000,000. Beyond
-    /// it: [`Error::TooManyWaiters`](crate::Error::TooManyWaiters).
+    /// The most callers of this process that wait for one key, 1 to 1,000,000. Beyond it,
+    /// requests fail with [`Error::TooManyWaiters`](crate::Error::TooManyWaiters).
     ///
     /// Default: 1,000.
     pub waiters_per_key: usize,
-    /// Connections to the Consul agent, 12 to 190. The agent's own limit is 200
-    /// for each client address, which all processes of a host share; beyond
-    /// that it resets connections without a word. Ten are kept for renewals and
-    /// writes, the others wait for keys to change.
+    /// The most connections to the Consul agent, 12 to 190. The agent accepts 200 per
+    /// client address, which all processes of a host share; beyond that it resets
+    /// connections without an answer. Ten are reserved for renewals and writes; the others
+    /// carry blocking reads, which wait for keys to change.
     ///
-    /// Any number of keys is watched over them: a few by reads of their own, the
-    /// others by reading all keys below common beginnings of their names; over
-    /// TLS, where a connection carries 240 reads, most by their own.
+    /// They watch any number of keys: a few keys with one read each, the others with
+    /// listings of shared key prefixes. Over TLS, a connection carries 240 reads, so most
+    /// keys have their own read.
     ///
-    /// Where the agent takes no more connections, fewer are used, down to one beside
-    /// those for renewals and writes, and tried again one by one.
+    /// If the agent refuses connections, the runtime uses fewer, down to one besides those
+    /// for renewals and writes, and adds them again one by one.
     ///
-    /// Default: `None`, which is 16, or 48 for an `https://` address, where a
+    /// Default: `None`, which means 16, or 48 for an `https://` address, where a
     /// connection carries many reads and few are opened.
     pub connections: Option<usize>,
 }
@@ -388,19 +387,19 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Connections for renewals: one is sent every quarter of the request
-    /// timeout while none is answered.
+    /// Connections for renewals. While none is answered, a renewal is sent every quarter
+    /// of the request timeout.
     pub(crate) const RENEWALS: usize = 4;
     /// Connections for single writes and reads.
     pub(crate) const WRITES: usize = 6;
 
-    /// The most keys that are kept for campaigns and observers.
+    /// The most keys that are reserved for campaigns and observers.
     pub(crate) const LEADERSHIP_KEYS: usize = 200;
 
     const CONNECTIONS: usize = 16;
     const CONNECTIONS_OVER_TLS: usize = 48;
 
-    /// How many connections there are for reads that wait.
+    /// The number of connections for blocking reads.
     pub(crate) fn watches(&self, https: bool) -> usize {
         let default = if https { Self::CONNECTIONS_OVER_TLS } else { Self::CONNECTIONS };
         self.connections.unwrap_or(default).saturating_sub(Self::RENEWALS + Self::WRITES)
@@ -435,114 +434,4 @@ impl fmt::Display for Timing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(config: &Config) -> String {
-        config.check().expect_err("accepted").to_string()
-    }
-
-    #[test]
-    fn the_presets_keep_the_times_that_the_table_gives() {
-        for (timing, failover, rides_out) in [
-            (Timing::default(), 45, 10),
-            (Timing::patient(), 90, 22),
-            (Timing::fast_failover(), 21, 6),
-        ] {
-            timing.check().unwrap();
-            assert_eq!(timing.failover().as_secs(), failover);
-            assert_eq!(timing.rides_out().as_secs(), rides_out, "{timing}");
-        }
-    }
-
-    #[test]
-    fn the_lease_is_shorter_than_the_ttl_and_the_lock_delay() {
-        let long_delay = Timing::default().with_lock_delay(Duration::from_secs(60));
-        assert!(long_delay.lease() < long_delay.session_ttl);
-        let short_delay = Timing::default().with_lock_delay(Duration::from_secs(5));
-        assert!(short_delay.lease() < Duration::from_secs(5));
-        let fast = Timing::fast_failover();
-        assert!(fast.lease() > Duration::from_secs(9));
-        assert!(fast.lease_under(Duration::from_secs(4)) < Duration::from_secs(4));
-    }
-
-    #[test]
-    fn a_setting_out_of_range_is_refused_by_name_with_its_range() {
-        let mut config = Config::default();
-        config.timing.session_ttl = Duration::from_secs(1);
-        assert_eq!(refused(&config), "timing.session_ttl is 1s; it must be 10s to 24h");
-
-        let mut config = Config::default();
-        config.timing.lock_delay = Duration::from_secs(1);
-        assert!(refused(&config).contains("timing.lock_delay is 1s; it must be 2s to 60s"));
-
-        let mut config = Config::default();
-        config.timing.clock_drift = f64::NAN;
-        assert!(refused(&config).contains("timing.clock_drift is NaN"));
-
-        let mut config = Config::default();
-        config.limits.connections = Some(500);
-        assert_eq!(refused(&config), "limits.connections is 500; it must be 12 to 190");
-
-        let limits = Limits { connections: Some(12), ..Limits::default() };
-        limits.check().unwrap();
-        assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 6));
-        assert_eq!(Limits::default().watches(true), 38);
-
-        let config = Config { prefix: Some("a//b".into()), ..Config::default() };
-        assert!(refused(&config).contains("prefix contains '//'"));
-    }
-
-    #[test]
-    fn reads_durations_as_text_and_refuses_unknown_fields() {
-        let json = r#"{"timing":{"session_ttl":"1m 30s"},"retention":"keep"}"#;
-        let config: Config = serde_json::from_str(json).unwrap();
-        assert_eq!(config.timing.session_ttl, Duration::from_secs(90));
-        assert_eq!(config.retention, Retention::Keep);
-        assert!(serde_json::from_str::<Config>(r#"{"adress":"x"}"#).is_err());
-    }
-
-    #[test]
-    fn a_bad_token_is_reported_as_a_token_and_a_line_break_at_its_end_is_none_of_it() {
-        let with = |token: &str| Config { token: Some(token.into()), ..Config::default() };
-        for token in ["8f2c", "8f2c\n", " 8f2c\r\n"] {
-            assert_eq!(with(token).token, Some("8f2c".into()));
-            with(token).check().unwrap();
-        }
-        for token in ["hu sh", "hu\nsh", "hush\u{e4}"] {
-            let error = refused(&with(token));
-            assert!(error.starts_with("token is ") && !error.contains("hu"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_mistyped_address_shows_no_secret() {
-        for address in [
-            "http://me:hush@consul:8500",
-            "me:hush@consul:8500",
-            "http://consul:8500/?token=hush",
-            "consul:8500?token=hush",
-            "https://consul:8501/v1/hush",
-            "http://consul:8500#hush",
-        ] {
-            let config = Config { address: address.into(), ..Config::default() };
-            let shown = format!("{config:?}");
-            assert!(!shown.contains("hush") && shown.contains("consul:850"), "{shown}");
-            let why = crate::consul::http::Address::parse(address).unwrap_err();
-            assert!(!why.contains("hush"), "{why}");
-            let builder = crate::Dsync::builder("s").address(address);
-            assert!(!format!("{builder:?}").contains("hush"));
-            assert!(!builder.start().unwrap_err().to_string().contains("hush"));
-        }
-        let config = Config { address: "http://consul:8500/".into(), ..Config::default() };
-        assert!(format!("{config:?}").contains("\"http://consul:8500\""));
-    }
-
-    #[test]
-    fn the_token_is_neither_printed_nor_written_out() {
-        let config =
-            Config { token: Some(Secret::new("hush-hush".to_owned())), ..Config::default() };
-        assert!(!format!("{config:?}").contains("hush"));
-        assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
-//! What can go wrong, told so that a caller knows what to do next.
+//! The errors of requests and configurations.
 
 use std::{fmt, time::Duration};
 
 use crate::{escape::Escaped, key::Key, ownership::Holder};
 
-/// What was being asked of Consul when it could not be had.
+/// The operation that Consul did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
@@ -45,29 +45,29 @@ impl fmt::Display for Step {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another holder has the lock. Only requests that do not wait say so.
+    /// Another holder has the lock. Only requests that do not wait return this.
     #[error("the lock {key} is held by {holder}")]
     Held {
-        /// The key that was asked for.
+        /// The requested key.
         key: Key,
-        /// Who has it.
+        /// The holder.
         holder: Box<Holder>,
     },
-    /// Nobody holds the key, but Consul keeps it closed for the lock-delay after
-    /// a holder's session ended. Only requests that do not wait say so.
+    /// Nobody holds the key, but Consul's lock-delay keeps it closed because a holder's
+    /// session ended. Only requests that do not wait return this.
     #[error("the lock {key} is closed by Consul's lock-delay{}", remaining_text(*.remaining))]
     LockDelay {
-        /// The key that was asked for.
+        /// The requested key.
         key: Key,
-        /// How long it stays closed, if that could be known.
+        /// How long it stays closed, if known.
         remaining: Option<Duration>,
     },
-    /// The time that the caller gave to wait has passed.
+    /// The caller's time limit for the wait has passed.
     #[error(
         "the lock {key} was not granted within {waited:.1?}{}", holder_text(.holder.as_deref())
     )]
     WaitedTooLong {
-        /// The key that was asked for.
+        /// The requested key.
         key: Key,
         /// How long the caller waited.
         waited: Duration,
@@ -80,7 +80,7 @@ pub enum Error {
          (limit: limits.waiters_per_key)"
     )]
     TooManyWaiters {
-        /// The key that was asked for.
+        /// The requested key.
         key: Key,
         /// The limit in force.
         limit: usize,
@@ -91,53 +91,53 @@ pub enum Error {
         /// The limit in force.
         limit: usize,
     },
-    /// The key exists and was not made by a lock of this kind; it is left as it
-    /// is. Choose another key, or configure the flags that your locks carry.
+    /// The key exists and carries flags other than [`Config::flags`](crate::Config::flags),
+    /// so it is no lock of this service. It is left unchanged. Choose another key, or
+    /// configure the flags of your locks.
     #[error(
-        "the key {key} holds something that is no lock of ours (its flags are {found}); \
-         it was left untouched"
+        "the key {key} is no lock of this service (its flags are {found}); it was left unchanged"
     )]
     FlagConflict {
-        /// The key that was asked for.
+        /// The requested key.
         key: Key,
-        /// The flags that the key carries.
+        /// The key's flags.
         found: u64,
     },
     /// The request or the configuration is not valid.
     #[error("{field} {}", Escaped(.why))]
     Invalid {
-        /// Which input.
+        /// The invalid field.
         field: &'static str,
         /// What is wrong with it, and what to do.
         why: String,
     },
-    /// Work for the key runs in this runtime already, or is still stopping. It is
-    /// refused because two pieces of work for one key would run at the same time in
-    /// one process. Start it once, before `HttpServer::new`, whose closure runs once
-    /// for each worker; give other work a key of its own.
+    /// Work for the key already runs in this runtime, or is still stopping. A second
+    /// start is refused: two pieces of work for one key would run in one process at the
+    /// same time. Start it once, before `HttpServer::new`, whose closure runs once per
+    /// worker. Give other work its own key.
     #[error(
-        "work for {key} was started already in this process: start it once, outside of the closure \
-         that HttpServer runs for each worker, or give it a key of its own"
+        "work for {key} already runs in this process: start it once, outside the closure \
+         that HttpServer runs for each worker, or give it its own key"
     )]
     AlreadyStarted {
         /// The key.
         key: Key,
     },
     /// The ACL token lacks a right.
-    #[error("Consul denied {}: give the ACL token that right", Escaped(.right))]
+    #[error("Consul denied {}: grant the ACL token that right", Escaped(.right))]
     Denied {
         /// The missing right.
         right: String,
     },
-    /// Consul could not be asked, or did not answer as Consul does.
+    /// Consul was unreachable, or the answer was an error or not from Consul.
     #[error("could not {step}: {}", Escaped(.why))]
     Unavailable {
-        /// What was being done.
+        /// The operation that failed.
         step: Step,
         /// What went wrong.
         why: String,
     },
-    /// The runtime was shut down, or failed for good.
+    /// The runtime was shut down, or failed permanently.
     #[error("the lock runtime has stopped")]
     Stopped,
 }
@@ -155,19 +155,19 @@ fn holder_text(holder: Option<&Holder>) -> String {
 #[non_exhaustive]
 pub enum ConfigError {
     /// A field is outside its range.
-    #[error("{field} is {value}; it must be {range}")]
+    #[error("{field} is {}; it must be {range}", Escaped(.value))]
     OutOfRange {
-        /// The field, as the configuration file spells it.
+        /// The field, as spelled in a configuration file.
         field: &'static str,
-        /// The value given.
+        /// The configured value.
         value: String,
-        /// The values that are allowed.
+        /// The allowed values.
         range: String,
     },
-    /// Two settings cannot work together.
-    #[error("{0}")]
+    /// A setting is invalid, or two settings cannot work together.
+    #[error("{}", Escaped(.0))]
     Conflict(String),
-    /// A variable of the environment cannot be read.
+    /// An environment variable is invalid, unreadable or not supported.
     #[error("environment variable {name}: {}", Escaped(.why))]
     Env {
         /// The variable.
@@ -175,61 +175,10 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
-    /// The runtime's thread could not be started.
+    /// The operating system did not start the runtime's thread.
     #[error("could not start the lock runtime's thread: {0}")]
     Thread(#[source] std::io::Error),
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    static_assertions::assert_impl_all!(Error: Send, Sync, std::error::Error, Clone);
-    static_assertions::assert_impl_all!(ConfigError: Send, Sync, std::error::Error);
-    // An I/O error means nothing without the step that met it.
-    static_assertions::assert_not_impl_any!(Error: From<std::io::Error>);
-    static_assertions::assert_not_impl_any!(ConfigError: From<std::io::Error>);
-
-    #[test]
-    fn an_error_names_the_holder_it_met() {
-        let holder = Holder {
-            session: "s-1".into(),
-            session_name: Some("orders".into()),
-            node: None,
-            value: b"{\"pid\":7}"[..].into(),
-            since: 3,
-        };
-        let held = Error::Held { key: Key::new("orders/7").unwrap(), holder: Box::new(holder) };
-        let text = held.to_string();
-        assert_eq!(
-            text,
-            "the lock orders/7 is held by session s-1 of \"orders\" saying {\"pid\":7}"
-        );
-    }
-
-    #[test]
-    fn what_others_wrote_is_one_line_and_moves_no_cursor() {
-        let wild = "\u{1b}[2Jall is well\r\n\u{202e}";
-        let holder = Holder {
-            session: wild.into(),
-            session_name: Some(wild.into()),
-            node: Some(wild.into()),
-            value: wild.as_bytes().into(),
-            since: 3,
-        };
-        let held = || Box::new(holder.clone());
-        let key = || Key::new("orders/7").unwrap();
-        for error in [
-            Error::Held { key: key(), holder: held() },
-            Error::WaitedTooLong { key: key(), waited: Duration::ZERO, holder: Some(held()) },
-            Error::Invalid { field: "key", why: wild.into() },
-            Error::Denied { right: wild.into() },
-            Error::Unavailable { step: Step::Read, why: wild.into() },
-        ] {
-            for text in [error.to_string(), format!("{error:?}")] {
-                assert!(text.chars().all(crate::escape::is_printable), "{text:?}");
-                assert!(text.contains("all is well"), "{text}");
-            }
-        }
-    }
-}
+mod tests;

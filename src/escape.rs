@@ -1,13 +1,12 @@
-//! Text from outside, made fit to be printed: in errors, log lines, reports and pages.
+//! Escapes untrusted text for errors, log lines, reports and pages.
 
 use std::{borrow::Cow, fmt};
 
-/// Text that was not written by this crate: a reply of whoever answered in Consul's
-/// place, a holder's value, the name of a session.
+/// Untrusted text: a reply, a holder's value, the name of a session.
 ///
-/// Displayed, it is one line that does nothing to a terminal: each character that is
-/// no letter, mark, number, punctuation, symbol or plain space is shown as `\n` or
-/// `\u{1b}`. What remains is shown as it stands, backslashes too.
+/// `Display` prints one line that cannot control a terminal. Each character that is
+/// not [printable](is_printable) is escaped, as `\n` or `\u{1b}`. Printable characters,
+/// backslashes included, are unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
@@ -27,7 +26,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// `text` as [`Escaped`] shows it.
+/// Returns `text` as [`Escaped`] displays it.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);
@@ -35,12 +34,12 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(Escaped(text).to_string())
 }
 
-/// Whether a character shows, takes its place and changes nothing around it: none is
-/// a line break, another control character, a mark that changes the direction of the
-/// text, or invisible.
+/// Whether a character is visible and does not affect other characters. Line breaks,
+/// other control characters, directional marks and invisible characters are not
+/// printable.
 ///
-/// That is Go's `unicode.IsPrint`, by which Consul judges paths, except that
-/// characters which Unicode has not assigned count as printable.
+/// Equals Go's `unicode.IsPrint`, which Consul applies to paths, except that unassigned
+/// characters count as printable.
 pub(crate) fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
@@ -49,7 +48,7 @@ pub(crate) fn is_printable(c: char) -> bool {
         || c.is_whitespace()
         || matches!(
             u32::from(c),
-            // Characters that only format others.
+            // Format characters.
             0xAD
                 | 0x600..=0x605
                 | 0x61C
@@ -68,35 +67,11 @@ pub(crate) fn is_printable(c: char) -> bool {
                 | 0x13430..=0x1343F
                 | 0x1BCA0..=0x1BCA3
                 | 0x1D173..=0x1D17A
-                // For private use; and tags, variation selectors and more of it.
+                // Private use, tags and variation selectors.
                 | 0xE000..=0xF8FF
                 | 0xE_0000..=0x10_FFFF
         ))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_moves_a_cursor_or_hides_is_shown_instead() {
-        for (text, shown) in [
-            ("plain {\"a\":\"größe 漢字 🦀\\n\"}", "plain {\"a\":\"größe 漢字 🦀\\n\"}"),
-            ("\u{1b}[2J\u{1b}[1;1Hall is well", "\\u{1b}[2J\\u{1b}[1;1Hall is well"),
-            ("one\r\ntwo\tthree\0", "one\\r\\ntwo\\tthree\\u{0}"),
-            ("\u{9b}31m", "\\u{9b}31m"),
-            ("abc\u{202e}fdp.exe\u{2066}", "abc\\u{202e}fdp.exe\\u{2066}"),
-            ("a\u{2028}b\u{85}c\u{200b}\u{feff}", "a\\u{2028}b\\u{85}c\\u{200b}\\u{feff}"),
-            ("", ""),
-        ] {
-            assert_eq!(Escaped(text).to_string(), shown);
-            assert_eq!(escaped(text), shown);
-        }
-    }
-
-    #[test]
-    fn what_was_escaped_stays_as_it_is() {
-        let once = escaped("a\u{1b}\n\\\u{202e}").into_owned();
-        assert_eq!(escaped(&once), once);
-    }
-}
+mod tests;

@@ -1,14 +1,14 @@
-//! The settings that Consul's own tools read from the environment.
+//! Reads the environment variables of Consul's own tools.
 
 use std::ffi::OsString;
 
 use super::Config;
 use crate::{error::ConfigError, secret::Secret};
 
-/// Variables of Consul's tools that change who is trusted, who we are or where keys
-/// are, and that this crate does not honour. A process that ignored one of them could
-/// send its token to the wrong place, or lock in another place than its peers.
-const NOT_HONOURED: [(&str, &str); 9] = [
+/// Variables of Consul's tools that this crate does not support and that change trust,
+/// identity or the place of the keys. A process that ignored one of them could send its
+/// token to the wrong server, or lock in another place than its peers.
+const UNSUPPORTED: [(&str, &str); 9] = [
     ("CONSUL_HTTP_AUTH", "HTTP basic authentication is not supported"),
     ("CONSUL_CACERT", BY_TLS),
     ("CONSUL_CAPATH", BY_TLS),
@@ -23,26 +23,25 @@ const NOT_HONOURED: [(&str, &str); 9] = [
 const BY_TLS: &str = "give Builder::tls a client configuration instead";
 
 impl Config {
-    /// The defaults, changed by the variables that Consul's own tools read. Those that
-    /// are not set, or empty, change nothing.
+    /// The defaults, overridden by the environment variables of Consul's own tools. Unset
+    /// and empty variables have no effect.
     ///
     /// | variable | meaning |
     /// |---|---|
-    /// | `CONSUL_HTTP_ADDR` | [`address`](Config::address): `http://`, `https://`, or as Consul's tools read the rest: `host:port`, `host` (port 80, or 443 over TLS), `:port` (this host) |
-    /// | `CONSUL_HTTP_SSL` | if true, `https://`, whatever the address says |
-    /// | `CONSUL_HTTP_TOKEN_FILE` | a file with the token, read once, now; it comes before the next |
+    /// | `CONSUL_HTTP_ADDR` | [`address`](Config::address): `http://`, `https://`, or, as in Consul's tools, `host:port`, `host` (port 80, or 443 over TLS), `:port` (this host) |
+    /// | `CONSUL_HTTP_SSL` | if true, the scheme is `https://`, even if the address names another |
+    /// | `CONSUL_HTTP_TOKEN_FILE` | a file with the token, read once by this call; overrides `CONSUL_HTTP_TOKEN` |
     /// | `CONSUL_HTTP_TOKEN` | [`token`](Config::token) |
     ///
-    /// Variables that change security and are not honoured are errors that name them:
+    /// Unsupported variables that affect security are errors that name them:
     /// `CONSUL_HTTP_AUTH`, `CONSUL_HTTP_SSL_VERIFY` if false, `CONSUL_CACERT`,
     /// `CONSUL_CAPATH`, `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`,
     /// `CONSUL_TLS_SERVER_NAME`, `CONSUL_NAMESPACE`, `CONSUL_PARTITION`,
-    /// `CONSUL_DATACENTER`. To start a process where one of them is set for other
-    /// tools, begin with [`Dsync::builder`](crate::Dsync::builder), which reads no
-    /// variable.
+    /// `CONSUL_DATACENTER`. If one of them is set for other tools, use
+    /// [`Dsync::builder`](crate::Dsync::builder), which reads no variable.
     ///
     /// # Errors
-    /// [`ConfigError::Env`], with the variable and what is wrong with it.
+    /// [`ConfigError::Env`] names the variable and says what is wrong with it.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_variables(std::env::var_os)
     }
@@ -55,7 +54,7 @@ impl Config {
             Some(Ok(value)) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
             Some(Err(_)) => Err(refused(name, "is not valid Unicode")),
         };
-        for (name, instead) in NOT_HONOURED {
+        for (name, instead) in UNSUPPORTED {
             if variable(name).is_some_and(|value| !value.is_empty()) {
                 return Err(refused(name, format!("is set and not honoured: {instead}")));
             }
@@ -82,7 +81,7 @@ impl Config {
     }
 }
 
-/// The address as a URL. Plain HTTP never comes of it where TLS was asked for.
+/// Returns the address as a URL. With `https`, the scheme is never `http`.
 fn url(address: &str, https: bool) -> String {
     let (scheme, rest) = match address.split_once("://") {
         Some((scheme, rest)) if https && scheme.eq_ignore_ascii_case("http") => ("https", rest),
@@ -93,7 +92,7 @@ fn url(address: &str, https: bool) -> String {
     format!("{scheme}://{host}{rest}")
 }
 
-/// The values that Consul's tools take for yes and no.
+/// Parses the booleans that Consul's tools accept.
 fn truth(name: &'static str, value: &str) -> Result<bool, ConfigError> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -113,63 +112,4 @@ fn refused(name: &'static str, why: impl Into<String>) -> ConfigError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(variables: &[(&'static str, &str)]) -> Result<Config, String> {
-        Config::from_variables(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
-        })
-        .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_address_is_read_as_consuls_tools_read_it() {
-        for (address, ssl, url) in [
-            ("", "", "http://127.0.0.1:8500"),
-            ("", "true", "https://127.0.0.1:8500"),
-            ("consul:8501", "", "http://consul:8501"),
-            ("consul:8501", "true", "https://consul:8501"),
-            ("consul:8501", "0", "http://consul:8501"),
-            ("http://consul:8501", "1", "https://consul:8501"),
-            ("https://consul:8501", "false", "https://consul:8501"),
-            ("consul", "", "http://consul"),
-            ("consul", "T", "https://consul"),
-            (":8500", "", "http://localhost:8500"),
-            (" consul:8500\n", "", "http://consul:8500"),
-        ] {
-            let config = read(&[("CONSUL_HTTP_ADDR", address), ("CONSUL_HTTP_SSL", ssl)]).unwrap();
-            assert_eq!(config.address, url, "{address:?}, {ssl:?}");
-            crate::consul::http::Address::parse(&config.address).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_variable_that_changes_security_and_is_not_honoured_is_refused_by_name() {
-        for (name, value) in NOT_HONOURED.map(|(name, _)| (name, "x")).into_iter().chain([
-            ("CONSUL_HTTP_SSL_VERIFY", "false"),
-            ("CONSUL_HTTP_SSL_VERIFY", "no"),
-            ("CONSUL_HTTP_SSL", "yes"),
-            ("CONSUL_HTTP_TOKEN_FILE", "/nonexistent/token"),
-        ]) {
-            let refused = read(&[(name, value)]).unwrap_err();
-            assert!(refused.starts_with(&format!("environment variable {name}: ")), "{refused}");
-            assert_eq!(read(&[(name, "")]), Ok(Config::default()));
-        }
-        read(&[("CONSUL_HTTP_SSL_VERIFY", "true")]).unwrap();
-    }
-
-    #[test]
-    fn the_token_file_comes_before_the_token_unless_it_is_blank() {
-        let file = std::env::temp_dir().join(format!("dsync-token-{}", std::process::id()));
-        let path = file.to_str().unwrap();
-        let both = [("CONSUL_HTTP_TOKEN_FILE", path), ("CONSUL_HTTP_TOKEN", "fixed")];
-        for (content, token) in [("from-file\n", "from-file"), (" \n", "fixed")] {
-            std::fs::write(&file, content).unwrap();
-            assert_eq!(read(&both).unwrap().token, Some(Secret::new(token)));
-        }
-        std::fs::remove_file(&file).unwrap();
-        let error = read(&both).unwrap_err();
-        assert!(error.contains("CONSUL_HTTP_TOKEN_FILE") && !error.contains("fixed"), "{error}");
-    }
-}
+mod tests;

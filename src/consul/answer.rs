@@ -1,5 +1,4 @@
-//! A reply seen as evidence: its JSON, its words, and what it means when it
-//! proves nothing.
+//! Reads a reply: its JSON, its text, and the error it stands for when it proves nothing.
 
 use std::borrow::Cow;
 
@@ -14,7 +13,7 @@ use crate::{
 /// The longest excerpt of a reply that an error carries, in characters.
 const EXCERPT: usize = 200;
 
-/// A reply, and the secret that no text taken from it may contain.
+/// A reply, and the token that no excerpt of it may contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     reply: &'a WireReply,
@@ -34,22 +33,22 @@ impl<'a> Answer<'a> {
         &self.reply.body
     }
 
-    /// `X-Consul-Index`, where it is one that a read can continue from.
+    /// `X-Consul-Index`, if a read can continue from it.
     pub(super) fn index(self) -> Option<u64> {
         self.reply.index.filter(|index| *index >= 1)
     }
 
-    /// The whole body as one JSON document.
+    /// The body as JSON.
     pub(super) fn json(self) -> Option<Value> {
         serde_json::from_slice(&self.reply.body).ok()
     }
 
-    /// The whole body as one text.
+    /// The body as trimmed text.
     pub(super) fn text(self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.reply.body.trim_ascii())
     }
 
-    /// `text` made fit for an error: one line, short, without the secret.
+    /// Returns `text` for use in an error: one short, escaped line without the token.
     pub(super) fn excerpt(self, text: &str) -> String {
         let words: Vec<&str> = text.split_whitespace().collect();
         let mut text: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
@@ -69,13 +68,12 @@ impl<'a> Answer<'a> {
         self.excerpt(&self.text())
     }
 
-    /// Markup comes from a proxy or another server, whatever its status.
+    /// Whether the body is markup, which only a proxy or another server sends.
     fn is_markup(self) -> bool {
         self.reply.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// What a refusal for want of rights lacked, if this is one; `right` is what
-    /// the request needs.
+    /// Returns the missing right if Consul denied the request, which needs `right`.
     pub(super) fn denied(self, right: &str) -> Option<String> {
         if self.reply.status != 403 || self.is_markup() {
             return None;
@@ -86,7 +84,7 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// What this reply means when it proves nothing about the request.
+    /// Returns the trouble of a reply that proves nothing about the request.
     pub(super) fn trouble(self) -> Trouble {
         let status = self.reply.status;
         match status {
@@ -99,16 +97,16 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The agent's own error.
+    /// Returns `text` as the agent's own error.
     pub(super) fn server(self, text: &str) -> Trouble {
         Trouble::Server { status: self.reply.status, text: self.excerpt(text) }
     }
 }
 
-/// Consul does not know the token that the request carried.
+/// The missing right if Consul does not know the token.
 pub(super) const NO_TOKEN: &str = "any right (it does not know the configured ACL token)";
 
-/// A refusal for want of rights, in Consul's words.
+/// Consul's reason for denying a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denial {
     /// The token lacks a right.
@@ -118,8 +116,7 @@ pub(super) enum Denial {
 }
 
 impl Denial {
-    /// The refusal in `text`, if it is one. Only its beginning is looked at: what
-    /// follows may quote a key.
+    /// Parses a denial. Only the beginning of `text` counts: the rest may quote a key.
     pub(super) fn of(text: &str) -> Option<Self> {
         let mut text = text;
         while let Some(rest) = text.strip_prefix("rpc error making call: ") {
@@ -137,7 +134,7 @@ impl Denial {
         }
     }
 
-    /// What was lacking; `right` is what the request needs.
+    /// Returns the missing right; the request needs `right`.
     pub(super) fn right(self, right: &str) -> String {
         match self {
             Self::Right => right.into(),
@@ -147,66 +144,4 @@ impl Denial {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reply(status: u16, body: &str) -> WireReply {
-        WireReply { status, index: None, body: body.into() }
-    }
-
-    #[test]
-    fn an_excerpt_is_short_printable_and_without_the_token() {
-        let token = Secret::new("b1gs3cret-token");
-        let page =
-            format!("\u{7}x\u{0}\n\ty {}b1gs3cret\u{1}-token!{}", "z".repeat(150), "é".repeat(300));
-        let reply = reply(500, &page);
-        let Trouble::Server { status: 500, text } = Answer::new(&reply, Some(&token)).trouble()
-        else {
-            panic!("not a server's error")
-        };
-        assert!(text.starts_with("x y zzz"), "{text}");
-        assert!(text.contains("(secret)!") && !text.contains("b1gs3cret"), "{text}");
-        assert!(text.chars().count() == EXCERPT && text.ends_with('…'), "{text}");
-        assert!(!text.chars().any(char::is_control));
-    }
-
-    #[test]
-    fn trouble_says_whose_answer_it_was() {
-        let trouble = |status, body: &str| Answer::new(&reply(status, body), None).trouble();
-        let server = |status, text: &str| Trouble::Server { status, text: text.into() };
-        for text in [
-            "rpc error getting client: failed to get conn: dial tcp: connect: connection refused",
-            "rpc error making call: EOF",
-            "No cluster leader",
-        ] {
-            assert_eq!(trouble(500, text), server(500, text));
-        }
-        let busy =
-            "Your IP is issuing too many concurrent connections, please rate limit your calls";
-        assert_eq!(trouble(429, busy), server(429, busy));
-        for (status, body, words) in [
-            (200, "<!DOCTYPE html><html>Welcome</html>", "Welcome"),
-            (502, "\n <html>Bad Gateway</html>", "status 502: <html>Bad Gateway"),
-            (301, "", "a redirect, status 301"),
-            (404, "404 page not found", "status 404: 404 page not found"),
-            (204, "", "status 204 without a body"),
-        ] {
-            let Trouble::NotConsul(what) = trouble(status, body) else { panic!("{body}") };
-            assert!(what.contains(words), "{what}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_names_the_right_unless_it_is_a_proxys() {
-        let denied = |body: &str| Answer::new(&reply(403, body), None).denied("session:write");
-        assert_eq!(denied("Permission denied").as_deref(), Some("session:write"));
-        assert_eq!(
-            denied("rpc error making call: Permission denied").as_deref(),
-            Some("session:write")
-        );
-        assert!(denied("ACL not found").is_some_and(|right| right.contains("ACL token")));
-        assert!(denied("Access is restricted").is_some_and(|right| right.contains("restricted")));
-        assert_eq!(denied("<html>Forbidden</html>"), None);
-        assert_eq!(Answer::new(&reply(200, "Permission denied"), None).denied("x"), None);
-    }
-}
+mod tests;

@@ -1,18 +1,18 @@
-//! How many locks that are wanted at once share few transactions.
+//! Batches concurrent lock requests into few transactions.
 //!
 //! ```text
-//!   lock ─► a turn is free ──► alone, at once
-//!     └──► none ─► in line ─► the first one gets a turn that ends, and takes
-//!                             those behind it along in one transaction
+//!   lock ─► a turn is free ─► sent alone, at once
+//!     └───► no turn ─► waits in line ─► the first in line gets the next turn and takes
+//!                                       those behind it along in one transaction
 //! ```
 //!
-//! A transaction is done whole or not at all. If it is not, Consul names every
-//! operation that fails: those locks get the verdict that each would have got
-//! alone, and the others, which failed for their sake only, are sent again. What
-//! is unknown of a transaction is unknown of every lock in it.
+//! Consul applies all of a transaction or nothing. If it applies nothing, it names every
+//! failed operation. Those locks get the answers that they would have got alone; the
+//! others are sent again. If the outcome of a transaction is unknown, so is that of every
+//! lock in it.
 //!
-//! A transaction of several is a task of its own: a lock that is given up takes
-//! nobody along.
+//! A transaction of several locks runs in its own task, so that dropping one lock's future
+//! does not affect the others.
 
 use std::time::Duration;
 
@@ -29,9 +29,8 @@ use super::{
 };
 
 impl Consul {
-    /// Locks a key. What is wanted at once with many others may stand in line
-    /// for up to `limit` before it is sent, and is answered within `limit` of
-    /// that.
+    /// Locks a key. The request may wait in line for up to `limit`, and is answered within
+    /// `limit` after it is sent.
     pub(crate) async fn lock(&self, ask: &Lock, limit: Duration) -> Locked {
         let Some(turn) = Batches::turn(self.batches()) else {
             return self.lock_in_line(ask, limit).await;
@@ -47,7 +46,7 @@ impl Consul {
         let told = match timeout(limit, &mut told).await {
             Ok(told) => told,
             Err(_) if place.leave() => return Locked::Unsent(Trouble::InLine(limit)),
-            // It has been sent, and its transaction has a limit.
+            // It was sent, and its transaction has a time limit.
             Err(_) => told.await,
         };
         match told {
@@ -76,18 +75,18 @@ impl Consul {
         }
     }
 
-    /// Locks several keys of one session and fence, and tells each how it went.
+    /// Locks several keys of one session and fence, and sends each its answer.
     async fn lock_together(&self, mut asks: Vec<(Lock, oneshot::Sender<Told>)>, limit: Duration) {
         let end = Instant::now() + limit;
         let mut alone = false;
         while !asks.is_empty() {
-            // Who has gone before it was sent needs no lock.
+            // Skip locks whose caller is gone.
             asks.retain(|(_, tell)| !tell.is_closed());
             let rest = asks.split_off(if alone { asks.len().min(1) } else { asks.len() });
             let left = end.saturating_duration_since(Instant::now());
             let locks: Vec<&Lock> = asks.iter().map(|(ask, _)| ask).collect();
             let answers = self.ask(&Locks(&locks), left).await;
-            // Nothing is known of which was at fault: then each is sent alone.
+            // Consul did not say which lock failed: send each alone.
             alone |= answers.iter().all(Option::is_none);
             let mut again = Vec::new();
             for ((ask, tell), answer) in asks.into_iter().zip(answers) {
@@ -107,5 +106,4 @@ fn dropped() -> Trouble {
 }
 
 #[cfg(test)]
-#[path = "batch_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! One agent, asked over whichever link.
+//! The client of one agent, over any link.
 
 use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
@@ -15,11 +15,10 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// One agent, and the prefix below which this runtime's keys lie.
+/// The client of one agent, with the prefix of this runtime's keys.
 ///
-/// It is cheap to clone and belongs to one thread. Each question has a time limit
-/// on its whole answer. No question is repeated here: whoever asks decides what to
-/// do about an unknown outcome.
+/// It is cheap to clone and belongs to one thread. Each question has a time limit for its
+/// complete answer. The caller decides what to do about an unknown outcome.
 ///
 /// # Cancel safety
 /// A question whose future is dropped may still take effect in Consul.
@@ -34,8 +33,8 @@ struct Inner {
 }
 
 impl Consul {
-    /// Makes no connection yet. `prefix` is a valid path without a slash at
-    /// either end.
+    /// Creates a client that is not connected yet. `prefix` is a valid path without a slash
+    /// at either end.
     ///
     /// # Errors
     /// What is wrong with the address, the token or the TLS configuration.
@@ -44,7 +43,7 @@ impl Consul {
         Ok(Self::over(link, config.token.clone(), prefix))
     }
 
-    /// Asks an agent through `backend`, without an ACL token.
+    /// Creates a client that uses `backend`, without an ACL token.
     #[cfg_attr(not(feature = "embedded"), allow(dead_code, reason = "handed in by features"))]
     pub(crate) fn over_backend(backend: impl Backend + 'static, prefix: Option<&str>) -> Self {
         Self::over(Link::Backend(Box::new(backend)), None, prefix)
@@ -55,10 +54,10 @@ impl Consul {
         Self(Rc::new(Inner { link, token, keys, batches }))
     }
 
-    /// Asks one question. The answer arrives within `limit`, and a blocking read's
-    /// within `limit` after its wait.
+    /// Asks one question. The answer arrives within `limit`, that of a blocking read within
+    /// `limit` after its wait.
     ///
-    /// [`lock`](Self::lock) asks for locks.
+    /// Use [`lock`](Self::lock) for locks.
     pub(crate) async fn ask<A: Ask>(&self, ask: &A, limit: Duration) -> A::Fact {
         let keys = &self.0.keys;
         match self.exchange(ask.purpose(), ask.request(keys), ask.limit(limit)).await {
@@ -67,7 +66,7 @@ impl Consul {
         }
     }
 
-    /// The connections to the agent, if it is reached over any.
+    /// The connections to the agent, if the link is HTTP.
     pub(crate) fn connections(&self) -> Option<&Http> {
         match &self.0.link {
             Link::Http(http) => Some(http),
@@ -96,7 +95,7 @@ impl Consul {
         result
     }
 
-    /// The locks under way and in line.
+    /// The lock requests in flight and in line.
     pub(super) fn batches(&self) -> &Rc<RefCell<Batches>> {
         &self.0.batches
     }
@@ -113,5 +112,4 @@ impl fmt::Debug for Consul {
 mod script;
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 pub(super) mod tests;

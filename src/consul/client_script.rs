@@ -1,4 +1,4 @@
-//! A backend that answers from a list and remembers what it was asked.
+//! A backend that answers from a list and records the requests.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 

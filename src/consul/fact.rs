@@ -1,7 +1,7 @@
-//! What a reply of Consul tells: the only form in which machines see Consul.
+//! The facts that Consul's replies establish. The machines see Consul only in this form.
 //!
-//! Every outcome has a variant for "nothing is known": the request may or may
-//! not have taken effect, and may still do so later.
+//! Every outcome has a variant `Unknown`: the request may have taken effect, or may still
+//! do so later.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -41,39 +41,38 @@ pub(crate) struct Entry {
     pub(crate) session: Option<SessionId>,
     /// The raft index of the entry's last change: the fence of a release.
     pub(crate) modify_index: u64,
-    /// How often it was locked since somebody last wrote it without a lock.
+    /// How often it was locked since it was last written without a lock.
     pub(crate) lock_index: u64,
     pub(crate) flags: u64,
     pub(crate) value: Vec<u8>,
 }
 
 impl Entry {
-    /// Whether it is what a release without flags and value leaves of a lock:
-    /// nothing that anybody could miss.
+    /// Whether it is what a release without flags and value leaves of a lock. It holds no
+    /// data.
     pub(crate) fn is_remnant(&self) -> bool {
         self.lock_index > 0 && self.session.is_none() && self.flags == 0 && self.value.is_empty()
     }
 }
 
-/// Why nothing is known about a request's effect.
+/// Why the effect of a request is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// No complete answer within the request's time limit.
     Timeout(Duration),
-    /// No connection could be made: a write was not sent.
+    /// No connection was made: a write was not sent.
     Connect(String),
-    /// The agent, or a proxy before it, takes no more connections: a write was
-    /// not sent.
+    /// The agent, or a proxy before it, accepts no more connections: a write was not sent.
     Refused(String),
-    /// It stood in line for so long, and was not sent.
+    /// The request waited in line for this time and was not sent.
     InLine(Duration),
     /// The connection broke before the answer was complete.
     Broken(String),
-    /// The agent answered with an error of its own: it has no leader, say.
+    /// The agent answered with its own error, for instance that it has no leader.
     Server { status: u16, text: String },
-    /// The answer is longer than this crate reads.
+    /// The answer exceeds the length that this crate reads.
     TooLong,
-    /// The answer is not one that Consul gives: a proxy's page, say.
+    /// The answer is not from Consul, for instance a proxy's page.
     NotConsul(String),
 }
 
@@ -98,30 +97,30 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Answer to a session's creation.
+/// The answer to the creation of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Created {
     Session(SessionId),
-    /// The servers take TTLs of that range only, in their words.
+    /// The servers accept only TTLs of this range, in their words.
     TtlRefused(String),
     Denied(String),
     Unknown(Trouble),
 }
 
-/// Answer to a session's renewal.
+/// The answer to the renewal of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Renewed {
-    /// The session lives on; the TTL that Consul answered, if it can be read.
+    /// The session was renewed. `ttl` is the TTL that Consul reported, if readable.
     Alive {
         ttl: Option<Duration>,
     },
-    /// Consul's own word that there is no such session.
+    /// Consul reported that the session does not exist.
     Gone,
     Denied(String),
     Unknown(Trouble),
 }
 
-/// Answer to the question after a session.
+/// The answer to a question about a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SessionSeen {
     Exists {
@@ -129,13 +128,13 @@ pub(crate) enum SessionSeen {
         node: String,
         lock_delay: Duration,
     },
-    /// An empty list: there is none, or this token may not read it.
+    /// An empty list: the session does not exist, or the token may not read it.
     NotShown,
     Denied(String),
     Unknown(Trouble),
 }
 
-/// Answer to a listing of the sessions of one name.
+/// The answer to a listing of the sessions of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SessionsSeen {
     Found(Vec<SessionId>),
@@ -143,73 +142,73 @@ pub(crate) enum SessionsSeen {
     Unknown(Trouble),
 }
 
-/// Answer to a listing of the fence entries that no session locks.
+/// The answer to a listing of the fence entries that no session locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StaleFences {
-    /// Whose they were, and the index of each one's last change.
+    /// The session of each entry, and the index of the entry's last change.
     Found(Vec<(SessionId, u64)>),
     Denied(String),
     Unknown(Trouble),
 }
 
-/// Answer to a session's destruction.
+/// The answer to the destruction of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destroyed {
-    /// It is gone now, whether or not it was there before.
+    /// It does not exist now, whether or not it existed before.
     Done,
     Denied(String),
     Unknown(Trouble),
 }
 
-/// The state of a session's fence entry, which every lock transaction checks:
-/// raising it makes every earlier transaction fail whenever it arrives.
+/// The state of a session's fence entry, which every lock transaction checks. Raising it
+/// makes every earlier transaction fail, whenever it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fence {
     /// The entry does not exist.
     Unraised,
     /// The entry was last written at this index.
     At(u64),
-    /// The entry may not be read or written with this token; it is not checked.
+    /// The token may not read or write the entry, so it is not checked.
     Unusable,
 }
 
-/// What a lock transaction expects of the key before it locks it.
+/// The state of the key that a lock transaction requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
     Missing,
-    /// It exists, last changed at this index.
+    /// The key exists and was last changed at this index.
     Index(u64),
 }
 
-/// Answer to a lock transaction.
+/// The answer to a lock transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Locked {
     /// Our session holds the key, locked or re-locked at this index.
     At(u64),
-    /// The key is not as expected (it exists, is missing, or has another index).
+    /// The key does not meet [`Expect`]: it exists, is missing, or has another index.
     Changed,
     /// Another session holds the key.
     Held,
     /// Consul's lock-delay keeps the key closed.
     Delayed,
-    /// The session's fence entry is not as expected.
+    /// The session's fence entry has another state than [`Fence`].
     Fenced,
-    /// Consul's own word that the session does not exist.
+    /// Consul reported that the session does not exist.
     SessionGone,
     /// The token lacks a right on the key.
     Denied(String),
-    /// The token has its right on the key and lacks one on the fence entry:
-    /// lock again with [`Fence::Unusable`].
+    /// The token has the right on the key but lacks one on the fence entry: lock again
+    /// with [`Fence::Unusable`].
     FenceDenied(String),
-    /// Consul will never take this request; nothing happened.
+    /// Consul never accepts this request; it had no effect.
     Refused(String),
-    /// Consul never saw this request, and never will.
+    /// The request was not sent and never will be.
     Unsent(Trouble),
     Unknown(Trouble),
 }
 
 impl Locked {
-    /// What is known of a lock that was not answered.
+    /// The answer to a lock request without a reply.
     pub(crate) fn unanswered(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Connect(_) | Trouble::Refused(_) => Self::Unsent(trouble),
@@ -218,23 +217,22 @@ impl Locked {
     }
 }
 
-/// Answer to a fenced release.
+/// The answer to a fenced release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Released {
     Done,
-    /// The key is not held by our session at the expected index: nothing
-    /// happened.
+    /// Our session does not hold the key at the expected index. The release had no effect.
     FenceFailed,
     Denied(String),
     Unknown(Trouble),
 }
 
-/// Answer to a read of one key.
+/// The answer to a read of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Found {
         entry: Entry,
-        /// `X-Consul-Index`: what a blocking read continues from. At least 1.
+        /// `X-Consul-Index`, from which a blocking read continues. At least 1.
         index: u64,
     },
     Missing {
@@ -244,39 +242,39 @@ pub(crate) enum Seen {
     Unknown(Trouble),
 }
 
-/// Answer to a listing of all keys that begin with a prefix.
+/// The answer to a listing of all keys that begin with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
-    /// The entries that the token may read, by their keys as the runtime names
-    /// them; none of them is a fence entry.
+    /// The entries that the token may read, with their keys relative to the runtime's
+    /// prefix. Entries below the reserved segment are omitted.
     Found {
         entries: Vec<(Box<str>, Entry)>,
-        /// `X-Consul-Index`: what a blocking listing continues from. At least 1,
-        /// and no lower than the index of any entry.
+        /// `X-Consul-Index`, from which a blocking listing continues. At least 1, and at
+        /// least the index of every entry.
         index: u64,
     },
     Denied(String),
     Unknown(Trouble),
 }
 
-/// Answer to raising a session's fence entry.
+/// The answer to raising a session's fence entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Raised {
     /// The entry was written at this index.
     At(u64),
-    /// The entry is not at the index from which it was to be raised: an earlier
-    /// raise took effect. Read it.
+    /// The entry has another index than the one to raise: an earlier raise took effect.
+    /// Read it.
     Stale,
     Denied(String),
     Unknown(Trouble),
 }
 
-/// Answer to the record of a turn beside a lock.
+/// The answer to recording a turn beside a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
     /// The record was written.
     Done,
-    /// Somebody has written it since it was read. Read it.
+    /// The record was changed since it was read. Read it.
     Stale,
     /// Our session does not hold the key.
     NotHeld,

@@ -1,5 +1,4 @@
-//! How one exchange with an agent happens: over HTTP, or through a backend that the
-//! builder hands in.
+//! The link to an agent: HTTP, or a backend supplied by the builder.
 
 use std::time::Duration;
 
@@ -13,12 +12,12 @@ use super::{
 
 /// An agent that is reached without a socket.
 pub(crate) trait Backend {
-    /// Answers one request; a blocking read when Consul would answer it. The time
-    /// limit is not the backend's concern.
+    /// Answers one request, a blocking read when Consul would. The caller enforces the time
+    /// limit.
     fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>>;
 }
 
-/// The way to one agent.
+/// The link to one agent.
 #[cfg_attr(not(feature = "embedded"), allow(dead_code, reason = "handed in by features"))]
 pub(super) enum Link {
     Http(Box<Http>),
@@ -26,7 +25,7 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Asks, and waits for the whole answer, for up to `limit`.
+    /// Sends a request and waits up to `limit` for the complete reply.
     ///
     /// # Cancel safety
     /// The agent may still act on a request whose future was dropped.

@@ -1,6 +1,5 @@
-//! How Consul is asked: each question and what its reply means as pure functions
-//! over bytes, one way to carry them over several links, and every reply turned
-//! into a plain fact.
+//! The Consul client. Each question is a pure function to a request and from a reply to a
+//! plain fact; one client sends it over several links.
 
 mod answer;
 pub(crate) mod ask;

@@ -1,14 +1,14 @@
-//! What a process calls its sessions in Consul: its service, and a number of its own,
-//! by which it finds sessions again whose ids it never learned.
+//! The name of a process's sessions: the service, and a number per process. By that name,
+//! the process finds sessions whose ids it never learned.
 
-/// The digits of the number.
+/// The number of hexadecimal digits.
 const DIGITS: usize = 8;
 
 pub(crate) fn session_name(service: &str, instance: u32) -> String {
     format!("{service}#{instance:08x}")
 }
 
-/// The service, as people know it. A name that is not one of ours stays whole.
+/// Returns the service in a session's name. Names of other programs are unchanged.
 pub(crate) fn service_of(name: &str) -> &str {
     let is_number = |text: &str| {
         text.len() == DIGITS
@@ -21,21 +21,4 @@ pub(crate) fn service_of(name: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_tells_the_service_and_a_foreign_one_stays_whole() {
-        assert_eq!(session_name("orders", 0xbeef), "orders#0000beef");
-        for (name, service) in [
-            ("orders#0000beef", "orders"),
-            ("a#b#01234567", "a#b"),
-            ("orders", "orders"),
-            ("orders#12", "orders#12"),
-            ("orders#0000BEEF", "orders#0000BEEF"),
-            ("#ffffffff", ""),
-        ] {
-            assert_eq!(service_of(name), service);
-        }
-    }
-}
+mod tests;

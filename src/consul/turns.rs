@@ -1,4 +1,4 @@
-//! The lock transactions under way and the locks in line for one.
+//! The lock transactions in flight and the locks in line.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
@@ -6,16 +6,16 @@ use tokio::sync::oneshot;
 
 use super::{ask::Lock, fact::Locked};
 
-/// Lock transactions under way at one time before others stand in line.
+/// The most lock transactions in flight; further locks wait in line.
 pub(super) const TURNS: usize = 4;
-/// The most locks of one transaction: Consul takes 64 operations, of which a lock
-/// needs two, and the fence one.
+/// The most locks in one transaction: Consul accepts 64 operations. A lock needs two, the
+/// fence needs one.
 pub(super) const MOST: usize = 31;
-/// The most bytes that the keys and values of one transaction of several may come
-/// to in JSON, of which Consul takes 512 KiB.
+/// The most bytes of keys and values in a transaction of several locks, as JSON. Consul
+/// accepts 512 KiB.
 pub(super) const MOST_BYTES: usize = 256 * 1024;
 
-/// The locks that are under way and in line.
+/// The locks in flight and in line.
 #[derive(Default)]
 pub(super) struct Batches {
     pub(super) under_way: usize,
@@ -29,14 +29,14 @@ pub(super) struct InLine {
     pub(super) tell: oneshot::Sender<Told>,
 }
 
-/// What a lock in line is told.
+/// A message to a lock in line.
 pub(super) enum Told {
     /// It is first in line and may be sent.
     Turn(Turn),
     Answer(Locked),
 }
 
-/// The right to send a transaction; it passes to the first in line when dropped.
+/// The right to send a transaction. When dropped, it passes to the first in line.
 pub(super) struct Turn(Rc<RefCell<Batches>>);
 
 impl Drop for Turn {
@@ -53,22 +53,22 @@ impl Drop for Turn {
             }
         };
         let turn = Self(Rc::clone(&self.0));
-        // Whoever has gone by now passes it on likewise.
+        // If the receiver is gone, dropping the turn passes it on.
         drop(next.tell.send(Told::Turn(turn)));
     }
 }
 
-/// Leaves the line when dropped.
+/// A place in line. Dropping it leaves the line.
 pub(super) struct Place<'a> {
     batches: &'a RefCell<Batches>,
     ticket: u64,
 }
 
 impl Place<'_> {
-    /// Whether the lock was still in line: it has not been sent.
+    /// Leaves the line. Returns whether the lock was still in it and thus was not sent.
     pub(super) fn leave(&self) -> bool {
         let line = &mut self.batches.borrow_mut().line;
-        // A line is in the order of its tickets.
+        // The line is sorted by ticket.
         let place = line.binary_search_by_key(&self.ticket, |other| other.ticket);
         place.ok().and_then(|place| line.remove(place)).is_some()
     }
@@ -81,7 +81,7 @@ impl Drop for Place<'_> {
 }
 
 impl Batches {
-    /// A turn, if one is free.
+    /// Takes a turn, if one is free.
     pub(super) fn turn(this: &Rc<RefCell<Self>>) -> Option<Turn> {
         let mut batches = this.borrow_mut();
         if batches.under_way >= TURNS {
@@ -100,9 +100,10 @@ impl Batches {
         Place { batches: this, ticket }
     }
 
-    /// Those in line that fit into one transaction with `ask`, which has left it.
+    /// Removes the next locks in line that fit into one transaction with `ask`, which has
+    /// left the line.
     pub(super) fn take_along(&mut self, ask: &Lock) -> Vec<InLine> {
-        // A key stands in both operations, each of its bytes escaped at worst.
+        // Both operations contain the key; each byte may need an escape of six.
         let size = |ask: &Lock| 12 * ask.key.as_str().len() + 2 * ask.value.len();
         let mut room = MOST_BYTES.saturating_sub(size(ask));
         let line = &mut self.line;
@@ -111,7 +112,7 @@ impl Batches {
             && let Some(next) = line.front()
             && (&next.ask.session, next.ask.fence) == (&ask.session, ask.fence)
             && size(&next.ask) <= room
-            // Two operations on one key are not independent.
+            // Two locks of one key are not independent.
             && next.ask.key != ask.key
             && taken.iter().all(|other| other.ask.key != next.ask.key)
             && let Some(next) = line.pop_front()

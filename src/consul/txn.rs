@@ -1,7 +1,7 @@
 //! A transaction: its operations, and how each of them fails.
 //!
-//! Consul does all of a transaction or nothing, and when it does nothing it lists
-//! an error for every operation that fails, not only for the first.
+//! Consul applies all of a transaction or nothing. If it applies nothing, it lists an error
+//! for every failed operation, not only for the first.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
@@ -20,16 +20,16 @@ use crate::mutation::Mutation;
 /// One operation. Keys are full keys, the runtime's prefix included.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op<'a> {
-    /// The key does not exist.
+    /// Requires that the key does not exist.
     CheckNotExists {
         key: &'a str,
     },
-    /// The key was last changed at this index.
+    /// Requires that the key was last changed at this index.
     CheckIndex {
         key: &'a str,
         index: u64,
     },
-    /// This session holds the key.
+    /// Requires that this session holds the key.
     CheckSession {
         key: &'a str,
         session: &'a str,
@@ -65,18 +65,18 @@ pub(super) enum Op<'a> {
 /// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The key is not as the operation expects it.
+    /// The key does not have the required state.
     Unmet,
-    /// Another session holds the key that was to be locked.
+    /// Another session holds the key to lock.
     Held,
-    /// A lock-delay keeps the key that was to be locked closed.
+    /// A lock-delay keeps the key to lock closed.
     Delayed,
-    /// The session that was to lock the key does not exist.
+    /// The session that locks the key does not exist.
     SessionGone,
     Denied(Denial),
-    /// The operation itself is at fault, and fails whenever it is repeated.
+    /// The operation is invalid and fails whenever it is repeated.
     Refused,
-    /// The text is none that Consul gives for this operation.
+    /// The text is not one of Consul's errors for this operation.
     Unclear,
 }
 
@@ -112,7 +112,7 @@ impl Op<'_> {
         json!({"KV": kv})
     }
 
-    /// Searches Consul's text for words.
+    /// Searches Consul's text for words: the mutation that tests must find.
     #[cfg(test)]
     fn searched(&self, what: &str) -> Option<Failure> {
         if what.contains("Permission denied") {
@@ -123,7 +123,7 @@ impl Op<'_> {
         is_gone.then_some(Failure::SessionGone)
     }
 
-    /// Reads Consul's text about this operation.
+    /// Parses Consul's error about this operation.
     fn failure(&self, what: &str) -> Failure {
         #[cfg(test)]
         if Mutation::ErrorsSearched.is_chosen()
@@ -203,20 +203,20 @@ fn lock_failure(what: &str, key: &str, session: &str) -> Failure {
     }
 }
 
-/// The request that carries out these operations.
+/// Returns the request of a transaction with these operations.
 pub(super) fn request(ops: &[Op<'_>]) -> WireRequest {
     let body = Value::Array(ops.iter().map(Op::json).collect());
     WireRequest::put("/v1/txn".into(), body.to_string().into_bytes())
 }
 
-/// What a transaction's reply tells.
+/// The outcome of a transaction.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It was done; the entries that its operations show.
+    /// Consul applied it; the entries that its operations return.
     Done(Vec<Value>),
-    /// Nothing was done, for at least one operation failed.
+    /// Consul applied nothing, because at least one operation failed.
     Failed(Failures),
-    /// The reply is none that a transaction gets.
+    /// The reply is not one to a transaction.
     Other,
 }
 
@@ -233,13 +233,13 @@ struct Failed {
 }
 
 impl Failures {
-    /// How the operation at that place failed, if it did.
+    /// The failure of the operation at this index, if it failed.
     pub(super) fn at(&self, op: usize) -> Option<&Failure> {
         let failed = self.0.iter().find(|failed| usize::try_from(failed.op) == Ok(op));
         failed.map(|failed| &failed.failure)
     }
 
-    /// Consul's text about the operation at that place.
+    /// Consul's error about the operation at this index.
     pub(super) fn text_at(&self, op: usize) -> Option<&str> {
         let failed = self.0.iter().find(|failed| usize::try_from(failed.op) == Ok(op));
         failed.map(|failed| failed.what.as_str())
@@ -250,7 +250,7 @@ impl Failures {
         self.0.iter().any(|failed| failed.failure == *failure)
     }
 
-    /// What right an operation lacked.
+    /// The first denial of an operation.
     pub(super) fn denial(&self) -> Option<Denial> {
         self.0.iter().find_map(|failed| match failed.failure {
             Failure::Denied(denial) => Some(denial),
@@ -258,18 +258,18 @@ impl Failures {
         })
     }
 
-    /// Whether every failed operation stands at one of those places.
+    /// Whether every failed operation has an index in `ops`.
     pub(super) fn all_in(&self, ops: std::ops::Range<usize>) -> bool {
         self.0.iter().all(|failed| usize::try_from(failed.op).is_ok_and(|op| ops.contains(&op)))
     }
 
-    /// Consul's first text.
+    /// Consul's first error.
     pub(super) fn first(&self) -> &str {
         self.0.first().map_or("", |failed| failed.what.as_str())
     }
 }
 
-/// Reads the reply to a transaction of these operations.
+/// Parses the reply to a transaction with these operations.
 pub(super) fn outcome(ops: &[Op<'_>], answer: Answer<'_>) -> Outcome {
     let read = match answer.status() {
         200 => results(answer).map(Outcome::Done),

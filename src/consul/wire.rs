@@ -1,4 +1,4 @@
-//! What goes over the wire, without the wire: one HTTP exchange as plain data.
+//! One HTTP exchange as plain data.
 
 /// The method of a request; Consul's API needs no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(crate) enum Method {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WireRequest {
     pub(crate) method: Method,
-    /// Path and query, escaped as they go over the wire: `/v1/kv/a%20b?index=7`.
+    /// The escaped path and query: `/v1/kv/a%20b?index=7`.
     pub(crate) target: String,
     pub(crate) body: Vec<u8>,
 }
@@ -26,11 +26,11 @@ impl WireRequest {
     }
 }
 
-/// One complete reply of a Consul agent, or of whatever answered in its place.
+/// One complete reply of a Consul agent, or of a server in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WireReply {
     pub(crate) status: u16,
-    /// The header `X-Consul-Index`, where it is present and a number.
+    /// The header `X-Consul-Index`, if it is present and a number.
     pub(crate) index: Option<u64>,
     pub(crate) body: Vec<u8>,
 }

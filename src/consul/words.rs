@@ -1,23 +1,23 @@
-//! Consul's error texts, read whole.
+//! Parses Consul's error texts.
 //!
-//! Consul quotes keys and sessions within its texts, and clients choose the names
-//! of keys. A text is therefore never searched for a word: it is compared from its
-//! first character to its last, and what it quotes must be what the request named.
+//! Consul's texts quote keys and sessions, and clients choose the names of keys. A text is
+//! therefore never searched for a word. It is compared from its first character to its
+//! last, and the quoted names must be those of the request.
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part<'a> {
-    /// These characters.
+    /// This text.
     Is(&'a str),
-    /// This name, as Go's `%q` quotes it.
+    /// This name, quoted by Go's `%q`.
     Quotes(&'a str),
-    /// Any name, as Go's `%q` quotes it.
+    /// Any name, quoted by Go's `%q`.
     QuotesAny,
     /// Decimal digits.
     Number,
 }
 
-/// Whether `text` consists of these parts and of nothing else.
+/// Whether `text` consists of exactly these parts.
 pub(super) fn reads(text: &str, parts: &[Part<'_>]) -> bool {
     rest(text, parts).is_some_and(str::is_empty)
 }
@@ -27,7 +27,7 @@ pub(super) fn begins(text: &str, parts: &[Part<'_>]) -> bool {
     rest(text, parts).is_some()
 }
 
-/// What follows these parts, if `text` begins with them.
+/// Returns the text after these parts, if `text` begins with them.
 fn rest<'t>(text: &'t str, parts: &[Part<'_>]) -> Option<&'t str> {
     parts.iter().try_fold(text, |text, part| match part {
         Part::Is(words) => text.strip_prefix(words),
@@ -43,7 +43,7 @@ fn rest<'t>(text: &'t str, parts: &[Part<'_>]) -> Option<&'t str> {
     })
 }
 
-/// Reads a name that Go has quoted, and what follows it.
+/// Parses a name quoted by Go; returns it and the rest of the text.
 fn unquoted(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut name = Vec::new();
     let mut chars = text.strip_prefix('"')?.chars();
@@ -52,7 +52,7 @@ fn unquoted(text: &str) -> Option<(Vec<u8>, &str)> {
             '"' => return Some((name, chars.as_str())),
             '\\' => match chars.next()? {
                 'x' => {
-                    // A byte, which need not be a character.
+                    // A byte, not necessarily a character.
                     name.push(u8::try_from(hex(&mut chars, 2)?).ok()?);
                     continue;
                 }
@@ -79,66 +79,4 @@ fn hex(chars: &mut std::str::Chars<'_>, digits: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{
-        Part::{Is, Number, Quotes, QuotesAny},
-        *,
-    };
-
-    #[test]
-    fn a_text_is_read_to_its_end() {
-        let parts = [Is("key "), Quotes("k"), Is(" at "), Number];
-        assert!(reads("key \"k\" at 17", &parts));
-        for text in [
-            "key \"k\" at ",
-            "key \"k\" at 17 ",
-            " key \"k\" at 17",
-            "key \"k2\" at 17",
-            "key \"\" at 17",
-            "key k at 17",
-            "key \"k at 17",
-            "key \"k\\\" at 17",
-            "key \"k\" at -17",
-            "",
-        ] {
-            assert!(!reads(text, &parts), "{text}");
-        }
-        assert!(begins("key \"k\" at 17 or so", &parts));
-    }
-
-    #[test]
-    fn a_quoted_name_ends_where_go_ends_it() {
-        for (text, name) in [
-            (r#""a\"b\\""#, "a\"b\\"),
-            (r#""\a\b\f\n\r\t\v""#, "\x07\x08\x0c\n\r\t\x0b"),
-            (r#""\x7f\u202e\U0001f600é""#, "\x7f\u{202e}\u{1f600}é"),
-            (r#""\xc3\xa9""#, "é"),
-        ] {
-            assert!(reads(text, &[Quotes(name)]), "{text}");
-            assert!(reads(text, &[QuotesAny]), "{text}");
-        }
-        for text in [r#""\"#, r#""\q""#, r#""\x1""#, r#""\ud800""#, r#""\"""#, "a", ""] {
-            assert!(!reads(text, &[QuotesAny]) || text == r#""\"""#, "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_a_name_holds_it_ends_where_its_quotes_do(name in ".*", more in ".*") {
-            let mut text = String::from("key \"");
-            for c in name.chars() {
-                match c {
-                    '"' | '\\' => text.extend(['\\', c]),
-                    c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-                    c => text.push(c),
-                }
-            }
-            let text = format!("{text}\"{more}");
-            prop_assert!(reads(&text, &[Is("key "), Quotes(&name), Is(&more)]), "{text}");
-            let other = format!("{name}2");
-            prop_assert!(!begins(&text, &[Is("key "), Quotes(&other)]), "{text}");
-        }
-    }
-}
+mod tests;

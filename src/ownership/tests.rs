@@ -12,6 +12,9 @@ fn what_another_process_wrote_into_a_key_is_printed_escaped() {
     let debug = format!("{holder:?}");
     assert!(debug.contains(r#"value: "{\"a\":1}\n\x1b[31m \xff""#), "{debug}");
     assert!(!holder.to_string().contains(['\n', '\u{1b}']));
+    // `Display` prints only values that are UTF-8.
+    let readable = Holder { value: "größe\n\x1b[31m".as_bytes().into(), ..holder };
+    assert_eq!(readable.to_string(), r"session s-1 saying größe\n\u{1b}[31m");
 }
 
 #[test]

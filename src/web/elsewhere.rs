@@ -1,4 +1,4 @@
-//! Where a request goes that only the leader may handle.
+//! Responses of a process that does not lead to requests for the leader.
 
 use std::{
     borrow::Cow,
@@ -22,8 +22,8 @@ use crate::{
     ownership::Holder,
 };
 
-/// What a process that does not lead answers to requests for the leader, as
-/// `app_data`.
+/// How a process that does not lead answers requests for the leader. Add it to the app
+/// with `app_data`.
 ///
 /// ```
 /// # let tenure = ();
@@ -34,7 +34,7 @@ use crate::{
 ///     .app_data(LeaderConfig::redirect().only(|host, _| host.ends_with(".internal")));
 /// ```
 ///
-/// Without one the answer is 503 with `Retry-After`, as with
+/// Without it, the answer is 503 with `Retry-After`, as with
 /// [`refuse`](LeaderConfig::refuse).
 #[derive(Clone)]
 pub struct LeaderConfig {
@@ -43,7 +43,7 @@ pub struct LeaderConfig {
     hops: u32,
     pause: Duration,
     allowed: Option<Arc<Allowed>>,
-    /// What was last logged, of which leader's session.
+    /// The leader's session and the reason that were logged last.
     logged: Arc<Mutex<Option<(String, String)>>>,
 }
 
@@ -52,22 +52,21 @@ type Allowed = dyn Fn(&str, u16) -> bool + Send + Sync;
 /// The scheme of a redirection.
 #[derive(Clone, Copy, Debug)]
 enum Scheme {
-    /// That by which this process serves.
+    /// The scheme that this process serves.
     Own,
-    /// That by which the client asked, as a proxy says.
+    /// The scheme of the client's request, according to a proxy.
     Forwarded,
     Https,
 }
 
-/// The query parameter that counts redirections. Clients keep it when they follow
-/// one; headers they drop.
+/// The query parameter that counts redirections. A client that follows a redirection
+/// keeps query parameters and drops headers.
 const MARK: &str = "dsync-hops";
-/// A longer value of a leader is not parsed, in bytes.
+/// The longest leader's value that is parsed, in bytes.
 const LONGEST_VALUE: usize = 8 * 1_024;
 
 impl LeaderConfig {
-    /// How often one request is redirected at most, unless
-    /// [`hops`](Self::hops) says otherwise: 2.
+    /// The default of [`hops`](Self::hops): 2.
     pub const DEFAULT_HOPS: u32 = 2;
 
     /// Answers 503 with `Retry-After`.
@@ -82,66 +81,64 @@ impl LeaderConfig {
         }
     }
 
-    /// Answers 307, so that the client repeats method and body, to the `address` and
-    /// `port` in the leader's value: see
-    /// [`Builder::advertise`](crate::Builder::advertise). Path and query stay.
+    /// Redirects to the leader with status 307, so that the client repeats method and
+    /// body. The leader's value gives the `address` and `port`: see
+    /// [`Builder::advertise`](crate::Builder::advertise). Path and query are kept.
     ///
-    /// The answer is 503 while nobody leads, and if the leader's value names no
-    /// address, names this process (a leader that has just resigned is named until
-    /// Consul has the key back), is longer than 8 KiB, or names a host that is not
-    /// allowed. The reason is logged as a warning, once for each leader. Who leads is
-    /// what Consul was last read to say, so a process that is cut off from Consul can
-    /// send clients to a former leader.
+    /// The answer is 503 while nobody leads. It is also 503 if the leader's value is
+    /// longer than 8 KiB, or if it names no address, a host that is not allowed, or this
+    /// process: Consul names a leader that has just resigned until the key is released.
+    /// The reason is logged as a warning, once per leader, except for this process's own
+    /// address. The leader is the one that Consul last reported, so a process that is
+    /// cut off from Consul can redirect to a former leader.
     ///
-    /// # Which hosts
-    /// Whoever may write the key in Consul chooses the address, and clients send their
-    /// requests there, bodies included. So name your hosts with [`only`](Self::only).
-    /// Without it, requests are redirected only to an address that is the name of the
-    /// Consul node on which the leader's session lives, which a right to write keys
-    /// does not let anybody choose. The port is not checked then.
+    /// # Allowed hosts
+    /// Anyone who can write the key in Consul chooses the address, and clients send their
+    /// requests there, bodies included. Name your hosts with [`only`](Self::only).
+    /// Otherwise, requests are redirected only if the address is the name of the Consul
+    /// node of the leader's session, which the right to write keys does not control. The
+    /// port is then not checked.
     ///
-    /// # What clients drop
-    /// Most clients do not repeat `Authorization` and cookies to another host, and
-    /// then the leader answers 401. For such clients answer
-    /// [`refuse`](Self::refuse) and let them find the leader by other means, or
-    /// forward the request in the service: [`Tenure::leader`](crate::Observer::leader)
-    /// has the address.
+    /// # Credentials
+    /// Most clients do not repeat `Authorization` and cookies to another host, and the
+    /// leader then answers 401. For such clients, [`refuse`](Self::refuse) and let them
+    /// find the leader by other means, or forward the request in the service:
+    /// [`Tenure::leader`](crate::Observer::leader) has the address.
     ///
-    /// # Circles
-    /// Each redirection is counted in the query parameter `dsync-hops`, so that
-    /// processes that take each other for the leader do not redirect a client for
-    /// ever; see [`hops`](Self::hops). A handler that refuses unknown parameters must
-    /// accept it.
+    /// # Redirection loops
+    /// The query parameter `dsync-hops` counts redirections, so processes that name each
+    /// other as the leader do not redirect a client for ever; see [`hops`](Self::hops). A
+    /// handler that rejects unknown parameters must accept it.
     pub fn redirect() -> Self {
         Self { redirects: true, ..Self::refuse() }
     }
 
-    /// Redirects to `https://`, whatever the request came by.
+    /// Redirects to `https://`, even if the request used `http://`.
     ///
-    /// Default: the scheme by which this process serves: `https://` if the server of
-    /// actix-web was bound with TLS, else `http://`.
+    /// Default: the scheme that this process serves: `https://` if the actix-web server
+    /// is bound with TLS, otherwise `http://`.
     pub fn https(self) -> Self {
         Self { scheme: Scheme::Https, ..self }
     }
 
-    /// Redirects to the scheme that the header `Forwarded` or `X-Forwarded-Proto`
-    /// names. For services behind a proxy that ends TLS and sets that header for each
-    /// request; otherwise a client chooses it.
+    /// Redirects to the scheme that the header `Forwarded` or `X-Forwarded-Proto` names.
+    /// Use it only behind a proxy that terminates TLS and sets that header on every
+    /// request; otherwise the client chooses the scheme.
     ///
     /// Default: these headers are not read.
     pub fn trust_proxy(self) -> Self {
         Self { scheme: Scheme::Forwarded, ..self }
     }
 
-    /// How often one request is redirected before it is answered 503.
+    /// The most redirections of one request; after that, the answer is 503.
     ///
     /// Default: [`DEFAULT_HOPS`](Self::DEFAULT_HOPS).
     pub fn hops(self, most: u32) -> Self {
         Self { hops: most, ..self }
     }
 
-    /// Redirects to the hosts and ports for which `allowed` is true, and to no others.
-    /// A host name is given without a dot at its end.
+    /// Redirects only to hosts and ports for which `allowed` returns true. A host name is
+    /// passed without a trailing dot.
     ///
     /// Default: see [`redirect`](Self::redirect).
     pub fn only(self, allowed: impl Fn(&str, u16) -> bool + Send + Sync + 'static) -> Self {
@@ -159,8 +156,8 @@ impl LeaderConfig {
         self.pause
     }
 
-    /// The answer that sends the client to the leader, if there is a place to send
-    /// it to other than that of `own`, the value of this process.
+    /// Returns a redirection to the leader, unless the leader's address is missing, not
+    /// allowed, or that in `own`, the value of this process.
     pub(super) fn redirection(
         &self,
         request: &HttpRequest,
@@ -206,12 +203,13 @@ impl LeaderConfig {
         if allowed { Ok(format!("{host}:{port}")) } else { Err(NoWay::NotAllowed(host, port)) }
     }
 
-    /// The path and query, with one redirection more; `None` if there were enough.
+    /// Returns the path and query with the count of redirections increased; `None` if it
+    /// exceeds the limit.
     fn path(&self, asked: &Uri) -> Option<String> {
         let (hops, query) = counted(asked.query().unwrap_or_default());
         let hops = hops.checked_add(1).filter(|hops| *hops <= self.hops)?;
         let join = if query.is_empty() { "" } else { "&" };
-        // Not that of `OPTIONS *`.
+        // `OPTIONS *` has no path.
         let path = Some(asked.path()).filter(|path| path.starts_with('/')).unwrap_or("/");
         Some(format!("{path}?{query}{join}{MARK}={hops}"))
     }
@@ -246,7 +244,7 @@ impl Scheme {
 enum NoWay {
     #[error("its value names no address and port; start it with Builder::advertise")]
     Unnamed,
-    #[error("its address {0:?} with port {1} is no host name or IP address that can be reached")]
+    #[error("its address {0:?} with port {1} is not a reachable host name or IP address")]
     Useless(String, u16),
     #[error("{0}:{1} is not allowed; allow it with LeaderConfig::only")]
     NotAllowed(String, u16),
@@ -254,7 +252,7 @@ enum NoWay {
     Own,
 }
 
-/// Where a process says that it is.
+/// The address that a process advertises in its value.
 #[derive(Deserialize)]
 struct Place<'a> {
     #[serde(borrow)]
@@ -264,19 +262,19 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(value: &'a [u8]) -> Option<Self> {
-        // A value may have 512 KiB, and this is done for each refused request.
+        // A value may have 512 KiB, and each request to a follower parses it.
         let value = Some(value).filter(|value| value.len() <= LONGEST_VALUE)?;
         serde_json::from_slice(value).ok()
     }
 }
 
-/// The beginning of a text that somebody else wrote.
+/// The beginning of an untrusted text.
 fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// How often the request was redirected before, and its query without the mark. A
-/// mark that is no number counts as one too many.
+/// Returns the number of previous redirections, and the query without the mark. A mark
+/// that is not a number counts as too many.
 fn counted(query: &str) -> (u32, String) {
     let mut hops = 0;
     let mut rest = Vec::new();

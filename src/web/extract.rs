@@ -1,4 +1,4 @@
-//! How a handler comes by the runtime.
+//! Extracts the runtime's handle.
 
 use std::future::{Ready, ready};
 
@@ -6,10 +6,10 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payl
 
 use crate::dsync::Dsync;
 
-/// The handle that the app was given, by `app_data(dsync.clone())` or within a
+/// Extracts the app's handle, added with `app_data(dsync.clone())` or in a
 /// [`Data`](actix_web::web::Data).
 ///
-/// Without one the answer is 500.
+/// Without one, the answer is 500.
 impl FromRequest for Dsync {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, actix_web::Error>>;
@@ -26,8 +26,8 @@ pub(super) fn dsync_of(request: &HttpRequest) -> Result<&Dsync, NotSetUp> {
         .ok_or(NotSetUp("no Dsync: give the App one with .app_data(dsync.clone())"))
 }
 
-/// A handler asks for what the app was not given: a mistake of the service, to
-/// be found when it is first tried.
+/// The app lacks data that a handler needs: a programming error, found at the first
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this service is not set up: {0}")]
 pub(super) struct NotSetUp(pub(super) &'static str);
@@ -40,23 +40,4 @@ impl ResponseError for NotSetUp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        report::{HealthReport, KeyReport, Report},
-        web::{HeldLease, Leader, LeaderConfig, LeaderOnly, LockPath},
-    };
-
-    static_assertions::assert_impl_all!(Dsync: FromRequest);
-    static_assertions::assert_impl_all!(HeldLease: FromRequest, Clone, Send, Sync);
-    static_assertions::assert_impl_all!(Leader: FromRequest, Clone, Send, Sync);
-    // What an app's factory takes along to every worker.
-    static_assertions::assert_impl_all!(LeaderConfig: Clone, Send, Sync);
-    static_assertions::assert_impl_all!(LockPath: Clone, Send, Sync);
-    static_assertions::assert_impl_all!(LeaderOnly: Clone, Send, Sync);
-    static_assertions::assert_impl_all!(Report: serde::Serialize, Send, Sync);
-    static_assertions::assert_impl_all!(HealthReport: serde::Serialize);
-    static_assertions::assert_impl_all!(KeyReport: serde::Serialize);
-    // A lease belongs to its caller: none comes out of a request by itself.
-    static_assertions::assert_not_impl_any!(crate::Lease: FromRequest);
-}
+mod tests;

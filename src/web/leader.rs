@@ -1,4 +1,4 @@
-//! Requests that only the leader may handle.
+//! Restricts requests to the leader.
 
 use std::{
     fmt,
@@ -24,28 +24,27 @@ use super::{
 };
 use crate::holding::{tenure::Tenure, term::Term};
 
-/// An extractor for handlers that only the leader may run. It derefs to the
-/// [`Term`] in which the request came.
+/// An extractor for handlers that only the leader may run. It derefs to the current
+/// [`Term`].
 ///
 /// ```
 /// use actix_dsync::{Lost, web::Leader};
 ///
 /// async fn rebuild(leader: Leader) -> Result<&'static str, Lost> {
-///     // Stopped at the moment at which this process leads no more.
+///     // Stops when this process no longer leads.
 ///     leader.run(async { /* writes, fenced by leader.token() */ }).await?;
 ///     Ok("rebuilt")
 /// }
 /// ```
 ///
-/// It needs the [`Tenure`] of a [`Campaign`](crate::Campaign), by
-/// `app_data(tenure.clone())` or within a [`Data`]; without one the answer is 500.
-/// Whether this process leads is judged by the clock, without a message. If it does
-/// not, the request is answered as the app's [`LeaderConfig`] says: 503, or a
-/// redirection to the leader.
+/// It needs the [`Tenure`] of a [`Campaign`](crate::Campaign), added with
+/// `app_data(tenure.clone())` or in a [`Data`]. Without one, the answer is 500. It compares
+/// the term's deadline with the clock and sends no message. If this process does not lead,
+/// the app's [`LeaderConfig`] determines the answer: 503, or a redirection to the leader.
 ///
-/// Leadership can be lost while the handler runs. Nothing stops the handler then:
-/// put its work into [`run`](Term::run), or wrap it in [`LeaderOnly`]. What is on
-/// its way is stopped only by the token.
+/// Leadership can be lost while the handler runs. That does not stop the handler: put its
+/// work into [`run`](Term::run), or wrap it in [`LeaderOnly`]. Only the token stops writes
+/// that are in flight.
 #[derive(Clone, Debug)]
 pub struct Leader(Term);
 
@@ -77,7 +76,7 @@ impl FromRequest for Leader {
     }
 }
 
-/// The tenure that a [`LeaderOnly`] around the handler has, or else the app's.
+/// Returns the tenure of the [`LeaderOnly`] around the handler, or else the app's.
 fn tenure_of(request: &HttpRequest) -> Result<Tenure, NotSetUp> {
     let around = request.extensions().get::<Tenure>().cloned();
     around
@@ -86,11 +85,11 @@ fn tenure_of(request: &HttpRequest) -> Result<Tenure, NotSetUp> {
         .ok_or(NotSetUp("no Tenure: give the App one with .app_data(tenure.clone())"))
 }
 
-/// The app's tenure, of a [`Campaign`](crate::Campaign): given by
-/// `app_data(tenure.clone())` or within a [`Data`]. Without one the answer is 500.
+/// Extracts the tenure of a [`Campaign`](crate::Campaign), added with
+/// `app_data(tenure.clone())` or in a [`Data`]. Without one, the answer is 500.
 ///
-/// For handlers that any process runs and that ask who leads; [`Leader`] is for
-/// those that only the leader may run.
+/// For handlers that run in any process and need to know the leader. [`Leader`] is for
+/// handlers that only the leader may run.
 impl FromRequest for Tenure {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, actix_web::Error>>;
@@ -100,7 +99,7 @@ impl FromRequest for Tenure {
     }
 }
 
-/// What a process answers that does not lead.
+/// Answers a request in a process that does not lead.
 fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
     let config = request
         .app_data::<LeaderConfig>()
@@ -115,8 +114,8 @@ fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
     })
 }
 
-/// A middleware for a scope, a resource or a whole app that only the leader may
-/// serve. Elsewhere requests are answered as for [`Leader`].
+/// A middleware for a scope, a resource or an app that only the leader may serve. A
+/// process that does not lead answers as for [`Leader`].
 ///
 /// ```
 /// use actix_dsync::web::LeaderOnly;
@@ -127,11 +126,10 @@ fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
 /// }
 /// ```
 ///
-/// The handler runs within the term and is dropped at its end, as by [`Term::run`],
-/// also when this process resigns or hands over; the answer is then that of
-/// [`Lost`](crate::Lost).
-/// That goes out as an error and not as a response, so that a logger around this
-/// may say nothing of it. A body that is still being sent is not cut off.
+/// The handler runs within the term, as with [`Term::run`]. It is dropped when the term
+/// ends, including when this process resigns or hands over. The answer is then that of
+/// [`Lost`](crate::Lost), returned as an error and not as a response: a logging middleware
+/// around this one may not log it. A body that is still being sent is not cut off.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a middleware does nothing until it wraps something"]
 pub struct LeaderOnly {
@@ -139,13 +137,13 @@ pub struct LeaderOnly {
 }
 
 impl LeaderOnly {
-    /// Lets the [`Tenure`] decide that is in the app's data.
+    /// Uses the [`Tenure`] in the app's data.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets this tenure decide, for services that campaign for several keys. A
-    /// [`Leader`] extracted below it is of this tenure, too.
+    /// Uses `tenure`, for services that campaign for several keys. A [`Leader`] extracted
+    /// in the wrapped handlers uses it too.
     pub fn of(tenure: &Tenure) -> Self {
         Self { tenure: Some(tenure.clone()) }
     }
@@ -168,7 +166,7 @@ where
     }
 }
 
-/// What [`LeaderOnly`] makes of the service that it wraps.
+/// The service that [`LeaderOnly`] produces.
 #[doc(hidden)]
 pub struct LeaderOnlyService<S> {
     service: Rc<S>,
@@ -206,7 +204,7 @@ where
                 let response = elsewhere(request.request(), &tenure);
                 return Ok(request.into_response(response));
             };
-            // The service is called inside of `run`, which looks at the clock first.
+            // `run` checks the deadline before it calls the service.
             let response = term.run(async { service.call(request).await }).await??;
             Ok(response.map_into_boxed_body())
         })

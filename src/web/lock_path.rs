@@ -1,4 +1,4 @@
-//! A lock for the time of one request, named by a segment of its path.
+//! Holds a lock, named by a path segment, for the duration of a request.
 
 use std::{
     fmt,
@@ -28,8 +28,8 @@ use crate::{
     messages::Acquire,
 };
 
-/// A middleware for a route that locks what a segment of the path names, for as long
-/// as the request lasts.
+/// A middleware for a route. It locks the key that a path segment names, for the duration
+/// of the request.
 ///
 /// ```
 /// use actix_dsync::web::{HeldLease, LockPath};
@@ -45,10 +45,9 @@ use crate::{
 /// }
 /// ```
 ///
-/// It wraps a [`Route`](actix_web::Route), after `to`, whose path pattern has the
-/// segment. So only requests that a handler takes are locked for, and neither wrong
-/// methods nor unknown paths. Around a resource, a scope or an app it does not
-/// compile:
+/// It wraps a [`Route`](actix_web::Route), after `to`, whose path pattern has the segment.
+/// Thus only requests that reach a handler take a lock; wrong methods and unknown paths do
+/// not. Around a resource, a scope or an app it does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use actix_dsync::web::LockPath;
@@ -56,33 +55,30 @@ use crate::{
 /// web::resource("/orders/{id}").wrap(LockPath::segment("id"));
 /// ```
 ///
-/// The key is [`Key::join`] of the prefix and the segment as
-/// [`Path`](actix_web::web::Path) would have it. A client chooses it: with
-/// [`Retention::Keep`](crate::Retention::Keep) each key that was ever asked for stays
-/// in Consul, so let such a handler be reached only by clients that you trust.
-/// Requests may use up half of [`Limits::keys`](crate::Limits::keys), so that they
-/// keep neither other locks nor campaigns from theirs; beyond that they are answered
-/// 503.
+/// The key is [`Key::join`] of the prefix and the segment, decoded as by
+/// [`Path`](actix_web::web::Path). The client chooses it. With
+/// [`Retention::Keep`](crate::Retention::Keep), every requested key stays in Consul, so
+/// expose such a handler only to clients that you trust. Requests can use half of
+/// [`Limits::keys`](crate::Limits::keys), so they cannot block other locks or campaigns.
+/// Beyond that, the answer is 503.
 ///
-/// The handler runs while the lock is held and is dropped at the moment of loss,
-/// as by [`Lease::run`]; the answer is then that of [`Lost`](crate::Lost), which goes
-/// out as an error and not as a response, so that a logger around this may not
-/// mention it. A body that is still being produced then breaks off. What the
-/// handler has sent by then may still arrive: hand the lease's
-/// [`token`](Term::token) to what it writes to. A request that cannot have the lock is
-/// answered as its [`Error`] says.
+/// The handler runs while the lock is held and is dropped at the moment of loss, as with
+/// [`Lease::run`]. The answer is then that of [`Lost`](crate::Lost), returned as an error
+/// and not as a response: a logging middleware around this one may not log it. A body that
+/// is still being produced is aborted. Writes that the handler has already sent may still
+/// arrive: pass the lease's [`token`](Term::token) to the resource that it writes to. If
+/// the lock is not granted, the answer is that of the [`Error`].
 ///
-/// A request that holds its lock longer than [`at_most`](LockPath::at_most), because
-/// the client sends its body or reads the answer slowly or the handler is slow, is
-/// given up in the same way: the lock is given back, and the answer is 503 with the
-/// code `held_too_long`.
+/// A request that holds its lock longer than [`at_most`](LockPath::at_most), for instance
+/// because the client sends or reads slowly, is aborted in the same way: the lock is
+/// released, and the answer is 503 with the code `held_too_long`.
 ///
 /// # Cancel safety
-/// The lock is given back when the response's body has been produced or is
-/// dropped, so also when the connection ends, while the request waits for the lock
-/// or later, and when the handler panics; for `HEAD`, when the handler returns. An
-/// HTTP/1 client that closes its connection is by default taken for one that only
-/// sends no more, and the handler goes on to its end; with
+/// The lock is released when the response's body has been produced or is dropped; for
+/// `HEAD`, when the handler returns. It is also released if the connection ends, even while
+/// the request waits for the lock, and if the handler panics. By default, actix-web treats
+/// an HTTP/1 client that closes its connection as half-closed, and the handler runs to its
+/// end; with
 /// [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) it is
 /// dropped at once.
 #[derive(Clone, Debug)]
@@ -95,15 +91,13 @@ pub struct LockPath {
 }
 
 impl LockPath {
-    /// How long a request waits for the lock unless [`within`](Self::within) says
-    /// otherwise: 5 s.
+    /// The default of [`within`](Self::within): 5 s.
     pub const DEFAULT_WITHIN: Duration = Duration::from_secs(5);
 
-    /// How long a request holds the lock unless [`at_most`](Self::at_most) says
-    /// otherwise: 30 s.
+    /// The default of [`at_most`](Self::at_most): 30 s.
     pub const DEFAULT_AT_MOST: Duration = Duration::from_secs(30);
 
-    /// Locks what the segment of that name says: `segment("id")` for the pattern
+    /// Locks the key named by the path segment `name`: `segment("id")` for the pattern
     /// `/orders/{id}`.
     pub fn segment(name: impl AsRef<str>) -> Self {
         Self {
@@ -114,8 +108,8 @@ impl LockPath {
         }
     }
 
-    /// Puts segments before that of the path, separated by `/`, so that the ids of
-    /// different things are different locks.
+    /// Adds segments, separated by `/`, before that of the path, so that equal ids of
+    /// different things are different keys.
     ///
     /// Default: none.
     pub fn under(self, prefix: impl AsRef<str>) -> Self {
@@ -130,10 +124,10 @@ impl LockPath {
     }
 
     /// Holds the lock for at most `limit`, from the grant until the response's body has
-    /// been produced. Then the handler or the body is dropped and the lock given back.
-    /// It bounds what a client can do that sends or reads nothing.
+    /// been produced. After that, the handler or the body is dropped and the lock is
+    /// released. This bounds clients that send or read nothing.
     ///
-    /// Default: [`DEFAULT_AT_MOST`](Self::DEFAULT_AT_MOST). `Duration::MAX` is no bound.
+    /// Default: [`DEFAULT_AT_MOST`](Self::DEFAULT_AT_MOST). `Duration::MAX` means no limit.
     pub fn at_most(self, limit: Duration) -> Self {
         Self { at_most: limit, ..self }
     }
@@ -143,10 +137,10 @@ impl LockPath {
             NotSetUp("LockPath wraps something whose path pattern lacks the segment it names");
         let path = request.match_info();
         let place = path.iter().position(|(name, _)| name == &*self.segment).ok_or(NO_SEGMENT)?;
-        // Decoded, as a handler's extractor would have them.
+        // Decoded, as in a handler's extractor.
         let segments: Vec<String> = path.load().map_err(|error| Error::Invalid {
             field: "path",
-            why: format!("cannot be taken apart: {error}"),
+            why: format!("cannot be decoded: {error}"),
         })?;
         let segment = segments.get(place).ok_or(NO_SEGMENT)?;
         let prefix = self.under.split('/').filter(|part| !part.is_empty());
@@ -159,7 +153,7 @@ impl LockPath {
     }
 }
 
-/// A route's service, which is what [`Route::wrap`](actix_web::Route::wrap) wraps.
+/// The service that [`Route::wrap`](actix_web::Route::wrap) wraps.
 type RouteService = Box<
     dyn Service<
             ServiceRequest,
@@ -169,8 +163,8 @@ type RouteService = Box<
         >,
 >;
 
-/// For routes only: around a resource, a scope or an app it would lock for requests
-/// that no handler takes.
+/// Only for routes: around a resource, a scope or an app, it would lock keys for requests
+/// that reach no handler.
 impl Transform<RouteService, ServiceRequest> for LockPath {
     type Response = ServiceResponse<BoxBody>;
     type Error = actix_web::Error;
@@ -183,7 +177,7 @@ impl Transform<RouteService, ServiceRequest> for LockPath {
     }
 }
 
-/// What [`LockPath`] makes of the route that it wraps.
+/// The service that [`LockPath`] produces.
 #[doc(hidden)]
 pub struct LockPathService {
     service: Rc<RouteService>,
@@ -208,12 +202,12 @@ impl Service<ServiceRequest> for LockPathService {
         Box::pin(async move {
             let lease = match lock.lock(request.request()).await {
                 Ok(lease) => lease,
-                // A response, so that what wraps this one treats it as such.
+                // Not an error, so that middleware around this one sees a response.
                 Err(error) => return Ok(request.into_response(HttpResponse::from_error(error))),
             };
             let (hold, method) = (Hold::from_now(lock.at_most), request.method().clone());
             request.extensions_mut().insert(HeldLease(Term::of(lease.state().clone(), None)));
-            // The service is called inside of `run`, which looks at the clock first.
+            // `run` checks the deadline before it calls the service.
             let work = lease.run(async { service.call(request).await });
             let over = pin!(hold.over(lease.key().clone()));
             let response = match select(over, pin!(work)).await {
@@ -225,12 +219,11 @@ impl Service<ServiceRequest> for LockPathService {
     }
 }
 
-/// The lock under which a request is handled; see [`LockPath`].
+/// The lock of a request under [`LockPath`].
 ///
-/// It derefs to a [`Term`]: the lock's key, token and validity. As an extractor it is
-/// answered 500 where no [`LockPath`] wraps the handler. A copy that outlives the
-/// request does not keep the lock: it is no longer valid, and its
-/// [`lost`](Term::lost) never ends.
+/// It derefs to a [`Term`]: the lock's key, token and validity. As an extractor, it answers
+/// 500 if no [`LockPath`] wraps the handler. A copy that outlives the request does not keep
+/// the lock: it is no longer valid, and its [`lost`](Term::lost) never completes.
 #[derive(Clone, Debug)]
 pub struct HeldLease(Term);
 

@@ -1,4 +1,4 @@
-//! A response's body that is produced while a lock is held.
+//! A response body that holds a lock while it is produced.
 
 use std::{
     pin::Pin,
@@ -18,11 +18,11 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::refusal::HeldTooLong;
 use crate::{holding::lease::Lease, key::Key, ownership::Lost};
 
-/// When a hold is over, and how long it was allowed to be. Cheap to copy.
+/// The end of a hold and its time limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hold {
     limit: Duration,
-    /// None if it is too far away to be represented.
+    /// `None` if it is too far away to be represented.
     end: Option<Instant>,
 }
 
@@ -31,19 +31,19 @@ impl Hold {
         Self { limit, end: Instant::now().checked_add(limit) }
     }
 
-    /// Ends when the hold is over.
+    /// Completes at the end of the hold.
     pub(super) async fn over(self, key: Key) -> HeldTooLong {
         match self.end {
             Some(end) => tokio::time::sleep_until(end).await,
             None => std::future::pending().await,
         }
-        tracing::warn!(%key, limit = ?self.limit, "a request held its lock too long; it is given back");
+        tracing::warn!(%key, limit = ?self.limit, "request held its lock too long; lock released");
         HeldTooLong { limit: self.limit }
     }
 }
 
-/// The body, which keeps the lock until it has been produced. What is there as a
-/// whole, or is not sent, keeps none.
+/// Returns a body that holds the lock until it has been produced. A body that is complete
+/// or is not sent holds no lock.
 pub(super) fn locked(body: BoxBody, lease: Lease, hold: Hold, method: &Method) -> BoxBody {
     if body.size() == BodySize::None {
         return body;
@@ -57,7 +57,7 @@ pub(super) fn locked(body: BoxBody, lease: Lease, hold: Hold, method: &Method) -
     }
 }
 
-/// The body of an answer to `HEAD`: its size is told, and it is not produced.
+/// The body of a response to `HEAD`: it has a size and is not produced.
 struct Unsent(BodySize);
 
 impl MessageBody for Unsent {
@@ -77,21 +77,21 @@ impl MessageBody for Unsent {
 
 struct LockedBody {
     size: BodySize,
-    /// None once it is done or broken off.
+    /// `None` once it is complete or aborted.
     body: Option<BoxBody>,
     lease: Shared,
-    /// Why the body breaks off; none once that was said.
+    /// Completes with the error that aborts the body; `None` once the body has ended.
     over: Option<LocalBoxFuture<'static, Box<dyn std::error::Error>>>,
-    /// Gives the lock back in time though nobody polls the body, because the client
-    /// reads nothing.
+    /// Releases the lock in time even if the client reads nothing, so that the body is not
+    /// polled.
     keeper: AbortHandle,
 }
 
-/// The lease, until it is given back.
+/// The lease, until it is released.
 type Shared = Arc<Mutex<Option<Lease>>>;
 
 fn give_back(lease: &Shared) {
-    // Dropped when the mutex is free.
+    // Dropped after the mutex is unlocked.
     let _lease = lease.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 
@@ -109,7 +109,6 @@ impl LockedBody {
         let keeper = actix_rt::spawn(async move {
             let over = hold.over(key).await;
             give_back(&kept);
-            // The body may be gone.
             let _ = told.send(over);
         });
         let over = async move {
@@ -123,7 +122,7 @@ impl LockedBody {
             match select(std::pin::pin!(lost), ended).await {
                 Either::Left((lost, _)) => lost,
                 Either::Right((Ok(over), _)) => Box::new(over),
-                // The keeper is gone with its arbiter.
+                // The keeper ended with its arbiter.
                 Either::Right((Err(_), lost)) => lost.await,
             }
         };
@@ -136,7 +135,7 @@ impl LockedBody {
         }
     }
 
-    /// Nothing more is produced.
+    /// Drops the body and releases the lock.
     fn end(&mut self) {
         self.body = None;
         self.over = None;
@@ -168,7 +167,7 @@ impl MessageBody for LockedBody {
             this.end();
             return Poll::Ready(Some(Err(why)));
         }
-        // Why it is over may be known a little later.
+        // The lease can be invalid shortly before `over` completes.
         let lease = &this.lease;
         this.body.take_if(|_| !is_valid(lease));
         let Some(body) = &mut this.body else { return Poll::Pending };

@@ -1,5 +1,5 @@
-//! How an actix-web service uses the runtime: extractors, a middleware, and
-//! answers for what goes wrong.
+//! Support for actix-web services: extractors, middleware, error responses, and health
+//! and status routes.
 
 mod elsewhere;
 mod extract;

@@ -1,4 +1,4 @@
-//! Pages that tell people and orchestrators how the runtime is.
+//! Health routes for orchestrators and a status page for people.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -21,9 +21,9 @@ use crate::{
     status::report::{KeyReport, Report},
 };
 
-/// Two routes for orchestrators, to be put under any scope: `health/live` and
-/// `health/ready`. Each answers 200, or 503 if it is not so, from memory, and tells
-/// nothing else: they may be public.
+/// Adds two routes for orchestrators, under any scope: `health/live` and `health/ready`.
+/// Each answers 200 if the condition holds, otherwise 503. They answer from memory and
+/// reveal nothing else, so they may be public.
 ///
 /// ```
 /// # fn app(dsync: &actix_dsync::Dsync) {
@@ -33,9 +33,9 @@ use crate::{
 /// # }
 /// ```
 ///
-/// What they say is [`HealthReport`](crate::report::HealthReport)'s `live` and `ready`.
-/// Restart a process whose `live` has failed several times in a row; send no
-/// requests to one that is not `ready`, if requests need locks.
+/// They report `live` and `ready` of [`HealthReport`](crate::report::HealthReport).
+/// Restart a process whose `live` fails several times in a row. If requests need locks,
+/// send none to a process that is not `ready`.
 pub fn health_routes(
     dsync: &Dsync,
 ) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + Sync + 'static {
@@ -49,8 +49,7 @@ pub fn health_routes(
     }
 }
 
-/// A path that is answered to `GET` and `HEAD`, with which monitors ask, and 405 to
-/// any other method.
+/// A resource for `GET` and for `HEAD`, which monitors use. Other methods get 405.
 fn read_only<F, Args>(path: &str, answer: F) -> Resource
 where
     F: Handler<Args> + Clone,
@@ -65,24 +64,24 @@ fn verdict(name: &str, holds: bool) -> HttpResponse {
     uncached(status).json(serde_json::json!({ name: holds }))
 }
 
-/// The [`health_routes`] and two more for people: `status`, a page that refreshes
-/// itself, and `status.json`, the [`Report`] behind it. `status` is JSON, too, for
-/// a client that does not ask for HTML.
+/// Adds the [`health_routes`] and two routes for people: `status`, a page that refreshes
+/// itself, and `status.json`, the [`Report`] behind it. `status` is also JSON for a client
+/// that does not accept HTML.
 ///
 /// ```
 /// # fn app(dsync: &actix_dsync::Dsync) {
 /// use actix_web::{App, web};
 ///
-/// // At /internal/status. Wrap the scope in what lets only your own people in.
+/// // At /internal/status. Wrap the scope in your authentication middleware.
 /// let internal = web::scope("/internal").configure(actix_dsync::web::status_routes(dsync));
 /// let app = App::new().service(internal);
 /// # }
 /// ```
 ///
-/// Put it behind authentication: it names keys, holders, sessions, and what Consul
-/// or the network answered. At most 200 keys are shown, those that are led or held
-/// first, and of a longer value its first 1,024 bytes. Nothing is loaded from
-/// elsewhere, and nothing that a key or value says is taken for markup.
+/// Put it behind authentication: it shows keys, holders, sessions, and answers of Consul
+/// or the network. It shows at most 200 keys, those of elections and held ones
+/// first, and at most the first 1,024 bytes of a value. The page loads nothing from other
+/// hosts and escapes keys and values.
 pub fn status_routes(
     dsync: &Dsync,
 ) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + Sync + 'static {
@@ -101,9 +100,9 @@ pub fn status_routes(
 }
 
 const TEMPLATE: &str = include_str!("status.html");
-/// How many keys are shown.
+/// The most keys that are shown.
 const MOST_KEYS: usize = 200;
-/// How many bytes of a holder's value are shown.
+/// The longest part of a holder's value that is shown, in bytes.
 const LONGEST_VALUE: usize = 1_024;
 
 fn wants_html(request: &HttpRequest) -> bool {
@@ -111,7 +110,7 @@ fn wants_html(request: &HttpRequest) -> bool {
     accepted.any(|value| value.contains("text/html"))
 }
 
-/// As much of a report as a page can hold.
+/// A report cut to the limits of a page.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
@@ -122,7 +121,7 @@ struct Shown {
 impl Shown {
     fn of(mut report: Report) -> Self {
         let more_keys = report.keys.len().saturating_sub(MOST_KEYS);
-        // Stable: in the order of their names otherwise.
+        // A stable sort: keys of one rank stay in the order of their names.
         report.keys.sort_by_key(rank);
         report.keys.truncate(MOST_KEYS);
         for holder in report.keys.iter_mut().filter_map(|key| key.holder.as_mut()) {
@@ -143,7 +142,7 @@ impl Shown {
             "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
-        // The text last: what it says is not looked at any more.
+        // The text last, so that placeholders in it are not replaced.
         let page = TEMPLATE.replace("{{nonce}}", &nonce);
         let page = page.replacen("{{text}}", &escaped(&self.text()), 1);
         uncached(StatusCode::OK)
@@ -154,7 +153,7 @@ impl Shown {
             .body(page)
     }
 
-    /// For browsers without scripts.
+    /// The report as text, for browsers without scripts.
     fn text(&self) -> String {
         let mut text = self.report.to_string();
         if self.more_keys > 0 {
@@ -164,7 +163,7 @@ impl Shown {
     }
 }
 
-/// What interests most comes first.
+/// The sort order of the keys: keys of elections, then held, in use, idle.
 fn rank(key: &KeyReport) -> u8 {
     match (key.role, key.state) {
         (Some(_), _) => 0,
@@ -182,8 +181,8 @@ fn uncached(status: StatusCode) -> HttpResponseBuilder {
     response
 }
 
-/// Differs from page to page and cannot be guessed: the standard library's hashers
-/// are keyed at random.
+/// Returns an unpredictable value that differs per page: the standard library's hashers
+/// have random keys.
 fn nonce() -> String {
     let [high, low] = [1, 2].map(|half| RandomState::new().hash_one(half));
     format!("{high:016x}{low:016x}")

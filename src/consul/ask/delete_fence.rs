@@ -1,4 +1,4 @@
-//! Removes the fence entry of a session that has ended.
+//! Deletes the fence entry of a session that has ended.
 
 use super::{Ask, Keyspace, write_right};
 use crate::consul::{
@@ -8,8 +8,7 @@ use crate::consul::{
     wire::WireRequest,
 };
 
-/// Removes the fence entry of a session that has ended: an entry that is gone
-/// fences nothing.
+/// Deletes the fence entry of a session that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeleteFence {
     pub(crate) session: SessionId,
@@ -22,7 +21,7 @@ impl Ask for DeleteFence {
         txn::request(&[Op::Delete { key: &keys.fence(&self.session) }])
     }
 
-    /// Consul answers with an empty list, whether or not the entry was there.
+    /// Consul answers with an empty list, whether or not the entry existed.
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Destroyed {
         let key = keys.fence(&self.session);
         if let Some(right) = answer.denied(&write_right(&key)) {
@@ -44,23 +43,4 @@ impl Ask for DeleteFence {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::{super::fixtures::*, *};
-
-    #[test]
-    fn a_fence_is_deleted_whether_or_not_it_was_there() {
-        let ask = DeleteFence { session: id() };
-        let request = ask.request(&Keyspace::default());
-        assert_eq!(body(&request), json!([{"KV": {"Verb": "delete", "Key": FENCE}}]));
-
-        let deleted = "{\n  \"Results\": [],\n  \"Errors\": null\n}\n";
-        assert_eq!(read(&ask, 200, deleted), Destroyed::Done);
-        let denied = Destroyed::Denied(format!("key:write on \"{FENCE}\""));
-        assert_eq!(read(&ask, 409, &failed(&[(0, "Permission denied")])), denied);
-        for body in ["[]", "{}", "true", "", "{\"Errors\":null}"] {
-            assert!(matches!(read(&ask, 200, body), Destroyed::Unknown(_)), "{body}");
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What the tests of the questions share: one session, and replies about it.
+//! Fixtures for the tests of the questions: one session, and replies about it.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub(super) fn id() -> SessionId {
     ID.into()
 }
 
-/// What the question makes of such a reply.
+/// Returns the fact of a question for this reply.
 pub(super) fn read<A: Ask>(ask: &A, status: u16, body: &str) -> A::Fact {
     let reply = WireReply { status, index: None, body: body.into() };
     ask.read(&Keyspace::default(), Answer::new(&reply, None))
@@ -31,7 +31,7 @@ pub(super) fn compact(json: &str) -> String {
     serde_json::from_str::<Value>(json).unwrap().to_string()
 }
 
-/// A session in a list, as Consul prints it.
+/// A list of one session, as Consul prints it.
 pub(super) fn session(id: &str, ttl: &str, delay: &str) -> String {
     format!(
         r#"[
@@ -61,12 +61,12 @@ pub(super) fn kv(key: &str, session: Option<&str>, index: u64) -> String {
     )
 }
 
-/// The reply to a transaction that was done.
+/// The reply to a transaction that succeeded.
 pub(super) fn done(results: &[String]) -> String {
     format!("{{\n  \"Results\": [ {} ],\n  \"Errors\": null\n}}\n", results.join(", "))
 }
 
-/// The reply to a transaction of which these operations failed.
+/// The reply to a transaction with these failed operations.
 pub(super) fn failed(errors: &[(u64, &str)]) -> String {
     let errors: Vec<_> =
         errors.iter().map(|(op, what)| serde_json::json!({"OpIndex": op, "What": what})).collect();

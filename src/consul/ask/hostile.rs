@@ -1,4 +1,5 @@
-//! Any bytes at all: no parser panics, and none says yes unless the reply does.
+//! Arbitrary replies: no parser panics, and none returns a positive answer that the reply
+//! does not contain.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ fn key() -> Key {
     Key::new(KEY).unwrap()
 }
 
-/// What the question makes of the reply.
+/// Returns the fact of a question for this reply.
 fn read<A: Ask>(ask: &A, reply: &WireReply) -> A::Fact {
     ask.read(&Keyspace::default(), Answer::new(reply, None))
 }
@@ -55,7 +56,7 @@ fn entry_json() -> Value {
            "CreateIndex": 15, "ModifyIndex": 15})
 }
 
-/// Replies that Consul would give, one of each positive kind.
+/// Replies of Consul, one of each positive kind.
 fn genuine() -> Vec<WireReply> {
     let fence = json!({"LockIndex": 1, "Key": FENCE, "Flags": 0, "Value": "MA==",
                        "Session": ID, "CreateIndex": 16, "ModifyIndex": 16});
@@ -81,7 +82,7 @@ fn genuine() -> Vec<WireReply> {
     .collect()
 }
 
-/// How many parsers say yes to `reply`, checking each yes against the bytes.
+/// Counts the parsers that return a positive answer, and checks each against the bytes.
 fn verdicts(reply: &WireReply) -> usize {
     let text = String::from_utf8_lossy(&reply.body);
     let json: Option<Value> = serde_json::from_slice(&reply.body).ok();
@@ -156,16 +157,16 @@ fn verdicts(reply: &WireReply) -> usize {
 }
 
 #[test]
-fn every_genuine_reply_is_understood_by_somebody() {
+fn every_genuine_reply_is_accepted_by_a_parser() {
     for reply in genuine() {
         assert!(verdicts(&reply) > 0, "{}", String::from_utf8_lossy(&reply.body));
     }
 }
 
 #[test]
-fn a_cut_reply_says_nothing() {
+fn a_truncated_reply_proves_nothing() {
     for reply in genuine() {
-        // The shorter texts of an empty body are genuine replies themselves.
+        // An empty body can be a genuine reply itself.
         for end in 1..reply.body.len() {
             let cut = WireReply { body: reply.body[..end].to_vec(), ..reply.clone() };
             assert_eq!(verdicts(&cut), 0, "{}", String::from_utf8_lossy(&cut.body));
@@ -174,7 +175,7 @@ fn a_cut_reply_says_nothing() {
 }
 
 #[test]
-fn a_reply_about_another_session_is_no_word_on_ours() {
+fn a_reply_about_another_session_proves_nothing_about_ours() {
     for reply in genuine() {
         let text = String::from_utf8(reply.body.clone()).unwrap();
         for place in ID.char_indices().map(|(place, _)| place) {

@@ -1,4 +1,4 @@
-//! Locks keys, each only if it is as expected.
+//! Locks keys, each only if it has the expected state.
 
 use super::{Ask, Keyspace, entry::entry_of, write_right};
 #[cfg(test)]
@@ -47,8 +47,8 @@ impl Ask for Lock {
 
 /// Locks different keys for one session, under one fence, in one transaction.
 ///
-/// The answer says what came of each lock, as if it had been sent alone; `None` if
-/// it was not done because of another's failure.
+/// The answer has the result of each lock, as if it had been sent alone. `None` means that
+/// it failed only because another lock failed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::consul) struct Locks<'a>(pub(in crate::consul) &'a [&'a Lock]);
 
@@ -68,7 +68,7 @@ impl Locks<'_> {
         Names { fence, keys: self.0.iter().map(|ask| keys.key(&ask.key)).collect() }
     }
 
-    /// The fence's check, if there is one, and two operations for each lock.
+    /// The check of the fence, if usable, and two operations per lock.
     fn ops<'a>(self, names: &'a Names) -> Vec<Op<'a>>
     where
         Self: 'a,
@@ -91,7 +91,7 @@ impl Locks<'_> {
         ops
     }
 
-    /// What came of the lock at that place in the transaction.
+    /// Returns the result of the lock at this place in the transaction.
     fn locked(
         self,
         names: &Names,
@@ -109,7 +109,7 @@ impl Locks<'_> {
                 Some(index.map_or_else(|| Locked::Unknown(answer.trouble()), Locked::At))
             }
             Outcome::Failed(failures) => self.not_locked(names, failures, answer, place),
-            // Of one among several it is not known that it was at fault.
+            // Consul does not say which of several locks is at fault.
             Outcome::Other if is_refusal(answer) => {
                 (self.0.len() == 1).then(|| Locked::Refused(answer.excerpt(&answer.text())))
             }
@@ -117,8 +117,8 @@ impl Locks<'_> {
         }
     }
 
-    /// The index in the key's last row, if our session holds the key by that. Of
-    /// the last lock it is the last row of all.
+    /// Returns the index in the key's last row, if that row shows our session as the
+    /// holder. The last lock's row is the last of all.
     fn index(self, rows: &[serde_json::Value], place: usize, key: &str) -> Option<u64> {
         let row = if place + 1 == self.0.len() {
             rows.last()
@@ -148,7 +148,7 @@ impl Locks<'_> {
         let key_op = first + 2 * place;
         let (at_key, at_lock) = (failures.at(key_op), failures.at(key_op + 1));
 
-        // A dead session is the more telling, whatever else failed beside it.
+        // A dead session takes precedence over other failures.
         if at_lock == Some(&Failure::SessionGone) {
             return Some(Locked::SessionGone);
         }
@@ -200,7 +200,7 @@ impl Ask for Locks<'_> {
     }
 }
 
-/// Whether Consul turned the request away unread, as it would do every time.
+/// Whether Consul rejected the request before it processed it, and always would.
 fn is_refusal(answer: Answer<'_>) -> bool {
     let text = answer.text();
     match answer.status() {
@@ -225,5 +225,4 @@ fn is_refusal(answer: Answer<'_>) -> bool {
 }
 
 #[cfg(test)]
-#[path = "lock_tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
-//! The questions to Consul, one file each: the request, what its reply means, and
-//! how long the reply may take.
+//! The questions to Consul, one file each: the request, the parser of the reply, and the
+//! time limit.
 //!
-//! A positive verdict needs the status and the content that Consul itself gives,
-//! naming what the request named. Every other reply leaves the outcome unknown.
+//! A positive answer needs Consul's own status and content, with the names of the request.
+//! Every other reply leaves the outcome unknown.
 
 mod create_session;
 mod delete_fence;
@@ -49,32 +49,32 @@ use crate::key::{Key, RESERVED};
 
 /// A question to Consul.
 pub(crate) trait Ask {
-    /// What an answer is to whoever asked.
+    /// The fact that an answer establishes.
     type Fact;
 
-    /// The request. Equal questions give equal bytes, so that a repeated lock
+    /// Returns the request. Equal questions give equal bytes, so that a repeated lock
     /// changes nothing in Consul.
     fn request(&self, keys: &Keyspace) -> WireRequest;
 
-    /// What Consul's reply means.
+    /// Parses Consul's reply.
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Self::Fact;
 
-    /// What is known when no complete reply arrives.
+    /// Returns the fact if no complete reply arrives.
     fn unanswered(&self, trouble: Trouble) -> Self::Fact;
 
-    /// How long the answer may take, where a request that Consul answers at once
-    /// may take `limit`.
+    /// Returns the time limit of the answer; `limit` is that of a request that Consul
+    /// answers at once.
     fn limit(&self, limit: Duration) -> Duration {
         limit
     }
 
-    /// Which connections carry it.
+    /// The purpose, which selects the connections.
     fn purpose(&self) -> Purpose {
         Purpose::Call
     }
 }
 
-/// Where the keys of a runtime lie in Consul's store: below its prefix.
+/// Maps a runtime's keys to keys in Consul's store, below the prefix.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keyspace {
     /// Ends in `/` unless it is empty.
@@ -96,25 +96,25 @@ impl Keyspace {
         format!("{}{RESERVED}/{session}", self.prefix)
     }
 
-    /// What is recorded beside a key.
+    /// The record beside a key.
     pub(super) fn record(&self, key: &Key) -> String {
         format!("{}{RESERVED}/every/{key}", self.prefix)
     }
 }
 
-/// The time limit of a blocking read: Consul may prolong its wait by a sixteenth,
-/// and our clock may run a tenth fast.
+/// The time limit of a blocking read. Consul may prolong its wait by a sixteenth, and our
+/// clock may run a tenth fast.
 fn prolonged(wait: Duration, limit: Duration) -> Duration {
     wait.saturating_add(wait / 16).saturating_add(wait / 8).saturating_add(limit)
 }
 
-/// A duration with its unit, as Consul reads it everywhere; the meaning of a bare
-/// number depends on its size.
+/// Formats a duration with its unit, which every field of Consul accepts. Consul's meaning
+/// of a bare number depends on its size.
 fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// `path` with every byte escaped that could mean something in a URL; `/` stays.
+/// Escapes every byte of `path` that is special in a URL, except `/`.
 fn escaped(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -1,5 +1,5 @@
-//! Clients choose the names of keys, and Consul quotes them within its errors: no
-//! word in a name, a prefix or a value decides anything.
+//! Consul's errors quote keys, and clients choose the names of keys. No word in a name, a
+//! prefix or a value changes an answer.
 
 use std::fmt::Debug;
 
@@ -47,7 +47,7 @@ fn names() -> Vec<String> {
     words.iter().flat_map(|word| [(*word).to_owned(), format!("orders/{word}/7")]).collect()
 }
 
-/// As Go's `%q` quotes it.
+/// Quotes a name like Go's `%q`.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
@@ -73,11 +73,11 @@ fn record(name: &str) -> Record {
     Record { key, session: id(), after: Some(3), value }
 }
 
-/// A failed operation, its text, and what that means.
+/// A failed operation, its text, and the expected fact.
 type Case<T> = (u64, String, T);
 
-/// Each text, given by its operation, means what it says; with anything before or
-/// after it, or about another key, it means nothing.
+/// Checks that each text gives its fact, and that it gives `Unknown` with a prefix, with a
+/// suffix, or about another key.
 fn check<A: Ask>(prefix: Option<&str>, ask: &A, name: &str, cases: Vec<Case<A::Fact>>)
 where
     A::Fact: Debug + PartialEq,
@@ -101,7 +101,7 @@ where
 }
 
 #[test]
-fn no_word_in_a_name_decides_what_became_of_a_lock() {
+fn no_word_in_a_name_changes_the_answer_to_a_lock() {
     for name in names() {
         let key = quoted(&name);
         let right = format!("key:write on \"{name}\"");
@@ -130,7 +130,7 @@ fn no_word_in_a_name_decides_what_became_of_a_lock() {
 }
 
 #[test]
-fn no_word_in_a_name_decides_what_became_of_a_lock_among_several() {
+fn no_word_in_a_name_changes_the_answer_to_several_locks() {
     for name in names() {
         let (one, two) = (quoted(&name), quoted("two"));
         let asks = [&*name, "two"].map(|name| lock(name, Fence::Unusable, Expect::Missing));
@@ -148,7 +148,7 @@ fn no_word_in_a_name_decides_what_became_of_a_lock_among_several() {
 }
 
 #[test]
-fn no_word_in_a_name_decides_what_became_of_a_release() {
+fn no_word_in_a_name_changes_the_answer_to_a_release() {
     for name in names() {
         let key = quoted(&name);
         let failed_session = |other| {
@@ -171,7 +171,7 @@ fn no_word_in_a_name_decides_what_became_of_a_release() {
 }
 
 #[test]
-fn no_word_in_a_name_decides_what_became_of_a_fence_or_a_record() {
+fn no_word_in_a_name_changes_the_answer_to_a_raise_or_a_record() {
     for name in names() {
         let fence = format!("{name}/.dsync/{ID}");
         let raise = |from| RaiseFence { session: id(), from };
@@ -219,7 +219,7 @@ fn a_plain_text_that_quotes_a_name_leaves_everything_unknown() {
     }
 }
 
-/// What every question about a key makes of a reply.
+/// The facts of every question about a key for this reply.
 fn all(name: &str, status: u16, body: &str) -> Vec<String> {
     fn told<A: Ask<Fact: Debug>>(ask: &A, status: u16, body: &str) -> String {
         format!("{:?}", read_below(None, ask, status, body))

@@ -1,4 +1,4 @@
-//! Describes a session.
+//! Reads a session.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::consul::{
     wire::WireRequest,
 };
 
-/// Consul shows longer lock-delays and enforces this one.
+/// The longest lock-delay that Consul enforces; it reports longer ones.
 const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
 
-/// Asks for a session's name, node and lock-delay.
+/// Reads a session's name, node and lock-delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionInfo {
     pub(crate) session: SessionId,
@@ -48,7 +48,7 @@ impl Ask for SessionInfo {
     }
 }
 
-/// The session of that id, if the reply is a list of it alone.
+/// Returns the session with this id, if the reply lists it alone.
 pub(super) fn one_session(answer: Answer<'_>, id: &SessionId) -> Option<Value> {
     let Value::Array(sessions) = answer.json()? else { return None };
     let [session] = <[Value; 1]>::try_from(sessions).ok()?;
@@ -64,7 +64,7 @@ fn described(session: &Value) -> Option<SessionSeen> {
     })
 }
 
-/// A number of nanoseconds. Consul treats a negative delay as none.
+/// Parses a lock-delay in nanoseconds. Consul treats a negative one as zero.
 fn lock_delay(value: &Value) -> Option<Duration> {
     if let Some(nanos) = value.as_u64() {
         return Some(Duration::from_nanos(nanos));
@@ -73,44 +73,4 @@ fn lock_delay(value: &Value) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::fixtures::*, *};
-
-    fn info(status: u16, body: &str) -> SessionSeen {
-        read(&SessionInfo { session: id() }, status, body)
-    }
-
-    #[test]
-    fn a_lock_delay_is_what_consul_enforces() {
-        let target = SessionInfo { session: id() }.request(&Keyspace::default()).target;
-        assert_eq!(target, format!("/v1/session/info/{ID}"));
-        for (shown, millis) in [
-            ("15000000000", 15_000),
-            ("250000000", 250),
-            ("0", 0),
-            ("-5000000000", 0),
-            ("300000000000", 60_000),
-            ("18446744073709551615", 60_000),
-        ] {
-            let SessionSeen::Exists { name, node, lock_delay } = info(200, &session(ID, "", shown))
-            else {
-                panic!("{shown}")
-            };
-            assert_eq!((&*name, &*node), ("a", "vm"));
-            assert_eq!(lock_delay, Duration::from_millis(millis), "{shown}");
-        }
-        assert!(matches!(info(200, &session(ID, "", "1.5")), SessionSeen::Unknown(_)));
-        assert!(matches!(info(200, &session("other", "", "0")), SessionSeen::Unknown(_)));
-    }
-
-    #[test]
-    fn an_empty_list_shows_nothing() {
-        assert_eq!(info(200, "[]"), SessionSeen::NotShown);
-        assert_eq!(info(200, "[]\n"), SessionSeen::NotShown);
-        for body in ["null", "{}", "", "[null]", "false"] {
-            assert!(matches!(info(200, body), SessionSeen::Unknown(_)), "{body}");
-        }
-        assert!(matches!(info(404, "[]"), SessionSeen::Unknown(_)));
-        assert_eq!(info(403, "Permission denied"), SessionSeen::Denied("session:read".into()));
-    }
-}
+mod tests;

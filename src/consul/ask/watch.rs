@@ -1,4 +1,4 @@
-//! Waits for one key to change.
+//! Watches one key.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::{
     key::Key,
 };
 
-/// Reads a key over the connections of the blocking reads.
+/// Reads a key over the connections for blocking reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Watch {
     pub(crate) key: Key,
-    /// Wait until the key's index passes this one, or for [`wait`](Self::wait);
-    /// without it the answer comes at once.
+    /// Waits until the key's index passes this one, or for [`wait`](Self::wait). `None`
+    /// reads at once.
     pub(crate) after: Option<u64>,
     pub(crate) wait: Duration,
 }
@@ -26,8 +26,7 @@ pub(crate) struct Watch {
 impl Ask for Watch {
     type Fact = Seen;
 
-    /// Consul takes an index of 0 and a wait of 0 as "not given", so neither is
-    /// sent.
+    /// Never sends an index of 0 or a wait of 0: Consul treats them as absent.
     fn request(&self, keys: &Keyspace) -> WireRequest {
         let key = keys.key(&self.key);
         let Some(after) = self.after else { return consistent(&key) };
@@ -53,26 +52,4 @@ impl Ask for Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn watch(after: Option<u64>, wait: Duration) -> Watch {
-        Watch { key: Key::new("k").unwrap(), after, wait }
-    }
-
-    #[test]
-    fn a_watch_never_sends_the_zeros_that_consul_reads_as_not_given() {
-        let target = |after, wait| watch(after, wait).request(&Keyspace::default()).target;
-        let wait = Duration::from_secs(30);
-        assert_eq!(target(Some(7), wait), "/v1/kv/k?index=7&wait=30000ms");
-        assert_eq!(target(Some(0), Duration::ZERO), "/v1/kv/k?index=1&wait=1ms");
-        assert_eq!(target(None, wait), "/v1/kv/k?consistent");
-    }
-
-    #[test]
-    fn a_watch_has_its_wait_what_consul_adds_to_it_and_what_a_fast_clock_skips() {
-        let (wait, limit) = (Duration::from_secs(32), Duration::from_secs(2));
-        assert_eq!(watch(Some(7), wait).limit(limit), Duration::from_secs(40));
-        assert_eq!(watch(None, wait).limit(limit), limit);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! How a connection to the agent is made.
+//! Opens connections to the agent.
 
 use std::{cell::Cell, io, net::SocketAddr, time::Duration};
 
@@ -16,19 +16,19 @@ use super::{
 };
 use crate::consul::fact::Trouble;
 
-/// The longest time that a connection may take until it has answered once.
+/// The time limit of a new connection until its first answer.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long one address may be silent before the next is tried beside it.
+/// How long one address may be silent before the next is tried in parallel.
 const HEAD_START: Duration = Duration::from_millis(250);
-/// How long all addresses may be silent before each is tried again: a lost first
-/// packet is repeated only after a growing time.
+/// How long all addresses may be silent before each is tried again. TCP repeats a lost
+/// first packet only after growing pauses.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Makes connections to one agent.
+/// Opens connections to one agent.
 pub(super) struct Dialer {
     address: Address,
     tls: Tls,
-    /// The address that served last is tried first.
+    /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
 }
 
@@ -39,14 +39,14 @@ impl Dialer {
         Ok(Self { address: config.address.clone(), tls: Tls::of(config)?, served: Cell::default() })
     }
 
-    /// Whether a connection carries one request at a time; unknown over TLS until
-    /// one stands.
+    /// The number of requests that a connection carries at once: 1 without TLS, unknown
+    /// with TLS.
     pub(super) fn streams(&self) -> Option<usize> {
         (!self.address.is_https()).then_some(1)
     }
 
-    /// Makes a connection that has answered one request: an agent that takes no
-    /// more connections closes them without a word, or answers with an error.
+    /// Opens a connection and waits for its first answer. An agent that accepts no more
+    /// connections closes them silently, or answers with an error.
     pub(super) async fn dial(&self) -> Result<Line, Trouble> {
         let standing = timeout(LIMIT, async {
             let stream = self.connect().await.map_err(|err| trouble::of_connecting(&err))?;
@@ -61,13 +61,13 @@ impl Dialer {
         standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
             match trouble {
                 Trouble::Refused(_) | Trouble::Connect(_) => trouble,
-                // Whatever it is, no request of a caller has been sent.
+                // No request of a caller has been sent.
                 other => Trouble::Connect(other.to_string()),
             }
         })
     }
 
-    /// The first address that answers, of all that the name has now.
+    /// Resolves the name and connects to the first address that answers.
     async fn connect(&self) -> io::Result<TcpStream> {
         let found = lookup_host((self.address.host(), self.address.port())).await?;
         let mut addresses: Vec<SocketAddr> = found.collect();
@@ -83,8 +83,7 @@ impl Dialer {
     }
 }
 
-/// Connects to the first of the addresses that answers. Each gets a head start of
-/// [`HEAD_START`] before the next.
+/// Connects to the first address that answers. Each gets a head start of [`HEAD_START`].
 async fn first_of<S, F: Future<Output = io::Result<S>>>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
@@ -110,7 +109,7 @@ async fn first_of<S, F: Future<Output = io::Result<S>>>(
             Ok(Some(Err(err))) => failure = err,
             Ok(None) => {}
             Err(_) if begun == addresses.len() => {
-                // Beside the tries that still wait.
+                // The earlier tries continue.
                 addresses.iter().for_each(|address| tries.push(connect(*address)));
             }
             Err(_) => {}
@@ -118,8 +117,8 @@ async fn first_of<S, F: Future<Output = io::Result<S>>>(
     }
 }
 
-/// Lets the kernel find out that a connection was dropped without a word, by a
-/// router that forgot it, say.
+/// Lets the kernel detect a connection that was dropped silently, for instance by a router
+/// that forgot it.
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, QUIET)?;
@@ -128,7 +127,7 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// How connections are encrypted, if they are.
+/// The TLS configuration of the connections, if they are encrypted.
 struct Tls {
     #[cfg(feature = "tls")]
     connector: Option<(tokio_rustls::TlsConnector, rustls::pki_types::ServerName<'static>)>,
@@ -148,7 +147,7 @@ impl Tls {
             .map_err(|_| "has a host that no certificate can name".to_owned())?;
         let mut tls = std::sync::Arc::clone(tls);
         if tls.alpn_protocols.is_empty() {
-            // Without this HTTP/1.1 is spoken, one connection a blocking read.
+            // Without ALPN, the agent speaks HTTP/1.1: one connection per blocking read.
             let with_h2 = std::sync::Arc::make_mut(&mut tls);
             with_h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
@@ -180,57 +179,4 @@ impl Tls {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, future::pending};
-
-    use tokio::time::Instant;
-
-    use super::*;
-
-    fn address(n: u8) -> SocketAddr {
-        ([192, 0, 2, n], 8500).into()
-    }
-
-    #[actix::test]
-    async fn an_address_that_is_silent_gets_a_head_start_and_one_that_refuses_none() {
-        tokio::time::pause();
-        let begun = Instant::now();
-        let connect = |to: SocketAddr| async move {
-            match to.ip().to_string().as_str() {
-                "192.0.2.1" => pending().await,
-                "192.0.2.2" => Err(io::ErrorKind::ConnectionRefused.into()),
-                _ => Ok("connected"),
-            }
-        };
-        let addresses = [address(1), address(2), address(3)];
-        let connected = first_of(&addresses, connect).await.unwrap();
-        assert_eq!(connected, (address(3), "connected"));
-        assert!((HEAD_START..HEAD_START * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    }
-
-    #[actix::test]
-    async fn who_was_silent_is_tried_again_beside_the_first_try() {
-        tokio::time::pause();
-        let tries = RefCell::new(0);
-        let connect = |_| {
-            *tries.borrow_mut() += 1;
-            let is_first = *tries.borrow() == 1;
-            async move { if is_first { pending().await } else { Ok(()) } }
-        };
-        assert!(first_of(&[address(1)], connect).await.is_ok());
-        assert_eq!(*tries.borrow(), 2);
-    }
-
-    #[actix::test]
-    async fn where_all_addresses_refuse_the_last_failure_is_told_at_once() {
-        tokio::time::pause();
-        let begun = Instant::now();
-        let connect = |_| async { Err::<(), _>(io::ErrorKind::ConnectionRefused.into()) };
-        let failed = first_of(&[address(1), address(2)], connect).await.unwrap_err();
-        assert_eq!(
-            (failed.kind(), begun.elapsed()),
-            (io::ErrorKind::ConnectionRefused, Duration::ZERO)
-        );
-        assert!(first_of(&[], connect).await.is_err());
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! Which connection a request takes.
+//! Assigns requests to connections.
 //!
-//! A lane owns a bounded number of lines: one request at a time on HTTP/1.1, many
-//! streams on HTTP/2. Lines are made by tasks of their own, so that one which takes
-//! long serves whoever comes next, although its first caller has given up.
+//! A lane owns a bounded number of lines. A line carries one request at a time on HTTP/1.1
+//! and many on HTTP/2. Separate tasks open lines, so that a slow one serves the next
+//! caller even if the first caller has given up.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,9 +18,9 @@ use tokio::{
 use super::{dial::Dialer, line::Line};
 use crate::consul::fact::Trouble;
 
-/// After a failure, how long a lane that has lines waits before it dials again.
+/// How long a lane that has lines waits after a failure before it dials again.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long a line may rest that the lane need not keep.
+/// How long a surplus line may be idle before it is closed.
 const REST: Duration = Duration::from_secs(10);
 
 pub(super) struct Lane {
@@ -28,35 +28,35 @@ pub(super) struct Lane {
     /// The newest last.
     lines: RefCell<Vec<Rc<Line>>>,
     most: Cell<usize>,
-    /// How many lines stand also while nothing is asked.
+    /// The number of lines that stay open while idle.
     kept: usize,
-    /// Bounds the requests on one line, beside what the protocol allows.
+    /// The most requests on one line, in addition to the protocol's limit.
     most_streams: usize,
-    /// How many requests a line takes at once; unknown over TLS until one stands.
+    /// How many requests a line carries at once; over TLS, unknown until one is open.
     streams: Cell<Option<usize>>,
-    /// Whether who waits is told at once that no further line can be had.
+    /// Whether waiting requests fail as soon as no further line can be opened.
     impatient: bool,
     dialing: Cell<usize>,
     waiting: Cell<usize>,
-    /// How many dials have failed, and how and when the last one did.
+    /// The number of failed dials, and the error and time of the last.
     failures: Cell<u64>,
     failed: RefCell<Option<(Trouble, Instant)>>,
-    /// Who comes first is served first: only who has the turn waits for `freed`.
+    /// Serves requests in order: only the one with the turn waits for `freed`.
     turn: Mutex<()>,
     freed: Notify,
     /// A dial has ended.
     settled: Notify,
 }
 
-/// A place on a line, given back when dropped.
+/// A place on a line. Dropping it frees the place.
 pub(super) struct Seat<'a> {
     lane: &'a Lane,
     line: Rc<Line>,
 }
 
 impl Lane {
-    /// A lane of at most `most` lines, of which `kept` are opened before they are
-    /// needed, with at most `most_streams` requests on one.
+    /// Creates a lane of at most `most` lines with at most `most_streams` requests each.
+    /// `kept` lines are opened in advance.
     pub(super) fn new(
         dialer: Rc<Dialer>,
         most: usize,
@@ -64,7 +64,7 @@ impl Lane {
         most_streams: usize,
     ) -> Rc<Self> {
         let most = most.max(1);
-        // With one request a connection, the protocol makes no difference.
+        // With one request per connection, the protocol makes no difference.
         let streams = dialer.streams().or((most_streams == 1).then_some(1));
         Rc::new(Self {
             dialer,
@@ -84,7 +84,7 @@ impl Lane {
         })
     }
 
-    /// How many requests a line takes at once, if that is known yet.
+    /// How many requests a line carries at once, if known yet.
     pub(super) fn streams(&self) -> Option<usize> {
         self.streams.get()
     }
@@ -92,11 +92,11 @@ impl Lane {
     /// Waits for a place.
     ///
     /// # Errors
-    /// Why no line could be made, if none is there; in a lane that keeps none, also
-    /// if all are in use.
+    /// The error of the last dial, if the lane has no line; in a lane that keeps none, also
+    /// if all lines are in use.
     ///
     /// # Cancel safety
-    /// Nothing is kept when the future is dropped.
+    /// Dropping the future leaves no place taken.
     pub(super) async fn seat(self: &Rc<Self>) -> Result<Seat<'_>, Trouble> {
         let failures = self.failures.get();
         let _waits = Waits::new(&self.waiting);
@@ -120,7 +120,7 @@ impl Lane {
         }
     }
 
-    /// Opens what the lane keeps, and closes what it does not need.
+    /// Opens the lines that the lane keeps, and closes idle ones that it does not need.
     pub(super) fn tend(self: &Rc<Self>) {
         self.close_surplus();
         let missing = self.kept.saturating_sub(self.standing() + self.dialing.get());
@@ -138,7 +138,10 @@ impl Lane {
         });
     }
 
-    /// Waits until the lines that the lane keeps stand, or cannot be had now.
+    /// Waits until the lines that the lane keeps are open.
+    ///
+    /// # Errors
+    /// The error of the last dial, if one is missing and none is being opened.
     pub(super) async fn core(&self) -> Result<(), Trouble> {
         while self.standing() < self.kept {
             if self.dialing.get() == 0 {
@@ -151,14 +154,13 @@ impl Lane {
         Ok(())
     }
 
-    /// Allows at most so many lines. Those beyond it end when nothing is on them.
+    /// Limits the lane to `most` lines. Surplus lines are closed when idle.
     pub(super) fn bound(&self, most: usize) {
         self.most.set(most.max(1));
         self.close_surplus();
     }
 
-    /// Closes lines beyond those allowed that nothing is on, and those that are
-    /// over.
+    /// Closes idle lines that are beyond the limit or closed by the agent.
     fn close_surplus(&self) {
         let mut place = 0;
         self.lines.borrow_mut().retain(|line| {
@@ -169,7 +171,7 @@ impl Lane {
         });
     }
 
-    /// Gives a line away that nothing is on and that the lane need not keep.
+    /// Removes and returns an idle line that the lane does not need to keep.
     pub(super) fn give(&self) -> Option<Rc<Line>> {
         self.close_surplus();
         let mut lines = self.lines.borrow_mut();
@@ -180,7 +182,7 @@ impl Lane {
         Some(lines.remove(place))
     }
 
-    /// Whether a line is wanted that the agent refuses.
+    /// Whether the lane lacks a line that it keeps because the agent refuses it.
     pub(super) fn is_starved(&self) -> bool {
         let is_refused = matches!(&*self.failed.borrow(), Some((Trouble::Refused(_), _)));
         is_refused && self.standing() < self.kept
@@ -193,8 +195,8 @@ impl Lane {
         self.settled.notify_waiters();
     }
 
-    /// Closes the lines that nothing is on and that have not answered since
-    /// `moment`: one of their age is silent.
+    /// Closes the idle lines that have not answered since `moment`: a line of their age is
+    /// silent.
     pub(super) fn suspect(&self, moment: Instant) {
         let is_suspect = |line: &Line| line.is_idle() && line.answered_at.get() <= moment;
         self.lines.borrow_mut().retain(|line| !is_suspect(line));
@@ -216,8 +218,8 @@ impl Lane {
         self.lines.borrow().iter().any(|line| self.has_room(line))
     }
 
-    /// A place on the line with the fewest requests, of those on the newest: it is
-    /// the least likely to have been dropped without a word.
+    /// Takes a place on the line with the fewest requests. Among equals, it takes the
+    /// newest line, which is the least likely to have been dropped silently.
     fn offer(&self) -> Option<Seat<'_>> {
         self.close_surplus();
         let lines = self.lines.borrow();
@@ -232,10 +234,10 @@ impl Lane {
         self.failed.borrow().as_ref().is_some_and(|(_, at)| at.elapsed() < PAUSE)
     }
 
-    /// Begins to make a line for those who wait, if one may be made.
+    /// Starts to open a line for waiting requests, if the limits allow one.
     fn open(self: &Rc<Self>) {
         let lines = self.lines.borrow().len();
-        // A line may have room for all who wait.
+        // One line may have room for all waiting requests.
         let at_once = if self.streams.get() == Some(1) { self.waiting.get() } else { 1 };
         let has_pause = lines > 0 && self.has_failed_lately();
         if lines + self.dialing.get() < self.most.get()
@@ -265,7 +267,7 @@ impl Lane {
     }
 }
 
-/// Counts who waits.
+/// Counts a waiting request until dropped.
 struct Waits<'a>(&'a Cell<usize>);
 
 impl<'a> Waits<'a> {
@@ -286,8 +288,8 @@ impl Seat<'_> {
         Rc::clone(&self.line)
     }
 
-    /// Gives the place back and lets the line take no other request: what is wrong
-    /// with one stream of a connection may be wrong with all.
+    /// Frees the place and stops the line from taking other requests: a fault of one stream
+    /// may affect the whole connection.
     pub(super) fn retire(self) {
         self.line.retired.set(true);
     }

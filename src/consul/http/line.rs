@@ -38,8 +38,8 @@ use crate::consul::{
     wire::{Method, WireReply, WireRequest},
 };
 
-/// Silence after which a connection is asked whether it stands, how often it is
-/// asked, and how many questions may stay unanswered: it is given up after 14 s.
+/// The silence before the first keep-alive probe, the period of probes, and the number of
+/// probes without an answer. A dead connection is closed after 14 s.
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 pub(super) const ASK_PERIOD: Duration = Duration::from_secs(3);
 pub(super) const MOST_UNANSWERED: u32 = 3;
@@ -49,7 +49,7 @@ const GIVEN_UP: Duration = ASK_PERIOD.saturating_mul(MOST_UNANSWERED);
 /// The most requests on one HTTP/2 connection: Consul allows 250.
 pub(super) const MOST_STREAMS: usize = 240;
 
-/// What a new connection is asked; anybody may, and it costs the agent nothing.
+/// The first request on a connection. It needs no right and is cheap for the agent.
 pub(super) const PROBE: &str = "/v1/status/leader";
 
 const TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
@@ -57,14 +57,14 @@ const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 
 type Body = Full<Bytes>;
 
-/// A connection. It is closed when dropped.
+/// A connection. Dropping it closes it.
 pub(super) struct Line {
     sender: Sender,
     host: HeaderValue,
     tasks: Vec<JoinHandle<()>>,
-    /// How many requests are on it.
+    /// The number of requests on it.
     pub(super) taken: Cell<usize>,
-    /// It had trouble, and ends with the requests that are on it.
+    /// It failed and closes once its current requests end.
     pub(super) retired: Cell<bool>,
     /// When it last answered.
     pub(super) answered_at: Cell<Instant>,
@@ -75,7 +75,7 @@ enum Sender {
     #[cfg(feature = "tls")]
     Http2 {
         sender: http2::SendRequest<Body>,
-        /// How many streams the server allows now.
+        /// The number of streams that the server allows now.
         streams: Box<dyn Fn() -> usize>,
         authority: Authority,
     },
@@ -138,7 +138,8 @@ impl Line {
         })
     }
 
-    /// How many requests it takes at once: what the server allows, within reason.
+    /// How many requests it carries at once: as many as the server allows, at most
+    /// [`MOST_STREAMS`].
     pub(super) fn streams(&self) -> usize {
         match &self.sender {
             Sender::Http1(_) => 1,
@@ -151,7 +152,7 @@ impl Line {
         self.taken.get() == 0
     }
 
-    /// Whether no request can be sent over it any more.
+    /// Whether it can carry no further request.
     pub(super) fn is_over(&self) -> bool {
         self.retired.get()
             || match &self.sender {
@@ -161,17 +162,17 @@ impl Line {
             }
     }
 
-    /// The status that a new connection answers with.
+    /// Sends the first request and returns the status of its answer.
     pub(super) async fn probe(&self) -> Result<u16, Trouble> {
         let request = WireRequest { method: Method::Get, target: PROBE.into(), body: Vec::new() };
         let reply = self.ask(&request, None, 64 * 1024).await;
         reply.map(|reply| reply.status).map_err(Fault::into_trouble)
     }
 
-    /// One exchange. The answer is read to its end, and no further than `longest`.
+    /// Performs one exchange. Reads the complete answer, at most `longest` bytes.
     ///
     /// # Cancel safety
-    /// On HTTP/1.1 the connection ends when the future is dropped.
+    /// On HTTP/1.1, dropping the future closes the connection.
     pub(super) async fn ask(
         &self,
         request: &WireRequest,
@@ -181,8 +182,7 @@ impl Line {
         let request = self.request(request, token)?;
         let response = match &self.sender {
             Sender::Http1(sender) => {
-                // The connection may not have seen yet that the last answer was
-                // read to its end.
+                // The connection may not have noticed the end of the last answer yet.
                 std::future::poll_fn(|context| sender.borrow_mut().poll_ready(context))
                     .await
                     .map_err(|err| Fault::Unsent(Trouble::Connect(err.to_string())))?;
@@ -214,7 +214,7 @@ impl Line {
                 *asked.uri_mut() = target;
                 asked.headers_mut().insert(HOST, self.host.clone());
                 if request.method == Method::Put {
-                    // Also where it is 0: some proxies want to know.
+                    // Sent even if 0: some proxies require it.
                     asked.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
                 }
             }
@@ -247,9 +247,8 @@ impl Line {
                 bytes.extend_from_slice(data);
             }
         }
-        // hyper notices a body that ends before its length or its last chunk. If it
-        // has neither it ends with the connection: nothing tells an empty one from
-        // one that was cut.
+        // hyper detects a body that ends before its length or its last chunk. A body with
+        // neither ends with the connection: an empty one may be a truncated one.
         let is_framed = head.version == Version::HTTP_2
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
@@ -269,7 +268,7 @@ impl Drop for Line {
     }
 }
 
-/// The header's number, if it is there once and is one.
+/// Parses a header that occurs once and is a number.
 fn number<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<u64> {
     let value = values.next()?;
     if values.next().is_some() {
@@ -278,8 +277,8 @@ fn number<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<u64> 
     value.to_str().ok()?.parse().ok()
 }
 
-/// Runs the tasks of an HTTP/2 connection on this thread, and keeps the handle of
-/// the first, which carries the connection.
+/// Runs the tasks of an HTTP/2 connection on this thread, and keeps the handle of the
+/// first, which drives the connection.
 #[cfg(feature = "tls")]
 #[derive(Clone, Default)]
 struct Local(Rc<RefCell<Option<JoinHandle<()>>>>);

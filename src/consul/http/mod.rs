@@ -1,9 +1,8 @@
-//! How a request reaches an agent over HTTP.
+//! The HTTP transport to an agent.
 //!
-//! Renewals and calls have lanes of connections of their own, some of which stand
-//! also while nothing is asked. No blocking read is sent before those stand, and
-//! where the agent takes no more connections, whatever other lane has one to spare
-//! gives it up for them.
+//! Renewals and calls have their own lanes of connections, some of which stay open while
+//! idle. Blocking reads wait until those are open. If the agent accepts no more
+//! connections, other lanes give up spare ones for renewals and calls.
 
 mod address;
 mod dial;
@@ -27,30 +26,31 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// More than any answer that this crate asks for, other than a listing.
+/// The longest body that is read, except for listings, in bytes. All expected answers are
+/// shorter.
 const LONGEST_BODY: usize = 2 * 1024 * 1024;
 
-/// The longest listing that is read: about fifteen thousand locks.
+/// The longest listing that is read, in bytes: about fifteen thousand locks.
 const LONGEST_LISTING: usize = 4 * 1024 * 1024;
 
-/// Connections that are open before they are needed: a renewal that hangs leaves
-/// one for the next.
+/// Connections that are opened in advance. If one renewal hangs, the next uses the other
+/// connection.
 const RENEWALS_KEPT: usize = 2;
 const CALLS_KEPT: usize = 1;
 
-/// On how many connections one request is tried, if it was processed on none.
+/// The most connections on which one request is tried.
 const MOST_TRIES: usize = 4;
 
-/// Connections that last answered within this time of one another have the same
-/// age: what dropped one of them without a word has dropped the others.
+/// Connections whose last answers are less than this apart have the same age: if one was
+/// dropped silently, so were the others.
 const SAME_AGE: Duration = Duration::from_secs(1);
 
-/// Where the agent is, and how many connections it is given.
+/// The address of the agent and the number of connections to it.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpConfig {
     pub(crate) address: Address,
     pub(crate) token: Option<Secret>,
-    /// Connections for renewals: enough for all that may hang at one time.
+    /// Connections for renewals: enough for all that can hang at the same time.
     pub(crate) renewals: usize,
     /// Connections for everything but renewals and blocking reads.
     pub(crate) calls: usize,
@@ -61,14 +61,14 @@ pub(crate) struct HttpConfig {
     pub(crate) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 }
 
-/// What a request is for: each has its own connections, so that none waits for
+/// The purpose of a request. Purposes use separate connections, so that none waits for
 /// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Renewal,
     Call,
     Watch,
-    /// A read of all keys under a prefix, beside the blocking reads.
+    /// A read of all keys under a prefix, over the connections of the blocking reads.
     List,
 }
 
@@ -79,13 +79,13 @@ pub(crate) struct Http {
     renewals: Rc<Lane>,
     calls: Rc<Lane>,
     watches: Rc<Lane>,
-    /// A renewal or a call found that the agent takes no more connections.
+    /// Whether the agent refused a connection since [`take_refused`](Self::take_refused).
     refused: Cell<bool>,
     most_calls: usize,
 }
 
 impl Http {
-    /// Makes no connection yet.
+    /// Creates a transport that is not connected yet.
     ///
     /// # Errors
     /// What is wrong with the configuration.
@@ -104,9 +104,9 @@ impl Http {
         })
     }
 
-    /// Asks, and reads the whole answer, within `limit`. What was certainly not
-    /// processed is sent again over another connection, and so is a request that
-    /// may be processed twice if its connection was closed without an answer.
+    /// Sends a request and reads the complete reply within `limit`. A request that was
+    /// certainly not processed is sent again over another connection. So is a repeatable
+    /// request whose connection was closed without an answer.
     ///
     /// # Cancel safety
     /// The agent may still act on a request whose future was dropped.
@@ -125,7 +125,7 @@ impl Http {
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
                 let asked = line.ask(&request, self.token.as_ref(), longest);
-                // Boxed: it is large, and thousands may wait for a seat.
+                // Boxed because it is large, and thousands of requests may wait for a seat.
                 let fault = match Box::pin(asked).await {
                     Ok(reply) => return overloaded(purpose, reply),
                     Err(fault) => fault,
@@ -146,7 +146,7 @@ impl Http {
         let seat: Option<Seat<'_>> = seat.take();
         match (result, seat) {
             (Ok(result), _) => result,
-            // A connection that did not answer in time is not asked again.
+            // Do not use a connection again that did not answer in time.
             (Err(_), Some(seat)) => {
                 let silent_since = seat.line().answered_at.get() + SAME_AGE;
                 seat.retire();
@@ -160,22 +160,22 @@ impl Http {
         }
     }
 
-    /// How many reads one connection carries for [`Purpose::Watch`] and
-    /// [`Purpose::List`], once it is known which protocol the agent speaks.
+    /// The number of reads that one connection carries for [`Purpose::Watch`] and
+    /// [`Purpose::List`], once the agent's protocol is known.
     pub(crate) fn reads_per_connection(&self) -> Option<usize> {
         self.watches.streams()
     }
 
-    /// Allows `allowed` of `most` connections for blocking reads, and as small a
-    /// share of those for calls.
+    /// Limits blocking reads to `allowed` of `most` connections, and calls to the same
+    /// share of theirs.
     pub(crate) fn bound(&self, allowed: usize, most: usize) {
         self.watches.bound(allowed);
         self.calls.bound((self.most_calls * allowed).div_ceil(most.max(1)).max(CALLS_KEPT));
     }
 
-    /// Makes one more connection, to learn whether the agent takes any.
+    /// Opens one more connection, to learn whether the agent accepts it.
     pub(crate) async fn probe(&self) -> Result<(), Trouble> {
-        // It takes the place of an older one, if nothing is on that.
+        // The new connection replaces an older idle one.
         let line = self.dialer.dial().await?;
         if self.watches.give().is_some() {
             self.watches.adopt(Rc::new(line));
@@ -183,8 +183,7 @@ impl Http {
         Ok(())
     }
 
-    /// Whether a renewal or a call found, since this was last asked, that the agent
-    /// takes no more connections.
+    /// Returns whether the agent refused a connection, and resets that.
     pub(crate) fn take_refused(&self) -> bool {
         self.refused.take()
     }
@@ -193,7 +192,7 @@ impl Http {
         [&self.renewals, &self.calls, &self.watches]
     }
 
-    /// Keeps what is to stand standing.
+    /// Reopens the connections that lanes keep open, and closes those not needed.
     fn tend(&self) {
         for lane in [&self.renewals, &self.calls] {
             if lane.is_starved() {
@@ -204,7 +203,7 @@ impl Http {
         self.lanes().into_iter().for_each(Lane::tend);
     }
 
-    /// Gives a lane a line that another can do without.
+    /// Moves a spare line of another lane to this one.
     fn spare(&self, to: &Rc<Lane>) -> bool {
         let others = [&self.watches, &self.calls, &self.renewals];
         let mut others = others.into_iter().filter(|lane| !Rc::ptr_eq(lane, to));
@@ -219,12 +218,12 @@ impl Http {
             other => return other,
         };
         self.refused.set(true);
-        // What does not block finds a place between the calls.
+        // A request that does not block can use the lane for calls.
         let is_short = purpose != Purpose::Call && !request.target.contains("wait=");
         if is_short { self.calls.seat().await } else { Err(refused) }
     }
 
-    /// A place in the lane of the purpose, on a line of another if need be.
+    /// A seat in the lane of the purpose, on a line of another lane if necessary.
     async fn own_seat(&self, purpose: Purpose) -> Result<Seat<'_>, Trouble> {
         let lane = match purpose {
             Purpose::Renewal => &self.renewals,
@@ -242,8 +241,7 @@ impl Http {
     }
 }
 
-/// Whether nothing is different if the request is processed twice, and nothing
-/// hangs on when it was answered.
+/// Whether the request may be processed twice and its answer may be late.
 fn is_repeatable(purpose: Purpose, request: &WireRequest) -> bool {
     match purpose {
         Purpose::Renewal => true,
@@ -252,7 +250,7 @@ fn is_repeatable(purpose: Purpose, request: &WireRequest) -> bool {
     }
 }
 
-/// What a read is answered with where there are too many of them.
+/// Returns a read's reply, or [`Trouble::Refused`] if the server is overloaded.
 fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> {
     let is_read = matches!(purpose, Purpose::Watch | Purpose::List);
     if is_read && matches!(reply.status, 429 | 502 | 503) {
@@ -265,9 +263,9 @@ fn header(token: &Secret) -> Result<HeaderValue, String> {
     let text = token.expose();
     let value = HeaderValue::from_str(text).ok().filter(|_| token.fits_a_header());
     let Some(mut value) = value else {
-        return Err("cannot be used: the token has a character that no header takes".into());
+        return Err("cannot be used: the token has a character that no header allows".into());
     };
-    // Keeps it out of the logs of the HTTP client.
+    // Keeps the token out of the HTTP client's logs.
     value.set_sensitive(true);
     Ok(value)
 }

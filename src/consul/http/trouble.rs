@@ -1,4 +1,4 @@
-//! What hyper's errors mean.
+//! Maps hyper's errors to troubles.
 
 use std::{error::Error as _, io};
 
@@ -14,7 +14,6 @@ pub(super) enum Fault {
     /// The connection ended before the first byte of an answer. The agent may have
     /// processed the request.
     Closed(Trouble),
-    /// Any other trouble.
     Other(Trouble),
 }
 
@@ -26,7 +25,7 @@ impl Fault {
     }
 }
 
-/// Trouble before the head of the answer was there.
+/// Maps an error before the head of the answer.
 pub(super) fn of_sending<B>(mut failed: TrySendError<B>) -> Fault {
     let was_sent = failed.take_message().is_none();
     let err = failed.into_error();
@@ -42,7 +41,7 @@ pub(super) fn of_sending<B>(mut failed: TrySendError<B>) -> Fault {
     }
 }
 
-/// Trouble within the body.
+/// Maps an error within the body.
 pub(super) fn of_receiving(err: &hyper::Error) -> Fault {
     Fault::Other(if err.is_parse() {
         Trouble::NotConsul(format!("not HTTP: {}", words_of(err)))
@@ -51,13 +50,13 @@ pub(super) fn of_receiving(err: &hyper::Error) -> Fault {
     })
 }
 
-/// Trouble while HTTP was agreed on.
+/// Maps an error of the HTTP handshake.
 pub(super) fn of_handshake(err: &hyper::Error) -> Trouble {
     Trouble::Connect(words_of(err))
 }
 
-/// Whether HTTP/2 says that the request was not processed: its stream was refused,
-/// or lies after the last one that the server names as it goes away.
+/// Whether HTTP/2 reports that the request was not processed: the server refused its
+/// stream, or its stream is after the last one named in a GOAWAY frame.
 #[cfg(feature = "tls")]
 fn is_unprocessed(err: &hyper::Error) -> bool {
     let Some(err) = err.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
@@ -68,14 +67,14 @@ fn is_unprocessed(err: &hyper::Error) -> bool {
         || (err.is_go_away() && err.is_remote() && is_reason(h2::Reason::NO_ERROR))
 }
 
-/// HTTP/1.1 does not tell.
+/// HTTP/1.1 does not report it.
 #[cfg(not(feature = "tls"))]
 fn is_unprocessed(_err: &hyper::Error) -> bool {
     false
 }
 
-/// Trouble while a connection was made. An agent that has as many as it takes
-/// accepts another and closes it without a word.
+/// Maps an error of a new connection. An agent at its limit accepts a connection and closes
+/// it silently.
 pub(super) fn of_connecting(err: &io::Error) -> Trouble {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     match err.kind() {

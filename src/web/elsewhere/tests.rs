@@ -25,7 +25,7 @@ fn at(address: &str, port: u16) -> String {
 }
 
 #[test]
-fn path_and_query_stay_and_the_redirection_is_counted() {
+fn a_redirection_keeps_path_and_query_and_is_counted() {
     let path = |config: &LeaderConfig, asked: &str| config.path(&asked.parse().unwrap());
     for (asked, to) in [
         ("/", "/?dsync-hops=1"),
@@ -57,7 +57,7 @@ fn an_address_is_a_host_and_nothing_else() {
 }
 
 #[test]
-fn a_process_that_is_named_as_the_leader_while_it_does_not_lead_sends_nobody_to_itself() {
+fn a_process_does_not_redirect_to_itself() {
     assert_eq!(authority(&to_all(), &at("own", 80)), Err(NoWay::Own));
     assert_eq!(authority(&to_all(), &at("own.", 80)), Err(NoWay::Own));
     assert!(authority(&to_all(), &at("own", 81)).is_ok());
@@ -65,7 +65,7 @@ fn a_process_that_is_named_as_the_leader_while_it_does_not_lead_sends_nobody_to_
 }
 
 #[test]
-fn a_leader_that_does_not_say_where_it_is_is_not_redirected_to() {
+fn a_leader_without_an_address_is_not_redirected_to() {
     for value in [
         "",
         "{}",
@@ -105,7 +105,7 @@ fn a_host_must_be_named_by_the_operator_or_be_the_node_of_the_leaders_session() 
 }
 
 #[test]
-fn the_scheme_is_that_of_the_server_and_a_proxys_only_where_it_is_trusted() {
+fn the_scheme_is_the_servers_unless_a_proxy_is_trusted() {
     let of = |config: LeaderConfig, secure, forwarded| config.scheme.name(secure, || forwarded);
     for (secure, forwarded) in [(true, true), (true, false), (false, true), (false, false)] {
         let named = |https: bool| if https { "https" } else { "http" };

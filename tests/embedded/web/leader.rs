@@ -24,7 +24,7 @@ async fn campaigning(name: &str, consul: &Embedded) -> (Dsync, Tenure) {
     (dsync, tenure)
 }
 
-/// Two of them, of which the first leads, and both know it.
+/// Two processes. The first leads, and both know it.
 async fn pair(consul: &Embedded) -> [(Dsync, Tenure); 2] {
     let one = campaigning("one", consul).await;
     one.1.elected().await;
@@ -63,7 +63,7 @@ macro_rules! app {
 }
 
 #[actix::test]
-async fn only_the_leader_runs_the_handler_and_others_say_to_come_again() {
+async fn only_the_leader_runs_the_handler_and_others_answer_503() {
     tokio::time::pause();
     let consul = Embedded::new();
     let [(_one, leads), (_two, follows)] = pair(&consul).await;
@@ -96,20 +96,20 @@ async fn a_follower_sends_clients_to_the_leader_with_method_and_query() {
             assert_eq!(sent.header("cache-control"), Some("no-store"));
         }
     }
-    // The leader serves what was sent to it.
+    // The leader serves the redirected request.
     let leader = app!(leads, redirect());
     assert_eq!(get(&leader, "/token?dsync-hops=1").await.status, 200);
-    // Not to a place that nobody knows of.
+    // A host that is not allowed gets no redirection.
     let inside = LeaderConfig::redirect().only(|host, _| host.ends_with(".internal"));
     assert_eq!(get(&app!(follows, inside), "/token").await.status, 503);
 }
 
 #[actix::test]
-async fn two_followers_that_take_each_other_for_the_leader_send_nobody_in_circles() {
+async fn two_followers_that_name_each_other_as_the_leader_do_not_redirect_in_a_loop() {
     tokio::time::pause();
     let consul = Embedded::new();
     let [(_one, leads), (_two, follows)] = pair(&consul).await;
-    // Each says that the other leads.
+    // Each names the other as the leader.
     let other = app!(follows, redirect());
     let mut path = "/token?a=1".to_owned();
     let mut sent = 0;
@@ -143,11 +143,11 @@ async fn a_deposed_leader_sends_clients_to_the_next_one() {
 }
 
 #[actix::test]
-async fn the_value_of_a_key_steers_clients_to_no_host_that_the_operator_did_not_name() {
+async fn a_value_redirects_clients_only_to_hosts_that_the_operator_named() {
     tokio::time::pause();
     let consul = Embedded::new();
     let [(_one, _leads), (_two, follows)] = pair(&consul).await;
-    // Not even the leader's own word is enough.
+    // The leader's own value is not enough.
     let default = app!(follows, LeaderConfig::redirect());
     assert_eq!(get(&default, "/token").await.status, 503);
     let entry = consul.entries().into_iter().find(|entry| entry.session.is_some()).unwrap();
@@ -157,7 +157,7 @@ async fn the_value_of_a_key_steers_clients_to_no_host_that_the_operator_did_not_
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(get(&app!(follows, redirect()), "/token").await.status, status, "{host}");
     }
-    // The node of the leader's session is tied to it.
+    // The node of the leader's session is allowed.
     let node = follows.leader().unwrap().node.unwrap();
     let value = serde_json::json!({ "address": node, "port": 80 }).to_string();
     consul.write_key(&entry.key, value.as_bytes());
@@ -179,7 +179,7 @@ async fn a_redirection_keeps_the_scheme_that_a_trusted_proxy_names() {
         let to = format!("{scheme}://one:80/token?dsync-hops=1");
         assert_eq!(ask(&app, asked).await.header("location"), Some(&*to));
     }
-    // Whatever a client says, it is a scheme for the web.
+    // Any other scheme that a client names is ignored.
     let app = app!(follows, redirect().trust_proxy());
     let asked = TestRequest::get().uri("/token").insert_header(("x-forwarded-proto", "javascript"));
     let sent = ask(&app, asked).await;
@@ -212,7 +212,7 @@ async fn the_log_says_once_why_a_leader_cannot_be_redirected_to() {
     }
 }
 
-/// Says that it was dropped.
+/// Reports that it was dropped.
 struct Dropped(Rc<RefCell<bool>>);
 
 impl Drop for Dropped {
@@ -222,7 +222,7 @@ impl Drop for Dropped {
 }
 
 #[actix::test]
-async fn work_is_stopped_when_the_process_leads_no_more() {
+async fn work_is_stopped_when_the_process_no_longer_leads() {
     tokio::time::pause();
     for path in ["/run", "/only"] {
         let consul = Embedded::new();
@@ -289,7 +289,7 @@ async fn one_service_can_lead_by_one_key_and_follow_by_another() {
     assert_eq!(get(&app, "/first").await.body, led);
     assert_eq!(get(&app, "/default").await.body, led);
     assert_eq!(get(&app, "/second").await.status, 503);
-    // Within the middleware's scope the extractor is of its tenure.
+    // Within the middleware's scope, the extractor uses the middleware's tenure.
     let app = App::new()
         .app_data(second)
         .service(web::resource("/first").wrap(LeaderOnly::of(&first)).to(token));

@@ -1,4 +1,4 @@
-//! A lock for the time of a request.
+//! A lock for the duration of a request.
 
 use std::{
     cell::RefCell,
@@ -81,7 +81,7 @@ async fn a_request_holds_its_lock_until_its_body_is_done_and_no_longer() {
 }
 
 #[actix::test]
-async fn a_request_that_is_given_up_after_any_number_of_steps_leaves_nothing_locked() {
+async fn a_request_that_is_dropped_after_any_number_of_steps_leaves_nothing_locked() {
     in_a_task(async {
         for count in 0..=40 {
             let consul = Embedded::new();
@@ -101,7 +101,7 @@ async fn a_request_that_is_given_up_after_any_number_of_steps_leaves_nothing_loc
             asked.abort();
             tokio::time::sleep(Duration::from_secs(5)).await;
             assert_eq!(consul.entries(), [], "{count}");
-            // And nothing of it contends.
+            // It no longer contends either.
             assert!(dsync.send(TryAcquire::new(key("orders/7"))).await.unwrap().is_valid());
         }
     })
@@ -173,7 +173,7 @@ async fn the_key_is_the_segment_as_a_handler_sees_it() {
     assert_eq!((refused.status, &refused.json()["error"]), (400, &"invalid".into()));
 }
 
-/// Says that it was dropped.
+/// Reports that it was dropped.
 struct Dropped(Rc<RefCell<bool>>);
 
 impl Drop for Dropped {
@@ -215,7 +215,7 @@ async fn a_handler_is_stopped_at_the_moment_of_loss() {
 }
 
 #[actix::test]
-async fn a_body_that_is_there_as_a_whole_keeps_no_lock_however_late_it_is_read() {
+async fn a_complete_body_holds_no_lock_even_if_it_is_read_late() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("shop", &consul);
@@ -240,7 +240,7 @@ async fn a_body_that_is_there_as_a_whole_keeps_no_lock_however_late_it_is_read()
 }
 
 #[actix::test]
-async fn a_body_that_is_being_produced_breaks_off_at_the_moment_of_loss() {
+async fn a_body_that_is_being_produced_is_aborted_at_the_moment_of_loss() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (more, chunks) = mpsc::unbounded::<Chunk>();
@@ -265,7 +265,7 @@ async fn a_body_that_is_being_produced_breaks_off_at_the_moment_of_loss() {
 }
 
 #[actix::test]
-async fn what_is_not_set_up_is_answered_500_and_says_what_is_missing() {
+async fn an_incomplete_setup_is_answered_500_and_names_what_is_missing() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("shop", &consul);
@@ -287,7 +287,7 @@ async fn what_is_not_set_up_is_answered_500_and_says_what_is_missing() {
     let seen = get(&init_service(other).await, "/orders/7").await;
     assert_eq!(seen.status, 500);
     assert!(seen.body.contains("segment"), "{}", seen.body);
-    // Given in either way, the handle is found.
+    // The handle is found in both places.
     for app in [
         App::new().app_data(dsync.clone()).route("/", web::get().to(|_: Dsync| async { "" })),
         App::new().app_data(Data::new(dsync)).route("/", web::get().to(|_: Dsync| async { "" })),
@@ -297,7 +297,7 @@ async fn what_is_not_set_up_is_answered_500_and_says_what_is_missing() {
 }
 
 #[actix::test]
-async fn only_requests_that_a_handler_takes_are_locked_for() {
+async fn only_requests_that_reach_a_handler_take_a_lock() {
     tokio::time::pause();
     let consul = Embedded::new();
     let (dsync, other) = (runtime("shop", &consul), runtime("shop", &consul));
@@ -307,7 +307,7 @@ async fn only_requests_that_a_handler_takes_are_locked_for() {
             .route("/{id}", web::get().to(|| async { "shown" })),
     );
     let app = init_service(app).await;
-    // Whoever waits for this lock waits for five seconds.
+    // A request for this lock would wait for five seconds.
     let _theirs = other.send(TryAcquire::new(key("orders/7"))).await.unwrap();
     let asked = tokio::time::Instant::now();
     for (method, path, status) in [
@@ -360,7 +360,7 @@ async fn a_flood_of_keys_that_clients_choose_stops_neither_elections_nor_other_l
         }
     };
     assert_eq!((locks.len(), full), (9, Error::TooManyKeys { limit: 18 }));
-    // The reserve.
+    // The keys reserved for campaigns.
     let tenure = dsync.send(Campaign::default()).await.unwrap();
     tenure.elected().await;
     let _watched = dsync.send(Observe(key("watched"))).await.unwrap();
@@ -375,7 +375,7 @@ async fn a_flood_of_keys_that_clients_choose_stops_neither_elections_nor_other_l
 }
 
 #[actix::test]
-async fn a_request_that_holds_its_lock_too_long_is_given_up_and_the_lock_given_back() {
+async fn a_request_that_holds_its_lock_too_long_is_stopped_and_the_lock_released() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("shop", &consul);
@@ -407,7 +407,7 @@ async fn a_request_that_holds_its_lock_too_long_is_given_up_and_the_lock_given_b
         assert_eq!(seen.header("retry-after"), None);
         assert!(stopped.replace(false));
     }
-    // A body that nobody polls, because the client reads nothing.
+    // The client reads nothing, so nobody polls the body.
     let response = app.call(TestRequest::get().uri("/stream/7").to_request()).await.unwrap();
     tokio::time::sleep(limit - Duration::from_secs(1)).await;
     assert_eq!(held(&consul), ["orders/7"]);
@@ -415,7 +415,7 @@ async fn a_request_that_holds_its_lock_too_long_is_given_up_and_the_lock_given_b
     assert_eq!(held(&consul), Vec::<String>::new());
     let mut body = Box::pin(response.into_body());
     let end = poll_fn(|context| body.as_mut().poll_next(context)).await.unwrap().unwrap_err();
-    assert_eq!(end.to_string(), "the request held its lock for 3s, and was given up");
+    assert_eq!(end.to_string(), "the request held its lock for 3s and was stopped");
     assert!(poll_fn(|context| body.as_mut().poll_next(context)).await.is_none());
     let endless = app.call(TestRequest::get().uri("/endless/7").to_request()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(100_000)).await;
@@ -424,7 +424,7 @@ async fn a_request_that_holds_its_lock_too_long_is_given_up_and_the_lock_given_b
 }
 
 #[actix::test]
-async fn the_answer_to_head_keeps_no_lock_and_has_the_headers_of_get() {
+async fn a_response_to_head_holds_no_lock_and_has_the_headers_of_get() {
     tokio::time::pause();
     let consul = Embedded::new();
     let stream = || async {
@@ -443,7 +443,7 @@ async fn the_answer_to_head_keeps_no_lock_and_has_the_headers_of_get() {
 }
 
 #[actix::test]
-async fn a_handler_is_not_begun_under_a_lock_that_is_over() {
+async fn a_handler_does_not_start_under_an_expired_lock() {
     in_a_task(async {
         let mut begun = 0;
         for count in 0..60 {
@@ -472,10 +472,10 @@ async fn a_handler_is_not_begun_under_a_lock_that_is_over() {
     .await;
 }
 
-/// A server for `/orders/{id}` on a socket, and what says that a handler has begun.
+/// A server for `/orders/{id}` on a socket, and the signal that a handler has started.
 macro_rules! served {
     ($consul:expr, $lock:expr, |$begun:ident| $handler:expr) => {{
-        // Sockets, so the real clock.
+        // Sockets need the real clock.
         let dsync = Dsync::builder("shop").embedded(&$consul).start().unwrap();
         let (handle, lock) = (dsync.clone(), $lock);
         let begun = Arc::new(tokio::sync::Notify::new());
@@ -503,7 +503,7 @@ async fn free(consul: &Embedded) {
 }
 
 #[actix::test]
-async fn a_client_that_goes_away_gives_the_lock_back() {
+async fn a_client_that_disconnects_releases_the_lock() {
     let consul = Embedded::new();
     let (dsync, begun, address, stop, serving) = served!(consul, order(), |begun| move || {
         begun.notify_one();
@@ -521,7 +521,7 @@ async fn a_client_that_goes_away_gives_the_lock_back() {
 }
 
 #[actix::test]
-async fn a_client_that_sends_no_body_or_reads_no_answer_keeps_the_lock_for_a_bounded_time() {
+async fn a_client_that_sends_or_reads_nothing_holds_the_lock_for_a_bounded_time() {
     let consul = Embedded::new();
     let limit = Duration::from_millis(500);
     let lock = order().at_most(limit);

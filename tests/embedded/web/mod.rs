@@ -1,4 +1,4 @@
-//! Inside an actix-web service.
+//! Tests inside an actix-web service.
 
 mod leader;
 mod lock_path;
@@ -12,7 +12,7 @@ use actix_web::{
 };
 use serde_json::Value;
 
-/// What a client sees.
+/// A response as a client sees it.
 struct Seen {
     status: u16,
     headers: HeaderMap,
@@ -29,7 +29,7 @@ impl Seen {
     }
 }
 
-/// Asks `app`, and reads the answer to its end.
+/// Sends a request to `app` and reads the whole response.
 async fn ask<S, B>(app: &S, request: TestRequest) -> Seen
 where
     S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
@@ -37,7 +37,7 @@ where
 {
     let response = match app.call(request.to_request()).await {
         Ok(response) => response.map_into_boxed_body(),
-        // As the server does with an error that no handler made a response of.
+        // The server also turns a handler's error into a response.
         Err(error) => {
             let response = error.error_response();
             let request = TestRequest::default().to_http_request();

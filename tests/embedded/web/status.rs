@@ -1,4 +1,4 @@
-//! The pages that tell how the runtime is.
+//! The health routes and the status page.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -34,7 +34,7 @@ fn as_a_browser() -> TestRequest {
 }
 
 #[actix::test]
-async fn health_is_two_answers_for_orchestrators_and_no_more() {
+async fn health_routes_answer_live_and_ready_and_nothing_else() {
     tokio::time::pause();
     let dsync = runtime("shop", &Embedded::new());
     let app = app!(dsync);
@@ -54,7 +54,7 @@ async fn health_is_two_answers_for_orchestrators_and_no_more() {
 }
 
 #[actix::test]
-async fn monitors_may_ask_for_heads_and_nothing_else_is_allowed() {
+async fn only_get_and_head_are_allowed() {
     tokio::time::pause();
     let dsync = runtime("shop", &Embedded::new());
     let app = app!(dsync);
@@ -94,10 +94,10 @@ async fn the_status_is_html_for_people_and_json_for_programs() {
     );
     assert!(page.body.contains("orders/7: held"), "without scripts");
     assert!(page.body.contains(r#"http-equiv="refresh""#));
-    // Below any scope the page finds its data, and nothing comes from elsewhere.
+    // The page finds its data below any scope and loads nothing from other hosts.
     assert!(page.body.contains(r#"const json = location.pathname.replace(/\/+$/, "") + ".json";"#));
     assert!(page.body.contains("fetch(json,"));
-    assert!(!page.body.contains("://"), "something is loaded from elsewhere");
+    assert!(!page.body.contains("://"), "the page loads something from another host");
 }
 
 #[actix::test]
@@ -124,7 +124,7 @@ async fn only_the_page_s_own_script_may_run_and_each_page_has_another_nonce() {
 }
 
 #[actix::test]
-async fn nothing_that_a_key_or_a_value_says_is_markup() {
+async fn keys_and_values_are_never_markup() {
     tokio::time::pause();
     let consul = Embedded::new();
     let hostile = r#"</script></pre><img src=x onerror="alert(1)">{{text}}{{nonce}}'&"#;

@@ -1,4 +1,4 @@
-//! What a lock sends, and every answer to it that Consul was seen to give.
+//! The requests of a lock, and every answer that Consul was observed to give.
 
 use serde_json::json;
 

@@ -1,0 +1,106 @@
+use super::*;
+
+fn refused(config: &Config) -> String {
+    config.check().expect_err("accepted").to_string()
+}
+
+#[test]
+fn the_presets_keep_the_times_that_the_table_gives() {
+    for (timing, failover, rides_out) in
+        [(Timing::default(), 45, 10), (Timing::patient(), 90, 22), (Timing::fast_failover(), 21, 6)]
+    {
+        timing.check().unwrap();
+        assert_eq!(timing.failover().as_secs(), failover);
+        assert_eq!(timing.rides_out().as_secs(), rides_out, "{timing}");
+    }
+}
+
+#[test]
+fn the_lease_is_shorter_than_the_ttl_and_the_lock_delay() {
+    let long_delay = Timing::default().with_lock_delay(Duration::from_secs(60));
+    assert!(long_delay.lease() < long_delay.session_ttl);
+    let short_delay = Timing::default().with_lock_delay(Duration::from_secs(5));
+    assert!(short_delay.lease() < Duration::from_secs(5));
+    let fast = Timing::fast_failover();
+    assert!(fast.lease() > Duration::from_secs(9));
+    assert!(fast.lease_under(Duration::from_secs(4)) < Duration::from_secs(4));
+}
+
+#[test]
+fn a_setting_out_of_range_is_refused_by_name_with_its_range() {
+    let mut config = Config::default();
+    config.timing.session_ttl = Duration::from_secs(1);
+    assert_eq!(refused(&config), "timing.session_ttl is 1s; it must be 10s to 24h");
+
+    let mut config = Config::default();
+    config.timing.lock_delay = Duration::from_secs(1);
+    assert!(refused(&config).contains("timing.lock_delay is 1s; it must be 2s to 60s"));
+
+    let mut config = Config::default();
+    config.timing.clock_drift = f64::NAN;
+    assert!(refused(&config).contains("timing.clock_drift is NaN"));
+
+    let mut config = Config::default();
+    config.limits.connections = Some(500);
+    assert_eq!(refused(&config), "limits.connections is 500; it must be 12 to 190");
+
+    let limits = Limits { connections: Some(12), ..Limits::default() };
+    limits.check().unwrap();
+    assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 6));
+    assert_eq!(Limits::default().watches(true), 38);
+
+    let config = Config { prefix: Some("a//b".into()), ..Config::default() };
+    assert!(refused(&config).contains("prefix contains '//'"));
+}
+
+#[test]
+fn reads_durations_as_text_and_refuses_unknown_fields() {
+    let json = r#"{"timing":{"session_ttl":"1m 30s"},"retention":"keep"}"#;
+    let config: Config = serde_json::from_str(json).unwrap();
+    assert_eq!(config.timing.session_ttl, Duration::from_secs(90));
+    assert_eq!(config.retention, Retention::Keep);
+    assert!(serde_json::from_str::<Config>(r#"{"adress":"x"}"#).is_err());
+}
+
+#[test]
+fn a_bad_token_is_reported_as_a_token_and_a_line_break_at_its_end_is_none_of_it() {
+    let with = |token: &str| Config { token: Some(token.into()), ..Config::default() };
+    for token in ["8f2c", "8f2c\n", " 8f2c\r\n"] {
+        assert_eq!(with(token).token, Some("8f2c".into()));
+        with(token).check().unwrap();
+    }
+    for token in ["hu sh", "hu\nsh", "hush\u{e4}"] {
+        let error = refused(&with(token));
+        assert!(error.starts_with("token is ") && !error.contains("hu"), "{error}");
+    }
+}
+
+#[test]
+fn a_mistyped_address_shows_no_secret() {
+    for address in [
+        "http://me:hush@consul:8500",
+        "me:hush@consul:8500",
+        "http://consul:8500/?token=hush",
+        "consul:8500?token=hush",
+        "https://consul:8501/v1/hush",
+        "http://consul:8500#hush",
+    ] {
+        let config = Config { address: address.into(), ..Config::default() };
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hush") && shown.contains("consul:850"), "{shown}");
+        let why = crate::consul::http::Address::parse(address).unwrap_err();
+        assert!(!why.contains("hush"), "{why}");
+        let builder = crate::Dsync::builder("s").address(address);
+        assert!(!format!("{builder:?}").contains("hush"));
+        assert!(!builder.start().unwrap_err().to_string().contains("hush"));
+    }
+    let config = Config { address: "http://consul:8500/".into(), ..Config::default() };
+    assert!(format!("{config:?}").contains("\"http://consul:8500\""));
+}
+
+#[test]
+fn the_token_is_neither_printed_nor_written_out() {
+    let config = Config { token: Some(Secret::new("hush-hush".to_owned())), ..Config::default() };
+    assert!(!format!("{config:?}").contains("hush"));
+    assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
+}

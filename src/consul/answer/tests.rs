@@ -1,0 +1,59 @@
+use super::*;
+
+fn reply(status: u16, body: &str) -> WireReply {
+    WireReply { status, index: None, body: body.into() }
+}
+
+#[test]
+fn an_excerpt_is_short_printable_and_without_the_token() {
+    let token = Secret::new("b1gs3cret-token");
+    let page =
+        format!("\u{7}x\u{0}\n\ty {}b1gs3cret\u{1}-token!{}", "z".repeat(150), "é".repeat(300));
+    let reply = reply(500, &page);
+    let Trouble::Server { status: 500, text } = Answer::new(&reply, Some(&token)).trouble() else {
+        panic!("not a server's error")
+    };
+    assert!(text.starts_with("x y zzz"), "{text}");
+    assert!(text.contains("(secret)!") && !text.contains("b1gs3cret"), "{text}");
+    assert!(text.chars().count() == EXCERPT && text.ends_with('…'), "{text}");
+    assert!(!text.chars().any(char::is_control));
+}
+
+#[test]
+fn trouble_says_whose_answer_it_was() {
+    let trouble = |status, body: &str| Answer::new(&reply(status, body), None).trouble();
+    let server = |status, text: &str| Trouble::Server { status, text: text.into() };
+    for text in [
+        "rpc error getting client: failed to get conn: dial tcp: connect: connection refused",
+        "rpc error making call: EOF",
+        "No cluster leader",
+    ] {
+        assert_eq!(trouble(500, text), server(500, text));
+    }
+    let busy = "Your IP is issuing too many concurrent connections, please rate limit your calls";
+    assert_eq!(trouble(429, busy), server(429, busy));
+    for (status, body, words) in [
+        (200, "<!DOCTYPE html><html>Welcome</html>", "Welcome"),
+        (502, "\n <html>Bad Gateway</html>", "status 502: <html>Bad Gateway"),
+        (301, "", "a redirect, status 301"),
+        (404, "404 page not found", "status 404: 404 page not found"),
+        (204, "", "status 204 without a body"),
+    ] {
+        let Trouble::NotConsul(what) = trouble(status, body) else { panic!("{body}") };
+        assert!(what.contains(words), "{what}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_right_unless_it_is_a_proxys() {
+    let denied = |body: &str| Answer::new(&reply(403, body), None).denied("session:write");
+    assert_eq!(denied("Permission denied").as_deref(), Some("session:write"));
+    assert_eq!(
+        denied("rpc error making call: Permission denied").as_deref(),
+        Some("session:write")
+    );
+    assert!(denied("ACL not found").is_some_and(|right| right.contains("ACL token")));
+    assert!(denied("Access is restricted").is_some_and(|right| right.contains("restricted")));
+    assert_eq!(denied("<html>Forbidden</html>"), None);
+    assert_eq!(Answer::new(&reply(200, "Permission denied"), None).denied("x"), None);
+}

@@ -1,0 +1,52 @@
+use std::{cell::RefCell, future::pending};
+
+use tokio::time::Instant;
+
+use super::*;
+
+fn address(n: u8) -> SocketAddr {
+    ([192, 0, 2, n], 8500).into()
+}
+
+#[actix::test]
+async fn an_address_that_is_silent_gets_a_head_start_and_one_that_refuses_none() {
+    tokio::time::pause();
+    let begun = Instant::now();
+    let connect = |to: SocketAddr| async move {
+        match to.ip().to_string().as_str() {
+            "192.0.2.1" => pending().await,
+            "192.0.2.2" => Err(io::ErrorKind::ConnectionRefused.into()),
+            _ => Ok("connected"),
+        }
+    };
+    let addresses = [address(1), address(2), address(3)];
+    let connected = first_of(&addresses, connect).await.unwrap();
+    assert_eq!(connected, (address(3), "connected"));
+    assert!((HEAD_START..HEAD_START * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[actix::test]
+async fn who_was_silent_is_tried_again_beside_the_first_try() {
+    tokio::time::pause();
+    let tries = RefCell::new(0);
+    let connect = |_| {
+        *tries.borrow_mut() += 1;
+        let is_first = *tries.borrow() == 1;
+        async move { if is_first { pending().await } else { Ok(()) } }
+    };
+    assert!(first_of(&[address(1)], connect).await.is_ok());
+    assert_eq!(*tries.borrow(), 2);
+}
+
+#[actix::test]
+async fn where_all_addresses_refuse_the_last_failure_is_told_at_once() {
+    tokio::time::pause();
+    let begun = Instant::now();
+    let connect = |_| async { Err::<(), _>(io::ErrorKind::ConnectionRefused.into()) };
+    let failed = first_of(&[address(1), address(2)], connect).await.unwrap_err();
+    assert_eq!(
+        (failed.kind(), begun.elapsed()),
+        (io::ErrorKind::ConnectionRefused, Duration::ZERO)
+    );
+    assert!(first_of(&[], connect).await.is_err());
+}

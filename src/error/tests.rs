@@ -1,0 +1,47 @@
+use super::*;
+
+static_assertions::assert_impl_all!(Error: Send, Sync, std::error::Error, Clone);
+static_assertions::assert_impl_all!(ConfigError: Send, Sync, std::error::Error);
+// An I/O error means nothing without the step that met it.
+static_assertions::assert_not_impl_any!(Error: From<std::io::Error>);
+static_assertions::assert_not_impl_any!(ConfigError: From<std::io::Error>);
+
+#[test]
+fn an_error_names_the_holder_it_met() {
+    let holder = Holder {
+        session: "s-1".into(),
+        session_name: Some("orders".into()),
+        node: None,
+        value: b"{\"pid\":7}"[..].into(),
+        since: 3,
+    };
+    let held = Error::Held { key: Key::new("orders/7").unwrap(), holder: Box::new(holder) };
+    let text = held.to_string();
+    assert_eq!(text, "the lock orders/7 is held by session s-1 of \"orders\" saying {\"pid\":7}");
+}
+
+#[test]
+fn what_others_wrote_is_one_line_and_moves_no_cursor() {
+    let wild = "\u{1b}[2Jall is well\r\n\u{202e}";
+    let holder = Holder {
+        session: wild.into(),
+        session_name: Some(wild.into()),
+        node: Some(wild.into()),
+        value: wild.as_bytes().into(),
+        since: 3,
+    };
+    let held = || Box::new(holder.clone());
+    let key = || Key::new("orders/7").unwrap();
+    for error in [
+        Error::Held { key: key(), holder: held() },
+        Error::WaitedTooLong { key: key(), waited: Duration::ZERO, holder: Some(held()) },
+        Error::Invalid { field: "key", why: wild.into() },
+        Error::Denied { right: wild.into() },
+        Error::Unavailable { step: Step::Read, why: wild.into() },
+    ] {
+        for text in [error.to_string(), format!("{error:?}")] {
+            assert!(text.chars().all(crate::escape::is_printable), "{text:?}");
+            assert!(text.contains("all is well"), "{text}");
+        }
+    }
+}

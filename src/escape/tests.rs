@@ -1,0 +1,23 @@
+use super::*;
+
+#[test]
+fn control_and_invisible_characters_are_escaped() {
+    for (text, shown) in [
+        ("plain {\"a\":\"größe 漢字 🦀\\n\"}", "plain {\"a\":\"größe 漢字 🦀\\n\"}"),
+        ("\u{1b}[2J\u{1b}[1;1Hall is well", "\\u{1b}[2J\\u{1b}[1;1Hall is well"),
+        ("one\r\ntwo\tthree\0", "one\\r\\ntwo\\tthree\\u{0}"),
+        ("\u{9b}31m", "\\u{9b}31m"),
+        ("abc\u{202e}fdp.exe\u{2066}", "abc\\u{202e}fdp.exe\\u{2066}"),
+        ("a\u{2028}b\u{85}c\u{200b}\u{feff}", "a\\u{2028}b\\u{85}c\\u{200b}\\u{feff}"),
+        ("", ""),
+    ] {
+        assert_eq!(Escaped(text).to_string(), shown);
+        assert_eq!(escaped(text), shown);
+    }
+}
+
+#[test]
+fn escaping_twice_changes_nothing() {
+    let once = escaped("a\u{1b}\n\\\u{202e}").into_owned();
+    assert_eq!(escaped(&once), once);
+}
