@@ -7,10 +7,10 @@ use futures::stream;
 use tracing::{Instrument, Span};
 
 use super::{
+    death_notice::DeathNotice,
     messages::{ForWarden, Retire, Watch},
-    obituary::Obituary,
     publishing::publish,
-    question::{ask_beside, unanswered},
+    question::{ask_detached, unanswered},
     settings::Settings,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub(super) struct LockActor {
     hold: Span,
     /// This actor replaces one that died.
     recovering: bool,
-    obituary: Obituary<ForWarden>,
+    death_notice: DeathNotice<ForWarden>,
 }
 
 /// The slot has input to read.
@@ -69,8 +69,8 @@ impl LockActor {
     /// Creates the actor that the warden knows as number `worker`.
     pub(super) fn new(slot: Arc<Slot>, shared: Rc<Shared>, worker: u64, recovering: bool) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
-        let obituary = Obituary::new(shared.warden.clone(), ForWarden(died));
-        Self { slot, shared, timer: None, hold: Span::none(), recovering, obituary }
+        let death_notice = DeathNotice::new(shared.warden.clone(), ForWarden(died));
+        Self { slot, shared, timer: None, hold: Span::none(), recovering, death_notice }
     }
 
     fn turn(&mut self, cause: Cause, ctx: &mut Context<Self>) {
@@ -121,7 +121,7 @@ impl LockActor {
             Step::Read { ticket, ask } => {
                 let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
                 let consul = self.shared.consul.clone();
-                ask_beside(lost, self.reporting(), async move {
+                ask_detached(lost, self.reporting(), async move {
                     let answer = consul.ask(&ask, limit).await;
                     Event::Read { ticket, answer }
                 });
@@ -130,7 +130,7 @@ impl LockActor {
                 let answer = SessionSeen::Unknown(unanswered());
                 let lost = Event::SessionSeen { ticket, answer };
                 let consul = self.shared.consul.clone();
-                ask_beside(lost, self.reporting(), async move {
+                ask_detached(lost, self.reporting(), async move {
                     let answer = consul.ask(&ask, limit).await;
                     Event::SessionSeen { ticket, answer }
                 });
@@ -139,7 +139,7 @@ impl LockActor {
                 let slot = self.slot.clone();
                 self.shared.watch.do_send(Watch(watchers::Watch { slot, after, ticket, held }));
             }
-            Step::Request(request) => self.tell(warden::Event::Asked(request)),
+            Step::Request(request) => self.send_to_warden(warden::Event::Asked(request)),
             Step::Unreleased(error) => {
                 tracing::warn!(%key, %error, "lock release failed; retrying");
                 let what = format!("release failed: {error}");
@@ -156,11 +156,11 @@ impl LockActor {
                 tracing::warn!(%key, %error, "lock request failed");
                 self.shared.settings.journal.incident(Some(key), error.to_string());
             }
-            Step::Idle => self.tell(warden::Event::Idle(key.clone())),
+            Step::Idle => self.send_to_warden(warden::Event::Idle(key.clone())),
         }
     }
 
-    fn tell(&self, event: warden::Event) {
+    fn send_to_warden(&self, event: warden::Event) {
         self.shared.warden.do_send(ForWarden(event));
     }
 
@@ -185,7 +185,7 @@ impl LockActor {
             }
             Event::Locked { ticket, answer }
         };
-        ask_beside(lost, self.reporting(), question.instrument(span));
+        ask_detached(lost, self.reporting(), question.instrument(span));
     }
 
     fn release(&self, ticket: Ticket, ask: Release) {
@@ -198,7 +198,7 @@ impl LockActor {
             let answer = consul.ask(&ask, limit).await;
             Event::Released { ticket, answer }
         };
-        ask_beside(lost, self.reporting(), question.instrument(span));
+        ask_detached(lost, self.reporting(), question.instrument(span));
     }
 }
 
@@ -225,7 +225,7 @@ impl Handler<Retire> for LockActor {
     type Result = ();
 
     fn handle(&mut self, _: Retire, ctx: &mut Context<Self>) {
-        self.obituary.withdraw();
+        self.death_notice.withdraw();
         ctx.stop();
     }
 }

@@ -13,9 +13,9 @@
 //! They communicate with the types in [`messages`]. Only the supervisor imports the
 //! other actors, because it starts them.
 
+mod death_notice;
 mod lock;
 pub(crate) mod messages;
-mod obituary;
 mod publishing;
 mod question;
 mod record;

@@ -26,17 +26,17 @@ impl<A, F: FnMut(A)> Drop for Question<A, F> {
 
 /// Runs `question` as a task on the arbiter and passes its answer to `tell`, or
 /// `lost` if it panics or is dropped.
-pub(super) fn ask_beside<A: 'static>(
+pub(super) fn ask_detached<A: 'static>(
     lost: A,
     tell: impl FnMut(A) + 'static,
     question: impl Future<Output = A> + 'static,
 ) {
-    ask_until_aborted(lost, tell, question);
+    ask_abortable(lost, tell, question);
 }
 
-/// Like [`ask_beside`], but returns a handle that can abort the question. Dropping
+/// Like [`ask_detached`], but returns a handle that can abort the question. Dropping
 /// the handle does not abort it.
-pub(super) fn ask_until_aborted<A: 'static>(
+pub(super) fn ask_abortable<A: 'static>(
     lost: A,
     tell: impl FnMut(A) + 'static,
     question: impl Future<Output = A> + 'static,

@@ -10,9 +10,9 @@ use actix::prelude::*;
 use tracing::Instrument;
 
 use super::{
+    death_notice::DeathNotice,
     messages::{ForSession, ForWarden},
-    obituary::Obituary,
-    question::{ask_beside, unanswered},
+    question::{ask_detached, unanswered},
     settings::Settings,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) struct SessionActor {
     name: String,
     timer: Option<SpawnHandle>,
     troubled: bool,
-    obituary: Obituary<ForWarden>,
+    death_notice: DeathNotice<ForWarden>,
 }
 
 /// The longest timer. Timers can fire late after the host was suspended, so they
@@ -65,10 +65,10 @@ impl SessionActor {
         if let Some(view) = left_behind {
             machine.doom(settings.clock.now(), view.id.clone(), true);
         }
-        let obituary = Obituary::new(warden.clone(), ForWarden(warden::Event::SessionDied));
+        let death_notice = DeathNotice::new(warden.clone(), ForWarden(warden::Event::SessionDied));
         let instance = RandomState::new().build_hasher().finish() as u32;
         let name = session_name(&settings.service, instance);
-        Self { machine, consul, settings, warden, name, timer: None, troubled: false, obituary }
+        Self { machine, consul, settings, warden, name, timer: None, troubled: false, death_notice }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -114,7 +114,7 @@ impl SessionActor {
                 // Consul creates the session even if its answer comes too late; such a session is
                 // lost.
                 let shortest = (self.settings.timing.lease() / 2).min(LONGEST_CREATION);
-                ask_beside(
+                ask_detached(
                     Event::Created { ticket, answer: Created::Unknown(unanswered()) },
                     tell,
                     async move {
@@ -140,9 +140,9 @@ impl SessionActor {
                     }
                     Event::Renewed { ticket, answer }
                 };
-                ask_beside(lost, tell, question.instrument(span));
+                ask_detached(lost, tell, question.instrument(span));
             }
-            Effect::Destroy { ticket, session, raised } => ask_beside(
+            Effect::Destroy { ticket, session, raised } => ask_detached(
                 Event::Destroyed { ticket, answer: Destroyed::Unknown(unanswered()) },
                 tell,
                 async move {
@@ -150,7 +150,7 @@ impl SessionActor {
                     Event::Destroyed { ticket, answer }
                 },
             ),
-            Effect::Raise { ticket, session, from } => ask_beside(
+            Effect::Raise { ticket, session, from } => ask_detached(
                 Event::Raised { ticket, answer: Raised::Unknown(unanswered()) },
                 tell,
                 async move {
@@ -158,7 +158,7 @@ impl SessionActor {
                     Event::Raised { ticket, answer }
                 },
             ),
-            Effect::ReadFence { ticket, session } => ask_beside(
+            Effect::ReadFence { ticket, session } => ask_detached(
                 Event::FenceRead { ticket, answer: Seen::Unknown(unanswered()) },
                 tell,
                 async move {
@@ -169,13 +169,13 @@ impl SessionActor {
             Effect::List { ticket } => {
                 let ask = ListSessions { name: self.name.clone() };
                 let answer = SessionsSeen::Unknown(unanswered());
-                ask_beside(Event::Listed { ticket, answer }, tell, async move {
+                ask_detached(Event::Listed { ticket, answer }, tell, async move {
                     Event::Listed { ticket, answer: consul.ask(&ask, limit).await }
                 });
             }
             Effect::ListFences { ticket } => {
                 let answer = StaleFences::Unknown(unanswered());
-                ask_beside(Event::StaleFences { ticket, answer }, tell, async move {
+                ask_detached(Event::StaleFences { ticket, answer }, tell, async move {
                     Event::StaleFences { ticket, answer: consul.ask(&ListStaleFences, limit).await }
                 });
             }
@@ -186,12 +186,12 @@ impl SessionActor {
                 );
             }
             Effect::Notify(notice) => {
-                self.note(&notice);
+                self.record_notice(&notice);
                 self.warden.do_send(ForWarden(warden::Event::Notified(notice)));
             }
             Effect::Recovered => self.recovered(),
             Effect::Stopped => {
-                self.obituary.withdraw();
+                self.death_notice.withdraw();
                 self.warden.do_send(ForWarden(warden::Event::SessionStopped));
                 ctx.stop();
             }
@@ -199,7 +199,7 @@ impl SessionActor {
     }
 
     /// Logs a notice and records it in the journal.
-    fn note(&mut self, notice: &Notice) {
+    fn record_notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Opened(view) => {
                 self.recovered();

@@ -9,9 +9,9 @@ use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 
 use super::{
+    death_notice::DeathNotice,
     messages::{ForWarden, Watch},
-    obituary::Obituary,
-    question::{ask_until_aborted, unanswered},
+    question::{ask_abortable, unanswered},
     settings::Settings,
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) struct WatchActor {
     /// The timer, and when it fires.
     timer: Option<(SpawnHandle, Moment)>,
     #[expect(dead_code, reason = "dropping it reports the actor's death")]
-    obituary: Obituary<ForWarden>,
+    death_notice: DeathNotice<ForWarden>,
 }
 
 /// The time limit of a listing that does not block: its answer can be large.
@@ -55,10 +55,10 @@ impl WatchActor {
         settings: Rc<Settings>,
         warden: Recipient<ForWarden>,
     ) -> Self {
-        let obituary = Obituary::new(warden, ForWarden(warden::Event::WatchDied));
+        let death_notice = DeathNotice::new(warden, ForWarden(warden::Event::WatchDied));
         let watchers = Watchers::new(settings.watches, settings.clock.now().as_nanos());
         let reads = HashMap::new();
-        Self { consul, settings, watchers, carries: 1, reads, timer: None, obituary }
+        Self { consul, settings, watchers, carries: 1, reads, timer: None, death_notice }
     }
 
     /// Runs one step of the machine and starts the reads that it requests.
@@ -105,7 +105,7 @@ impl WatchActor {
             What::Prefix(_) => Event::Listed { read, answer: Listed::Unknown(unanswered()) },
             What::Probe => Event::Probed { read, refused: false },
         };
-        let task = ask_until_aborted(lost, tell, async move {
+        let task = ask_abortable(lost, tell, async move {
             match what {
                 What::Key(ask) => {
                     let answer = consul.ask(&ask, limit).await;

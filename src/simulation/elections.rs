@@ -28,7 +28,7 @@ struct Told {
 /// The state of the election checks.
 #[derive(Debug, Default)]
 pub(super) struct Elections {
-    /// By process, life and key.
+    /// The open terms, by process, life and key.
     told: BTreeMap<(usize, u64, Key), Told>,
     /// Processes that reported themselves as leader, and no other or missing leader
     /// since.

@@ -20,7 +20,7 @@ use crate::{
 /// An action of an operator or a failing node on Consul.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
-    /// Ends the session that holds the key, or one that a process uses.
+    /// Destroys the session that holds the key, or else the process's session.
     Destroy(Key, usize),
     Leave,
     FailCheck,

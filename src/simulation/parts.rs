@@ -320,7 +320,7 @@ impl Process {
         self.post(from, Part::Warden, Mail::Warden(event));
     }
 
-    /// Its actor dies.
+    /// Kills the session actor.
     pub(super) fn kill_session(&mut self) {
         let Some(session) = self.session.take() else { return };
         if let Some(view) = session.view() {
@@ -352,7 +352,7 @@ impl Process {
         }
     }
 
-    /// Its actor dies.
+    /// Kills the watch actor.
     pub(super) fn kill_watch(&mut self) {
         if self.watchers.take().is_some() {
             let from = Part::Watch(self.watch_number);

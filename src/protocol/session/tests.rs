@@ -1,4 +1,4 @@
-//! The session machine's rules, one at a time.
+//! The session machine's rules, one per test.
 
 use super::*;
 use crate::consul::fact::Entry;
@@ -14,7 +14,7 @@ fn unknown() -> Trouble {
 /// The index of the first session's fence.
 const FENCE: u64 = 10;
 
-/// A machine that is stepped by hand.
+/// A machine stepped by hand.
 struct Bench {
     session: Session,
     now: Moment,

@@ -37,7 +37,7 @@ pub(super) struct Group {
     /// When a listing that does not block is due, if there is no room for a blocking
     /// one.
     poll_at: Option<Moment>,
-    /// Keys that joined since the prefixes were last chosen.
+    /// The number of keys that joined since the prefixes were last chosen.
     joined: usize,
     setbacks: u32,
     /// Consecutive changed listings without news for any watch.

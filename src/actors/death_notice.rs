@@ -6,12 +6,12 @@ use std::rc::Rc;
 use actix::{Message, Recipient};
 
 /// Sends its message when dropped, including during unwinding, unless withdrawn.
-pub(super) struct Obituary<M>(Option<(Rc<Recipient<M>>, M)>)
+pub(super) struct DeathNotice<M>(Option<(Rc<Recipient<M>>, M)>)
 where
     M: Message + Send + 'static,
     M::Result: Send;
 
-impl<M> Obituary<M>
+impl<M> DeathNotice<M>
 where
     M: Message + Send + 'static,
     M::Result: Send,
@@ -26,7 +26,7 @@ where
     }
 }
 
-impl<M> Drop for Obituary<M>
+impl<M> Drop for DeathNotice<M>
 where
     M: Message + Send + 'static,
     M::Result: Send,
