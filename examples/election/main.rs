@@ -1,14 +1,14 @@
-//! Three replicas elect a leader, lose it, and elect again: a timeline of half a
-//! minute, with an embedded Consul and nothing to install.
+//! Three replicas elect a leader, lose it, and elect another: a timeline of half a minute,
+//! with an embedded Consul.
 //!
 //! ```sh
 //! cargo run --example election
 //! ```
 //!
-//! Each replica has a runtime of its own, with its own session and its own network
-//! to Consul, as if it were a process of its own, and starts the same singleton.
-//! The times are those of [`Timing::fast_failover`], and the agent ends sessions at
-//! their TTL, the earliest that Consul allows: Consul 1.8 takes up to twice as long.
+//! Each replica behaves like a separate process: it has its own runtime, session and
+//! network to Consul. All start the same singleton. The timing is
+//! [`Timing::fast_failover`]. The agent ends sessions at their TTL, the earliest that
+//! Consul allows; Consul 1.8 takes up to twice as long.
 
 mod replica;
 mod timeline;
@@ -20,9 +20,9 @@ use actix_dsync::{Error, Resign, embedded::Embedded};
 use crate::{replica::Replica, timeline::Timeline};
 
 const NAMES: [&str; 3] = ["anna", "ben", "chloe"];
-/// How long is worked in peace between two events.
+/// The pause between two events.
 const PEACE: Duration = Duration::from_secs(4);
-/// How long a replica that resigned stands back.
+/// How long a replica that resigned does not contend.
 const COOL_DOWN: Duration = Duration::from_secs(2);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -75,7 +75,7 @@ async fn play(timeline: &Timeline) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The replica that leads, once one does that is not the `former`.
+/// Waits until a replica other than `former` leads, and returns it.
 async fn leader<'a>(replicas: &'a [Replica], former: Option<&Replica>) -> &'a Replica {
     let campaigns = replicas.iter().filter(|it| former.is_none_or(|old| old.name() != it.name()));
     let elected = campaigns.map(|replica| {

@@ -1,4 +1,4 @@
-//! One replica of a service, and the actor that only the leader's has.
+//! One replica of a service, and the actor that only the leader runs.
 
 use actix::{Actor, Context};
 use actix_dsync::{
@@ -17,7 +17,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Starts a runtime, and the worker for when it leads.
+    /// Starts a runtime and the singleton.
     pub(crate) fn start(
         name: &'static str,
         consul: &Embedded,
@@ -64,7 +64,7 @@ fn worker(
     Singleton::new(make).start(dsync)
 }
 
-/// Writes down what the runtime says of leadership.
+/// Adds the runtime's leadership events to the timeline.
 fn tell(name: &'static str, dsync: &Dsync, timeline: &Timeline) {
     let mut elected = dsync.events::<Elected>(Filter::All);
     let mut deposed = dsync.events::<Deposed>(Filter::All);
@@ -84,7 +84,7 @@ fn tell(name: &'static str, dsync: &Dsync, timeline: &Timeline) {
         while let Some(event) = leaders.next().await {
             let said = event.leader.and_then(|leader| leader.json());
             let leader = said.as_ref().and_then(|said| said["name"].as_str());
-            // That it leads itself was said.
+            // Its own election is in the timeline already.
             if leader != Some(name) {
                 three.follows(name, leader);
             }

@@ -1,4 +1,4 @@
-//! Who did what when, one line each.
+//! The timeline of the election, one line per event.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -8,7 +8,7 @@ use std::{
 
 use actix_dsync::{FencingToken, LossReason};
 
-/// Prints the lines as they come, and remembers when nobody led.
+/// Prints events as they happen, and records when nobody worked.
 #[derive(Clone)]
 pub(crate) struct Timeline(Arc<Mutex<Inner>>);
 
@@ -100,7 +100,7 @@ impl Inner {
     fn line(&self, who: &str, colour: &str, what: &str) {
         let at = self.began.elapsed().as_secs_f64();
         let mut out = std::io::stdout().lock();
-        // Whoever closed the pipe does not want to know.
+        // The reader may have closed the pipe.
         let _ = if self.colours {
             writeln!(out, "{at:8.3} s  {who:<6}  \x1b[{colour}m{what}\x1b[0m")
         } else {

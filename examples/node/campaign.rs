@@ -1,11 +1,11 @@
-//! Campaigns, works while it leads, and tells.
+//! Campaigns, works while it leads, and prints events.
 //!
 //! Events, each with `t`, the Unix time in nanoseconds:
 //! - `start`: `pid`;
 //! - `elected`: `key`, `token`;
 //! - `deposed`: the same, and `why`;
-//! - `leader`: `key`, and the `session` that leads, or null;
-//! - `job-begins`: `key`, `token`; and `job-ends`, when the job is dropped;
+//! - `leader`: `key`, and the leader's `session`, or null;
+//! - `job-begins`: `key`, `token`; `job-ends`: the job was dropped;
 //! - `resigned`: at SIGUSR1;
 //! - `handed-over`: at SIGTERM, when Consul has the key back.
 
@@ -80,7 +80,7 @@ async fn work(term: Term, log: Option<Arc<File>>) {
     print(json!({ "ev": "job-begins", "key": term.key(), "token": term.token() }));
     let job = Job(term);
     loop {
-        // Read before the question: the answer is true of this or a later moment.
+        // Read first, so that the answer is from this moment or later.
         let asked = unix_ns();
         if let Some(log) = log.as_deref().filter(|_| job.0.is_valid()) {
             write_line(log, asked, job.0.key(), job.0.token());
@@ -89,7 +89,7 @@ async fn work(term: Term, log: Option<Arc<File>>) {
     }
 }
 
-/// Tells when the job is dropped.
+/// Prints an event when the job is dropped.
 struct Job(Term);
 
 impl Drop for Job {

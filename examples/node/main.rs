@@ -1,7 +1,7 @@
-//! A scriptable process for tests and demos: it prints one JSON object a line.
+//! A scriptable process for tests and demos. It prints one JSON object per line.
 //!
-//! See [`USAGE`] for the commands, and `run.rs` and `campaign.rs` for the events. Trouble is logged
-//! to stderr; `RUST_LOG` says how much of it.
+//! See [`USAGE`] for the commands, and `run.rs` and `campaign.rs` for the events. Logs go to
+//! stderr; `RUST_LOG` sets the level.
 
 mod arguments;
 mod campaign;
@@ -22,7 +22,7 @@ use crate::arguments::{Arguments, Command, USAGE};
 enum Failure {
     /// The arguments cannot be used.
     Usage(String),
-    /// It could not do its work.
+    /// The work failed.
     Work(String),
 }
 
@@ -55,7 +55,7 @@ async fn obey() -> Result<(), Failure> {
         let started = Dsync::builder("node").config(config.clone()).start();
         started.map_err(|error| Failure::Usage(error.to_string()))
     };
-    // The whole key, so that events name it as Consul does.
+    // The full key, so that events name it as Consul does.
     let key = |number: usize| {
         Key::new(format!("{prefix}/{number}")).map_err(|error| Failure::Usage(error.to_string()))
     };
@@ -78,7 +78,7 @@ async fn obey() -> Result<(), Failure> {
 fn print(mut event: serde_json::Value) {
     event["t"] = unix_ns().into();
     let mut stdout = io::stdout().lock();
-    // Whoever closed the pipe does not want to know.
+    // The reader may have closed the pipe.
     let _ = writeln!(stdout, "{event}").and_then(|()| stdout.flush());
 }
 

@@ -1,4 +1,4 @@
-//! How long things take.
+//! Measures how long operations take.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{Failure, print};
 
-/// Rounds before the clock runs: connections are made, caches filled.
+/// Rounds before the measurement, which open connections and fill caches.
 const WARM_UP: usize = 20;
 /// How long a waiter gets to see that the key is held and to watch it.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -28,7 +28,7 @@ pub(crate) async fn cycle(dsync: Dsync, key: Key, n: usize) -> Result<(), Failur
     Ok(dsync.shutdown(STOP_LIMIT).await?)
 }
 
-/// Hands one key to and fro between two runtimes.
+/// Passes one key back and forth between two runtimes.
 pub(crate) async fn handoff(runtimes: [Dsync; 2], key: Key, n: usize) -> Result<(), Failure> {
     let mut times = Vec::with_capacity(n);
     let mut lease = runtimes[0].send(Acquire::new(key.clone())).await?;

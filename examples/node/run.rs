@@ -1,13 +1,13 @@
-//! Contends, holds, loses, contends again, and tells.
+//! Acquires keys, holds them, acquires them again after a loss, and prints events.
 //!
 //! Events, each with `t`, the Unix time in nanoseconds:
 //! - `start`: `pid`;
-//! - `acquired`: `key`, `token`, and `held`, how many keys this process has now;
+//! - `acquired`: `key`, `token`, and `held`, the number of keys that this process holds now;
 //! - `lost`: the same, and `why`; at SIGTERM each held key is lost to `shutdown`;
 //! - `error`: `key`, `err`;
-//! - `after-pause` (with `--tick`): `key`; `pause_ms`; `stale_checks`, how often
-//!   the lease said after the pause that it was valid though it was lost;
-//!   `told_after_ms`, when its loss was told, or null if it was not lost.
+//! - `after-pause` (with `--tick`): `key`; `pause_ms`; `stale_checks`, how often the lease
+//!   reported after the pause that it was valid although it was lost; `told_after_ms`, when
+//!   its loss was reported, or null if it was not lost.
 
 use std::{
     fs::File,
@@ -58,7 +58,7 @@ pub(crate) async fn run(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // Each task hears of the end by its lease or by the reply to its request.
+    // Each task learns of the end from its lease or from the reply to its request.
     let ended = contender.dsync.shutdown(STOP_LIMIT).await;
     tasks.join_all().await;
     Ok(ended?)
@@ -124,7 +124,7 @@ impl Contender {
                 pause = Some(Pause { length: now - last_tick, end: now, valid_checks: 0 });
             }
             last_tick = now;
-            // Read before the question: the answer is true of this or a later moment.
+            // Read first, so that the answer is from this moment or later.
             let asked = unix_ns();
             let valid = lease.is_valid();
             if let Some(pause) = &mut pause {

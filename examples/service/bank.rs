@@ -1,4 +1,4 @@
-//! What the lock protects.
+//! The resource that the lock protects.
 
 use std::{
     collections::HashMap,
@@ -9,15 +9,15 @@ use std::{
 use actix_dsync::FencingToken;
 use serde::Serialize;
 
-/// The resource that the lock protects, and the last to know whether its caller
-/// still has the lock: it remembers the newest token and refuses older ones.
+/// The resource that the lock protects. It remembers the newest token and refuses older
+/// ones, so a caller that has lost the lock cannot write.
 ///
-/// In a real service it is a table:
+/// In a real service, it is a table:
 /// `UPDATE orders SET charges = charges + 1, fence = $1 WHERE id = $2 AND fence < $1`.
 #[derive(Default)]
 pub(crate) struct Bank(Mutex<HashMap<String, Account>>);
 
-/// What has become of one order.
+/// The state of one order.
 #[derive(Clone, Copy, Default, Serialize)]
 pub(crate) struct Account {
     charges: u64,

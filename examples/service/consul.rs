@@ -1,4 +1,4 @@
-//! Which Consul the service uses.
+//! Selects the Consul that the service uses.
 
 use std::{
     fmt, io,
@@ -12,15 +12,15 @@ use actix_dsync::embedded::{Embedded, EmbeddedServer};
 const AGENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8500);
 
 pub(crate) enum Consul {
-    /// Named by `CONSUL_HTTP_ADDR`.
+    /// The agent at `CONSUL_HTTP_ADDR`.
     Named(String),
-    /// Somebody listens where an agent does.
+    /// An agent that already listens at the default address.
     Found,
-    /// Nobody did, so this process does.
+    /// An embedded agent in this process.
     Served(EmbeddedServer),
 }
 
-/// Decides, and serves an embedded agent if there is no other.
+/// Selects an agent, and serves an embedded one if there is no other.
 pub(crate) fn find() -> io::Result<Consul> {
     match std::env::var("CONSUL_HTTP_ADDR") {
         Ok(address) if !address.is_empty() => return Ok(Consul::Named(address)),
@@ -35,7 +35,7 @@ pub(crate) fn find() -> io::Result<Consul> {
     let embedded = Embedded::new().seed(seed.as_nanos() as u64);
     match embedded.serve(AGENT) {
         Ok(server) => Ok(Consul::Served(server)),
-        // Another copy was started at the same moment, and was faster.
+        // Another copy that started at the same time was faster.
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Consul::Found),
         Err(error) => Err(error),
     }

@@ -5,9 +5,9 @@
 //! curl -X POST 'localhost:8080/orders/7/charge?ms=5000'
 //! ```
 //!
-//! It uses the Consul at `CONSUL_HTTP_ADDR` if that is set, else an agent that
-//! listens on 127.0.0.1:8500, else it serves an embedded one there. `--port N`
-//! chooses the port; otherwise it is the first free one from 8080 on.
+//! It uses the Consul at `CONSUL_HTTP_ADDR`, if set; otherwise an agent that listens on
+//! 127.0.0.1:8500; otherwise it serves an embedded one there. `--port N` sets the port; the
+//! default is the first free one from 8080 on.
 
 mod bank;
 mod consul;
@@ -31,10 +31,10 @@ use tracing_subscriber::EnvFilter;
 use crate::{bank::Bank, routes::Welcome, sweeper::Sweeper};
 
 const DEFAULT_PORT: u16 = 8080;
-/// How long leadership may take to be handed over, and the runtime to end.
+/// The time limit of the hand-over, and of the shutdown.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Is told of every lock that this process loses.
+/// Logs every lock that this process loses.
 struct Pager;
 
 impl Actor for Pager {
@@ -80,7 +80,7 @@ async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
         .advertise(here.ip().to_string(), here.port())
         .start()?;
 
-    // The subscription does not keep its actor alive: this address does.
+    // The subscription does not keep the actor alive; this address does.
     let pager = Pager.start();
     dsync.send(Subscribe::to(pager.clone().recipient::<LockLost>())).await?;
 
@@ -104,23 +104,23 @@ async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
             .configure(|app| routes::configure(app, &shared))
     })
     .listen(listener)?
-    // Another process sweeps while the requests of this one are finished.
+    // Another process sweeps while this one finishes its requests.
     .shutdown_signal(dsync.hand_over_on(told_to_end()?, STOP_LIMIT))
     .shutdown_timeout(10)
     .run()
     .await?;
     drop(sweeper);
 
-    // Every lock is given back now, so that another process need not wait.
+    // Releases every lock now, so that other processes do not wait.
     if let Err(error) = dsync.shutdown(STOP_LIMIT).await {
-        // Consul may have gone before this process: what it held is freed by the TTL.
-        tracing::warn!(%error, "locks could not be given back");
+        // Consul may have stopped first; the TTL then frees the locks.
+        tracing::warn!(%error, "shutdown failed; the TTL frees the locks");
     }
     consul.stop().await;
     Ok(())
 }
 
-/// Ends when somebody presses Ctrl-C or an orchestrator ends the process.
+/// Completes at Ctrl-C, or when an orchestrator ends the process.
 fn told_to_end() -> io::Result<impl Future<Output = ()> + Send> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

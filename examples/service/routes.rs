@@ -1,4 +1,4 @@
-//! What the service answers.
+//! The routes of the service.
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -21,16 +21,16 @@ use crate::{
 
 pub(crate) fn configure(app: &mut ServiceConfig, dsync: &Dsync) {
     app.service(index).service(charge).service(show_order).service(show_lock).service(rebuild);
-    // A public service would let only its own people in here.
+    // A real service would put this behind authentication.
     app.service(web::scope("/internal").configure(status_routes(dsync)));
 }
 
-/// How long a request waits for an order that somebody else is charging.
+/// How long a request waits for an order that another request is charging.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 struct Charging {
-    /// How long the bank takes, in milliseconds, so that one can watch.
+    /// How long the bank takes, in milliseconds, to make the lock visible.
     #[serde(default = "half_a_second")]
     ms: u64,
 }
@@ -55,7 +55,7 @@ async fn charge(
     dsync: Dsync,
     bank: Data<Bank>,
 ) -> Result<Json<Receipt>, Refusal> {
-    // `join` escapes what comes from outside.
+    // `join` escapes the client's text.
     let key = Key::join(["orders", id.as_str()])?;
     let lease = dsync.send(Acquire::new(key).within(PATIENCE)).await?;
     tracing::info!(key = %lease.key(), token = %lease.token(), "charging");
@@ -112,7 +112,7 @@ async fn index(welcome: Data<Welcome>) -> impl Responder {
     welcome.to_string()
 }
 
-/// Why a request was not served.
+/// The reason for an error response.
 #[derive(Debug)]
 enum Refusal {
     Lock(Error),

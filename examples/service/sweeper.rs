@@ -1,4 +1,4 @@
-//! What only one of the service's processes does.
+//! The work that only one of the service's processes does.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use actix_dsync::{Dsync, Error, Singleton, SingletonHandle, Term};
 
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Looks after the orders from time to time, in the process that leads.
+/// Sweeps the orders periodically, in the process that leads.
 pub(crate) struct Sweeper {
     term: Term,
 }

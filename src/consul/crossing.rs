@@ -1,5 +1,5 @@
-//! Every call of this crate crossed with every fault of the network: it ends in
-//! time, nothing is concluded from it, and all is well again after it.
+//! Crosses every call with every fault of the network: the call ends in time, proves
+//! nothing, and the next call succeeds.
 
 use std::time::{Duration, Instant};
 
@@ -63,19 +63,19 @@ const CALLS: [Call; 16] = [
     Call::ReadRecord,
 ];
 
-/// What was concluded from an answer.
+/// The conclusion from an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Good,
     Unknown,
-    /// As unknown, but surely not sent.
+    /// Unknown, but certainly not sent.
     Unsent,
-    /// Gone, denied, refused, missing: more than a fault can tell.
+    /// Gone, denied, refused or missing, which no fault can prove.
     Other,
 }
 
 impl Call {
-    /// What Consul answers when all is well.
+    /// Consul's answer without a fault.
     fn answer(self) -> String {
         let entry = |key: &str| {
             json!({"Key": key, "Flags": 7, "Value": null, "Session": ID, "LockIndex": 1,
@@ -235,7 +235,7 @@ fn reply(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
 }
 
-/// A fault's name, what it does to the good answer, and what is to be concluded.
+/// A fault's name, its effect on the good answer, and the expected conclusion.
 fn faults(good: &str) -> Vec<(&'static str, Deed, Verdict)> {
     let half = |text: &str| text[..text.len() / 2].to_owned();
     let head = good.split("\r\n\r\n").next().unwrap_or_default().to_owned() + "\r\n\r\n";
@@ -283,8 +283,8 @@ fn faults(good: &str) -> Vec<(&'static str, Deed, Verdict)> {
     ]
 }
 
-/// Calls that may be processed twice are sent again over another connection if
-/// theirs closes without an answer.
+/// Whether a call succeeds over another connection after its own closed without an answer:
+/// only a call that may be processed twice is sent again.
 fn repaired(call: Call, name: &str) -> bool {
     use Call::{Info, Read, ReadFence, ReadRecord, Renew};
     matches!(name, "reset" | "closed without a word" | "head cut off")
@@ -305,8 +305,8 @@ async fn cross(call: Call, name: &str, deed: Deed, expected: Verdict) {
     assert!(took < LIMIT + Duration::from_secs(2), "{call:?} with {name} took {took:?}");
 
     assert_eq!(call.put_to(&consul).await, Verdict::Good, "{call:?} after {name}");
-    // Two for renewals and one for calls stand at any time, and a watch has its own.
-    // If one is silent, the others of its age are replaced with it.
+    // Two connections for renewals and one for calls are always open; a watch has its own.
+    // If one is silent, the others of its age are replaced too.
     let most = 2 * (3 + 1);
     assert!(server.connections() <= most, "{call:?} with {name}: {}", server.connections());
 }
@@ -316,7 +316,7 @@ async fn every_call_meets_every_fault_and_concludes_nothing_from_it() {
     for call in CALLS {
         let good = reply("200 OK", "X-Consul-Index: 9\r\n", &call.answer());
         let faults = faults(&good).into_iter();
-        // Each with a server and connections of its own.
+        // Each case has its own server and connections.
         futures::future::join_all(
             faults.map(|(name, deed, expected)| cross(call, name, deed, expected)),
         )

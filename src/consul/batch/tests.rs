@@ -1,4 +1,4 @@
-//! What shares a transaction, and what each lock is told of it.
+//! Which locks share a transaction, and the answer of each.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn lock_under(key: &str, fence: Fence) -> Lock {
     Lock { key: Key::new(key).unwrap(), session, value: vec![], flags: 7, fence, expect }
 }
 
-/// Consul has locked those.
+/// The reply to a transaction that locked these keys.
 fn locked(keys: &[&str]) -> Option<WireReply> {
     let entry = |key| {
         json!({"KV": {"Key": key, "Flags": 7, "Value": null, "Session": ID, "LockIndex": 1,
@@ -36,7 +36,7 @@ fn locked(keys: &[&str]) -> Option<WireReply> {
     reply(200, &json!({"Results": results, "Errors": null}))
 }
 
-/// Consul has locked nothing, for these operations failed.
+/// The reply to a transaction that failed because of these operations.
 fn failed(errors: &[(u64, &str)]) -> Option<WireReply> {
     let errors: Vec<Value> =
         errors.iter().map(|(op, what)| json!({"OpIndex": op, "What": what})).collect();
@@ -47,7 +47,7 @@ fn reply(status: u16, body: &impl ToString) -> Option<WireReply> {
     Some(WireReply { status, index: None, body: body.to_string().into_bytes() })
 }
 
-/// The keys that each request was to lock.
+/// The keys that each request locks.
 fn keys_asked(consul: &Scripted) -> Vec<Vec<String>> {
     let keys = |body: &[u8]| {
         let ops: Value = serde_json::from_slice(body).unwrap();
@@ -57,7 +57,7 @@ fn keys_asked(consul: &Scripted) -> Vec<Vec<String>> {
     consul.asked().iter().map(|request| keys(&request.body)).collect()
 }
 
-/// Locks them all at once while every turn is taken, and then lets them go.
+/// Requests all locks at once while every turn is taken, and then frees the turns.
 async fn lock_in_line(consul: &Consul, asks: &[Lock]) -> Vec<Locked> {
     let turns: Vec<Turn> = (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
     let all = join_all(asks.iter().map(|ask| consul.lock(ask, LIMIT)));
@@ -109,7 +109,7 @@ async fn a_transaction_keeps_to_consuls_limits() {
 }
 
 #[actix::test]
-async fn who_is_to_blame_gets_its_own_verdict_and_the_others_are_sent_again() {
+async fn a_failed_lock_gets_its_own_answer_and_the_others_are_sent_again() {
     let (held, exists) = ("failed to lock key \"b\", lock is already held", "key \"d\" exists");
     let consul = scripted(vec![failed(&[(4, held), (7, exists)]), locked(&["a", "c"])], None);
     let answers = lock_in_line(&consul, &["a", "b", "c", "d"].map(lock)).await;
@@ -179,7 +179,7 @@ async fn silence_is_unknown_for_all_and_everybody_is_answered_within_twice_the_l
     let asks: Vec<Lock> = (0..500).map(|n| lock(&format!("k{n}"))).collect();
     let from = Instant::now();
     let answers = join_all(asks.iter().map(|ask| consul.lock(ask, LIMIT))).await;
-    // Those that have never been sent are known not to have been.
+    // Locks that were never sent are answered `Unsent`.
     let sent: usize = keys_asked(&consul).iter().map(Vec::len).sum();
     let unknown = answers.iter().filter(|it| matches!(it, Locked::Unknown(_))).count();
     let unsent = Locked::Unsent(Trouble::InLine(LIMIT));
@@ -192,8 +192,8 @@ async fn silence_is_unknown_for_all_and_everybody_is_answered_within_twice_the_l
 }
 
 #[actix::test]
-async fn a_lock_that_is_given_up_takes_nobody_along() {
-    // Given up in line, before it is sent: the others go without it.
+async fn a_dropped_lock_does_not_affect_the_others() {
+    // Dropped in line, before it is sent: the others are sent without it.
     let consul = scripted(vec![locked(&["b"])], None);
     let mut turns: Vec<Turn> =
         (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
@@ -202,12 +202,12 @@ async fn a_lock_that_is_given_up_takes_nobody_along() {
     let mut second = Box::pin(consul.lock(&b, LIMIT));
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
     drop(turns.pop());
-    // It has got its turn and goes before it uses it.
+    // Dropped after it got its turn, before it used it.
     drop(first);
     assert_eq!(second.await, Locked::At(9));
     assert_eq!(keys_asked(&consul), [["b"]]);
 
-    // Given up when it has taken others along.
+    // Dropped after it took others along.
     let consul = scripted(vec![locked(&["a", "b"])], None);
     let mut turns: Vec<Turn> =
         (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
@@ -226,7 +226,7 @@ async fn a_lock_that_is_given_up_takes_nobody_along() {
 /// Against an engine that decides itself what can be locked.
 #[cfg(feature = "embedded")]
 #[actix::test]
-async fn of_a_hundred_keys_wanted_at_once_those_that_are_free_are_had_in_few_transactions() {
+async fn a_hundred_concurrent_locks_get_the_free_keys_in_few_transactions() {
     use crate::consul::{
         ask::CreateSession,
         fact::{Created, SessionId},

@@ -1,4 +1,4 @@
-//! What the seam adds to requests and replies: prefix, limit, secrecy.
+//! What the client adds to requests and replies: prefix, time limit, secrecy.
 
 use super::*;
 use crate::{
@@ -18,7 +18,7 @@ fn id() -> SessionId {
     "ee474eed-262a-2872-71c3-42544dd66dce".into()
 }
 
-/// A Consul whose answers are known beforehand.
+/// A client of a scripted Consul.
 pub(crate) struct Scripted {
     consul: Consul,
     script: Rc<script::Script>,
@@ -33,7 +33,7 @@ impl std::ops::Deref for Scripted {
 }
 
 impl Scripted {
-    /// What it was asked, in order.
+    /// The requests, in order.
     pub(crate) fn asked(&self) -> Vec<WireRequest> {
         self.script.asked.borrow().clone()
     }

@@ -1,5 +1,5 @@
-//! Agents that misbehave: every exchange ends in time, with the right trouble,
-//! and no broken connection is used again.
+//! Misbehaving agents: every exchange ends in time with the right trouble, and no broken
+//! connection is used again.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ use super::*;
 const LIMIT: Duration = Duration::from_millis(300);
 const GOOD: &str = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 4\r\n\r\ntrue";
 
-/// What the server does with a request once it has read its head.
+/// The server's reaction to a request, once it has read its head.
 #[derive(Clone, Debug)]
 pub(in crate::consul) enum Deed {
     Say(String),
@@ -30,7 +30,7 @@ pub(in crate::consul) enum Deed {
     SayAndLater(String, String, Arc<Notify>),
     /// Byte by byte, with pauses.
     Trickle(String, Duration),
-    /// Chunks without end.
+    /// Endless chunks.
     Flood,
     Reset,
 }
@@ -110,7 +110,7 @@ async fn serve(
         }
         let head = String::from_utf8(head).unwrap();
         if head.contains(line::PROBE) {
-            // A new connection shows that it stands.
+            // Answers the probe of a new connection.
             stream.write_all(GOOD.as_bytes()).await.ok()?;
             continue;
         }
@@ -178,7 +178,7 @@ fn good() -> Result<WireReply, Trouble> {
 /// Two connections for renewals and one for calls.
 const CORE: usize = RENEWALS_KEPT + CALLS_KEPT;
 
-/// Waits until all connections stand that are to stand.
+/// Waits until all connections that stay open are open.
 async fn settled(http: &Http) {
     http.tend();
     http.renewals.core().await.unwrap();
@@ -251,7 +251,7 @@ async fn silence_before_the_head_or_within_the_body_is_a_timeout() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ntrue\r\n",
         "HTTP/1.1 404 Not Found\r\n\r\n",
     ] {
-        // All of its age are replaced with it.
+        // All connections of its age are replaced.
         let result = outcome(Deed::SayAndHang(said.into()), CORE).await;
         assert_eq!(result, Err(Trouble::Timeout(LIMIT)), "{said:?}");
     }
@@ -290,7 +290,7 @@ async fn bytes_that_nobody_asked_for_spoil_their_connection() {
     settled(&http).await;
     assert_eq!(call(&http).await, good());
     said.notified().await;
-    // So that the event loop looks at its sockets once.
+    // Lets the event loop poll its sockets once.
     actix_rt::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(call(&http).await, good());
     assert_eq!(server.connections(), CORE + 1);
@@ -372,7 +372,7 @@ async fn renewals_and_calls_have_their_connections_before_any_blocking_read() {
     let blocking = WireRequest { target: "/v1/kv/a?index=7&wait=30s".into(), ..ask() };
     let read = http.exchange(Purpose::Watch, blocking, LIMIT).await;
     assert!(matches!(read, Err(Trouble::Refused(_))), "{read:?}");
-    // A short one takes the place of a call.
+    // A short read uses a connection for calls.
     assert_eq!(http.exchange(Purpose::Watch, ask(), LIMIT).await, good());
     assert_eq!(server.connections(), CORE);
     for purpose in [Purpose::Renewal, Purpose::Call, Purpose::Renewal] {
@@ -389,7 +389,7 @@ async fn renewals_whose_connections_broke_where_no_other_is_taken_get_those_of_r
     let server = Server::doing(vec![]).await;
     let http = server.http();
     assert_eq!(http.exchange(Purpose::Watch, ask(), LIMIT).await, good());
-    // Both are gone, and somebody else has their places.
+    // Both are closed, and another client has their places.
     server.allow(2);
     http.renewals.suspect(tokio::time::Instant::now());
     let mut well = 0;
@@ -444,7 +444,7 @@ async fn fewer_connections_for_reads_close_those_that_nothing_is_on() {
     let (one, other) = futures::join!(read(), read());
     assert_eq!((one, other), (good(), good()));
     http.bound(1, 2);
-    // The place of the one that was closed is free.
+    // The place of the closed one is free.
     actix_rt::time::sleep(Duration::from_millis(10)).await;
     server.allow(CORE + 2);
     assert_eq!(http.probe().await, Ok(()));

@@ -1,4 +1,4 @@
-//! Over TLS: HTTP/2 is spoken, and streams share few connections.
+//! TLS: connections use HTTP/2, and many streams share few connections.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -28,7 +28,7 @@ struct Server {
     handle: actix_web::dev::ServerHandle,
 }
 
-/// A client that trusts a certificate, and a server that has it.
+/// The configuration of a client that trusts a certificate, and of the server that has it.
 fn certified() -> (ClientConfig, ServerConfig) {
     let CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost", "127.0.0.1", "::1"].map(String::from))
@@ -51,7 +51,7 @@ fn certified() -> (ClientConfig, ServerConfig) {
     (trust, tls)
 }
 
-/// Answers with the version spoken; `/slow` after a while.
+/// Answers with the HTTP version; delays the answer to `/slow`.
 async fn server(host: &str) -> Server {
     let (trust, tls) = certified();
     let connections = Arc::new(AtomicUsize::new(0));
@@ -119,7 +119,7 @@ async fn many_blocking_reads_share_an_http_2_connection() {
     server.handle.stop(false).await;
 }
 
-/// What an HTTP/2 server does with a request.
+/// An HTTP/2 server's reaction to a request.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Answer,
@@ -310,7 +310,7 @@ async fn a_connection_with_a_silent_stream_is_not_asked_again() {
     assert_eq!(http.exchange(Purpose::Call, request, limit).await, Err(Trouble::Timeout(limit)));
     assert_eq!(get(&http, Purpose::Call, "/").await.unwrap(), "HTTP/2.0");
     http.renewals.core().await.unwrap();
-    // All of its age are replaced with it.
+    // All connections of its age are replaced.
     assert_eq!(server.connections.load(Ordering::SeqCst), 2 * CORE);
     server.handle.stop(false).await;
 }
