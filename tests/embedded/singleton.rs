@@ -347,7 +347,10 @@ async fn a_second_start_for_a_key_in_one_runtime_is_refused_until_the_first_has_
     let twice = |refused: Result<(), Error>| {
         let Err(error @ Error::AlreadyStarted { .. }) = refused else { panic!("{refused:?}") };
         let text = error.to_string();
-        assert!(text.contains("work for job was started") && text.contains("HttpServer"), "{text}");
+        assert!(
+            text.contains("work for job already runs") && text.contains("HttpServer"),
+            "{text}"
+        );
     };
     let slow = Manner { stops_after: Some(Duration::from_secs(1)), ..Manner::default() };
     let (first, log) = stage.start(&one, slow);

@@ -198,7 +198,7 @@ async fn the_log_says_once_why_a_leader_cannot_be_redirected_to() {
     let app = app!(follows, redirect());
     for (value, why) in [
         (r#"{"service":"x"}"#, "names no address and port"),
-        (r#"{"address":"a\u001b[31m\nb","port":80}"#, r"no host name or IP address"),
+        (r#"{"address":"a\u001b[31m\nb","port":80}"#, "not a reachable host name or IP address"),
         (r#"{"address":"evil.example","port":80}"#, "evil.example:80 is not allowed"),
     ] {
         consul.write_key(&entry.key, value.as_bytes());
