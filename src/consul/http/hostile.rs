@@ -129,6 +129,8 @@ async fn serve(
                 stream.write_all(now.as_bytes()).await.ok()?;
                 actix_rt::time::sleep(Duration::from_millis(15)).await;
                 stream.write_all(later.as_bytes()).await.ok()?;
+                // Until the client has closed its end.
+                while matches!(stream.read(&mut [0; 64]).await, Ok(read) if read > 0) {}
                 said.notify_one();
             }
             Deed::Trickle(text, pause) => {
@@ -289,9 +291,8 @@ async fn bytes_that_nobody_asked_for_spoil_their_connection() {
     let http = server.http();
     settled(&http).await;
     assert_eq!(call(&http).await, good());
-    said.notified().await;
-    // Lets the event loop poll its sockets once.
-    actix_rt::time::sleep(Duration::from_millis(30)).await;
+    let closed = tokio::time::timeout(Duration::from_secs(10), said.notified());
+    closed.await.expect("the client closes the connection");
     assert_eq!(call(&http).await, good());
     assert_eq!(server.connections(), CORE + 1);
 }
