@@ -8,8 +8,8 @@
 //!
 //! Consul applies all of a transaction or nothing. If it applies nothing, it names every
 //! failed operation. Those locks get the answers that they would have got alone; the
-//! others are sent again. If the outcome of a transaction is unknown, so is that of every
-//! lock in it.
+//! others are sent again. If the outcome of a transaction is unknown, the outcome of
+//! every lock in it is unknown.
 //!
 //! A transaction of several locks runs in its own task, so that dropping one lock's future
 //! does not affect the others.

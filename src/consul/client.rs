@@ -54,8 +54,8 @@ impl Consul {
         Self(Rc::new(Inner { link, token, keys, batches }))
     }
 
-    /// Asks one question. The answer arrives within `limit`, that of a blocking read within
-    /// `limit` after its wait.
+    /// Asks one question. The answer arrives within `limit`. A blocking read is answered
+    /// within `limit` after its wait.
     ///
     /// Use [`lock`](Self::lock) for locks.
     pub(crate) async fn ask<A: Ask>(&self, ask: &A, limit: Duration) -> A::Fact {

@@ -38,7 +38,8 @@ pub(crate) struct Style {
 #[derive(Debug)]
 pub(crate) enum Step {
     Publish(News),
-    /// The process owns the key. `token` is that of the caller who took it, or `None`.
+    /// The process owns the key. `token` belongs to the caller that took it; without one
+    /// it is `None`.
     Won {
         #[cfg_attr(not(test), expect(dead_code, reason = "the simulation checks it"))]
         index: u64,

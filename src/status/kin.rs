@@ -9,7 +9,7 @@ const LONGEST_VALUE: usize = 8 * 1_024;
 /// The longest part of a field that is logged, in characters.
 const LONGEST_FIELD: usize = 64;
 
-/// How a leader's value differs from that of this process.
+/// How a leader's value differs from this process's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Difference {
     /// Another program, by the name of its binary or service: probably two unrelated

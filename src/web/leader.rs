@@ -127,7 +127,7 @@ fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
 /// ```
 ///
 /// The handler runs within the term, as with [`Term::run`]. It is dropped when the term
-/// ends, including when this process resigns or hands over. The answer is then that of
+/// ends, including when this process resigns or hands over. The answer is then
 /// [`Lost`](crate::Lost), returned as an error and not as a response: a logging middleware
 /// around this one may not log it. A body that is still being sent is not cut off.
 #[derive(Clone, Debug, Default)]

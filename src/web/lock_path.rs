@@ -63,7 +63,7 @@ use crate::{
 /// Beyond that, the answer is 503.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss, as with
-/// [`Lease::run`]. The answer is then that of [`Lost`](crate::Lost), returned as an error
+/// [`Lease::run`]. The answer is then [`Lost`](crate::Lost), returned as an error
 /// and not as a response: a logging middleware around this one may not log it. A body that
 /// is still being produced is aborted. Writes that the handler has already sent may still
 /// arrive: pass the lease's [`token`](Term::token) to the resource that it writes to. If

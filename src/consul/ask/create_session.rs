@@ -59,7 +59,7 @@ impl Ask for CreateSession {
     }
 }
 
-/// Whether `id` can be a session's id. The check is looser than that of a UUID.
+/// Whether `id` can be a session's id. A UUID passes, and so do some other texts.
 pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

@@ -62,7 +62,7 @@ pub(crate) trait Ask {
     /// Returns the fact if no complete reply arrives.
     fn unanswered(&self, trouble: Trouble) -> Self::Fact;
 
-    /// Returns the time limit of the answer; `limit` is that of a request that Consul
+    /// Returns the time limit of the answer. `limit` applies to requests that Consul
     /// answers at once.
     fn limit(&self, limit: Duration) -> Duration {
         limit

@@ -108,14 +108,14 @@ impl Engine {
             .take_while(move |(key, _)| key.starts_with(prefix))
     }
 
-    /// The index that a read of a missing key reports: that of the last write,
+    /// The index that a read of a missing key reports: the index of the last write,
     /// deletion or tombstone reaping of any key.
     pub(crate) fn kv_index(&self) -> u64 {
         self.store.kv_index.max(self.store.tombstone_index)
     }
 
-    /// The index that a listing reports: that of the last write or deletion under
-    /// `prefix`.
+    /// The index that a listing reports: the index of the last write or deletion
+    /// under `prefix`.
     pub(crate) fn prefix_index(&self, prefix: &[u8]) -> u64 {
         if prefix.is_empty() {
             return self.kv_index();

@@ -18,7 +18,7 @@
 //! One of many waiters rests before it waits, then reads the key again.
 //!
 //! Four rules carry the guarantees. Only the answer to the current lock attempt
-//! grants the key, and only at an index above that of every ended ownership. An
+//! grants the key, and only at an index above the index of every ended ownership. An
 //! attempt of unknown outcome is voided by raising the session's fence before a
 //! read decides anything. No lock request is sent while a release is unresolved.
 //! While our session holds the key in Consul, or may hold it, without an owner here

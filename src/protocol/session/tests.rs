@@ -234,15 +234,21 @@ fn after_the_deadline_a_late_answer_revives_nothing() {
     assert!(next.cell.is_valid(bench.now) && !view.cell.is_valid(at(0)));
 }
 
-#[test]
-fn a_closed_session_is_destroyed_until_that_is_answered() {
+/// A machine whose first session was closed, and the ticket of its destruction.
+fn closed() -> (Bench, Ticket) {
     let (mut bench, _) = Bench::open();
     let reason = LossReason::StoreReplaced;
     bench.step(Event::Asked(Request::Distrust { generation: 1, reason }));
     let effects = bench.step(Event::Told { generation: 1 });
-    let [Effect::Create { .. }, Effect::Destroy { mut ticket, .. }] = effects[..] else {
+    let [Effect::Create { .. }, Effect::Destroy { ticket, .. }] = effects[..] else {
         panic!("{effects:?}")
     };
+    (bench, ticket)
+}
+
+#[test]
+fn a_closed_session_is_destroyed_until_that_is_answered() {
+    let (mut bench, mut ticket) = closed();
     for _ in 0..5 {
         let answer = Destroyed::Unknown(unknown());
         bench.step(Event::Destroyed { ticket, answer });
@@ -258,13 +264,7 @@ fn a_closed_session_is_destroyed_until_that_is_answered() {
 
 #[test]
 fn a_session_that_may_not_be_destroyed_is_tried_again_until_its_ttl_has_ended_it() {
-    let (mut bench, _) = Bench::open();
-    let reason = LossReason::StoreReplaced;
-    bench.step(Event::Asked(Request::Distrust { generation: 1, reason }));
-    let effects = bench.step(Event::Told { generation: 1 });
-    let [Effect::Create { .. }, Effect::Destroy { mut ticket, .. }] = effects[..] else {
-        panic!("{effects:?}")
-    };
+    let (mut bench, mut ticket) = closed();
     let (closed_at, mut tries) = (bench.now, 1);
     loop {
         let answer = Destroyed::Denied("session:write".into());
