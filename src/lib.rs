@@ -139,6 +139,7 @@ pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
 pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
+    claim::Claim,
     lease::Lease,
     observer::{Leadership, Observer},
     tenure::Tenure,
@@ -147,8 +148,8 @@ pub use holding::{
 pub use key::Key;
 pub use messages::{
     Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
-    List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe,
+    List, LockAcquired, LockLost, LockReleased, Observe, ReadEntry, Release, Resign, StoredEntry,
+    Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;

@@ -65,6 +65,10 @@ pub(crate) enum Mutation {
     LentUnfenced,
     /// A release that ends an ownership is not published.
     EndUnpublished,
+    /// A write under a lock does not check the index of its ownership.
+    WriteUnfenced,
+    /// An ownership that was written under is handed over within the process.
+    WrittenHandedOver,
 }
 
 thread_local! {
@@ -76,7 +80,7 @@ impl Mutation {
     /// `LateLockedBelieved` are missing because they show too rarely, and
     /// `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored` because no
     /// history has shown them yet; unit tests of the machines cover their rules.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
         Self::CellRevived,
@@ -100,6 +104,8 @@ impl Mutation {
         Self::ErrorsSearched,
         Self::LentUnfenced,
         Self::EndUnpublished,
+        Self::WriteUnfenced,
+        Self::WrittenHandedOver,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

@@ -6,7 +6,9 @@ mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod reading;
 mod request;
+mod writing;
 
 pub use builder::Builder;
 pub use handle::Dsync;

@@ -5,6 +5,7 @@ mod elections;
 mod events;
 mod requests;
 pub(crate) mod subscribers;
+mod writes;
 
 pub use accounts::{Explain, List};
 pub use elections::{Campaign, Observe, Resign};
@@ -13,3 +14,4 @@ pub use requests::{
     Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };
 pub use subscribers::{Event, Events};
+pub use writes::{ReadEntry, StoredEntry, UpdateValue, Write};

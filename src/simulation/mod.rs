@@ -46,3 +46,4 @@ mod runs;
 mod server;
 mod trace;
 mod world;
+mod writes;

@@ -8,9 +8,9 @@ use crate::{
         ask::{
             Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
             ListSessions, ListStaleFences, Lock, RaiseFence, Read, Release, RenewSession,
-            SessionInfo, Watch,
+            SessionInfo, Watch, Write,
         },
-        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
+        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
@@ -31,6 +31,7 @@ pub(super) enum Question {
     DeleteFences { ask: DeleteStaleFences },
     Lock { slot: Arc<Slot>, ticket: Ticket, ask: Lock },
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
+    Write { slot: Arc<Slot>, ticket: Ticket, ask: Write },
     Read { slot: Arc<Slot>, ticket: Ticket },
     AskSession { slot: Arc<Slot>, ticket: Ticket, ask: SessionInfo },
     Watch { read: Ticket, ask: Watch },
@@ -69,6 +70,7 @@ macro_rules! of_any {
             Question::DeleteFences { ask: $ask } => $does,
             Question::Lock { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
+            Question::Write { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
                 let $ask = &Read::Key(slot.key.clone());
                 $does
@@ -111,10 +113,18 @@ impl Question {
     }
 
     /// Whether a copy of it that arrives after this answer can still lock the key,
-    /// because the key was released and deleted, or was closed by a lock-delay.
+    /// because the key was released and deleted, or was closed by a lock-delay; or can
+    /// still write, because a right was missing or a lock-delay ran.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
-        let Self::Lock { ask, .. } = self else { return false };
-        ask.expect == Expect::Missing || concluded(ask, Ok(answer)) == Locked::Delayed
+        match self {
+            Self::Lock { ask, .. } => {
+                ask.expect == Expect::Missing || concluded(ask, Ok(answer)) == Locked::Delayed
+            }
+            Self::Write { ask, .. } => {
+                matches!(concluded(ask, Ok(answer)), Written::Denied(_) | Written::Failed(_))
+            }
+            _ => false,
+        }
     }
 
     /// Reads the answer and addresses it to its machine.
@@ -164,6 +174,10 @@ impl Question {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Released { ticket, answer })
             }
+            Self::Write { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Lock(slot, lock::Event::Written { ticket, answer })
+            }
             Self::Read { slot, ticket } => {
                 let answer = concluded(&Read::Key(slot.key.clone()), result);
                 Fact::Lock(slot, lock::Event::Read { ticket, answer })
@@ -211,6 +225,10 @@ impl fmt::Display for Question {
             }
             Self::Release { ask, .. } => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
+            }
+            Self::Write { ask, .. } => {
+                let (key, session, index) = (&ask.key, short(&ask.session), ask.index);
+                write!(f, "write under {key} of {session} at {index}: {:?}", ask.what)
             }
             Self::Read { slot, .. } => write!(f, "read {}", slot.key),
             Self::AskSession { ask, .. } => {

@@ -118,6 +118,7 @@ impl Server {
                 let first = u64::from(ask.fence != Fence::Unusable);
                 Some(errors(&[first, first + 1]))
             }
+            Question::Write { .. } if lacking.writes > now => Some(errors(&[2])),
             Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
             Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
             Question::ReadFence { .. } => no_fence.then(forbidden),

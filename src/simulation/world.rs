@@ -17,6 +17,7 @@ use super::{
     report::Stats,
     server::{Exchange, Served, Server},
     trace::Trace,
+    writes::Writes,
 };
 use crate::{
     clock::Moment,
@@ -60,6 +61,7 @@ pub(super) struct World {
     pub(super) keys: Vec<Key>,
     pub(super) invariants: Invariants,
     pub(super) elections: Elections,
+    pub(super) writes: Writes,
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
     pub(super) healed_at: Option<Moment>,
@@ -111,6 +113,7 @@ impl World {
             calls: 0,
             invariants: Invariants::default(),
             elections: Elections::default(),
+            writes: Writes::new(&plan),
             stats: Stats::default(),
             violation: None,
             healed_at: None,
@@ -248,6 +251,9 @@ impl World {
         let (process, id) = (exchange.process, exchange.id);
         match served {
             Served::Reply(reply) => {
+                if reply.status == 200 {
+                    self.check_applied(&exchange.question);
+                }
                 let body = || String::from_utf8_lossy(&reply.body).chars().take(160).collect();
                 self.trace.note(self.now, 16 + id, || {
                     let body: String = body();
@@ -312,6 +318,7 @@ impl World {
                 break;
             }
         }
+        self.read_write_answers();
         if !lag.is_zero() {
             let life = self.processes[process].life;
             if self.processes[process].is_poked() {

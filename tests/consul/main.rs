@@ -28,3 +28,4 @@ mod seed;
 mod service;
 mod silence;
 mod tls;
+mod writes;

@@ -22,6 +22,7 @@ mod singleton;
 mod stop;
 mod threads;
 mod web;
+mod writes;
 
 use std::{future::Future, sync::Once, task::Poll, time::Duration};
 

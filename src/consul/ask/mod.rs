@@ -20,6 +20,7 @@ mod renew_session;
 mod session_info;
 mod stale_fences;
 mod watch;
+mod write;
 
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub(crate) use renew_session::RenewSession;
 pub(crate) use session_info::SessionInfo;
 pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
 pub(crate) use watch::Watch;
+pub(crate) use write::{EntryOp, MOST_ENTRIES, What, Write};
 
 use super::{
     answer::Answer,

@@ -27,8 +27,11 @@ pub(super) struct Own {
     /// The key's current index, which guards the release. It moves when somebody writes
     /// the value.
     pub(super) index: u64,
+    /// The key's index as far as writes have shown it, which guards the next one. At least
+    /// [`index`](Self::index).
+    pub(super) guard: u64,
     /// The value that somebody else wrote over ours.
-    found: Option<Vec<u8>>,
+    pub(super) found: Option<Vec<u8>>,
     look: Look,
 }
 
@@ -66,6 +69,7 @@ impl Own {
             session: view.id.clone(),
             won_at: index,
             index,
+            guard: index,
             found: None,
             look: Look::At(now + UNWATCHED),
         }
@@ -141,6 +145,7 @@ impl Lock {
             own.look = Look::Watching(ticket);
             effects.push(Effect::Watch { ticket, after: own.index });
         }
+        self.write_if_due(now, effects);
     }
 
     /// Handles the answer to the watch of a held key.
@@ -201,6 +206,7 @@ impl Lock {
                     self.own_of_another_store(effects);
                 } else if entry.modify_index > own.index {
                     own.index = entry.modify_index;
+                    own.guard = own.guard.max(own.index);
                     own.found = Some(entry.value);
                 }
             }
@@ -208,17 +214,22 @@ impl Lock {
                 self.own_of_another_store(effects);
             }
             Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),
-            Seen::Found { .. } => {
-                // No longer ours, so revoke it at once. Then ask whether the session ended or
-                // somebody released the key.
+            Seen::Found { .. } => self.not_ours(now, effects),
+            Seen::Denied(_) | Seen::Unknown(_) => {}
+        }
+    }
+
+    /// Revokes an ownership whose key our session does not hold. Then asks whether the
+    /// session ended or somebody released the key.
+    pub(super) fn not_ours(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Owned(own) => {
                 let ticket = self.tickets.next();
                 effects.push(Effect::Revoke);
                 effects.push(Effect::AskSession { ticket, session: own.session.clone() });
-                if let Phase::Owned(own) = std::mem::replace(&mut self.phase, Phase::Idle) {
-                    self.phase = Phase::Losing { own, ticket, until: now + QUESTION_LIMIT };
-                }
+                self.phase = Phase::Losing { own, ticket, until: now + QUESTION_LIMIT };
             }
-            Seen::Denied(_) | Seen::Unknown(_) => {}
+            other => self.phase = other,
         }
     }
 
