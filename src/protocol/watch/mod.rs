@@ -362,8 +362,13 @@ impl Watches {
         let Some(interest) = self.interests.get(key) else { return };
         let after = interest.after;
         self.singles.insert(read, Single { key: key.clone(), after, since: self.now });
-        let wait = self.patience.wait(self.now);
+        let wait = self.wait();
         effects.push(Effect::Read { read, key: key.clone(), after, wait });
+    }
+
+    /// How long a blocking read that starts now should wait.
+    fn wait(&mut self) -> Duration {
+        self.patience.wait(self.now).min(self.budget.longest_wait())
     }
 
     /// Handles the answer to a read of one key.
@@ -460,7 +465,7 @@ impl Watches {
     }
 
     fn start_probe(&mut self, effects: &mut Vec<Effect>) {
-        let pause = self.jittered(Duration::from_secs(20));
+        let pause = self.jittered(Duration::from_secs(10));
         if self.budget.is_to_probe(self.now, self.blocking(), pause) && self.probe.is_none() {
             let read = self.tickets.next();
             self.probe = Some(read);
