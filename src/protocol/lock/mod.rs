@@ -260,6 +260,8 @@ pub(crate) struct Lock {
     /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
     sweep: Option<Sweep>,
+    /// The generation that this lock distrusts, until the session is closed.
+    distrusted: Option<(u64, LossReason)>,
     tickets: Tickets,
     random: u64,
 }
@@ -291,6 +293,7 @@ impl Lock {
             setbacks: 0,
             resume: Next::Try(Expect::Missing),
             sweep: None,
+            distrusted: None,
             tickets: Tickets::default(),
             random: seed | 1,
         }
@@ -353,6 +356,13 @@ impl Lock {
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
         self.demand = Demand::default();
         self.phase = Phase::Idle;
+        // The effects of its last turn may have died with the actor.
+        if let Some((generation, reason)) = self.distrusted {
+            effects.push(Effect::Request(Request::Distrust { generation, reason }));
+        }
+        if let Some(sweep) = &mut self.sweep {
+            (sweep.asking, sweep.at) = (None, now);
+        }
         #[cfg(test)]
         if Mutation::RecoveredUnclean.is_chosen() {
             return self.act(now, effects);
@@ -448,6 +458,14 @@ impl Lock {
         self.leftover = Leftover::None;
     }
 
+    /// Drops the session and asks for its end, because there is proof that it is
+    /// unreliable.
+    fn distrust(&mut self, generation: u64, reason: LossReason, effects: &mut Vec<Effect>) {
+        self.forget_session();
+        self.distrusted = Some((generation, reason));
+        effects.push(Effect::Request(Request::Distrust { generation, reason }));
+    }
+
     /// Starts a sweep, because the effect of an attempt can be neither excluded nor
     /// read now. Also marks the session suspect.
     fn sweep_from_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -457,13 +475,20 @@ impl Lock {
         effects.push(Effect::Request(Request::Suspect { generation }));
     }
 
-    /// Reads the key for the effect of a late attempt.
+    /// Reads the key for the effect of a late attempt, and repeats that the session is
+    /// suspect: the first request may have died with the actor.
     fn sweep_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if let Some(sweep) = self.sweep.as_mut().filter(|s| s.asking.is_none() && s.at <= now) {
-            let ticket = self.tickets.next();
-            sweep.asking = Some(ticket);
-            effects.push(Effect::Read { ticket });
+        let Some(sweep) = self.sweep.as_mut().filter(|s| s.asking.is_none() && s.at <= now) else {
+            return;
+        };
+        let (ticket, generation) = (self.tickets.next(), sweep.generation);
+        sweep.asking = Some(ticket);
+        effects.push(Effect::Request(Request::Suspect { generation }));
+        #[cfg(test)]
+        if Mutation::SuspicionNotRepeated.is_chosen() {
+            effects.pop();
         }
+        effects.push(Effect::Read { ticket });
     }
 
     fn notified(&mut self, now: Moment, notice: Notice, effects: &mut Vec<Effect>) {
@@ -489,6 +514,7 @@ impl Lock {
         if self.sweep.as_ref().is_some_and(|sweep| sweep.generation == generation) {
             self.sweep = None;
         }
+        self.distrusted = self.distrusted.filter(|(distrusted, _)| *distrusted > generation);
         match &self.phase {
             Phase::Owned(own) | Phase::Losing { own, .. } if own.generation == generation => {
                 self.lose(reason, effects);

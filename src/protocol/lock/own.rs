@@ -235,9 +235,7 @@ impl Lock {
     pub(super) fn store_replaced(&mut self, generation: u64, effects: &mut Vec<Effect>) {
         self.floor = 0;
         self.resume = Next::Read;
-        self.forget_session();
-        let reason = LossReason::StoreReplaced;
-        effects.push(Effect::Request(Request::Distrust { generation, reason }));
+        self.distrust(generation, LossReason::StoreReplaced, effects);
     }
 
     /// Handles the answer about our own session, which decides the reason of a loss.
@@ -254,10 +252,8 @@ impl Lock {
         }
         let generation = own.generation;
         if let SessionSeen::NotShown = answer {
-            let reason = LossReason::SessionGone;
-            self.lose(reason, effects);
-            self.forget_session();
-            effects.push(Effect::Request(Request::Distrust { generation, reason }));
+            self.lose(LossReason::SessionGone, effects);
+            self.distrust(generation, LossReason::SessionGone, effects);
         } else {
             self.lose(LossReason::ForceReleased, effects);
         }
