@@ -32,6 +32,9 @@ mod tests;
 #[cfg(all(test, feature = "embedded"))]
 mod world;
 
+#[cfg(test)]
+pub(crate) use patience::LONGEST as LONGEST_WAIT;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
