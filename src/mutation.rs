@@ -44,6 +44,8 @@ pub(crate) enum Mutation {
     SessionStopsFirst,
     /// A suspect session is replaced while a key is owned under it.
     SuspectReplacedEarly,
+    /// A lock reports once that its session is suspect, even if its actor died then.
+    SuspicionNotRepeated,
     /// The session of a dead actor is not destroyed.
     LeftBehindForgotten,
     /// Locks are not notified that their watches died.
@@ -80,7 +82,7 @@ impl Mutation {
     /// `LateLockedBelieved` are missing because they show too rarely, and
     /// `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored` because no
     /// history has shown them yet; unit tests of the machines cover their rules.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
         Self::CellRevived,
@@ -98,6 +100,7 @@ impl Mutation {
         Self::StaleOfferTaken,
         Self::SessionStopsFirst,
         Self::SuspectReplacedEarly,
+        Self::SuspicionNotRepeated,
         Self::LeftBehindForgotten,
         Self::WatchLossUntold,
         Self::RecoveredUnclean,
