@@ -79,7 +79,8 @@
 //!   lock, as long as a renewal is answered before the deadline.
 //! - *Releases are fenced.* A late or repeated release never frees a newer ownership.
 //!
-//! The module [`safety`] states them in full.
+//! The module [`safety`] states them in full, and the module [`fencing`] says how a
+//! resource checks tokens.
 //!
 //! # What a lock cannot do
 //! The guarantees assume that the rates of clocks differ by less than
@@ -184,6 +185,9 @@ pub mod report {
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
+
+#[doc = include_str!("../docs/fencing.md")]
+pub mod fencing {}
 
 #[cfg(all(doctest, feature = "web"))]
 #[doc = include_str!("../README.md")]

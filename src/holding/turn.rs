@@ -109,6 +109,9 @@ impl Slot {
         let floor = self.callers.last_index();
         self.machine().recover(now, floor, &mut effects);
         self.apply_all(effects, style, step);
+        // Its outcome may have died with the actor.
+        let dropped = Trouble::Broken("the lock's actor failed".into());
+        self.callers.wrote(Written::Unknown(dropped));
         self.turn(now, style, step);
     }
 

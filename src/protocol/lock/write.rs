@@ -119,12 +119,4 @@ impl Lock {
             effects.push(Effect::Wrote(Written::NotHeld));
         }
     }
-
-    /// Concludes the current write after the death of its actor, with which its outcome may
-    /// have been lost.
-    pub(super) fn abandon_write(&mut self, effects: &mut Vec<Effect>) {
-        self.writing = None;
-        let dropped = Trouble::Broken("the request was dropped".into());
-        effects.push(Effect::Wrote(Written::Unknown(dropped)));
-    }
 }
