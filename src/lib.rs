@@ -148,9 +148,10 @@ pub use holding::{
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
-    List, LockAcquired, LockLost, LockReleased, Observe, ReadEntry, Release, Resign, StoredEntry,
-    Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
+    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
+    ForceReleased, HeldKey, Holders, Inspect, LeaderChanged, List, LockAcquired, LockLost,
+    LockReleased, Observe, ReadEntry, Release, Resign, StoredEntry, Subscribe, SubscriptionId,
+    TryAcquire, Unsubscribe, UpdateValue, Write,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;

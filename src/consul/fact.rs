@@ -127,6 +127,8 @@ pub(crate) enum SessionSeen {
         name: String,
         node: String,
         lock_delay: Duration,
+        /// `None` if it has no TTL, or an unreadable one.
+        ttl: Option<Duration>,
     },
     /// An empty list: the session does not exist, or the token may not read it.
     NotShown,
@@ -138,6 +140,15 @@ pub(crate) enum SessionSeen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SessionsSeen {
     Found(Vec<SessionId>),
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// The answer to a listing of all sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AllSessions {
+    /// Each with its name, without the number that this crate adds, and its node.
+    Found(Vec<(SessionId, String, String)>),
     Denied(String),
     Unknown(Trouble),
 }

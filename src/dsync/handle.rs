@@ -56,7 +56,7 @@ impl Dsync {
     ///
     /// `do_send` and `try_send` send a request that cannot be answered. It is carried out if
     /// it has an effect: [`Release`], [`Campaign`], [`Resign`], [`Subscribe`],
-    /// [`Unsubscribe`], [`UpdateValue`] and [`Write`]. Any other request is ignored with a warning in the log, because nobody
+    /// [`Unsubscribe`], [`UpdateValue`], [`Write`] and [`ForceRelease`]. Any other request is ignored with a warning in the log, because nobody
     /// could receive its reply.
     ///
     /// # Cancel safety
@@ -64,6 +64,7 @@ impl Dsync {
     /// withdraws any request; use `do_send` for an effect that must happen. After that, it
     /// behaves as with [`send`](Dsync::send): an acquisition is cancelled and leaks nothing.
     ///
+    /// [`ForceRelease`]: crate::ForceRelease
     /// [`Release`]: crate::Release
     /// [`Resign`]: crate::Resign
     /// [`Subscribe`]: crate::Subscribe

@@ -1,4 +1,4 @@
-//! The actor that reads from Consul for callers.
+//! The actor that asks Consul for callers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::consul::client::Consul;
 
-/// Reads on the runtime's thread, which owns the connections.
+/// Asks Consul on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
     consul: Consul,
     limit: Duration,
@@ -22,9 +22,9 @@ pub(super) type Reading = Box<dyn FnOnce(Consul, Duration) -> LocalBoxFuture<'st
 #[rtype(result = "()")]
 pub(super) struct Look {
     pub(super) reading: Reading,
-    /// A permit for one of the concurrent reads; held until the read ends, even if the caller
+    /// A permit for one of the concurrent reads, if it is one; held until the read ends, even if the caller
     /// has gone.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Inspector {

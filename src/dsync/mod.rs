@@ -1,6 +1,7 @@
 //! A lock runtime: its start, its requests, and its end.
 
 mod account;
+mod administration;
 mod builder;
 mod handle;
 mod inspector;

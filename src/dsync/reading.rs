@@ -37,6 +37,27 @@ impl Intake {
         })
     }
 
+    /// Acts on the runtime's thread, even if the caller has gone.
+    pub(super) fn act_with<T: Send + 'static, F>(
+        &self,
+        act: impl FnOnce(Consul, Duration) -> F + Send + 'static,
+    ) -> Pending<T>
+    where
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        if !self.slots.is_stopped() {
+            let reading: Reading = Box::new(move |consul, limit| {
+                Box::pin(async move {
+                    // Fails if the caller has gone, which is fine.
+                    let _ = reply.send(act(consul, limit).await);
+                })
+            });
+            self.inspector.do_send(Look { reading, permit: None });
+        }
+        Box::pin(async move { answer.await.unwrap_or(Err(Error::Stopped)) })
+    }
+
     /// Reads on the runtime's thread, as one of a limited number of concurrent readings.
     pub(super) fn read_with<T: Send + 'static, F>(
         &self,
@@ -60,13 +81,17 @@ impl Intake {
                     }
                 })
             });
-            intake.inspector.do_send(Look { reading, permit });
+            intake.inspector.do_send(Look { reading, permit: Some(permit) });
             answer.await.unwrap_or(Err(Error::Stopped))
         })
     }
 }
 
-async fn entry_of(consul: &Consul, key: Key, limit: Duration) -> Result<Option<Entry>, Error> {
+pub(super) async fn entry_of(
+    consul: &Consul,
+    key: Key,
+    limit: Duration,
+) -> Result<Option<Entry>, Error> {
     match consul.ask(&Read::Key(key), limit).await {
         Seen::Found { entry, .. } => Ok(Some(entry)),
         Seen::Missing { .. } => Ok(None),

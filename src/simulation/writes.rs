@@ -60,6 +60,7 @@ impl Writes {
         let Question::Write { ask, .. } = question else { return None };
         let value = match &ask.what {
             What::Value { value, .. } => value.to_vec(),
+            What::PassTo { .. } => return None,
             What::Entries(ops) => ops.iter().find_map(|op| match op {
                 EntryOp::Put { value, .. } => Some(value.clone()),
                 _ => None,

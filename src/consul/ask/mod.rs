@@ -28,7 +28,7 @@ pub(crate) use create_session::CreateSession;
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use list::List;
-pub(crate) use list_sessions::ListSessions;
+pub(crate) use list_sessions::{ListAllSessions, ListSessions};
 pub(crate) use lock::Lock;
 pub(super) use lock::Locks;
 pub(crate) use raise_fence::RaiseFence;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{Ask, Keyspace, entry::entry_of, lock::is_refusal, read_right, write_right};
 #[cfg(test)]
 use crate::mutation::Mutation;
@@ -35,6 +37,8 @@ pub(crate) enum What {
     Value { value: Arc<[u8]>, flags: u64 },
     /// Other entries, all or none.
     Entries(Arc<[EntryOp]>),
+    /// The lock itself, which passes to another session, without a lock-delay.
+    PassTo { session: SessionId, value: Vec<u8>, flags: u64 },
 }
 
 /// An operation on an entry beside the lock.
@@ -88,9 +92,18 @@ impl EntryOp {
 const GUARDS: usize = 2;
 
 impl Write {
+    /// The place of the operation that locks the key.
+    fn lock_place(&self) -> Option<usize> {
+        match self.what {
+            What::Value { .. } => Some(GUARDS),
+            What::PassTo { .. } => Some(GUARDS + 1),
+            What::Entries(_) => None,
+        }
+    }
+
     fn names(&self, keys: &Keyspace) -> (String, Vec<String>) {
         let others = match &self.what {
-            What::Value { .. } => Vec::new(),
+            What::Value { .. } | What::PassTo { .. } => Vec::new(),
             What::Entries(ops) => ops.iter().map(|op| keys.key(op.key())).collect(),
         };
         (keys.key(&self.key), others)
@@ -110,6 +123,11 @@ impl Write {
             What::Value { value, flags } => {
                 ops.push(Op::Lock { key, session, flags: *flags, value });
             }
+            What::PassTo { session: to, value, flags } => {
+                let flags = *flags;
+                ops.push(Op::Unlock { key, session, flags, value });
+                ops.push(Op::Lock { key, session: to.as_str(), flags, value });
+            }
             What::Entries(entries) => {
                 ops.extend(entries.iter().zip(others).map(|(entry, key)| entry.op(key)));
             }
@@ -124,7 +142,7 @@ impl Write {
         answer: Answer<'_>,
     ) -> Written {
         let unclear = || Written::Unknown(answer.server(failures.first()));
-        for place in 0..GUARDS + others.len().max(1) {
+        for place in 0..GUARDS + others.len().max(2) {
             if let Some(Failure::Denied(denial)) = failures.at(place) {
                 let right = match place.checked_sub(GUARDS) {
                     None => read_right(key),
@@ -144,12 +162,13 @@ impl Write {
             (None, _) => {}
         }
         let entries = || match &self.what {
-            What::Value { .. } => &[],
+            What::Value { .. } | What::PassTo { .. } => &[],
             What::Entries(entries) => &entries[..],
         };
+        let lock = self.lock_place().and_then(|place| failures.at(place));
         let unmet = (GUARDS..).zip(entries()).find(|(op, _)| failures.at(*op).is_some());
         match unmet {
-            None if failures.at(GUARDS) == Some(&Failure::Delayed) => {
+            None if lock == Some(&Failure::Delayed) => {
                 // A restarted server may begin an old lock-delay anew.
                 Written::Failed(answer.server(failures.first()))
             }
@@ -176,16 +195,17 @@ impl Ask for Write {
         }
         match txn::outcome(&self.ops(&key, &others), answer) {
             Outcome::Done(rows) => {
-                let held = |row| {
-                    entry_of(row, &key)
-                        .filter(|entry| entry.session.as_ref() == Some(&self.session))
+                let held = |row: Option<&Value>, by: &SessionId| {
+                    entry_of(row, &key).filter(|entry| entry.session.as_ref() == Some(by))
                 };
-                let index = match &self.what {
-                    What::Value { .. } if rows.len() != GUARDS + 1 => None,
-                    What::Value { .. } => held(rows.last()),
-                    What::Entries(_) => held(rows.get(GUARDS - 1)),
+                let ours = &self.session;
+                let after = match (&self.what, self.lock_place()) {
+                    (_, Some(place)) if rows.len() != place + 1 => None,
+                    (What::PassTo { session, .. }, _) => held(rows.last(), session),
+                    (What::Value { .. }, _) => held(rows.last(), ours),
+                    (What::Entries(_), _) => held(rows.get(GUARDS - 1), ours),
                 };
-                match (held(rows.first()), index) {
+                match (held(rows.first(), ours), after) {
                     (Some(_), Some(entry)) => Written::Done { index: entry.modify_index },
                     _ => Written::Unknown(answer.trouble()),
                 }

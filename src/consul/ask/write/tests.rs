@@ -89,6 +89,27 @@ fn a_refused_write_says_which_check_failed() {
 }
 
 #[test]
+fn a_lock_passes_to_another_session_in_one_transaction() {
+    let pass = ask(What::PassTo { session: "other".into(), value: b"b".to_vec(), flags: 7 });
+    let request = body(&pass.request(&Keyspace::default()));
+    let unlock = json!({"KV": {"Verb": "unlock", "Key": "k", "Session": ID, "Flags": 7,
+                               "Value": "Yg=="}});
+    let lock = json!({"KV": {"Verb": "lock", "Key": "k", "Session": "other", "Flags": 7,
+                             "Value": "Yg=="}});
+    assert_eq!((&request[2], &request[3], request.get(4)), (&unlock, &lock, None));
+    let guards = || [kv("k", Some(ID), 16), kv("k", Some(ID), 16), kv("k", None, 17)];
+    let passed = |to| done(&[&guards()[..], &[kv("k", to, 17)]].concat());
+    assert_eq!(read(&pass, 200, &passed(Some("other"))), Written::Done { index: 17 });
+    for other in [passed(Some(ID)), passed(None), done(&guards())] {
+        assert!(matches!(read(&pass, 200, &other), Written::Unknown(_)), "{other}");
+    }
+    let delayed = failed(&[(3, "failed to lock key \"k\" due to lock delay")]);
+    assert!(matches!(read(&pass, 409, &delayed), Written::Failed(_)));
+    let denied = failed(&[(3, "Permission denied")]);
+    assert_eq!(read(&pass, 409, &denied), Written::Denied("key:write on \"k\"".into()));
+}
+
+#[test]
 fn an_unmet_requirement_and_a_missing_right_name_their_entry() {
     let failed_with = |op, what: &str| read(&entries(), 409, &failed(&[(op, what)]));
     let moved = "failed index check for key \"r\", current modify index 5 != 4";
