@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     consul::{fact::Trouble, wire::WireReply},
     escape::escaped,
+    key::is_portable,
     secret::Secret,
 };
 
@@ -82,6 +83,15 @@ impl<'a> Answer<'a> {
             Some(denial) => denial.right(right),
             None => format!("{right} (it said: {})", self.words()),
         })
+    }
+
+    /// Returns the reply's text if it refuses the name of the key or prefix that was read.
+    /// A proxy's 400 does not say why; it counts if the name is not portable.
+    pub(super) fn name_refused(self, name: &str) -> Option<String> {
+        let status = self.reply.status;
+        let by_consul = matches!(status, 400 | 500) && self.text().starts_with("invalid key name");
+        let by_proxy = status == 400 && !is_portable(name);
+        (by_consul || by_proxy).then(|| self.excerpt(&format!("status {status}: {}", self.words())))
     }
 
     /// Returns the trouble of a reply that proves nothing about the request.

@@ -239,6 +239,8 @@ pub(crate) enum Seen {
         index: u64,
     },
     Denied(String),
+    /// Consul, or a proxy before it, refuses the key's name.
+    NameRefused(String),
     Unknown(Trouble),
 }
 
@@ -254,6 +256,8 @@ pub(crate) enum Listed {
         index: u64,
     },
     Denied(String),
+    /// Consul, or a proxy before it, refuses the prefix.
+    NameRefused(String),
     Unknown(Trouble),
 }
 

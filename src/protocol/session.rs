@@ -704,7 +704,9 @@ impl Session {
         let stands = match answer {
             Seen::Found { entry, .. } => Fence::At(entry.modify_index),
             Seen::Missing { .. } => Fence::Unraised,
-            Seen::Denied(_) => return self.fence_denied(now, ticket, effects),
+            Seen::Denied(_) | Seen::NameRefused(_) => {
+                return self.fence_denied(now, ticket, effects);
+            }
             Seen::Unknown(_) => return self.raise_again(ticket, now + RAISE_AGAIN),
         };
         // A deleted entry must be rewritten as well. An entry that is unchanged since it

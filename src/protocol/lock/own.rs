@@ -157,7 +157,7 @@ impl Lock {
         }
         let index = match &answer {
             Seen::Found { index, .. } | Seen::Missing { index } => *index,
-            Seen::Denied(_) | Seen::Unknown(_) => {
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {
                 own.look = Look::At(now + UNWATCHED);
                 return;
             }
@@ -186,7 +186,7 @@ impl Lock {
             return;
         }
         own.look = Look::At(now + DOUBTED);
-        if let Seen::Denied(_) | Seen::Unknown(_) = answer {
+        if let Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) = answer {
             return;
         }
         self.judge_own(now, answer, effects);
@@ -218,7 +218,7 @@ impl Lock {
                     self.phase = Phase::Losing { own, ticket, until: now + QUESTION_LIMIT };
                 }
             }
-            Seen::Denied(_) | Seen::Unknown(_) => {}
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {}
         }
     }
 
@@ -395,7 +395,7 @@ impl Lock {
         let seen_at = match &answer {
             Seen::Found { entry, index } => entry.modify_index.min(*index),
             Seen::Missing { index } => *index,
-            Seen::Denied(_) | Seen::Unknown(_) => u64::MAX,
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => u64::MAX,
         };
         let reason = match answer {
             _ if seen_at < own.won_at => LossReason::StoreReplaced,
@@ -409,6 +409,10 @@ impl Lock {
             }
             Seen::Denied(right) => {
                 return self.release_obstructed(now, Error::Denied { right }, effects);
+            }
+            Seen::NameRefused(why) => {
+                let error = Error::Unavailable { step: Step::Read, why };
+                return self.release_obstructed(now, error, effects);
             }
             Seen::Unknown(trouble) => {
                 return self.release_obstructed(now, unavailable(Step::Read, &trouble), effects);
