@@ -74,13 +74,15 @@ impl<'a> Answer<'a> {
         self.reply.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// Returns the missing right if Consul denied the request, which needs `right`.
+    /// Returns the missing right if Consul denied the request, which needs `right`. An
+    /// unknown token is a [`trouble`](Self::trouble): waiting may help.
     pub(super) fn denied(self, right: &str) -> Option<String> {
         if self.reply.status != 403 || self.is_markup() {
             return None;
         }
         Some(match Denial::of(&self.text()) {
-            Some(denial) => denial.right(right),
+            Some(Denial::Right) => right.into(),
+            Some(Denial::Token) => return None,
             None => format!("{right} (it said: {})", self.words()),
         })
     }
@@ -99,6 +101,7 @@ impl<'a> Answer<'a> {
         let status = self.reply.status;
         match status {
             300..=399 => Trouble::NotConsul(format!("a redirect, status {status}")),
+            403 if Denial::of(&self.text()) == Some(Denial::Token) => Trouble::UnknownToken,
             400 | 409 | 413 | 429 | 500..=599 if !self.is_markup() => self.server(&self.words()),
             _ if self.reply.body.is_empty() => {
                 Trouble::NotConsul(format!("status {status} without a body"))

@@ -23,7 +23,11 @@
 //! before the deadline must not lose the session, and requests sent during it may
 //! hang.
 
+mod blocked;
+
 use std::{sync::Arc, time::Duration};
+
+use blocked::{Blocked, Failure};
 
 #[cfg(test)]
 use super::mutation::Mutation;
@@ -164,6 +168,8 @@ pub(crate) enum Effect {
         stale: Vec<(SessionId, u64)>,
     },
     Notify(Notice),
+    /// Locks work only once an operator has mended this.
+    Blocked(String),
     /// Renewals succeed again.
     Recovered,
     /// The session was stopped as requested; no further effect follows.
@@ -254,6 +260,7 @@ pub(crate) struct Session {
     phase: Phase,
     generation: u64,
     failures: u32,
+    blocked: Blocked,
     doomed: Vec<Doomed>,
     /// The search for sessions created without this process learning their ids.
     strays: Look,
@@ -283,6 +290,9 @@ const TIDYING: Duration = Duration::from_secs(3600);
 const MOST_TIDIED: usize = 32;
 /// Pause after the servers refused the TTL: only a change of configuration helps.
 const TTL_REFUSED: Duration = Duration::from_secs(10);
+/// Pause after a session could not be used because Consul is too far: each attempt may
+/// leave a session behind until its TTL.
+const TOO_FAR: Duration = Duration::from_secs(5);
 /// The most closed sessions whose destruction is retried; the TTL ends older ones.
 const MOST_DOOMED: usize = 16;
 
@@ -300,6 +310,7 @@ impl Session {
             phase: Phase::Absent { since: None },
             generation,
             failures: 0,
+            blocked: Blocked::default(),
             doomed: Vec::new(),
             strays: Look::Never,
             late_strays: false,
@@ -316,10 +327,13 @@ impl Session {
         }
     }
 
-    /// When the open session's creation and its latest successful renewal were sent.
-    pub(crate) fn times(&self) -> Option<(Moment, Moment)> {
-        let Phase::Open(open) = &self.phase else { return None };
-        Some((open.opened_at, open.renewed_at))
+    /// The session that locks use, and when its creation and its latest successful renewal
+    /// were sent.
+    pub(crate) fn lent(&self) -> Option<(&SessionView, Moment, Moment)> {
+        match &self.phase {
+            Phase::Open(open) if open.lent => Some((&open.view, open.opened_at, open.renewed_at)),
+            _ => None,
+        }
     }
 
     /// Schedules the destruction of a session.
@@ -488,6 +502,7 @@ impl Session {
                 });
                 if view.cell.is_valid(now) {
                     self.failures = 0;
+                    self.blocked.cleared();
                     #[cfg(test)]
                     if Mutation::LentUnfenced.is_chosen() {
                         return self.fence_is(now, ticket, Fence::Unraised, effects);
@@ -502,7 +517,7 @@ impl Session {
             }
             Created::Denied(right) => {
                 self.pause(now);
-                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
+                self.troubled(now, Step::CreateSession, Failure::Denied(right), effects);
             }
             Created::TtlRefused(range) => {
                 self.pause(now);
@@ -512,19 +527,18 @@ impl Session {
                      session_ttl_min in the servers' configuration",
                     self.timing.session_ttl
                 );
-                effects.push(Effect::Notify(Notice::Troubled(Error::Invalid {
-                    field: "timing.session_ttl",
-                    why,
-                })));
+                let error = Error::Invalid { field: "timing.session_ttl", why };
+                effects.push(Effect::Blocked(error.to_string()));
+                effects.push(Effect::Notify(Notice::Troubled(error)));
             }
             Created::Unknown(trouble) => {
                 self.pause(now);
                 // The session may exist nevertheless.
                 (self.strays, self.late_strays) = (Look::At(now), true);
-                effects.push(Effect::Notify(Notice::Troubled(unavailable(
-                    Step::CreateSession,
-                    &trouble,
-                ))));
+                if let Trouble::TooFar { .. } = trouble {
+                    self.phase = Phase::Absent { since: Some(now + TOO_FAR) };
+                }
+                self.troubled(now, Step::CreateSession, Failure::Unknown(trouble), effects);
             }
         }
     }
@@ -545,23 +559,30 @@ impl Session {
                 open.renew_at = open.renew_at.max(sent_at + timing.renew_period());
                 if !open.view.cell.extend(now, deadline) {
                     self.close(LossReason::DeadlinePassed, effects);
-                } else if std::mem::take(&mut self.failures) > 0 {
-                    effects.push(Effect::Recovered);
+                } else {
+                    self.blocked.cleared();
+                    if std::mem::take(&mut self.failures) > 0 {
+                        effects.push(Effect::Recovered);
+                    }
                 }
             }
             Renewed::Gone => self.close(LossReason::SessionGone, effects),
             Renewed::Denied(right) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
+                self.troubled(now, Step::RenewSession, Failure::Denied(right), effects);
             }
             Renewed::Unknown(trouble) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Notify(Notice::Troubled(unavailable(
-                    Step::RenewSession,
-                    &trouble,
-                ))));
+                self.troubled(now, Step::RenewSession, Failure::Unknown(trouble), effects);
             }
         }
+    }
+
+    /// Reports a failed request, and what only an operator can mend.
+    fn troubled(&mut self, now: Moment, step: Step, failure: Failure, effects: &mut Vec<Effect>) {
+        let (error, why) = self.blocked.failed(now, &self.timing, step, failure);
+        effects.extend(why.map(Effect::Blocked));
+        effects.push(Effect::Notify(Notice::Troubled(error)));
     }
 
     /// The deadline proven by an answer to a request sent at `sent_at`.
@@ -623,15 +644,19 @@ impl Session {
         let doomed = &mut self.doomed[place];
         doomed.asking = None;
         match answer {
-            Destroyed::Unknown(_) => doomed.again_at = now + Duration::from_millis(500),
+            Destroyed::Unknown(trouble) if *trouble != Trouble::UnknownToken => {
+                doomed.again_at = now + Duration::from_millis(500);
+            }
             // The token may get the right back, and until then the session keeps its keys.
             // A stop does not wait for that.
-            Destroyed::Denied(_)
+            Destroyed::Denied(_) | Destroyed::Unknown(_)
                 if now < doomed.gives_up_at && !matches!(self.phase, Phase::Stopped) =>
             {
                 doomed.again_at = now + DENIED_PAUSE;
             }
-            Destroyed::Done | Destroyed::Denied(_) => drop(self.doomed.remove(place)),
+            Destroyed::Done | Destroyed::Denied(_) | Destroyed::Unknown(_) => {
+                drop(self.doomed.remove(place));
+            }
         }
     }
 
@@ -690,10 +715,15 @@ impl Session {
             Raised::Denied(_) => self.fence_denied(now, ticket, effects),
             Raised::Stale => self.raise_again(ticket, now),
             Raised::Unknown(trouble) => {
-                if !self.is_lent() {
-                    let error = unavailable(Step::CreateSession, &trouble);
-                    effects.push(Effect::Notify(Notice::Troubled(error)));
+                if self.is_lent() {
+                    return self.raise_again(ticket, now + RAISE_AGAIN);
                 }
+                if let Trouble::TooFar { .. } = trouble {
+                    // No renewal would be answered either.
+                    self.retire(now);
+                    self.phase = Phase::Absent { since: Some(now + TOO_FAR) };
+                }
+                self.troubled(now, Step::CreateSession, Failure::Unknown(trouble), effects);
                 self.raise_again(ticket, now + RAISE_AGAIN);
             }
         }
