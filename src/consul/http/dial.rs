@@ -35,6 +35,8 @@ pub(super) struct Dialer {
     served: Cell<Option<SocketAddr>>,
     /// How long the first requests on the last connections took, the newest first.
     round_trips: Cell<[Option<Duration>; MEASURED]>,
+    /// Whether the agent refused a connection since this was last reset.
+    pub(super) refused: Cell<bool>,
 }
 
 impl Dialer {
@@ -46,6 +48,7 @@ impl Dialer {
             tls: Tls::of(config)?,
             served: Cell::default(),
             round_trips: Cell::default(),
+            refused: Cell::default(),
         })
     }
 
@@ -83,7 +86,11 @@ impl Dialer {
         });
         standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
             match trouble {
-                Trouble::Refused(_) | Trouble::Connect(_) => trouble,
+                Trouble::Refused(_) => {
+                    self.refused.set(true);
+                    trouble
+                }
+                Trouble::Connect(_) => trouble,
                 // No request of a caller has been sent.
                 other => Trouble::Connect(other.to_string()),
             }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::messages::{Effect, Notice};
 use crate::{
     clock::Moment,
     config::Timing,
     consul::fact::Trouble,
     error::{Error, Step},
-    protocol::session::unavailable,
 };
 
 /// How long Consul denies the session before that is reported. A new ACL token may take
@@ -37,9 +37,20 @@ impl Blocked {
         self.denied_since = None;
     }
 
-    /// Returns the error of a failed request, and what an operator must do if nothing else
-    /// helps.
-    pub(super) fn failed(
+    /// Reports a failed request, and what an operator must do if nothing else helps.
+    pub(super) fn report(
+        &mut self,
+        now: Moment,
+        timing: &Timing,
+        (step, failure): (Step, Failure),
+        effects: &mut Vec<Effect>,
+    ) {
+        let (error, why) = self.failed(now, timing, step, failure);
+        effects.extend(why.map(Effect::Blocked));
+        effects.push(Effect::Notify(Notice::Troubled(error)));
+    }
+
+    fn failed(
         &mut self,
         now: Moment,
         timing: &Timing,
@@ -52,7 +63,7 @@ impl Blocked {
                 let why = format!("{trouble}; {}", advice(timing, *round_trip));
                 return (Error::Unavailable { step, why: why.clone() }, Some(why));
             }
-            Failure::Unknown(trouble) => unavailable(step, trouble),
+            Failure::Unknown(trouble) => Error::Unavailable { step, why: trouble.to_string() },
         };
         if let Failure::Unknown(trouble) = failure
             && trouble != Trouble::UnknownToken
