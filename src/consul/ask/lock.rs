@@ -113,7 +113,7 @@ impl Locks<'_> {
             Outcome::Other if is_refusal(answer) => {
                 (self.0.len() == 1).then(|| Locked::Refused(answer.excerpt(&answer.text())))
             }
-            Outcome::Other => Some(Locked::Unknown(answer.trouble())),
+            Outcome::Other => Some(Locked::unanswered(answer.trouble())),
         }
     }
 
