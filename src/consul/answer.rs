@@ -84,6 +84,11 @@ impl<'a> Answer<'a> {
         })
     }
 
+    /// Whether Consul does not know the token, so that the request had no effect.
+    pub(super) fn lacks_token(self) -> bool {
+        self.reply.status == 403 && Denial::of(&self.text()) == Some(Denial::Token)
+    }
+
     /// Returns the trouble of a reply that proves nothing about the request.
     pub(super) fn trouble(self) -> Trouble {
         let status = self.reply.status;
