@@ -44,6 +44,8 @@ pub(crate) enum Mutation {
     SessionStopsFirst,
     /// A suspect session is replaced while a key is owned under it.
     SuspectReplacedEarly,
+    /// A lock reports once that its session is suspect, even if its actor died then.
+    SuspicionNotRepeated,
     /// The session of a dead actor is not destroyed.
     LeftBehindForgotten,
     /// Locks are not notified that their watches died.
@@ -76,7 +78,7 @@ impl Mutation {
     /// `LateLockedBelieved` are missing because they show too rarely, and
     /// `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored` because no
     /// history has shown them yet; unit tests of the machines cover their rules.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
         Self::CellRevived,
@@ -94,6 +96,7 @@ impl Mutation {
         Self::StaleOfferTaken,
         Self::SessionStopsFirst,
         Self::SuspectReplacedEarly,
+        Self::SuspicionNotRepeated,
         Self::LeftBehindForgotten,
         Self::WatchLossUntold,
         Self::RecoveredUnclean,

@@ -33,6 +33,8 @@ pub(super) struct Dialer {
     tls: Tls,
     /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
+    /// Whether the agent refused a connection since this was last reset.
+    pub(super) refused: Cell<bool>,
 }
 
 impl Dialer {
@@ -44,6 +46,7 @@ impl Dialer {
             route: Rc::new(Route::new(config)?),
             tls: Tls::of(config)?,
             served: Cell::default(),
+            refused: Cell::default(),
         })
     }
 
@@ -70,7 +73,11 @@ impl Dialer {
         });
         standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
             match trouble {
-                Trouble::Refused(_) | Trouble::Connect(_) => trouble,
+                Trouble::Refused(_) => {
+                    self.refused.set(true);
+                    trouble
+                }
+                Trouble::Connect(_) => trouble,
                 // No request of a caller has been sent.
                 other => Trouble::Connect(other.to_string()),
             }

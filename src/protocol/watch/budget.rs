@@ -13,12 +13,19 @@ const ONE_REFUSAL: Duration = Duration::from_secs(1);
 /// Time without a refusal after which one more connection is allowed.
 const GROW: Duration = Duration::from_secs(20);
 /// Interval between probes for a free connection, while some are in use.
-const PROBE: Duration = Duration::from_secs(20);
+const PROBE: Duration = Duration::from_secs(10);
+/// The longest waits of blocking reads: if a connection carries many, if it carries one,
+/// and if connections are scarce. A read that nobody needs any more occupies its place
+/// until its wait ends.
+const WAIT_OVER_STREAMS: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(10);
+const WAIT_WHEN_SCARCE: Duration = Duration::from_secs(5);
 /// The most prefixes listed.
 const MOST_GROUPS: usize = 32;
 
 /// The capacity for reads: a few for short reads (*side*), the others for blocking
-/// reads, some of which are always reserved for listings.
+/// reads, some of which are always reserved for listings. If there is a single place,
+/// it is for a blocking listing, and short reads use the connections of calls.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// The connections allowed when the agent is not full (`most`), and now
@@ -101,7 +108,16 @@ impl Budget {
 
     /// The most blocking reads in flight, of single keys and of prefixes.
     pub(super) fn blocking(&self) -> usize {
-        self.now() - self.side()
+        (self.now() - self.side()).max(1)
+    }
+
+    /// The longest wait of a blocking read that starts now.
+    pub(super) fn longest_wait(&self) -> Duration {
+        match (self.allowed < self.most, self.reads) {
+            (false, 1) => WAIT,
+            (true, 1) => WAIT_WHEN_SCARCE,
+            _ => WAIT_OVER_STREAMS,
+        }
     }
 
     /// The most prefixes listed with this capacity.
