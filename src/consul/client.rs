@@ -76,6 +76,16 @@ impl Consul {
         });
     }
 
+    /// The path before every key: empty, or with a slash at its end.
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.keys.prefix()
+    }
+
+    /// Whether requests carry an ACL token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.0.credentials.current().is_some()
+    }
+
     /// Whether the token came from a login.
     pub(crate) fn is_logged_in(&self) -> bool {
         self.0.credentials.is_logged_in()

@@ -20,6 +20,7 @@ mod release;
 mod renew_session;
 mod session_info;
 mod stale_fences;
+mod survey;
 mod watch;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub(crate) use release::{Release, ReleaseHow};
 pub(crate) use renew_session::RenewSession;
 pub(crate) use session_info::SessionInfo;
 pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
+pub(crate) use survey::{Agent, Leader, MayList, MayRead, MayWrite, Place};
 pub(crate) use watch::Watch;
 
 use super::{
@@ -101,6 +103,10 @@ impl Keyspace {
     /// The same keys in another namespace or partition.
     pub(crate) fn within(self, scope: Scope) -> Self {
         Self { scope, ..self }
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub(super) fn scope(&self) -> &Scope {
