@@ -38,6 +38,7 @@ impl Intake {
             let entries = match consul.ask(&list, limit).await {
                 Listed::Found { entries, .. } => entries,
                 Listed::Denied(right) => return Err(Error::Denied { right }),
+                Listed::NameRefused(why) => return Err(Error::Invalid { field: "prefix", why }),
                 Listed::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
             };
             let sessions: HashMap<_, _> = match consul.ask(&ListAllSessions, limit).await {

@@ -1,17 +1,27 @@
 //! The actor that asks Consul for callers.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use futures::future::LocalBoxFuture;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::consul::client::Consul;
+use super::preflight::Survey;
+use crate::{actors::Settings, consul::client::Consul, key::Key, status::preflight::Preflight};
 
 /// Asks Consul on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
     consul: Consul,
-    limit: Duration,
+    settings: Rc<Settings>,
+}
+
+/// Requests a preflight.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Fly {
+    pub(super) keys: BTreeSet<Key>,
+    pub(super) reply: oneshot::Sender<Preflight>,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// Reads something and sends the reply.
@@ -28,9 +38,8 @@ pub(super) struct Look {
 }
 
 impl Inspector {
-    /// `limit` applies to each request to Consul.
-    pub(super) fn new(consul: Consul, limit: Duration) -> Self {
-        Self { consul, limit }
+    pub(super) fn new(consul: Consul, settings: Rc<Settings>) -> Self {
+        Self { consul, settings }
     }
 }
 
@@ -42,9 +51,31 @@ impl Handler<Look> for Inspector {
     type Result = ();
 
     fn handle(&mut self, Look { reading, permit }: Look, _: &mut Context<Self>) {
-        let reading = reading(self.consul.clone(), self.limit);
+        let limit = self.settings.timing.request_timeout();
+        let reading = reading(self.consul.clone(), limit);
         actix_rt::spawn(async move {
             reading.await;
+            drop(permit);
+        });
+    }
+}
+
+impl Handler<Fly> for Inspector {
+    type Result = ();
+
+    fn handle(&mut self, Fly { keys, reply, permit }: Fly, _: &mut Context<Self>) {
+        let (consul, settings) = (self.consul.clone(), self.settings.clone());
+        actix_rt::spawn(async move {
+            let survey = Survey {
+                consul: &consul,
+                service: &settings.service,
+                timing: &settings.timing,
+                watches: settings.watches,
+                keys,
+            };
+            let found = survey.run().await;
+            settings.journal.preflight(&found);
+            let _ = reply.send(found);
             drop(permit);
         });
     }

@@ -7,6 +7,8 @@ mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod preflight;
+mod reach;
 mod reading;
 mod request;
 mod writing;

@@ -92,10 +92,11 @@ pub(super) async fn entry_of(
     key: Key,
     limit: Duration,
 ) -> Result<Option<Entry>, Error> {
-    match consul.ask(&Read::Key(key), limit).await {
+    match consul.ask(&Read::Key(key.clone()), limit).await {
         Seen::Found { entry, .. } => Ok(Some(entry)),
         Seen::Missing { .. } => Ok(None),
         Seen::Denied(right) => Err(Error::Denied { right }),
+        Seen::NameRefused(why) => Err(Error::NameRefused { key, why }),
         Seen::Unknown(trouble) => Err(unavailable(Step::Read, &trouble)),
     }
 }

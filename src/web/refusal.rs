@@ -22,7 +22,7 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// | [`TooManyWaiters`](Error::TooManyWaiters), [`TooManyKeys`](Error::TooManyKeys), [`Unavailable`](Error::Unavailable), [`Stopped`](Error::Stopped) | 503, `Retry-After: 1` | `busy`, `unavailable` |
 /// | [`NotHeld`](Error::NotHeld), [`Unknown`](Error::Unknown): only the client knows whether the work may be repeated | 503 | `lost`, `unknown` |
 /// | [`Conflict`](Error::Conflict) | 409 | `conflict` |
-/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
+/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -40,6 +40,7 @@ impl ResponseError for Error {
             Self::Invalid { .. }
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
+            | Self::NameRefused { .. }
             | Self::AlreadyStarted { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -58,6 +59,7 @@ impl ResponseError for Error {
             Self::Invalid { .. }
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
+            | Self::NameRefused { .. }
             | Self::AlreadyStarted { .. } => "the service's locks are misconfigured",
         };
         let status = self.status_code();
@@ -86,6 +88,7 @@ fn code(error: &Error) -> &'static str {
         Error::Invalid { .. }
         | Error::Denied { .. }
         | Error::FlagConflict { .. }
+        | Error::NameRefused { .. }
         | Error::AlreadyStarted { .. } => "misconfigured",
     }
 }

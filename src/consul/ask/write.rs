@@ -185,7 +185,7 @@ impl Ask for Write {
 
     fn request(&self, keys: &Keyspace) -> WireRequest {
         let (key, others) = self.names(keys);
-        txn::request(&self.ops(&key, &others))
+        txn::request(keys.scope(), &self.ops(&key, &others))
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Written {

@@ -111,7 +111,7 @@ impl Lock {
         }
         let index = match &answer {
             Seen::Found { index, .. } | Seen::Missing { index } => *index,
-            Seen::Denied(_) | Seen::Unknown(_) => {
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {
                 own.look = Look::At(now + UNWATCHED);
                 return;
             }
@@ -140,7 +140,7 @@ impl Lock {
             return;
         }
         own.look = Look::At(now + DOUBTED);
-        if let Seen::Denied(_) | Seen::Unknown(_) = answer {
+        if let Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) = answer {
             return;
         }
         self.judge_own(now, answer, effects);
@@ -164,7 +164,7 @@ impl Lock {
             }
             Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),
             Seen::Found { .. } => self.not_ours(now, effects),
-            Seen::Denied(_) | Seen::Unknown(_) => {}
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {}
         }
     }
 
