@@ -7,10 +7,11 @@ use tokio::time::Instant;
 use super::{
     answer::Answer,
     ask::{Ask, Keyspace},
+    batches::Batches,
     fact::Trouble,
     http::{Http, HttpConfig, Purpose},
     link::{Backend, Link},
-    turns::Batches,
+    turns::Tell,
     wire::{WireReply, WireRequest},
 };
 use crate::secret::Secret;
@@ -29,7 +30,7 @@ struct Inner {
     link: Link,
     token: Option<Secret>,
     keys: Keyspace,
-    batches: Rc<RefCell<Batches>>,
+    batches: Rc<RefCell<Batches<Tell>>>,
 }
 
 impl Consul {
@@ -96,7 +97,7 @@ impl Consul {
     }
 
     /// The lock requests in flight and in line.
-    pub(super) fn batches(&self) -> &Rc<RefCell<Batches>> {
+    pub(super) fn batches(&self) -> &Rc<RefCell<Batches<Tell>>> {
         &self.0.batches
     }
 }
