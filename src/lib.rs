@@ -105,7 +105,12 @@
 //!   the leader runs. There are routes for health checks and a status page.
 //! - `metrics`: counters, gauges and histograms for the `metrics` facade; see [`telemetry`].
 //!
-//! No feature is on by default.
+//! No feature is on by default. A [guide] and [recipes] are in the repository.
+//!
+//! [guide]: https://docs.rs/crate/actix-dsync/latest/source/docs/SUMMARY.md
+//! [recipes]: https://docs.rs/crate/actix-dsync/latest/source/examples/
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod actors;
 mod clock;
@@ -187,6 +192,28 @@ pub mod report {
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
-#[cfg(all(doctest, feature = "web"))]
-#[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+/// Compiles the examples of the README and of the guide.
+#[cfg(all(doctest, feature = "embedded", feature = "web"))]
+mod pages {
+    macro_rules! compiled {
+        ($($name:ident: $page:literal,)*) => {
+            $(#[doc = include_str!($page)] struct $name;)*
+        };
+    }
+
+    compiled! {
+        Readme: "../README.md",
+        Architecture: "../docs/guide/architecture.md",
+        ChoosingAStore: "../docs/guide/choosing-a-store.md",
+        ComingFrom: "../docs/guide/coming-from.md",
+        Events: "../docs/guide/events.md",
+        Introduction: "../docs/guide/introduction.md",
+        Leadership: "../docs/guide/leadership.md",
+        Locks: "../docs/guide/locks.md",
+        QuickStart: "../docs/guide/quick-start.md",
+        Reference: "../docs/guide/reference.md",
+        SemaphoresSetsWrites: "../docs/guide/semaphores-sets-writes.md",
+        Testing: "../docs/guide/testing.md",
+        Web: "../docs/guide/web.md",
+    }
+}
