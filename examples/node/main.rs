@@ -70,6 +70,7 @@ async fn obey() -> Result<(), Failure> {
             campaign::campaign(start()?, key, log).await
         }
         Command::Cycle { n } => measure::cycle(start()?, key(0)?, n).await,
+        Command::Preflight => preflight(start()?, key(0)?).await,
         Command::Handoff { n } => measure::handoff([start()?, start()?], key(0)?, n).await,
     }
 }
@@ -82,6 +83,15 @@ async fn stop(dsync: &Dsync) {
     if let Err(error) = dsync.shutdown(STOP_LIMIT).await {
         eprintln!("node: warning: {error}; the session's TTL frees the locks");
     }
+}
+
+/// Prints what locks lack.
+async fn preflight(dsync: Dsync, key: Key) -> Result<(), Failure> {
+    let work = |error: actix_dsync::Error| Failure::Work(error.to_string());
+    let found = dsync.preflight_for([key]).await.map_err(work)?;
+    print!("{found}");
+    stop(&dsync).await;
+    if found.passed { Ok(()) } else { Err(Failure::Work("the preflight failed".into())) }
 }
 
 /// Prints an event as one line, with the time.

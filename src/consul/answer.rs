@@ -96,12 +96,17 @@ impl<'a> Answer<'a> {
         (by_consul || by_proxy).then(|| self.excerpt(&format!("status {status}: {}", self.words())))
     }
 
+    /// Whether Consul does not know the token, so that the request had no effect.
+    pub(super) fn lacks_token(self) -> bool {
+        self.reply.status == 403 && Denial::of(&self.text()) == Some(Denial::Token)
+    }
+
     /// Returns the trouble of a reply that proves nothing about the request.
     pub(super) fn trouble(self) -> Trouble {
         let status = self.reply.status;
         match status {
             300..=399 => Trouble::NotConsul(format!("a redirect, status {status}")),
-            403 if Denial::of(&self.text()) == Some(Denial::Token) => Trouble::UnknownToken,
+            403 if self.lacks_token() => Trouble::UnknownToken,
             400 | 409 | 413 | 429 | 500..=599 if !self.is_markup() => self.server(&self.words()),
             _ if self.reply.body.is_empty() => {
                 Trouble::NotConsul(format!("status {status} without a body"))

@@ -66,6 +66,8 @@ pub(crate) enum Trouble {
     Connect(String),
     /// The agent, or a proxy before it, accepts no more connections: a write was not sent.
     Refused(String),
+    /// No ACL token could be had: a write was not sent.
+    NoToken(String),
     /// The request waited in line for this time and was not sent.
     InLine(Duration),
     /// The connection broke before the answer was complete.
@@ -95,6 +97,7 @@ impl fmt::Display for Trouble {
             Self::Refused(why) => {
                 write!(f, "the agent takes no more connections: {}", Escaped(why))
             }
+            Self::NoToken(why) => write!(f, "no ACL token: {}", Escaped(why)),
             Self::InLine(limit) => write!(f, "not sent within {limit:?}: too many locks at once"),
             Self::Broken(why) => write!(f, "the connection broke: {}", Escaped(why)),
             Self::Server { status, text } => {
@@ -226,9 +229,10 @@ impl Locked {
     /// The answer to a lock request without a conclusive reply.
     pub(crate) fn unanswered(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Connect(_) | Trouble::Refused(_) | Trouble::UnknownToken => {
-                Self::Unsent(trouble)
-            }
+            Trouble::Connect(_)
+            | Trouble::Refused(_)
+            | Trouble::NoToken(_)
+            | Trouble::UnknownToken => Self::Unsent(trouble),
             _ => Self::Unknown(trouble),
         }
     }
@@ -299,6 +303,39 @@ pub(crate) enum Recorded {
     Stale,
     /// Our session does not hold the key.
     NotHeld,
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// The answer to whether the agent knows a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LeaderSeen {
+    Answered { has_leader: bool },
+    Unknown(Trouble),
+}
+
+/// The answer to a question about the agent itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AgentSeen {
+    Known {
+        version: String,
+        node: String,
+        /// The most connections of one client address.
+        connections: Option<u64>,
+        /// The longest value, in bytes.
+        value_bytes: Option<u64>,
+        shortest_ttl: Option<Duration>,
+    },
+    /// The token lacks `agent:read`.
+    Denied,
+    Unknown(Trouble),
+}
+
+/// Whether the token has a right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    Granted,
+    /// The missing right.
     Denied(String),
     Unknown(Trouble),
 }

@@ -23,7 +23,7 @@ use self::{
 use crate::consul::{
     fact::Trouble,
     link::Backend,
-    wire::{Method, WireReply, WireRequest},
+    wire::{WireReply, WireRequest},
 };
 
 use crate::key::RESERVED;
@@ -315,10 +315,7 @@ impl Embedded {
     /// Cancel safe. A write happens on the first poll or not at all; a blocking
     /// read changes nothing.
     pub(crate) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
-        let method = match request.method {
-            Method::Get => "GET",
-            Method::Put => "PUT",
-        };
+        let method = request.method.as_str();
         let served = pin!(self.agent.serve(method, &request.target, request.body));
         match select(pin!(self.is_cut()), served).await {
             Either::Left(_) => std::future::pending().await,

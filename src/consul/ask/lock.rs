@@ -186,7 +186,7 @@ impl Ask for Locks<'_> {
     type Fact = Vec<Option<Locked>>;
 
     fn request(&self, keys: &Keyspace) -> WireRequest {
-        txn::request(&self.ops(&self.names(keys)))
+        txn::request(keys.scope(), &self.ops(&self.names(keys)))
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Self::Fact {

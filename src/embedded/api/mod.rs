@@ -22,7 +22,7 @@ pub(crate) use self::{
 use super::engine::{Engine, Settings};
 use crate::clock::Moment;
 #[cfg(test)]
-use crate::consul::wire::{Method, WireReply, WireRequest};
+use crate::consul::wire::{WireReply, WireRequest};
 
 /// The version whose behaviour the agent reproduces.
 const VERSION: &str = "1.8.7";
@@ -45,10 +45,7 @@ impl Api {
     /// Answers one of our client's requests; simulations call it.
     #[cfg(test)]
     pub(crate) fn respond(&mut self, now: Moment, request: &WireRequest) -> Response {
-        let method = match request.method {
-            Method::Get => "GET",
-            Method::Put => "PUT",
-        };
+        let method = request.method.as_str();
         match self.serve(now, method, &request.target, request.body.clone()) {
             Response::Now(reply) => Response::Now(reply.into()),
             Response::Parked(parked) => Response::Parked(parked),

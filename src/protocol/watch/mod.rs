@@ -371,7 +371,7 @@ impl Watches {
 
     /// How long a blocking read that starts now should wait.
     fn wait(&mut self) -> Duration {
-        self.patience.wait(self.now).min(self.budget.longest_wait())
+        self.patience.wait(self.now).min(self.budget.longest_wait(self.now))
     }
 
     /// Handles the answer to a read of one key.

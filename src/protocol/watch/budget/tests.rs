@@ -38,13 +38,15 @@ fn a_refusal_halves_what_is_in_use_down_to_one_connection() {
 }
 
 #[test]
-fn a_read_waits_for_less_time_where_it_occupies_a_scarce_connection() {
+fn a_read_waits_for_less_time_while_it_may_occupy_a_scarce_connection() {
     let mut budget = Budget::new(6);
-    assert_eq!(budget.longest_wait(), WAIT);
-    budget.refused(at(0), 6);
-    assert_eq!(budget.longest_wait(), WAIT_WHEN_SCARCE);
+    assert_eq!(budget.longest_wait(at(0)), WAIT_WHEN_SCARCE);
+    assert_eq!(budget.longest_wait(at(14)), WAIT_WHEN_SCARCE);
+    assert_eq!(budget.longest_wait(at(15)), WAIT);
+    budget.refused(at(20), 6);
+    assert_eq!(budget.longest_wait(at(30)), WAIT_WHEN_SCARCE);
     budget.carry(240);
-    assert_eq!(budget.longest_wait(), WAIT_OVER_STREAMS);
+    assert_eq!(budget.longest_wait(at(30)), WAIT);
 }
 
 #[test]
