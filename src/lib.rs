@@ -140,14 +140,15 @@ pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
     lease::Lease,
+    lease_set::LeaseSet,
     observer::{Leadership, Observer},
     tenure::Tenure,
     term::Term,
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
-    List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
+    Acquire, AcquireAll, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
+    List, LockAcquired, LockLost, LockReleased, Observe, Release, ReleaseAll, Resign, Subscribe,
     SubscriptionId, TryAcquire, Unsubscribe,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};

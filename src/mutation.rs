@@ -65,6 +65,14 @@ pub(crate) enum Mutation {
     LentUnfenced,
     /// A release that ends an ownership is not published.
     EndUnpublished,
+    /// A set is locked although one of its keys is not offered.
+    SetTakenPartly,
+    /// One key of a set is handed over to the set's caller.
+    SetHandedOneKey,
+    /// A set's caller that goes away leaves only one of its queues.
+    SetPartlyLeft,
+    /// A set that was granted only in part keeps that part.
+    SetPartlyReleased,
 }
 
 thread_local! {

@@ -204,6 +204,10 @@ pub(crate) enum Locked {
     Refused(String),
     /// The request was not sent and never will be.
     Unsent(Trouble),
+    /// It failed only because another lock of its transaction failed.
+    Aside,
+    /// It was taken back before it was sent.
+    Withdrawn,
     Unknown(Trouble),
 }
 

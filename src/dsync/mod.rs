@@ -7,6 +7,7 @@ mod inspector;
 pub(crate) mod intake;
 mod launch;
 mod request;
+mod sets;
 
 pub use builder::Builder;
 pub use handle::Dsync;

@@ -16,9 +16,9 @@ use futures::future::{Either, select};
 use super::intake::{Intake, Pending};
 use crate::{
     error::Error,
-    holding::{keep_alive::KeepAlive, lease::Lease, observer::Observer, tenure::Tenure},
+    holding::{keep_alive::KeepAlive, lease::Lease, lease_set::LeaseSet, observer::Observer, tenure::Tenure},
     messages::{
-        Acquire, Campaign, Event, Explain, Inspect, List, Observe, Release, Resign, Subscribe,
+        Acquire, AcquireAll, Campaign, Event, Explain, Inspect, List, Observe, Release, ReleaseAll, Resign, Subscribe,
         SubscriptionId, TryAcquire, Unsubscribe,
     },
     ownership::{Holder, Released},
@@ -92,6 +92,7 @@ macro_rules! request {
 
 request! { true:
     Acquire => acquire -> Lease,
+    AcquireAll => acquire_all -> LeaseSet,
     TryAcquire => try_acquire -> Lease,
     Inspect => inspect -> Option<Holder>,
     Explain => explain -> KeyReport,
@@ -101,6 +102,7 @@ request! { true:
 
 request! { false:
     Release => release -> Released,
+    ReleaseAll => release_all -> Released,
     Campaign => campaign -> Tenure,
     Resign => resign -> Option<Released>,
     Subscribe<E> => subscribe -> SubscriptionId where E,

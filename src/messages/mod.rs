@@ -4,6 +4,7 @@ mod accounts;
 mod elections;
 mod events;
 mod requests;
+mod sets;
 pub(crate) mod subscribers;
 
 pub use accounts::{Explain, List};
@@ -12,4 +13,5 @@ pub use events::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockRe
 pub use requests::{
     Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };
+pub use sets::{AcquireAll, ReleaseAll};
 pub use subscribers::{Event, Events};

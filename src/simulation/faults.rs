@@ -484,7 +484,7 @@ impl World {
     fn withhold_the_late(&mut self) {
         for event in self.events.values() {
             let Event::Arrive(exchange) = event else { continue };
-            let locks = matches!(exchange.question, Question::Lock { .. });
+            let locks = !exchange.question.locks().is_empty();
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);
             }

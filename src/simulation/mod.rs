@@ -44,5 +44,6 @@ mod regressions;
 mod report;
 mod runs;
 mod server;
+mod sets;
 mod trace;
 mod world;

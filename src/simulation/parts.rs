@@ -404,6 +404,12 @@ impl Process {
                 return self.out.push(Out::Won { key, index, session, token });
             }
             Step::Lock { ticket, ask } => Question::Lock { slot, ticket, ask },
+            Step::LockAll { tickets, ask } => {
+                let slots = tickets.into_iter().filter_map(|(key, ticket)| {
+                    Some((self.wards.slots().get(&key)?, ticket))
+                });
+                Question::LockAll { slots: slots.collect(), ask }
+            }
             Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
             Step::Read { ticket, .. } => Question::Read { slot, ticket },
             Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },

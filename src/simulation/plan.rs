@@ -67,6 +67,8 @@ pub(super) struct Plan {
     pub(super) elect_every: u64,
     /// The connections of a process's watch.
     pub(super) watches: usize,
+    /// Whether callers also want several keys at once.
+    pub(super) sets: bool,
 }
 
 impl Plan {
@@ -121,6 +123,7 @@ impl Plan {
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
             watches: r.pick(&[1, 2, 3, 8, 32]),
+            sets: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
         plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);
@@ -134,6 +137,11 @@ impl Plan {
         let mut herds = Random::new(seed ^ 0x6865_7264);
         if plan.class == Class::Chaos && herds.chance(30) {
             plan.gather(herds.within(8..=MOST_PROCESSES as u64) as usize);
+        }
+        let mut sets = Random::new(seed ^ 0x0073_6574);
+        if plan.processes <= 4 && sets.chance(150) {
+            plan.sets = true;
+            plan.keys = sets.within(2..=4) as usize;
         }
         plan
     }

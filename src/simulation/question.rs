@@ -7,7 +7,7 @@ use crate::{
         Answer,
         ask::{
             Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
-            ListSessions, ListStaleFences, Lock, RaiseFence, Read, Release, RenewSession,
+            ListSessions, ListStaleFences, Lock, LockAll, RaiseFence, Read, Release, RenewSession,
             SessionInfo, Watch,
         },
         fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
@@ -30,6 +30,7 @@ pub(super) enum Question {
     ListFences { ticket: Ticket },
     DeleteFences { ask: DeleteStaleFences },
     Lock { slot: Arc<Slot>, ticket: Ticket, ask: Lock },
+    LockAll { slots: Vec<(Arc<Slot>, Ticket)>, ask: LockAll },
     Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
     Read { slot: Arc<Slot>, ticket: Ticket },
     AskSession { slot: Arc<Slot>, ticket: Ticket, ask: SessionInfo },
@@ -45,6 +46,7 @@ pub(super) enum Fact {
     /// The request expects no answer.
     Nothing,
     Lock(Arc<Slot>, lock::Event),
+    Locks(Vec<(Arc<Slot>, lock::Event)>),
     Watch(watch::Event),
 }
 
@@ -68,6 +70,7 @@ macro_rules! of_any {
             }
             Question::DeleteFences { ask: $ask } => $does,
             Question::Lock { ask: $ask, .. } => $does,
+            Question::LockAll { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
                 let $ask = &Read::Key(slot.key.clone());
@@ -101,7 +104,9 @@ impl Question {
     /// Whether it accesses a session's fence entry.
     pub(super) fn touches_fence(&self) -> bool {
         match self {
-            Self::Lock { ask, .. } => ask.fence != Fence::Unusable,
+            Self::Lock { .. } | Self::LockAll { .. } => {
+                self.locks().iter().any(|ask| ask.fence != Fence::Unusable)
+            }
             Self::Raise { .. }
             | Self::ReadFence { .. }
             | Self::DeleteFence { .. }
@@ -110,9 +115,22 @@ impl Question {
         }
     }
 
+    /// The locks that it requests.
+    pub(super) fn locks(&self) -> &[Lock] {
+        match self {
+            Self::Lock { ask, .. } => std::slice::from_ref(ask),
+            Self::LockAll { ask, .. } => &ask.0,
+            _ => &[],
+        }
+    }
+
     /// Whether a copy of it that arrives after this answer can still lock the key,
-    /// because the key was released and deleted, or was closed by a lock-delay.
+    /// because the key was released and deleted, or was closed by a lock-delay, or because
+    /// another key of a set was at fault.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
+        if let Self::LockAll { .. } = self {
+            return true;
+        }
         let Self::Lock { ask, .. } = self else { return false };
         ask.expect == Expect::Missing || concluded(ask, Ok(answer)) == Locked::Delayed
     }
@@ -159,6 +177,14 @@ impl Question {
             Self::Lock { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Locked { ticket, answer })
+            }
+            Self::LockAll { slots, ask } => {
+                let answers = concluded(&ask, result);
+                let to_each = slots.into_iter().zip(answers);
+                let facts = to_each.map(|((slot, ticket), answer)| {
+                    (slot, lock::Event::Locked { ticket, answer })
+                });
+                Fact::Locks(facts.collect())
             }
             Self::Release { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
@@ -209,6 +235,10 @@ impl fmt::Display for Question {
                 let (session, fence, expect) = (short(&ask.session), ask.fence, ask.expect);
                 write!(f, "lock {} for {session}, {fence:?}, expecting {expect:?}", ask.key)
             }
+            Self::LockAll { ask, .. } => {
+                let keys: Vec<_> = ask.0.iter().map(|ask| (&ask.key, ask.expect)).collect();
+                write!(f, "lock all of {keys:?}")
+            }
             Self::Release { ask, .. } => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
             }
@@ -229,6 +259,10 @@ impl fmt::Debug for Fact {
             Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
             Self::Nothing => f.write_str("nothing"),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
+            Self::Locks(events) => {
+                let each = events.iter().map(|(slot, event)| format!("{} {event:?}", slot.key));
+                write!(f, "{}", each.collect::<Vec<_>>().join("; "))
+            }
             Self::Watch(event) => event.fmt(f),
         }
     }

@@ -114,9 +114,11 @@ impl Server {
             Question::Create { .. } | Question::Renew { .. } | Question::Destroy { .. } => {
                 (lacking.sessions > now).then(forbidden)
             }
-            Question::Lock { ask, .. } if lacking.writes > now => {
-                let first = u64::from(ask.fence != Fence::Unusable);
-                Some(errors(&[first, first + 1]))
+            Question::Lock { .. } | Question::LockAll { .. } if lacking.writes > now => {
+                let locks = question.locks();
+                let first = u64::from(locks.iter().any(|ask| ask.fence != Fence::Unusable));
+                let ops: Vec<u64> = (first..first + 2 * locks.len() as u64).collect();
+                Some(errors(&ops))
             }
             Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
             Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
@@ -172,10 +174,10 @@ impl Server {
         };
         match self.api.respond(now, stretched.as_ref().unwrap_or(&exchange.request)) {
             Response::Now(reply) => {
-                if let Question::Lock { ask, .. } = question
-                    && reply.status == 200
-                    && let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes())
-                {
+                for ask in question.locks().iter().filter(|_| reply.status == 200) {
+                    let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes()) else {
+                        continue;
+                    };
                     let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
                     self.locks.insert(lock, now);
                 }
