@@ -37,6 +37,9 @@
 //! }
 //! ```
 //!
+//! [`AcquireAll`] locks several keys at once, or none of them, and replies with a
+//! [`LeaseSet`].
+//!
 //! The runtime has its own thread and actix System. Handlers that block therefore do not
 //! delay renewals, and the crate also works under `#[tokio::main]`.
 //!
@@ -147,9 +150,9 @@ pub use holding::{
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, AcquireAll, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
-    List, LockAcquired, LockLost, LockReleased, Observe, Release, ReleaseAll, Resign, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, AcquireAll, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect,
+    LeaderChanged, List, LockAcquired, LockLost, LockReleased, Observe, Release, ReleaseAll,
+    Resign, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;

@@ -84,7 +84,7 @@ impl Mutation {
     /// `LateLockedBelieved` are missing because they show too rarely, and
     /// `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored` because no
     /// history has shown them yet; unit tests of the machines cover their rules.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
         Self::CellRevived,
@@ -108,6 +108,10 @@ impl Mutation {
         Self::ErrorsSearched,
         Self::LentUnfenced,
         Self::EndUnpublished,
+        Self::SetTakenPartly,
+        Self::SetHandedOneKey,
+        Self::SetPartlyLeft,
+        Self::SetPartlyReleased,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

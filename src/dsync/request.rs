@@ -16,10 +16,13 @@ use futures::future::{Either, select};
 use super::intake::{Intake, Pending};
 use crate::{
     error::Error,
-    holding::{keep_alive::KeepAlive, lease::Lease, lease_set::LeaseSet, observer::Observer, tenure::Tenure},
+    holding::{
+        keep_alive::KeepAlive, lease::Lease, lease_set::LeaseSet, observer::Observer,
+        tenure::Tenure,
+    },
     messages::{
-        Acquire, AcquireAll, Campaign, Event, Explain, Inspect, List, Observe, Release, ReleaseAll, Resign, Subscribe,
-        SubscriptionId, TryAcquire, Unsubscribe,
+        Acquire, AcquireAll, Campaign, Event, Explain, Inspect, List, Observe, Release, ReleaseAll,
+        Resign, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},

@@ -22,9 +22,9 @@ use std::{
     time::Duration,
 };
 
+use super::Ticket;
 #[cfg(test)]
 use super::mutation::Mutation;
-use super::Ticket;
 use crate::{
     clock::Moment,
     consul::fact::{Expect, Fence, SessionId},

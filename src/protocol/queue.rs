@@ -197,7 +197,8 @@ impl Queue {
     }
 
     fn place_of(&self, set: SetId) -> Option<usize> {
-        let is_it = |patience: &Patience| matches!(patience, Patience::Set { id, .. } if *id == set);
+        let is_it =
+            |patience: &Patience| matches!(patience, Patience::Set { id, .. } if *id == set);
         self.waiting.iter().position(|(_, patience)| is_it(patience))
     }
 

@@ -14,7 +14,11 @@ use crate::{
 /// Plain names, or names made from Consul's error texts to mislead a client that
 /// searches them.
 pub(super) fn of(plan: &Plan) -> Vec<Key> {
-    let names = if plan.hostile_names { hostile(plan) } else { vec!["a".into(), "b/c".into(), "d".into(), "b/e".into()] };
+    let names = if plan.hostile_names {
+        hostile(plan)
+    } else {
+        vec!["a".into(), "b/c".into(), "d".into(), "b/e".into()]
+    };
     names.iter().take(plan.keys).filter_map(|name| Key::new(name).ok()).collect()
 }
 

@@ -405,9 +405,9 @@ impl Process {
             }
             Step::Lock { ticket, ask } => Question::Lock { slot, ticket, ask },
             Step::LockAll { tickets, ask } => {
-                let slots = tickets.into_iter().filter_map(|(key, ticket)| {
-                    Some((self.wards.slots().get(&key)?, ticket))
-                });
+                let slots = tickets
+                    .into_iter()
+                    .filter_map(|(key, ticket)| Some((self.wards.slots().get(&key)?, ticket)));
                 Question::LockAll { slots: slots.collect(), ask }
             }
             Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },

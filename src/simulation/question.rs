@@ -181,9 +181,8 @@ impl Question {
             Self::LockAll { slots, ask } => {
                 let answers = concluded(&ask, result);
                 let to_each = slots.into_iter().zip(answers);
-                let facts = to_each.map(|((slot, ticket), answer)| {
-                    (slot, lock::Event::Locked { ticket, answer })
-                });
+                let facts = to_each
+                    .map(|((slot, ticket), answer)| (slot, lock::Event::Locked { ticket, answer }));
                 Fact::Locks(facts.collect())
             }
             Self::Release { slot, ticket, ask } => {

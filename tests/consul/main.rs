@@ -26,5 +26,6 @@ mod process;
 mod release;
 mod seed;
 mod service;
+mod sets;
 mod silence;
 mod tls;

@@ -1,6 +1,9 @@
 //! The queue machine's rules, one at a time.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::protocol::gather::Gather;
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
@@ -277,4 +280,67 @@ fn who_waits_and_who_does_not_are_counted_whichever_way_they_go() {
     step(|out| queue.enter(WAITS, out));
     step(|out| queue.end(at(1), calls[0], false, out));
     assert_eq!(queue.demand(), Demand { keep: true, ..Demand::default() });
+}
+
+/// A set's caller that has waited since 0, and its set.
+fn a_set() -> (Patience, SetId) {
+    let id = Gather::default().enter(at(0), BTreeSet::new(), Arc::from([]));
+    (Patience::Set { id, since: at(0) }, id)
+}
+
+#[test]
+fn a_key_is_handed_over_past_a_set_but_not_while_the_set_holds_its_place() {
+    let (set, _) = a_set();
+    let (mut queue, calls) = queue(&[WAITS, set, WAITS, WAITS]);
+    step(|out| queue.owned(at(2_980), 9, cell(), holder(), None, out));
+    let effects = step(|out| queue.end(at(2_999), calls[0], false, out));
+    let granted = Effect::Grant { call: calls[2], token: token(9, 1) };
+    assert_eq!(effects, [Effect::Ended { call: calls[0] }, granted]);
+    let effects = step(|out| queue.end(at(3_000), calls[2], false, out));
+    assert_eq!(effects, [Effect::Ended { call: calls[2] }, Effect::Poke]);
+    assert!(!queue.demand().keep);
+}
+
+#[test]
+fn a_set_is_granted_its_key_by_its_own_lock_alone() {
+    let (set, id) = a_set();
+    let (mut only, _) = queue(&[set]);
+    assert!(only.demand().sets_only && only.demand().patient);
+    assert!(only.front().is_none());
+    assert_eq!(only.line(), [InLine::Set(id)]);
+    // Locked for a caller that has left: the set does not take it.
+    assert_eq!(step(|out| only.owned(at(0), 9, cell(), holder(), None, out)), [Effect::Poke]);
+
+    let (mut both, calls) = queue(&[set, WAITS, WAITS]);
+    assert!(!both.demand().sets_only);
+    assert_eq!(both.line(), [InLine::Set(id), InLine::Alone]);
+    assert_eq!(both.front(), Some(calls[1]));
+    assert_eq!(both.call_of(id), Some(calls[0]));
+    let effects = step(|out| both.owned(at(0), 9, cell(), holder(), Some(id), out));
+    assert_eq!(effects, [Effect::Grant { call: calls[0], token: token(9, 0) }]);
+    assert_eq!(both.line(), [InLine::Alone]);
+}
+
+#[test]
+fn a_key_locked_for_a_set_that_left_goes_to_a_caller_that_wants_it_alone() {
+    let (set, id) = a_set();
+    let (mut queue, calls) = queue(&[set, WAITS]);
+    step(|out| queue.leave(calls[0], out));
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), Some(id), out));
+    assert_eq!(effects, [Effect::Grant { call: calls[1], token: token(9, 0) }]);
+}
+
+#[test]
+fn sets_are_counted_whichever_way_they_go() {
+    let (set, id) = a_set();
+    let (mut queue, calls) = queue(&[set, set, TRIES]);
+    step(|out| queue.obstructed(Obstacle::Delayed { remaining: None }, out));
+    assert!(queue.demand().sets_only, "the other caller does not wait");
+    step(|out| queue.leave(calls[0], out));
+    assert!(queue.demand().sets_only);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), Some(id), out));
+    assert_eq!(queue.demand(), Demand { keep: true, ..Demand::default() });
+    step(|out| queue.enter(set, out));
+    step(|out| queue.failed(&Obstacle::Delayed { remaining: None }, out));
+    assert!(!queue.demand().sets_only && queue.waiting() == 0);
 }
