@@ -44,6 +44,8 @@ pub(crate) enum Mutation {
     SessionStopsFirst,
     /// A suspect session is replaced while a key is owned under it.
     SuspectReplacedEarly,
+    /// A lock reports once that its session is suspect, even if its actor died then.
+    SuspicionNotRepeated,
     /// The session of a dead actor is not destroyed.
     LeftBehindForgotten,
     /// Locks are not notified that their watches died.
@@ -71,7 +73,7 @@ pub(crate) enum Mutation {
     SetHandedOneKey,
     /// A set's caller that goes away leaves only one of its queues.
     SetPartlyLeft,
-    /// A set that was granted only in part keeps that part.
+    /// A set is released only in part.
     SetPartlyReleased,
 }
 
@@ -84,7 +86,7 @@ impl Mutation {
     /// `LateLockedBelieved` are missing because they show too rarely, and
     /// `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored` because no
     /// history has shown them yet; unit tests of the machines cover their rules.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
         Self::CellRevived,
@@ -102,6 +104,7 @@ impl Mutation {
         Self::StaleOfferTaken,
         Self::SessionStopsFirst,
         Self::SuspectReplacedEarly,
+        Self::SuspicionNotRepeated,
         Self::LeftBehindForgotten,
         Self::WatchLossUntold,
         Self::RecoveredUnclean,

@@ -260,11 +260,14 @@ impl Slot {
             Decision::Wait { until } => decides_at = until,
             Decision::Withdraw(ticket) => self.withdrawn(now, ticket, style, step),
             Decision::Alone(offer) => self.lock_alone(offer, style, step),
-            Decision::Set { value, offers } => {
+            Decision::Set { id, value, offers } => {
+                #[cfg(test)]
+                fuse::burn();
                 let tickets = offers.iter().map(|(key, offer)| (key.clone(), offer.ticket));
                 let tickets = tickets.collect();
                 let locks = offers.into_iter().map(|(key, it)| it.lock(key, &value, style.flags));
                 step(Step::LockAll { tickets, ask: LockAll(locks.collect()) });
+                self.gather().send(id);
             }
         }
         *self.decides_at() = decides_at;

@@ -84,8 +84,8 @@ pub(crate) enum Decision {
     Withdraw(Ticket),
     /// Lock the key alone.
     Alone(Offer),
-    /// Lock these keys in one transaction, with this value.
-    Set { value: Arc<[u8]>, offers: Vec<(Key, Offer)> },
+    /// Lock these keys in one transaction, with this value, then call [`Gather::send`].
+    Set { id: SetId, value: Arc<[u8]>, offers: Vec<(Key, Offer)> },
 }
 
 #[derive(Debug)]
@@ -162,7 +162,7 @@ impl Gather {
             let Some(set) = self.sets.get(&id) else { continue };
             let firm = holds_until(now, set.since);
             match self.obstacle(now, id, set) {
-                Ok(()) => return self.take_set(id),
+                Ok(()) => return self.complete(id, set),
                 Err(again) => until = until.into_iter().chain(again).chain(firm).min(),
             }
             if firm.is_some() {
@@ -176,16 +176,21 @@ impl Gather {
         self.offers.remove(key).map_or(Decision::Wait { until: None }, Decision::Alone)
     }
 
-    fn take_set(&mut self, id: SetId) -> Decision {
-        let Some(set) = self.sets.get(&id) else { return Decision::Wait { until: None } };
-        let mut offers = Vec::with_capacity(set.keys.len());
+    fn complete(&self, id: SetId, set: &Set) -> Decision {
+        let offer = |key: &Key| Some((key.clone(), self.offers.get(key)?.clone()));
+        let offers = set.keys.iter().filter_map(offer).collect();
+        Decision::Set { id, value: set.value.clone(), offers }
+    }
+
+    /// The locks of a complete set were sent: its offers are taken. Not before: if the
+    /// sender dies, nobody answers what was not sent.
+    pub(crate) fn send(&mut self, id: SetId) {
+        let Some(set) = self.sets.get(&id) else { return };
         for key in &set.keys {
             let Some(offer) = self.offers.remove(key) else { continue };
             let sent = Sent { set: id, value: set.value.clone() };
             self.sent.insert((key.clone(), offer.ticket), sent);
-            offers.push((key.clone(), offer));
         }
-        Decision::Set { value: set.value.clone(), offers }
     }
 
     /// Why the set cannot be locked: a key is not offered, or an older set holds its

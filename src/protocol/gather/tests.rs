@@ -45,8 +45,9 @@ fn a_set_is_locked_once_every_key_is_offered_and_not_before() {
     assert_eq!(decide(&mut gather, 2, "c", &line), WAITS);
     gather.offer(&key("b"), offer(2));
     let all = [("a", 1), ("b", 2), ("c", 3)].map(|(name, ticket)| (key(name), offer(ticket)));
-    let sent = Decision::Set { value: Arc::from(*b"v"), offers: all.to_vec() };
+    let sent = Decision::Set { id: set, value: Arc::from(*b"v"), offers: all.to_vec() };
     assert_eq!(decide(&mut gather, 3, "b", &line), sent);
+    gather.send(set);
     assert_eq!(decide(&mut gather, 4, "a", &line), WAITS, "an offer is taken once");
     assert_eq!(gather.sent(&key("a"), Ticket(1)).map(|sent| sent.set), Some(set));
     assert_eq!(gather.sent(&key("a"), Ticket(2)), None);
@@ -133,6 +134,7 @@ fn a_key_that_is_forgotten_names_the_sets_whose_answers_may_be_lost() {
         gather.offer(&key("a"), offer(ticket));
         gather.offer(&key("b"), offer(ticket + 1));
         decide(&mut gather, 1, "a", &[InLine::Set(set)]);
+        gather.send(set);
     }
     gather.answered(&key("a"), Ticket(1));
     assert_eq!(gather.forget(&key("a")), BTreeSet::from([set]));
