@@ -108,6 +108,11 @@ impl Slot {
         lock(&self.gather)
     }
 
+    /// Whether the key could be locked now, together with the other keys of a set.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.gather().is_offered(&self.key)
+    }
+
     /// When to decide again about the offered lock.
     pub(super) fn decides_at(&self) -> MutexGuard<'_, Option<Moment>> {
         lock(&self.decides_at)

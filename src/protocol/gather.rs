@@ -132,6 +132,11 @@ impl Gather {
         self.offers.insert(key.clone(), offer);
     }
 
+    /// Whether the lock of `key` is offered.
+    pub(crate) fn is_offered(&self, key: &Key) -> bool {
+        self.offers.contains_key(key)
+    }
+
     /// Takes back the offer of `key`, if there is one.
     pub(crate) fn revoke(&mut self, key: &Key) -> Option<Ticket> {
         self.offers.remove(key).map(|offer| offer.ticket)

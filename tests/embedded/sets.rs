@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use actix_dsync::{
     AcquireAll, Dsync, Error, Filter, LeaseSet, LockLost, LossReason, Observe, Release, ReleaseAll,
-    Released, TryAcquire, embedded::Embedded,
+    Released, TryAcquire, embedded::Embedded, report::KeyState,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -65,6 +65,7 @@ async fn a_waiting_set_holds_none_of_its_keys_neither_here_nor_in_consul() {
             assert!((&mut waiting).now_or_never().is_none());
             tokio::time::sleep(Duration::from_millis(millis)).await;
             assert_eq!(held(&consul), ["b"]);
+            assert_eq!(one.explain(&key("a")).state, KeyState::Gathering);
             for dsync in [&one, &other] {
                 let lease = dsync.send(TryAcquire::new(key("a"))).await.unwrap();
                 assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
