@@ -6,8 +6,8 @@ use futures::{FutureExt, StreamExt};
 
 use super::crash::Crash;
 use crate::{
-    Acquire, AcquireAll, Campaign, Deposed, Dsync, Elected, Error, Events, Filter, Key, Lease, LockLost,
-    LossReason, Observe, Release, Released, TryAcquire, embedded::Embedded,
+    Acquire, AcquireAll, Campaign, Deposed, Dsync, Elected, Error, Events, Filter, Key, Lease,
+    LockLost, LossReason, Observe, Release, Released, TryAcquire, embedded::Embedded,
 };
 
 fn key(name: &str) -> Key {
