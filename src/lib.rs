@@ -182,7 +182,8 @@ pub mod report {
     pub use crate::{
         ownership::KeyState,
         status::report::{
-            HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport, StuckJob,
+            Change, HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
+            StuckJob, What,
         },
     };
 }

@@ -35,6 +35,7 @@ impl Intake {
             lease: self.timing.lease(),
             failover: self.timing.failover(),
             keys,
+            changes: self.journal.changes(),
             incidents: self.journal.incidents(),
         }
     }

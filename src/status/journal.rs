@@ -14,9 +14,10 @@ use crate::{
     clock::{Clock, Moment},
     consul::fact::Fence,
     key::Key,
-    protocol::{cell::DeadlineCell, session::SessionView},
+    protocol::{cell::DeadlineCell, contest::News, session::SessionView},
     status::{
-        report::{HealthReport, Incident, Saturation, SessionReport, StuckJob},
+        history::History,
+        report::{Change, HealthReport, Incident, Saturation, SessionReport, StuckJob},
         telemetry::Telemetry,
     },
 };
@@ -40,6 +41,7 @@ struct Notes {
     stuck: BTreeMap<Key, String>,
     /// Newest first.
     incidents: VecDeque<(Moment, Option<Key>, String)>,
+    history: History,
 }
 
 #[derive(Debug)]
@@ -177,6 +179,18 @@ impl Journal {
             .map(|(.., what)| what.clone())
             .or_else(|| notes.blocked.clone())
             .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
+    }
+
+    /// Adds an event of a key to the history.
+    pub(crate) fn news(&self, key: &Key, news: &News) {
+        let now = self.clock.now();
+        self.notes().history.add(now, key, news);
+    }
+
+    /// The last elections, depositions and losses.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        let now = self.clock.now();
+        self.notes().history.report(now)
     }
 
     pub(crate) fn incidents(&self) -> Vec<Incident> {
