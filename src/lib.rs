@@ -172,8 +172,9 @@ pub use rustls;
 
 pub mod report {
     //! What a runtime knows of itself, for people and for monitoring: the replies of
-    //! [`Dsync::health`](crate::Dsync::health), [`Dsync::explain`](crate::Dsync::explain)
-    //! and [`Dsync::list`](crate::Dsync::list).
+    //! [`Dsync::health`](crate::Dsync::health), [`Dsync::explain`](crate::Dsync::explain),
+    //! [`Dsync::list`](crate::Dsync::list) and
+    //! [`Dsync::preflight`](crate::Dsync::preflight).
     //!
     //! Everything here is what *this process* knows at one moment. As JSON, durations
     //! are whole milliseconds and their fields end in `_ms`. Nothing here is secret:
@@ -181,6 +182,7 @@ pub mod report {
 
     pub use crate::{
         ownership::KeyState,
+        status::preflight::{Check, Finding, Preflight, Verdict},
         status::report::{
             Change, HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
             StuckJob, What,

@@ -306,3 +306,36 @@ pub(crate) enum Recorded {
     Denied(String),
     Unknown(Trouble),
 }
+
+/// The answer to whether the agent knows a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LeaderSeen {
+    Answered { has_leader: bool },
+    Unknown(Trouble),
+}
+
+/// The answer to a question about the agent itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AgentSeen {
+    Known {
+        version: String,
+        node: String,
+        /// The most connections of one client address.
+        connections: Option<u64>,
+        /// The longest value, in bytes.
+        value_bytes: Option<u64>,
+        shortest_ttl: Option<Duration>,
+    },
+    /// The token lacks `agent:read`.
+    Denied,
+    Unknown(Trouble),
+}
+
+/// Whether the token has a right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    Granted,
+    /// The missing right.
+    Denied(String),
+    Unknown(Trouble),
+}

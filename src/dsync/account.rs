@@ -36,6 +36,7 @@ impl Intake {
             failover: self.timing.failover(),
             keys,
             changes: self.journal.changes(),
+            preflight: self.journal.last_preflight(),
             incidents: self.journal.incidents(),
         }
     }

@@ -6,6 +6,7 @@ mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod preflight;
 mod reach;
 mod request;
 

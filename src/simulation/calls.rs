@@ -19,7 +19,7 @@ impl World {
         let pause = r.skewed_millis(1..=2 * self.plan.call_every);
         let key = self.keys[r.below(self.keys.len())].clone();
         let looks_at = if r.chance(50) { r.skewed_millis(1..=5_000) } else { Duration::ZERO };
-        let gives_up = r.chance(600).then(|| r.skewed_millis(1..=30_000));
+        let gives_up = r.chance(600).then(|| r.skewed_millis(1..=self.plan.longest_wait));
         let conduct = Conduct {
             patient: r.chance(750),
             looks_at: self.now + looks_at,

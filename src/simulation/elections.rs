@@ -128,7 +128,7 @@ impl World {
             *of == process
                 && *in_life == life
                 && match question {
-                    Question::Lock { ask, .. } => ask.key == *key,
+                    Question::Lock { .. } => question.locks().any(|ask| ask.key == *key),
                     Question::Release { ask, .. } => ask.key == *key,
                     Question::Create { .. } => true,
                     Question::Destroy { ask, .. } => {

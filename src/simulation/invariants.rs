@@ -252,7 +252,7 @@ impl World {
         let host = &self.processes[process];
         let owned = &self.invariants.owned;
         let concerned = |caller: &Caller| match question {
-            Question::Lock { ask, .. } => ask.key == caller.key,
+            Question::Lock { .. } => question.locks().any(|ask| ask.key == caller.key),
             Question::Release { ask, .. } => ask.key == caller.key,
             Question::Create { .. } => true,
             Question::Destroy { ask, .. } => owned

@@ -17,6 +17,7 @@ use crate::{
     protocol::{cell::DeadlineCell, contest::News, session::SessionView},
     status::{
         history::History,
+        preflight::Preflight,
         report::{Change, HealthReport, Incident, Saturation, SessionReport, StuckJob},
         telemetry::Telemetry,
     },
@@ -39,6 +40,7 @@ struct Notes {
     saturation: Option<Saturation>,
     /// Why periodic jobs are stuck.
     stuck: BTreeMap<Key, String>,
+    preflight: Option<Preflight>,
     /// Newest first.
     incidents: VecDeque<(Moment, Option<Key>, String)>,
     history: History,
@@ -98,6 +100,15 @@ impl Journal {
             opened_at,
             renewed_at,
         });
+    }
+
+    /// Sets the result of the last preflight.
+    pub(crate) fn preflight(&self, found: &Preflight) {
+        self.notes().preflight = Some(found.clone());
+    }
+
+    pub(crate) fn last_preflight(&self) -> Option<Preflight> {
+        self.notes().preflight.clone()
     }
 
     /// Sets why the session could not be created or renewed; `None` after a success.

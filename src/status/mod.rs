@@ -3,5 +3,6 @@
 pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod kin;
+pub(crate) mod preflight;
 pub(crate) mod report;
 pub mod telemetry;

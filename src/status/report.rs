@@ -8,6 +8,7 @@ use crate::{
     escape::Escaped,
     key::Key,
     ownership::{Holder, KeyState, LossReason},
+    status::preflight::Preflight,
     token::FencingToken,
 };
 
@@ -150,6 +151,8 @@ pub struct Report {
     pub keys: Vec<KeyReport>,
     /// The last elections, depositions and losses, the newest first; at most 20.
     pub changes: Vec<Change>,
+    /// The last [`Dsync::preflight`](crate::Dsync::preflight), if one has run.
+    pub preflight: Option<Preflight>,
     /// What went wrong lately, the newest first; at most 20.
     pub incidents: Vec<Incident>,
 }
@@ -230,7 +233,7 @@ fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::O
 /// The report as text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, health, keys, changes, incidents, .. } = self;
+        let Self { service, health, keys, changes, preflight, incidents, .. } = self;
         let or_not = |holds| if holds { "" } else { "not " };
         let (ready, live) = (or_not(health.ready), or_not(health.live));
         write!(f, "{}: {ready}ready, {live}live", Escaped(service))?;
@@ -259,6 +262,9 @@ impl fmt::Display for Report {
         }
         for change in changes {
             writeln!(f, "{change}")?;
+        }
+        if let Some(preflight) = preflight {
+            preflight.fmt(f)?;
         }
         for Incident { ago, key, what } in incidents {
             let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
@@ -302,7 +308,10 @@ impl fmt::Display for Role {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::escape::is_printable;
+    use crate::{
+        escape::is_printable,
+        status::preflight::{Check, Verdict},
+    };
 
     #[test]
     fn each_line_of_a_report_is_its_own_whatever_others_wrote() {
@@ -315,6 +324,9 @@ mod tests {
             since: 3,
         };
         let key = Key::new("k").unwrap();
+        let mut preflight = Preflight::new();
+        preflight.add(Check::Agent, Verdict::Missing, wild);
+        preflight.policy = Some(wild.into());
         let report = Report {
             service: wild.into(),
             health: HealthReport {
@@ -340,10 +352,11 @@ mod tests {
                 failover: Duration::ZERO,
             }],
             changes: Vec::new(),
+            preflight: Some(preflight),
             incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };
         let text = report.to_string();
-        assert_eq!(text.lines().count(), 5, "{text:?}");
+        assert_eq!(text.lines().count(), 10, "{text:?}");
         assert!(text.lines().all(|line| line.chars().all(is_printable)), "{text:?}");
         assert!(
             text.contains("saying \\u{1b}[2Jall is well\\r\\norders: ready\\u{202e}"),

@@ -24,6 +24,7 @@ mod locks;
 mod loss;
 mod many_keys;
 mod names;
+mod preflight;
 mod process;
 mod reach;
 mod release;

@@ -20,6 +20,7 @@ mod release;
 mod renew_session;
 mod session_info;
 mod stale_fences;
+mod survey;
 mod watch;
 
 use std::time::Duration;
@@ -29,8 +30,7 @@ pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use list::List;
 pub(crate) use list_sessions::ListSessions;
-pub(crate) use lock::Lock;
-pub(super) use lock::Locks;
+pub(crate) use lock::{Lock, Locks};
 pub(super) use log_in::{IsVisible, LogIn, LogOut, LoggedIn};
 pub(crate) use raise_fence::RaiseFence;
 pub(crate) use read::Read;
@@ -39,6 +39,7 @@ pub(crate) use release::{Release, ReleaseHow};
 pub(crate) use renew_session::RenewSession;
 pub(crate) use session_info::SessionInfo;
 pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
+pub(crate) use survey::{Agent, Leader, MayList, MayRead, MayWrite, Place};
 pub(crate) use watch::Watch;
 
 use super::{
@@ -101,6 +102,10 @@ impl Keyspace {
     /// The same keys in another namespace or partition.
     pub(crate) fn within(self, scope: Scope) -> Self {
         Self { scope, ..self }
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub(super) fn scope(&self) -> &Scope {
