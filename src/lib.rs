@@ -79,7 +79,8 @@
 //!   lock, as long as a renewal is answered before the deadline.
 //! - *Releases are fenced.* A late or repeated release never frees a newer ownership.
 //!
-//! The module [`safety`] states them in full.
+//! The module [`safety`] states them in full, and the module [`fencing`] says how a
+//! resource checks tokens.
 //!
 //! # What a lock cannot do
 //! The guarantees assume that the rates of clocks differ by less than
@@ -145,6 +146,7 @@ pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Login, Retention, Timing,
 pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
+    claim::Claim,
     lease::Lease,
     observer::{Leadership, Observer},
     tenure::Tenure,
@@ -152,9 +154,10 @@ pub use holding::{
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
-    List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
+    ForceReleased, HeldKey, Holders, Inspect, LeaderChanged, List, LockAcquired, LockLost,
+    LockReleased, Observe, ReadEntry, Release, Resign, StoredEntry, Subscribe, SubscriptionId,
+    TryAcquire, Unsubscribe, UpdateValue, Write,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;
@@ -192,6 +195,9 @@ pub mod report {
 
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
+
+#[doc = include_str!("../docs/fencing.md")]
+pub mod fencing {}
 
 /// Compiles the examples of the README and of the guide.
 #[cfg(all(doctest, feature = "embedded", feature = "web"))]

@@ -71,6 +71,10 @@ pub(crate) enum Mutation {
     BatchSentAgain,
     /// A lock that failed only because of another in its transaction is never answered.
     BatchSurvivorForgotten,
+    /// A write under a lock does not check the index of its ownership.
+    WriteUnfenced,
+    /// An ownership that was written under is handed over within the process.
+    WrittenHandedOver,
 }
 
 thread_local! {
@@ -79,7 +83,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -111,6 +115,8 @@ impl Mutation {
         Self::EndUnpublished,
         Self::BatchSentAgain,
         Self::BatchSurvivorForgotten,
+        Self::WriteUnfenced,
+        Self::WrittenHandedOver,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

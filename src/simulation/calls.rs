@@ -86,9 +86,11 @@ impl World {
                         }
                     }
                 } else {
+                    let state = lease.state().clone();
                     let left = caller.holds_until.map_or(Duration::ZERO, |at| at.since(now));
                     let pause = left.min(self.random.millis(1..=3_000));
                     self.after(pause, Event::Caller { process, life, caller: id });
+                    self.maybe_write(process, &state);
                 }
             }
         }

@@ -50,3 +50,4 @@ mod runs;
 mod server;
 mod trace;
 mod world;
+mod writes;

@@ -8,9 +8,9 @@ use crate::{
         ask::{
             Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
             ListSessions, ListStaleFences, Lock, Locks, RaiseFence, Read, Release, RenewSession,
-            SessionInfo, Watch,
+            SessionInfo, Watch, Write,
         },
-        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
+        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
@@ -64,6 +64,11 @@ pub(super) enum Question {
         slot: Arc<Slot>,
         ticket: Ticket,
         ask: Release,
+    },
+    Write {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: Write,
     },
     Read {
         slot: Arc<Slot>,
@@ -138,6 +143,7 @@ macro_rules! of_any {
                 $does
             }
             Question::Release { ask: $ask, .. } => $does,
+            Question::Write { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
                 let $ask = &Read::Key(slot.key.clone());
                 $does
@@ -189,8 +195,12 @@ impl Question {
     }
 
     /// Whether a copy of it that arrives after this answer can still lock a key,
-    /// because the key was released and deleted, or was closed by a lock-delay.
+    /// because the key was released and deleted, or was closed by a lock-delay; or can
+    /// still write, because a right was missing or a lock-delay ran.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
+        if let Self::Write { ask, .. } = self {
+            return matches!(concluded(ask, Ok(answer)), Written::Denied(_) | Written::Failed(_));
+        }
         let locks: Vec<&Lock> = self.locks().collect();
         let answers = concluded(&Locks(&locks), Ok(answer));
         locks.iter().any(|lock| lock.expect == Expect::Missing)
@@ -246,6 +256,10 @@ impl Question {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Released { ticket, answer })
             }
+            Self::Write { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Lock(slot, lock::Event::Written { ticket, answer })
+            }
             Self::Read { slot, ticket } => {
                 let answer = concluded(&Read::Key(slot.key.clone()), result);
                 Fact::Lock(slot, lock::Event::Read { ticket, answer })
@@ -298,6 +312,10 @@ impl fmt::Display for Question {
             }
             Self::Release { ask, .. } => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
+            }
+            Self::Write { ask, .. } => {
+                let (key, session, index) = (&ask.key, short(&ask.session), ask.index);
+                write!(f, "write under {key} of {session} at {index}: {:?}", ask.what)
             }
             Self::Read { slot, .. } => write!(f, "read {}", slot.key),
             Self::AskSession { ask, .. } => {

@@ -120,6 +120,7 @@ impl Server {
                 let ops = first..first + 2 * question.locks().count() as u64;
                 Some(errors(&ops.collect::<Vec<_>>()))
             }
+            Question::Write { .. } if lacking.writes > now => Some(errors(&[2])),
             Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
             Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
             Question::ReadFence { .. } => no_fence.then(forbidden),

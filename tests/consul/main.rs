@@ -32,3 +32,4 @@ mod seed;
 mod service;
 mod silence;
 mod tls;
+mod writes;

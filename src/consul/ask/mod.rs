@@ -22,6 +22,7 @@ mod session_info;
 mod stale_fences;
 mod survey;
 mod watch;
+mod write;
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(crate) use create_session::CreateSession;
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use list::List;
-pub(crate) use list_sessions::ListSessions;
+pub(crate) use list_sessions::{ListAllSessions, ListSessions};
 pub(crate) use lock::{Lock, Locks};
 pub(super) use log_in::{IsVisible, LogIn, LogOut, LoggedIn};
 pub(crate) use raise_fence::RaiseFence;
@@ -41,6 +42,7 @@ pub(crate) use session_info::SessionInfo;
 pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
 pub(crate) use survey::{Agent, Leader, MayList, MayRead, MayWrite, Place};
 pub(crate) use watch::Watch;
+pub(crate) use write::{EntryOp, MOST_ENTRIES, What, Write};
 
 use super::{
     answer::Answer,

@@ -77,6 +77,7 @@ impl Process {
             }
             Step::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
             Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Step::Write { ticket, ask } => Question::Write { slot, ticket, ask },
             Step::Read { ticket, .. } => Question::Read { slot, ticket },
             Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
             Step::Watch { ticket, after, held } => {
