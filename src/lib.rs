@@ -192,7 +192,8 @@ pub mod report {
         ownership::KeyState,
         status::preflight::{Check, Finding, Preflight, Verdict},
         status::report::{
-            HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport, StuckJob,
+            Change, HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
+            StuckJob, What,
         },
     };
 }
