@@ -14,15 +14,16 @@ const SEEDS: u64 = 20_000;
 const SHOWN_BY: [(Mutation, u64); 3] = [
     (Mutation::StaleTicketGranted, 634),
     (Mutation::LentUnfenced, 2_602),
-    (Mutation::SuspicionNotRepeated, 5_025_733),
+    (Mutation::BatchSurvivorForgotten, 89),
 ];
 
 /// The mutations that histories with a focus show. Only those are searched.
-const FOCUSED: [(Mutation, Focus); 5] = [
+const FOCUSED: [(Mutation, Focus); 6] = [
     (Mutation::LeaseFromResponse, Focus::SlowRenewals),
     (Mutation::LateLockedBelieved, Focus::LateAnswers),
     (Mutation::LeftoverForgotten, Focus::LostLocks),
     (Mutation::DeniedReadForgotten, Focus::LostLocks),
+    (Mutation::SuspicionNotRepeated, Focus::DeadActors),
     (Mutation::OtherStoreIgnored, Focus::Rewinds),
 ];
 
