@@ -70,8 +70,18 @@ async fn obey() -> Result<(), Failure> {
             campaign::campaign(start()?, key, log).await
         }
         Command::Cycle { n } => measure::cycle(start()?, key(0)?, n).await,
+        Command::Preflight => preflight(start()?, key(0)?).await,
         Command::Handoff { n } => measure::handoff([start()?, start()?], key(0)?, n).await,
     }
+}
+
+/// Prints what locks lack.
+async fn preflight(dsync: Dsync, key: Key) -> Result<(), Failure> {
+    let work = |error: actix_dsync::Error| Failure::Work(error.to_string());
+    let found = dsync.preflight_for([key]).await.map_err(work)?;
+    print!("{found}");
+    dsync.shutdown(std::time::Duration::from_secs(5)).await.map_err(work)?;
+    if found.passed { Ok(()) } else { Err(Failure::Work("the preflight failed".into())) }
 }
 
 /// Prints an event as one line, with the time.

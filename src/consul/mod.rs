@@ -6,6 +6,7 @@ pub(crate) mod ask;
 mod batch;
 pub(crate) mod batches;
 pub(crate) mod client;
+pub(crate) mod credentials;
 pub(crate) mod fact;
 pub(crate) mod http;
 pub(crate) mod link;

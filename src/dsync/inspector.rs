@@ -1,11 +1,13 @@
 //! The actor that reads a key's holder from Consul.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::preflight::Survey;
 use crate::{
+    actors::Settings,
     consul::{
         ask::{Read, SessionInfo},
         client::Consul,
@@ -15,12 +17,22 @@ use crate::{
     key::Key,
     ownership::Holder,
     protocol::session::unavailable,
+    status::preflight::Preflight,
 };
 
 /// Reads keys on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
     consul: Consul,
-    limit: Duration,
+    settings: Rc<Settings>,
+}
+
+/// Requests a preflight.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Fly {
+    pub(super) keys: BTreeSet<Key>,
+    pub(super) reply: oneshot::Sender<Preflight>,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// Requests the holder of a key.
@@ -35,9 +47,8 @@ pub(super) struct Look {
 }
 
 impl Inspector {
-    /// `limit` applies to each request to Consul.
-    pub(super) fn new(consul: Consul, limit: Duration) -> Self {
-        Self { consul, limit }
+    pub(super) fn new(consul: Consul, settings: Rc<Settings>) -> Self {
+        Self { consul, settings }
     }
 }
 
@@ -49,7 +60,7 @@ impl Handler<Look> for Inspector {
     type Result = ();
 
     fn handle(&mut self, Look { key, reply, permit }: Look, _: &mut Context<Self>) {
-        let (consul, limit) = (self.consul.clone(), self.limit);
+        let (consul, limit) = (self.consul.clone(), self.settings.timing.request_timeout());
         if reply.is_closed() {
             return;
         }
@@ -61,11 +72,33 @@ impl Handler<Look> for Inspector {
     }
 }
 
+impl Handler<Fly> for Inspector {
+    type Result = ();
+
+    fn handle(&mut self, Fly { keys, reply, permit }: Fly, _: &mut Context<Self>) {
+        let (consul, settings) = (self.consul.clone(), self.settings.clone());
+        actix_rt::spawn(async move {
+            let survey = Survey {
+                consul: &consul,
+                service: &settings.service,
+                timing: &settings.timing,
+                watches: settings.watches,
+                keys,
+            };
+            let found = survey.run().await;
+            settings.journal.preflight(&found);
+            let _ = reply.send(found);
+            drop(permit);
+        });
+    }
+}
+
 async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Holder>, Error> {
     let entry = match consul.ask(&Read::Key(key.clone()), limit).await {
         Seen::Found { entry, .. } => entry,
         Seen::Missing { .. } => return Ok(None),
         Seen::Denied(right) => return Err(Error::Denied { right }),
+        Seen::NameRefused(why) => return Err(Error::NameRefused { key: key.clone(), why }),
         Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
     };
     let Some(session) = entry.session else { return Ok(None) };

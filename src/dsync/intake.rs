@@ -1,6 +1,6 @@
 //! The intake of requests, from handles and recipients.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use actix::Addr;
 use actix_rt::ArbiterHandle;
@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::inspector::{Inspector, Look};
+use super::inspector::{Fly, Inspector, Look};
 use crate::{
     actors::{ForWarden, LockSupervisor, Stop},
     config::Timing,
@@ -34,7 +34,7 @@ use crate::{
         queue::{Obstacle, Patience},
         warden::{self, Readiness},
     },
-    status::journal::Journal,
+    status::{journal::Journal, preflight::Preflight},
     value::LockValue,
 };
 
@@ -227,6 +227,18 @@ impl Intake {
             intake.inspector.do_send(Look { key, reply, permit });
             answer.await.unwrap_or(Err(Error::Stopped))
         })
+    }
+
+    /// Checks `keys` and the keys in use.
+    pub(super) async fn preflight(&self, mut keys: BTreeSet<Key>) -> Result<Preflight, Error> {
+        let permit = self.inspections.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
+        if self.slots.is_stopped() {
+            return Err(Error::Stopped);
+        }
+        keys.extend(self.slots.all().iter().map(|slot| slot.key.clone()));
+        let (reply, answer) = oneshot::channel();
+        self.inspector.do_send(Fly { keys, reply, permit });
+        answer.await.map_err(|_| Error::Stopped)
     }
 
     pub(crate) fn subscribe<E: Event>(

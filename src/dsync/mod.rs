@@ -6,6 +6,8 @@ mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod preflight;
+mod reach;
 mod request;
 
 pub use builder::Builder;

@@ -8,6 +8,7 @@ use crate::{
     escape::Escaped,
     key::Key,
     ownership::{Holder, KeyState},
+    status::preflight::Preflight,
     token::FencingToken,
 };
 
@@ -28,6 +29,11 @@ pub struct HealthReport {
     /// Why the last request to create or renew the session failed; `None` once one
     /// has succeeded.
     pub trouble: Option<String>,
+    /// Set while no session works until an operator acts, with what to do: Consul has denied
+    /// the session, or not known the ACL token, for 30 s; a round trip to Consul takes
+    /// longer than the request timeout; the servers refuse the TTL. Alert on it. `live`
+    /// stays true, since a restart does not help. The runtime keeps trying.
+    pub blocked: Option<String>,
     /// The periodic jobs that this process leads and that are blocked until an operator
     /// acts: see [`Dsync::every`](crate::Dsync::every). Alert on them. They change neither
     /// `live` nor `ready`: a restart does not help, and locks can be acquired.
@@ -143,6 +149,8 @@ pub struct Report {
     pub failover: Duration,
     /// Every key in use, sorted.
     pub keys: Vec<KeyReport>,
+    /// The last [`Dsync::preflight`](crate::Dsync::preflight), if one has run.
+    pub preflight: Option<Preflight>,
     /// What went wrong lately, the newest first; at most 20.
     pub incidents: Vec<Incident>,
 }
@@ -175,7 +183,7 @@ fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::O
 /// The report as text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, health, keys, incidents, .. } = self;
+        let Self { service, health, keys, preflight, incidents, .. } = self;
         let or_not = |holds| if holds { "" } else { "not " };
         let (ready, live) = (or_not(health.ready), or_not(health.live));
         write!(f, "{}: {ready}ready, {live}live", Escaped(service))?;
@@ -193,11 +201,17 @@ impl fmt::Display for Report {
             )?,
             None => writeln!(f, "no session")?,
         }
+        if let Some(blocked) = &health.blocked {
+            writeln!(f, "no locks until an operator acts: {}", Escaped(blocked))?;
+        }
         for StuckJob { key, why } in &health.stuck {
             writeln!(f, "the periodic job {key} is stuck: {why}")?;
         }
         for key in keys {
             writeln!(f, "{key}")?;
+        }
+        if let Some(preflight) = preflight {
+            preflight.fmt(f)?;
         }
         for Incident { ago, key, what } in incidents {
             let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
@@ -241,7 +255,10 @@ impl fmt::Display for Role {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::escape::is_printable;
+    use crate::{
+        escape::is_printable,
+        status::preflight::{Check, Verdict},
+    };
 
     #[test]
     fn each_line_of_a_report_is_its_own_whatever_others_wrote() {
@@ -254,6 +271,9 @@ mod tests {
             since: 3,
         };
         let key = Key::new("k").unwrap();
+        let mut preflight = Preflight::new();
+        preflight.add(Check::Agent, Verdict::Missing, wild);
+        preflight.policy = Some(wild.into());
         let report = Report {
             service: wild.into(),
             health: HealthReport {
@@ -261,6 +281,7 @@ mod tests {
                 ready: true,
                 session: None,
                 trouble: Some(wild.into()),
+                blocked: Some(wild.into()),
                 stuck: Vec::new(),
                 saturation: None,
             },
@@ -277,10 +298,11 @@ mod tests {
                 last_error: Some(wild.into()),
                 failover: Duration::ZERO,
             }],
+            preflight: Some(preflight),
             incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };
         let text = report.to_string();
-        assert_eq!(text.lines().count(), 4, "{text:?}");
+        assert_eq!(text.lines().count(), 10, "{text:?}");
         assert!(text.lines().all(|line| line.chars().all(is_printable)), "{text:?}");
         assert!(
             text.contains("saying \\u{1b}[2Jall is well\\r\\norders: ready\\u{202e}"),
