@@ -71,6 +71,8 @@ pub(crate) enum Mutation {
     BatchSentAgain,
     /// A lock that failed only because of another in its transaction is never answered.
     BatchSurvivorForgotten,
+    /// A process that is refused a connection does not give others room.
+    RefusalIgnored,
 }
 
 thread_local! {
@@ -79,7 +81,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -111,6 +113,7 @@ impl Mutation {
         Self::EndUnpublished,
         Self::BatchSentAgain,
         Self::BatchSurvivorForgotten,
+        Self::RefusalIgnored,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.
