@@ -73,6 +73,18 @@ pub(crate) enum Mutation {
     BatchSurvivorForgotten,
     /// A process that is refused a connection does not give others room.
     RefusalIgnored,
+    /// A write under a lock does not check the index of its ownership.
+    WriteUnfenced,
+    /// An ownership that was written under is handed over within the process.
+    WrittenHandedOver,
+    /// A set is locked although one of its keys is not offered.
+    SetTakenPartly,
+    /// One key of a set is handed over to the set's caller.
+    SetHandedOneKey,
+    /// A set's caller that goes away leaves only one of its queues.
+    SetPartlyLeft,
+    /// A set is released only in part.
+    SetPartlyReleased,
 }
 
 thread_local! {
@@ -81,7 +93,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -114,6 +126,12 @@ impl Mutation {
         Self::BatchSentAgain,
         Self::BatchSurvivorForgotten,
         Self::RefusalIgnored,
+        Self::WriteUnfenced,
+        Self::WrittenHandedOver,
+        Self::SetTakenPartly,
+        Self::SetHandedOneKey,
+        Self::SetPartlyLeft,
+        Self::SetPartlyReleased,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

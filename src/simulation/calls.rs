@@ -86,9 +86,11 @@ impl World {
                         }
                     }
                 } else {
+                    let state = lease.state().clone();
                     let left = caller.holds_until.map_or(Duration::ZERO, |at| at.since(now));
                     let pause = left.min(self.random.millis(1..=3_000));
                     self.after(pause, Event::Caller { process, life, caller: id });
+                    self.maybe_write(process, &state);
                 }
             }
         }
@@ -148,7 +150,7 @@ impl World {
     }
 }
 
-fn kind_of(error: &Error) -> String {
+pub(super) fn kind_of(error: &Error) -> String {
     let text = format!("{error:?}");
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }

@@ -35,6 +35,10 @@ pub(super) enum Event {
         process: usize,
         life: u64,
     },
+    Muster {
+        process: usize,
+        life: u64,
+    },
     Stand {
         process: usize,
         life: u64,
@@ -85,6 +89,7 @@ impl Event {
             | Self::Call { process, life }
             | Self::Probe { process, life, .. }
             | Self::Stand { process, life }
+            | Self::Muster { process, life }
             | Self::Caller { process, life, .. } => Some((*process, *life)),
             _ => None,
         }

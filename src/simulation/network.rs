@@ -88,6 +88,7 @@ impl World {
             self.last_arrival = self.last_arrival.max(self.now + delay);
         } else if !calm && self.random.chance(self.plan.duplicates) {
             self.lose(&exchange, "request duplicated");
+            self.writes.repeated(&exchange.question);
             let later = delay + self.random.skewed_millis(0..=60_000);
             self.last_arrival = self.last_arrival.max(self.now + later);
             self.after(later, Event::Arrive(exchange.clone()));

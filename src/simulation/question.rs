@@ -7,10 +7,10 @@ use crate::{
         Answer,
         ask::{
             Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
-            ListSessions, ListStaleFences, Lock, Locks, RaiseFence, Read, Release, RenewSession,
-            SessionInfo, Watch,
+            ListSessions, ListStaleFences, Lock, LockAll, Locks, RaiseFence, Read, Release,
+            RenewSession, SessionInfo, Watch, Write,
         },
-        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
+        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
@@ -60,10 +60,19 @@ pub(super) enum Question {
         batch: u64,
         locks: Vec<(Lock, Waiter)>,
     },
+    LockAll {
+        slots: Vec<(Arc<Slot>, Ticket)>,
+        ask: LockAll,
+    },
     Release {
         slot: Arc<Slot>,
         ticket: Ticket,
         ask: Release,
+    },
+    Write {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: Write,
     },
     Read {
         slot: Arc<Slot>,
@@ -110,6 +119,7 @@ pub(super) enum Fact {
         batch: u64,
         answers: Vec<(Waiter, Option<Locked>)>,
     },
+    Locks(Vec<(Arc<Slot>, lock::Event)>),
     Watch(watch::Event),
 }
 
@@ -137,7 +147,9 @@ macro_rules! of_any {
                 let $ask = &Locks(&locks);
                 $does
             }
+            Question::LockAll { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
+            Question::Write { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
                 let $ask = &Read::Key(slot.key.clone());
                 $does
@@ -170,7 +182,9 @@ impl Question {
     /// Whether it accesses a session's fence entry.
     pub(super) fn touches_fence(&self) -> bool {
         match self {
-            Self::Lock { locks, .. } => locks.iter().any(|(ask, _)| ask.fence != Fence::Unusable),
+            Self::Lock { .. } | Self::LockAll { .. } => {
+                self.locks().any(|ask| ask.fence != Fence::Unusable)
+            }
             Self::Raise { .. }
             | Self::ReadFence { .. }
             | Self::DeleteFence { .. }
@@ -181,16 +195,27 @@ impl Question {
 
     /// The locks that it requests.
     pub(super) fn locks(&self) -> impl Iterator<Item = &Lock> {
-        let locks = match self {
-            Self::Lock { locks, .. } => &locks[..],
-            _ => &[],
+        let (alone, together): (&[_], &[_]) = match self {
+            Self::Lock { locks, .. } => (locks, &[]),
+            Self::LockAll { ask, .. } => (&[], &ask.0),
+            _ => (&[], &[]),
         };
-        locks.iter().map(|(lock, _)| lock)
+        alone.iter().map(|(lock, _)| lock).chain(together)
     }
 
     /// Whether a copy of it that arrives after this answer can still lock a key,
-    /// because the key was released and deleted, or was closed by a lock-delay.
+    /// because the key was released and deleted, was closed by a lock-delay, or belongs to
+    /// a set of which another key was at fault; or can still write, because a right was
+    /// missing or a lock-delay ran.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
+        match self {
+            Self::LockAll { .. } => return true,
+            Self::Write { ask, .. } => {
+                let written = concluded(ask, Ok(answer));
+                return matches!(written, Written::Denied(_) | Written::Failed(_));
+            }
+            _ => {}
+        }
         let locks: Vec<&Lock> = self.locks().collect();
         let answers = concluded(&Locks(&locks), Ok(answer));
         locks.iter().any(|lock| lock.expect == Expect::Missing)
@@ -242,9 +267,20 @@ impl Question {
                 let waiters = locks.iter().map(|(_, waiter)| waiter.clone());
                 Fact::Locked { batch, answers: waiters.zip(answers).collect() }
             }
+            Self::LockAll { slots, ask } => {
+                let answers = concluded(&ask, result);
+                let to_each = slots.into_iter().zip(answers);
+                let facts = to_each
+                    .map(|((slot, ticket), answer)| (slot, lock::Event::Locked { ticket, answer }));
+                Fact::Locks(facts.collect())
+            }
             Self::Release { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Released { ticket, answer })
+            }
+            Self::Write { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Lock(slot, lock::Event::Written { ticket, answer })
             }
             Self::Read { slot, ticket } => {
                 let answer = concluded(&Read::Key(slot.key.clone()), result);
@@ -296,8 +332,16 @@ impl fmt::Display for Question {
                 }
                 Ok(())
             }
+            Self::LockAll { ask, .. } => {
+                let keys: Vec<_> = ask.0.iter().map(|ask| (&ask.key, ask.expect)).collect();
+                write!(f, "lock all of {keys:?}")
+            }
             Self::Release { ask, .. } => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
+            }
+            Self::Write { ask, .. } => {
+                let (key, session, index) = (&ask.key, short(&ask.session), ask.index);
+                write!(f, "write under {key} of {session} at {index}: {:?}", ask.what)
             }
             Self::Read { slot, .. } => write!(f, "read {}", slot.key),
             Self::AskSession { ask, .. } => {
@@ -319,6 +363,10 @@ impl fmt::Debug for Fact {
             Self::Locked { answers, .. } => {
                 let answers = answers.iter().map(|(waiter, answer)| (&waiter.slot.key, answer));
                 f.debug_map().entries(answers).finish()
+            }
+            Self::Locks(events) => {
+                let each = events.iter().map(|(slot, event)| format!("{} {event:?}", slot.key));
+                write!(f, "{}", each.collect::<Vec<_>>().join("; "))
             }
             Self::Watch(event) => event.fmt(f),
         }

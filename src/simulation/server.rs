@@ -114,12 +114,13 @@ impl Server {
             Question::Create { .. } | Question::Renew { .. } | Question::Destroy { .. } => {
                 (lacking.sessions > now).then(forbidden)
             }
-            Question::Lock { .. } if lacking.writes > now => {
+            Question::Lock { .. } | Question::LockAll { .. } if lacking.writes > now => {
                 let first = question.locks().next().map(|ask| ask.fence);
                 let first = u64::from(first != Some(Fence::Unusable));
                 let ops = first..first + 2 * question.locks().count() as u64;
                 Some(errors(&ops.collect::<Vec<_>>()))
             }
+            Question::Write { .. } if lacking.writes > now => Some(errors(&[2])),
             Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
             Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
             Question::ReadFence { .. } => no_fence.then(forbidden),

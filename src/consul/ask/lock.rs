@@ -201,7 +201,7 @@ impl Ask for Locks<'_> {
 }
 
 /// Whether Consul rejected the request before it processed it, and always would.
-fn is_refusal(answer: Answer<'_>) -> bool {
+pub(super) fn is_refusal(answer: Answer<'_>) -> bool {
     let text = answer.text();
     match answer.status() {
         400 => begins(&text, &[Is("Failed to parse body: ")]),
