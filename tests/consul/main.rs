@@ -12,6 +12,7 @@ mod acl;
 mod bad_input;
 mod cancel;
 mod certificates;
+mod cli;
 mod cluster;
 mod connections;
 mod contention;
