@@ -67,6 +67,14 @@ pub(crate) enum Mutation {
     LentUnfenced,
     /// A release that ends an ownership is not published.
     EndUnpublished,
+    /// A transaction of several locks is sent again although its outcome is unknown.
+    BatchSentAgain,
+    /// A lock that failed only because of another in its transaction is never answered.
+    BatchSurvivorForgotten,
+    /// A write under a lock does not check the index of its ownership.
+    WriteUnfenced,
+    /// An ownership that was written under is handed over within the process.
+    WrittenHandedOver,
     /// A set is locked although one of its keys is not offered.
     SetTakenPartly,
     /// One key of a set is handed over to the set's caller.
@@ -82,14 +90,13 @@ thread_local! {
 }
 
 impl Mutation {
-    /// The mutations that the simulation must find in every run. `LeaseFromResponse` and
-    /// `LateLockedBelieved` are missing because they show too rarely, and
-    /// `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored` because no
-    /// history has shown them yet; unit tests of the machines cover their rules.
-    pub(crate) const ALL: [Self; 28] = [
+    /// The mutations that the simulation must find in every run.
+    pub(crate) const ALL: [Self; 37] = [
+        Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
         Self::CellRevived,
+        Self::LateLockedBelieved,
         Self::StaleTicketGranted,
         Self::ReleaseUnfenced,
         Self::RegrantAtSameIndex,
@@ -109,8 +116,15 @@ impl Mutation {
         Self::WatchLossUntold,
         Self::RecoveredUnclean,
         Self::ErrorsSearched,
+        Self::LeftoverForgotten,
+        Self::DeniedReadForgotten,
+        Self::OtherStoreIgnored,
         Self::LentUnfenced,
         Self::EndUnpublished,
+        Self::BatchSentAgain,
+        Self::BatchSurvivorForgotten,
+        Self::WriteUnfenced,
+        Self::WrittenHandedOver,
         Self::SetTakenPartly,
         Self::SetHandedOneKey,
         Self::SetPartlyLeft,

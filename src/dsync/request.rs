@@ -21,8 +21,9 @@ use crate::{
         tenure::Tenure,
     },
     messages::{
-        Acquire, AcquireAll, Campaign, Event, Explain, Inspect, List, Observe, Release, ReleaseAll,
-        Resign, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
+        Acquire, AcquireAll, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey,
+        Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry,
+        Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},
@@ -101,6 +102,8 @@ request! { true:
     Explain => explain -> KeyReport,
     List => list -> Report,
     Observe => observe -> Observer,
+    Holders => holders -> Vec<HeldKey>,
+    ReadEntry => read_entry -> Option<StoredEntry>,
 }
 
 request! { false:
@@ -110,6 +113,9 @@ request! { false:
     Resign => resign -> Option<Released>,
     Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
+    UpdateValue => update_value -> (),
+    Write => write -> (),
+    ForceRelease => force_release -> ForceReleased,
 }
 
 /// Receives the requests of one recipient. It lives on the runtime's thread as long as the

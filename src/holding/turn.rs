@@ -6,13 +6,13 @@
 
 #[cfg(test)]
 use super::fuse;
-use super::slot::Slot;
+use super::{callers::Content, slot::Slot};
 use crate::{
     clock::Moment,
     config::Retention,
     consul::{
-        ask::{Lock, LockAll, Read, Release, ReleaseHow, SessionInfo},
-        fact::{Locked, SessionId},
+        ask::{Lock, LockAll, Read, Release, ReleaseHow, SessionInfo, What, Write},
+        fact::{Locked, SessionId, Trouble, Written},
     },
     error::Error,
     key::Key,
@@ -60,6 +60,10 @@ pub(crate) enum Step {
     Release {
         ticket: Ticket,
         ask: Release,
+    },
+    Write {
+        ticket: Ticket,
+        ask: Write,
     },
     Read {
         ticket: Ticket,
@@ -123,6 +127,9 @@ impl Slot {
         let floor = self.callers.last_index();
         self.machine().recover(now, floor, &mut effects);
         self.apply_all(now, effects, None, style, step);
+        // Its outcome may have died with the actor.
+        let dropped = Trouble::Broken("the lock's actor failed".into());
+        self.callers.wrote(Written::Unknown(dropped));
         self.turn(now, style, step);
     }
 
@@ -234,6 +241,24 @@ impl Slot {
             Effect::Released => {
                 self.callers.released();
                 self.publish(step);
+            }
+            Effect::Write { ticket, session, index } => match self.callers.begin_write() {
+                Some(content) => {
+                    let what = match content {
+                        Content::Value(value) => What::Value { value, flags: style.flags },
+                        Content::Entries(entries) => What::Entries(entries),
+                    };
+                    step(Step::Write { ticket, ask: Write { key, session, index, what } });
+                }
+                None => {
+                    let why = Trouble::Broken("the lease has ended".into());
+                    self.report(Event::Written { ticket, answer: Written::Failed(why) });
+                }
+            },
+            Effect::Wrote(outcome) => {
+                if let Some(value) = self.callers.wrote(outcome) {
+                    self.set_written(value);
+                }
             }
             Effect::Unreleased(error) => step(Step::Unreleased(error)),
             Effect::Overwrote(text) => step(Step::Overwrote(text)),

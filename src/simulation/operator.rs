@@ -224,7 +224,7 @@ impl World {
     fn withhold_the_late(&mut self) {
         for event in self.events.values() {
             let Event::Arrive(exchange) = event else { continue };
-            let locks = !exchange.question.locks().is_empty();
+            let locks = exchange.question.locks().next().is_some();
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);
             }

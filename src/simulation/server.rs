@@ -115,11 +115,12 @@ impl Server {
                 (lacking.sessions > now).then(forbidden)
             }
             Question::Lock { .. } | Question::LockAll { .. } if lacking.writes > now => {
-                let locks = question.locks();
-                let first = u64::from(locks.iter().any(|ask| ask.fence != Fence::Unusable));
-                let ops: Vec<u64> = (first..first + 2 * locks.len() as u64).collect();
-                Some(errors(&ops))
+                let first = question.locks().next().map(|ask| ask.fence);
+                let first = u64::from(first != Some(Fence::Unusable));
+                let ops = first..first + 2 * question.locks().count() as u64;
+                Some(errors(&ops.collect::<Vec<_>>()))
             }
+            Question::Write { .. } if lacking.writes > now => Some(errors(&[2])),
             Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
             Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
             Question::ReadFence { .. } => no_fence.then(forbidden),
@@ -174,12 +175,11 @@ impl Server {
         };
         match self.api.respond(now, stretched.as_ref().unwrap_or(&exchange.request)) {
             Response::Now(reply) => {
-                for ask in question.locks().iter().filter(|_| reply.status == 200) {
-                    let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes()) else {
-                        continue;
-                    };
-                    let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
-                    self.locks.insert(lock, now);
+                for ask in question.locks().filter(|_| reply.status == 200) {
+                    if let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes()) {
+                        let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
+                        self.locks.insert(lock, now);
+                    }
                 }
                 self.note_past(question, &reply);
                 Served::Reply(reply)

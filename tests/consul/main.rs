@@ -33,3 +33,4 @@ mod service;
 mod sets;
 mod silence;
 mod tls;
+mod writes;

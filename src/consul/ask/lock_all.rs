@@ -4,8 +4,8 @@ use super::{Ask, Keyspace, Lock, lock::Locks};
 use crate::{
     consul::{
         answer::Answer,
+        batches::MOST,
         fact::{Expect, Fence, Locked, SessionId, Trouble},
-        turns::MOST,
         wire::WireRequest,
     },
     key::Key,

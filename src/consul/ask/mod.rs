@@ -23,6 +23,7 @@ mod session_info;
 mod stale_fences;
 mod survey;
 mod watch;
+mod write;
 
 use std::time::Duration;
 
@@ -30,9 +31,8 @@ pub(crate) use create_session::CreateSession;
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use list::List;
-pub(crate) use list_sessions::ListSessions;
-pub(crate) use lock::Lock;
-pub(super) use lock::Locks;
+pub(crate) use list_sessions::{ListAllSessions, ListSessions};
+pub(crate) use lock::{Lock, Locks};
 pub(crate) use lock_all::LockAll;
 pub(super) use log_in::{IsVisible, LogIn, LogOut, LoggedIn};
 pub(crate) use raise_fence::RaiseFence;
@@ -44,6 +44,7 @@ pub(crate) use session_info::SessionInfo;
 pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
 pub(crate) use survey::{Agent, Leader, MayList, MayRead, MayWrite, Place};
 pub(crate) use watch::Watch;
+pub(crate) use write::{EntryOp, MOST_ENTRIES, What, Write};
 
 use super::{
     answer::Answer,
