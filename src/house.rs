@@ -342,3 +342,18 @@ fn a_field_that_is_named_like_a_secret_has_a_type_that_prints_none() {
     assert!(found >= 5, "{found} fields were found");
     assert!(loud.is_empty(), "fields that may print a secret: {loud:?}");
 }
+
+#[test]
+fn the_examples_of_every_page_of_the_guide_are_compiled() {
+    let source = fs::read_to_string("src/lib.rs").unwrap();
+    let mut pages = 0;
+    for page in fs::read_dir("docs/guide").unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        assert!(
+            source.contains(&format!("\"../docs/guide/{name}\"")),
+            "{name} is missing in src/lib.rs"
+        );
+        pages += 1;
+    }
+    assert!(pages > 10);
+}

@@ -79,7 +79,8 @@
 //!   lock, as long as a renewal is answered before the deadline.
 //! - *Releases are fenced.* A late or repeated release never frees a newer ownership.
 //!
-//! The module [`safety`] states them in full.
+//! The module [`safety`] states them in full, and the module [`fencing`] says how a
+//! resource checks tokens.
 //!
 //! # What a lock cannot do
 //! The guarantees assume that the rates of clocks differ by less than
@@ -105,7 +106,12 @@
 //!   the leader runs. There are routes for health checks and a status page.
 //! - `metrics`: counters, gauges and histograms for the `metrics` facade; see [`telemetry`].
 //!
-//! No feature is on by default.
+//! No feature is on by default. A [guide] and [recipes] are in the repository.
+//!
+//! [guide]: https://docs.rs/crate/actix-dsync/latest/source/docs/SUMMARY.md
+//! [recipes]: https://docs.rs/crate/actix-dsync/latest/source/examples/
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod actors;
 mod clock;
@@ -142,6 +148,7 @@ pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Login, Retention, Timing,
 pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
+    claim::Claim,
     lease::Lease,
     observer::{Leadership, Observer},
     tenure::Tenure,
@@ -149,9 +156,10 @@ pub use holding::{
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
-    List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
+    ForceReleased, HeldKey, Holders, Inspect, LeaderChanged, List, LockAcquired, LockLost,
+    LockReleased, Observe, ReadEntry, Release, Resign, StoredEntry, Subscribe, SubscriptionId,
+    TryAcquire, Unsubscribe, UpdateValue, Write,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;
@@ -189,6 +197,31 @@ pub mod report {
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
-#[cfg(all(doctest, feature = "web"))]
-#[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+#[doc = include_str!("../docs/fencing.md")]
+pub mod fencing {}
+
+/// Compiles the examples of the README and of the guide.
+#[cfg(all(doctest, feature = "embedded", feature = "web"))]
+mod pages {
+    macro_rules! compiled {
+        ($($name:ident: $page:literal,)*) => {
+            $(#[doc = include_str!($page)] struct $name;)*
+        };
+    }
+
+    compiled! {
+        Readme: "../README.md",
+        Architecture: "../docs/guide/architecture.md",
+        ChoosingAStore: "../docs/guide/choosing-a-store.md",
+        ComingFrom: "../docs/guide/coming-from.md",
+        Events: "../docs/guide/events.md",
+        Introduction: "../docs/guide/introduction.md",
+        Leadership: "../docs/guide/leadership.md",
+        Locks: "../docs/guide/locks.md",
+        QuickStart: "../docs/guide/quick-start.md",
+        Reference: "../docs/guide/reference.md",
+        SemaphoresSetsWrites: "../docs/guide/semaphores-sets-writes.md",
+        Testing: "../docs/guide/testing.md",
+        Web: "../docs/guide/web.md",
+    }
+}

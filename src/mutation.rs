@@ -67,6 +67,14 @@ pub(crate) enum Mutation {
     LentUnfenced,
     /// A release that ends an ownership is not published.
     EndUnpublished,
+    /// A transaction of several locks is sent again although its outcome is unknown.
+    BatchSentAgain,
+    /// A lock that failed only because of another in its transaction is never answered.
+    BatchSurvivorForgotten,
+    /// A write under a lock does not check the index of its ownership.
+    WriteUnfenced,
+    /// An ownership that was written under is handed over within the process.
+    WrittenHandedOver,
 }
 
 thread_local! {
@@ -74,14 +82,13 @@ thread_local! {
 }
 
 impl Mutation {
-    /// The mutations that the simulation must find in every run. `LeaseFromResponse` and
-    /// `LateLockedBelieved` are missing because they show too rarely, and
-    /// `LeftoverForgotten`, `DeniedReadForgotten` and `OtherStoreIgnored` because no
-    /// history has shown them yet; unit tests of the machines cover their rules.
-    pub(crate) const ALL: [Self; 24] = [
+    /// The mutations that the simulation must find in every run.
+    pub(crate) const ALL: [Self; 33] = [
+        Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
         Self::CellRevived,
+        Self::LateLockedBelieved,
         Self::StaleTicketGranted,
         Self::ReleaseUnfenced,
         Self::RegrantAtSameIndex,
@@ -101,8 +108,15 @@ impl Mutation {
         Self::WatchLossUntold,
         Self::RecoveredUnclean,
         Self::ErrorsSearched,
+        Self::LeftoverForgotten,
+        Self::DeniedReadForgotten,
+        Self::OtherStoreIgnored,
         Self::LentUnfenced,
         Self::EndUnpublished,
+        Self::BatchSentAgain,
+        Self::BatchSurvivorForgotten,
+        Self::WriteUnfenced,
+        Self::WrittenHandedOver,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

@@ -17,7 +17,7 @@ use crate::{
     consul::{
         ask::{Lock, Release},
         client::Consul,
-        fact::{Locked, Released, Seen, SessionSeen},
+        fact::{Locked, Released, Seen, SessionSeen, Written},
     },
     holding::{
         slot::Slot,
@@ -118,6 +118,15 @@ impl LockActor {
             }
             Step::Lock { ticket, ask } => self.lock(ticket, ask),
             Step::Release { ticket, ask } => self.release(ticket, ask),
+            Step::Write { ticket, ask } => {
+                let answer = Written::Unknown(unanswered());
+                let lost = Event::Written { ticket, answer };
+                let consul = self.shared.consul.clone();
+                ask_detached(lost, self.reporting(), async move {
+                    let answer = consul.ask(&ask, limit).await;
+                    Event::Written { ticket, answer }
+                });
+            }
             Step::Read { ticket, ask } => {
                 let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
                 let consul = self.shared.consul.clone();

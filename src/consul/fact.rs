@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::escape::Escaped;
+use crate::{escape::Escaped, key::Key};
 
 /// The id of a Consul session.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,8 @@ impl Entry {
 pub(crate) enum Trouble {
     /// No complete answer within the request's time limit.
     Timeout(Duration),
+    /// The same, and one round trip to Consul takes longer than the limit.
+    TooFar { limit: Duration, round_trip: Duration },
     /// No connection was made: a write was not sent.
     Connect(String),
     /// The agent, or a proxy before it, accepts no more connections: a write was not sent.
@@ -72,6 +74,9 @@ pub(crate) enum Trouble {
     Broken(String),
     /// The agent answered with its own error, for instance that it has no leader.
     Server { status: u16, text: String },
+    /// Consul does not know the ACL token: it may not be replicated yet, or was deleted. The
+    /// request had no effect.
+    UnknownToken,
     /// The answer exceeds the length that this crate reads.
     TooLong,
     /// The answer is not from Consul, for instance a proxy's page.
@@ -82,6 +87,12 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(limit) => write!(f, "no complete answer within {limit:?}"),
+            Self::TooFar { limit, round_trip } => {
+                write!(
+                    f,
+                    "no complete answer within {limit:.0?}: one round trip takes {round_trip:.0?}"
+                )
+            }
             Self::Connect(why) => write!(f, "no connection to the Consul agent: {}", Escaped(why)),
             Self::Refused(why) => {
                 write!(f, "the agent takes no more connections: {}", Escaped(why))
@@ -92,6 +103,9 @@ impl fmt::Display for Trouble {
             Self::Server { status, text } => {
                 write!(f, "Consul answered {status}: {}", Escaped(text))
             }
+            Self::UnknownToken => f.write_str(
+                "Consul does not know the ACL token; it is not replicated yet, or was deleted",
+            ),
             Self::TooLong => f.write_str("the answer is too long to be read"),
             Self::NotConsul(what) => {
                 write!(f, "the answer is not Consul's ({}); check the address", Escaped(what))
@@ -130,6 +144,8 @@ pub(crate) enum SessionSeen {
         name: String,
         node: String,
         lock_delay: Duration,
+        /// `None` if it has no TTL, or an unreadable one.
+        ttl: Option<Duration>,
     },
     /// An empty list: the session does not exist, or the token may not read it.
     NotShown,
@@ -141,6 +157,15 @@ pub(crate) enum SessionSeen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SessionsSeen {
     Found(Vec<SessionId>),
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// The answer to a listing of all sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AllSessions {
+    /// Each with its name, without the number that this crate adds, and its node.
+    Found(Vec<(SessionId, String, String)>),
     Denied(String),
     Unknown(Trouble),
 }
@@ -205,18 +230,20 @@ pub(crate) enum Locked {
     FenceDenied(String),
     /// Consul never accepts this request; it had no effect.
     Refused(String),
-    /// The request was not sent and never will be.
+    /// The request had no effect and never will have: it was not sent, or Consul does not
+    /// know the token.
     Unsent(Trouble),
     Unknown(Trouble),
 }
 
 impl Locked {
-    /// The answer to a lock request without a reply.
+    /// The answer to a lock request without a conclusive reply.
     pub(crate) fn unanswered(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Connect(_) | Trouble::Refused(_) | Trouble::NoToken(_) => {
-                Self::Unsent(trouble)
-            }
+            Trouble::Connect(_)
+            | Trouble::Refused(_)
+            | Trouble::NoToken(_)
+            | Trouble::UnknownToken => Self::Unsent(trouble),
             _ => Self::Unknown(trouble),
         }
     }
@@ -232,6 +259,28 @@ pub(crate) enum Released {
     Unknown(Trouble),
 }
 
+/// The answer to a write under a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It took effect. The locked key has this index.
+    Done {
+        index: u64,
+    },
+    /// Our session does not hold the key. Nothing was written.
+    NotHeld,
+    /// Our session holds the key at this index, not at the expected one. Nothing was
+    /// written.
+    Moved(u64),
+    /// This entry does not have the required state. Nothing was written.
+    Conflict(Key),
+    Denied(String),
+    /// Consul never accepts this request; it had no effect.
+    Refused(String),
+    /// It had no effect and never will: it was not sent, or Consul rejects it for now.
+    Failed(Trouble),
+    Unknown(Trouble),
+}
+
 /// The answer to a read of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -244,6 +293,8 @@ pub(crate) enum Seen {
         index: u64,
     },
     Denied(String),
+    /// Consul, or a proxy before it, refuses the key's name.
+    NameRefused(String),
     Unknown(Trouble),
 }
 
@@ -259,6 +310,8 @@ pub(crate) enum Listed {
         index: u64,
     },
     Denied(String),
+    /// Consul, or a proxy before it, refuses the prefix.
+    NameRefused(String),
     Unknown(Trouble),
 }
 

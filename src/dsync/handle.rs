@@ -58,8 +58,8 @@ impl Dsync {
     /// [`MailboxError::Closed`](actix::MailboxError::Closed) once the thread has ended.
     ///
     /// `do_send` and `try_send` send a request that cannot be answered. It is carried out if
-    /// it has an effect: [`Release`], [`Campaign`], [`Resign`], [`Subscribe`] and
-    /// [`Unsubscribe`]. Any other request is ignored with a warning in the log, because nobody
+    /// it has an effect: [`Release`], [`Campaign`], [`Resign`], [`Subscribe`],
+    /// [`Unsubscribe`], [`UpdateValue`], [`Write`] and [`ForceRelease`]. Any other request is ignored with a warning in the log, because nobody
     /// could receive its reply.
     ///
     /// # Cancel safety
@@ -67,10 +67,13 @@ impl Dsync {
     /// withdraws any request; use `do_send` for an effect that must happen. After that, it
     /// behaves as with [`send`](Dsync::send): an acquisition is cancelled and leaks nothing.
     ///
+    /// [`ForceRelease`]: crate::ForceRelease
     /// [`Release`]: crate::Release
     /// [`Resign`]: crate::Resign
     /// [`Subscribe`]: crate::Subscribe
     /// [`Unsubscribe`]: crate::Unsubscribe
+    /// [`UpdateValue`]: crate::UpdateValue
+    /// [`Write`]: crate::Write
     #[must_use]
     pub fn recipient<M: Request>(&self) -> Recipient<M> {
         M::recipient(&self.0.intake)

@@ -1,26 +1,15 @@
-//! The actor that reads a key's holder from Consul.
+//! The actor that asks Consul for callers.
 
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use actix::prelude::*;
+use futures::future::LocalBoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::preflight::Survey;
-use crate::{
-    actors::Settings,
-    consul::{
-        ask::{Read, SessionInfo},
-        client::Consul,
-        fact::{Seen, SessionSeen},
-    },
-    error::{Error, Step},
-    key::Key,
-    ownership::Holder,
-    protocol::session::unavailable,
-    status::preflight::Preflight,
-};
+use crate::{actors::Settings, consul::client::Consul, key::Key, status::preflight::Preflight};
 
-/// Reads keys on the runtime's thread, which owns the connections.
+/// Asks Consul on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
     consul: Consul,
     settings: Rc<Settings>,
@@ -35,15 +24,17 @@ pub(super) struct Fly {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Requests the holder of a key.
+/// Reads something and sends the reply.
+pub(super) type Reading = Box<dyn FnOnce(Consul, Duration) -> LocalBoxFuture<'static, ()> + Send>;
+
+/// Requests a reading.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Look {
-    pub(super) key: Key,
-    pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
-    /// A permit for one of the concurrent reads; held until the read ends, even if the caller
+    pub(super) reading: Reading,
+    /// A permit for one of the concurrent reads, if it is one; held until the read ends, even if the caller
     /// has gone.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Inspector {
@@ -59,14 +50,11 @@ impl Actor for Inspector {
 impl Handler<Look> for Inspector {
     type Result = ();
 
-    fn handle(&mut self, Look { key, reply, permit }: Look, _: &mut Context<Self>) {
-        let (consul, limit) = (self.consul.clone(), self.settings.timing.request_timeout());
-        if reply.is_closed() {
-            return;
-        }
+    fn handle(&mut self, Look { reading, permit }: Look, _: &mut Context<Self>) {
+        let limit = self.settings.timing.request_timeout();
+        let reading = reading(self.consul.clone(), limit);
         actix_rt::spawn(async move {
-            // Fails if the caller has gone, which is fine.
-            let _ = reply.send(look(&consul, &key, limit).await);
+            reading.await;
             drop(permit);
         });
     }
@@ -91,27 +79,4 @@ impl Handler<Fly> for Inspector {
             drop(permit);
         });
     }
-}
-
-async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Holder>, Error> {
-    let entry = match consul.ask(&Read::Key(key.clone()), limit).await {
-        Seen::Found { entry, .. } => entry,
-        Seen::Missing { .. } => return Ok(None),
-        Seen::Denied(right) => return Err(Error::Denied { right }),
-        Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
-    };
-    let Some(session) = entry.session else { return Ok(None) };
-    let info = SessionInfo { session: session.clone() };
-    let (session_name, node) = match consul.ask(&info, limit).await {
-        SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
-        // The holder is known; its names are optional.
-        _ => (None, None),
-    };
-    Ok(Some(Holder {
-        session: session.to_string(),
-        session_name,
-        node,
-        value: entry.value.into(),
-        since: entry.modify_index,
-    }))
 }

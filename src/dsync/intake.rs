@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::inspector::{Fly, Inspector, Look};
+use super::inspector::{Fly, Inspector};
 use crate::{
     actors::{ForWarden, LockSupervisor, Stop},
     config::Timing,
@@ -25,11 +25,11 @@ use crate::{
     },
     key::Key,
     messages::{
-        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
-        TryAcquire, Unsubscribe,
+        Acquire, Campaign, Filter, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire,
+        Unsubscribe,
         subscribers::{Event, Events, Hub, Known},
     },
-    ownership::{Holder, LossReason, Released},
+    ownership::{LossReason, Released},
     protocol::{
         queue::{Obstacle, Patience},
         warden::{self, Readiness},
@@ -214,19 +214,6 @@ impl Intake {
     pub(crate) fn release(&self, Release(lease): Release) -> Pending<Released> {
         let given_back = lease.give_back();
         Box::pin(async move { Ok(given_back.await) })
-    }
-
-    pub(crate) fn inspect(&self, Inspect(key): Inspect) -> Pending<Option<Holder>> {
-        let intake = self.clone();
-        Box::pin(async move {
-            let permit = intake.inspections.acquire_owned().await.map_err(|_| Error::Stopped)?;
-            if intake.slots.is_stopped() {
-                return Err(Error::Stopped);
-            }
-            let (reply, answer) = oneshot::channel();
-            intake.inspector.do_send(Look { key, reply, permit });
-            answer.await.unwrap_or(Err(Error::Stopped))
-        })
     }
 
     /// Checks `keys` and the keys in use.

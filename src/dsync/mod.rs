@@ -1,6 +1,7 @@
 //! A lock runtime: its start, its requests, and its end.
 
 mod account;
+mod administration;
 mod builder;
 mod handle;
 mod inspector;
@@ -8,7 +9,9 @@ pub(crate) mod intake;
 mod launch;
 mod preflight;
 mod reach;
+mod reading;
 mod request;
+mod writing;
 
 pub use builder::Builder;
 pub use handle::Dsync;

@@ -18,8 +18,9 @@ use crate::{
     error::Error,
     holding::{keep_alive::KeepAlive, lease::Lease, observer::Observer, tenure::Tenure},
     messages::{
-        Acquire, Campaign, Event, Explain, Inspect, List, Observe, Release, Resign, Subscribe,
-        SubscriptionId, TryAcquire, Unsubscribe,
+        Acquire, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey, Holders, Inspect,
+        List, Observe, ReadEntry, Release, Resign, StoredEntry, Subscribe, SubscriptionId,
+        TryAcquire, Unsubscribe, UpdateValue, Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},
@@ -97,6 +98,8 @@ request! { true:
     Explain => explain -> KeyReport,
     List => list -> Report,
     Observe => observe -> Observer,
+    Holders => holders -> Vec<HeldKey>,
+    ReadEntry => read_entry -> Option<StoredEntry>,
 }
 
 request! { false:
@@ -105,6 +108,9 @@ request! { false:
     Resign => resign -> Option<Released>,
     Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
+    UpdateValue => update_value -> (),
+    Write => write -> (),
+    ForceRelease => force_release -> ForceReleased,
 }
 
 /// Receives the requests of one recipient. It lives on the runtime's thread as long as the

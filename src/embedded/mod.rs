@@ -140,6 +140,18 @@ impl Embedded {
         self
     }
 
+    /// Sets whether `/v1/kv/` refuses names of keys as Consul 1.21.5 does: all with a
+    /// character other than `A-Z a-z 0-9 , _ . / - ? & =`, and those with `..`.
+    ///
+    /// Default: `false`. Transactions take every name, there as here. The rule and its
+    /// text are those of the pull request 22682 and the issues 22822 and 22835 of
+    /// `hashicorp/consul`; they were not measured.
+    #[must_use]
+    pub fn strict_names(self, strict: bool) -> Self {
+        self.agent.operate(|engine, _| engine.settings_mut().strict_names = strict);
+        self
+    }
+
     /// Returns all entries, sorted by the bytes of their keys, without the fence
     /// entries that each session of a runtime keeps below `.dsync`.
     ///

@@ -2,6 +2,8 @@
 
 mod outline;
 mod standing;
+mod writes;
+mod writing;
 
 use std::{
     collections::HashMap,
@@ -11,6 +13,9 @@ use std::{
 
 use futures::future::Shared;
 use tokio::sync::{Notify, oneshot, watch};
+
+use writes::{Answers, Writes};
+pub(crate) use writes::{Content, WriteAnswer};
 
 use crate::{
     clock::{Clock, Moment},
@@ -63,6 +68,7 @@ struct Inner {
     resigning: Option<(CallId, SharedRelease)>,
     /// The key's value while the campaign owns it.
     campaign_value: Arc<[u8]>,
+    writes: Writes,
     /// The view of observers and campaigns. Created for the first one, since most
     /// keys have none.
     leading: Option<watch::Sender<Leading>>,
@@ -173,7 +179,7 @@ impl Callers {
     /// Publishes all news in order, then returns the callers' demand.
     pub(crate) fn report(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
         loop {
-            match self.step(|inner, now, effects| inner.contest.report(now, effects)) {
+            match self.step(Inner::report) {
                 Ok(demand) => return demand,
                 Err(news) => publish(news),
             }
@@ -307,7 +313,10 @@ impl Callers {
 
     /// The runtime has ended: nothing is granted or confirmed any more.
     pub(crate) fn abandon(self: &Arc<Self>, reason: LossReason) {
-        self.step(|inner, now, effects| inner.contest.abandon(now, reason, effects));
+        self.step_and_answer(|inner, now, effects, answers| {
+            inner.writes.abandon(answers);
+            inner.contest.abandon(now, reason, effects);
+        });
     }
 
     /// Ignores poisoning: each step is one call of the machine, so a panic in another
@@ -320,17 +329,30 @@ impl Callers {
         self: &Arc<Self>,
         step: impl FnOnce(&mut Inner, Moment, &mut Vec<Effect>) -> T,
     ) -> T {
+        self.step_and_answer(|inner, now, effects, _| step(inner, now, effects))
+    }
+
+    /// Like [`step`](Self::step), for a step that also answers writes.
+    fn step_and_answer<T>(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut Inner, Moment, &mut Vec<Effect>, &mut Answers) -> T,
+    ) -> T {
         let mut effects = Vec::new();
+        let mut answers = Vec::new();
         let mut deliveries = Vec::new();
         let result = {
             let mut inner = self.lock();
-            let result = step(&mut inner, self.clock.now(), &mut effects);
+            let result = step(&mut inner, self.clock.now(), &mut effects, &mut answers);
             for effect in effects {
-                self.perform(&mut inner, effect, &mut deliveries);
+                self.perform(&mut inner, effect, &mut deliveries, &mut answers);
             }
             inner.show();
             result
         };
+        for (sender, answer) in answers {
+            // The caller may be gone.
+            let _ = sender.send(answer);
+        }
         for delivery in deliveries {
             match delivery {
                 // If the caller is gone, its grant is dropped here, which releases the key.
@@ -341,7 +363,13 @@ impl Callers {
         result
     }
 
-    fn perform(self: &Arc<Self>, inner: &mut Inner, effect: Effect, to: &mut Vec<Delivery>) {
+    fn perform(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        effect: Effect,
+        to: &mut Vec<Delivery>,
+        answers: &mut Answers,
+    ) {
         match effect {
             Effect::Grant { call, token, cell, leads } => {
                 let state = LeaseState::new(self.key.clone(), token, call, cell, self.clock);
@@ -352,6 +380,9 @@ impl Callers {
                     self.telemetry.handed_over(&self.key);
                 }
                 if leads {
+                    if token.is_handed_over() {
+                        inner.writes.add_own_value(state, inner.campaign_value.clone());
+                    }
                     return;
                 }
                 let grant = Grant { state, callers: Some(self.clone()) };
@@ -371,7 +402,7 @@ impl Callers {
                     to.push(Delivery::Answer(waiting.answer, Err(error)));
                 }
             }
-            Effect::End { call, how } => inner.end(call, how),
+            Effect::End { call, how } => inner.end(call, how, answers),
             Effect::Confirm { call, released } => {
                 inner.resigning.take_if(|(resigned, _)| *resigned == call);
                 if let Some(sender) = inner.releasing.remove(&call) {
@@ -384,7 +415,13 @@ impl Callers {
 }
 
 impl Inner {
-    fn end(&mut self, call: CallId, how: Ending) {
+    /// The demand, if there is no more news.
+    fn report(&mut self, now: Moment, effects: &mut Vec<Effect>) -> Result<Demand, News> {
+        let demand = self.contest.report(now, effects)?;
+        Ok(Demand { write: self.writes.in_line() > 0, ..demand })
+    }
+
+    fn end(&mut self, call: CallId, how: Ending, answers: &mut Answers) {
         let Some((_, state)) = self.lease.as_ref().filter(|(leased, _)| *leased == call) else {
             return;
         };
@@ -394,6 +431,7 @@ impl Inner {
             Ending::Lost(reason) => state.lose(reason),
         }
         self.lease = None;
+        self.writes.end(call, answers);
         if let Some(hold) = self.hold.take() {
             hold.stop();
         }

@@ -2,6 +2,7 @@
 //! And what a runtime holds for them: slots, which take turns under a warden.
 
 pub(crate) mod callers;
+pub(crate) mod claim;
 #[cfg(test)]
 pub(crate) mod fuse;
 pub(crate) mod keep_alive;

@@ -15,7 +15,8 @@ use crate::{
     config::Limits,
     error::Error,
     holding::{
-        callers::{Answer, Callers},
+        callers::{Answer, Callers, Content, WriteAnswer},
+        lease_state::LeaseState,
         observer::Observer,
         tenure::Tenure,
     },
@@ -33,7 +34,7 @@ pub(crate) struct Slot {
     pub(crate) callers: Arc<Callers>,
     machine: Mutex<Lock>,
     facts: Mutex<VecDeque<Event>>,
-    /// The value of our last lock attempt.
+    /// The value of our last lock attempt, or of an update since.
     written: Mutex<Arc<[u8]>>,
 }
 
@@ -85,7 +86,12 @@ impl Slot {
         written.clone()
     }
 
-    /// The value of our last lock attempt.
+    /// The owner has updated the value.
+    pub(crate) fn set_written(&self, value: Arc<[u8]>) {
+        *lock(&self.written) = value;
+    }
+
+    /// The value of our last lock attempt, or of an update since.
     pub(crate) fn written(&self) -> Arc<[u8]> {
         lock(&self.written).clone()
     }
@@ -198,6 +204,21 @@ impl Slots {
         let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
         let Opened { slot, answer: (call, answer), is_new } = opened;
         Ok(Entered { slot, call, answer, is_new })
+    }
+
+    /// Adds a write under `lease`, which is answered through the channel.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`], [`Error::TooManyWaiters`].
+    pub(crate) fn write(
+        &self,
+        lease: &Arc<LeaseState>,
+        content: Content,
+    ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
+        match self.get(lease.key()) {
+            Some(slot) => slot.callers.write(lease, content, self.most_waiters),
+            None => Err(Error::NotHeld { key: lease.key().clone(), token: lease.token() }),
+        }
     }
 
     /// Joins or starts the campaign for `key`.

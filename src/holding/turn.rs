@@ -6,13 +6,13 @@
 
 #[cfg(test)]
 use super::fuse;
-use super::slot::Slot;
+use super::{callers::Content, slot::Slot};
 use crate::{
     clock::Moment,
     config::Retention,
     consul::{
-        ask::{Lock, Read, Release, ReleaseHow, SessionInfo},
-        fact::SessionId,
+        ask::{Lock, Read, Release, ReleaseHow, SessionInfo, What, Write},
+        fact::{SessionId, Trouble, Written},
     },
     error::Error,
     ownership::Holder,
@@ -53,6 +53,10 @@ pub(crate) enum Step {
     Release {
         ticket: Ticket,
         ask: Release,
+    },
+    Write {
+        ticket: Ticket,
+        ask: Write,
     },
     Read {
         ticket: Ticket,
@@ -105,6 +109,9 @@ impl Slot {
         let floor = self.callers.last_index();
         self.machine().recover(now, floor, &mut effects);
         self.apply_all(effects, style, step);
+        // Its outcome may have died with the actor.
+        let dropped = Trouble::Broken("the lock's actor failed".into());
+        self.callers.wrote(Written::Unknown(dropped));
         self.turn(now, style, step);
     }
 
@@ -177,6 +184,24 @@ impl Slot {
             Effect::Released => {
                 self.callers.released();
                 self.publish(step);
+            }
+            Effect::Write { ticket, session, index } => match self.callers.begin_write() {
+                Some(content) => {
+                    let what = match content {
+                        Content::Value(value) => What::Value { value, flags: style.flags },
+                        Content::Entries(entries) => What::Entries(entries),
+                    };
+                    step(Step::Write { ticket, ask: Write { key, session, index, what } });
+                }
+                None => {
+                    let why = Trouble::Broken("the lease has ended".into());
+                    self.report(Event::Written { ticket, answer: Written::Failed(why) });
+                }
+            },
+            Effect::Wrote(outcome) => {
+                if let Some(value) = self.callers.wrote(outcome) {
+                    self.set_written(value);
+                }
             }
             Effect::Unreleased(error) => step(Step::Unreleased(error)),
             Effect::Overwrote(text) => step(Step::Overwrote(text)),

@@ -189,6 +189,25 @@ impl Contest {
         token
     }
 
+    /// A write by the owner is sent.
+    pub(crate) fn write_sent(&mut self) {
+        self.queue.write_sent();
+    }
+
+    /// The owner has changed the key's value.
+    pub(crate) fn value_written(
+        &mut self,
+        now: Moment,
+        value: Arc<[u8]>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.queue.value_written(value);
+        let holder = self.queue.holder().cloned();
+        if holder.is_some() {
+            self.seen(now, holder.as_ref(), effects);
+        }
+    }
+
     /// The ownership has ended; its reason is still unknown.
     pub(crate) fn revoke(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.step_queue(now, effects, Queue::revoke);
@@ -223,7 +242,7 @@ impl Contest {
         let holder = match &obstacle {
             Obstacle::Held(holder) => Some(Some(holder.clone())),
             Obstacle::Delayed { .. } => Some(None),
-            Obstacle::Foreign { .. } | Obstacle::Trouble(_) => None,
+            Obstacle::Foreign { .. } | Obstacle::NameRefused { .. } | Obstacle::Trouble(_) => None,
         };
         self.step_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
         if let Some(holder) = holder {

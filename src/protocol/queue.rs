@@ -7,6 +7,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::cell::DeadlineCell;
+#[cfg(test)]
+use super::mutation::Mutation;
 use crate::{
     clock::Moment,
     error::Error,
@@ -43,6 +45,8 @@ pub(crate) struct Demand {
     pub(crate) follow: bool,
     /// Bumped when following restarts, since new followers know nothing.
     pub(crate) followings: u64,
+    /// The owner has a write to send.
+    pub(crate) write: bool,
 }
 
 impl Demand {
@@ -62,6 +66,10 @@ pub(crate) enum Obstacle {
     Foreign {
         flags: u64,
     },
+    /// Consul, or a proxy before it, refuses to read a key of this name.
+    NameRefused {
+        why: String,
+    },
     Trouble(Error),
 }
 
@@ -73,6 +81,7 @@ impl Obstacle {
             Self::Held(holder) => Error::Held { key, holder },
             Self::Delayed { remaining } => Error::LockDelay { key, remaining },
             Self::Foreign { flags } => Error::FlagConflict { key, found: flags },
+            Self::NameRefused { why } => Error::NameRefused { key, why },
             Self::Trouble(error) => error,
         }
     }
@@ -109,6 +118,9 @@ struct Owned {
     ending: bool,
     /// The end was already reported.
     reported: bool,
+    /// A write under it was sent, and may reach Consul late. Consul cannot tell two callers
+    /// of one ownership apart, so it is not handed over.
+    written: bool,
     cell: Arc<DeadlineCell>,
     /// This process, as a holder.
     holder: Box<Holder>,
@@ -289,7 +301,10 @@ impl Queue {
         let Some(owned) = &mut self.owned else { return false };
         let bounded =
             now.since(owned.since) < self.hand_over.longest && owned.sequence < self.hand_over.most;
-        if !bounded || owned.ending || self.waiting.is_empty() {
+        let written = owned.written;
+        #[cfg(test)]
+        let written = written && !Mutation::WrittenHandedOver.is_chosen();
+        if !bounded || written || owned.ending || self.waiting.is_empty() {
             return false;
         }
         owned.sequence += 1;
@@ -327,6 +342,7 @@ impl Queue {
             current: None,
             ending: false,
             reported: false,
+            written: false,
             cell,
             holder,
         });
@@ -336,6 +352,20 @@ impl Queue {
         self.owned = None;
         effects.push(Effect::Poke);
         false
+    }
+
+    /// A write under the ownership is sent.
+    pub(crate) fn write_sent(&mut self) {
+        if let Some(owned) = &mut self.owned {
+            owned.written = true;
+        }
+    }
+
+    /// The value of the owned key is this from now on.
+    pub(crate) fn value_written(&mut self, value: Arc<[u8]>) {
+        if let Some(owned) = &mut self.owned {
+            owned.holder.value = value;
+        }
     }
 
     /// The ownership has ended; its reason is still unknown.

@@ -123,7 +123,11 @@ impl World {
             }
             return;
         }
-        if let Some(left) = self.leads_to_the_last().or_else(|| self.never_ended()) {
+        if let Some(left) = self
+            .leads_to_the_last()
+            .or_else(|| self.never_ended())
+            .or_else(|| self.never_answered())
+        {
             return self.violate(|| left);
         }
         self.quiet_since = Some(self.now);

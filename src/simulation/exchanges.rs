@@ -65,6 +65,9 @@ impl World {
         let (process, id) = (exchange.process, exchange.id);
         match served {
             Served::Reply(reply) => {
+                if reply.status == 200 {
+                    self.check_applied(&exchange.question);
+                }
                 let body = || String::from_utf8_lossy(&reply.body).chars().take(160).collect();
                 self.trace.note(self.now, 16 + id, || {
                     let body: String = body();

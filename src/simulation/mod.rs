@@ -3,8 +3,8 @@
 //! Several processes share an embedded Consul over a network that loses, delays,
 //! duplicates and cuts off messages, while servers, operators, clocks and callers
 //! misbehave. Each process drives the same machines as the actors: the warden, the
-//! session, the watches, and slots in turns. Its parts have separate mailboxes
-//! (`parts.rs`). Parts die, and runtimes shut down, at any moment (`failures.rs`).
+//! session, the watches, slots in turns, and the batches of locks (`client.rs`). Its parts
+//! have separate mailboxes (`parts.rs`). Parts die, and runtimes shut down, at any moment (`failures.rs`).
 //! After each step, the guarantees are checked from outside.
 //!
 //! # What is left out
@@ -26,12 +26,14 @@
 
 mod caller;
 mod calls;
+mod client;
 mod elections;
 mod ending;
 mod event;
 mod exchanges;
 mod failures;
 mod faults;
+mod focus;
 mod invariants;
 mod mutations;
 mod names;
@@ -48,3 +50,4 @@ mod runs;
 mod server;
 mod trace;
 mod world;
+mod writes;

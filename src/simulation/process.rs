@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     caller::Caller,
+    client::Client,
     parts::{Mailboxes, Part, Worker},
     plan::Plan,
     question::{Fact, Question},
@@ -117,6 +118,7 @@ pub(super) struct Process {
     /// The worker of each key, as known to the supervisor.
     pub(super) locks: BTreeMap<Key, u64>,
     pub(super) mail: Mailboxes,
+    pub(super) client: Client,
     /// The key's worker dies in its next turn, after this many fuse points.
     pub(super) fuse: Option<(Key, u32)>,
     /// The runtime has ended.
@@ -173,6 +175,7 @@ impl Process {
             workers: BTreeMap::new(),
             locks: BTreeMap::new(),
             mail: BTreeMap::new(),
+            client: Client::new(plan.turns),
             fuse: None,
             is_over: false,
             sessions: BTreeMap::new(),
@@ -335,6 +338,7 @@ impl Process {
             }
             // Delivered to the slot, whichever actor drives it now.
             (_, Fact::Lock(slot, event)) => slot.report(event),
+            (_, Fact::Locked { batch, answers }) => self.locked(batch, answers),
             _ => {}
         }
     }

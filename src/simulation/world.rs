@@ -15,6 +15,7 @@ use super::{
     report::Stats,
     server::{Exchange, Server},
     trace::Trace,
+    writes::Writes,
 };
 use crate::{clock::Moment, consul::fact::Trouble, key::Key, ownership::LossReason};
 
@@ -51,6 +52,7 @@ pub(super) struct World {
     pub(super) keys: Vec<Key>,
     pub(super) invariants: Invariants,
     pub(super) elections: Elections,
+    pub(super) writes: Writes,
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
     pub(super) healed_at: Option<Moment>,
@@ -102,6 +104,7 @@ impl World {
             calls: 0,
             invariants: Invariants::default(),
             elections: Elections::default(),
+            writes: Writes::new(&plan),
             stats: Stats::default(),
             violation: None,
             healed_at: None,
@@ -236,6 +239,7 @@ impl World {
                 break;
             }
         }
+        self.read_write_answers();
         if !lag.is_zero() {
             let life = self.processes[process].life;
             if self.processes[process].is_poked() {

@@ -33,3 +33,4 @@ mod seed;
 mod service;
 mod silence;
 mod tls;
+mod writes;

@@ -22,6 +22,7 @@ mod session_info;
 mod stale_fences;
 mod survey;
 mod watch;
+mod write;
 
 use std::time::Duration;
 
@@ -29,9 +30,8 @@ pub(crate) use create_session::CreateSession;
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use list::List;
-pub(crate) use list_sessions::ListSessions;
-pub(crate) use lock::Lock;
-pub(super) use lock::Locks;
+pub(crate) use list_sessions::{ListAllSessions, ListSessions};
+pub(crate) use lock::{Lock, Locks};
 pub(super) use log_in::{IsVisible, LogIn, LogOut, LoggedIn};
 pub(crate) use raise_fence::RaiseFence;
 pub(crate) use read::Read;
@@ -42,6 +42,7 @@ pub(crate) use session_info::SessionInfo;
 pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
 pub(crate) use survey::{Agent, Leader, MayList, MayRead, MayWrite, Place};
 pub(crate) use watch::Watch;
+pub(crate) use write::{EntryOp, MOST_ENTRIES, What, Write};
 
 use super::{
     answer::Answer,
@@ -140,12 +141,21 @@ fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// Escapes every byte of `path` that is special in a URL, except `/`.
+/// Escapes every byte of `path` that is special in a URL's path, except `/`.
 fn escaped(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'/'
+            | b','
+            | b'=' => {
                 out.push(char::from(byte));
             }
             _ => out.push_str(&format!("%{byte:02X}")),

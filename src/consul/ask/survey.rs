@@ -156,6 +156,7 @@ impl Ask for MayRead {
             Seen::Denied(_) => {
                 Right::Denied(answer.denied("key:read").unwrap_or_else(|| "key:read".into()))
             }
+            Seen::NameRefused(_) => Right::Unknown(answer.trouble()),
             Seen::Unknown(trouble) => Right::Unknown(trouble),
         }
     }

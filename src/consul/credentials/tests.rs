@@ -16,7 +16,7 @@ use crate::{
     consul::{
         ask::{Read, Scope},
         client::Consul,
-        fact::Seen,
+        fact::{Seen, Trouble},
         http::{Address, HttpConfig},
     },
     key::Key,
@@ -92,7 +92,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 async fn read(consul: &Consul) -> Seen {
-    consul.ask(&Read::Key(Key::new("k").unwrap()), Duration::from_secs(2)).await
+    consul.ask(&Read::Key(Key::new("k").unwrap()), Duration::from_secs(6)).await
 }
 
 const KNOWN: Seen = Seen::Missing { index: 7 };
@@ -123,14 +123,14 @@ async fn a_file_written_after_its_former_token_was_deleted_is_used_by_the_reques
 }
 
 #[actix::test]
-async fn without_another_token_the_denial_is_returned_in_time() {
+async fn without_another_token_the_reply_is_returned_in_time() {
     let server = Server::start().await;
     server.oldest.store(9, Ordering::SeqCst);
     let path = file("unknown", "t1");
     let consul = server.client(TokenSource::File { path: path.clone(), fallback: None }).unwrap();
     let asked_at = Instant::now();
-    assert!(matches!(read(&consul).await, Seen::Denied(_)));
-    assert!(asked_at.elapsed() < Duration::from_secs(10));
+    assert_eq!(read(&consul).await, Seen::Unknown(Trouble::UnknownToken));
+    assert!(asked_at.elapsed() < Duration::from_secs(30));
     std::fs::remove_file(&path).unwrap();
     let source = TokenSource::File { path, fallback: Some("t1".into()) };
     let refused = server.client(source).unwrap_err();

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -26,6 +26,9 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// first packet only after growing pauses.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The number of round trips that are remembered.
+const MEASURED: usize = 4;
+
 /// Opens connections to one agent.
 pub(super) struct Dialer {
     place: Place,
@@ -33,6 +36,8 @@ pub(super) struct Dialer {
     tls: Tls,
     /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
+    /// How long the first requests on the last connections took, the newest first.
+    round_trips: Cell<[Option<Duration>; MEASURED]>,
     /// Whether the agent refused a connection since this was last reset.
     pub(super) refused: Cell<bool>,
 }
@@ -46,6 +51,7 @@ impl Dialer {
             route: Rc::new(Route::new(config)?),
             tls: Tls::of(config)?,
             served: Cell::default(),
+            round_trips: Cell::default(),
             refused: Cell::default(),
         })
     }
@@ -56,12 +62,25 @@ impl Dialer {
         (!matches!(self.place, Place::Tcp { https: true, .. })).then_some(1)
     }
 
+    /// The shortest round trip to the agent that was measured lately, once there are enough
+    /// measurements.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let measured = self.round_trips.get().into_iter().collect::<Option<Vec<_>>>()?;
+        measured.into_iter().min()
+    }
+
     /// Opens a connection and waits for its first answer. An agent that accepts no more
     /// connections closes them silently, or answers with an error.
     pub(super) async fn dial(&self) -> Result<Line, Trouble> {
         let standing = timeout(LIMIT, async {
             let line = self.open().await?;
-            match line.probe().await {
+            let asked_at = Instant::now();
+            let probed = line.probe().await;
+            if probed.is_ok() {
+                let [one, two, three, _] = self.round_trips.get();
+                self.round_trips.set([Some(asked_at.elapsed()), one, two, three]);
+            }
+            match probed {
                 Ok(429 | 502 | 503) => Err(Trouble::Refused("it is overloaded".into())),
                 Ok(_) => Ok(line),
                 Err(Fault::Tls(why)) => Err(Trouble::Connect(why)),

@@ -171,10 +171,18 @@ impl Http {
                     lane.suspect(silent_since);
                 }
                 self.tend();
-                Err(Trouble::Timeout(limit))
+                Err(self.too_far(limit).unwrap_or(Trouble::Timeout(limit)))
             }
-            (Err(_), None) => Err(Trouble::Connect(format!("none could be had within {limit:?}"))),
+            (Err(_), None) => Err(self.too_far(limit).unwrap_or_else(|| {
+                Trouble::Connect(format!("none could be had within {limit:?}"))
+            })),
         }
+    }
+
+    /// Why no request can be answered within `limit`, if that is so on this path.
+    fn too_far(&self, limit: Duration) -> Option<Trouble> {
+        let round_trip = self.dialer.round_trip().filter(|round_trip| *round_trip > limit)?;
+        Some(Trouble::TooFar { limit, round_trip })
     }
 
     /// How the connections are protected.

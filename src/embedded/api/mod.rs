@@ -74,12 +74,12 @@ impl Api {
         };
         let engine = &mut self.engine;
         let result = if let Some(key) = path.strip_prefix(KV.as_bytes()) {
-            match method {
+            kv::check_name(engine, key).and_then(|()| match method {
                 "GET" => kv::get(engine, now, &query, key),
                 "PUT" => kv::put(engine, now, &query, key, body).map(Response::Now),
                 "DELETE" => kv::delete(engine, now, &query, key).map(Response::Now),
                 _ => Err(Reply::not_allowed(method, &["GET", "PUT", "DELETE"])),
-            }
+            })
         } else {
             let path = String::from_utf8_lossy(&path);
             let allowed = allowed_method(&path);

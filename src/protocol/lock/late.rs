@@ -124,11 +124,12 @@ impl Lock {
     }
 
     /// Recovers after the death of the actor that ran this machine. Any ownership is
-    /// lost, and an attempt that may be in flight is voided. `floor` is the highest
+    /// lost, an attempt that may be in flight is voided, and the current write is forgotten. `floor` is the highest
     /// index at which a caller was ever granted the key.
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
         self.floor = self.floor.max(floor);
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
+        self.writing = None;
         self.demand = Demand::default();
         self.phase = Phase::Idle;
         // The effects of its last turn may have died with the actor.

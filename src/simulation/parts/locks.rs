@@ -14,7 +14,7 @@ use crate::{
     protocol::warden,
     simulation::{
         process::{Out, Process},
-        question::Question,
+        question::{Question, Waiter},
     },
 };
 
@@ -75,8 +75,9 @@ impl Process {
                 let key = slot.key.clone();
                 return self.out.push(Out::Won { key, index, session, token });
             }
-            Step::Lock { ticket, ask } => Question::Lock { slot, ticket, ask },
+            Step::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
             Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Step::Write { ticket, ask } => Question::Write { slot, ticket, ask },
             Step::Read { ticket, .. } => Question::Read { slot, ticket },
             Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
             Step::Watch { ticket, after, held } => {
