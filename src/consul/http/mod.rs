@@ -302,4 +302,4 @@ fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> 
 }
 
 #[cfg(test)]
-pub(super) mod hostile;
+pub(crate) mod hostile;
