@@ -126,6 +126,8 @@ mod dsync;
 pub mod embedded;
 mod error;
 mod escape;
+#[cfg(test)]
+mod fuzz;
 mod holding;
 mod host;
 #[cfg(test)]

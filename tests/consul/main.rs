@@ -29,6 +29,7 @@ mod preflight;
 mod process;
 mod reach;
 mod release;
+mod secrets;
 mod seed;
 mod service;
 mod sets;
