@@ -37,6 +37,9 @@
 //! }
 //! ```
 //!
+//! [`AcquireAll`] locks several keys at once, or none of them, and replies with a
+//! [`LeaseSet`].
+//!
 //! The runtime has its own thread and actix System. Handlers that block therefore do not
 //! delay renewals, and the crate also works under `#[tokio::main]`.
 //!
@@ -148,16 +151,17 @@ pub use error::{ConfigError, Error, Step};
 pub use holding::{
     claim::Claim,
     lease::Lease,
+    lease_set::LeaseSet,
     observer::{Leadership, Observer},
     tenure::Tenure,
     term::Term,
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
+    Acquire, AcquireAll, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
     ForceReleased, HeldKey, Holders, Inspect, LeaderChanged, List, LockAcquired, LockLost,
-    LockReleased, Observe, ReadEntry, Release, Resign, StoredEntry, Subscribe, SubscriptionId,
-    TryAcquire, Unsubscribe, UpdateValue, Write,
+    LockReleased, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry, Subscribe,
+    SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;

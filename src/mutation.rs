@@ -75,6 +75,14 @@ pub(crate) enum Mutation {
     WriteUnfenced,
     /// An ownership that was written under is handed over within the process.
     WrittenHandedOver,
+    /// A set is locked although one of its keys is not offered.
+    SetTakenPartly,
+    /// One key of a set is handed over to the set's caller.
+    SetHandedOneKey,
+    /// A set's caller that goes away leaves only one of its queues.
+    SetPartlyLeft,
+    /// A set is released only in part.
+    SetPartlyReleased,
 }
 
 thread_local! {
@@ -83,7 +91,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -117,6 +125,10 @@ impl Mutation {
         Self::BatchSurvivorForgotten,
         Self::WriteUnfenced,
         Self::WrittenHandedOver,
+        Self::SetTakenPartly,
+        Self::SetHandedOneKey,
+        Self::SetPartlyLeft,
+        Self::SetPartlyReleased,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

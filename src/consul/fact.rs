@@ -233,6 +233,10 @@ pub(crate) enum Locked {
     /// The request had no effect and never will have: it was not sent, or Consul does not
     /// know the token.
     Unsent(Trouble),
+    /// It failed only because another lock of its transaction failed.
+    Aside,
+    /// It was taken back before it was sent.
+    Withdrawn,
     Unknown(Trouble),
 }
 

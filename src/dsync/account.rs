@@ -65,6 +65,7 @@ fn describe(slot: &Slot, journal: &Journal, timing: &Timing) -> KeyReport {
         // The machine may not know of the end yet.
         KeyState::Held if outline.is_lost => KeyState::Losing,
         KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
+        KeyState::Trying if slot.is_offered() => KeyState::Gathering,
         state => state,
     };
     let (met, trouble) = match outline.obstacle {

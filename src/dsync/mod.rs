@@ -11,6 +11,7 @@ mod preflight;
 mod reach;
 mod reading;
 mod request;
+mod sets;
 mod writing;
 
 pub use builder::Builder;

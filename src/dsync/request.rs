@@ -16,11 +16,14 @@ use futures::future::{Either, select};
 use super::intake::{Intake, Pending};
 use crate::{
     error::Error,
-    holding::{keep_alive::KeepAlive, lease::Lease, observer::Observer, tenure::Tenure},
+    holding::{
+        keep_alive::KeepAlive, lease::Lease, lease_set::LeaseSet, observer::Observer,
+        tenure::Tenure,
+    },
     messages::{
-        Acquire, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey, Holders, Inspect,
-        List, Observe, ReadEntry, Release, Resign, StoredEntry, Subscribe, SubscriptionId,
-        TryAcquire, Unsubscribe, UpdateValue, Write,
+        Acquire, AcquireAll, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey,
+        Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry,
+        Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},
@@ -93,6 +96,7 @@ macro_rules! request {
 
 request! { true:
     Acquire => acquire -> Lease,
+    AcquireAll => acquire_all -> LeaseSet,
     TryAcquire => try_acquire -> Lease,
     Inspect => inspect -> Option<Holder>,
     Explain => explain -> KeyReport,
@@ -104,6 +108,7 @@ request! { true:
 
 request! { false:
     Release => release -> Released,
+    ReleaseAll => release_all -> Released,
     Campaign => campaign -> Tenure,
     Resign => resign -> Option<Released>,
     Subscribe<E> => subscribe -> SubscriptionId where E,

@@ -26,6 +26,7 @@ use crate::{
     protocol::{
         cell::DeadlineCell,
         contest::{Contest, Effect, Ending, News},
+        gather::{InLine, SetId},
         queue::{CallId, Demand, Obstacle, Patience},
     },
     status::telemetry::{Stopwatch, Telemetry},
@@ -261,7 +262,17 @@ impl Callers {
         self.lock().campaign_value.clone()
     }
 
-    /// The key's value for the first caller in the queue.
+    /// The waiting callers, up to the first that wants the key alone.
+    pub(crate) fn line(&self) -> Vec<InLine> {
+        self.lock().contest.queue().line()
+    }
+
+    /// The call of a set that waits for the key.
+    pub(crate) fn call_of(&self, set: SetId) -> Option<CallId> {
+        self.lock().contest.queue().call_of(set)
+    }
+
+    /// The key's value for the first caller in the queue that wants the key alone.
     pub(crate) fn value(&self) -> Option<Arc<[u8]>> {
         let inner = self.lock();
         let call = inner.contest.queue().front()?;
@@ -271,14 +282,16 @@ impl Callers {
         inner.waiting.get(&call).map(|waiting| waiting.value.clone())
     }
 
-    /// The process owns the key. Returns the token if a caller took the ownership.
+    /// The process owns the key, for a set if `set` is given. Returns the token if a
+    /// caller took the ownership.
     pub(crate) fn owned(
         self: &Arc<Self>,
         index: u64,
         cell: Arc<DeadlineCell>,
         holder: Box<Holder>,
+        set: Option<SetId>,
     ) -> Option<FencingToken> {
-        self.step(|inner, now, effects| inner.contest.owned(now, index, cell, holder, effects))
+        self.step(|inner, now, effects| inner.contest.owned(now, index, cell, holder, set, effects))
     }
 
     /// The ownership has ended; its reason is still unknown.

@@ -7,11 +7,13 @@ pub(crate) mod claim;
 pub(crate) mod fuse;
 pub(crate) mod keep_alive;
 pub(crate) mod lease;
+pub(crate) mod lease_set;
 pub(crate) mod lease_state;
 pub(crate) mod ledger;
 #[cfg(feature = "embedded")]
 pub(crate) mod mock;
 pub(crate) mod observer;
+pub(crate) mod party;
 pub(crate) mod slot;
 pub(crate) mod tenure;
 pub(crate) mod term;

@@ -5,6 +5,7 @@ mod administration;
 mod elections;
 mod events;
 mod requests;
+mod sets;
 pub(crate) mod subscribers;
 mod writes;
 
@@ -17,5 +18,6 @@ pub use events::{
 pub use requests::{
     Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };
+pub use sets::{AcquireAll, ReleaseAll};
 pub use subscribers::{Event, Events};
 pub use writes::{ReadEntry, StoredEntry, UpdateValue, Write};

@@ -150,7 +150,7 @@ impl World {
     }
 }
 
-fn kind_of(error: &Error) -> String {
+pub(super) fn kind_of(error: &Error) -> String {
     let text = format!("{error:?}");
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }

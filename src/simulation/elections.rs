@@ -132,7 +132,9 @@ impl World {
             *of == process
                 && *in_life == life
                 && match question {
-                    Question::Lock { .. } => question.locks().any(|ask| ask.key == *key),
+                    Question::Lock { .. } | Question::LockAll { .. } => {
+                        question.locks().any(|ask| ask.key == *key)
+                    }
                     Question::Release { ask, .. } => ask.key == *key,
                     Question::Create { .. } => true,
                     Question::Destroy { ask, .. } => {

@@ -58,7 +58,7 @@ pub(super) struct Invariants {
 }
 
 /// How long an unwanted key may stay locked.
-const ORPHAN_LIMIT: Duration = Duration::from_millis(5_500);
+pub(super) const ORPHAN_LIMIT: Duration = Duration::from_millis(5_500);
 /// How long a loss may go unreported while its process runs.
 pub(super) const TELL_LIMIT: Duration = Duration::from_millis(1_500);
 
@@ -257,7 +257,9 @@ impl World {
         let host = &self.processes[process];
         let owned = &self.invariants.owned;
         let concerned = |caller: &Caller| match question {
-            Question::Lock { .. } => question.locks().any(|ask| ask.key == caller.key),
+            Question::Lock { .. } | Question::LockAll { .. } => {
+                question.locks().any(|ask| ask.key == caller.key)
+            }
             Question::Release { ask, .. } => ask.key == caller.key,
             Question::Create { .. } => true,
             Question::Destroy { ask, .. } => owned
@@ -290,6 +292,7 @@ impl World {
             self.check_key(&key);
             self.check_terms(&key);
         }
+        self.check_sets();
     }
 
     fn check_key(&mut self, key: &Key) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{event::Event, process::Process, question::Question, world::World};
+use super::{event::Event, process::Process, world::World};
 use crate::{
     config::HASHICORP_LOCK_FLAGS,
     consul::fact::Trouble,
@@ -224,7 +224,7 @@ impl World {
     fn withhold_the_late(&mut self) {
         for event in self.events.values() {
             let Event::Arrive(exchange) = event else { continue };
-            let locks = matches!(exchange.question, Question::Lock { .. });
+            let locks = exchange.question.locks().next().is_some();
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);
             }

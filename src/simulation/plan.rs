@@ -74,6 +74,8 @@ pub(super) struct Plan {
     pub(super) turns: usize,
     /// The only kind of fault, in some histories.
     pub(super) focus: Option<Focus>,
+    /// Whether callers also want several keys at once.
+    pub(super) sets: bool,
 }
 
 impl Plan {
@@ -131,6 +133,7 @@ impl Plan {
             watches: r.pick(&[1, 2, 3, 8, 32]),
             turns: TURNS,
             focus: None,
+            sets: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
         plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);
@@ -154,6 +157,13 @@ impl Plan {
         }
         if let Some(focus) = plan.focus {
             focus.arrange(&mut plan);
+        }
+        let mut sets = Random::new(seed ^ 0x0073_6574);
+        // A history of one kind of fault, or of a long line of locks, has its own callers.
+        let has_own = plan.focus.is_some() || plan.turns != TURNS;
+        if plan.processes <= 4 && !has_own && sets.chance(150) {
+            plan.sets = true;
+            plan.keys = sets.within(2..=4) as usize;
         }
         plan
     }

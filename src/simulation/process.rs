@@ -18,6 +18,7 @@ use super::{
     parts::{Mailboxes, Part, Worker},
     plan::Plan,
     question::{Fact, Question},
+    sets::Troop,
     world::START,
 };
 use crate::{
@@ -126,6 +127,8 @@ pub(super) struct Process {
     /// The sessions that it opened, and whether each was closed since.
     pub(super) sessions: BTreeMap<SessionId, bool>,
     pub(super) callers: BTreeMap<u64, Caller>,
+    /// The callers that wait for several keys.
+    pub(super) troops: BTreeMap<u64, Troop>,
     /// Its open campaigns.
     pub(super) tenures: BTreeMap<Key, Tenure>,
     pub(super) observers: BTreeMap<Key, Observer>,
@@ -180,6 +183,7 @@ impl Process {
             is_over: false,
             sessions: BTreeMap::new(),
             callers: BTreeMap::new(),
+            troops: BTreeMap::new(),
             tenures: BTreeMap::new(),
             observers: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -229,6 +233,7 @@ impl Process {
     /// Whether anybody here waits for the key or holds it.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.callers.values().any(|caller| caller.key == *key && caller.wants())
+            || self.troops.values().any(|troop| troop.keys.contains(key))
             || self.wards.slots().get(key).is_some_and(|slot| slot.callers.campaigns())
     }
 
@@ -272,7 +277,7 @@ impl Process {
         Some(entered)
     }
 
-    fn opened(&mut self, slot: &Slot) {
+    pub(super) fn opened(&mut self, slot: &Slot) {
         self.feed_warden(warden::Event::SlotMade(slot.key.clone()));
     }
 
@@ -339,6 +344,9 @@ impl Process {
             // Delivered to the slot, whichever actor drives it now.
             (_, Fact::Lock(slot, event)) => slot.report(event),
             (_, Fact::Locked { batch, answers }) => self.locked(batch, answers),
+            (_, Fact::Locks(events)) => {
+                events.into_iter().for_each(|(slot, event)| slot.report(event));
+            }
             _ => {}
         }
     }

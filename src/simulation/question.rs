@@ -7,8 +7,8 @@ use crate::{
         Answer,
         ask::{
             Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
-            ListSessions, ListStaleFences, Lock, Locks, RaiseFence, Read, Release, RenewSession,
-            SessionInfo, Watch, Write,
+            ListSessions, ListStaleFences, Lock, LockAll, Locks, RaiseFence, Read, Release,
+            RenewSession, SessionInfo, Watch, Write,
         },
         fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
@@ -59,6 +59,10 @@ pub(super) enum Question {
     Lock {
         batch: u64,
         locks: Vec<(Lock, Waiter)>,
+    },
+    LockAll {
+        slots: Vec<(Arc<Slot>, Ticket)>,
+        ask: LockAll,
     },
     Release {
         slot: Arc<Slot>,
@@ -115,6 +119,7 @@ pub(super) enum Fact {
         batch: u64,
         answers: Vec<(Waiter, Option<Locked>)>,
     },
+    Locks(Vec<(Arc<Slot>, lock::Event)>),
     Watch(watch::Event),
 }
 
@@ -142,6 +147,7 @@ macro_rules! of_any {
                 let $ask = &Locks(&locks);
                 $does
             }
+            Question::LockAll { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
             Question::Write { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
@@ -176,7 +182,9 @@ impl Question {
     /// Whether it accesses a session's fence entry.
     pub(super) fn touches_fence(&self) -> bool {
         match self {
-            Self::Lock { locks, .. } => locks.iter().any(|(ask, _)| ask.fence != Fence::Unusable),
+            Self::Lock { .. } | Self::LockAll { .. } => {
+                self.locks().any(|ask| ask.fence != Fence::Unusable)
+            }
             Self::Raise { .. }
             | Self::ReadFence { .. }
             | Self::DeleteFence { .. }
@@ -187,19 +195,26 @@ impl Question {
 
     /// The locks that it requests.
     pub(super) fn locks(&self) -> impl Iterator<Item = &Lock> {
-        let locks = match self {
-            Self::Lock { locks, .. } => &locks[..],
-            _ => &[],
+        let (alone, together): (&[_], &[_]) = match self {
+            Self::Lock { locks, .. } => (locks, &[]),
+            Self::LockAll { ask, .. } => (&[], &ask.0),
+            _ => (&[], &[]),
         };
-        locks.iter().map(|(lock, _)| lock)
+        alone.iter().map(|(lock, _)| lock).chain(together)
     }
 
     /// Whether a copy of it that arrives after this answer can still lock a key,
-    /// because the key was released and deleted, or was closed by a lock-delay; or can
-    /// still write, because a right was missing or a lock-delay ran.
+    /// because the key was released and deleted, was closed by a lock-delay, or belongs to
+    /// a set of which another key was at fault; or can still write, because a right was
+    /// missing or a lock-delay ran.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
-        if let Self::Write { ask, .. } = self {
-            return matches!(concluded(ask, Ok(answer)), Written::Denied(_) | Written::Failed(_));
+        match self {
+            Self::LockAll { .. } => return true,
+            Self::Write { ask, .. } => {
+                let written = concluded(ask, Ok(answer));
+                return matches!(written, Written::Denied(_) | Written::Failed(_));
+            }
+            _ => {}
         }
         let locks: Vec<&Lock> = self.locks().collect();
         let answers = concluded(&Locks(&locks), Ok(answer));
@@ -251,6 +266,13 @@ impl Question {
                 let answers = concluded(&Locks(&asks), result);
                 let waiters = locks.iter().map(|(_, waiter)| waiter.clone());
                 Fact::Locked { batch, answers: waiters.zip(answers).collect() }
+            }
+            Self::LockAll { slots, ask } => {
+                let answers = concluded(&ask, result);
+                let to_each = slots.into_iter().zip(answers);
+                let facts = to_each
+                    .map(|((slot, ticket), answer)| (slot, lock::Event::Locked { ticket, answer }));
+                Fact::Locks(facts.collect())
             }
             Self::Release { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
@@ -310,6 +332,10 @@ impl fmt::Display for Question {
                 }
                 Ok(())
             }
+            Self::LockAll { ask, .. } => {
+                let keys: Vec<_> = ask.0.iter().map(|ask| (&ask.key, ask.expect)).collect();
+                write!(f, "lock all of {keys:?}")
+            }
             Self::Release { ask, .. } => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
             }
@@ -337,6 +363,10 @@ impl fmt::Debug for Fact {
             Self::Locked { answers, .. } => {
                 let answers = answers.iter().map(|(waiter, answer)| (&waiter.slot.key, answer));
                 f.debug_map().entries(answers).finish()
+            }
+            Self::Locks(events) => {
+                let each = events.iter().map(|(slot, event)| format!("{} {event:?}", slot.key));
+                write!(f, "{}", each.collect::<Vec<_>>().join("; "))
             }
             Self::Watch(event) => event.fmt(f),
         }

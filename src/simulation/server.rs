@@ -114,7 +114,7 @@ impl Server {
             Question::Create { .. } | Question::Renew { .. } | Question::Destroy { .. } => {
                 (lacking.sessions > now).then(forbidden)
             }
-            Question::Lock { .. } if lacking.writes > now => {
+            Question::Lock { .. } | Question::LockAll { .. } if lacking.writes > now => {
                 let first = question.locks().next().map(|ask| ask.fence);
                 let first = u64::from(first != Some(Fence::Unusable));
                 let ops = first..first + 2 * question.locks().count() as u64;

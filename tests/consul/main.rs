@@ -30,6 +30,7 @@ mod reach;
 mod release;
 mod seed;
 mod service;
+mod sets;
 mod silence;
 mod tls;
 mod writes;

@@ -19,6 +19,7 @@ mod panics;
 mod queue;
 mod recipient;
 mod reports;
+mod sets;
 mod singleton;
 mod stop;
 mod threads;

@@ -69,13 +69,13 @@ impl Lock {
         self.look(effects);
     }
 
-    /// Takes a leftover lock over, releases it if nobody here wants it, or reads
-    /// whether there is one.
+    /// Takes a leftover lock over, releases it if nobody here wants the key alone, or
+    /// reads whether there is one.
     pub(super) fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
         match self.leftover {
             Leftover::None => {}
             Leftover::Possible => self.look(effects),
-            Leftover::At(index) if self.demand.wants() => {
+            Leftover::At(index) if self.demand.wants() && !self.demand.sets_only => {
                 self.try_lock(Expect::Index(index), effects);
             }
             Leftover::At(index) => self.release_leftover(index, effects),

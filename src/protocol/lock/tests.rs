@@ -3,6 +3,7 @@
 mod follow;
 mod leftover;
 mod others;
+mod sets;
 mod write;
 
 use std::sync::Arc;

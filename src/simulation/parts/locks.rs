@@ -76,6 +76,12 @@ impl Process {
                 return self.out.push(Out::Won { key, index, session, token });
             }
             Step::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
+            Step::LockAll { tickets, ask } => {
+                let slots = tickets
+                    .into_iter()
+                    .filter_map(|(key, ticket)| Some((self.wards.slots().get(&key)?, ticket)));
+                Question::LockAll { slots: slots.collect(), ask }
+            }
             Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
             Step::Write { ticket, ask } => Question::Write { slot, ticket, ask },
             Step::Read { ticket, .. } => Question::Read { slot, ticket },
