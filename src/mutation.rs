@@ -71,6 +71,8 @@ pub(crate) enum Mutation {
     BatchSentAgain,
     /// A lock that failed only because of another in its transaction is never answered.
     BatchSurvivorForgotten,
+    /// A process that is refused a connection does not give others room.
+    RefusalIgnored,
     /// A write under a lock does not check the index of its ownership.
     WriteUnfenced,
     /// An ownership that was written under is handed over within the process.
@@ -91,7 +93,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -123,6 +125,7 @@ impl Mutation {
         Self::EndUnpublished,
         Self::BatchSentAgain,
         Self::BatchSurvivorForgotten,
+        Self::RefusalIgnored,
         Self::WriteUnfenced,
         Self::WrittenHandedOver,
         Self::SetTakenPartly,

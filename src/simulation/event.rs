@@ -2,8 +2,11 @@
 
 use std::rc::Rc;
 
-use super::{operator::Act, server::Exchange};
-use crate::consul::{fact::Trouble, wire::WireReply};
+use super::{operator::Act, parts::Part, server::Exchange};
+use crate::{
+    consul::{fact::Trouble, wire::WireReply},
+    protocol::Ticket,
+};
 
 /// A scheduled event.
 pub(super) enum Event {
@@ -20,6 +23,13 @@ pub(super) enum Event {
     Work {
         process: usize,
         life: u64,
+    },
+    /// A probe reaches the agent.
+    Probe {
+        process: usize,
+        life: u64,
+        read: Ticket,
+        part: Part,
     },
     Call {
         process: usize,
@@ -77,6 +87,7 @@ impl Event {
             Self::Tick { process, life }
             | Self::Work { process, life }
             | Self::Call { process, life }
+            | Self::Probe { process, life, .. }
             | Self::Stand { process, life }
             | Self::Muster { process, life }
             | Self::Caller { process, life, .. } => Some((*process, *life)),

@@ -5,11 +5,14 @@ use std::{cell::Cell, rc::Rc};
 use super::{
     event::Event,
     parts::Part,
-    question::Question,
+    question::{Fact, Question},
     server::{Exchange, Served},
     world::World,
 };
-use crate::consul::{fact::Trouble, wire::WireReply};
+use crate::{
+    consul::{fact::Trouble, wire::WireReply},
+    protocol::{Ticket, watch},
+};
 
 /// The most requests of a process per second.
 const STORM: u64 = 400;
@@ -117,9 +120,27 @@ impl World {
             }
         }
         let (process, id) = (exchange.process, exchange.id);
+        if let Err(Trouble::Refused(_)) = result
+            && !exchange.part.is_watch()
+        {
+            self.processes[process].refused();
+        }
         let fact = exchange.question.clone().read(result);
         self.trace.note(self.now, 16 + id, || format!("p{process}      #{id} {fact:?}"));
         self.processes[process].learn(exchange.part, fact);
+        self.settle(process);
+    }
+
+    /// Whether the agent accepts no more blocking reads.
+    pub(super) fn is_full(&self) -> bool {
+        self.plan.connections.is_some_and(|most| self.server.parked.len() >= most)
+    }
+
+    /// Answers a process's probe of the agent's connections.
+    pub(super) fn probe(&mut self, process: usize, read: Ticket, part: Part) {
+        let refused = self.is_full();
+        let event = watch::Event::Probed { read, refused };
+        self.processes[process].learn(part, Fact::Watch(event));
         self.settle(process);
     }
 }

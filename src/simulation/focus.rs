@@ -19,6 +19,8 @@ pub(super) enum Focus {
     /// Replies to locks are lost, and locks cannot be sent; the reads that follow are
     /// denied.
     LostLocks,
+    /// A lock's actor dies while it learns that its session's fence cannot be raised.
+    DeadActors,
     /// The store returns to a snapshot, far behind the indexes of the last locks.
     Rewinds,
 }
@@ -27,7 +29,8 @@ pub(super) enum Focus {
 const LARGE_GAP: u64 = 1 << 40;
 
 impl Focus {
-    const ALL: [Self; 4] = [Self::SlowRenewals, Self::LateAnswers, Self::LostLocks, Self::Rewinds];
+    const ALL: [Self; 5] =
+        [Self::SlowRenewals, Self::LateAnswers, Self::LostLocks, Self::DeadActors, Self::Rewinds];
 
     /// The focus of a few seeds' histories.
     pub(super) fn of(seed: u64) -> Option<Self> {
@@ -56,7 +59,7 @@ impl Focus {
             Self::LateAnswers => {
                 (plan.call_every, plan.longest_hold, plan.fault_every) = (150, 20, 3_000);
             }
-            Self::LostLocks => {
+            Self::LostLocks | Self::DeadActors => {
                 (plan.call_every, plan.longest_hold, plan.fault_every) = (8_000, 20, 4_000);
                 plan.longest_wait = 3_000;
             }
@@ -88,6 +91,12 @@ impl World {
                 self.server.lacking[process].reads = self.now + lasts;
                 self.disturb(process, lasts);
             }
+            Focus::DeadActors => {
+                self.stats.fault("fences denied after lost locks");
+                let lasts = self.random.millis(100..=5_000);
+                self.server.lacking[process].fences = self.now + lasts;
+                self.disturb(process, lasts);
+            }
             Focus::Rewinds => {
                 let act = match self.random.below(3) {
                     _ if self.server.snapshot.is_none() => Act::Save,
@@ -107,7 +116,8 @@ impl World {
     /// Loses or delays a reply if that is the focus of the history. Returns the delay of
     /// the reply unless it is lost.
     pub(super) fn spoil(&mut self, exchange: &Rc<Exchange>) -> Option<Duration> {
-        if self.spoils(Focus::LostLocks, exchange) && self.random.chance(600) {
+        let loses = [Focus::LostLocks, Focus::DeadActors].map(|focus| self.spoils(focus, exchange));
+        if loses.contains(&true) && self.random.chance(600) {
             self.stats.fault("reply to a lock lost");
             self.disturb(exchange.process, Duration::ZERO);
             let trouble = Trouble::Broken("unexpected end of file".into());
@@ -117,6 +127,13 @@ impl World {
         if self.spoils(Focus::LateAnswers, exchange) && self.random.chance(500) {
             self.stats.fault("reply to a lock late");
             return Some(self.random.skewed_millis(1_000..=15_000));
+        }
+        if let Question::Raise { .. } | Question::ReadFence { .. } = exchange.question
+            && self.plan.focus == Some(Focus::DeadActors)
+            && !self.is_healed()
+        {
+            let points = self.random.below(4) as u32;
+            self.processes[exchange.process].fuse = Some((self.keys[0].clone(), points));
         }
         if let Question::Renew { .. } = exchange.question
             && self.plan.focus == Some(Focus::SlowRenewals)

@@ -43,7 +43,7 @@ mod parts;
 mod plan;
 mod process;
 mod question;
-mod random;
+pub(crate) mod random;
 mod regressions;
 mod report;
 mod runs;

@@ -4,6 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::{
     event::Event,
+    question::Question,
     server::Exchange,
     world::{START, World},
 };
@@ -65,6 +66,11 @@ impl World {
             let trouble = Trouble::Broken("connection reset by peer".into());
             return self.after(delay, Event::Break(exchange, trouble));
         }
+        if self.is_refused(&exchange) {
+            self.stats.fault("connection refused by a full agent");
+            let trouble = Trouble::Refused("connection reset by peer".into());
+            return self.after(delay, Event::Break(exchange, trouble));
+        }
         if link.requests_cut > self.now {
             return self.lose(&exchange, "request cut off");
         }
@@ -88,6 +94,17 @@ impl World {
             self.after(later, Event::Arrive(exchange.clone()));
         }
         self.after(delay, Event::Arrive(exchange));
+    }
+
+    /// Whether a full agent refuses the connection for this request. Short reads use the
+    /// connections of calls, which seldom need a new one.
+    fn is_refused(&mut self, exchange: &Exchange) -> bool {
+        let blocks = match &exchange.question {
+            Question::Watch { ask, .. } => ask.after.is_some(),
+            Question::Prefix { ask, .. } => ask.after.is_some(),
+            _ => false,
+        };
+        self.is_full() && (blocks || (!self.is_healed() && self.random.chance(20)))
     }
 
     /// Transmits a reply.

@@ -227,11 +227,18 @@ impl Process {
             let question = match what {
                 What::Key(ask) => Question::Watch { read, ask },
                 What::Prefix(ask) => Question::Prefix { read, ask },
-                // Only refused connections cause a probe; here none are refused.
-                What::Probe => continue,
+                What::Probe => {
+                    self.out.push(Out::Probe(read, Part::Watch(number)));
+                    continue;
+                }
             };
             self.out.push(Out::Ask(question, Part::Watch(number)));
         }
+    }
+
+    /// Tells the watch that the agent refused a connection to another part.
+    pub(super) fn refused(&mut self) {
+        self.watch(self.watch_number, |watchers, now| watchers.handle(now, watch::Event::Refused));
     }
 
     /// Kills the watch actor.

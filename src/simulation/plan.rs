@@ -70,6 +70,8 @@ pub(super) struct Plan {
     pub(super) elect_every: u64,
     /// The connections of a process's watch.
     pub(super) watches: usize,
+    /// The blocking reads that the agent accepts, from all processes together.
+    pub(super) connections: Option<usize>,
     /// The lock transactions of a process in flight; further locks wait in line.
     pub(super) turns: usize,
     /// The only kind of fault, in some histories.
@@ -131,6 +133,7 @@ impl Plan {
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
             watches: r.pick(&[1, 2, 3, 8, 32]),
+            connections: None,
             turns: TURNS,
             focus: None,
             sets: false,
@@ -152,6 +155,10 @@ impl Plan {
         if plan.class == Class::Chaos && plan.processes <= 4 && lines.chance(40) {
             plan.line_up(&mut lines);
         }
+        let mut shares = Random::new(seed ^ 0x636f_6e6e);
+        if plan.class == Class::Chaos && plan.processes <= 4 && shares.chance(40) {
+            plan.share_agent(&mut shares);
+        }
         if plan.class == Class::Chaos {
             plan.focus = Focus::of(seed);
         }
@@ -166,6 +173,13 @@ impl Plan {
             plan.keys = sets.within(2..=4) as usize;
         }
         plan
+    }
+
+    /// Turns it into a history of an agent that accepts few connections, for many keys.
+    fn share_agent(&mut self, r: &mut Random) {
+        let processes = self.processes as u64;
+        self.connections = Some(r.within(processes..=2 * processes) as usize);
+        (self.keys, self.watches) = (r.within(4..=8) as usize, r.pick(&[8, 32]));
     }
 
     /// Turns it into a history of locks that wait in line and share transactions.

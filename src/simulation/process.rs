@@ -37,7 +37,7 @@ use crate::{
     key::Key,
     ownership::LossReason,
     protocol::{
-        queue,
+        Ticket, queue,
         session::Session,
         warden::{self, End},
     },
@@ -48,6 +48,8 @@ use crate::{
 /// An output of the process.
 pub(super) enum Out {
     Ask(Question, Part),
+    /// A probe whether the agent accepts another connection.
+    Probe(Ticket, Part),
     /// The process has won a key.
     Won {
         key: Key,

@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{
-    focus::Focus,
     plan::Plan,
     report::Stats,
     world::{Outcome, World},
@@ -37,14 +36,14 @@ pub(super) fn variable(name: &str) -> Option<u64> {
 pub(super) struct Seeds {
     pub(super) first: u64,
     pub(super) count: u64,
-    /// Only those whose histories have this focus.
-    pub(super) focus: Option<Focus>,
+    /// Only those whose plans are like this.
+    pub(super) like: fn(&Plan) -> bool,
 }
 
 /// Runs histories on all processors. Returns their totals and up to `enough` failed
 /// seeds.
 pub(super) fn many_histories(
-    Seeds { first, count, focus }: Seeds,
+    Seeds { first, count, like }: Seeds,
     enough: usize,
     mutation: Option<Mutation>,
     talks: bool,
@@ -63,7 +62,7 @@ pub(super) fn many_histories(
                 break;
             }
             let plan = Plan::of(seed);
-            if focus.is_some() && plan.focus != focus {
+            if !like(&plan) {
                 continue;
             }
             let outcome = World::new(plan, false).run();
@@ -101,7 +100,7 @@ pub(super) fn many_histories(
 }
 
 pub(super) fn assert_all_hold(first: u64, count: u64, talks: bool) -> Stats {
-    let (stats, failed) = many_histories(Seeds { first, count, focus: None }, 20, None, talks);
+    let (stats, failed) = many_histories(Seeds { first, count, like: |_| true }, 20, None, talks);
     if let Some((seed, _)) = failed.first() {
         panic!("\n{}", account(*seed));
     }

@@ -211,6 +211,7 @@ impl World {
                 self.processes[process].work(most, &mut self.random);
                 self.settle(process);
             }
+            Event::Probe { process, read, part, .. } => self.probe(process, read, part),
             Event::Call { process, life } => self.call(process, life),
             Event::Stand { process, life } => self.stand(process, life),
             Event::Muster { process, life } => self.muster(process, life),
@@ -278,6 +279,11 @@ impl World {
                     self.check_told_before(process, &question);
                     self.check_goes(process, &question);
                     self.ask(process, part, question);
+                }
+                Out::Probe(read, part) => {
+                    let life = self.processes[process].life;
+                    let pause = Duration::from_millis(1);
+                    self.after(pause, Event::Probe { process, life, read, part });
                 }
                 Out::Acquired { key, token } => self.check_acquired(process, &key, token),
                 Out::Won { key, index, session, token } => {

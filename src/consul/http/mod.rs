@@ -141,7 +141,13 @@ impl Http {
                 let line = taken.line();
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
-                let asked = line.ask(&request, token, longest);
+                let asked = async {
+                    tokio::select! {
+                        biased;
+                        reply = line.ask(&request, token, longest) => reply,
+                        () = line.silent.notified() => Err(Fault::Other(Trouble::Timeout(limit))),
+                    }
+                };
                 // Boxed because it is large, and thousands of requests may wait for a seat.
                 let fault = match Box::pin(asked).await {
                     Ok(reply) => return overloaded(purpose, reply),
@@ -296,4 +302,4 @@ fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> 
 }
 
 #[cfg(test)]
-pub(super) mod hostile;
+pub(crate) mod hostile;

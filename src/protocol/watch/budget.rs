@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+#[cfg(test)]
+use crate::mutation::Mutation;
 
 /// Refusals within this time count as one.
 const ONE_REFUSAL: Duration = Duration::from_secs(1);
@@ -61,6 +63,10 @@ impl Budget {
 
     /// Handles a refusal while `in_use` reads are in flight: halves what is in use.
     pub(super) fn refused(&mut self, now: Moment, in_use: usize) {
+        #[cfg(test)]
+        if Mutation::RefusalIgnored.is_chosen() {
+            return;
+        }
         let is_another = self.refused_at.is_none_or(|at| now.since(at) >= ONE_REFUSAL);
         if is_another {
             let in_use = in_use.div_ceil(self.reads) + 1;
