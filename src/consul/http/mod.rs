@@ -11,7 +11,9 @@ mod line;
 mod tls;
 mod trouble;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
+
+use futures::future::{Either, select};
 
 use hyper::header::HeaderValue;
 
@@ -142,10 +144,10 @@ impl Http {
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
                 let asked = async {
-                    tokio::select! {
-                        biased;
-                        reply = line.ask(&request, token, longest) => reply,
-                        () = line.silent.notified() => Err(Fault::Other(Trouble::Timeout(limit))),
+                    let asked = pin!(line.ask(&request, token, longest));
+                    match select(asked, pin!(line.silent.notified())).await {
+                        Either::Left((reply, _)) => reply,
+                        Either::Right(_) => Err(Fault::Other(Trouble::Timeout(limit))),
                     }
                 };
                 // Boxed because it is large, and thousands of requests may wait for a seat.
