@@ -29,6 +29,7 @@ mod calls;
 mod elections;
 mod ending;
 mod event;
+mod exploration;
 mod failures;
 mod faults;
 mod invariants;

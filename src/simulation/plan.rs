@@ -67,6 +67,8 @@ pub(super) struct Plan {
     pub(super) elect_every: u64,
     /// The connections of a process's watch.
     pub(super) watches: usize,
+    /// Whether an exploration decides what happens next.
+    pub(super) is_explored: bool,
 }
 
 impl Plan {
@@ -121,6 +123,7 @@ impl Plan {
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
             watches: r.pick(&[1, 2, 3, 8, 32]),
+            is_explored: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
         plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);

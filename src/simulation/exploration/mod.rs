@@ -1,0 +1,7 @@
+//! Every history of a small scope.
+
+mod canon;
+mod scope;
+mod search;
+mod stage;
+mod tests;
