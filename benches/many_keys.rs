@@ -81,8 +81,8 @@ impl Before {
     }
 }
 
-/// The time until every wanted key is held or watched.
-const SETTLE: Duration = Duration::from_secs(12);
+/// The time until every wanted key is held or watched, by reads of the usual wait.
+const SETTLE: Duration = Duration::from_secs(25);
 /// A little longer than the longest wait of a blocking read, so that each ends once.
 const IDLE: Duration = Duration::from_secs(33);
 

@@ -23,152 +23,27 @@
 //! before the deadline must not lose the session, and requests sent during it may
 //! hang.
 
+mod doomed;
+mod fence;
+mod messages;
+#[cfg(test)]
+mod tests;
+mod tidying;
+
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use self::messages::{Effect, Event, Notice, Request, SessionView};
+use self::{doomed::DoomedSessions, tidying::Tidying};
 #[cfg(test)]
 use super::mutation::Mutation;
 use super::{Ticket, Tickets, cell::DeadlineCell};
 use crate::{
     clock::Moment,
     config::Timing,
-    consul::fact::{
-        Created, Destroyed, Fence, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences,
-        Trouble,
-    },
+    consul::fact::{Created, Fence, Renewed, SessionId, SessionsSeen, Trouble},
     error::{Error, Step},
     ownership::LossReason,
 };
-
-/// An open session, as locks see it.
-#[derive(Clone, Debug)]
-#[cfg_attr(test, derive(PartialEq))]
-pub(crate) struct SessionView {
-    pub(crate) generation: u64,
-    pub(crate) id: SessionId,
-    pub(crate) cell: Arc<DeadlineCell>,
-    /// How far a renewal moves the deadline.
-    pub(crate) lease: Duration,
-    pub(crate) fence: Fence,
-}
-
-/// A message from the session to its locks.
-#[derive(Clone, Debug)]
-#[cfg_attr(test, derive(PartialEq))]
-pub(crate) enum Notice {
-    /// A session is open, and locks can use it.
-    Opened(SessionView),
-    /// The fence changed to this state; attempts made with another one fail.
-    Fenced { generation: u64, fence: Fence },
-    /// Nothing is owned under this generation any more. The session does not destroy or
-    /// replace it until [`Event::Told`] confirms that the locks know.
-    Closed { generation: u64, reason: LossReason },
-    /// Creating or renewing the session failed with this error.
-    Troubled(Error),
-}
-
-/// A message from a lock to the session.
-#[derive(Clone, Debug)]
-#[cfg_attr(test, derive(PartialEq))]
-pub(crate) enum Request {
-    /// Void every lock attempt made with the fence `seen`.
-    RaiseFence { generation: u64, seen: Fence },
-    /// Close the generation: there is proof that it is unreliable.
-    Distrust { generation: u64, reason: LossReason },
-    /// Replace the session once nothing is owned under it: its late attempts cannot be
-    /// voided, or only its end frees a key.
-    Suspect { generation: u64 },
-}
-
-/// An input of the machine.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// The runtime requests a session.
-    Start,
-    Created {
-        ticket: Ticket,
-        answer: Created,
-    },
-    Renewed {
-        ticket: Ticket,
-        answer: Renewed,
-    },
-    Destroyed {
-        ticket: Ticket,
-        answer: Destroyed,
-    },
-    Asked(Request),
-    Raised {
-        ticket: Ticket,
-        answer: Raised,
-    },
-    FenceRead {
-        ticket: Ticket,
-        answer: Seen,
-    },
-    /// The answer to [`Effect::List`].
-    Listed {
-        ticket: Ticket,
-        answer: SessionsSeen,
-    },
-    /// The answer to [`Effect::ListFences`].
-    StaleFences {
-        ticket: Ticket,
-        answer: StaleFences,
-    },
-    /// Every loss under the generation has been reported to its owner.
-    Told {
-        generation: u64,
-    },
-    /// Nothing is owned or wanted any more: end the session.
-    Stop,
-    /// A wakeup is due.
-    Tick,
-}
-
-/// An output of the machine.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    Create {
-        ticket: Ticket,
-    },
-    Renew {
-        ticket: Ticket,
-        session: SessionId,
-    },
-    /// Destroy the session, then delete its fence entry if it was `raised`.
-    Destroy {
-        ticket: Ticket,
-        session: SessionId,
-        raised: bool,
-    },
-    Raise {
-        ticket: Ticket,
-        session: SessionId,
-        from: Fence,
-    },
-    ReadFence {
-        ticket: Ticket,
-        session: SessionId,
-    },
-    /// List the sessions with this process's name, which no other process uses.
-    List {
-        ticket: Ticket,
-    },
-    /// List the fence entries that no session locks.
-    ListFences {
-        ticket: Ticket,
-    },
-    /// Delete fence entries that are unchanged since they were listed. Expects no
-    /// answer.
-    DeleteFences {
-        stale: Vec<(SessionId, u64)>,
-    },
-    Notify(Notice),
-    /// Renewals succeed again.
-    Recovered,
-    /// The session was stopped as requested; no further effect follows.
-    Stopped,
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -211,42 +86,6 @@ enum Raise {
     Again(Moment),
 }
 
-/// A periodic listing while a session is in use.
-#[derive(Debug)]
-enum Look {
-    Never,
-    At(Moment),
-    Asking(Ticket),
-}
-
-impl Look {
-    fn due(&self) -> Option<Moment> {
-        match self {
-            Self::At(at) => Some(*at),
-            Self::Never | Self::Asking(_) => None,
-        }
-    }
-
-    fn is_due(&self, now: Moment) -> bool {
-        self.due().is_some_and(|at| at <= now)
-    }
-
-    fn asked(&self, ticket: Ticket) -> bool {
-        matches!(self, Self::Asking(asked) if *asked == ticket)
-    }
-}
-
-/// A closed session whose destruction Consul has not confirmed yet.
-#[derive(Debug)]
-struct Doomed {
-    session: SessionId,
-    raised: bool,
-    asking: Option<Ticket>,
-    again_at: Moment,
-    /// From then on a refused destruction is not repeated: the TTL has ended the session.
-    gives_up_at: Moment,
-}
-
 /// The session machine.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -254,56 +93,24 @@ pub(crate) struct Session {
     phase: Phase,
     generation: u64,
     failures: u32,
-    doomed: Vec<Doomed>,
-    /// The search for sessions created without this process learning their ids.
-    strays: Look,
-    /// A creation may still be in flight, so the search is repeated once.
-    late_strays: bool,
-    /// The search for fence entries of crashed processes.
-    stale_fences: Look,
+    doomed: DoomedSessions,
+    tidying: Tidying,
     tickets: Tickets,
 }
 
-/// Pause before retrying to raise a fence after the token was denied: rights can
-/// change.
-const DENIED_AGAIN: Duration = Duration::from_secs(60);
-/// Pause before retrying to raise a fence after an inconclusive answer.
-const RAISE_AGAIN: Duration = Duration::from_millis(250);
-/// Delay of the second search for the session of a creation of unknown outcome.
-const LATE_STRAY: Duration = Duration::from_secs(30);
-/// Pause before retrying a listing that failed.
-const LIST_AGAIN: Duration = Duration::from_secs(5);
-/// The longest delay of a process's first search for stale fence entries. Each
-/// session's delay is random: processes that start together do not search together,
-/// and some of many short-lived ones do search.
-const FIRST_TIDYING: Duration = Duration::from_secs(600);
-/// Interval between later searches.
-const TIDYING: Duration = Duration::from_secs(3600);
-/// The most entries deleted at once, in one transaction.
-const MOST_TIDIED: usize = 32;
 /// Pause after the servers refused the TTL: only a change of configuration helps.
 const TTL_REFUSED: Duration = Duration::from_secs(10);
-/// The most closed sessions whose destruction is retried; the TTL ends older ones.
-const MOST_DOOMED: usize = 16;
-
-/// The pause after which a destruction that was refused for want of a right is repeated.
-const DENIED_PAUSE: Duration = Duration::from_secs(2);
-/// The TTLs after which an unrenewed session has ended at the latest: Consul waits for two,
-/// and a late renewal may begin another.
-const TTLS_TO_THE_END: u32 = 3;
 
 impl Session {
     /// Creates a machine that numbers its generations from `generation + 1`.
     pub(crate) fn new(timing: Timing, generation: u64) -> Self {
         Self {
+            doomed: DoomedSessions::new(timing.session_ttl),
             timing,
             phase: Phase::Absent { since: None },
             generation,
             failures: 0,
-            doomed: Vec::new(),
-            strays: Look::Never,
-            late_strays: false,
-            stale_fences: Look::Never,
+            tidying: Tidying::new(),
             tickets: Tickets::default(),
         }
     }
@@ -324,12 +131,7 @@ impl Session {
 
     /// Schedules the destruction of a session.
     pub(crate) fn doom(&mut self, now: Moment, session: SessionId, raised: bool) {
-        if self.doomed.len() == MOST_DOOMED {
-            self.doomed.remove(0);
-        }
-        let gives_up_at = now + self.timing.session_ttl * TTLS_TO_THE_END;
-        let doomed = Doomed { session, raised, asking: None, again_at: now, gives_up_at };
-        self.doomed.push(doomed);
+        self.doomed.add(now, session, raised);
     }
 
     /// When an [`Event::Tick`] is due.
@@ -342,9 +144,8 @@ impl Session {
                     Raise::Again(at) => at,
                     _ => deadline,
                 };
-                let looks = [&self.strays, &self.stale_fences].into_iter().filter_map(Look::due);
-                let looks = looks.filter(|_| open.lent).min().unwrap_or(deadline);
-                Some(deadline.min(open.renew_at).min(raise).min(looks))
+                let tidying = self.tidying.next_wakeup().filter(|_| open.lent);
+                Some(deadline.min(open.renew_at).min(raise).min(tidying.unwrap_or(deadline)))
             }
             Phase::Absent { since: None }
             | Phase::Creating { .. }
@@ -352,8 +153,7 @@ impl Session {
             | Phase::Stopping { .. }
             | Phase::Stopped => None,
         };
-        let doomed = self.doomed.iter().filter(|d| d.asking.is_none()).map(|d| d.again_at).min();
-        phase.into_iter().chain(doomed).min()
+        phase.into_iter().chain(self.doomed.next_wakeup()).min()
     }
 
     /// Processes an event and appends the resulting effects.
@@ -368,13 +168,17 @@ impl Session {
             }
             Event::Created { ticket, answer } => self.created(now, ticket, answer, effects),
             Event::Renewed { ticket, answer } => self.renewed(now, ticket, answer, effects),
-            Event::Destroyed { ticket, answer } => self.destroyed(now, ticket, &answer),
+            Event::Destroyed { ticket, answer } => {
+                let stopped = matches!(self.phase, Phase::Stopped);
+                self.doomed.destroyed(now, ticket, &answer, stopped);
+            }
             Event::Asked(request) => self.asked(now, request, effects),
             Event::Raised { ticket, answer } => self.raised(now, ticket, answer, effects),
             Event::FenceRead { ticket, answer } => self.fence_read(now, ticket, answer, effects),
             Event::Listed { ticket, answer } => self.listed(now, ticket, answer),
             Event::StaleFences { ticket, answer } => {
-                self.fences_listed(now, ticket, answer, effects);
+                let present = self.view().map(|view| view.id.clone());
+                self.tidying.fences_listed(now, ticket, answer, present.as_ref(), effects);
             }
             Event::Told { generation } => self.told(now, generation),
             Event::Stop => self.stop(now),
@@ -414,30 +218,13 @@ impl Session {
                     // A lost reply may hide a raise that took effect, so read first.
                     effects.push(Effect::ReadFence { ticket, session: open.view.id.clone() });
                 }
-                if open.lent && self.strays.is_due(now) {
-                    let ticket = self.tickets.next();
-                    self.strays = Look::Asking(ticket);
-                    effects.push(Effect::List { ticket });
-                }
-                if open.lent && self.stale_fences.is_due(now) {
-                    let ticket = self.tickets.next();
-                    self.stale_fences = Look::Asking(ticket);
-                    effects.push(Effect::ListFences { ticket });
+                if open.lent {
+                    self.tidying.act(now, &mut self.tickets, effects);
                 }
             }
             _ => {}
         }
-        for doomed in &mut self.doomed {
-            if doomed.asking.is_none() && doomed.again_at <= now {
-                let ticket = self.tickets.next();
-                doomed.asking = Some(ticket);
-                effects.push(Effect::Destroy {
-                    ticket,
-                    session: doomed.session.clone(),
-                    raised: doomed.raised,
-                });
-            }
-        }
+        self.doomed.act(now, &mut self.tickets, effects);
         if matches!(self.phase, Phase::Stopped) && self.doomed.is_empty() {
             effects.push(Effect::Stopped);
         }
@@ -520,7 +307,7 @@ impl Session {
             Created::Unknown(trouble) => {
                 self.pause(now);
                 // The session may exist nevertheless.
-                (self.strays, self.late_strays) = (Look::At(now), true);
+                self.tidying.expect_stray(now);
                 effects.push(Effect::Notify(Notice::Troubled(unavailable(
                     Step::CreateSession,
                     &trouble,
@@ -618,23 +405,6 @@ impl Session {
         self.phase = Phase::Absent { since: Some(now + backoff(self.failures)) };
     }
 
-    fn destroyed(&mut self, now: Moment, ticket: Ticket, answer: &Destroyed) {
-        let Some(place) = self.doomed.iter().position(|d| d.asking == Some(ticket)) else { return };
-        let doomed = &mut self.doomed[place];
-        doomed.asking = None;
-        match answer {
-            Destroyed::Unknown(_) => doomed.again_at = now + Duration::from_millis(500),
-            // The token may get the right back, and until then the session keeps its keys.
-            // A stop does not wait for that.
-            Destroyed::Denied(_)
-                if now < doomed.gives_up_at && !matches!(self.phase, Phase::Stopped) =>
-            {
-                doomed.again_at = now + DENIED_PAUSE;
-            }
-            Destroyed::Done | Destroyed::Denied(_) => drop(self.doomed.remove(place)),
-        }
-    }
-
     fn stop(&mut self, now: Moment) {
         match self.phase {
             Phase::Creating { ticket, .. } => self.phase = Phase::Stopping { ticket },
@@ -642,6 +412,16 @@ impl Session {
             Phase::Absent { .. } | Phase::Open(_) | Phase::Telling(_) => {
                 self.retire(now);
                 self.phase = Phase::Stopped;
+            }
+        }
+    }
+
+    /// Dooms every session with this process's name except the current one.
+    fn listed(&mut self, now: Moment, ticket: Ticket, answer: SessionsSeen) {
+        let present = self.view().map(|view| view.id.clone());
+        for stray in self.tidying.sessions_listed(now, ticket, answer, present.as_ref()) {
+            if !self.doomed.contains(&stray) {
+                self.doom(now, stray, false);
             }
         }
     }
@@ -660,175 +440,6 @@ impl Session {
             Request::Suspect { .. } => {}
         }
     }
-
-    fn raise_fence(
-        &mut self,
-        now: Moment,
-        generation: u64,
-        seen: Fence,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Phase::Open(open) = &mut self.phase else { return };
-        if open.view.generation != generation {
-            return;
-        }
-        if open.view.fence != seen || seen == Fence::Unusable {
-            // Already raised: the lock has not received the notice yet.
-            effects.push(Effect::Notify(Notice::Fenced { generation, fence: open.view.fence }));
-        } else if matches!(open.raise, Raise::Settled) {
-            let ticket = self.tickets.next();
-            open.raise = Raise::Asking(ticket);
-            effects.push(Effect::Raise { ticket, session: open.view.id.clone(), from: seen });
-        } else if let Raise::Again(at) = &mut open.raise {
-            *at = now;
-        }
-    }
-
-    fn raised(&mut self, now: Moment, ticket: Ticket, answer: Raised, effects: &mut Vec<Effect>) {
-        match answer {
-            Raised::At(index) => self.fence_is(now, ticket, Fence::At(index), effects),
-            Raised::Denied(_) => self.fence_denied(now, ticket, effects),
-            Raised::Stale => self.raise_again(ticket, now),
-            Raised::Unknown(trouble) => {
-                if !self.is_lent() {
-                    let error = unavailable(Step::CreateSession, &trouble);
-                    effects.push(Effect::Notify(Notice::Troubled(error)));
-                }
-                self.raise_again(ticket, now + RAISE_AGAIN);
-            }
-        }
-    }
-
-    fn fence_read(&mut self, now: Moment, ticket: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
-        let Phase::Open(open) = &mut self.phase else { return };
-        let stands = match answer {
-            Seen::Found { entry, .. } => Fence::At(entry.modify_index),
-            Seen::Missing { .. } => Fence::Unraised,
-            Seen::Denied(_) => return self.fence_denied(now, ticket, effects),
-            Seen::Unknown(_) => return self.raise_again(ticket, now + RAISE_AGAIN),
-        };
-        // A deleted entry must be rewritten as well. An entry that is unchanged since it
-        // could not be raised voids nothing.
-        let is_later = match (stands, open.view.fence) {
-            (Fence::At(stands), Fence::At(known)) => stands > known,
-            (Fence::At(_), Fence::Unraised) => true,
-            _ => false,
-        };
-        if is_later {
-            self.fence_is(now, ticket, stands, effects);
-        } else if matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
-            let ticket = self.tickets.next();
-            open.raise = Raise::Asking(ticket);
-            effects.push(Effect::Raise { ticket, session: open.view.id.clone(), from: stands });
-        }
-    }
-
-    fn fence_is(&mut self, now: Moment, ticket: Ticket, fence: Fence, effects: &mut Vec<Effect>) {
-        let Phase::Open(open) = &mut self.phase else { return };
-        if !matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
-            return;
-        }
-        if let (Fence::At(raised), Fence::At(before)) = (fence, open.view.fence)
-            && raised <= before
-        {
-            // Indexes only rise within one store's history.
-            return self.close(LossReason::StoreReplaced, effects);
-        }
-        open.raise = Raise::Settled;
-        open.view.fence = fence;
-        if std::mem::replace(&mut open.lent, true) {
-            effects
-                .push(Effect::Notify(Notice::Fenced { generation: open.view.generation, fence }));
-            return;
-        }
-        if let Look::Never = self.stale_fences {
-            self.stale_fences = Look::At(now + FIRST_TIDYING.mul_f64(share(&open.view.id)));
-        }
-        effects.push(Effect::Notify(Notice::Opened(open.view.clone())));
-    }
-
-    /// Handles a denied raise: locks do without a fence until the token may write it.
-    fn fence_denied(&mut self, now: Moment, ticket: Ticket, effects: &mut Vec<Effect>) {
-        let Phase::Open(open) = &mut self.phase else { return };
-        if !matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
-            return;
-        }
-        let is_known = open.lent && open.view.fence == Fence::Unusable;
-        if !is_known {
-            self.fence_is(now, ticket, Fence::Unusable, effects);
-        }
-        if let Phase::Open(open) = &mut self.phase {
-            open.raise = Raise::Again(now + DENIED_AGAIN);
-        }
-    }
-
-    /// Dooms every session with this process's name except the current one.
-    fn listed(&mut self, now: Moment, ticket: Ticket, answer: SessionsSeen) {
-        if !self.strays.asked(ticket) {
-            return;
-        }
-        // A session being created would be mistaken for a stray.
-        let Phase::Open(open) = &self.phase else {
-            self.strays = Look::At(now);
-            return;
-        };
-        let present = open.view.id.clone();
-        self.strays = match answer {
-            SessionsSeen::Found(sessions) => {
-                for session in sessions {
-                    let is_known = self.doomed.iter().any(|doomed| doomed.session == session);
-                    if session != present && !is_known {
-                        self.doom(now, session, false);
-                    }
-                }
-                let again = std::mem::take(&mut self.late_strays);
-                if again { Look::At(now + LATE_STRAY) } else { Look::Never }
-            }
-            SessionsSeen::Denied(_) => Look::Never,
-            SessionsSeen::Unknown(_) => Look::At(now + LIST_AGAIN),
-        };
-    }
-
-    /// Deletes fence entries that no session locks. Their sessions have ended, or
-    /// somebody unlocked them by force; in that case the owner raises its fence again,
-    /// and nothing is revived.
-    fn fences_listed(
-        &mut self,
-        now: Moment,
-        ticket: Ticket,
-        answer: StaleFences,
-        effects: &mut Vec<Effect>,
-    ) {
-        if !self.stale_fences.asked(ticket) {
-            return;
-        }
-        self.stale_fences = Look::At(now + TIDYING);
-        if let StaleFences::Found(mut stale) = answer {
-            stale.retain(|(session, _)| self.view().is_none_or(|view| view.id != *session));
-            stale.truncate(MOST_TIDIED);
-            if !stale.is_empty() {
-                effects.push(Effect::DeleteFences { stale });
-            }
-        }
-    }
-
-    fn is_lent(&self) -> bool {
-        matches!(&self.phase, Phase::Open(open) if open.lent)
-    }
-
-    fn raise_again(&mut self, ticket: Ticket, at: Moment) {
-        if let Phase::Open(open) = &mut self.phase
-            && matches!(open.raise, Raise::Asking(asked) if asked == ticket)
-        {
-            open.raise = Raise::Again(at);
-        }
-    }
-}
-
-/// A pseudo-random number between 0 and 1, derived from a session's id.
-fn share(id: &SessionId) -> f64 {
-    let fold = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    f64::from(id.as_str().bytes().fold(0x811c_9dc5, fold)) / f64::from(u32::MAX)
 }
 
 /// The pause after `failures` consecutive failures: 100 ms to 2 s.
@@ -839,6 +450,3 @@ fn backoff(failures: u32) -> Duration {
 pub(crate) fn unavailable(step: Step, trouble: &Trouble) -> Error {
     Error::Unavailable { step, why: trouble.to_string() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -184,8 +184,8 @@ pub(crate) struct Warden {
     /// The session opened last. Until the next one opens, it may not have been
     /// destroyed.
     last: Option<SessionView>,
-    /// The generation to replace once nothing is owned under it.
-    suspect: Option<u64>,
+    /// The open session is to be replaced once nothing is owned under it.
+    is_suspect: bool,
     /// The actor's number for each slot that has one.
     workers: BTreeMap<Key, u64>,
     workers_made: u64,
@@ -231,10 +231,7 @@ impl Warden {
             }
             Event::SlotMade(key) => self.slot_made(key, effects),
             Event::Idle(key) => self.offered(now, key, effects),
-            Event::Asked(Request::Suspect { generation }) => {
-                self.suspect = Some(generation);
-                self.sweep_later(now);
-            }
+            Event::Asked(Request::Suspect { generation }) => self.suspected(now, generation),
             Event::Asked(request) => Told::Asked(request).tell(effects),
             Event::Notified(notice) => self.notified(notice, effects),
             Event::SessionStopped => self.finish(End::Orderly, effects),
@@ -268,7 +265,7 @@ impl Warden {
                 let which = Which::Of(idle.into_iter().collect());
                 effects.push(Effect::Slots(ForSlots::Reap(which)));
             }
-            if self.suspect.is_some() {
+            if self.is_suspect {
                 effects.push(Effect::Slots(ForSlots::Survey));
             }
         }
@@ -369,7 +366,7 @@ impl Warden {
     fn close(&mut self, reason: LossReason, effects: &mut Vec<Effect>) {
         let Some(SessionView { generation, cell, .. }) = self.view.take() else { return };
         cell.latch(reason);
-        self.suspect = self.suspect.filter(|suspect| *suspect != generation);
+        self.is_suspect = false;
         self.show(Readiness::Starting, effects);
         #[cfg(test)]
         let untold = Mutation::SessionGoesUntold.is_chosen();
@@ -406,13 +403,19 @@ impl Warden {
         }
     }
 
+    fn suspected(&mut self, now: Moment, generation: u64) {
+        if self.view.as_ref().is_some_and(|view| view.generation == generation) {
+            self.is_suspect = true;
+            self.sweep_later(now);
+        }
+    }
+
     fn surveyed(&mut self, now: Moment, owned: usize, effects: &mut Vec<Effect>) {
-        let Some(generation) = self.suspect else { return };
+        let Some(view) = self.view.as_ref().filter(|_| self.is_suspect) else { return };
+        let generation = view.generation;
         #[cfg(test)]
         let owned = if Mutation::SuspectReplacedEarly.is_chosen() { 0 } else { owned };
-        if self.view.as_ref().is_none_or(|view| view.generation != generation) {
-            self.suspect = None;
-        } else if owned > 0 {
+        if owned > 0 {
             self.sweep_later(now);
         } else {
             let reason = LossReason::SessionGone;

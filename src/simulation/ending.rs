@@ -8,9 +8,13 @@ use super::{
     event::Event,
     world::World,
 };
+use crate::{
+    consul::ask::{Ask as _, Watch},
+    protocol::watch::LONGEST_WAIT,
+};
 
-/// The longest election, for the bound on progress.
-const ELECTION: Duration = Duration::from_secs(20);
+/// The longest time for which late replies and all callers' brief holds delay progress.
+const SLACK: Duration = Duration::from_secs(20);
 
 impl World {
     /// Ends all faults.
@@ -55,15 +59,27 @@ impl World {
         self.after(Duration::from_millis(500), Event::Watchdog);
     }
 
+    /// How long after the faults the last caller is served, and the last lock released.
+    ///
+    /// A session ends within two TTLs of its last renewal. Its owner may learn only from
+    /// its watch that its lock is gone: the reply to one blocking read was lost, and in a
+    /// replaced store the next one waits for an index of the old store. A lock-delay
+    /// follows, and then each waiting caller's turn.
+    fn bound(&self) -> Duration {
+        let timing = &self.plan.timing;
+        let ttl = timing.session_ttl * self.plan.ttl_stretch;
+        let reads = if self.plan.other_stores { 2 } else { 1 };
+        let read = Watch { key: self.keys[0].clone(), after: Some(1), wait: LONGEST_WAIT };
+        let watch = read.limit(timing.request_timeout());
+        (ttl * 2).max(watch * reads) + timing.lock_delay + SLACK
+    }
+
     /// Checks whether every caller was served and nothing remains.
     pub(super) fn look_for_the_end(&mut self) {
         let Some(healed_at) = self.healed_at else { return };
         self.after(Duration::from_millis(500), Event::Watchdog);
         self.unmark_all();
-        let timing = self.plan.timing.clone();
-        // Each waiting caller holds the key briefly when its turn comes.
-        let ttl = timing.session_ttl * self.plan.ttl_stretch;
-        let bound = ttl * 2 + timing.lock_delay + ELECTION;
+        let bound = self.bound();
         // A late renewal extends even the session of a crashed process.
         let calm_since = self.last_arrival.max(healed_at);
         if !self.look_at_elections(bound, calm_since) {

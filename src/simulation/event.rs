@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{faults::Act, server::Exchange};
+use super::{operator::Act, server::Exchange};
 use crate::consul::{fact::Trouble, wire::WireReply};
 
 /// A scheduled event.

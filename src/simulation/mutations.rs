@@ -8,8 +8,11 @@ const SEEDS: u64 = 20_000;
 
 /// Seeds that showed the rarest mutations. When the simulation changes, a seed
 /// gives another history; the search then prints a new one.
-const SHOWN_BY: [(Mutation, u64); 2] =
-    [(Mutation::StaleTicketGranted, 634), (Mutation::LentUnfenced, 2_602)];
+const SHOWN_BY: [(Mutation, u64); 3] = [
+    (Mutation::StaleTicketGranted, 634),
+    (Mutation::LentUnfenced, 2_602),
+    (Mutation::SuspicionNotRepeated, 5_025_733),
+];
 
 /// `DSYNC_SEEDS` counts in how many of that many histories each mutation is found.
 /// `DSYNC_MUTATION` restricts the search to one mutation.

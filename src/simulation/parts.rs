@@ -4,14 +4,15 @@
 //! mailbox. Messages between two parts arrive in order, interleaved at random with
 //! everything else.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+mod locks;
+mod sessions;
+
+use std::collections::VecDeque;
 
 use futures::FutureExt as _;
 
+pub(super) use self::locks::Worker;
+use self::locks::{Cause, is_poked};
 use super::{
     process::{Out, Process},
     question::Question,
@@ -19,26 +20,15 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    consul::{
-        ask::{
-            CreateSession, DeleteStaleFences, DestroySession, ListSessions, RaiseFence,
-            RenewSession,
-        },
-        session_name::session_name,
-    },
     holding::{
-        fuse,
-        slot::Slot,
         tenure::Tenure,
-        turn::Step,
         watchers::{Read, Watch, Watchers, What},
     },
     key::Key,
     mutation::Mutation,
-    ownership::LossReason,
     protocol::{
         contest::News,
-        session::{self, Notice, Session, SessionView},
+        session,
         warden::{self, End, ForActors},
         watch,
     },
@@ -60,21 +50,6 @@ pub(super) enum Mail {
     Session(session::Event),
     Watch(Watch),
     Retire,
-}
-
-/// The part that drives a slot.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) slot: Arc<Slot>,
-    wakes_at: Option<Moment>,
-}
-
-/// What triggered a turn.
-#[derive(Clone, Copy)]
-enum Cause {
-    Poke,
-    Timer,
-    Recovery,
 }
 
 /// A step that a part could take now.
@@ -251,101 +226,6 @@ impl Process {
         });
     }
 
-    // The session.
-
-    fn name(&self) -> String {
-        session_name(&format!("p{}", self.id), self.life as u32)
-    }
-
-    fn start_session(&mut self, generation: u64, left_behind: Option<&SessionView>) {
-        let mut session = Session::new(self.timing.clone(), generation);
-        if let Some(view) = left_behind {
-            session.doom(self.clock.now(), view.id.clone(), true);
-        }
-        self.session_number += 1;
-        self.session = Some(session);
-        self.feed_session(self.session_number, session::Event::Start);
-    }
-
-    pub(super) fn feed_session(&mut self, number: u64, event: session::Event) {
-        let now = self.clock.now();
-        let Some(session) = self.session.as_mut().filter(|_| number == self.session_number) else {
-            return;
-        };
-        let mut effects = Vec::new();
-        session.handle(now, event, &mut effects);
-        for effect in effects {
-            self.perform_session(effect);
-        }
-    }
-
-    fn perform_session(&mut self, effect: session::Effect) {
-        use session::Effect;
-        let question = match effect {
-            Effect::Create { ticket } => {
-                let ask = CreateSession {
-                    name: self.name(),
-                    ttl: self.timing.session_ttl,
-                    lock_delay: self.timing.lock_delay,
-                    node_checks: self.node_checks.clone(),
-                };
-                Question::Create { ticket, ask }
-            }
-            Effect::Renew { ticket, session } => {
-                Question::Renew { ticket, ask: RenewSession { session } }
-            }
-            Effect::Destroy { ticket, session, raised } => {
-                Question::Destroy { ticket, ask: DestroySession { session }, raised }
-            }
-            Effect::Raise { ticket, session, from } => {
-                Question::Raise { ticket, ask: RaiseFence { session, from } }
-            }
-            Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
-            Effect::List { ticket } => {
-                Question::List { ticket, ask: ListSessions { name: self.name() } }
-            }
-            Effect::ListFences { ticket } => Question::ListFences { ticket },
-            Effect::DeleteFences { stale } => {
-                Question::DeleteFences { ask: DeleteStaleFences { stale } }
-            }
-            Effect::Notify(notice) => {
-                match &notice {
-                    Notice::Opened(view) => {
-                        self.sessions.insert(view.id.clone(), false);
-                        self.out.push(Out::Opened(view.id.clone()));
-                    }
-                    Notice::Closed { reason, .. } => {
-                        self.sessions.values_mut().for_each(|closed| *closed = true);
-                        self.out.push(Out::Closed(*reason));
-                    }
-                    Notice::Fenced { .. } | Notice::Troubled(_) => {}
-                }
-                return self.tell_warden(warden::Event::Notified(notice));
-            }
-            Effect::Recovered => return,
-            Effect::Stopped => {
-                self.session = None;
-                return self.tell_warden(warden::Event::SessionStopped);
-            }
-        };
-        self.out.push(Out::Ask(question, Part::Session(self.session_number)));
-    }
-
-    fn tell_warden(&mut self, event: warden::Event) {
-        let from = Part::Session(self.session_number);
-        self.post(from, Part::Warden, Mail::Warden(event));
-    }
-
-    /// Kills the session actor.
-    pub(super) fn kill_session(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        if let Some(view) = session.view() {
-            view.cell.latch(LossReason::RuntimeFailed);
-        }
-        self.sessions.values_mut().for_each(|closed| *closed = true);
-        self.tell_warden(warden::Event::SessionDied);
-    }
-
     // The watch.
 
     pub(super) fn watch(
@@ -374,70 +254,6 @@ impl Process {
             let from = Part::Watch(self.watch_number);
             self.post(from, Part::Warden, Mail::Warden(warden::Event::WatchDied));
         }
-    }
-
-    // The locks.
-
-    fn turn(&mut self, number: u64, cause: Cause) {
-        let Some(worker) = self.workers.get(&number) else { return };
-        let (slot, now, style) = (worker.slot.clone(), self.clock.now(), self.style.clone());
-        let dies = self.fuse.take_if(|(key, _)| *key == slot.key);
-        let turn = |process: &mut Self| {
-            let step = &mut |step| process.take_step(number, &slot, step);
-            match cause {
-                Cause::Poke => slot.turn(now, &style, step),
-                Cause::Timer => slot.tick(now, &style, step),
-                Cause::Recovery => slot.recover(now, &style, step),
-            }
-        };
-        if let Some((_, points)) = dies {
-            fuse::light(points);
-            // It dies at some point during the turn, or at its end.
-            let _ = catch_unwind(AssertUnwindSafe(|| turn(self)));
-            fuse::put_out();
-            return self.kill_lock(number);
-        }
-        turn(self);
-        let wakes_at = slot.next_wakeup();
-        if let Some(worker) = self.workers.get_mut(&number) {
-            worker.wakes_at = wakes_at;
-        }
-    }
-
-    fn kill_lock(&mut self, number: u64) {
-        if let Some(Worker { slot, .. }) = self.workers.remove(&number) {
-            let died = warden::Event::LockDied { key: slot.key.clone(), worker: number };
-            self.post(Part::Lock(number), Part::Warden, Mail::Warden(died));
-        }
-    }
-
-    fn take_step(&mut self, number: u64, slot: &Arc<Slot>, step: Step) {
-        let (me, slot) = (Part::Lock(number), slot.clone());
-        let question = match step {
-            Step::Publish(news) => return self.publish(&slot.key, news),
-            Step::Won { index, session, token } => {
-                let key = slot.key.clone();
-                return self.out.push(Out::Won { key, index, session, token });
-            }
-            Step::Lock { ticket, ask } => Question::Lock { slot, ticket, ask },
-            Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
-            Step::Read { ticket, .. } => Question::Read { slot, ticket },
-            Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
-            Step::Watch { ticket, after, held } => {
-                let watch = Watch { slot, after, ticket, held };
-                return self.post(me, Part::Warden, Mail::Watch(watch));
-            }
-            Step::Request(request) => {
-                let asked = warden::Event::Asked(request);
-                return self.post(me, Part::Warden, Mail::Warden(asked));
-            }
-            Step::Idle => {
-                let idle = warden::Event::Idle(slot.key.clone());
-                return self.post(me, Part::Warden, Mail::Warden(idle));
-            }
-            Step::Unreleased(_) | Step::Overwrote(_) | Step::Failed(_) => return,
-        };
-        self.out.push(Out::Ask(question, me));
     }
 
     // Timers.
@@ -474,15 +290,6 @@ impl Process {
             self.feed_warden(warden::Event::Tick);
         }
     }
-}
-
-/// Whether the slot's worker has input to read, without consuming the poke.
-fn is_poked(slot: &Slot) -> bool {
-    let poked = slot.callers.poked().now_or_never().is_some();
-    if poked {
-        slot.callers.poke();
-    }
-    poked
 }
 
 /// The messages in flight, by sender and receiver.

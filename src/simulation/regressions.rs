@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 15] = [
+const SEEDS: [(u64, &str); 17] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -22,6 +22,8 @@ const SEEDS: [(u64, &str); 15] = [
     (10_286, "a follower was not notified of the holder of a key with foreign flags"),
     (16_799, "a session whose destruction was denied kept its lock until its TTL"),
     (18_728, "a wait began before its session opened, in a store that was replaced in between"),
+    (5_025_733, "a lock's actor died before it sent that its session was suspect"),
+    (5_030_898, "in a rewound store, a watch waited for an index of the old store"),
     (2_408_445, "a restored snapshot admitted a late lock request that had been fenced off"),
 ];
 

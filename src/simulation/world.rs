@@ -1,7 +1,7 @@
 //! The world: processes, a network, a Consul and a clock, driven by one queue of
 //! events.
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::atomic::AtomicU64, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::atomic::AtomicU64, time::Duration};
 
 use super::{
     elections::Elections,
@@ -9,27 +9,18 @@ use super::{
     invariants::Invariants,
     names,
     network::{Flight, Link},
-    parts::Part,
     plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
-    question::Question,
     random::Random,
     report::Stats,
-    server::{Exchange, Served, Server},
+    server::{Exchange, Server},
     trace::Trace,
 };
-use crate::{
-    clock::Moment,
-    consul::{fact::Trouble, wire::WireReply},
-    key::Key,
-    ownership::LossReason,
-};
+use crate::{clock::Moment, consul::fact::Trouble, key::Key, ownership::LossReason};
 
 /// The start of every history, away from the clocks' origin.
 pub(super) const START: Moment = Moment::from_nanos(3_600_000_000_000);
 
-/// The most requests of a process per second.
-const STORM: u64 = 400;
 /// The most events at one instant.
 const MOST_AT_ONCE: u32 = 1_000;
 
@@ -53,11 +44,11 @@ pub(super) struct World {
     /// How late each process's actors read their mail.
     pub(super) lags: Vec<Duration>,
     armed: Vec<Option<Moment>>,
-    recheck_at: Option<Moment>,
+    pub(super) recheck_at: Option<Moment>,
     pub(super) waiting: BTreeMap<u64, Rc<Exchange>>,
     /// The messages under way, if an exploration carries them.
     pub(super) flights: Option<Vec<Flight>>,
-    exchanges: u64,
+    pub(super) exchanges: u64,
     pub(super) calls: u64,
     pub(super) keys: Vec<Key>,
     pub(super) invariants: Invariants,
@@ -73,7 +64,7 @@ pub(super) struct World {
     pub(super) busy_until: Moment,
     pub(super) quiet_since: Option<Moment>,
     /// Each process's current second, and its requests in that second.
-    rates: Vec<(u64, u64)>,
+    pub(super) rates: Vec<(u64, u64)>,
 }
 
 thread_local! {
@@ -236,74 +227,6 @@ impl World {
         }
     }
 
-    // Consul's side.
-
-    fn arrive(&mut self, exchange: &Rc<Exchange>) {
-        // A known limit; see `Question::outlives`.
-        if exchange.void.get() {
-            return self.stats.fault("late lock withheld");
-        }
-        let past = self.past_of(exchange);
-        let served = match past {
-            Some(reply) => Served::Reply(reply),
-            None => self.server.serve(self.now, exchange),
-        };
-        let (process, id) = (exchange.process, exchange.id);
-        match served {
-            Served::Reply(reply) => {
-                let body = || String::from_utf8_lossy(&reply.body).chars().take(160).collect();
-                self.trace.note(self.now, 16 + id, || {
-                    let body: String = body();
-                    format!(
-                        "consul  #{id} p{process} '{}': {} {body}",
-                        exchange.question, reply.status
-                    )
-                });
-                self.reply(exchange, reply);
-            }
-            Served::Parked => {
-                self.trace.note(self.now, 16 + id, || format!("consul  #{id} waits"));
-            }
-            Served::Held(until) => {
-                let pause = until.since(self.now) + self.random.millis(0..=1_000);
-                self.last_arrival = self.last_arrival.max(self.now + pause);
-                self.after(pause, Event::Arrive(exchange.clone()));
-            }
-        }
-        self.wake_readers();
-    }
-
-    /// Answers the blocking reads that are ready.
-    pub(super) fn wake_readers(&mut self) {
-        for (exchange, reply) in self.server.wake(self.now) {
-            self.reply(&exchange, reply);
-        }
-        let due = self.server.next_wakeup();
-        if let Some(due) = due.filter(|due| self.recheck_at.is_none_or(|at| *due < at)) {
-            self.recheck_at = Some(due);
-            self.after(due.since(self.now), Event::Recheck);
-        }
-    }
-
-    // A process's side.
-
-    fn conclude(&mut self, exchange: &Rc<Exchange>, result: Result<&WireReply, Trouble>) {
-        // A later answer to the same question is dropped, or reaches a machine that rejects
-        // it by its ticket.
-        if self.waiting.remove(&exchange.id).is_none() {
-            let watches = exchange.part.is_watch();
-            let is_explored = self.flights.is_some();
-            if watches || result.is_err() || !(is_explored || self.random.chance(300)) {
-                return;
-            }
-        }
-        let (process, id) = (exchange.process, exchange.id);
-        let fact = exchange.question.clone().read(result);
-        self.trace.note(self.now, 16 + id, || format!("p{process}      #{id} {fact:?}"));
-        self.processes[process].learn(exchange.part, fact);
-        self.settle(process);
-    }
-
     /// Lets a process work, and handles its output.
     pub(super) fn settle(&mut self, process: usize) {
         let lag = self.lags[process];
@@ -393,41 +316,6 @@ impl World {
                     }
                 }
             }
-        }
-    }
-
-    fn ask(&mut self, process: usize, part: Part, question: Question) {
-        self.exchanges += 1;
-        self.stats.requests += 1;
-        self.count_request(process);
-        let (id, host) = (self.exchanges, &self.processes[process]);
-        let limit = host.world_span(question.limit(host.request_timeout()));
-        let request = question.request();
-        let exchange = Rc::new(Exchange {
-            id,
-            process,
-            life: host.life,
-            part,
-            question,
-            request,
-            void: Cell::new(false),
-        });
-        self.trace.note(self.now, 16 + id, || {
-            format!("p{process}      #{id} asks to {}", exchange.question)
-        });
-        self.waiting.insert(id, exchange.clone());
-        self.after(limit, Event::Timeout(exchange.clone()));
-        self.transmit(exchange);
-    }
-
-    fn count_request(&mut self, process: usize) {
-        let second = self.now.as_nanos() / 1_000_000_000;
-        let rate = &mut self.rates[process];
-        *rate = if rate.0 == second { (second, rate.1 + 1) } else { (second, 1) };
-        let count = rate.1;
-        self.stats.busiest_second = self.stats.busiest_second.max(count);
-        if count > STORM {
-            self.violate(|| format!("p{process} sent {count} requests in one second"));
         }
     }
 

@@ -80,6 +80,31 @@ async fn a_forced_release_is_told_once_and_the_waiter_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_bound_to_a_node_check_ends_when_the_check_turns_critical() {
+    let agent = Agent::builder().start();
+    let operator = agent.operator();
+    let put = |path: &str, body: &str| {
+        let answer = operator.ask("PUT", path, body.as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    };
+    let check = r#"{ "Name": "disk", "TTL": "600s", "Status": "passing" }"#;
+    put("/v1/agent/check/register", check);
+    let started = || at(agent.url(), "bound").timing(short_delay());
+    let bound = started().node_checks(["disk"]).start().expect("valid");
+    let other = started().start().expect("valid");
+    let mut lost = bound.events::<LockLost>(actix_dsync::Filter::All);
+    let leases = (acquire(&bound, "a").await, acquire(&other, "b").await);
+    put("/v1/agent/check/fail/disk", "");
+    let event = next(&mut lost, SOON).await;
+    assert_eq!((event.key.as_str(), event.reason), ("a", LossReason::SessionGone));
+    assert!(!leases.0.is_valid() && leases.1.is_valid());
+    // While the check is critical, Consul creates no session that depends on it.
+    put("/v1/agent/check/pass/disk", "");
+    let again = acquire(&bound, "a").await;
+    assert!(again.token() > leases.0.token());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
     let dsync = at(agent().url(), "several").timing(short_delay()).start().expect("valid");
     let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);

@@ -30,13 +30,20 @@ pub(super) struct Dialer {
     tls: Tls,
     /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
+    /// Whether the agent refused a connection since this was last reset.
+    pub(super) refused: Cell<bool>,
 }
 
 impl Dialer {
     /// # Errors
     /// What is wrong with the configuration.
     pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
-        Ok(Self { address: config.address.clone(), tls: Tls::of(config)?, served: Cell::default() })
+        Ok(Self {
+            address: config.address.clone(),
+            tls: Tls::of(config)?,
+            served: Cell::default(),
+            refused: Cell::default(),
+        })
     }
 
     /// The number of requests that a connection carries at once: 1 without TLS, unknown
@@ -60,7 +67,11 @@ impl Dialer {
         });
         standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
             match trouble {
-                Trouble::Refused(_) | Trouble::Connect(_) => trouble,
+                Trouble::Refused(_) => {
+                    self.refused.set(true);
+                    trouble
+                }
+                Trouble::Connect(_) => trouble,
                 // No request of a caller has been sent.
                 other => Trouble::Connect(other.to_string()),
             }

@@ -438,6 +438,39 @@ async fn an_agent_that_takes_no_more_connections_refuses_a_probe() {
 }
 
 #[actix::test]
+async fn a_refused_connection_of_any_purpose_is_noticed() {
+    let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
+    let address = format!("http://{}", server.address);
+    let http = Http::new(&HttpConfig { calls: 2, ..config(&address) }).unwrap();
+    settled(&http).await;
+    server.allow(CORE);
+    let long = Duration::from_millis(600);
+    let second = async {
+        actix_rt::time::sleep(Duration::from_millis(100)).await;
+        http.exchange(Purpose::Call, ask(), Duration::from_millis(300)).await
+    };
+    let (first, second) = futures::join!(http.exchange(Purpose::Call, ask(), long), second);
+    assert_eq!(first, Err(Trouble::Timeout(long)));
+    assert!(matches!(second, Err(Trouble::Connect(_))), "{second:?}");
+    assert!(http.take_refused() && !http.take_refused());
+}
+
+#[actix::test]
+async fn a_short_read_does_not_wait_behind_the_only_blocking_one() {
+    let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
+    let http = server.http();
+    http.bound(1, 2);
+    let blocking = WireRequest { target: "/v1/kv/a?index=7&wait=30s".into(), ..ask() };
+    let long = Duration::from_millis(600);
+    let short = async {
+        actix_rt::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(http.exchange(Purpose::Watch, ask(), LIMIT).await, good());
+    };
+    let (read, ()) = futures::join!(http.exchange(Purpose::Watch, blocking, long), short);
+    assert_eq!(read, Err(Trouble::Timeout(long)));
+}
+
+#[actix::test]
 async fn fewer_connections_for_reads_close_those_that_nothing_is_on() {
     let server = Server::doing(vec![Deed::Trickle(GOOD.into(), Duration::ZERO); 2]).await;
     let http = server.http();

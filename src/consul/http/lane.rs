@@ -89,6 +89,11 @@ impl Lane {
         self.streams.get()
     }
 
+    /// Whether one request occupies all that the lane may open.
+    pub(super) fn has_one_place(&self) -> bool {
+        self.most.get() == 1 && self.streams.get() == Some(1)
+    }
+
     /// Waits for a place.
     ///
     /// # Errors

@@ -79,8 +79,6 @@ pub(crate) struct Http {
     renewals: Rc<Lane>,
     calls: Rc<Lane>,
     watches: Rc<Lane>,
-    /// Whether the agent refused a connection since [`take_refused`](Self::take_refused).
-    refused: Cell<bool>,
     most_calls: usize,
 }
 
@@ -98,7 +96,6 @@ impl Http {
             renewals: lane(config.renewals, RENEWALS_KEPT, 1),
             calls: lane(config.calls, CALLS_KEPT, MOST_STREAMS),
             watches: lane(config.watches, 0, MOST_STREAMS),
-            refused: Cell::default(),
             most_calls: config.calls,
             dialer,
         })
@@ -183,9 +180,9 @@ impl Http {
         Ok(())
     }
 
-    /// Returns whether the agent refused a connection, and resets that.
+    /// Returns whether the agent refused a connection of any lane, and resets that.
     pub(crate) fn take_refused(&self) -> bool {
-        self.refused.take()
+        self.dialer.refused.take()
     }
 
     fn lanes(&self) -> [&Rc<Lane>; 3] {
@@ -196,7 +193,7 @@ impl Http {
     fn tend(&self) {
         for lane in [&self.renewals, &self.calls] {
             if lane.is_starved() {
-                self.refused.set(true);
+                self.dialer.refused.set(true);
                 self.spare(lane);
             }
         }
@@ -213,14 +210,19 @@ impl Http {
 
     async fn seat(&self, purpose: Purpose, request: &WireRequest) -> Result<Seat<'_>, Trouble> {
         self.tend();
+        // A request that does not block can use the lane for calls.
+        let is_short = !request.target.contains("wait=");
+        let is_read = matches!(purpose, Purpose::Watch | Purpose::List);
+        let purpose = if is_read && is_short && self.watches.has_one_place() {
+            Purpose::Call
+        } else {
+            purpose
+        };
         let refused = match self.own_seat(purpose).await {
             Err(Trouble::Refused(why)) => Trouble::Refused(why),
             other => return other,
         };
-        self.refused.set(true);
-        // A request that does not block can use the lane for calls.
-        let is_short = purpose != Purpose::Call && !request.target.contains("wait=");
-        if is_short { self.calls.seat().await } else { Err(refused) }
+        if is_short && purpose != Purpose::Call { self.calls.seat().await } else { Err(refused) }
     }
 
     /// A seat in the lane of the purpose, on a line of another lane if necessary.

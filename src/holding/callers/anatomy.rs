@@ -6,7 +6,8 @@ impl Callers {
     /// Everything that decides what happens next.
     pub(crate) fn anatomy(&self) -> String {
         let inner = self.lock();
-        let mut waiting: Vec<_> = inner.waiting.iter().map(|(call, it)| (call, &it.value)).collect();
+        let mut waiting: Vec<_> =
+            inner.waiting.iter().map(|(call, it)| (call, &it.value)).collect();
         waiting.sort();
         let mut releasing: Vec<_> = inner.releasing.keys().collect();
         releasing.sort();

@@ -10,11 +10,7 @@ use crate::{
     consul::fact::{Entry, Expect, Locked, Seen, SessionId, SessionSeen, Trouble},
     error::{Error, Step},
     ownership::{Holder, LossReason},
-    protocol::{
-        Ticket,
-        queue::Obstacle,
-        session::{Request, unavailable},
-    },
+    protocol::{Ticket, queue::Obstacle, session::unavailable},
     token::FencingToken,
 };
 
@@ -84,10 +80,8 @@ impl Lock {
             },
             Locked::Fenced | Locked::FenceDenied(_) => self.make_void(attempt, false, effects),
             Locked::SessionGone => {
-                self.forget_session();
                 self.phase = Phase::Idle;
-                let (generation, reason) = (attempt.generation, LossReason::SessionGone);
-                effects.push(Effect::Request(Request::Distrust { generation, reason }));
+                self.distrust(attempt.generation, LossReason::SessionGone, effects);
             }
             Locked::Denied(right) => {
                 self.fail(now, Obstacle::Trouble(Error::Denied { right }), effects);

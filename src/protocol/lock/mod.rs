@@ -32,15 +32,15 @@ mod contend;
 mod follow;
 mod herd;
 mod holders;
+mod late;
 mod own;
+mod release;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-#[cfg(test)]
-use super::mutation::Mutation;
 use super::{
     Ticket, Tickets,
     cell::DeadlineCell,
@@ -190,7 +190,7 @@ enum Phase {
         ticket: Ticket,
         until: Moment,
     },
-    Releasing(own::Releasing),
+    Releasing(release::Releasing),
 }
 
 /// A lock transaction that has been sent.
@@ -221,16 +221,6 @@ enum Next {
     Read,
 }
 
-/// Repeated reads of a key for late attempts of a session without a usable fence.
-/// They end with that session.
-#[derive(Debug)]
-struct Sweep {
-    generation: u64,
-    session: SessionId,
-    asking: Option<Ticket>,
-    at: Moment,
-}
-
 /// The lock machine of one key.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -259,14 +249,12 @@ pub(crate) struct Lock {
     setbacks: u32,
     /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
-    sweep: Option<Sweep>,
+    sweep: Option<late::Sweep>,
+    /// The generation that this lock distrusts, until the session is closed.
+    distrusted: Option<(u64, LossReason)>,
     tickets: Tickets,
     random: u64,
 }
-
-/// Interval between reads of a key with possible late attempts: their effect must
-/// be undone within 5 s.
-const SWEEP_PERIOD: Duration = Duration::from_secs(4);
 
 impl Lock {
     /// Creates the machine of a key whose entries carry `flags`. `seed` feeds the
@@ -291,6 +279,7 @@ impl Lock {
             setbacks: 0,
             resume: Next::Try(Expect::Missing),
             sweep: None,
+            distrusted: None,
             tickets: Tickets::default(),
             random: seed | 1,
         }
@@ -316,7 +305,7 @@ impl Lock {
 
     /// When an [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
-        let sweep = self.sweep.as_ref().filter(|sweep| sweep.asking.is_none()).map(|s| s.at);
+        let sweep = self.sweep.as_ref().and_then(late::Sweep::due);
         match &self.phase {
             Phase::Idle => sweep,
             Phase::Following { until } => sweep.into_iter().chain([*until]).min(),
@@ -347,26 +336,6 @@ impl Lock {
                 self.session_seen(now, ticket, &answer, effects);
             }
             Event::Tick => {}
-        }
-        self.act(now, effects);
-    }
-
-    /// Recovers after the death of the actor that ran this machine. Any ownership is
-    /// lost, and an attempt that may be in flight is voided. `floor` is the highest
-    /// index at which a caller was ever granted the key.
-    pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
-        self.floor = self.floor.max(floor);
-        effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
-        self.demand = Demand::default();
-        self.phase = Phase::Idle;
-        #[cfg(test)]
-        if Mutation::RecoveredUnclean.is_chosen() {
-            return self.act(now, effects);
-        }
-        if let Some(view) = self.session.clone() {
-            let (generation, fence) = (view.generation, view.fence);
-            let attempt = Attempt { generation, fence, expect: Expect::Missing };
-            self.make_void(attempt, true, effects);
         }
         self.act(now, effects);
     }
@@ -435,41 +404,18 @@ impl Lock {
         }
     }
 
-    /// Takes a leftover lock over, releases it if nobody here wants it, or reads
-    /// whether there is one.
-    fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
-        match self.leftover {
-            Leftover::None => {}
-            Leftover::Possible => self.look(effects),
-            Leftover::At(index) if self.demand.wants() => {
-                self.try_lock(Expect::Index(index), effects);
-            }
-            Leftover::At(index) => self.release_leftover(index, effects),
-        }
-    }
-
     /// Drops the session: it can acquire nothing more and holds nothing.
     fn forget_session(&mut self) {
         self.session = None;
         self.leftover = Leftover::None;
     }
 
-    /// Starts a sweep, because the effect of an attempt can be neither excluded nor
-    /// read now. Also marks the session suspect.
-    fn sweep_from_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let Some(view) = self.session.as_ref().filter(|_| self.sweep.is_none()) else { return };
-        let (generation, session) = (view.generation, view.id.clone());
-        self.sweep = Some(Sweep { generation, session, asking: None, at: now + SWEEP_PERIOD });
-        effects.push(Effect::Request(Request::Suspect { generation }));
-    }
-
-    /// Reads the key for the effect of a late attempt.
-    fn sweep_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if let Some(sweep) = self.sweep.as_mut().filter(|s| s.asking.is_none() && s.at <= now) {
-            let ticket = self.tickets.next();
-            sweep.asking = Some(ticket);
-            effects.push(Effect::Read { ticket });
-        }
+    /// Drops the session and asks for its end, because there is proof that it is
+    /// unreliable.
+    fn distrust(&mut self, generation: u64, reason: LossReason, effects: &mut Vec<Effect>) {
+        self.forget_session();
+        self.distrusted = Some((generation, reason));
+        effects.push(Effect::Request(Request::Distrust { generation, reason }));
     }
 
     fn notified(&mut self, now: Moment, notice: Notice, effects: &mut Vec<Effect>) {
@@ -495,6 +441,7 @@ impl Lock {
         if self.sweep.as_ref().is_some_and(|sweep| sweep.generation == generation) {
             self.sweep = None;
         }
+        self.distrusted = self.distrusted.filter(|(distrusted, _)| *distrusted > generation);
         match &self.phase {
             Phase::Owned(own) | Phase::Losing { own, .. } if own.generation == generation => {
                 self.lose(reason, effects);
@@ -517,34 +464,8 @@ impl Lock {
         self.floor = 0;
     }
 
-    fn fenced(&mut self, now: Moment, generation: u64, fence: Fence, effects: &mut Vec<Effect>) {
-        let Some(view) = self.session.as_mut().filter(|view| view.generation == generation) else {
-            return;
-        };
-        view.fence = fence;
-        let Phase::Fencing { attempt, unknown } = &self.phase else { return };
-        if attempt.generation != generation || (attempt.fence == fence && fence != Fence::Unusable)
-        {
-            return;
-        }
-        // A fence does not void an attempt that did not check it.
-        let is_void = fence != Fence::Unusable && attempt.fence != Fence::Unusable;
-        if *unknown && !is_void {
-            self.sweep_from_now(now, effects);
-        }
-        self.look(effects);
-    }
-
     fn read(&mut self, now: Moment, ticket: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
-        if let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.asking == Some(ticket)) {
-            sweep.asking = None;
-            sweep.at = now + SWEEP_PERIOD;
-            if let Phase::Idle | Phase::Following { .. } = self.phase
-                && let Seen::Found { entry, .. } = &answer
-                && entry.session.as_ref() == Some(&sweep.session)
-            {
-                self.leftover = Leftover::At(entry.modify_index);
-            }
+        if self.swept(now, ticket, &answer) {
             return;
         }
         match &self.phase {
@@ -555,15 +476,6 @@ impl Lock {
             Phase::Releasing(_) => self.release_read(now, ticket, answer, effects),
             _ => {}
         }
-    }
-
-    /// Voids an attempt before a read decides. `unknown` if the attempt could still
-    /// take effect otherwise.
-    fn make_void(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
-        let (generation, seen) = (attempt.generation, attempt.fence);
-        effects.push(Effect::Request(Request::RaiseFence { generation, seen }));
-        self.leftover = Leftover::Possible;
-        self.phase = Phase::Fencing { attempt, unknown };
     }
 
     /// A random duration between half of `span` and `span`.

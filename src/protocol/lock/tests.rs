@@ -736,3 +736,36 @@ fn a_fresh_actor_gives_up_what_a_dead_one_owned() {
     let effects = bench.step(Event::Locked { ticket, answer: Locked::At(9) });
     assert!(matches!(effects[..], [Effect::Release { index: 9, .. }]));
 }
+
+#[test]
+fn what_a_dead_actor_was_to_send_is_sent_by_its_successor() {
+    // That the session is suspect, and the read that looks for the late attempt.
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    bench.step(Event::Demand(Demand::default()));
+    let fenced = || Event::Session(Notice::Fenced { generation: 1, fence: Fence::Unusable });
+    let ticket = read_ticket(&bench.step(fenced()));
+    bench.step(Event::Read { ticket, answer: Seen::Missing { index: 50 } });
+    read_ticket(&bench.wake());
+    bench.lock.recover(bench.now, 0, &mut Vec::new());
+    let ticket = read_ticket(&bench.step(fenced()));
+    let effects = bench.step(Event::Read { ticket, answer: Seen::Missing { index: 51 } });
+    assert!(matches!(
+        effects[..],
+        [Effect::Request(Request::Suspect { generation: 1 }), Effect::Read { .. }]
+    ));
+
+    // That the session is distrusted.
+    let (mut bench, ticket) = Bench::contending();
+    let reason = LossReason::SessionGone;
+    let distrust = || Effect::Request(Request::Distrust { generation: 1, reason });
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::SessionGone });
+    assert_eq!(effects, [distrust()]);
+    let mut effects = Vec::new();
+    bench.lock.recover(bench.now, 0, &mut effects);
+    assert_eq!(effects, [Effect::Lost { reason: LossReason::RuntimeFailed }, distrust()]);
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
+    effects.clear();
+    bench.lock.recover(bench.now, 0, &mut effects);
+    assert_eq!(effects, [Effect::Lost { reason: LossReason::RuntimeFailed }]);
+}

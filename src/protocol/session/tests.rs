@@ -1,7 +1,10 @@
 //! The session machine's rules, one per test.
 
-use super::*;
-use crate::consul::fact::Entry;
+use super::{
+    tidying::{FIRST_TIDYING, Look, MOST_TIDIED, TIDYING, share},
+    *,
+};
+use crate::consul::fact::{Destroyed, Entry, Raised, Seen, StaleFences};
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
@@ -513,7 +516,7 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
     assert_eq!(bench.now.since(since), Duration::from_secs(30));
     assert!(bench.step(Event::Listed { ticket, answer: found(&["s-2"]) }).is_empty());
-    assert!(matches!(bench.session.strays, Look::Never));
+    assert!(matches!(bench.session.tidying.strays, Look::Never));
 }
 
 #[test]

@@ -195,9 +195,21 @@ fn a_generation_that_has_closed_is_suspect_no_more() {
     bench.step(Event::Notified(Notice::Opened(view(2))));
     assert_eq!(bench.wait(), []);
     bench.step(Event::Asked(Request::Suspect { generation: 1 }));
-    bench.wait();
-    assert_eq!(bench.step(Event::Surveyed { owned: 0 }), []);
+    assert_eq!(bench.warden.next_wakeup(), None);
     assert_eq!(bench.warden.view().unwrap().generation, 2);
+}
+
+#[test]
+fn an_older_suspicion_does_not_replace_a_newer_one() {
+    let (mut bench, _) = Bench::open();
+    let reason = LossReason::DeadlinePassed;
+    bench.step(Event::Notified(Notice::Closed { generation: 1, reason }));
+    bench.step(Event::Notified(Notice::Opened(view(2))));
+    bench.step(Event::Asked(Request::Suspect { generation: 2 }));
+    bench.step(Event::Asked(Request::Suspect { generation: 1 }));
+    assert_eq!(bench.wait(), [Effect::Slots(ForSlots::Survey)]);
+    bench.step(Event::Surveyed { owned: 0 });
+    assert!(bench.warden.view().is_none());
 }
 
 #[test]

@@ -13,12 +13,20 @@ const ONE_REFUSAL: Duration = Duration::from_secs(1);
 /// Time without a refusal after which one more connection is allowed.
 const GROW: Duration = Duration::from_secs(20);
 /// Interval between probes for a free connection, while some are in use.
-const PROBE: Duration = Duration::from_secs(20);
+const PROBE: Duration = Duration::from_secs(10);
+/// The longest wait of a blocking read.
+const WAIT: Duration = Duration::from_secs(30);
+/// The longest wait while connections are, or may be, scarce: a read that nobody needs
+/// any more occupies its connection until its wait ends.
+const WAIT_WHEN_SCARCE: Duration = Duration::from_secs(5);
+/// Time after the first read in which a full agent shows itself.
+const SETTLE: Duration = Duration::from_secs(15);
 /// The most prefixes listed.
 const MOST_GROUPS: usize = 32;
 
 /// The capacity for reads: a few for short reads (*side*), the others for blocking
-/// reads, some of which are always reserved for listings.
+/// reads, some of which are always reserved for listings. If there is a single place,
+/// it is for a blocking listing, and short reads use the connections of calls.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// The connections allowed when the agent is not full (`most`), and now
@@ -30,13 +38,14 @@ pub(super) struct Budget {
     refused_at: Option<Moment>,
     grow_at: Option<Moment>,
     probe_at: Option<Moment>,
+    settled_at: Option<Moment>,
 }
 
 impl Budget {
     pub(super) fn new(connections: usize) -> Self {
         let most = connections.max(1);
-        let (refused_at, grow_at, probe_at) = (None, None, None);
-        Self { most, allowed: most, reads: 1, refused_at, grow_at, probe_at }
+        let (refused_at, grow_at, probe_at, settled_at) = (None, None, None, None);
+        Self { most, allowed: most, reads: 1, refused_at, grow_at, probe_at, settled_at }
     }
 
     /// The connections allowed now, and when the agent is not full.
@@ -101,7 +110,14 @@ impl Budget {
 
     /// The most blocking reads in flight, of single keys and of prefixes.
     pub(super) fn blocking(&self) -> usize {
-        self.now() - self.side()
+        (self.now() - self.side()).max(1)
+    }
+
+    /// The longest wait of a blocking read that starts now.
+    pub(super) fn longest_wait(&mut self, now: Moment) -> Duration {
+        let settled_at = *self.settled_at.get_or_insert(now + SETTLE);
+        let may_be_scarce = now < settled_at || self.allowed < self.most;
+        if self.reads == 1 && may_be_scarce { WAIT_WHEN_SCARCE } else { WAIT }
     }
 
     /// The most prefixes listed with this capacity.

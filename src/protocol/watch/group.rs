@@ -155,7 +155,7 @@ impl Watches {
             }
             let has_room = self.blocking() < self.budget.blocking();
             let has_side = self.side_reads() < self.budget.side();
-            let now = self.now;
+            let (now, wait) = (self.now, self.wait());
             let Some(group) = self.groups.get_mut(&prefix) else { continue };
             let known = group.shown.as_ref().filter(|_| !group.plain_next).map(|s| s.index);
             let after = match known {
@@ -168,7 +168,6 @@ impl Watches {
             group.read = Some(read);
             group.poll_at = None;
             self.lists.insert(read, List { prefix: prefix.clone(), after, since: now });
-            let wait = self.patience.wait(now);
             effects.push(Effect::List { read, prefix, after, wait });
         }
     }

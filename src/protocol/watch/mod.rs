@@ -32,6 +32,9 @@ mod tests;
 #[cfg(all(test, feature = "embedded"))]
 mod world;
 
+#[cfg(test)]
+pub(crate) use patience::LONGEST as LONGEST_WAIT;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
@@ -362,8 +365,13 @@ impl Watches {
         let Some(interest) = self.interests.get(key) else { return };
         let after = interest.after;
         self.singles.insert(read, Single { key: key.clone(), after, since: self.now });
-        let wait = self.patience.wait(self.now);
+        let wait = self.wait();
         effects.push(Effect::Read { read, key: key.clone(), after, wait });
+    }
+
+    /// How long a blocking read that starts now should wait.
+    fn wait(&mut self) -> Duration {
+        self.patience.wait(self.now).min(self.budget.longest_wait(self.now))
     }
 
     /// Handles the answer to a read of one key.
@@ -460,7 +468,7 @@ impl Watches {
     }
 
     fn start_probe(&mut self, effects: &mut Vec<Effect>) {
-        let pause = self.jittered(Duration::from_secs(20));
+        let pause = self.jittered(Duration::from_secs(10));
         if self.budget.is_to_probe(self.now, self.blocking(), pause) && self.probe.is_none() {
             let read = self.tickets.next();
             self.probe = Some(read);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 
 /// An abandoned read keeps server work, and a connection slot, until its wait ends.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 /// A read that ends sooner was not cut off for its length.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The number of consecutive reads that reveal a time limit.

@@ -403,15 +403,34 @@ fn held_keys_leave_the_reads_of_their_own_to_those_that_are_waited_for() {
 }
 
 #[test]
-fn where_no_read_may_wait_prefixes_are_listed_from_time_to_time() {
+fn a_single_connection_waits_for_a_change_of_any_key() {
     let mut bench = Bench::new(1);
     bench.watch("jobs/1", 5);
+    bench.watch("jobs/2", 5);
+    let ticket = list(&bench.pass(50), None);
+    let both = [("jobs/1", 5), ("jobs/2", 5)];
+    assert_eq!(bench.listed(ticket, shows(&both, 5)), []);
+    list(&bench.pass(30), Some(5));
+}
+
+#[test]
+fn a_prefix_is_listed_from_time_to_time_while_another_listing_has_the_only_place() {
+    let mut bench = Bench::new(1);
+    bench.watch("jobs/1", 5);
+    let first = list(&bench.pass(50), None);
+    assert_eq!(bench.listed(first, shows(&[("jobs/1", 5)], 5)), []);
+    let blocking = list(&bench.pass(30), Some(5));
+    bench.watch("other/1", 5);
     let mut ticket = list(&bench.pass(50), None);
+    let both = [("jobs/1", 5), ("other/1", 5)];
     for _ in 0..3 {
-        assert_eq!(bench.listed(ticket, shows(&[("jobs/1", 5)], 5)), []);
+        assert_eq!(bench.listed(ticket, shows(&both, 5)), []);
         assert_eq!(bench.pass(990), []);
         ticket = list(&bench.pass(30), None);
     }
+    assert_eq!(bench.listed(ticket, shows(&both, 5)), []);
+    assert_eq!(bench.listed(blocking, shows(&[("jobs/1", 5)], 5)), []);
+    list(&bench.pass(30), Some(5));
 }
 
 /// The number of single reads now in flight.

@@ -293,7 +293,8 @@ impl World {
             Asked::Prefix(read, ask) => (read, ask.request(&keys)),
         };
         assert!(self.under_way.insert(*read));
-        assert!(self.under_way.len() <= self.weather.slots, "{:?}", self.watches);
+        // With a single slot, short reads use other connections.
+        assert!(self.under_way.len() <= self.weather.slots.max(2), "{:?}", self.watches);
         let lot = self.draw(100);
         if lot < self.weather.lost {
             let waits = request.target.contains("wait=");

@@ -65,7 +65,8 @@ pub(super) enum Start {
 /// What is explored.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
-    pub(super) name: &'static str,
+    /// The words that describe it.
+    pub(super) text: String,
     pub(super) processes: usize,
     pub(super) start: Start,
     pub(super) budget: Budget,
@@ -77,28 +78,63 @@ pub(super) struct Scope {
     pub(super) retention: Retention,
     pub(super) expiry: Expiry,
     pub(super) lock_delay: Duration,
-    pub(super) hostile_names: bool,
+    pub(super) has_hostile_names: bool,
 }
 
 impl Scope {
-    pub(super) fn new(name: &'static str, start: Start, budget: Budget) -> Self {
-        Self {
-            name,
+    /// Reads a scope such as `held delays=2 leaps=3`: words from the list below, in any
+    /// order.
+    pub(super) fn of(text: &str) -> Self {
+        let mut scope = Self {
+            text: text.into(),
             processes: 2,
-            start,
-            budget,
-            is_prompt: false,
+            start: Start::Open,
+            budget: Budget::default(),
+            is_prompt: true,
             is_inward: false,
             retention: Retention::Delete,
             expiry: Expiry::Ttl,
             lock_delay: Duration::from_secs(10),
-            hostile_names: false,
+            has_hostile_names: false,
+        };
+        for word in text.split_whitespace() {
+            let (name, number) = word.split_once('=').unwrap_or((word, "1"));
+            let number: u8 = number.parse().expect("a number behind the sign");
+            let left = &mut scope.budget;
+            match name {
+                "cold" => scope.start = Start::Cold,
+                "open" => scope.start = Start::Open,
+                "held" => scope.start = Start::Held,
+                "contended" => scope.start = Start::Contended,
+                "any-order" => scope.is_prompt = false,
+                "inward" => (scope.is_prompt, scope.is_inward) = (false, true),
+                "keep" => scope.retention = Retention::Keep,
+                "twice-ttl" => scope.expiry = Expiry::TwiceTtl,
+                "lock-delay" => scope.lock_delay = Duration::from_secs(number.into()),
+                "hostile-names" => scope.has_hostile_names = true,
+                "processes" => scope.processes = number.into(),
+                "leaps" => left.leaps = number,
+                "waits" => left.waits = number,
+                "callers" => left.callers = number,
+                "impatient" => left.impatient = number,
+                "leaves" => left.leaves = number,
+                "stands" => left.stands = number,
+                "losses" => left.losses = number,
+                "delays" => left.delays = number,
+                "repeats" => left.repeats = number,
+                "unsent" => left.unsent = number,
+                "cuts" => left.cuts = number,
+                "pauses" => left.pauses = number,
+                "ends" => left.ends = number,
+                "deaths" => left.deaths = number,
+                "stops" => left.stops = number,
+                "stores" => left.stores = number,
+                "denials" => left.denials = number,
+                "meddlings" => left.meddlings = number,
+                _ => panic!("{word:?} is no word of a scope"),
+            }
         }
-    }
-
-    /// The same, with messages in the order in which they were sent.
-    pub(super) fn prompt(self) -> Self {
-        Self { is_prompt: true, ..self }
+        scope
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -110,7 +146,7 @@ impl Scope {
             class: Class::Chaos,
             processes: self.processes,
             keys: 1,
-            hostile_names: self.hostile_names,
+            hostile_names: self.has_hostile_names,
             timing,
             retention: self.retention,
             expiry: self.expiry,

@@ -81,6 +81,22 @@ async fn only_the_leader_runs_the_handler_and_others_answer_503() {
 }
 
 #[actix::test]
+async fn a_handler_takes_the_tenure_and_answers_on_the_leader_and_on_followers() {
+    async fn leads(tenure: Tenure) -> String {
+        tenure.is_leader().to_string()
+    }
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let [(_one, leader), (_two, follower)] = pair(&consul).await;
+    for (tenure, expected) in [(leader, "true"), (follower, "false")] {
+        let app = App::new().app_data(tenure).route("/leads", web::get().to(leads));
+        assert_eq!(get(&init_service(app).await, "/leads").await.body, expected);
+    }
+    let without = init_service(App::new().route("/leads", web::get().to(leads))).await;
+    assert_eq!(get(&without, "/leads").await.status, 500);
+}
+
+#[actix::test]
 async fn a_follower_sends_clients_to_the_leader_with_method_and_query() {
     tokio::time::pause();
     let consul = Embedded::new();

@@ -8,11 +8,12 @@ fn at(seconds: u64) -> Moment {
 fn every_part_fits_into_the_whole_and_something_is_left_for_listings() {
     for slots in 1..=10_000 {
         let budget = Budget::new(slots);
-        assert_eq!(budget.side() + budget.blocking(), slots);
+        // The only place is for a blocking read; short reads then use other connections.
+        assert_eq!(budget.side() + budget.blocking(), slots.max(2));
         for groups in 0..=budget.groups() {
             let singles = budget.singles(groups);
             assert!(singles + groups <= budget.blocking() || singles == 0, "{slots}");
-            assert!(budget.blocking() == 0 || singles < budget.blocking(), "{slots}");
+            assert!(singles < budget.blocking(), "{slots}");
         }
     }
     assert_eq!(Budget::new(22).singles(0), 10);
@@ -34,6 +35,18 @@ fn a_refusal_halves_what_is_in_use_down_to_one_connection() {
         budget.refused(at(second), 2);
     }
     assert_eq!((budget.connections(), budget.side()), ((1, 16), 1));
+}
+
+#[test]
+fn a_read_waits_for_less_time_while_it_may_occupy_a_scarce_connection() {
+    let mut budget = Budget::new(6);
+    assert_eq!(budget.longest_wait(at(0)), WAIT_WHEN_SCARCE);
+    assert_eq!(budget.longest_wait(at(14)), WAIT_WHEN_SCARCE);
+    assert_eq!(budget.longest_wait(at(15)), WAIT);
+    budget.refused(at(20), 6);
+    assert_eq!(budget.longest_wait(at(30)), WAIT_WHEN_SCARCE);
+    budget.carry(240);
+    assert_eq!(budget.longest_wait(at(30)), WAIT);
 }
 
 #[test]
@@ -63,10 +76,10 @@ fn the_agent_is_tried_from_time_to_time_while_reads_are_under_way() {
     let mut budget = Budget::new(4);
     let pause = Duration::from_secs(3);
     assert!(!budget.is_to_probe(at(0), 2, pause));
-    assert!(!budget.is_to_probe(at(22), 2, pause));
-    assert!(budget.is_to_probe(at(23), 2, pause));
-    assert_eq!(budget.next_wakeup(), Some(at(46)));
-    assert!(!budget.is_to_probe(at(46), 0, pause));
+    assert!(!budget.is_to_probe(at(12), 2, pause));
+    assert!(budget.is_to_probe(at(13), 2, pause));
+    assert_eq!(budget.next_wakeup(), Some(at(26)));
+    assert!(!budget.is_to_probe(at(26), 0, pause));
     assert_eq!(budget.next_wakeup(), None);
 }
 

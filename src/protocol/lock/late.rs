@@ -1,0 +1,152 @@
+//! Attempts that may still take effect: voiding them, looking for what they locked, and
+//! recovering from the death of the actor that sent them.
+
+use std::time::Duration;
+
+use super::{Attempt, Effect, Leftover, Lock, Phase};
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
+use crate::{
+    clock::Moment,
+    consul::fact::{Expect, Fence, Seen, SessionId},
+    ownership::LossReason,
+    protocol::{Ticket, queue::Demand, session::Request},
+};
+
+/// Repeated reads of a key for late attempts of a session without a usable fence.
+/// They end with that session.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    pub(super) generation: u64,
+    session: SessionId,
+    asking: Option<Ticket>,
+    at: Moment,
+}
+
+impl Sweep {
+    /// When the next read is due.
+    pub(super) fn due(&self) -> Option<Moment> {
+        self.asking.is_none().then_some(self.at)
+    }
+}
+
+/// Interval between reads of a key with possible late attempts: their effect must
+/// be undone within 5 s.
+const SWEEP_PERIOD: Duration = Duration::from_secs(4);
+
+impl Lock {
+    /// Voids an attempt before a read decides. `unknown` if the attempt could still
+    /// take effect otherwise.
+    pub(super) fn make_void(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
+        let (generation, seen) = (attempt.generation, attempt.fence);
+        effects.push(Effect::Request(Request::RaiseFence { generation, seen }));
+        self.leftover = Leftover::Possible;
+        self.phase = Phase::Fencing { attempt, unknown };
+    }
+
+    /// Handles a changed fence, which may void the attempt.
+    pub(super) fn fenced(
+        &mut self,
+        now: Moment,
+        generation: u64,
+        fence: Fence,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(view) = self.session.as_mut().filter(|view| view.generation == generation) else {
+            return;
+        };
+        view.fence = fence;
+        let Phase::Fencing { attempt, unknown } = &self.phase else { return };
+        if attempt.generation != generation || (attempt.fence == fence && fence != Fence::Unusable)
+        {
+            return;
+        }
+        // A fence does not void an attempt that did not check it.
+        let is_void = fence != Fence::Unusable && attempt.fence != Fence::Unusable;
+        if *unknown && !is_void {
+            self.sweep_from_now(now, effects);
+        }
+        self.look(effects);
+    }
+
+    /// Takes a leftover lock over, releases it if nobody here wants it, or reads
+    /// whether there is one.
+    pub(super) fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
+        match self.leftover {
+            Leftover::None => {}
+            Leftover::Possible => self.look(effects),
+            Leftover::At(index) if self.demand.wants() => {
+                self.try_lock(Expect::Index(index), effects);
+            }
+            Leftover::At(index) => self.release_leftover(index, effects),
+        }
+    }
+
+    /// Starts a sweep, because the effect of an attempt can be neither excluded nor
+    /// read now. Also marks the session suspect.
+    pub(super) fn sweep_from_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(view) = self.session.as_ref().filter(|_| self.sweep.is_none()) else { return };
+        let (generation, session) = (view.generation, view.id.clone());
+        self.sweep = Some(Sweep { generation, session, asking: None, at: now + SWEEP_PERIOD });
+        effects.push(Effect::Request(Request::Suspect { generation }));
+    }
+
+    /// Reads the key for the effect of a late attempt, and repeats that the session is
+    /// suspect: the first request may have died with the actor.
+    pub(super) fn sweep_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(sweep) = self.sweep.as_mut().filter(|s| s.due().is_some_and(|at| at <= now))
+        else {
+            return;
+        };
+        let (ticket, generation) = (self.tickets.next(), sweep.generation);
+        sweep.asking = Some(ticket);
+        effects.push(Effect::Request(Request::Suspect { generation }));
+        #[cfg(test)]
+        if Mutation::SuspicionNotRepeated.is_chosen() {
+            effects.pop();
+        }
+        effects.push(Effect::Read { ticket });
+    }
+
+    /// Handles the answer to a sweep's read. Returns whether it was one.
+    pub(super) fn swept(&mut self, now: Moment, ticket: Ticket, answer: &Seen) -> bool {
+        let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.asking == Some(ticket)) else {
+            return false;
+        };
+        (sweep.asking, sweep.at) = (None, now + SWEEP_PERIOD);
+        if let Phase::Idle | Phase::Following { .. } = self.phase
+            && let Seen::Found { entry, .. } = answer
+            && entry.session.as_ref() == Some(&sweep.session)
+        {
+            self.leftover = Leftover::At(entry.modify_index);
+        }
+        true
+    }
+
+    /// Recovers after the death of the actor that ran this machine. Any ownership is
+    /// lost, and an attempt that may be in flight is voided. `floor` is the highest
+    /// index at which a caller was ever granted the key.
+    pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
+        self.floor = self.floor.max(floor);
+        effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
+        self.demand = Demand::default();
+        self.phase = Phase::Idle;
+        // The effects of its last turn may have died with the actor.
+        if let Some((generation, reason)) = self.distrusted {
+            effects.push(Effect::Request(Request::Distrust { generation, reason }));
+        }
+        if let Some(sweep) = &mut self.sweep {
+            (sweep.asking, sweep.at) = (None, now);
+        }
+        #[cfg(test)]
+        if Mutation::RecoveredUnclean.is_chosen() {
+            return self.act(now, effects);
+        }
+        if let Some(view) = self.session.clone() {
+            let (generation, fence) = (view.generation, view.fence);
+            let attempt = Attempt { generation, fence, expect: Expect::Missing };
+            self.make_void(attempt, true, effects);
+        }
+        self.act(now, effects);
+    }
+}

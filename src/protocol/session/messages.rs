@@ -1,0 +1,144 @@
+//! What the session machine is told and tells: its events and effects, and the
+//! conversation between the session and its locks.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    consul::fact::{
+        Created, Destroyed, Fence, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences,
+    },
+    error::Error,
+    ownership::LossReason,
+    protocol::{Ticket, cell::DeadlineCell},
+};
+
+/// An open session, as locks see it.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) struct SessionView {
+    pub(crate) generation: u64,
+    pub(crate) id: SessionId,
+    pub(crate) cell: Arc<DeadlineCell>,
+    /// How far a renewal moves the deadline.
+    pub(crate) lease: Duration,
+    pub(crate) fence: Fence,
+}
+
+/// A message from the session to its locks.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Notice {
+    /// A session is open, and locks can use it.
+    Opened(SessionView),
+    /// The fence changed to this state; attempts made with another one fail.
+    Fenced { generation: u64, fence: Fence },
+    /// Nothing is owned under this generation any more. The session does not destroy or
+    /// replace it until [`Event::Told`] confirms that the locks know.
+    Closed { generation: u64, reason: LossReason },
+    /// Creating or renewing the session failed with this error.
+    Troubled(Error),
+}
+
+/// A message from a lock to the session.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Request {
+    /// Void every lock attempt made with the fence `seen`.
+    RaiseFence { generation: u64, seen: Fence },
+    /// Close the generation: there is proof that it is unreliable.
+    Distrust { generation: u64, reason: LossReason },
+    /// Replace the session once nothing is owned under it: its late attempts cannot be
+    /// voided, or only its end frees a key.
+    Suspect { generation: u64 },
+}
+
+/// An input of the machine.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The runtime requests a session.
+    Start,
+    Created {
+        ticket: Ticket,
+        answer: Created,
+    },
+    Renewed {
+        ticket: Ticket,
+        answer: Renewed,
+    },
+    Destroyed {
+        ticket: Ticket,
+        answer: Destroyed,
+    },
+    Asked(Request),
+    Raised {
+        ticket: Ticket,
+        answer: Raised,
+    },
+    FenceRead {
+        ticket: Ticket,
+        answer: Seen,
+    },
+    /// The answer to [`Effect::List`].
+    Listed {
+        ticket: Ticket,
+        answer: SessionsSeen,
+    },
+    /// The answer to [`Effect::ListFences`].
+    StaleFences {
+        ticket: Ticket,
+        answer: StaleFences,
+    },
+    /// Every loss under the generation has been reported to its owner.
+    Told {
+        generation: u64,
+    },
+    /// Nothing is owned or wanted any more: end the session.
+    Stop,
+    /// A wakeup is due.
+    Tick,
+}
+
+/// An output of the machine.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Create {
+        ticket: Ticket,
+    },
+    Renew {
+        ticket: Ticket,
+        session: SessionId,
+    },
+    /// Destroy the session, then delete its fence entry if it was `raised`.
+    Destroy {
+        ticket: Ticket,
+        session: SessionId,
+        raised: bool,
+    },
+    Raise {
+        ticket: Ticket,
+        session: SessionId,
+        from: Fence,
+    },
+    ReadFence {
+        ticket: Ticket,
+        session: SessionId,
+    },
+    /// List the sessions with this process's name, which no other process uses.
+    List {
+        ticket: Ticket,
+    },
+    /// List the fence entries that no session locks.
+    ListFences {
+        ticket: Ticket,
+    },
+    /// Delete fence entries that are unchanged since they were listed. Expects no
+    /// answer.
+    DeleteFences {
+        stale: Vec<(SessionId, u64)>,
+    },
+    Notify(Notice),
+    /// Renewals succeed again.
+    Recovered,
+    /// The session was stopped as requested; no further effect follows.
+    Stopped,
+}

@@ -1,0 +1,158 @@
+//! The search for what ended processes and lost replies left in Consul: sessions that
+//! this process created without learning their ids, and fence entries of crashed
+//! processes.
+
+use std::time::Duration;
+
+use super::messages::Effect;
+use crate::{
+    clock::Moment,
+    consul::fact::{SessionId, SessionsSeen, StaleFences},
+    protocol::{Ticket, Tickets},
+};
+
+/// A periodic listing while a session is in use.
+#[derive(Debug)]
+pub(super) enum Look {
+    Never,
+    At(Moment),
+    Asking(Ticket),
+}
+
+impl Look {
+    fn due(&self) -> Option<Moment> {
+        match self {
+            Self::At(at) => Some(*at),
+            Self::Never | Self::Asking(_) => None,
+        }
+    }
+
+    fn is_due(&self, now: Moment) -> bool {
+        self.due().is_some_and(|at| at <= now)
+    }
+
+    fn asked(&self, ticket: Ticket) -> bool {
+        matches!(self, Self::Asking(asked) if *asked == ticket)
+    }
+}
+
+/// The searches, which run while a session is in use.
+#[derive(Debug)]
+pub(super) struct Tidying {
+    /// The search for sessions created without this process learning their ids.
+    pub(super) strays: Look,
+    /// A creation may still be in flight, so the search is repeated once.
+    late_strays: bool,
+    /// The search for fence entries of crashed processes.
+    stale_fences: Look,
+}
+
+/// Delay of the second search for the session of a creation of unknown outcome.
+const LATE_STRAY: Duration = Duration::from_secs(30);
+/// Pause before retrying a listing that failed.
+const LIST_AGAIN: Duration = Duration::from_secs(5);
+/// The longest delay of a process's first search for stale fence entries. Each
+/// session's delay is random: processes that start together do not search together,
+/// and some of many short-lived ones do search.
+pub(super) const FIRST_TIDYING: Duration = Duration::from_secs(600);
+/// Interval between later searches.
+pub(super) const TIDYING: Duration = Duration::from_secs(3600);
+/// The most entries deleted at once, in one transaction.
+pub(super) const MOST_TIDIED: usize = 32;
+
+impl Tidying {
+    pub(super) fn new() -> Self {
+        Self { strays: Look::Never, late_strays: false, stale_fences: Look::Never }
+    }
+
+    /// When [`act`](Self::act) is due.
+    pub(super) fn next_wakeup(&self) -> Option<Moment> {
+        [&self.strays, &self.stale_fences].into_iter().filter_map(Look::due).min()
+    }
+
+    /// Sends the listings that are due.
+    pub(super) fn act(&mut self, now: Moment, tickets: &mut Tickets, effects: &mut Vec<Effect>) {
+        if self.strays.is_due(now) {
+            let ticket = tickets.next();
+            self.strays = Look::Asking(ticket);
+            effects.push(Effect::List { ticket });
+        }
+        if self.stale_fences.is_due(now) {
+            let ticket = tickets.next();
+            self.stale_fences = Look::Asking(ticket);
+            effects.push(Effect::ListFences { ticket });
+        }
+    }
+
+    /// A session may exist whose id this process did not learn.
+    pub(super) fn expect_stray(&mut self, now: Moment) {
+        (self.strays, self.late_strays) = (Look::At(now), true);
+    }
+
+    /// The session is in use: schedules the first search for fence entries.
+    pub(super) fn session_lent(&mut self, now: Moment, session: &SessionId) {
+        if let Look::Never = self.stale_fences {
+            self.stale_fences = Look::At(now + FIRST_TIDYING.mul_f64(share(session)));
+        }
+    }
+
+    /// Handles the list of sessions with this process's name. Returns those that are not
+    /// the `present` one.
+    pub(super) fn sessions_listed(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        answer: SessionsSeen,
+        present: Option<&SessionId>,
+    ) -> Vec<SessionId> {
+        if !self.strays.asked(ticket) {
+            return Vec::new();
+        }
+        // A session being created would be mistaken for a stray.
+        let Some(present) = present else {
+            self.strays = Look::At(now);
+            return Vec::new();
+        };
+        let mut strays = Vec::new();
+        self.strays = match answer {
+            SessionsSeen::Found(sessions) => {
+                strays = sessions.into_iter().filter(|session| session != present).collect();
+                let again = std::mem::take(&mut self.late_strays);
+                if again { Look::At(now + LATE_STRAY) } else { Look::Never }
+            }
+            SessionsSeen::Denied(_) => Look::Never,
+            SessionsSeen::Unknown(_) => Look::At(now + LIST_AGAIN),
+        };
+        strays
+    }
+
+    /// Deletes fence entries that no session locks. Their sessions have ended, or
+    /// somebody unlocked them by force; in that case the owner raises its fence again,
+    /// and nothing is revived.
+    pub(super) fn fences_listed(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        answer: StaleFences,
+        present: Option<&SessionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.stale_fences.asked(ticket) {
+            return;
+        }
+        self.stale_fences = Look::At(now + TIDYING);
+        if let StaleFences::Found(mut stale) = answer {
+            stale.retain(|(session, _)| present != Some(session));
+            stale.truncate(MOST_TIDIED);
+            if !stale.is_empty() {
+                effects.push(Effect::DeleteFences { stale });
+            }
+        }
+    }
+}
+
+/// A pseudo-random number between 0 and 1, derived from a session's id.
+pub(super) fn share(id: &SessionId) -> f64 {
+    let fold = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    f64::from(id.as_str().bytes().fold(0x811c_9dc5, fold)) / f64::from(u32::MAX)
+}

@@ -1,0 +1,244 @@
+//! An operator's actions on Consul, and those of failing servers.
+
+use std::time::Duration;
+
+use super::{event::Event, process::Process, question::Question, world::World};
+use crate::{
+    config::HASHICORP_LOCK_FLAGS,
+    consul::fact::Trouble,
+    embedded::engine::{IndexAfterRestore, PutMode},
+    key::Key,
+};
+
+/// An action of an operator or a failing node on Consul.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    /// Destroys the session that holds the key, or else the process's session.
+    Destroy(Key, usize),
+    Leave,
+    FailCheck,
+    PassCheck,
+    DeleteKey(Key),
+    ForceRelease(Key),
+    Overwrite(Key),
+    /// Overwrites the key as an editor does, which sets its flags to 0.
+    Edit(Key),
+    /// Writes a foreign entry under the key.
+    Mark(Key),
+    /// Removes foreign entries.
+    Unmark,
+    /// Meddles with the fence entries of all sessions.
+    Fences(Meddling),
+    /// Writes elsewhere raise the raft index.
+    Gap,
+    Restart,
+    RestartEmpty,
+    Save,
+    Restore(IndexAfterRestore),
+    /// Cuts a process off and destroys its session.
+    CutAndDestroy(usize, Duration),
+}
+
+/// What somebody does to fence entries that they take for rubbish.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Meddling {
+    Delete,
+    Overwrite,
+    Unlock,
+}
+
+/// Flags that no lock of this crate carries.
+const FOREIGN_FLAGS: u64 = 99;
+
+impl World {
+    /// Carries out an operator's action.
+    pub(super) fn operate(&mut self, act: Act) {
+        let now = self.now;
+        self.trace.note(now, 14, || format!("consul  OPERATOR: {act:?}"));
+        for process in 0..self.processes.len() {
+            self.disturb(process, Duration::ZERO);
+        }
+        let engine = &mut self.server.api.engine;
+        match act {
+            Act::Destroy(key, process) => {
+                self.stats.fault("session destroyed");
+                let holder = self.server.holder(&key).map(|(session, _)| session);
+                let used = self.processes[process].live_session().cloned();
+                if let Some(session) = holder.or(used) {
+                    // An unknown session is as good as destroyed.
+                    let _ = self.server.api.engine.destroy_session(now, session.as_str());
+                }
+            }
+            Act::CutAndDestroy(process, lasts) => {
+                self.stats.fault("session destroyed behind news");
+                if let Some(session) = self.processes[process].live_session() {
+                    // An unknown session is as good as destroyed.
+                    let _ = engine.destroy_session(now, session.as_str());
+                }
+                if !self.is_healed() {
+                    self.links[process].requests_cut = now + lasts;
+                    self.disturb(process, lasts);
+                }
+            }
+            Act::Leave => {
+                self.stats.fault("agent left");
+                engine.leave(now);
+            }
+            Act::FailCheck => {
+                self.stats.fault("check failed");
+                engine.fail_check(now);
+                let pause = self.random.skewed_millis(100..=10_000);
+                self.after(pause, Event::Operator(Act::PassCheck));
+            }
+            Act::PassCheck => engine.pass_check(now),
+            Act::DeleteKey(key) => {
+                self.stats.fault("key deleted");
+                engine.delete(now, key.as_str().as_bytes(), None);
+                self.bypassed(&key);
+            }
+            Act::ForceRelease(key) => {
+                self.stats.fault("key released by force");
+                if engine.force_release(now, key.as_str().as_bytes()) {
+                    self.bypassed(&key);
+                }
+            }
+            Act::Overwrite(key) => {
+                self.stats.fault("value overwritten");
+                let name = key.as_str().as_bytes();
+                if let Some(pair) = engine.pair(name) {
+                    let (flags, value) = (pair.flags, format!("op {}", now.as_nanos()));
+                    // A plain write is never refused.
+                    let _ = engine.put(now, name, value.into_bytes(), flags, PutMode::Plain);
+                }
+            }
+            Act::Edit(key) => {
+                self.stats.fault("key edited");
+                self.write_over(&key, 0);
+            }
+            Act::Mark(key) => {
+                self.stats.fault("foreign flags");
+                self.write_over(&key, FOREIGN_FLAGS);
+                let pause = self.random.skewed_millis(100..=20_000);
+                self.after(pause, Event::Operator(Act::Unmark));
+            }
+            Act::Unmark => self.unmark_all(),
+            Act::Fences(how) => {
+                self.stats.fault("fence entries meddled with");
+                self.meddle_with_fences(how);
+            }
+            Act::Gap => {
+                self.stats.fault("raft index jumps");
+                engine.write_elsewhere(now, self.plan.gap);
+            }
+            Act::Restart => {
+                self.stats.fault("servers restarted");
+                engine.restart(now);
+                self.break_readers();
+            }
+            Act::RestartEmpty => {
+                self.stats.fault("servers restarted empty");
+                engine.restart_empty(now);
+                self.server.forget_the_past();
+                self.server.snapshot = None;
+                self.store_replaced();
+                self.break_readers();
+            }
+            Act::Save => self.server.snapshot = Some(engine.snapshot(now)),
+            Act::Restore(index) => {
+                if let Some(snapshot) = self.server.snapshot.take() {
+                    self.stats.fault("snapshot restored");
+                    self.restored = true;
+                    engine.restore(now, &snapshot, index);
+                    self.server.forget_the_past();
+                    self.store_replaced();
+                    self.release_the_risen();
+                    self.withhold_the_late();
+                }
+            }
+        }
+        self.wake_readers();
+    }
+
+    fn write_over(&mut self, key: &Key, flags: u64) {
+        let (now, name) = (self.now, key.as_str().as_bytes());
+        let value = format!("op {}", now.as_nanos()).into_bytes();
+        // A plain write is never refused.
+        let _ = self.server.api.engine.put(now, name, value, flags, PutMode::Plain);
+    }
+
+    fn meddle_with_fences(&mut self, how: Meddling) {
+        let now = self.now;
+        let engine = &mut self.server.api.engine;
+        let names = |(name, _): (&Vec<u8>, _)| name.clone();
+        let entries: Vec<Vec<u8>> = engine.pairs(b".dsync/").map(names).collect();
+        for name in entries {
+            match how {
+                Meddling::Delete => {
+                    engine.delete(now, &name, None);
+                }
+                Meddling::Overwrite => {
+                    let value = format!("op {}", now.as_nanos()).into_bytes();
+                    let _ = engine.put(now, &name, value, 0, PutMode::Plain);
+                }
+                Meddling::Unlock => {
+                    engine.force_release(now, &name);
+                }
+            }
+        }
+    }
+
+    /// Removes all foreign entries.
+    pub(super) fn unmark_all(&mut self) {
+        for key in self.keys.clone() {
+            let (now, name) = (self.now, key.as_str().as_bytes());
+            let engine = &mut self.server.api.engine;
+            let is_foreign = engine
+                .pair(name)
+                .is_some_and(|pair| pair.session.is_none() && pair.flags != HASHICORP_LOCK_FLAGS);
+            if is_foreign {
+                engine.delete(now, name, None);
+                self.bypassed(&key);
+            }
+        }
+        self.wake_readers();
+    }
+
+    /// Works around a known limit: a snapshot can restore the lock of a live session
+    /// whose process no longer knows of it. The operator who restores a snapshot must
+    /// release such locks.
+    fn release_the_risen(&mut self) {
+        for key in self.keys.clone() {
+            let Some((session, _)) = self.server.holder(&key) else { continue };
+            let knows = |process: &Process| {
+                process.live_session() == Some(&session) && process.is_busy_with(&key)
+            };
+            if !self.processes.iter().any(knows) {
+                let name = key.as_str().as_bytes();
+                self.server.api.engine.force_release(self.now, name);
+            }
+        }
+    }
+
+    /// Works around the same limit: a late lock request that was fenced off can pass
+    /// the fence of a snapshot.
+    fn withhold_the_late(&mut self) {
+        let scheduled = self.events.values().filter_map(|event| match event {
+            Event::Arrive(exchange) => Some(exchange),
+            _ => None,
+        });
+        let carried = self.flights.iter().flatten().filter(|flight| flight.reply.is_none());
+        for exchange in scheduled.chain(carried.map(|flight| &flight.exchange)) {
+            let locks = matches!(exchange.question, Question::Lock { .. });
+            if locks && !self.waiting.contains_key(&exchange.id) {
+                exchange.void.set(true);
+            }
+        }
+    }
+
+    fn break_readers(&mut self) {
+        for (_, (_, exchange)) in std::mem::take(&mut self.server.parked) {
+            let trouble = Trouble::Broken("connection reset by peer".into());
+            self.after(Duration::from_millis(1), Event::Break(exchange, trouble));
+        }
+    }
+}

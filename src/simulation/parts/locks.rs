@@ -1,0 +1,108 @@
+//! The parts that drive locks.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use futures::FutureExt as _;
+
+use super::{Mail, Part};
+use crate::{
+    clock::Moment,
+    holding::{fuse, slot::Slot, turn::Step, watchers::Watch},
+    protocol::warden,
+    simulation::{
+        process::{Out, Process},
+        question::Question,
+    },
+};
+
+/// The part that drives a slot.
+#[derive(Debug)]
+pub(in crate::simulation) struct Worker {
+    pub(in crate::simulation) slot: Arc<Slot>,
+    pub(super) wakes_at: Option<Moment>,
+}
+
+/// What triggered a turn.
+#[derive(Clone, Copy)]
+pub(super) enum Cause {
+    Poke,
+    Timer,
+    Recovery,
+}
+
+impl Process {
+    /// Takes a turn of a lock, in which its actor may die.
+    pub(super) fn turn(&mut self, number: u64, cause: Cause) {
+        let Some(worker) = self.workers.get(&number) else { return };
+        let (slot, now, style) = (worker.slot.clone(), self.clock.now(), self.style.clone());
+        let dies = self.fuse.take_if(|(key, _)| *key == slot.key);
+        let turn = |process: &mut Self| {
+            let step = &mut |step| process.take_step(number, &slot, step);
+            match cause {
+                Cause::Poke => slot.turn(now, &style, step),
+                Cause::Timer => slot.tick(now, &style, step),
+                Cause::Recovery => slot.recover(now, &style, step),
+            }
+        };
+        if let Some((_, points)) = dies {
+            fuse::light(points);
+            // It dies at some point during the turn, or at its end.
+            let _ = catch_unwind(AssertUnwindSafe(|| turn(self)));
+            fuse::put_out();
+            return self.kill_lock(number);
+        }
+        turn(self);
+        let wakes_at = slot.next_wakeup();
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.wakes_at = wakes_at;
+        }
+    }
+
+    fn kill_lock(&mut self, number: u64) {
+        if let Some(Worker { slot, .. }) = self.workers.remove(&number) {
+            let died = warden::Event::LockDied { key: slot.key.clone(), worker: number };
+            self.post(Part::Lock(number), Part::Warden, Mail::Warden(died));
+        }
+    }
+
+    fn take_step(&mut self, number: u64, slot: &Arc<Slot>, step: Step) {
+        let (me, slot) = (Part::Lock(number), slot.clone());
+        let question = match step {
+            Step::Publish(news) => return self.publish(&slot.key, news),
+            Step::Won { index, session, token } => {
+                let key = slot.key.clone();
+                return self.out.push(Out::Won { key, index, session, token });
+            }
+            Step::Lock { ticket, ask } => Question::Lock { slot, ticket, ask },
+            Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Step::Read { ticket, .. } => Question::Read { slot, ticket },
+            Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
+            Step::Watch { ticket, after, held } => {
+                let watch = Watch { slot, after, ticket, held };
+                return self.post(me, Part::Warden, Mail::Watch(watch));
+            }
+            Step::Request(request) => {
+                let asked = warden::Event::Asked(request);
+                return self.post(me, Part::Warden, Mail::Warden(asked));
+            }
+            Step::Idle => {
+                let idle = warden::Event::Idle(slot.key.clone());
+                return self.post(me, Part::Warden, Mail::Warden(idle));
+            }
+            Step::Unreleased(_) | Step::Overwrote(_) | Step::Failed(_) => return,
+        };
+        self.out.push(Out::Ask(question, me));
+    }
+}
+
+/// Whether the slot's worker has input to read, without consuming the poke.
+pub(super) fn is_poked(slot: &Slot) -> bool {
+    let poked = slot.callers.poked().now_or_never().is_some();
+    if poked {
+        slot.callers.poke();
+    }
+    poked
+}
