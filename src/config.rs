@@ -1,11 +1,16 @@
 //! The settings, their defaults and their limits.
 
+mod credentials;
 mod environment;
+mod limits;
+mod timing;
+mod tls;
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{credentials::Login, limits::Limits, timing::Timing, tls::TlsSettings};
 use crate::{error::ConfigError, key::fault_of_path, secret::Secret};
 
 /// HashiCorp's flags for lock keys, which `consul lock` and the Go client write.
@@ -26,9 +31,14 @@ pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The address of the Consul agent: `http://host:port`, `https://host:port`, or
-    /// `host:port` as in `CONSUL_HTTP_ADDR`. Prefer the agent on the same host: a session
-    /// ends with the node of the agent that created it.
+    /// The address of the Consul agent: `http://host:port`, `https://host:port`,
+    /// `host:port` as in `CONSUL_HTTP_ADDR`, or `unix:///path/of/the.sock`. A path after the
+    /// host, as in `https://gateway/consul`, is the prefix under which a reverse proxy
+    /// serves Consul; the proxy must remove it. A host name is resolved for each new
+    /// connection.
+    ///
+    /// Name one agent, preferably the one on the same host: a session ends with the node of
+    /// the agent that created it. A load balancer before several agents is not supported.
     ///
     /// Default: `http://127.0.0.1:8500`.
     pub address: String,
@@ -40,6 +50,40 @@ pub struct Config {
     /// Default: none.
     #[serde(skip_serializing)]
     pub token: Option<Secret>,
+    /// A file with the ACL token. It is read again when it changes, within a second, and
+    /// when Consul does not know the current token; a rotation loses no lock. While it is
+    /// blank or cannot be read, the last token stays in use: at the start,
+    /// [`token`](Config::token). A file that cannot be read at the start is an error.
+    ///
+    /// Default: none.
+    pub token_file: Option<PathBuf>,
+    /// Logs in with an auth method instead of using a fixed token.
+    ///
+    /// Default: none.
+    pub login: Option<Login>,
+    /// `user:password` for HTTP basic authentication at a proxy before Consul, as in
+    /// `CONSUL_HTTP_AUTH`. It is never printed.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing)]
+    pub http_auth: Option<Secret>,
+    /// The trusted CAs and the client certificate for `https://` addresses.
+    pub tls: TlsSettings,
+    /// The namespace of the keys and the session; needs Consul Enterprise. Processes in
+    /// different namespaces do not exclude each other.
+    ///
+    /// Default: none, which means the token's namespace.
+    pub namespace: Option<String>,
+    /// The admin partition of the keys and the session; needs Consul Enterprise.
+    ///
+    /// Default: none, which means the agent's partition.
+    pub partition: Option<String>,
+    /// The datacenter that every request names. It must be the agent's own: Consul binds a
+    /// session to the agent's node, which no other datacenter knows. Set it so that an agent
+    /// of another datacenter refuses the requests.
+    ///
+    /// Default: none, which means the agent's datacenter.
+    pub datacenter: Option<String>,
     /// The path below which every key lies; a `/` separates them. At most 256 bytes;
     /// the rules of a [`Key`](crate::Key) apply.
     ///
@@ -77,6 +121,13 @@ impl Default for Config {
         Self {
             address: "http://127.0.0.1:8500".into(),
             token: None,
+            token_file: None,
+            login: None,
+            http_auth: None,
+            tls: TlsSettings::default(),
+            namespace: None,
+            partition: None,
+            datacenter: None,
             prefix: None,
             timing: Timing::default(),
             retention: Retention::default(),
@@ -94,12 +145,20 @@ impl Config {
 
     /// Checks every setting except the address.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if self.token.as_ref().is_some_and(|token| !token.fits_a_header()) {
-            return Err(ConfigError::OutOfRange {
-                field: "token",
-                value: "a text that is not shown".into(),
-                range: "visible ASCII characters without a space or a line break inside".into(),
-            });
+        self.check_credentials()?;
+        self.tls.check()?;
+        for (field, name) in [
+            ("namespace", &self.namespace),
+            ("partition", &self.partition),
+            ("datacenter", &self.datacenter),
+        ] {
+            if let Some(name) = name.as_ref().filter(|name| !is_name(name)) {
+                return Err(ConfigError::OutOfRange {
+                    field,
+                    value: format!("{name:?}"),
+                    range: "1 to 128 letters, digits, '-' and '_'".into(),
+                });
+            }
         }
         if let Some(prefix) = &self.prefix
             && let Some(why) = fault_of_path(prefix, Self::MAX_PREFIX_LEN)
@@ -117,6 +176,13 @@ impl fmt::Debug for Config {
         let Self {
             address,
             token,
+            token_file,
+            login,
+            http_auth,
+            tls,
+            namespace,
+            partition,
+            datacenter,
             prefix,
             timing,
             retention,
@@ -128,6 +194,13 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("address", &without_secrets(address))
             .field("token", token)
+            .field("token_file", token_file)
+            .field("login", login)
+            .field("http_auth", http_auth)
+            .field("tls", tls)
+            .field("namespace", namespace)
+            .field("partition", partition)
+            .field("datacenter", datacenter)
             .field("prefix", prefix)
             .field("timing", timing)
             .field("retention", retention)
@@ -139,9 +212,17 @@ impl fmt::Debug for Config {
     }
 }
 
+/// Whether it can be the name of a namespace, partition or datacenter.
+fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=128).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
 /// Returns the address without user, path, query and fragment, which may hold secrets.
 fn without_secrets(address: &str) -> String {
     let (scheme, rest) = match address.split_once("://") {
+        // A file's path is no secret.
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("unix") => return address.to_owned(),
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), address),
     };
@@ -162,275 +243,6 @@ pub enum Retention {
     Delete,
     /// Unlocks the key and keeps its value.
     Keep,
-}
-
-/// The lifetime of a session, and the times that follow from it.
-///
-/// An ownership expires at its *deadline*: one [`lease`](Timing::lease) after the newest
-/// successful renewal was sent. The lease is shorter than both the TTL and the
-/// lock-delay: a session can end before its TTL, and then only the lock-delay keeps
-/// others out.
-///
-/// | preset | TTL | lock-delay | fail-over after a crash | rides out an outage of |
-/// |---|---|---|---|---|
-/// | [`default`](Timing::default) | 15 s | 15 s | ≤ 45 s | 10 s |
-/// | [`patient`](Timing::patient) | 30 s | 30 s | ≤ 90 s | 22 s |
-/// | [`fast_failover`](Timing::fast_failover) | 10 s | 1 s | ≤ 21 s | 6 s |
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Timing {
-    /// The session's TTL, 10 s to 24 h (Consul's own range). Consul 1.8 keeps a session
-    /// for up to twice its TTL; this crate does not rely on that.
-    ///
-    /// Default: 15 s.
-    #[serde(with = "humantime_serde")]
-    pub session_ttl: Duration,
-    /// How long Consul keeps a key closed after its holder's session ends, 2 s to 60 s;
-    /// with `fast_failover`, from 0 s.
-    ///
-    /// Default: 15 s.
-    #[serde(with = "humantime_serde")]
-    pub lock_delay: Duration,
-    /// Leaves the lock-delay out of the lease, so that a short lock-delay does
-    /// not shorten it. The promise that a holder knows first then has one
-    /// exception: somebody ends the session early (an operator, an agent that
-    /// leaves, a failed check) while this process is cut off or stopped.
-    ///
-    /// Default: `false`.
-    pub fast_failover: bool,
-    /// The largest difference between the rates of this machine's and the servers' clocks,
-    /// as a fraction, 0 to 0.1.
-    ///
-    /// Default: 0.01.
-    pub clock_drift: f64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            session_ttl: Duration::from_secs(15),
-            lock_delay: Duration::from_secs(15),
-            fast_failover: false,
-            clock_drift: 0.01,
-        }
-    }
-}
-
-impl Timing {
-    /// Subtracted from the lease for the granularity of timers.
-    const MARGIN: Duration = Duration::from_millis(250);
-    /// The longest lock-delay that Consul enforces.
-    const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
-    const SHORTEST_LOCK_DELAY: Duration = Duration::from_secs(2);
-    const SHORTEST_TTL: Duration = Duration::from_secs(10);
-    const LONGEST_TTL: Duration = Duration::from_secs(86_400);
-
-    /// TTL and lock-delay of 30 s. Rides out an election after a killed leader, which took
-    /// 11 to 18.5 s with Consul's default raft timing.
-    #[must_use]
-    pub fn patient() -> Self {
-        Self::default()
-            .with_session_ttl(Duration::from_secs(30))
-            .with_lock_delay(Duration::from_secs(30))
-    }
-
-    /// TTL 10 s, lock-delay 1 s. Frees a dead holder's locks sooner; the field
-    /// [`fast_failover`](Timing::fast_failover) documents the exception.
-    #[must_use]
-    pub fn fast_failover() -> Self {
-        Self { fast_failover: true, ..Self::default() }
-            .with_session_ttl(Duration::from_secs(10))
-            .with_lock_delay(Duration::from_secs(1))
-    }
-
-    /// Sets [`session_ttl`](Timing::session_ttl).
-    #[must_use]
-    pub fn with_session_ttl(self, session_ttl: Duration) -> Self {
-        Self { session_ttl, ..self }
-    }
-
-    /// Sets [`lock_delay`](Timing::lock_delay).
-    #[must_use]
-    pub fn with_lock_delay(self, lock_delay: Duration) -> Self {
-        Self { lock_delay, ..self }
-    }
-
-    /// How long a successful renewal proves ownership, counted from when it was sent:
-    /// `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`. The lock-delay and its 60 s do
-    /// not count if [`fast_failover`](Timing::fast_failover) is set.
-    #[must_use]
-    pub fn lease(&self) -> Duration {
-        self.lease_under(self.session_ttl)
-    }
-
-    /// The lease under the shorter of the configured TTL and `ttl`, which Consul reported.
-    pub(crate) fn lease_under(&self, ttl: Duration) -> Duration {
-        let mut bound = self.session_ttl.min(ttl);
-        if !self.fast_failover {
-            bound = bound.min(self.lock_delay).min(Self::LONGEST_LOCK_DELAY);
-        }
-        let drift = self.clock_drift.clamp(0.0, 0.1);
-        bound.mul_f64(1.0 - drift).saturating_sub(Self::MARGIN)
-    }
-
-    /// The time between two renewals of the session: a sixth of the lease.
-    #[must_use]
-    pub fn renew_period(&self) -> Duration {
-        self.lease() / 6
-    }
-
-    /// The time limit of one request: a sixth of the lease, at most 2 s.
-    #[must_use]
-    pub fn request_timeout(&self) -> Duration {
-        self.renew_period().min(Duration::from_secs(2))
-    }
-
-    /// The longest time from a dead holder's last renewal until another process can have
-    /// the lock: twice the TTL plus the lock-delay.
-    #[must_use]
-    pub fn failover(&self) -> Duration {
-        self.session_ttl * 2 + self.lock_delay.min(Self::LONGEST_LOCK_DELAY)
-    }
-
-    /// An outage of Consul up to this long costs no lock: the lease less one renew period
-    /// and one request timeout.
-    #[must_use]
-    pub fn rides_out(&self) -> Duration {
-        self.lease().saturating_sub(self.renew_period() + self.request_timeout())
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let shortest_delay =
-            if self.fast_failover { Duration::ZERO } else { Self::SHORTEST_LOCK_DELAY };
-        within(
-            "timing.session_ttl",
-            self.session_ttl,
-            Self::SHORTEST_TTL..=Self::LONGEST_TTL,
-            "10s to 24h",
-        )?;
-        within(
-            "timing.lock_delay",
-            self.lock_delay,
-            shortest_delay..=Self::LONGEST_LOCK_DELAY,
-            if self.fast_failover {
-                "0s to 60s"
-            } else {
-                "2s to 60s (from 0s with timing.fast_failover)"
-            },
-        )?;
-        if !(0.0..=0.1).contains(&self.clock_drift) {
-            return Err(ConfigError::OutOfRange {
-                field: "timing.clock_drift",
-                value: self.clock_drift.to_string(),
-                range: "0 to 0.1".into(),
-            });
-        }
-        Ok(())
-    }
-}
-
-fn within(
-    field: &'static str,
-    value: Duration,
-    range: std::ops::RangeInclusive<Duration>,
-    words: &str,
-) -> Result<(), ConfigError> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::OutOfRange { field, value: format!("{value:?}"), range: words.into() })
-}
-
-/// The resources that one process may use. Beyond a limit, a request fails at once with a
-/// typed error, so a public handler cannot queue without bound.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Limits {
-    /// The most keys that are waited for, held or being cleaned up at one time, 1 to
-    /// 1,000,000. Beyond it, requests fail with
-    /// [`Error::TooManyKeys`](crate::Error::TooManyKeys).
-    ///
-    /// A tenth, at most 200, is reserved for campaigns and observers. Web requests under
-    /// `LockPath` can use half of the rest, so a flood of keys chosen by clients stops
-    /// neither elections nor the service's own locks.
-    ///
-    /// Default: 20,000.
-    pub keys: usize,
-    /// The most callers of this process that wait for one key, 1 to 1,000,000. Beyond it,
-    /// requests fail with [`Error::TooManyWaiters`](crate::Error::TooManyWaiters).
-    ///
-    /// Default: 1,000.
-    pub waiters_per_key: usize,
-    /// The most connections to the Consul agent, 12 to 190. The agent accepts 200 per
-    /// client address, which all processes of a host share; beyond that it resets
-    /// connections without an answer. Ten are reserved for renewals and writes; the others
-    /// carry blocking reads, which wait for keys to change.
-    ///
-    /// They watch any number of keys: a few keys with one read each, the others with
-    /// listings of shared key prefixes. Over TLS, a connection carries 240 reads, so most
-    /// keys have their own read.
-    ///
-    /// If the agent refuses connections, the runtime uses fewer, down to one besides those
-    /// for renewals and writes, and adds them again one by one.
-    ///
-    /// Default: `None`, which means 16, or 48 for an `https://` address, where a
-    /// connection carries many reads and few are opened.
-    pub connections: Option<usize>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { keys: 20_000, waiters_per_key: 1_000, connections: None }
-    }
-}
-
-impl Limits {
-    /// Connections for renewals. While none is answered, a renewal is sent every quarter
-    /// of the request timeout.
-    pub(crate) const RENEWALS: usize = 4;
-    /// Connections for single writes and reads.
-    pub(crate) const WRITES: usize = 6;
-
-    /// The most keys that are reserved for campaigns and observers.
-    pub(crate) const LEADERSHIP_KEYS: usize = 200;
-
-    const CONNECTIONS: usize = 16;
-    const CONNECTIONS_OVER_TLS: usize = 48;
-
-    /// The number of connections for blocking reads.
-    pub(crate) fn watches(&self, https: bool) -> usize {
-        let default = if https { Self::CONNECTIONS_OVER_TLS } else { Self::CONNECTIONS };
-        self.connections.unwrap_or(default).saturating_sub(Self::RENEWALS + Self::WRITES)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        for (field, value, range) in [
-            ("limits.keys", self.keys, 1..=1_000_000),
-            ("limits.waiters_per_key", self.waiters_per_key, 1..=1_000_000),
-            ("limits.connections", self.connections.unwrap_or(Self::CONNECTIONS), 12..=190),
-        ] {
-            if !range.contains(&value) {
-                let range = format!("{} to {}", range.start(), range.end());
-                return Err(ConfigError::OutOfRange { field, value: value.to_string(), range });
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Timing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "TTL {:?}, lock-delay {:?}: fail-over within {:?}, rides out {:?}",
-            self.session_ttl,
-            self.lock_delay,
-            self.failover(),
-            self.rides_out()
-        )
-    }
 }
 
 #[cfg(test)]

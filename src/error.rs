@@ -103,6 +103,20 @@ pub enum Error {
         /// The key's flags.
         found: u64,
     },
+    /// Consul, or a proxy before it, refuses to read a key of this name: see
+    /// [`Key`](crate::Key). Waiting does not help. Make the key with
+    /// [`Key::join`](crate::Key::join), or let the servers accept it: Consul from 1.21.6 on
+    /// has the option `disable_kv_key_validation`.
+    #[error(
+        "the name of the lock {key} is refused by Consul, or by a proxy before it ({}); use \
+         letters, digits and -_.,=/ as Key::join does", Escaped(.why)
+    )]
+    NameRefused {
+        /// The requested key.
+        key: Key,
+        /// The refusal.
+        why: String,
+    },
     /// The request or the configuration is not valid.
     #[error("{field} {}", Escaped(.why))]
     Invalid {

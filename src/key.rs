@@ -18,12 +18,18 @@ use crate::{error::Error, escape::is_printable};
 ///   would redirect such a request to another key.
 /// - No segment is `.dsync`: this crate keeps its own entries there.
 ///
+/// Some servers refuse further names, though a lock can be created under them: Consul
+/// 1.21.5 reads only keys of `A-Z a-z 0-9 , - _ . / = ? &`, without `..`; later versions
+/// refuse a space at either end; some proxies refuse an escaped `%` or `/`. Requests for
+/// such a key fail with [`Error::NameRefused`] there. [`Key::join`] makes keys that pass
+/// everywhere.
+///
 /// ```
 /// use actix_dsync::Key;
 ///
 /// let fixed = Key::new("jobs/nightly")?;
 /// let from_input = Key::join(["orders", "2024/17"])?;
-/// assert_eq!(from_input.as_str(), "orders/2024%2F17");
+/// assert_eq!(from_input.as_str(), "orders/2024=2F17");
 /// # Ok::<(), actix_dsync::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,9 +56,10 @@ impl Key {
 
     /// Joins segments with `/`.
     ///
-    /// In each segment, `/`, `%` and unprintable characters are escaped, and so are the
-    /// whole segments `.`, `..` and `.dsync`. Different lists of segments therefore
-    /// give different keys.
+    /// ASCII letters, digits, `-`, `_`, `,` and single dots stay as they are. Every other
+    /// byte of a segment becomes `=` and two hexadecimal digits, and so does every byte of
+    /// the segments `.`, `..` and `.dsync`. Different lists of segments therefore give
+    /// different keys, and every version of Consul and every proxy accepts them.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is no segment, if one is empty, or if the result
@@ -65,14 +72,12 @@ impl Key {
             }
             let segment = segment.as_ref();
             let reserved = matches!(segment, "." | ".." | RESERVED);
-            for c in segment.chars() {
-                if c == '/' || c == '%' || !is_printable(c) || reserved {
-                    let mut utf8 = [0; 4];
-                    for byte in c.encode_utf8(&mut utf8).bytes() {
-                        key.push_str(&format!("%{byte:02X}"));
-                    }
+            for byte in segment.bytes() {
+                let repeats_dot = byte == b'.' && key.ends_with('.');
+                if reserved || repeats_dot || matches!(byte, b'/' | b'=') || !is_plain(byte) {
+                    key.push_str(&format!("={byte:02X}"));
                 } else {
-                    key.push(c);
+                    key.push(char::from(byte));
                 }
             }
         }
@@ -88,6 +93,16 @@ impl Key {
 
 /// The segment under which this crate keeps entries that are not locks.
 pub(crate) const RESERVED: &str = ".dsync";
+
+/// Whether every version of Consul and every proxy accepts the byte in a key.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.,/=".contains(&byte)
+}
+
+/// Whether every version of Consul and every proxy accepts the key.
+pub(crate) fn is_portable(path: &str) -> bool {
+    path.bytes().all(is_plain) && !path.contains("..")
+}
 
 /// The rule that `path` violates as a key or as a prefix of keys, if any.
 pub(crate) fn fault_of_path(path: &str, longest: usize) -> Option<String> {

@@ -97,7 +97,8 @@
 //! # Features
 //! - `embedded`: the module `embedded`, a Consul-compatible agent in the process,
 //!   for demos and tests.
-//! - `tls`: `https://` addresses, with the caller's rustls client configuration.
+//! - `tls`: `https://` addresses, with CAs and a client certificate from files
+//!   ([`TlsSettings`]) or a ready rustls client configuration.
 //! - `web`: the module `web`, for actix-web services. [`Dsync`] and [`Tenure`] are
 //!   extractors, and errors are responses. `LockPath` locks the resource that a path names
 //!   for the duration of a request. `Leader` and `LeaderOnly` are for handlers that only
@@ -135,7 +136,7 @@ mod value;
 pub mod web;
 mod work;
 
-pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Retention, Timing};
+pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Login, Retention, Timing, TlsSettings};
 pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{

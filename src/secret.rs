@@ -28,6 +28,11 @@ impl Secret {
         self.0.bytes().all(|byte| byte.is_ascii_graphic())
     }
 
+    /// Whether it has no control character.
+    pub(crate) fn is_text(&self) -> bool {
+        !self.0.contains(char::is_control)
+    }
+
     /// The text, for the one request header that carries it.
     pub(crate) fn expose(&self) -> &str {
         &self.0

@@ -76,18 +76,19 @@ impl Handler<ReadTurn> for LockSupervisor {
         let (consul, session) = (self.consul.clone(), self.session_id());
         let limit = self.settings.timing.request_timeout();
         actix_rt::spawn(async move {
-            let seen = consul.ask(&Read::Record(key), limit).await;
+            let seen = consul.ask(&Read::Record(key.clone()), limit).await;
             // The caller may be gone.
-            let _ = reply.send(last_turn(seen, session.as_ref()));
+            let _ = reply.send(last_turn(key, seen, session.as_ref()));
         });
     }
 }
 
-fn last_turn(seen: Seen, session: Option<&SessionId>) -> Result<Option<LastTurn>, Error> {
+fn last_turn(key: Key, seen: Seen, session: Option<&SessionId>) -> Result<Option<LastTurn>, Error> {
     let entry = match seen {
         Seen::Found { entry, .. } => entry,
         Seen::Missing { .. } => return Ok(None),
         Seen::Denied(right) => return Err(Error::Denied { right }),
+        Seen::NameRefused(why) => return Err(Error::NameRefused { key, why }),
         Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
     };
     let turn: Turn = serde_json::from_slice(&entry.value).map_err(|error| {

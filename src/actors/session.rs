@@ -78,9 +78,7 @@ impl SessionActor {
         for effect in effects {
             self.perform(effect, ctx);
         }
-        let session = self.machine.view().zip(self.machine.times());
-        let session = session.map(|(view, (opened_at, renewed_at))| (view, opened_at, renewed_at));
-        self.settings.journal.session(session);
+        self.settings.journal.session(self.machine.lent());
         if let Some(old) = self.timer.take() {
             ctx.cancel_future(old);
         }
@@ -189,6 +187,11 @@ impl SessionActor {
                 self.record_notice(&notice);
                 self.warden.do_send(ForWarden(warden::Event::Notified(notice)));
             }
+            Effect::Blocked(why) => {
+                if self.settings.journal.blocked(Some(&why)) {
+                    tracing::error!(%why, "no locks until an operator acts");
+                }
+            }
             Effect::Recovered => self.recovered(),
             Effect::Stopped => {
                 self.death_notice.withdraw();
@@ -224,6 +227,7 @@ impl SessionActor {
 
     fn recovered(&mut self) {
         self.settings.journal.trouble(None);
+        self.settings.journal.blocked(None);
         if std::mem::take(&mut self.troubled) {
             tracing::info!("Consul answers again");
         }

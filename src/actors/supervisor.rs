@@ -178,6 +178,16 @@ impl LockSupervisor {
     }
 
     fn finish(&mut self, end: End, ctx: &mut Context<Self>) {
+        if end == End::Orderly && self.consul.is_logged_in() {
+            let (consul, limit) = (self.consul.clone(), self.settings.timing.request_timeout());
+            let logs_out = async move { consul.log_out(limit).await };
+            ctx.wait(logs_out.into_actor(self).map(move |(), actor, ctx| actor.end(end, ctx)));
+        } else {
+            self.end(end, ctx);
+        }
+    }
+
+    fn end(&mut self, end: End, ctx: &mut Context<Self>) {
         let result = match end {
             End::Orderly => Ok(()),
             End::LimitPassed => {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn refused(config: &Config) -> String {
@@ -82,7 +84,7 @@ fn a_mistyped_address_shows_no_secret() {
         "me:hush@consul:8500",
         "http://consul:8500/?token=hush",
         "consul:8500?token=hush",
-        "https://consul:8501/v1/hush",
+        "https://consul:8501/hush//hush",
         "http://consul:8500#hush",
     ] {
         let config = Config { address: address.into(), ..Config::default() };

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     consul::{fact::Trouble, wire::WireReply},
     escape::escaped,
+    key::is_portable,
     secret::Secret,
 };
 
@@ -73,15 +74,31 @@ impl<'a> Answer<'a> {
         self.reply.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// Returns the missing right if Consul denied the request, which needs `right`.
+    /// Returns the missing right if Consul denied the request, which needs `right`. An
+    /// unknown token is a [`trouble`](Self::trouble): waiting may help.
     pub(super) fn denied(self, right: &str) -> Option<String> {
         if self.reply.status != 403 || self.is_markup() {
             return None;
         }
         Some(match Denial::of(&self.text()) {
-            Some(denial) => denial.right(right),
+            Some(Denial::Right) => right.into(),
+            Some(Denial::Token) => return None,
             None => format!("{right} (it said: {})", self.words()),
         })
+    }
+
+    /// Returns the reply's text if it refuses the name of the key or prefix that was read.
+    /// A proxy's 400 does not say why; it counts if the name is not portable.
+    pub(super) fn name_refused(self, name: &str) -> Option<String> {
+        let status = self.reply.status;
+        let by_consul = matches!(status, 400 | 500) && self.text().starts_with("invalid key name");
+        let by_proxy = status == 400 && !is_portable(name);
+        (by_consul || by_proxy).then(|| self.excerpt(&format!("status {status}: {}", self.words())))
+    }
+
+    /// Whether Consul does not know the token, so that the request had no effect.
+    pub(super) fn lacks_token(self) -> bool {
+        self.reply.status == 403 && Denial::of(&self.text()) == Some(Denial::Token)
     }
 
     /// Returns the trouble of a reply that proves nothing about the request.
@@ -89,6 +106,7 @@ impl<'a> Answer<'a> {
         let status = self.reply.status;
         match status {
             300..=399 => Trouble::NotConsul(format!("a redirect, status {status}")),
+            403 if self.lacks_token() => Trouble::UnknownToken,
             400 | 409 | 413 | 429 | 500..=599 if !self.is_markup() => self.server(&self.words()),
             _ if self.reply.body.is_empty() => {
                 Trouble::NotConsul(format!("status {status} without a body"))

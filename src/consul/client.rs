@@ -2,18 +2,18 @@
 
 use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     answer::Answer,
-    ask::{Ask, Keyspace},
+    ask::{Ask, Keyspace, Scope},
+    credentials::{Credentials, LOOK_PERIOD, Token, TokenSource},
     fact::Trouble,
     http::{Http, HttpConfig, Purpose},
     link::{Backend, Link},
     turns::Batches,
     wire::{WireReply, WireRequest},
 };
-use crate::secret::Secret;
 
 /// The client of one agent, with the prefix of this runtime's keys.
 ///
@@ -27,31 +27,63 @@ pub(crate) struct Consul(Rc<Inner>);
 
 struct Inner {
     link: Link,
-    token: Option<Secret>,
+    credentials: Credentials,
     keys: Keyspace,
     batches: Rc<RefCell<Batches>>,
 }
 
 impl Consul {
     /// Creates a client that is not connected yet. `prefix` is a valid path without a slash
-    /// at either end.
+    /// at either end. Belongs to an actix runtime.
     ///
     /// # Errors
     /// What is wrong with the address, the token or the TLS configuration.
-    pub(crate) fn over_http(config: &HttpConfig, prefix: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn over_http(
+        config: &HttpConfig,
+        token: TokenSource,
+        prefix: Option<&str>,
+        scope: Scope,
+    ) -> Result<Self, String> {
+        let credentials = Credentials::new(token)?;
         let link = Link::Http(Box::new(Http::new(config)?));
-        Ok(Self::over(link, config.token.clone(), prefix))
+        let client = Self::over(link, credentials, Keyspace::below(prefix).within(scope));
+        if client.0.credentials.may_change() {
+            client.tend_credentials();
+        }
+        Ok(client)
     }
 
     /// Creates a client that uses `backend`, without an ACL token.
     #[cfg_attr(not(feature = "embedded"), allow(dead_code, reason = "handed in by features"))]
     pub(crate) fn over_backend(backend: impl Backend + 'static, prefix: Option<&str>) -> Self {
-        Self::over(Link::Backend(Box::new(backend)), None, prefix)
+        let link = Link::Backend(Box::new(backend));
+        Self::over(link, Credentials::default(), Keyspace::below(prefix))
     }
 
-    fn over(link: Link, token: Option<Secret>, prefix: Option<&str>) -> Self {
-        let (keys, batches) = (Keyspace::below(prefix), Rc::default());
-        Self(Rc::new(Inner { link, token, keys, batches }))
+    fn over(link: Link, credentials: Credentials, keys: Keyspace) -> Self {
+        Self(Rc::new(Inner { link, credentials, keys, batches: Rc::default() }))
+    }
+
+    /// Looks for a new token from time to time, as long as the client exists.
+    fn tend_credentials(&self) {
+        let client = Rc::downgrade(&self.0);
+        actix_rt::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_PERIOD).await;
+                let Some(client) = client.upgrade() else { return };
+                client.credentials.tend(&client.link, &client.keys).await;
+            }
+        });
+    }
+
+    /// Whether the token came from a login.
+    pub(crate) fn is_logged_in(&self) -> bool {
+        self.0.credentials.is_logged_in()
+    }
+
+    /// Destroys the token if it came from a login. No request may follow.
+    pub(crate) async fn log_out(&self, limit: Duration) {
+        self.0.credentials.log_out(&self.0.link, &self.0.keys, limit).await;
     }
 
     /// Asks one question. The answer arrives within `limit`. A blocking read is answered
@@ -61,7 +93,9 @@ impl Consul {
     pub(crate) async fn ask<A: Ask>(&self, ask: &A, limit: Duration) -> A::Fact {
         let keys = &self.0.keys;
         match self.exchange(ask.purpose(), ask.request(keys), ask.limit(limit)).await {
-            Ok(reply) => ask.read(keys, Answer::new(&reply, self.0.token.as_ref())),
+            Ok((reply, token)) => {
+                ask.read(keys, Answer::new(&reply, token.as_ref().map(|token| &token.secret)))
+            }
             Err(trouble) => ask.unanswered(trouble),
         }
     }
@@ -74,25 +108,61 @@ impl Consul {
         }
     }
 
+    /// Sends a request, and returns the reply with the token that was sent.
     async fn exchange(
         &self,
         purpose: Purpose,
         request: WireRequest,
         limit: Duration,
-    ) -> Result<WireReply, Trouble> {
+    ) -> Result<(WireReply, Option<Token>), Trouble> {
         let asked_at = Instant::now();
-        let (method, target) = (request.method, request.target.clone());
-        let result = self.0.link.exchange(purpose, request, limit).await;
+        let (method, target) = (request.method.as_str(), request.target.clone());
+        let result = self.exchange_with_token(purpose, request, limit).await;
         let elapsed = asked_at.elapsed();
         match &result {
-            Ok(reply) => {
-                tracing::trace!(?method, %target, status = reply.status, ?elapsed, "Consul answered");
+            Ok((WireReply { status, .. }, _)) => {
+                tracing::trace!(method, %target, status, ?elapsed, "Consul answered");
             }
             Err(trouble) => {
-                tracing::trace!(?method, %target, %trouble, ?elapsed, "Consul did not answer");
+                tracing::trace!(method, %target, %trouble, ?elapsed, "Consul did not answer");
             }
         }
         result
+    }
+
+    /// Sends a request with the current token. If Consul does not know the token, the request
+    /// had no effect: it is sent again once another token is there.
+    async fn exchange_with_token(
+        &self,
+        purpose: Purpose,
+        request: WireRequest,
+        limit: Duration,
+    ) -> Result<(WireReply, Option<Token>), Trouble> {
+        let Inner { link, credentials, keys, .. } = &*self.0;
+        if !credentials.may_change() {
+            let token = credentials.current();
+            let header = token.as_ref().map(|token| &token.header);
+            let reply = link.exchange(purpose, request, header, limit).await?;
+            return Ok((reply, token));
+        }
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let token = timeout_at(deadline, credentials.token(link, keys)).await;
+        let mut token = token
+            .map_err(|_| Trouble::NoToken(format!("none within {limit:?}")))?
+            .map_err(Trouble::NoToken)?;
+        loop {
+            let header = token.as_ref().map(|token| &token.header);
+            let reply = link.exchange(purpose, request.clone(), header, left()).await?;
+            if !Answer::new(&reply, None).lacks_token() {
+                return Ok((reply, token));
+            }
+            let next = credentials.replaced(token.as_ref(), link, keys);
+            match timeout_at(deadline, next).await {
+                Ok(next) if !left().is_zero() => token = next,
+                _ => return Ok((reply, token)),
+            }
+        }
     }
 
     /// The lock requests in flight and in line.

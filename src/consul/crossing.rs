@@ -8,9 +8,10 @@ use serde_json::json;
 use super::{
     ask::{
         CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read, Record,
-        Release, ReleaseHow, RenewSession, SessionInfo, Watch,
+        Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
     },
     client::Consul,
+    credentials::TokenSource,
     fact::{
         Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
         Seen, SessionId, SessionSeen,
@@ -291,11 +292,16 @@ fn repaired(call: Call, name: &str) -> bool {
         && matches!(call, Renew | Info | Read | ReadFence | ReadRecord)
 }
 
+fn over_http(address: &std::net::SocketAddr) -> Result<Consul, String> {
+    let (token, scope) = (TokenSource::Fixed(Some("s3cr3t".into())), Scope::default());
+    Consul::over_http(&config(&address.to_string()), token, None, scope)
+}
+
 async fn cross(call: Call, name: &str, deed: Deed, expected: Verdict) {
     let expected = if repaired(call, name) { Verdict::Good } else { expected };
     let good = Deed::Say(reply("200 OK", "X-Consul-Index: 9\r\n", &call.answer()));
     let server = Server::doing(vec![good.clone(), deed, good.clone(), good]).await;
-    let consul = Consul::over_http(&config(&server.address.to_string()), None).unwrap();
+    let consul = over_http(&server.address).unwrap();
     assert_eq!(call.put_to(&consul).await, Verdict::Good, "{call:?} before {name}");
 
     let asked_at = Instant::now();
@@ -327,7 +333,7 @@ async fn every_call_meets_every_fault_and_concludes_nothing_from_it() {
 #[actix::test]
 async fn where_nobody_listens_nothing_is_concluded() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let consul = Consul::over_http(&config(&free.to_string()), None).unwrap();
+    let consul = over_http(&free).unwrap();
     for call in CALLS {
         let expected = match call {
             Call::Lock | Call::LockAll => Verdict::Unsent,

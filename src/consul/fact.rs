@@ -60,16 +60,23 @@ impl Entry {
 pub(crate) enum Trouble {
     /// No complete answer within the request's time limit.
     Timeout(Duration),
+    /// The same, and one round trip to Consul takes longer than the limit.
+    TooFar { limit: Duration, round_trip: Duration },
     /// No connection was made: a write was not sent.
     Connect(String),
     /// The agent, or a proxy before it, accepts no more connections: a write was not sent.
     Refused(String),
+    /// No ACL token could be had: a write was not sent.
+    NoToken(String),
     /// The request waited in line for this time and was not sent.
     InLine(Duration),
     /// The connection broke before the answer was complete.
     Broken(String),
     /// The agent answered with its own error, for instance that it has no leader.
     Server { status: u16, text: String },
+    /// Consul does not know the ACL token: it may not be replicated yet, or was deleted. The
+    /// request had no effect.
+    UnknownToken,
     /// The answer exceeds the length that this crate reads.
     TooLong,
     /// The answer is not from Consul, for instance a proxy's page.
@@ -80,15 +87,25 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(limit) => write!(f, "no complete answer within {limit:?}"),
+            Self::TooFar { limit, round_trip } => {
+                write!(
+                    f,
+                    "no complete answer within {limit:.0?}: one round trip takes {round_trip:.0?}"
+                )
+            }
             Self::Connect(why) => write!(f, "no connection to the Consul agent: {}", Escaped(why)),
             Self::Refused(why) => {
                 write!(f, "the agent takes no more connections: {}", Escaped(why))
             }
+            Self::NoToken(why) => write!(f, "no ACL token: {}", Escaped(why)),
             Self::InLine(limit) => write!(f, "not sent within {limit:?}: too many locks at once"),
             Self::Broken(why) => write!(f, "the connection broke: {}", Escaped(why)),
             Self::Server { status, text } => {
                 write!(f, "Consul answered {status}: {}", Escaped(text))
             }
+            Self::UnknownToken => f.write_str(
+                "Consul does not know the ACL token; it is not replicated yet, or was deleted",
+            ),
             Self::TooLong => f.write_str("the answer is too long to be read"),
             Self::NotConsul(what) => {
                 write!(f, "the answer is not Consul's ({}); check the address", Escaped(what))
@@ -202,16 +219,20 @@ pub(crate) enum Locked {
     FenceDenied(String),
     /// Consul never accepts this request; it had no effect.
     Refused(String),
-    /// The request was not sent and never will be.
+    /// The request had no effect and never will have: it was not sent, or Consul does not
+    /// know the token.
     Unsent(Trouble),
     Unknown(Trouble),
 }
 
 impl Locked {
-    /// The answer to a lock request without a reply.
+    /// The answer to a lock request without a conclusive reply.
     pub(crate) fn unanswered(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Connect(_) | Trouble::Refused(_) => Self::Unsent(trouble),
+            Trouble::Connect(_)
+            | Trouble::Refused(_)
+            | Trouble::NoToken(_)
+            | Trouble::UnknownToken => Self::Unsent(trouble),
             _ => Self::Unknown(trouble),
         }
     }
@@ -239,6 +260,8 @@ pub(crate) enum Seen {
         index: u64,
     },
     Denied(String),
+    /// Consul, or a proxy before it, refuses the key's name.
+    NameRefused(String),
     Unknown(Trouble),
 }
 
@@ -254,6 +277,8 @@ pub(crate) enum Listed {
         index: u64,
     },
     Denied(String),
+    /// Consul, or a proxy before it, refuses the prefix.
+    NameRefused(String),
     Unknown(Trouble),
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
+use hyper::header::HeaderValue;
 
 use super::{
     fact::Trouble,
@@ -25,7 +26,8 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Sends a request and waits up to `limit` for the complete reply.
+    /// Sends a request and waits up to `limit` for the complete reply. A backend needs no
+    /// ACL token.
     ///
     /// # Cancel safety
     /// The agent may still act on a request whose future was dropped.
@@ -33,10 +35,11 @@ impl Link {
         &self,
         purpose: Purpose,
         request: WireRequest,
+        token: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<WireReply, Trouble> {
         match self {
-            Self::Http(http) => http.exchange(purpose, request, limit).await,
+            Self::Http(http) => http.exchange(purpose, request, token, limit).await,
             Self::Backend(backend) => tokio::time::timeout(limit, backend.exchange(request))
                 .await
                 .unwrap_or(Err(Trouble::Timeout(limit))),

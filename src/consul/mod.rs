@@ -5,6 +5,7 @@ mod answer;
 pub(crate) mod ask;
 mod batch;
 pub(crate) mod client;
+pub(crate) mod credentials;
 pub(crate) mod fact;
 pub(crate) mod http;
 pub(crate) mod link;

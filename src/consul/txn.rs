@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{Answer, Denial},
+    ask::Scope,
     wire::WireRequest,
     words::{
         Part::{Is, Number, Quotes, QuotesAny},
@@ -203,9 +204,19 @@ fn lock_failure(what: &str, key: &str, session: &str) -> Failure {
     }
 }
 
-/// Returns the request of a transaction with these operations.
-pub(super) fn request(ops: &[Op<'_>]) -> WireRequest {
-    let body = Value::Array(ops.iter().map(Op::json).collect());
+/// Returns the request of a transaction with these operations. Each names the namespace and
+/// the partition: the query's do not apply to operations.
+pub(super) fn request(scope: &Scope, ops: &[Op<'_>]) -> WireRequest {
+    let json = |op: &Op<'_>| {
+        let mut json = op.json();
+        for (field, name) in [("Namespace", &scope.namespace), ("Partition", &scope.partition)] {
+            if let Some(name) = name {
+                json["KV"][field] = name.as_str().into();
+            }
+        }
+        json
+    };
+    let body = Value::Array(ops.iter().map(json).collect());
     WireRequest::put("/v1/txn".into(), body.to_string().into_bytes())
 }
 

@@ -1,10 +1,22 @@
 //! One HTTP exchange as plain data.
 
-/// The method of a request; Consul's API needs no other.
+/// The method of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Get,
     Put,
+    /// Only a login and a logout use it.
+    Post,
+}
+
+impl Method {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Put => "PUT",
+            Self::Post => "POST",
+        }
+    }
 }
 
 /// One request to a Consul agent.
@@ -19,6 +31,10 @@ pub(crate) struct WireRequest {
 impl WireRequest {
     pub(super) fn get(target: String) -> Self {
         Self { method: Method::Get, target, body: Vec::new() }
+    }
+
+    pub(super) fn post(target: String, body: Vec<u8>) -> Self {
+        Self { method: Method::Post, target, body }
     }
 
     pub(super) fn put(target: String, body: Vec<u8>) -> Self {

@@ -1,18 +1,18 @@
 //! The settings of a runtime.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use tokio::sync::oneshot;
 
 use super::{
     handle::{Dsync, Inner},
-    launch::{Plan, Reach},
+    launch::Plan,
+    reach::Reach,
 };
 use crate::{
     actors::Settings,
     clock::Clock,
-    config::{Config, Limits, Retention, Timing},
-    consul::http::{Address, HttpConfig},
+    config::{Config, Limits, Login, Retention, Timing, TlsSettings},
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slot::Slots,
@@ -92,6 +92,48 @@ impl Builder {
         self
     }
 
+    /// Sets [`Config::token_file`].
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.token_file = Some(path.into());
+        self
+    }
+
+    /// Sets [`Config::login`].
+    pub fn login(mut self, login: Login) -> Self {
+        self.config.login = Some(login);
+        self
+    }
+
+    /// Sets [`Config::http_auth`].
+    pub fn http_auth(mut self, user_and_password: impl Into<Secret>) -> Self {
+        self.config.http_auth = Some(user_and_password.into());
+        self
+    }
+
+    /// Sets [`Config::tls`].
+    pub fn tls_settings(mut self, tls: TlsSettings) -> Self {
+        self.config.tls = tls;
+        self
+    }
+
+    /// Sets [`Config::namespace`].
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.config.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Sets [`Config::partition`].
+    pub fn partition(mut self, partition: impl Into<String>) -> Self {
+        self.config.partition = Some(partition.into());
+        self
+    }
+
+    /// Sets [`Config::datacenter`].
+    pub fn datacenter(mut self, datacenter: impl Into<String>) -> Self {
+        self.config.datacenter = Some(datacenter.into());
+        self
+    }
+
     /// Sets [`Config::prefix`].
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.config.prefix = Some(prefix.into());
@@ -163,8 +205,9 @@ impl Builder {
         Self { build: Some(build.into()), ..self }
     }
 
-    /// Sets the TLS configuration for `https://` addresses: trusted roots, and a client
-    /// certificate if Consul requires one. HTTP/2 is offered unless the configuration's
+    /// Sets a ready TLS configuration for `https://` addresses instead of the files of
+    /// [`tls_settings`](Self::tls_settings), of which only the server's name may be set
+    /// beside it. HTTP/2 is offered unless the configuration's
     /// `alpn_protocols` are set: `http/1.1` alone demands HTTP/1.1. With an address that is
     /// plain `http`, [`start`](Builder::start) fails.
     #[cfg(feature = "tls")]
@@ -249,33 +292,16 @@ impl Builder {
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
         let limits = config.limits.clone();
-        let (reach, watches) = match self.transport {
-            Transport::Own => {
-                let address = Address::parse(&config.address)
-                    .map_err(|why| ConfigError::Conflict(format!("address {why}")))?;
+        let reach = match self.transport {
+            Transport::Own => Reach::of(
+                &config,
                 #[cfg(feature = "tls")]
-                if self.tls.is_some() && !address.is_https() {
-                    return Err(ConfigError::Conflict(
-                        "tls is set but address is plain http, over which the token would be sent \
-                         in clear; write https:// before the host"
-                            .into(),
-                    ));
-                }
-                let watches = limits.watches(address.is_https());
-                let http = HttpConfig {
-                    address,
-                    token: config.token.filter(|token| !token.is_blank()),
-                    renewals: Limits::RENEWALS,
-                    calls: Limits::WRITES,
-                    watches,
-                    #[cfg(feature = "tls")]
-                    tls: self.tls,
-                };
-                (Reach::Http(Box::new(http)), watches)
-            }
+                self.tls,
+            )?,
             #[cfg(feature = "embedded")]
-            Transport::Embedded(embedded) => (Reach::Embedded(embedded), limits.watches(false)),
+            Transport::Embedded(embedded) => Reach::Embedded(embedded),
         };
+        let watches = limits.watches(reach.is_https());
         Ok(Plan {
             reach,
             prefix: config.prefix,
@@ -337,28 +363,5 @@ fn warn_of_exceptions(timing: &Timing) {
              have the lock {:?} later, before this one knows; only the fencing token protects then",
             timing.lock_delay
         );
-    }
-}
-
-#[cfg(all(test, feature = "tls"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tls_with_a_plain_address_is_refused_before_a_token_could_be_sent() {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let tls = Arc::new(tls);
-        for address in ["localhost:8501", "http://localhost:8501", "HTTP://localhost"] {
-            let builder = Dsync::builder("s").address(address).token("t").tls(tls.clone());
-            let refused = builder.start().unwrap_err().to_string();
-            assert!(refused.contains("https://"), "{address}: {refused}");
-        }
-        assert!(Dsync::builder("s").tls(tls.clone()).start().is_err(), "the default is plain");
-        Dsync::builder("s").address("https://localhost:1").tls(tls).start().unwrap();
     }
 }

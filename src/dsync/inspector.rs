@@ -66,6 +66,7 @@ async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Hold
         Seen::Found { entry, .. } => entry,
         Seen::Missing { .. } => return Ok(None),
         Seen::Denied(right) => return Err(Error::Denied { right }),
+        Seen::NameRefused(why) => return Err(Error::NameRefused { key: key.clone(), why }),
         Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
     };
     let Some(session) = entry.session else { return Ok(None) };

@@ -8,10 +8,11 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     actors::{LockSupervisor, Settings, Stop},
-    consul::{client::Consul, http::HttpConfig},
+    consul::client::Consul,
     dsync::{
         inspector::Inspector,
         intake::{Defaults, Intake},
+        reach::Reach,
     },
     error::ConfigError,
     holding::{keep_alive::KeepAlive, slot::Slots},
@@ -32,17 +33,14 @@ pub(super) struct Plan {
     pub(super) defaults: Defaults,
 }
 
-pub(super) enum Reach {
-    Http(Box<HttpConfig>),
-    #[cfg(feature = "embedded")]
-    Embedded(crate::embedded::Embedded),
-}
-
 impl Plan {
     pub(super) fn launch(self, finished: oneshot::Sender<()>) -> Result<Intake, ConfigError> {
         let consul = match &self.reach {
-            Reach::Http(config) => Consul::over_http(config, self.prefix.as_deref())
-                .map_err(|why| ConfigError::Conflict(format!("address {why}")))?,
+            Reach::Http { http, token, scope } => {
+                let prefix = self.prefix.as_deref();
+                Consul::over_http(http, token.clone(), prefix, scope.clone())
+                    .map_err(ConfigError::Conflict)?
+            }
             #[cfg(feature = "embedded")]
             Reach::Embedded(embedded) => {
                 Consul::over_backend(embedded.clone(), self.prefix.as_deref())

@@ -6,6 +6,7 @@ mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod reach;
 mod request;
 
 pub use builder::Builder;

@@ -23,7 +23,7 @@ use self::{
 use crate::consul::{
     fact::Trouble,
     link::Backend,
-    wire::{Method, WireReply, WireRequest},
+    wire::{WireReply, WireRequest},
 };
 
 use crate::key::RESERVED;
@@ -137,6 +137,18 @@ impl Embedded {
     pub fn node(self, name: impl Into<Arc<str>>) -> Self {
         let name = name.into();
         self.agent.operate(|engine, _| engine.settings_mut().node = name);
+        self
+    }
+
+    /// Sets whether `/v1/kv/` refuses names of keys as Consul 1.21.5 does: all with a
+    /// character other than `A-Z a-z 0-9 , _ . / - ? & =`, and those with `..`.
+    ///
+    /// Default: `false`. Transactions take every name, there as here. The rule and its
+    /// text are those of the pull request 22682 and the issues 22822 and 22835 of
+    /// `hashicorp/consul`; they were not measured.
+    #[must_use]
+    pub fn strict_names(self, strict: bool) -> Self {
+        self.agent.operate(|engine, _| engine.settings_mut().strict_names = strict);
         self
     }
 
@@ -303,10 +315,7 @@ impl Embedded {
     /// Cancel safe. A write happens on the first poll or not at all; a blocking
     /// read changes nothing.
     pub(crate) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
-        let method = match request.method {
-            Method::Get => "GET",
-            Method::Put => "PUT",
-        };
+        let method = request.method.as_str();
         let served = pin!(self.agent.serve(method, &request.target, request.body));
         match select(pin!(self.is_cut()), served).await {
             Either::Left(_) => std::future::pending().await,

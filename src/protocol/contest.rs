@@ -223,7 +223,7 @@ impl Contest {
         let holder = match &obstacle {
             Obstacle::Held(holder) => Some(Some(holder.clone())),
             Obstacle::Delayed { .. } => Some(None),
-            Obstacle::Foreign { .. } | Obstacle::Trouble(_) => None,
+            Obstacle::Foreign { .. } | Obstacle::NameRefused { .. } | Obstacle::Trouble(_) => None,
         };
         self.step_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
         if let Some(holder) = holder {

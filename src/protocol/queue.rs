@@ -62,6 +62,10 @@ pub(crate) enum Obstacle {
     Foreign {
         flags: u64,
     },
+    /// Consul, or a proxy before it, refuses to read a key of this name.
+    NameRefused {
+        why: String,
+    },
     Trouble(Error),
 }
 
@@ -73,6 +77,7 @@ impl Obstacle {
             Self::Held(holder) => Error::Held { key, holder },
             Self::Delayed { remaining } => Error::LockDelay { key, remaining },
             Self::Foreign { flags } => Error::FlagConflict { key, found: flags },
+            Self::NameRefused { why } => Error::NameRefused { key, why },
             Self::Trouble(error) => error,
         }
     }

@@ -23,6 +23,7 @@
 //! before the deadline must not lose the session, and requests sent during it may
 //! hang.
 
+mod blocked;
 mod doomed;
 mod fence;
 mod messages;
@@ -33,7 +34,11 @@ mod tidying;
 use std::{sync::Arc, time::Duration};
 
 pub(crate) use self::messages::{Effect, Event, Notice, Request, SessionView};
-use self::{doomed::DoomedSessions, tidying::Tidying};
+use self::{
+    blocked::{Blocked, Failure},
+    doomed::DoomedSessions,
+    tidying::Tidying,
+};
 #[cfg(test)]
 use super::mutation::Mutation;
 use super::{Ticket, Tickets, cell::DeadlineCell};
@@ -93,6 +98,7 @@ pub(crate) struct Session {
     phase: Phase,
     generation: u64,
     failures: u32,
+    blocked: Blocked,
     doomed: DoomedSessions,
     tidying: Tidying,
     tickets: Tickets,
@@ -100,6 +106,9 @@ pub(crate) struct Session {
 
 /// Pause after the servers refused the TTL: only a change of configuration helps.
 const TTL_REFUSED: Duration = Duration::from_secs(10);
+/// Pause after a session could not be used because Consul is too far: each attempt may
+/// leave a session behind until its TTL.
+const TOO_FAR: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Creates a machine that numbers its generations from `generation + 1`.
@@ -110,6 +119,7 @@ impl Session {
             phase: Phase::Absent { since: None },
             generation,
             failures: 0,
+            blocked: Blocked::default(),
             tidying: Tidying::new(),
             tickets: Tickets::default(),
         }
@@ -123,10 +133,13 @@ impl Session {
         }
     }
 
-    /// When the open session's creation and its latest successful renewal were sent.
-    pub(crate) fn times(&self) -> Option<(Moment, Moment)> {
-        let Phase::Open(open) = &self.phase else { return None };
-        Some((open.opened_at, open.renewed_at))
+    /// The session that locks use, and when its creation and its latest successful renewal
+    /// were sent.
+    pub(crate) fn lent(&self) -> Option<(&SessionView, Moment, Moment)> {
+        match &self.phase {
+            Phase::Open(open) if open.lent => Some((&open.view, open.opened_at, open.renewed_at)),
+            _ => None,
+        }
     }
 
     /// Schedules the destruction of a session.
@@ -275,6 +288,7 @@ impl Session {
                 });
                 if view.cell.is_valid(now) {
                     self.failures = 0;
+                    self.blocked.cleared();
                     #[cfg(test)]
                     if Mutation::LentUnfenced.is_chosen() {
                         return self.fence_is(now, ticket, Fence::Unraised, effects);
@@ -289,7 +303,8 @@ impl Session {
             }
             Created::Denied(right) => {
                 self.pause(now);
-                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
+                let failed = (Step::CreateSession, Failure::Denied(right));
+                self.blocked.report(now, &self.timing, failed, effects);
             }
             Created::TtlRefused(range) => {
                 self.pause(now);
@@ -299,19 +314,19 @@ impl Session {
                      session_ttl_min in the servers' configuration",
                     self.timing.session_ttl
                 );
-                effects.push(Effect::Notify(Notice::Troubled(Error::Invalid {
-                    field: "timing.session_ttl",
-                    why,
-                })));
+                let error = Error::Invalid { field: "timing.session_ttl", why };
+                effects.push(Effect::Blocked(error.to_string()));
+                effects.push(Effect::Notify(Notice::Troubled(error)));
             }
             Created::Unknown(trouble) => {
                 self.pause(now);
                 // The session may exist nevertheless.
                 self.tidying.expect_stray(now);
-                effects.push(Effect::Notify(Notice::Troubled(unavailable(
-                    Step::CreateSession,
-                    &trouble,
-                ))));
+                if let Trouble::TooFar { .. } = trouble {
+                    self.phase = Phase::Absent { since: Some(now + TOO_FAR) };
+                }
+                let failed = (Step::CreateSession, Failure::Unknown(trouble));
+                self.blocked.report(now, &self.timing, failed, effects);
             }
         }
     }
@@ -332,21 +347,23 @@ impl Session {
                 open.renew_at = open.renew_at.max(sent_at + timing.renew_period());
                 if !open.view.cell.extend(now, deadline) {
                     self.close(LossReason::DeadlinePassed, effects);
-                } else if std::mem::take(&mut self.failures) > 0 {
-                    effects.push(Effect::Recovered);
+                } else {
+                    self.blocked.cleared();
+                    if std::mem::take(&mut self.failures) > 0 {
+                        effects.push(Effect::Recovered);
+                    }
                 }
             }
             Renewed::Gone => self.close(LossReason::SessionGone, effects),
             Renewed::Denied(right) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Notify(Notice::Troubled(Error::Denied { right })));
+                let failed = (Step::RenewSession, Failure::Denied(right));
+                self.blocked.report(now, &self.timing, failed, effects);
             }
             Renewed::Unknown(trouble) => {
                 self.failures = self.failures.saturating_add(1);
-                effects.push(Effect::Notify(Notice::Troubled(unavailable(
-                    Step::RenewSession,
-                    &trouble,
-                ))));
+                let failed = (Step::RenewSession, Failure::Unknown(trouble));
+                self.blocked.report(now, &self.timing, failed, effects);
             }
         }
     }

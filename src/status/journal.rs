@@ -34,6 +34,7 @@ pub(crate) struct Journal {
 struct Notes {
     session: Option<SessionNote>,
     trouble: Option<String>,
+    blocked: Option<String>,
     saturation: Option<Saturation>,
     /// Why periodic jobs are stuck.
     stuck: BTreeMap<Key, String>,
@@ -102,6 +103,16 @@ impl Journal {
         self.notes().trouble = trouble;
     }
 
+    /// Sets what an operator must mend before locks work. Returns whether it is new.
+    pub(crate) fn blocked(&self, why: Option<&str>) -> bool {
+        let before = std::mem::replace(&mut self.notes().blocked, why.map(str::to_owned));
+        let is_new = why.is_some() && before.is_none();
+        if let Some(why) = why.filter(|_| is_new) {
+            self.incident(None, format!("no locks until an operator acts: {why}"));
+        }
+        is_new
+    }
+
     /// Sets how many connections may watch keys now: fewer than configured while the
     /// agent refuses more.
     pub(crate) fn watch_connections(&self, now: Saturation) {
@@ -155,8 +166,8 @@ impl Journal {
         true
     }
 
-    /// The key's last incident, if it is recent; otherwise the agent's saturation, which
-    /// delays changes of every key.
+    /// The key's last incident, if it is recent; otherwise what concerns every key: why
+    /// no locks work, or the agent's saturation, which delays changes.
     pub(crate) fn last_error(&self, key: &Key) -> Option<String> {
         let now = self.clock.now();
         let notes = self.notes();
@@ -164,6 +175,7 @@ impl Journal {
         let of_key = recent.find(|(_, of, _)| of.as_ref() == Some(key));
         of_key
             .map(|(.., what)| what.clone())
+            .or_else(|| notes.blocked.clone())
             .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
     }
 
@@ -196,6 +208,7 @@ impl Journal {
             ready: session.is_some(),
             session,
             trouble: notes.trouble.clone(),
+            blocked: notes.blocked.clone(),
             stuck: (notes.stuck.iter())
                 .map(|(key, why)| StuckJob { key: key.clone(), why: why.clone() })
                 .collect(),

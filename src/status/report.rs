@@ -28,6 +28,11 @@ pub struct HealthReport {
     /// Why the last request to create or renew the session failed; `None` once one
     /// has succeeded.
     pub trouble: Option<String>,
+    /// Set while no session works until an operator acts, with what to do: Consul has denied
+    /// the session, or not known the ACL token, for 30 s; a round trip to Consul takes
+    /// longer than the request timeout; the servers refuse the TTL. Alert on it. `live`
+    /// stays true, since a restart does not help. The runtime keeps trying.
+    pub blocked: Option<String>,
     /// The periodic jobs that this process leads and that are blocked until an operator
     /// acts: see [`Dsync::every`](crate::Dsync::every). Alert on them. They change neither
     /// `live` nor `ready`: a restart does not help, and locks can be acquired.
@@ -193,6 +198,9 @@ impl fmt::Display for Report {
             )?,
             None => writeln!(f, "no session")?,
         }
+        if let Some(blocked) = &health.blocked {
+            writeln!(f, "no locks until an operator acts: {}", Escaped(blocked))?;
+        }
         for StuckJob { key, why } in &health.stuck {
             writeln!(f, "the periodic job {key} is stuck: {why}")?;
         }
@@ -261,6 +269,7 @@ mod tests {
                 ready: true,
                 session: None,
                 trouble: Some(wild.into()),
+                blocked: Some(wild.into()),
                 stuck: Vec::new(),
                 saturation: None,
             },
@@ -280,7 +289,7 @@ mod tests {
             incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };
         let text = report.to_string();
-        assert_eq!(text.lines().count(), 4, "{text:?}");
+        assert_eq!(text.lines().count(), 5, "{text:?}");
         assert!(text.lines().all(|line| line.chars().all(is_printable)), "{text:?}");
         assert!(
             text.contains("saying \\u{1b}[2Jall is well\\r\\norders: ready\\u{202e}"),

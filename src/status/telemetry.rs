@@ -167,3 +167,6 @@ pub(crate) struct Stopwatch {}
 impl Stopwatch {
     pub(crate) fn stop(self) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// | [`WaitedTooLong`](Error::WaitedTooLong) | 504 | `waited_too_long` |
 /// | [`LockDelay`](Error::LockDelay) | 503, `Retry-After` the delay | `lock_delay` |
 /// | [`TooManyWaiters`](Error::TooManyWaiters), [`TooManyKeys`](Error::TooManyKeys), [`Unavailable`](Error::Unavailable), [`Stopped`](Error::Stopped) | 503, `Retry-After: 1` | `busy`, `unavailable` |
-/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
+/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -35,6 +35,7 @@ impl ResponseError for Error {
             Self::Invalid { .. }
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
+            | Self::NameRefused { .. }
             | Self::AlreadyStarted { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -50,6 +51,7 @@ impl ResponseError for Error {
             Self::Invalid { .. }
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
+            | Self::NameRefused { .. }
             | Self::AlreadyStarted { .. } => "the service's locks are misconfigured",
         };
         let status = self.status_code();
@@ -74,6 +76,7 @@ fn code(error: &Error) -> &'static str {
         Error::Invalid { .. }
         | Error::Denied { .. }
         | Error::FlagConflict { .. }
+        | Error::NameRefused { .. }
         | Error::AlreadyStarted { .. } => "misconfigured",
     }
 }

@@ -260,7 +260,11 @@ impl Calendar {
                     rest = SHORTEST_REST;
                     self.wait(at, &stuck).await;
                 }
-                Err(error @ (Error::Invalid { .. } | Error::Denied { .. })) => {
+                Err(
+                    error @ (Error::Invalid { .. }
+                    | Error::Denied { .. }
+                    | Error::NameRefused { .. }),
+                ) => {
                     stuck.because(error.to_string());
                     tokio::time::sleep(rest).await;
                     rest = (rest * 2).min(LONGEST_REST);

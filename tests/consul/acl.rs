@@ -90,7 +90,6 @@ async fn a_missing_right_is_named_at_once() {
     let keys = r#"key_prefix "" { policy = "write" }"#;
     let cases = [
         ("anonymous", None, "session:write", "session"),
-        ("no-such-token", Some("11111111-2222-3333-4444-555555555555".to_owned()), "", ""),
         ("keys-only", Some(token("keys-only", keys)), "session:write", "session"),
         ("sessions-only", Some(token("sessions-only", sessions)), "key:write", "key"),
         ("reads-only", Some(token("reads-only", reads)), "key:write", "key"),
@@ -115,6 +114,83 @@ async fn a_missing_right_is_named_at_once() {
         }
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }
+}
+
+/// The rights that a runtime below `prefix` needs.
+fn enough(prefix: &str) -> String {
+    format!(
+        "key_prefix \"{prefix}/\" {{ policy = \"write\" }} \
+         session_prefix \"\" {{ policy = \"write\" }}"
+    )
+}
+
+/// Creates a token with this secret and enough rights. Returns its accessor.
+fn token_of(secret: &str, prefix: &str) -> String {
+    let policy = json!({ "Name": prefix, "Rules": enough(prefix) });
+    let listed = agent().operator().ask("GET", &format!("/v1/acl/policy/name/{prefix}"), b"");
+    if listed.is_ok_and(|listed| listed.status != 200) {
+        put("/v1/acl/policy", &policy);
+    }
+    let token =
+        put("/v1/acl/token", &json!({ "SecretID": secret, "Policies": [{ "Name": prefix }] }));
+    token["AccessorID"].as_str().expect("text").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_consul_does_not_know_yet_is_waited_for_within_the_caller_s_limit() {
+    let secret = "aaaaaaaa-2222-3333-4444-555555555555";
+    let dsync = runtime(agent().url(), "fresh", secret);
+    let tried = dsync.send(TryAcquire::new(key("k"))).await;
+    let limited = dsync.send(Acquire::new(key("k")).within(Duration::from_secs(1))).await;
+    let ready = dsync.ready().await;
+    for error in [tried.map(drop), limited.map(drop), ready].map(|answer| answer.unwrap_err()) {
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert_eq!(actix_web::ResponseError::status_code(&error).as_u16(), 503);
+        let text = error.to_string();
+        assert!(text.contains("ACL token") && !text.contains(secret), "{text}");
+    }
+    let mut waiting = Box::pin(dsync.send(Acquire::new(key("k"))));
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut waiting).await;
+    assert!(early.is_err(), "{early:?}");
+    token_of(secret, "fresh");
+    let lease = tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("in time");
+    let lease = lease.expect("granted");
+    // The next lock is no exception.
+    assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+    assert_eq!(dsync.health().trouble, None);
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_deleted_in_use_is_an_incident_until_it_is_back() {
+    let secret = "bbbbbbbb-2222-3333-4444-555555555555";
+    let accessor = token_of(secret, "deleted");
+    let dsync = runtime(agent().url(), "deleted", secret);
+    let lease = acquire(&dsync, "k").await;
+    agent().operator().ask("DELETE", &format!("/v1/acl/token/{accessor}"), b"").expect("deleted");
+    assert_eq!(lease.lost().await, LossReason::DeadlinePassed);
+    assert_eq!(dsync.health().blocked, None, "a token may need some seconds");
+    let asked = std::time::Instant::now();
+    while dsync.health().blocked.is_none() {
+        assert!(asked.elapsed() < Duration::from_secs(90), "{:?}", dsync.health());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let health = dsync.health();
+    assert!(health.live && !health.ready, "{health:?}");
+    let report = dsync.list().to_string();
+    let words = "no locks until an operator acts: denied for more than 30s";
+    assert!(report.contains(words) && report.contains("ACL token"), "{report}");
+    let incidents = dsync.list().incidents;
+    let told = incidents.iter().filter(|incident| incident.what.contains(words)).count();
+    assert_eq!(told, 1, "{incidents:?}");
+    let why = dsync.explain(&key("other")).last_error;
+    assert!(why.is_some_and(|why| why.contains("ACL token")));
+
+    token_of(secret, "deleted");
+    let lease = acquire(&dsync, "k").await;
+    assert_eq!(dsync.health().blocked, None);
+    assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Acquire, Dsync, Filter, Limits, LockLost};
+use actix_dsync::{Acquire, Dsync, Filter, Limits, LockLost, Timing};
 use futures::StreamExt as _;
 
 use crate::locks::{acquire, at, key, next, pending, rounds};
@@ -138,5 +138,52 @@ async fn many_processes_share_an_agent_and_all_make_progress() {
     assert!(lost.iter().all(|lost| *lost == 0), "{lost:?}");
     for (dsync, _) in &all {
         assert!(dsync.health().ready);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timing_too_short_for_the_path_is_found_out_and_leaves_no_pile_of_sessions() {
+    let agent = Agent::start();
+    let proxy = Proxy::to(agent.http_addr());
+    // A round trip of 400 ms, and a request timeout of 288 ms.
+    proxy.set(Mode::Delay(Duration::from_millis(200)));
+    let timing = Timing::default()
+        .with_session_ttl(Duration::from_secs(10))
+        .with_lock_delay(Duration::from_secs(2));
+    let dsync = at(proxy.url(), "far").timing(timing.clone()).start().expect("valid settings");
+    let began = Instant::now();
+    let mut most = 0;
+    while began.elapsed() < Duration::from_secs(15) {
+        most = most.max(agent.operator().sessions().len());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(most <= 4, "{most} sessions at a time");
+    let why = dsync.health().blocked.expect("a timing that cannot work");
+    eprintln!("{why}; at most {most} sessions");
+    assert!(why.contains("round trip") && why.contains("set timing.lock_delay to"), "{why}");
+    let incidents = dsync.list().incidents;
+    let told = incidents.iter().filter(|it| it.what.contains("an operator acts")).count();
+    assert_eq!(told, 1, "{incidents:?}");
+    assert!(!dsync.health().ready, "{:?}", dsync.health());
+    let error = dsync.ready().await.expect_err("not ready");
+    assert!(error.to_string().contains("timing.lock_delay"), "{error}");
+
+    // The timing that it names works on this path.
+    let seconds = why.split("at least ").nth(1).and_then(|rest| rest.split('s').next());
+    let seconds = seconds.and_then(|text| text.parse().ok()).expect("a number of seconds");
+    let longer = timing.with_lock_delay(Duration::from_secs(seconds));
+    let other = at(proxy.url(), "far").timing(longer).start().expect("valid settings");
+    let lease = acquire(&other, "k").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(lease.is_valid());
+    drop(lease);
+
+    // And so does the shorter one on a shorter path.
+    proxy.set(Mode::Forward);
+    let lease = acquire(&dsync, "k").await;
+    assert_eq!(dsync.health().blocked, None);
+    drop(lease);
+    for dsync in [dsync, other] {
+        dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
     }
 }

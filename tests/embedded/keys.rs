@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Explain, HASHICORP_LOCK_FLAGS, Inspect, LockValue, LossReason, Release,
-    Released, Retention, TryAcquire, embedded::Embedded, report::KeyState,
+    Acquire, Dsync, Error, Explain, HASHICORP_LOCK_FLAGS, Inspect, Key, LockValue, LossReason,
+    Release, Released, Retention, TryAcquire, embedded::Embedded, report::KeyState,
 };
 
 use crate::{acquire, key, runtime};
@@ -118,4 +118,49 @@ async fn a_thousand_keys_one_after_another_leave_nothing() {
     }
     assert_eq!(consul.entries(), []);
     assert_eq!(consul.sessions().len(), 1);
+}
+
+#[actix::test]
+async fn a_name_that_newer_consul_cannot_read_is_refused_in_words() {
+    tokio::time::pause();
+    let consul = Embedded::new().strict_names(true);
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let name = Key::new("orders/2024%2F17").unwrap();
+    // Consul takes the name in a transaction, and nobody can read it.
+    let lease = one.send(Acquire::new(name.clone())).await.unwrap();
+    let asked = tokio::time::Instant::now();
+    let acquired = two.send(Acquire::new(name.clone())).await.map(drop);
+    let tried = two.send(TryAcquire::new(name.clone())).await.map(drop);
+    let inspected = one.send(Inspect(name.clone())).await.map(drop);
+    for refused in [acquired, tried, inspected] {
+        let error = refused.unwrap_err();
+        assert!(matches!(&error, Error::NameRefused { key, .. } if *key == name), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("orders/2024%2F17") && text.contains("Key::join"), "{text}");
+        assert!(text.contains("invalid key name"), "{text}");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    let report = two.send(Explain(name.clone())).await.unwrap();
+    assert!(report.last_error.is_some_and(|why| why.contains("Key::join")));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(lease.is_valid());
+    assert_eq!(one.send(Release(lease)).await, Ok(Released::Confirmed));
+    let lease = two.send(Acquire::new(name)).await.unwrap();
+    assert_eq!(two.send(Release(lease)).await, Ok(Released::Confirmed));
+}
+
+#[actix::test]
+async fn joined_keys_pass_between_processes_where_names_are_checked() {
+    tokio::time::pause();
+    let consul = Embedded::new().strict_names(true);
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    for segment in ["2024/17", " a..b ", "100%", "q?x&y=z#", "größe", ".."] {
+        let key = Key::join(["orders", segment]).unwrap();
+        let lease = one.send(Acquire::new(key.clone())).await.unwrap();
+        let waiting = two.send(Acquire::new(key.clone()).within(Duration::from_secs(60)));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(one.send(Release(lease)).await, Ok(Released::Confirmed), "{key}");
+        let lease = waiting.await.unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(two.send(Release(lease)).await, Ok(Released::Confirmed), "{key}");
+    }
 }

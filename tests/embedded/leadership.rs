@@ -591,7 +591,7 @@ async fn a_leaders_default_value_names_its_service_its_host_and_its_build() {
         .unwrap();
     let own = Campaign::default().value(serde_json::json!({"zone": "c", "rank": 1}));
     let tenure = dsync.send(own).await.unwrap();
-    assert_eq!(*tenure.key(), Key::new("service/or%2Fders/leadership").unwrap());
+    assert_eq!(*tenure.key(), Key::new("service/or=2Fders/leadership").unwrap());
     soon(tenure.elected()).await;
     let says = tenure.leader().unwrap().json().unwrap();
     let expected = serde_json::json!({

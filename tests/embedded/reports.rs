@@ -83,7 +83,7 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     assert_eq!(names(&report), expected);
     assert_eq!(
         names(&report["health"]),
-        ["live", "ready", "saturation", "session", "stuck", "trouble"]
+        ["blocked", "live", "ready", "saturation", "session", "stuck", "trouble"]
     );
     let session = ["age_ms", "fence", "id", "remaining_ms", "renewed_ms"];
     assert_eq!(names(&report["health"]["session"]), session);

@@ -52,8 +52,28 @@ fn a_refusal_names_the_right_unless_it_is_a_proxys() {
         denied("rpc error making call: Permission denied").as_deref(),
         Some("session:write")
     );
-    assert!(denied("ACL not found").is_some_and(|right| right.contains("ACL token")));
+    for text in ["ACL not found", "rpc error making call: ACL not found"] {
+        assert_eq!(denied(text), None);
+        assert_eq!(Answer::new(&reply(403, text), None).trouble(), Trouble::UnknownToken);
+    }
     assert!(denied("Access is restricted").is_some_and(|right| right.contains("restricted")));
     assert_eq!(denied("<html>Forbidden</html>"), None);
     assert_eq!(Answer::new(&reply(200, "Permission denied"), None).denied("x"), None);
+}
+
+#[test]
+fn a_read_is_refused_for_its_name_by_consul_s_words_or_by_a_proxy_s_400() {
+    let refused =
+        |status, body: &str, name: &str| Answer::new(&reply(status, body), None).name_refused(name);
+    let text = r#"invalid key name, keys should respect the "^[a-z]+$" format"#;
+    for (status, name) in [(500, "a%2Fb"), (400, "a%2Fb"), (500, "plain")] {
+        assert_eq!(refused(status, text, name), Some(format!("status {status}: {text}")));
+    }
+    for body in ["", "<html>400 Bad Request</html>"] {
+        assert!(refused(400, body, "a b").is_some());
+        assert_eq!(refused(400, body, "orders/7=2F8"), None);
+        assert_eq!(refused(500, body, "a b"), None);
+    }
+    assert_eq!(refused(500, "key invalid key name exists", "a b"), None);
+    assert_eq!(refused(200, text, "a b"), None);
 }

@@ -18,7 +18,7 @@ impl Ask for DeleteFence {
     type Fact = Destroyed;
 
     fn request(&self, keys: &Keyspace) -> WireRequest {
-        txn::request(&[Op::Delete { key: &keys.fence(&self.session) }])
+        txn::request(keys.scope(), &[Op::Delete { key: &keys.fence(&self.session) }])
     }
 
     /// Consul answers with an empty list, whether or not the entry existed.

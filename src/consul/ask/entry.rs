@@ -14,6 +14,9 @@ pub(super) fn seen(answer: Answer<'_>, key: &str) -> Seen {
     if let Some(right) = answer.denied(&read_right(key)) {
         return Seen::Denied(right);
     }
+    if let Some(why) = answer.name_refused(key) {
+        return Seen::NameRefused(why);
+    }
     match (answer.status(), answer.index()) {
         // A 404 with a body is not Consul's.
         (404, Some(index)) if answer.body().is_empty() => return Seen::Missing { index },

@@ -121,6 +121,7 @@ fn verdicts(reply: &WireReply) -> usize {
             yes(reply.status == 200 && holds(KEY) && Some(index) == reply.index);
         }
         Seen::Missing { .. } => yes(reply.status == 404 && reply.body.is_empty()),
+        Seen::NameRefused(_) => yes(matches!(reply.status, 400 | 500)),
         Seen::Denied(_) | Seen::Unknown(_) => {}
     }
     for fence in [Fence::Unraised, Fence::At(3), Fence::Unusable] {

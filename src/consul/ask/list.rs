@@ -51,6 +51,9 @@ impl Ask for List {
         if let Some(right) = answer.denied(&format!("key:list on \"{prefix}\"")) {
             return Listed::Denied(right);
         }
+        if let Some(why) = answer.name_refused(&prefix) {
+            return Listed::NameRefused(why);
+        }
         match (answer.status(), answer.index()) {
             // A 404 with a body is not Consul's.
             (404, Some(index)) if answer.body().is_empty() => {

@@ -113,7 +113,7 @@ impl Locks<'_> {
             Outcome::Other if is_refusal(answer) => {
                 (self.0.len() == 1).then(|| Locked::Refused(answer.excerpt(&answer.text())))
             }
-            Outcome::Other => Some(Locked::Unknown(answer.trouble())),
+            Outcome::Other => Some(Locked::unanswered(answer.trouble())),
         }
     }
 
@@ -186,7 +186,7 @@ impl Ask for Locks<'_> {
     type Fact = Vec<Option<Locked>>;
 
     fn request(&self, keys: &Keyspace) -> WireRequest {
-        txn::request(&self.ops(&self.names(keys)))
+        txn::request(keys.scope(), &self.ops(&self.names(keys)))
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Self::Fact {

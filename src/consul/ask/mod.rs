@@ -12,6 +12,7 @@ mod entry;
 mod list;
 mod list_sessions;
 mod lock;
+mod log_in;
 mod raise_fence;
 mod read;
 mod record;
@@ -30,6 +31,7 @@ pub(crate) use list::List;
 pub(crate) use list_sessions::ListSessions;
 pub(crate) use lock::Lock;
 pub(super) use lock::Locks;
+pub(super) use log_in::{IsVisible, LogIn, LogOut, LoggedIn};
 pub(crate) use raise_fence::RaiseFence;
 pub(crate) use read::Read;
 pub(crate) use record::Record;
@@ -79,12 +81,30 @@ pub(crate) trait Ask {
 pub(crate) struct Keyspace {
     /// Ends in `/` unless it is empty.
     prefix: String,
+    scope: Scope,
+}
+
+/// The namespace and the partition of the keys, if they are not the token's own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    pub(crate) namespace: Option<String>,
+    pub(crate) partition: Option<String>,
 }
 
 impl Keyspace {
     /// `prefix` is a valid path without a slash at either end.
     pub(crate) fn below(prefix: Option<&str>) -> Self {
-        Self { prefix: prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default() }
+        let prefix = prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default();
+        Self { prefix, scope: Scope::default() }
+    }
+
+    /// The same keys in another namespace or partition.
+    pub(crate) fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     pub(super) fn key(&self, key: &Key) -> String {
@@ -114,12 +134,21 @@ fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// Escapes every byte of `path` that is special in a URL, except `/`.
+/// Escapes every byte of `path` that is special in a URL's path, except `/`.
 fn escaped(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'/'
+            | b','
+            | b'=' => {
                 out.push(char::from(byte));
             }
             _ => out.push_str(&format!("%{byte:02X}")),

@@ -48,7 +48,7 @@ impl Ask for RaiseFence {
     type Fact = Raised;
 
     fn request(&self, keys: &Keyspace) -> WireRequest {
-        txn::request(&self.ops(&keys.fence(&self.session), &self.value()))
+        txn::request(keys.scope(), &self.ops(&keys.fence(&self.session), &self.value()))
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Raised {

@@ -35,7 +35,7 @@ impl Ask for Record {
     type Fact = Recorded;
 
     fn request(&self, keys: &Keyspace) -> WireRequest {
-        txn::request(&self.ops(&keys.key(&self.key), &keys.record(&self.key)))
+        txn::request(keys.scope(), &self.ops(&keys.key(&self.key), &keys.record(&self.key)))
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Recorded {

@@ -58,7 +58,7 @@ impl Ask for Release {
     type Fact = Released;
 
     fn request(&self, keys: &Keyspace) -> WireRequest {
-        txn::request(&self.ops(&keys.key(&self.key)))
+        txn::request(keys.scope(), &self.ops(&keys.key(&self.key)))
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Released {

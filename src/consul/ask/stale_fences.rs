@@ -81,7 +81,7 @@ impl Ask for DeleteStaleFences {
         let names: Vec<_> = self.stale.iter().map(|(id, index)| (keys.fence(id), *index)).collect();
         let ops: Vec<_> =
             names.iter().map(|(key, index)| Op::DeleteCas { key, index: *index }).collect();
-        txn::request(&ops)
+        txn::request(keys.scope(), &ops)
     }
 
     fn read(&self, _: &Keyspace, _: Answer<'_>) {}

@@ -43,7 +43,9 @@ pub(crate) fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) ->
     let script =
         Rc::new(script::Script { replies: RefCell::new(replies.into()), ..Default::default() });
     let link = Link::Backend(Box::new(script.clone()));
-    let consul = Consul::over(link, Some(Secret::new("s3cr3t-t0k3n")), prefix);
+    let token = TokenSource::Fixed(Some("s3cr3t-t0k3n".into()));
+    let credentials = Credentials::new(token).unwrap();
+    let consul = Consul::over(link, credentials, Keyspace::below(prefix));
     Scripted { consul, script }
 }
 

@@ -1,5 +1,7 @@
 //! The address of an agent.
 
+use std::path::{Path, PathBuf};
+
 use hyper::http::Uri;
 
 use crate::escape::Escaped;
@@ -7,16 +9,30 @@ use crate::escape::Escaped;
 /// The validated address of a Consul agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
-    https: bool,
+    place: Place,
     authority: String,
-    /// Without the brackets of an IPv6 address.
-    host: String,
-    port: u16,
+    /// The path under which a reverse proxy serves Consul: empty, or `/a/b`.
+    path: String,
 }
 
+/// Where the agent listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Tcp {
+        https: bool,
+        /// Without the brackets of an IPv6 address.
+        host: String,
+        port: u16,
+    },
+    Unix(PathBuf),
+}
+
+/// The `Host` of requests over a unix socket, which has no name.
+const LOCAL: &str = "localhost";
+
 impl Address {
-    /// Parses `http://host:port`, `https://host:port`, or `host:port`, as Consul's own
-    /// tools do.
+    /// Parses `http://host:port`, `https://host:port`, either with a path, `unix://path`, or
+    /// `host:port`, as Consul's own tools do.
     ///
     /// # Errors
     /// What is wrong with the text and what to write instead. Text that may hold a
@@ -26,29 +42,35 @@ impl Address {
         let (https, rest) = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("unix") => {
+                return Self::unix(rest);
+            }
             Some((scheme, _)) => {
                 return Err(format!(
-                    "has the scheme '{}'; use http:// or https://",
+                    "has the scheme '{}'; use http://, https:// or unix://",
                     Escaped(scheme)
                 ));
             }
             None => (false, text),
         };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
         // The text may hold a password.
-        if authority.contains('@') {
+        if rest.contains('@') {
             return Err("contains '@'; remove the user name and the password".into());
         }
-        if let Some(at) = authority.find(['/', '?', '#']) {
-            // The text may hold a token.
-            let what = match authority.as_bytes()[at] {
-                b'/' => "a path",
-                b'?' => "a query",
-                _ => "a fragment",
-            };
-            return Err(format!("has {what} after the host; give only the host and port"));
+        // The text may hold a token.
+        if let Some(at) = rest.find(['?', '#']) {
+            let what = if rest[at..].starts_with('?') { "a query" } else { "a fragment" };
+            return Err(format!("has {what}; give only the host, the port and a path"));
         }
-        let text = Escaped(text);
+        let (authority, path) = match rest.find('/') {
+            Some(at) => (&rest[..at], path_of(&rest[at..])?),
+            None => (rest, String::new()),
+        };
+        // Without the path, which may hold a secret.
+        let scheme =
+            if text.contains("://") { ["http://", "https://"][usize::from(https)] } else { "" };
+        let text = format!("{scheme}{authority}");
+        let text = Escaped(&text);
         let uri: Uri = format!("http://{authority}/")
             .parse()
             .map_err(|_| format!("'{text}' is no host and port; write http://host:8500"))?;
@@ -60,7 +82,7 @@ impl Address {
             if after_host.contains(':') {
                 return Err(format!("'{text}' has a port that is no number up to 65535"));
             }
-            if !text.0.contains("://") {
+            if scheme.is_empty() {
                 return Err(format!("'{text}' names no port; Consul's default is 8500"));
             }
         }
@@ -69,11 +91,23 @@ impl Address {
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        Ok(Self { https, authority: authority.to_owned(), host, port })
+        let place = Place::Tcp { https, host, port };
+        Ok(Self { place, authority: authority.to_owned(), path })
+    }
+
+    fn unix(path: &str) -> Result<Self, String> {
+        if path.is_empty() || path.contains('\0') {
+            return Err("names no socket; write unix:///path/of/the.sock".into());
+        }
+        Ok(Self { place: Place::Unix(path.into()), authority: LOCAL.into(), path: String::new() })
     }
 
     pub(crate) fn is_https(&self) -> bool {
-        self.https
+        matches!(self.place, Place::Tcp { https: true, .. })
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The value of a request's `Host` header.
@@ -81,13 +115,42 @@ impl Address {
         &self.authority
     }
 
-    /// The host to resolve, which is also the name that the agent's certificate must carry.
-    pub(super) fn host(&self) -> &str {
-        &self.host
+    /// The path before every request's own: empty, or `/a/b`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
-    pub(super) fn port(&self) -> u16 {
-        self.port
+    /// The host to resolve, which is also the name that the agent's certificate must carry.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "for certificates"))]
+    pub(super) fn host(&self) -> &str {
+        match &self.place {
+            Place::Tcp { host, .. } => host,
+            Place::Unix(_) => LOCAL,
+        }
+    }
+
+    /// The path of the unix socket, if the agent listens on one.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Tcp { .. } => None,
+            Place::Unix(path) => Some(path),
+        }
+    }
+}
+
+/// Returns the prefix of a reverse proxy, without the slash at its end.
+fn path_of(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let mut segments = path.split('/').skip(1);
+    let is_plain = path.parse::<Uri>().is_ok_and(|uri| uri.path() == path && uri.query().is_none());
+    if path.is_empty() {
+        Ok(String::new())
+    } else if !is_plain || segments.any(|part| matches!(part, "" | "." | "..")) {
+        Err("has a path that no proxy serves; write https://gateway/consul".into())
+    } else if path.ends_with("/v1") {
+        Err("ends in /v1, which every request adds; remove it".into())
+    } else {
+        Ok(path.to_owned())
     }
 }
 

@@ -1,18 +1,20 @@
 //! Opens connections to the agent.
 
-use std::{cell::Cell, io, net::SocketAddr, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, path::Path, rc::Rc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use rustix::net::sockopt;
 use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
+    net::{TcpStream, UnixStream, lookup_host},
+    time::{Instant, timeout},
 };
 
 use super::{
-    Address, HttpConfig,
-    line::{ASK_PERIOD, Line, MOST_UNANSWERED, QUIET},
-    trouble,
+    HttpConfig,
+    address::Place,
+    line::{ASK_PERIOD, Line, MOST_UNANSWERED, QUIET, Route},
+    tls::Tls,
+    trouble::{self, Fault},
 };
 use crate::consul::fact::Trouble;
 
@@ -24,12 +26,18 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// first packet only after growing pauses.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The number of round trips that are remembered.
+const MEASURED: usize = 4;
+
 /// Opens connections to one agent.
 pub(super) struct Dialer {
-    address: Address,
+    place: Place,
+    route: Rc<Route>,
     tls: Tls,
     /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
+    /// How long the first requests on the last connections took, the newest first.
+    round_trips: Cell<[Option<Duration>; MEASURED]>,
     /// Whether the agent refused a connection since this was last reset.
     pub(super) refused: Cell<bool>,
 }
@@ -39,9 +47,11 @@ impl Dialer {
     /// What is wrong with the configuration.
     pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
         Ok(Self {
-            address: config.address.clone(),
+            place: config.address.place().clone(),
+            route: Rc::new(Route::new(config)?),
             tls: Tls::of(config)?,
             served: Cell::default(),
+            round_trips: Cell::default(),
             refused: Cell::default(),
         })
     }
@@ -49,20 +59,35 @@ impl Dialer {
     /// The number of requests that a connection carries at once: 1 without TLS, unknown
     /// with TLS.
     pub(super) fn streams(&self) -> Option<usize> {
-        (!self.address.is_https()).then_some(1)
+        (!matches!(self.place, Place::Tcp { https: true, .. })).then_some(1)
+    }
+
+    /// The shortest round trip to the agent that was measured lately, once there are enough
+    /// measurements.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let measured = self.round_trips.get().into_iter().collect::<Option<Vec<_>>>()?;
+        measured.into_iter().min()
     }
 
     /// Opens a connection and waits for its first answer. An agent that accepts no more
     /// connections closes them silently, or answers with an error.
     pub(super) async fn dial(&self) -> Result<Line, Trouble> {
         let standing = timeout(LIMIT, async {
-            let stream = self.connect().await.map_err(|err| trouble::of_connecting(&err))?;
-            let line = self.tls.handshake(stream, &self.address).await?;
-            match line.probe().await {
+            let line = self.open().await?;
+            let asked_at = Instant::now();
+            let probed = line.probe().await;
+            if probed.is_ok() {
+                let [one, two, three, _] = self.round_trips.get();
+                self.round_trips.set([Some(asked_at.elapsed()), one, two, three]);
+            }
+            match probed {
                 Ok(429 | 502 | 503) => Err(Trouble::Refused("it is overloaded".into())),
                 Ok(_) => Ok(line),
-                Err(Trouble::Broken(why) | Trouble::Connect(why)) => Err(Trouble::Refused(why)),
-                Err(trouble) => Err(trouble),
+                Err(Fault::Tls(why)) => Err(Trouble::Connect(why)),
+                Err(fault) => Err(match fault.into_trouble() {
+                    Trouble::Broken(why) | Trouble::Connect(why) => Trouble::Refused(why),
+                    trouble => trouble,
+                }),
             }
         });
         standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
@@ -78,9 +103,21 @@ impl Dialer {
         })
     }
 
+    async fn open(&self) -> Result<Line, Trouble> {
+        let route = Rc::clone(&self.route);
+        match &self.place {
+            Place::Unix(path) => Line::http1(local(path).await?, route).await,
+            Place::Tcp { host, port, .. } => {
+                let stream = self.connect(host, *port).await;
+                let stream = stream.map_err(|err| trouble::of_connecting(&err))?;
+                self.tls.handshake(stream, route).await
+            }
+        }
+    }
+
     /// Resolves the name and connects to the first address that answers.
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let found = lookup_host((self.address.host(), self.address.port())).await?;
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let found = lookup_host((host, port)).await?;
         let mut addresses: Vec<SocketAddr> = found.collect();
         let served = |address: &SocketAddr| self.served.get() == Some(*address);
         if let Some(place) = addresses.iter().position(served) {
@@ -92,6 +129,14 @@ impl Dialer {
         keep_alive(&stream)?;
         Ok(stream)
     }
+}
+
+/// Connects to the agent's unix socket.
+async fn local(path: &Path) -> Result<UnixStream, Trouble> {
+    UnixStream::connect(path).await.map_err(|err| match trouble::of_connecting(&err) {
+        Trouble::Connect(why) => Trouble::Connect(format!("{}: {why}", path.display())),
+        other => other,
+    })
 }
 
 /// Connects to the first address that answers. Each gets a head start of [`HEAD_START`].
@@ -136,57 +181,6 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepintvl(stream, ASK_PERIOD)?;
     sockopt::set_tcp_keepcnt(stream, MOST_UNANSWERED)?;
     Ok(())
-}
-
-/// The TLS configuration of the connections, if they are encrypted.
-struct Tls {
-    #[cfg(feature = "tls")]
-    connector: Option<(tokio_rustls::TlsConnector, rustls::pki_types::ServerName<'static>)>,
-}
-
-impl Tls {
-    #[cfg(feature = "tls")]
-    fn of(config: &HttpConfig) -> Result<Self, String> {
-        if !config.address.is_https() {
-            return Ok(Self { connector: None });
-        }
-        let Some(tls) = &config.tls else {
-            return Err("begins with https:// and needs a TLS configuration".into());
-        };
-        let host = config.address.host().to_owned();
-        let name = rustls::pki_types::ServerName::try_from(host)
-            .map_err(|_| "has a host that no certificate can name".to_owned())?;
-        let mut tls = std::sync::Arc::clone(tls);
-        if tls.alpn_protocols.is_empty() {
-            // Without ALPN, the agent speaks HTTP/1.1: one connection per blocking read.
-            let with_h2 = std::sync::Arc::make_mut(&mut tls);
-            with_h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        }
-        Ok(Self { connector: Some((tls.into(), name)) })
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn of(config: &HttpConfig) -> Result<Self, String> {
-        if config.address.is_https() {
-            return Err("begins with https:// and needs this crate's feature `tls`".into());
-        }
-        Ok(Self {})
-    }
-
-    async fn handshake(&self, stream: TcpStream, address: &Address) -> Result<Line, Trouble> {
-        #[cfg(feature = "tls")]
-        if let Some((connector, name)) = &self.connector {
-            let stream = connector.connect(name.clone(), stream).await;
-            let stream = stream.map_err(|err| trouble::of_connecting(&err))?;
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            return if is_http2 {
-                Line::http2(stream, address).await
-            } else {
-                Line::http1(stream, address).await
-            };
-        }
-        Line::http1(stream, address).await
-    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! One connection to the agent, and one exchange over it.
 
-#[cfg(feature = "tls")]
-use std::rc::Rc;
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     time::Duration,
 };
 
 use actix_rt::task::JoinHandle;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Response, Version,
     body::{Body as _, Bytes, Incoming},
     client::conn::http1,
-    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
     http::Uri,
 };
 #[cfg(feature = "tls")]
@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{
-    Address,
+    HttpConfig,
     trouble::{self, Fault},
 };
 use crate::consul::{
@@ -57,10 +57,61 @@ const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 
 type Body = Full<Bytes>;
 
+/// What every request to the agent carries.
+pub(super) struct Route {
+    host: HeaderValue,
+    #[cfg(feature = "tls")]
+    authority: Authority,
+    /// The path of a reverse proxy, before the request's own.
+    path: String,
+    /// The namespace, partition and datacenter, after the request's own query.
+    query: String,
+    /// The credentials for a proxy.
+    basic: Option<HeaderValue>,
+}
+
+impl Route {
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
+        let authority = config.address.authority();
+        let host = HeaderValue::from_str(authority).map_err(|_| "address is no header's value")?;
+        let basic = config.basic.as_ref().map(|secret| {
+            // Without a colon, the password is empty.
+            let text = secret.expose();
+            let colon = if text.contains(':') { "" } else { ":" };
+            let encoded = BASE64.encode(format!("{text}{colon}"));
+            HeaderValue::from_str(&format!("Basic {encoded}")).map(|mut value| {
+                // Keeps it out of the HTTP client's logs.
+                value.set_sensitive(true);
+                value
+            })
+        });
+        Ok(Self {
+            host,
+            #[cfg(feature = "tls")]
+            authority: authority.parse().map_err(|_| "address has no authority")?,
+            path: config.address.path().to_owned(),
+            query: config.query.clone(),
+            basic: basic.transpose().map_err(|_| "http_auth cannot be sent")?,
+        })
+    }
+
+    fn target(&self, target: &str) -> String {
+        let Self { path, query, .. } = self;
+        let joint = match target.contains('?') {
+            _ if query.is_empty() => "",
+            true => "&",
+            false => "?",
+        };
+        format!("{path}{target}{joint}{query}")
+    }
+}
+
 /// A connection. Dropping it closes it.
 pub(super) struct Line {
     sender: Sender,
-    host: HeaderValue,
+    route: Rc<Route>,
     tasks: Vec<JoinHandle<()>>,
     /// The number of requests on it.
     pub(super) taken: Cell<usize>,
@@ -77,12 +128,11 @@ enum Sender {
         sender: http2::SendRequest<Body>,
         /// The number of streams that the server allows now.
         streams: Box<dyn Fn() -> usize>,
-        authority: Authority,
     },
 }
 
 impl Line {
-    pub(super) async fn http1<S>(stream: S, address: &Address) -> Result<Self, Trouble>
+    pub(super) async fn http1<S>(stream: S, route: Rc<Route>) -> Result<Self, Trouble>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -90,11 +140,11 @@ impl Line {
             .await
             .map_err(|err| trouble::of_handshake(&err))?;
         let task = actix_rt::spawn(async move { drop(connection.await) });
-        Self::new(Sender::Http1(RefCell::new(sender)), vec![task], address)
+        Ok(Self::new(Sender::Http1(RefCell::new(sender)), vec![task], route))
     }
 
     #[cfg(feature = "tls")]
-    pub(super) async fn http2<S>(stream: S, address: &Address) -> Result<Self, Trouble>
+    pub(super) async fn http2<S>(stream: S, route: Rc<Route>) -> Result<Self, Trouble>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -118,24 +168,18 @@ impl Line {
         let mut tasks = vec![task];
         tasks.extend(local.0.take());
         let streams = Box::new(move || connection.borrow().current_max_send_streams());
-        let authority = address
-            .authority()
-            .parse()
-            .map_err(|_| Trouble::Connect("the address has no authority".into()))?;
-        Self::new(Sender::Http2 { sender, streams, authority }, tasks, address)
+        Ok(Self::new(Sender::Http2 { sender, streams }, tasks, route))
     }
 
-    fn new(sender: Sender, tasks: Vec<JoinHandle<()>>, address: &Address) -> Result<Self, Trouble> {
-        let host = HeaderValue::from_str(address.authority())
-            .map_err(|_| Trouble::Connect("the address is no header's value".into()))?;
-        Ok(Self {
+    fn new(sender: Sender, tasks: Vec<JoinHandle<()>>, route: Rc<Route>) -> Self {
+        Self {
             sender,
-            host,
+            route,
             tasks,
             taken: Cell::new(0),
             retired: Cell::new(false),
             answered_at: Cell::new(Instant::now()),
-        })
+        }
     }
 
     /// How many requests it carries at once: as many as the server allows, at most
@@ -163,10 +207,10 @@ impl Line {
     }
 
     /// Sends the first request and returns the status of its answer.
-    pub(super) async fn probe(&self) -> Result<u16, Trouble> {
+    pub(super) async fn probe(&self) -> Result<u16, Fault> {
         let request = WireRequest { method: Method::Get, target: PROBE.into(), body: Vec::new() };
         let reply = self.ask(&request, None, 64 * 1024).await;
-        reply.map(|reply| reply.status).map_err(Fault::into_trouble)
+        reply.map(|reply| reply.status)
     }
 
     /// Performs one exchange. Reads the complete answer, at most `longest` bytes.
@@ -204,26 +248,31 @@ impl Line {
         let method = match request.method {
             Method::Get => hyper::Method::GET,
             Method::Put => hyper::Method::PUT,
+            Method::Post => hyper::Method::POST,
         };
         let bad_target = |err| Fault::Unsent(Trouble::Connect(format!("bad target: {err}")));
-        let target: Uri = request.target.parse().map_err(bad_target)?;
+        let target: Uri = self.route.target(&request.target).parse().map_err(bad_target)?;
         let mut asked = Request::new(Full::new(Bytes::from(request.body.clone())));
         *asked.method_mut() = method;
         match &self.sender {
             Sender::Http1(_) => {
                 *asked.uri_mut() = target;
-                asked.headers_mut().insert(HOST, self.host.clone());
-                if request.method == Method::Put {
+                asked.headers_mut().insert(HOST, self.route.host.clone());
+                if request.method != Method::Get {
                     // Sent even if 0: some proxies require it.
                     asked.headers_mut().insert(CONTENT_LENGTH, request.body.len().into());
                 }
             }
             #[cfg(feature = "tls")]
-            Sender::Http2 { authority, .. } => {
+            Sender::Http2 { .. } => {
                 let mut parts = target.into_parts();
-                (parts.scheme, parts.authority) = (Some(Scheme::HTTPS), Some(authority.clone()));
+                let authority = self.route.authority.clone();
+                (parts.scheme, parts.authority) = (Some(Scheme::HTTPS), Some(authority));
                 *asked.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
             }
+        }
+        if let Some(basic) = &self.route.basic {
+            asked.headers_mut().insert(AUTHORIZATION, basic.clone());
         }
         if let Some(token) = token {
             asked.headers_mut().insert(TOKEN, token.clone());

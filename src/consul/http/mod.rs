@@ -8,6 +8,7 @@ mod address;
 mod dial;
 mod lane;
 mod line;
+mod tls;
 mod trouble;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
@@ -24,7 +25,7 @@ use super::{
     fact::Trouble,
     wire::{Method, WireReply, WireRequest},
 };
-use crate::secret::Secret;
+use crate::{config::TlsSettings, secret::Secret};
 
 /// The longest body that is read, except for listings, in bytes. All expected answers are
 /// shorter.
@@ -49,16 +50,21 @@ const SAME_AGE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct HttpConfig {
     pub(crate) address: Address,
-    pub(crate) token: Option<Secret>,
+    /// `user:password` for a proxy.
+    pub(crate) basic: Option<Secret>,
+    /// Added to the query of every request: `ns=a&dc=b`, or empty.
+    pub(crate) query: String,
     /// Connections for renewals: enough for all that can hang at the same time.
     pub(crate) renewals: usize,
     /// Connections for everything but renewals and blocking reads.
     pub(crate) calls: usize,
     /// Connections for blocking reads.
     pub(crate) watches: usize,
-    /// HTTP/2 is offered unless this names other protocols.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "for https://"))]
+    pub(crate) tls: TlsSettings,
+    /// Used instead of the files of `tls`. HTTP/2 is offered unless it names other protocols.
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
+    pub(crate) ready_tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 }
 
 /// The purpose of a request. Purposes use separate connections, so that none waits for
@@ -74,7 +80,6 @@ pub(crate) enum Purpose {
 
 /// The transport to one agent. It belongs to the thread that made it.
 pub(crate) struct Http {
-    token: Option<HeaderValue>,
     dialer: Rc<Dialer>,
     renewals: Rc<Lane>,
     calls: Rc<Lane>,
@@ -88,11 +93,9 @@ impl Http {
     /// # Errors
     /// What is wrong with the configuration.
     pub(crate) fn new(config: &HttpConfig) -> Result<Self, String> {
-        let token = config.token.as_ref().map(header).transpose()?;
         let dialer = Rc::new(Dialer::new(config)?);
         let lane = |most, kept, streams| Lane::new(Rc::clone(&dialer), most, kept, streams);
         Ok(Self {
-            token,
             renewals: lane(config.renewals, RENEWALS_KEPT, 1),
             calls: lane(config.calls, CALLS_KEPT, MOST_STREAMS),
             watches: lane(config.watches, 0, MOST_STREAMS),
@@ -101,7 +104,7 @@ impl Http {
         })
     }
 
-    /// Sends a request and reads the complete reply within `limit`. A request that was
+    /// Sends a request with an ACL token and reads the complete reply within `limit`. A request that was
     /// certainly not processed is sent again over another connection. So is a repeatable
     /// request whose connection was closed without an answer.
     ///
@@ -111,6 +114,7 @@ impl Http {
         &self,
         purpose: Purpose,
         request: WireRequest,
+        token: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<WireReply, Trouble> {
         let seat = Cell::new(None);
@@ -121,7 +125,7 @@ impl Http {
                 let line = taken.line();
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
-                let asked = line.ask(&request, self.token.as_ref(), longest);
+                let asked = line.ask(&request, token, longest);
                 // Boxed because it is large, and thousands of requests may wait for a seat.
                 let fault = match Box::pin(asked).await {
                     Ok(reply) => return overloaded(purpose, reply),
@@ -131,7 +135,7 @@ impl Http {
                 let goes_on = match &fault {
                     Fault::Unsent(_) => true,
                     Fault::Closed(_) => is_repeatable(purpose, &request),
-                    Fault::Other(_) => false,
+                    Fault::Other(_) | Fault::Tls(_) => false,
                 };
                 if !goes_on || tries == MOST_TRIES {
                     return Err(fault.into_trouble());
@@ -151,10 +155,18 @@ impl Http {
                     lane.suspect(silent_since);
                 }
                 self.tend();
-                Err(Trouble::Timeout(limit))
+                Err(self.too_far(limit).unwrap_or(Trouble::Timeout(limit)))
             }
-            (Err(_), None) => Err(Trouble::Connect(format!("none could be had within {limit:?}"))),
+            (Err(_), None) => Err(self.too_far(limit).unwrap_or_else(|| {
+                Trouble::Connect(format!("none could be had within {limit:?}"))
+            })),
         }
+    }
+
+    /// Why no request can be answered within `limit`, if that is so on this path.
+    fn too_far(&self, limit: Duration) -> Option<Trouble> {
+        let round_trip = self.dialer.round_trip().filter(|round_trip| *round_trip > limit)?;
+        Some(Trouble::TooFar { limit, round_trip })
     }
 
     /// The number of reads that one connection carries for [`Purpose::Watch`] and
@@ -261,19 +273,5 @@ fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> 
     Ok(reply)
 }
 
-fn header(token: &Secret) -> Result<HeaderValue, String> {
-    let text = token.expose();
-    let value = HeaderValue::from_str(text).ok().filter(|_| token.fits_a_header());
-    let Some(mut value) = value else {
-        return Err("cannot be used: the token has a character that no header allows".into());
-    };
-    // Keeps the token out of the HTTP client's logs.
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 #[cfg(test)]
 pub(super) mod hostile;
-#[cfg(test)]
-#[cfg(feature = "tls")]
-mod tls;

@@ -88,6 +88,17 @@ pub(super) fn delete(
     Ok(Reply::flag(engine.delete(now, key, cas)))
 }
 
+/// Refuses a key or prefix by the rule of Consul 1.21.5, if the agent follows it.
+pub(super) fn check_name(engine: &Engine, key: &[u8]) -> Result<(), Reply> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b",_./-?&=".contains(byte);
+    let is_well = key.iter().all(is_plain) && !key.windows(2).any(|pair| pair == b"..");
+    if is_well || !engine.strict_names() {
+        return Ok(());
+    }
+    let pattern = golang::quote(br"^[a-zA-Z0-9,_./\-?&=]+$");
+    Err(Reply::text(500, &format!("invalid key name, keys should respect the {pattern} format")))
+}
+
 fn check_key(key: &[u8]) -> Result<(), Reply> {
     if key.is_empty() { Err(Reply::text(400, "Missing key name")) } else { Ok(()) }
 }

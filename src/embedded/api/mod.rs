@@ -22,7 +22,7 @@ pub(crate) use self::{
 use super::engine::{Engine, Settings};
 use crate::clock::Moment;
 #[cfg(test)]
-use crate::consul::wire::{Method, WireReply, WireRequest};
+use crate::consul::wire::{WireReply, WireRequest};
 
 /// The version whose behaviour the agent reproduces.
 const VERSION: &str = "1.8.7";
@@ -45,10 +45,7 @@ impl Api {
     /// Answers one of our client's requests; simulations call it.
     #[cfg(test)]
     pub(crate) fn respond(&mut self, now: Moment, request: &WireRequest) -> Response {
-        let method = match request.method {
-            Method::Get => "GET",
-            Method::Put => "PUT",
-        };
+        let method = request.method.as_str();
         match self.serve(now, method, &request.target, request.body.clone()) {
             Response::Now(reply) => Response::Now(reply.into()),
             Response::Parked(parked) => Response::Parked(parked),
@@ -77,12 +74,12 @@ impl Api {
         };
         let engine = &mut self.engine;
         let result = if let Some(key) = path.strip_prefix(KV.as_bytes()) {
-            match method {
+            kv::check_name(engine, key).and_then(|()| match method {
                 "GET" => kv::get(engine, now, &query, key),
                 "PUT" => kv::put(engine, now, &query, key, body).map(Response::Now),
                 "DELETE" => kv::delete(engine, now, &query, key).map(Response::Now),
                 _ => Err(Reply::not_allowed(method, &["GET", "PUT", "DELETE"])),
-            }
+            })
         } else {
             let path = String::from_utf8_lossy(&path);
             let allowed = allowed_method(&path);

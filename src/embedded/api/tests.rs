@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::consul::wire::Method;
 
 fn at(millis: u64) -> Moment {
     Moment::from_nanos(3_600_000_000_000) + Duration::from_millis(millis)

@@ -55,11 +55,13 @@ pub(crate) struct Settings {
     pub(crate) node: Arc<str>,
     /// Seeds the session ids and the jitter of blocking reads.
     pub(crate) seed: u64,
+    /// Whether `/v1/kv/` refuses names as Consul 1.21.5 does.
+    pub(crate) strict_names: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { expiry: Expiry::default(), node: "embedded".into(), seed: 0 }
+        Self { expiry: Expiry::default(), node: "embedded".into(), seed: 0, strict_names: false }
     }
 }
 
@@ -213,6 +215,11 @@ impl Engine {
     /// Restarts the random sequence from `seed`.
     pub(crate) fn reseed(&mut self, seed: u64) {
         self.random = seed;
+    }
+
+    /// Whether `/v1/kv/` refuses names as Consul 1.21.5 does.
+    pub(crate) fn strict_names(&self) -> bool {
+        self.settings.strict_names
     }
 
     /// The name of the only node.

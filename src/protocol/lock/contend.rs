@@ -158,20 +158,29 @@ impl Lock {
                 }
             }
             Seen::Denied(right) => {
-                let had = std::mem::replace(&mut self.leftover, Leftover::None);
-                #[cfg(test)]
-                let had =
-                    if Mutation::DeniedReadForgotten.is_chosen() { Leftover::None } else { had };
-                if had != Leftover::None {
-                    self.sweep_from_now(now, effects);
-                }
-                self.fail(now, Obstacle::Trouble(Error::Denied { right }), effects);
+                let obstacle = Obstacle::Trouble(Error::Denied { right });
+                self.unreadable(now, obstacle, effects);
+            }
+            Seen::NameRefused(why) => {
+                self.unreadable(now, Obstacle::NameRefused { why }, effects);
             }
             Seen::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(unavailable(Step::Read, &trouble)), effects);
                 self.pause(now, Next::Read);
             }
         }
+    }
+
+    /// Fails because the key cannot be read. A lock that our session may hold is then
+    /// freed by the end of the session.
+    fn unreadable(&mut self, now: Moment, obstacle: Obstacle, effects: &mut Vec<Effect>) {
+        let had = std::mem::replace(&mut self.leftover, Leftover::None);
+        #[cfg(test)]
+        let had = if Mutation::DeniedReadForgotten.is_chosen() { Leftover::None } else { had };
+        if had != Leftover::None {
+            self.sweep_from_now(now, effects);
+        }
+        self.fail(now, obstacle, effects);
     }
 
     fn judge_entry(&mut self, now: Moment, entry: Entry, index: u64, effects: &mut Vec<Effect>) {

@@ -106,7 +106,7 @@ impl Lock {
         }
         let index = match &answer {
             Seen::Found { index, .. } | Seen::Missing { index } => *index,
-            Seen::Denied(_) | Seen::Unknown(_) => {
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {
                 own.look = Look::At(now + UNWATCHED);
                 return;
             }
@@ -135,7 +135,7 @@ impl Lock {
             return;
         }
         own.look = Look::At(now + DOUBTED);
-        if let Seen::Denied(_) | Seen::Unknown(_) = answer {
+        if let Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) = answer {
             return;
         }
         self.judge_own(now, answer, effects);
@@ -167,7 +167,7 @@ impl Lock {
                     self.phase = Phase::Losing { own, ticket, until: now + QUESTION_LIMIT };
                 }
             }
-            Seen::Denied(_) | Seen::Unknown(_) => {}
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {}
         }
     }
 

@@ -180,7 +180,7 @@ impl Lock {
         let seen_at = match &answer {
             Seen::Found { entry, index } => entry.modify_index.min(*index),
             Seen::Missing { index } => *index,
-            Seen::Denied(_) | Seen::Unknown(_) => u64::MAX,
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => u64::MAX,
         };
         let reason = match answer {
             _ if seen_at < own.won_at => LossReason::StoreReplaced,
@@ -194,6 +194,10 @@ impl Lock {
             }
             Seen::Denied(right) => {
                 return self.release_obstructed(now, Error::Denied { right }, effects);
+            }
+            Seen::NameRefused(why) => {
+                let error = Error::Unavailable { step: Step::Read, why };
+                return self.release_obstructed(now, error, effects);
             }
             Seen::Unknown(trouble) => {
                 return self.release_obstructed(now, unavailable(Step::Read, &trouble), effects);

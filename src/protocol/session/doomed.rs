@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::messages::Effect;
 use crate::{
     clock::Moment,
-    consul::fact::{Destroyed, SessionId},
+    consul::fact::{Destroyed, SessionId, Trouble},
     protocol::{Ticket, Tickets},
 };
 
@@ -93,13 +93,19 @@ impl DoomedSessions {
         let doomed = &mut self.sessions[place];
         doomed.asking = None;
         match answer {
-            Destroyed::Unknown(_) => doomed.again_at = now + PAUSE,
+            Destroyed::Unknown(trouble) if *trouble != Trouble::UnknownToken => {
+                doomed.again_at = now + PAUSE;
+            }
             // The token may get the right back, and until then the session keeps its keys.
             // A stop does not wait for that.
-            Destroyed::Denied(_) if now < doomed.gives_up_at && !stopped => {
+            Destroyed::Denied(_) | Destroyed::Unknown(_)
+                if now < doomed.gives_up_at && !stopped =>
+            {
                 doomed.again_at = now + DENIED_PAUSE;
             }
-            Destroyed::Done | Destroyed::Denied(_) => drop(self.sessions.remove(place)),
+            Destroyed::Done | Destroyed::Denied(_) | Destroyed::Unknown(_) => {
+                drop(self.sessions.remove(place));
+            }
         }
     }
 }

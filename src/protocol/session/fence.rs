@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    Phase, Raise, Session,
+    Phase, Raise, Session, TOO_FAR,
+    blocked::Failure,
     messages::{Effect, Notice},
-    unavailable,
 };
 use crate::{
     clock::Moment,
-    consul::fact::{Fence, Raised, Seen},
+    consul::fact::{Fence, Raised, Seen, Trouble},
     error::Step,
     ownership::LossReason,
     protocol::Ticket,
@@ -57,10 +57,16 @@ impl Session {
             Raised::Denied(_) => self.fence_denied(now, ticket, effects),
             Raised::Stale => self.raise_again(ticket, now),
             Raised::Unknown(trouble) => {
-                if !self.is_lent() {
-                    let error = unavailable(Step::CreateSession, &trouble);
-                    effects.push(Effect::Notify(Notice::Troubled(error)));
+                if self.is_lent() {
+                    return self.raise_again(ticket, now + RAISE_AGAIN);
                 }
+                if let Trouble::TooFar { .. } = trouble {
+                    // No renewal would be answered either.
+                    self.retire(now);
+                    self.phase = Phase::Absent { since: Some(now + TOO_FAR) };
+                }
+                let failed = (Step::CreateSession, Failure::Unknown(trouble));
+                self.blocked.report(now, &self.timing, failed, effects);
                 self.raise_again(ticket, now + RAISE_AGAIN);
             }
         }
@@ -77,7 +83,9 @@ impl Session {
         let stands = match answer {
             Seen::Found { entry, .. } => Fence::At(entry.modify_index),
             Seen::Missing { .. } => Fence::Unraised,
-            Seen::Denied(_) => return self.fence_denied(now, ticket, effects),
+            Seen::Denied(_) | Seen::NameRefused(_) => {
+                return self.fence_denied(now, ticket, effects);
+            }
             Seen::Unknown(_) => return self.raise_again(ticket, now + RAISE_AGAIN),
         };
         // A deleted entry must be rewritten as well. An entry that is unchanged since it

@@ -137,6 +137,8 @@ pub(crate) enum Effect {
         stale: Vec<(SessionId, u64)>,
     },
     Notify(Notice),
+    /// Locks work only once an operator has mended this.
+    Blocked(String),
     /// Renewals succeed again.
     Recovered,
     /// The session was stopped as requested; no further effect follows.

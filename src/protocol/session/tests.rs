@@ -576,11 +576,15 @@ fn a_ttl_that_the_servers_refuse_is_reported_with_their_setting_and_tried_rarely
     let ticket = create_ticket(&bench.step(Event::Start));
     let effects =
         bench.step(Event::Created { ticket, answer: Created::TtlRefused("30s=24h0m0s".into()) });
-    let [Effect::Notify(Notice::Troubled(error @ Error::Invalid { field, .. }))] = &effects[..]
+    let [
+        Effect::Blocked(why),
+        Effect::Notify(Notice::Troubled(error @ Error::Invalid { field, .. })),
+    ] = &effects[..]
     else {
         panic!("{effects:?}")
     };
     let text = error.to_string();
+    assert_eq!(*why, text);
     assert_eq!(*field, "timing.session_ttl");
     assert!(text.contains("session_ttl_min") && text.contains("30s=24h0m0s"), "{text}");
     assert!(!text.contains("000000000"), "nanoseconds: {text}");
@@ -604,4 +608,65 @@ fn stopping_destroys_the_session_also_one_that_is_still_being_created() {
     let answer = Created::Session("s-1".into());
     let effects = bench.step(Event::Created { ticket, answer });
     assert!(matches!(effects[..], [Effect::Destroy { .. }]), "{effects:?}");
+}
+
+fn far() -> Trouble {
+    let (limit, round_trip) = (Duration::from_millis(288), Duration::from_millis(400));
+    Trouble::TooFar { limit, round_trip }
+}
+
+fn blocks(effects: &[Effect]) -> bool {
+    matches!(effects[..], [Effect::Blocked(_), Effect::Notify(Notice::Troubled(_)), ..])
+}
+
+#[test]
+fn where_consul_is_too_far_a_session_is_tried_at_long_intervals_and_destroyed() {
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    let effects = bench.step(Event::Created { ticket, answer: Created::Unknown(far()) });
+    assert!(blocks(&effects), "{effects:?}");
+    let ticket = create_ticket(&bench.wake());
+    assert_eq!(bench.now.since(at(0)), TOO_FAR);
+    // This one is answered in time, and then its fence is not.
+    let ticket = bench.created_as("s-1", ticket);
+    let effects = bench.step(Event::Raised { ticket, answer: Raised::Unknown(far()) });
+    assert!(blocks(&effects), "{effects:?}");
+    assert!(matches!(effects.last(), Some(Effect::Destroy { .. })), "{effects:?}");
+    let Some(Effect::Destroy { ticket, .. }) = effects.last() else { unreachable!() };
+    bench.step(Event::Destroyed { ticket: *ticket, answer: Destroyed::Done });
+    let before = bench.now;
+    create_ticket(&bench.wake());
+    assert_eq!(bench.now.since(before), TOO_FAR);
+}
+
+#[test]
+fn a_token_that_consul_does_not_know_costs_nothing_before_the_deadline() {
+    let (mut bench, view) = Bench::open();
+    let mut was_told = false;
+    while view.cell.is_valid(bench.now) {
+        let effects = bench.wake();
+        let [Effect::Renew { ticket, .. }] = effects[..] else { break };
+        let answer = Renewed::Unknown(Trouble::UnknownToken);
+        let effects = bench.step(Event::Renewed { ticket, answer });
+        was_told |=
+            matches!(&effects[..], [Effect::Notify(Notice::Troubled(Error::Unavailable { .. }))]);
+    }
+    assert!(was_told);
+    assert_eq!(bench.now.since(at(0)), Timing::default().lease());
+}
+
+#[test]
+fn a_session_whose_token_is_unknown_is_not_destroyed_for_ever() {
+    let (mut bench, mut ticket) = closed();
+    for _ in 0..1_000 {
+        let answer = Destroyed::Unknown(Trouble::UnknownToken);
+        bench.step(Event::Destroyed { ticket, answer });
+        if bench.session.next_wakeup(bench.now).is_none() {
+            return;
+        }
+        let effects = bench.wake();
+        let [Effect::Destroy { ticket: again, .. }] = effects[..] else { panic!("{effects:?}") };
+        ticket = again;
+    }
+    panic!("still destroyed at {:?}", bench.now);
 }

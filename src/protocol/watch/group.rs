@@ -206,7 +206,9 @@ impl Watches {
                     self.mark(&prefix, Flaw::Bulky);
                 }
             }
-            Listed::Denied(_) | Listed::Unknown(Trouble::TooLong) if is_current => {
+            Listed::Denied(_) | Listed::NameRefused(_) | Listed::Unknown(Trouble::TooLong)
+                if is_current =>
+            {
                 self.mark(&prefix, Flaw::Unlistable);
                 self.interrupted(&prefix, false);
             }
@@ -223,7 +225,7 @@ impl Watches {
                     self.interrupted(&prefix, true);
                 }
             }
-            Listed::Denied(_) => {}
+            Listed::Denied(_) | Listed::NameRefused(_) => {}
         }
     }
 

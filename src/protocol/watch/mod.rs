@@ -397,7 +397,7 @@ impl Watches {
                     self.place(&key, effects);
                 }
             }
-            Seen::Denied(_) => self.answer(&key, answer, effects),
+            Seen::Denied(_) | Seen::NameRefused(_) => self.answer(&key, answer, effects),
             Seen::Unknown(trouble) => {
                 interest.carrier = Carrier::Resting;
                 if is_cut(trouble) && self.patience.cut(self.now, single.since) {
@@ -482,7 +482,7 @@ impl Watches {
         let is_news = match &answer {
             Seen::Found { index, .. } => *index != interest.after,
             Seen::Missing { .. } => true,
-            Seen::Denied(_) | Seen::Unknown(_) => false,
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => false,
         };
         let answer = if interest.troubled && is_news && !interest.held {
             // The waiter must not take now for the moment of the change.

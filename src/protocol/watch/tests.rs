@@ -288,15 +288,20 @@ fn a_single_read_that_fails_is_repeated_quietly() {
 
 #[test]
 fn a_refusal_is_told() {
-    let mut bench = Bench::new(22);
-    let ticket = read(&bench.watch("k", 5));
-    let denied = Seen::Denied("key:read".into());
-    assert_eq!(bench.seen(ticket, denied.clone()), [bench.answered("k", 1, denied)]);
+    for refusal in [Seen::Denied("key:read".into()), Seen::NameRefused("status 400".into())] {
+        let mut bench = Bench::new(22);
+        let ticket = read(&bench.watch("k", 5));
+        assert_eq!(bench.seen(ticket, refusal.clone()), [bench.answered("k", 1, refusal)]);
+    }
 }
 
 #[test]
 fn what_may_not_be_listed_or_is_too_long_is_read_key_by_key() {
-    for answer in [Listed::Denied("key:list".into()), Listed::Unknown(Trouble::TooLong)] {
+    for answer in [
+        Listed::Denied("key:list".into()),
+        Listed::NameRefused("status 400".into()),
+        Listed::Unknown(Trouble::TooLong),
+    ] {
         let mut bench = Bench::new(2);
         bench.watch("jobs/1", 5);
         bench.watch("jobs/2", 5);

@@ -90,7 +90,7 @@ impl Process {
                 }
                 return self.tell_warden(warden::Event::Notified(notice));
             }
-            Effect::Recovered => return,
+            Effect::Blocked(_) | Effect::Recovered => return,
             Effect::Stopped => {
                 self.session = None;
                 return self.tell_warden(warden::Event::SessionStopped);

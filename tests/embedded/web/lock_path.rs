@@ -157,12 +157,12 @@ async fn the_key_is_the_segment_as_a_handler_sees_it() {
     let app = init_service(app).await;
     for (path, locked) in [
         ("/orders/7", "orders/7"),
-        ("/orders/2024%2F17", "orders/2024%2F17"),
-        ("/orders/2024%252F17", "orders/2024%252F17"),
-        ("/orders/%C3%A9t%C3%A9", "orders/été"),
-        ("/orders/%2E%2E", "orders/%2E%2E"),
-        ("/orders/a%0Ab", "orders/a%0Ab"),
-        ("/orders/%FF", "orders/\u{FFFD}"),
+        ("/orders/2024%2F17", "orders/2024=2F17"),
+        ("/orders/2024%252F17", "orders/2024=252F17"),
+        ("/orders/%C3%A9t%C3%A9", "orders/=C3=A9t=C3=A9"),
+        ("/orders/%2E%2E", "orders/=2E=2E"),
+        ("/orders/a%0Ab", "orders/a=0Ab"),
+        ("/orders/%FF", "orders/=EF=BF=BD"),
         ("/jobs/plain", "jobs"),
     ] {
         let seen = get(&app, path).await;

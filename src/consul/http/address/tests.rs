@@ -17,6 +17,27 @@ fn takes_urls_and_consuls_short_form() {
 }
 
 #[test]
+fn takes_a_gateways_path_and_a_unix_socket() {
+    for (text, authority, path) in [
+        ("https://gateway/consul", "gateway", "/consul"),
+        ("https://gateway:8443/a/b/", "gateway:8443", "/a/b"),
+        ("gateway:80/consul", "gateway:80", "/consul"),
+        ("http://gateway/a%20b", "gateway", "/a%20b"),
+        ("http://gateway//", "gateway", ""),
+    ] {
+        let address = Address::parse(text).unwrap();
+        assert_eq!((address.authority(), address.path()), (authority, path), "{text}");
+        assert_eq!(address.socket(), None);
+    }
+    for (text, path) in
+        [("unix:///run/consul.sock", "/run/consul.sock"), ("UNIX://c.sock", "c.sock")]
+    {
+        let address = Address::parse(text).unwrap();
+        assert_eq!((address.socket(), address.is_https()), (Some(Path::new(path)), false));
+    }
+}
+
+#[test]
 fn an_ipv6_host_is_resolved_without_its_brackets_and_the_scheme_has_a_port() {
     for (text, host, port) in [
         ("https://[::1]:8443", "::1", 8443),
@@ -24,7 +45,8 @@ fn an_ipv6_host_is_resolved_without_its_brackets_and_the_scheme_has_a_port() {
         ("https://consul.example", "consul.example", 443),
     ] {
         let address = Address::parse(text).unwrap();
-        assert_eq!((address.host(), address.port()), (host, port), "{text}");
+        let Place::Tcp { host: found, port: at, .. } = address.place() else { panic!("{text}") };
+        assert_eq!((found.as_str(), *at), (host, port), "{text}");
     }
 }
 
@@ -38,9 +60,13 @@ fn an_invalid_address_is_refused_with_an_escaped_text_that_says_what_to_write() 
         ("http://localhost:99999", "no number"),
         ("http://:8500", "no host"),
         ("http://", "no host"),
-        ("unix:///var/run/consul.sock", "scheme 'unix'"),
+        ("unix://", "no socket"),
         ("ftp://localhost:8500", "scheme 'ftp'"),
-        ("http://localhost:8500/v1", "a path"),
+        ("http://localhost:8500/v1", "/v1"),
+        ("http://gateway/consul/v1/", "/v1"),
+        ("http://localhost:8500/a//b", "a path"),
+        ("http://localhost:8500/../b", "a path"),
+        ("http://localhost:8500/a b", "a path"),
         ("http://localhost:8500?dc=x", "a query"),
         ("http://local host:8500", "no host and port"),
     ] {
