@@ -261,6 +261,8 @@ fn of_lock(event: &lock::Event) -> Option<&'static str> {
             Seen::Found { .. } => "read: found",
             Seen::Missing { .. } => "read: missing",
             Seen::Denied(_) => "read denied",
+            // Only a malformed request is refused.
+            Seen::NameRefused(_) => return None,
             Seen::Unknown(_) => "read unknown",
         },
         Event::SessionSeen { answer, .. } => match answer {

@@ -162,7 +162,7 @@ fn name<'a>(part: &Part, before: &[u8], number: u64) -> Option<Token<'a>> {
         return Some(Token::Name(Name::Index(number)));
     }
     let is_token = INDEXES.contains(&(number >> 16));
-    is_token.then(|| Token::Fencing(Name::Index(number >> 16), number & 0xFFFF))
+    is_token.then_some(Token::Fencing(Name::Index(number >> 16), number & 0xFFFF))
 }
 
 fn moment<'a>(part: &Part, nanos: u64) -> Token<'a> {

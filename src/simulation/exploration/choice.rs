@@ -76,6 +76,7 @@ pub(super) enum Meddling {
     Delete,
     ForceRelease,
     Overwrite,
+    DeleteFences,
 }
 
 impl Choice {
@@ -221,9 +222,12 @@ impl Stage {
             let kinds = [Store::Emptied, Store::RestoredHigher, Store::RestoredLower];
             all.extend(kinds.map(Choice::Store));
         }
-        if left.meddlings > 0 && self.world.server.holder(&self.world.keys[0]).is_some() {
-            let kinds = [Meddling::Delete, Meddling::ForceRelease, Meddling::Overwrite];
-            all.extend(kinds.map(Choice::Meddle));
+        if left.meddlings > 0 {
+            all.push(Choice::Meddle(Meddling::DeleteFences));
+            if self.world.server.holder(&self.world.keys[0]).is_some() {
+                let kinds = [Meddling::Delete, Meddling::ForceRelease, Meddling::Overwrite];
+                all.extend(kinds.map(Choice::Meddle));
+            }
         }
     }
 }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    super::{event::Event, network::Flight, operator::Act},
+    super::{
+        event::Event,
+        network::Flight,
+        operator::{self, Act},
+    },
     canon::FIRST_INDEX,
     choice::{Choice, Meddling, Right, Store},
     stage::{ALWAYS, Stage},
@@ -124,6 +128,7 @@ impl Stage {
                     Meddling::Delete => Act::DeleteKey(key),
                     Meddling::ForceRelease => Act::ForceRelease(key),
                     Meddling::Overwrite => Act::Overwrite(key),
+                    Meddling::DeleteFences => Act::Fences(operator::Meddling::Delete),
                 });
             }
             _ => {}

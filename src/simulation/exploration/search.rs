@@ -103,16 +103,17 @@ pub(super) fn explore(
         tasks = search.level(tasks);
         levels += usize::from(!search.is_stopped());
     }
+    let is_cut_short = search.is_stopped();
     let found = search.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     Explored {
         scope: scope.text.clone(),
-        is_cut_short: search.is_stopped(),
+        is_cut_short,
         states: search.states.into_inner(),
         steps: search.steps.into_inner(),
         ends: search.ends.into_inner(),
         choices: levels.max(1) - 1,
         length: search.length.into_inner(),
-        is_whole: tasks.is_empty() && !search.stop.into_inner(),
+        is_whole: tasks.is_empty() && !is_cut_short,
         found,
         took: began.elapsed(),
     }
