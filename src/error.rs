@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{escape::Escaped, key::Key, ownership::Holder};
+use crate::{escape::Escaped, key::Key, ownership::Holder, token::FencingToken};
 
 /// The operation that Consul did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum Step {
     Read,
     /// Releasing a key.
     Release,
+    /// Writing under a lock.
+    Write,
     /// Recording a turn of a periodic job.
     Record,
     /// Destroying the session.
@@ -32,6 +34,7 @@ impl fmt::Display for Step {
             Self::Lock => "lock the key",
             Self::Read => "read the key",
             Self::Release => "release the key",
+            Self::Write => "write under the lock",
             Self::Record => "record the job's turn",
             Self::DestroySession => "destroy the session",
         })
@@ -147,6 +150,30 @@ pub enum Error {
     #[error("could not {step}: {}", Escaped(.why))]
     Unavailable {
         /// The operation that failed.
+        step: Step,
+        /// What went wrong.
+        why: String,
+    },
+    /// The lease or term under which to write has ended, or its key is no longer locked
+    /// by this process. The write is refused, now and whenever it arrives.
+    #[error("{key} is no longer held under the token {token}: the write was refused")]
+    NotHeld {
+        /// The key of the lock.
+        key: Key,
+        /// The token of the lease or term.
+        token: FencingToken,
+    },
+    /// An entry does not have the state that a write requires. Nothing was written. Read
+    /// the entry again.
+    #[error("the entry {key} was changed since it was read: nothing was written")]
+    Conflict {
+        /// The entry.
+        key: Key,
+    },
+    /// No complete answer arrived: the request may have taken effect, or may still do so.
+    #[error("could not learn whether this took effect: {step}: {}", Escaped(.why))]
+    Unknown {
+        /// The operation.
         step: Step,
         /// What went wrong.
         why: String,

@@ -37,6 +37,9 @@
 //! }
 //! ```
 //!
+//! [`AcquireAll`] locks several keys at once, or none of them, and replies with a
+//! [`LeaseSet`].
+//!
 //! The runtime has its own thread and actix System. Handlers that block therefore do not
 //! delay renewals, and the crate also works under `#[tokio::main]`.
 //!
@@ -79,7 +82,8 @@
 //!   lock, as long as a renewal is answered before the deadline.
 //! - *Releases are fenced.* A late or repeated release never frees a newer ownership.
 //!
-//! The module [`safety`] states them in full.
+//! The module [`safety`] states them in full, and the module [`fencing`] says how a
+//! resource checks tokens.
 //!
 //! # What a lock cannot do
 //! The guarantees assume that the rates of clocks differ by less than
@@ -105,7 +109,12 @@
 //!   the leader runs. There are routes for health checks and a status page.
 //! - `metrics`: counters, gauges and histograms for the `metrics` facade; see [`telemetry`].
 //!
-//! No feature is on by default.
+//! No feature is on by default. A [guide] and [recipes] are in the repository.
+//!
+//! [guide]: https://docs.rs/crate/actix-dsync/latest/source/docs/SUMMARY.md
+//! [recipes]: https://docs.rs/crate/actix-dsync/latest/source/examples/
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod actors;
 mod clock;
@@ -140,16 +149,19 @@ pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Login, Retention, Timing,
 pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
+    claim::Claim,
     lease::Lease,
+    lease_set::LeaseSet,
     observer::{Leadership, Observer},
     tenure::Tenure,
     term::Term,
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, Campaign, Deposed, Elected, Event, Events, Explain, Filter, Inspect, LeaderChanged,
-    List, LockAcquired, LockLost, LockReleased, Observe, Release, Resign, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe,
+    Acquire, AcquireAll, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
+    ForceReleased, HeldKey, Holders, Inspect, LeaderChanged, List, LockAcquired, LockLost,
+    LockReleased, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry, Subscribe,
+    SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use secret::Secret;
@@ -167,8 +179,9 @@ pub use rustls;
 
 pub mod report {
     //! What a runtime knows of itself, for people and for monitoring: the replies of
-    //! [`Dsync::health`](crate::Dsync::health), [`Dsync::explain`](crate::Dsync::explain)
-    //! and [`Dsync::list`](crate::Dsync::list).
+    //! [`Dsync::health`](crate::Dsync::health), [`Dsync::explain`](crate::Dsync::explain),
+    //! [`Dsync::list`](crate::Dsync::list) and
+    //! [`Dsync::preflight`](crate::Dsync::preflight).
     //!
     //! Everything here is what *this process* knows at one moment. As JSON, durations
     //! are whole milliseconds and their fields end in `_ms`. Nothing here is secret:
@@ -176,6 +189,7 @@ pub mod report {
 
     pub use crate::{
         ownership::KeyState,
+        status::preflight::{Check, Finding, Preflight, Verdict},
         status::report::{
             HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport, StuckJob,
         },
@@ -185,6 +199,31 @@ pub mod report {
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
-#[cfg(all(doctest, feature = "web"))]
-#[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+#[doc = include_str!("../docs/fencing.md")]
+pub mod fencing {}
+
+/// Compiles the examples of the README and of the guide.
+#[cfg(all(doctest, feature = "embedded", feature = "web"))]
+mod pages {
+    macro_rules! compiled {
+        ($($name:ident: $page:literal,)*) => {
+            $(#[doc = include_str!($page)] struct $name;)*
+        };
+    }
+
+    compiled! {
+        Readme: "../README.md",
+        Architecture: "../docs/guide/architecture.md",
+        ChoosingAStore: "../docs/guide/choosing-a-store.md",
+        ComingFrom: "../docs/guide/coming-from.md",
+        Events: "../docs/guide/events.md",
+        Introduction: "../docs/guide/introduction.md",
+        Leadership: "../docs/guide/leadership.md",
+        Locks: "../docs/guide/locks.md",
+        QuickStart: "../docs/guide/quick-start.md",
+        Reference: "../docs/guide/reference.md",
+        SemaphoresSetsWrites: "../docs/guide/semaphores-sets-writes.md",
+        Testing: "../docs/guide/testing.md",
+        Web: "../docs/guide/web.md",
+    }
+}

@@ -93,6 +93,11 @@ pub enum KeyState {
     NoSession,
     /// A lock request is in flight.
     Trying,
+    /// Its callers want the key only together with others ([`AcquireAll`]). It could be
+    /// locked now; another of those keys cannot.
+    ///
+    /// [`AcquireAll`]: crate::AcquireAll
+    Gathering,
     /// Another session holds the key; this process waits for it.
     Waiting,
     /// It waits for a moment before the next lock request: for the lock-delay, after
@@ -115,6 +120,7 @@ impl fmt::Display for KeyState {
             Self::Held => "held",
             Self::NoSession => "no session",
             Self::Trying => "trying",
+            Self::Gathering => "gathering",
             Self::Waiting => "waiting",
             Self::Pausing => "pausing",
             Self::Unclear => "unclear",

@@ -5,12 +5,13 @@ use std::{path::PathBuf, str::FromStr};
 use actix_dsync::Config;
 
 pub(crate) const USAGE: &str = "\
-usage: node run     --consul URL --prefix P --keys N [--ttl 15s] [--lock-delay 15s]
+usage: node run     [--consul URL] --prefix P --keys N [--ttl 15s] [--lock-delay 15s]
                     [--fast-failover] [--tick] [--log FILE]
-       node campaign --consul URL --prefix P [--ttl 15s] [--lock-delay 15s] [--fast-failover]
+       node campaign [--consul URL] --prefix P [--ttl 15s] [--lock-delay 15s] [--fast-failover]
                     [--log FILE]
-       node cycle   --consul URL --prefix P [--n 2000]
-       node handoff --consul URL --prefix P [--n 200]
+       node cycle   [--consul URL] --prefix P [--n 2000]
+       node handoff [--consul URL] --prefix P [--n 200]
+       node preflight [--consul URL] --prefix P [--ttl 15s] [--lock-delay 15s] [--fast-failover]
 
 run      contends for the keys P/0 to P/N-1, holds each until it is lost, and contends again,
          until SIGTERM. --tick: asks every 10 ms whether each lease is valid, and tells how that
@@ -21,7 +22,10 @@ campaign contends for the leadership of P/leader, with a job that only the leade
          \"<unix ns> <pid> <key> <token>\" every 20 ms.
 cycle    times acquire + release of P/0.
 handoff  times the way of P/0 from one runtime's release call to its grant at another.
+preflight checks the agent and the token's rights for keys below P, prints what it found and the
+         policy that is needed, and fails if something is missing.
 
+Without --consul, the connection comes from CONSUL_HTTP_ADDR and Consul's other variables.
 cycle and handoff take --ttl, --lock-delay and --fast-failover, too.";
 
 pub(crate) struct Arguments {
@@ -35,15 +39,17 @@ pub(crate) enum Command {
     Campaign { log: Option<PathBuf> },
     Cycle { n: usize },
     Handoff { n: usize },
+    Preflight,
 }
 
 impl Arguments {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let command = words.next().ok_or("no command")?;
-        if !["run", "campaign", "cycle", "handoff"].contains(&command.as_str()) {
+        if !["run", "campaign", "cycle", "handoff", "preflight"].contains(&command.as_str()) {
             return Err(format!("{command:?} is no command"));
         }
         let (runs, campaigns) = (command == "run", command == "campaign");
+        let measures = ["cycle", "handoff"].contains(&command.as_str());
         let mut config = Config::default();
         let (mut consul, mut prefix, mut keys, mut n) = (None, None, None, None);
         let (mut tick, mut log) = (false, None);
@@ -53,7 +59,7 @@ impl Arguments {
                 "--consul" => consul = Some(value()?),
                 "--prefix" => prefix = Some(value()?),
                 "--keys" if runs => keys = Some(number(&name, &value()?)?),
-                "--n" if !runs && !campaigns => n = Some(number(&name, &value()?)?),
+                "--n" if measures => n = Some(number(&name, &value()?)?),
                 "--ttl" => config.timing.session_ttl = duration(&name, &value()?)?,
                 "--lock-delay" => config.timing.lock_delay = duration(&name, &value()?)?,
                 "--fast-failover" => config.timing.fast_failover = true,
@@ -62,11 +68,19 @@ impl Arguments {
                 other => return Err(format!("node {command} does not know {other:?}")),
             }
         }
-        config.address = consul.ok_or("--consul is missing")?;
+        match consul {
+            Some(address) => config.address = address,
+            None => {
+                let timing = config.timing;
+                config = Config::from_env().map_err(|error| error.to_string())?;
+                config.timing = timing;
+            }
+        }
         let command = match command.as_str() {
             "run" => Command::Run { keys: keys.ok_or("--keys is missing")?, tick, log },
             "campaign" => Command::Campaign { log },
             "cycle" => Command::Cycle { n: n.unwrap_or(2000) },
+            "preflight" => Command::Preflight,
             _ => Command::Handoff { n: n.unwrap_or(200) },
         };
         Ok(Self { command, config, prefix: prefix.ok_or("--prefix is missing")? })

@@ -19,14 +19,13 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Failure, print,
+    Failure, STOP_LIMIT, print,
     run::{open_log, write_line},
-    unix_ns,
+    stop, unix_ns,
 };
 
 const TICK: Duration = Duration::from_millis(20);
 const COOL_DOWN: Duration = Duration::from_secs(5);
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn campaign(dsync: Dsync, key: Key, log: Option<PathBuf>) -> Result<(), Failure> {
     let log = log.map(open_log).transpose()?.map(Arc::new);
@@ -60,9 +59,11 @@ pub(crate) async fn campaign(dsync: Dsync, key: Key, log: Option<PathBuf>) -> Re
             }
         }
     }
-    dsync.hand_over(STOP_LIMIT).await?;
-    print(json!({ "ev": "handed-over" }));
-    dsync.shutdown(STOP_LIMIT).await?;
+    match dsync.hand_over(STOP_LIMIT).await {
+        Ok(_) => print(json!({ "ev": "handed-over" })),
+        Err(error) => eprintln!("node: warning: {error}"),
+    }
+    stop(&dsync).await;
     job.await.map_err(|error| Failure::Work(format!("the job: {error}")))??;
     Ok(())
 }

@@ -11,7 +11,7 @@ mod run;
 use std::{
     io::{self, Write as _},
     process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use actix_dsync::{Dsync, Key};
@@ -70,8 +70,28 @@ async fn obey() -> Result<(), Failure> {
             campaign::campaign(start()?, key, log).await
         }
         Command::Cycle { n } => measure::cycle(start()?, key(0)?, n).await,
+        Command::Preflight => preflight(start()?, key(0)?).await,
         Command::Handoff { n } => measure::handoff([start()?, start()?], key(0)?, n).await,
     }
+}
+
+/// The time limit of each step of an orderly end.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Ends the runtime. If Consul is gone, its TTL gives the locks back: a warning, no failure.
+async fn stop(dsync: &Dsync) {
+    if let Err(error) = dsync.shutdown(STOP_LIMIT).await {
+        eprintln!("node: warning: {error}; the session's TTL frees the locks");
+    }
+}
+
+/// Prints what locks lack.
+async fn preflight(dsync: Dsync, key: Key) -> Result<(), Failure> {
+    let work = |error: actix_dsync::Error| Failure::Work(error.to_string());
+    let found = dsync.preflight_for([key]).await.map_err(work)?;
+    print!("{found}");
+    stop(&dsync).await;
+    if found.passed { Ok(()) } else { Err(Failure::Work("the preflight failed".into())) }
 }
 
 /// Prints an event as one line, with the time.

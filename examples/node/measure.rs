@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use actix_dsync::{Acquire, Dsync, Error, Key, Release};
 use serde_json::json;
 
-use crate::{Failure, print};
+use crate::{Failure, print, stop};
 
 /// Rounds before the measurement, which open connections and fill caches.
 const WARM_UP: usize = 20;
 /// How long a waiter gets to see that the key is held and to watch it.
 const SETTLE: Duration = Duration::from_millis(20);
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Acquires and releases one key, again and again.
 pub(crate) async fn cycle(dsync: Dsync, key: Key, n: usize) -> Result<(), Failure> {
@@ -25,7 +24,8 @@ pub(crate) async fn cycle(dsync: Dsync, key: Key, n: usize) -> Result<(), Failur
         }
     }
     report(times);
-    Ok(dsync.shutdown(STOP_LIMIT).await?)
+    stop(&dsync).await;
+    Ok(())
 }
 
 /// Passes one key back and forth between two runtimes.
@@ -52,7 +52,7 @@ pub(crate) async fn handoff(runtimes: [Dsync; 2], key: Key, n: usize) -> Result<
     report(times);
     drop(lease);
     for dsync in runtimes {
-        dsync.shutdown(STOP_LIMIT).await?;
+        stop(&dsync).await;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use actix_dsync::{Acquire, Dsync, Error, FencingToken, Key, Lease, LossReason};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Failure, print, unix_ns};
+use crate::{Failure, print, stop, unix_ns};
 
 const TICK: Duration = Duration::from_millis(10);
 const LOG_PERIOD: Duration = Duration::from_millis(100);
@@ -34,7 +34,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A lease that was not lost by then has survived the pause.
 const VERDICT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(
     dsync: Dsync,
@@ -59,9 +58,9 @@ pub(crate) async fn run(
         _ = interrupt.recv() => {}
     }
     // Each task learns of the end from its lease or from the reply to its request.
-    let ended = contender.dsync.shutdown(STOP_LIMIT).await;
+    stop(&contender.dsync).await;
     tasks.join_all().await;
-    Ok(ended?)
+    Ok(())
 }
 
 pub(crate) fn open_log(path: PathBuf) -> Result<File, Failure> {

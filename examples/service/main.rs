@@ -80,6 +80,18 @@ async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
         .advertise(here.ip().to_string(), here.port())
         .start()?;
 
+    // Beside the rest: a Consul that does not answer yet is no reason not to start.
+    actix_web::rt::spawn({
+        let dsync = dsync.clone();
+        async move {
+            match dsync.preflight().await {
+                Ok(found) if found.passed => tracing::info!("{found}"),
+                Ok(found) => tracing::warn!("{found}"),
+                Err(error) => tracing::warn!(%error, "no preflight"),
+            }
+        }
+    });
+
     // The subscription does not keep the actor alive; this address does.
     let pager = Pager.start();
     dsync.send(Subscribe::to(pager.clone().recipient::<LockLost>())).await?;

@@ -15,15 +15,16 @@ use super::{
 };
 use crate::{
     consul::{
-        ask::{Lock, Release},
+        ask::{Lock, LockAll, Release},
         client::Consul,
-        fact::{Locked, Released, Seen, SessionSeen},
+        fact::{Locked, Released, Seen, SessionSeen, Written},
     },
     holding::{
-        slot::Slot,
+        slot::{Slot, Slots},
         turn::{Step, Style},
         watchers,
     },
+    key::Key,
     messages::subscribers::Hub,
     protocol::{Ticket, contest::News, lock::Event, warden},
     status::kin,
@@ -36,6 +37,7 @@ use crate::{
 /// thousand locks.
 pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
+    pub(super) slots: Arc<Slots>,
     pub(super) consul: Consul,
     pub(super) settings: Rc<Settings>,
     pub(super) style: Style,
@@ -117,7 +119,17 @@ impl LockActor {
                 }
             }
             Step::Lock { ticket, ask } => self.lock(ticket, ask),
+            Step::LockAll { tickets, ask } => self.lock_all(&tickets, ask),
             Step::Release { ticket, ask } => self.release(ticket, ask),
+            Step::Write { ticket, ask } => {
+                let answer = Written::Unknown(unanswered());
+                let lost = Event::Written { ticket, answer };
+                let consul = self.shared.consul.clone();
+                ask_detached(lost, self.reporting(), async move {
+                    let answer = consul.ask(&ask, limit).await;
+                    Event::Written { ticket, answer }
+                });
+            }
             Step::Read { ticket, ask } => {
                 let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
                 let consul = self.shared.consul.clone();
@@ -186,6 +198,24 @@ impl LockActor {
             Event::Locked { ticket, answer }
         };
         ask_detached(lost, self.reporting(), question.instrument(span));
+    }
+
+    fn lock_all(&self, tickets: &[(Key, Ticket)], ask: LockAll) {
+        let limit = self.shared.settings.timing.request_timeout();
+        let slot_of = |(key, ticket): &(Key, Ticket)| (self.shared.slots.get(key), *ticket);
+        let asking: Vec<_> = tickets.iter().map(slot_of).collect();
+        let tell = move |answers: Vec<Locked>| {
+            for ((slot, ticket), answer) in asking.iter().zip(answers) {
+                if let Some(slot) = slot {
+                    slot.report(Event::Locked { ticket: *ticket, answer });
+                }
+            }
+        };
+        let lost = vec![Locked::Unknown(unanswered()); tickets.len()];
+        let span = tracing::debug_span!("acquire all", keys = tickets.len());
+        let consul = self.shared.consul.clone();
+        let question = async move { consul.ask(&ask, limit).await };
+        ask_detached(lost, tell, question.instrument(span));
     }
 
     fn release(&self, ticket: Ticket, ask: Release) {

@@ -62,6 +62,7 @@ impl LockSupervisor {
             let me = ctx.address();
             let shared = Shared {
                 hub: hub.clone(),
+                slots: slots.clone(),
                 consul: consul.clone(),
                 settings: settings.clone(),
                 style: Style {

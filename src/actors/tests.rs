@@ -6,8 +6,8 @@ use futures::{FutureExt, StreamExt};
 
 use super::crash::Crash;
 use crate::{
-    Acquire, Campaign, Deposed, Dsync, Elected, Error, Events, Filter, Key, Lease, LockLost,
-    LossReason, Observe, Release, Released, TryAcquire, embedded::Embedded,
+    Acquire, AcquireAll, Campaign, Deposed, Dsync, Elected, Error, Events, Filter, Key, Lease,
+    LockLost, LossReason, Observe, Release, Released, TryAcquire, embedded::Embedded,
 };
 
 fn key(name: &str) -> Key {
@@ -262,4 +262,32 @@ async fn of_two_thousand_held_keys_the_one_that_is_deleted_is_lost_and_no_other(
         assert!(deleted.elapsed() < Duration::from_secs(2), "{:?}", deleted.elapsed());
     }
     assert_eq!(leases.iter().filter(|lease| lease.is_valid()).count(), 1_997);
+}
+
+#[actix::test]
+async fn a_waiting_set_is_served_although_the_actor_of_one_of_its_keys_died() {
+    let mut world = World::new().await;
+    let second = Duration::from_secs(1);
+    for dies in ["a", "b", "c"] {
+        let held = world.acquire("b").await;
+        let asked = AcquireAll::new(["a", "b", "c"].map(key)).within(60 * second);
+        let waiting = world.dsync.send(asked);
+        tokio::time::sleep(second).await;
+        world.crash(Crash::Lock(key(dies)));
+        tokio::time::sleep(second).await;
+        drop(held);
+        let set = waiting.await.unwrap();
+        assert!(set.is_valid(), "{dies}");
+        assert_eq!(world.holders(), ["a", "b", "c"], "{dies}");
+
+        world.crash(Crash::Lock(key("c")));
+        let lost = set.lost().await;
+        assert_eq!((lost.key, lost.reason), (key("c"), LossReason::RuntimeFailed), "{dies}");
+        assert!(!set.is_valid());
+        drop(set);
+        tokio::time::sleep(second).await;
+        assert_eq!(world.holders(), [""; 0], "{dies}");
+        // The holder of `b` lost it if its actor died.
+        while world.lost.next().now_or_never().flatten().is_some() {}
+    }
 }

@@ -9,7 +9,8 @@
 //! Consul applies all of a transaction or nothing. If it applies nothing, it names every
 //! failed operation. Those locks get the answers that they would have got alone; the
 //! others are sent again. If the outcome of a transaction is unknown, the outcome of
-//! every lock in it is unknown.
+//! every lock in it is unknown. [`Batches`](super::batches::Batches) and [`Batch`] decide
+//! this.
 //!
 //! A transaction of several locks runs in its own task, so that dropping one lock's future
 //! does not affect the others.
@@ -23,16 +24,17 @@ use tokio::{
 
 use super::{
     ask::{Lock, Locks},
+    batches::Batch,
     client::Consul,
     fact::{Locked, Trouble},
-    turns::{Batches, Told},
+    turns::{Place, Tell, Told, Turn},
 };
 
 impl Consul {
     /// Locks a key. The request may wait in line for up to `limit`, and is answered within
     /// `limit` after it is sent.
     pub(crate) async fn lock(&self, ask: &Lock, limit: Duration) -> Locked {
-        let Some(turn) = Batches::turn(self.batches()) else {
+        let Some(turn) = Turn::take(self.batches()) else {
             return self.lock_in_line(ask, limit).await;
         };
         let answer = self.ask(ask, limit).await;
@@ -42,7 +44,8 @@ impl Consul {
 
     async fn lock_in_line(&self, ask: &Lock, limit: Duration) -> Locked {
         let (tell, mut told) = oneshot::channel();
-        let place = Batches::stand(self.batches(), ask.clone(), tell);
+        let batches = self.batches();
+        let place = Place::take(batches, ask.clone(), tell);
         let told = match timeout(limit, &mut told).await {
             Ok(told) => told,
             Err(_) if place.leave() => return Locked::Unsent(Trouble::InLine(limit)),
@@ -59,11 +62,10 @@ impl Consul {
                     return answer;
                 }
                 let (tell, told) = oneshot::channel();
-                let mut all = vec![(ask.clone(), tell)];
-                all.extend(others.into_iter().map(|other| (other.ask, other.tell)));
+                let batch = Batch::new(ask.clone(), tell, others);
                 let consul = self.clone();
                 actix_rt::spawn(async move {
-                    consul.lock_together(all, limit).await;
+                    consul.lock_together(batch, limit).await;
                     drop(turn);
                 });
                 match told.await {
@@ -75,28 +77,21 @@ impl Consul {
         }
     }
 
-    /// Locks several keys of one session and fence, and sends each its answer.
-    async fn lock_together(&self, mut asks: Vec<(Lock, oneshot::Sender<Told>)>, limit: Duration) {
+    /// Locks several keys, and sends each its answer.
+    async fn lock_together(&self, mut batch: Batch<Tell>, limit: Duration) {
         let end = Instant::now() + limit;
-        let mut alone = false;
-        while !asks.is_empty() {
+        loop {
             // Skip locks whose caller is gone.
-            asks.retain(|(_, tell)| !tell.is_closed());
-            let rest = asks.split_off(if alone { asks.len().min(1) } else { asks.len() });
-            let left = end.saturating_duration_since(Instant::now());
-            let locks: Vec<&Lock> = asks.iter().map(|(ask, _)| ask).collect();
-            let answers = self.ask(&Locks(&locks), left).await;
-            // Consul did not say which lock failed: send each alone.
-            alone |= answers.iter().all(Option::is_none);
-            let mut again = Vec::new();
-            for ((ask, tell), answer) in asks.into_iter().zip(answers) {
-                match answer {
-                    Some(answer) => drop(tell.send(Told::Answer(answer))),
-                    None => again.push((ask, tell)),
-                }
+            batch.retain(|tell| !tell.is_closed());
+            let locks: Vec<&Lock> = batch.next().map(|(ask, _)| ask).collect();
+            if locks.is_empty() {
+                return;
             }
-            again.extend(rest);
-            asks = again;
+            let left = end.saturating_duration_since(Instant::now());
+            let answers = self.ask(&Locks(&locks), left).await;
+            for (tell, answer) in batch.answered(answers) {
+                drop(tell.send(Told::Answer(answer)));
+            }
         }
     }
 }

@@ -7,11 +7,12 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     answer::Answer,
     ask::{Ask, Keyspace, Scope},
+    batches::Batches,
     credentials::{Credentials, LOOK_PERIOD, Token, TokenSource},
     fact::Trouble,
     http::{Http, HttpConfig, Purpose},
     link::{Backend, Link},
-    turns::Batches,
+    turns::Tell,
     wire::{WireReply, WireRequest},
 };
 
@@ -29,7 +30,7 @@ struct Inner {
     link: Link,
     credentials: Credentials,
     keys: Keyspace,
-    batches: Rc<RefCell<Batches>>,
+    batches: Rc<RefCell<Batches<Tell>>>,
 }
 
 impl Consul {
@@ -74,6 +75,16 @@ impl Consul {
                 client.credentials.tend(&client.link, &client.keys).await;
             }
         });
+    }
+
+    /// The path before every key: empty, or with a slash at its end.
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.keys.prefix()
+    }
+
+    /// Whether requests carry an ACL token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.0.credentials.current().is_some()
     }
 
     /// Whether the token came from a login.
@@ -166,7 +177,7 @@ impl Consul {
     }
 
     /// The lock requests in flight and in line.
-    pub(super) fn batches(&self) -> &Rc<RefCell<Batches>> {
+    pub(super) fn batches(&self) -> &Rc<RefCell<Batches<Tell>>> {
         &self.0.batches
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::escape::Escaped;
+use crate::{escape::Escaped, key::Key};
 
 /// The id of a Consul session.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,6 +144,8 @@ pub(crate) enum SessionSeen {
         name: String,
         node: String,
         lock_delay: Duration,
+        /// `None` if it has no TTL, or an unreadable one.
+        ttl: Option<Duration>,
     },
     /// An empty list: the session does not exist, or the token may not read it.
     NotShown,
@@ -155,6 +157,15 @@ pub(crate) enum SessionSeen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SessionsSeen {
     Found(Vec<SessionId>),
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// The answer to a listing of all sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AllSessions {
+    /// Each with its name, without the number that this crate adds, and its node.
+    Found(Vec<(SessionId, String, String)>),
     Denied(String),
     Unknown(Trouble),
 }
@@ -222,6 +233,10 @@ pub(crate) enum Locked {
     /// The request had no effect and never will have: it was not sent, or Consul does not
     /// know the token.
     Unsent(Trouble),
+    /// It failed only because another lock of its transaction failed.
+    Aside,
+    /// It was taken back before it was sent.
+    Withdrawn,
     Unknown(Trouble),
 }
 
@@ -245,6 +260,28 @@ pub(crate) enum Released {
     /// Our session does not hold the key at the expected index. The release had no effect.
     FenceFailed,
     Denied(String),
+    Unknown(Trouble),
+}
+
+/// The answer to a write under a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It took effect. The locked key has this index.
+    Done {
+        index: u64,
+    },
+    /// Our session does not hold the key. Nothing was written.
+    NotHeld,
+    /// Our session holds the key at this index, not at the expected one. Nothing was
+    /// written.
+    Moved(u64),
+    /// This entry does not have the required state. Nothing was written.
+    Conflict(Key),
+    Denied(String),
+    /// Consul never accepts this request; it had no effect.
+    Refused(String),
+    /// It had no effect and never will: it was not sent, or Consul rejects it for now.
+    Failed(Trouble),
     Unknown(Trouble),
 }
 
@@ -303,6 +340,39 @@ pub(crate) enum Recorded {
     Stale,
     /// Our session does not hold the key.
     NotHeld,
+    Denied(String),
+    Unknown(Trouble),
+}
+
+/// The answer to whether the agent knows a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LeaderSeen {
+    Answered { has_leader: bool },
+    Unknown(Trouble),
+}
+
+/// The answer to a question about the agent itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AgentSeen {
+    Known {
+        version: String,
+        node: String,
+        /// The most connections of one client address.
+        connections: Option<u64>,
+        /// The longest value, in bytes.
+        value_bytes: Option<u64>,
+        shortest_ttl: Option<Duration>,
+    },
+    /// The token lacks `agent:read`.
+    Denied,
+    Unknown(Trouble),
+}
+
+/// Whether the token has a right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    Granted,
+    /// The missing right.
     Denied(String),
     Unknown(Trouble),
 }

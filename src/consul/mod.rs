@@ -4,6 +4,7 @@
 mod answer;
 pub(crate) mod ask;
 mod batch;
+pub(crate) mod batches;
 pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod fact;

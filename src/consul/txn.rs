@@ -53,6 +53,11 @@ pub(super) enum Op<'a> {
         index: u64,
         value: &'a [u8],
     },
+    Set {
+        key: &'a str,
+        flags: u64,
+        value: &'a [u8],
+    },
     Delete {
         key: &'a str,
     },
@@ -104,6 +109,10 @@ impl Op<'_> {
             }
             Self::Cas { key, index, value } => {
                 json!({"Verb": "cas", "Key": key, "Index": index, "Value": BASE64.encode(value)})
+            }
+            Self::Set { key, flags, value } => {
+                let value = BASE64.encode(value);
+                json!({"Verb": "set", "Key": key, "Flags": flags, "Value": value})
             }
             Self::Delete { key } => json!({"Verb": "delete", "Key": key}),
             Self::DeleteCas { key, index } => {
@@ -178,10 +187,16 @@ impl Op<'_> {
             Self::DeleteCas { key, .. } => {
                 reads(what, &[Is("failed to delete key "), Quotes(key), STALE])
             }
-            Self::Delete { .. } => false,
+            Self::Delete { .. } | Self::Set { .. } => false,
         };
         if unmet { Failure::Unmet } else { Failure::Unclear }
     }
+}
+
+/// The index in a failed check of an index, whose text is Consul's.
+pub(super) fn current_index(what: &str) -> Option<u64> {
+    let (rest, _) = what.rsplit_once(" != ")?;
+    rest.rsplit_once(' ')?.1.parse().ok()
 }
 
 const MISSING: super::words::Part<'_> = Is(" doesn't exist");

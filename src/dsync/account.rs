@@ -35,6 +35,7 @@ impl Intake {
             lease: self.timing.lease(),
             failover: self.timing.failover(),
             keys,
+            preflight: self.journal.last_preflight(),
             incidents: self.journal.incidents(),
         }
     }
@@ -63,6 +64,7 @@ fn describe(slot: &Slot, journal: &Journal, timing: &Timing) -> KeyReport {
         // The machine may not know of the end yet.
         KeyState::Held if outline.is_lost => KeyState::Losing,
         KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
+        KeyState::Trying if slot.is_offered() => KeyState::Gathering,
         state => state,
     };
     let (met, trouble) = match outline.obstacle {

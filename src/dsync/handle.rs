@@ -1,6 +1,6 @@
 //! The handle to a lock runtime.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use actix::Recipient;
 
@@ -12,7 +12,10 @@ use crate::{
     holding::ledger::{Ledger, WorkGuard},
     key::Key,
     messages::{Campaign, Event, Events, Filter},
-    status::report::{HealthReport, KeyReport, Report},
+    status::{
+        preflight::Preflight,
+        report::{HealthReport, KeyReport, Report},
+    },
 };
 
 /// A handle to a lock runtime. All access to its locks goes through a handle.
@@ -55,8 +58,8 @@ impl Dsync {
     /// [`MailboxError::Closed`](actix::MailboxError::Closed) once the thread has ended.
     ///
     /// `do_send` and `try_send` send a request that cannot be answered. It is carried out if
-    /// it has an effect: [`Release`], [`Campaign`], [`Resign`], [`Subscribe`] and
-    /// [`Unsubscribe`]. Any other request is ignored with a warning in the log, because nobody
+    /// it has an effect: [`Release`], [`Campaign`], [`Resign`], [`Subscribe`],
+    /// [`Unsubscribe`], [`UpdateValue`], [`Write`] and [`ForceRelease`]. Any other request is ignored with a warning in the log, because nobody
     /// could receive its reply.
     ///
     /// # Cancel safety
@@ -64,10 +67,13 @@ impl Dsync {
     /// withdraws any request; use `do_send` for an effect that must happen. After that, it
     /// behaves as with [`send`](Dsync::send): an acquisition is cancelled and leaks nothing.
     ///
+    /// [`ForceRelease`]: crate::ForceRelease
     /// [`Release`]: crate::Release
     /// [`Resign`]: crate::Resign
     /// [`Subscribe`]: crate::Subscribe
     /// [`Unsubscribe`]: crate::Unsubscribe
+    /// [`UpdateValue`]: crate::UpdateValue
+    /// [`Write`]: crate::Write
     #[must_use]
     pub fn recipient<M: Request>(&self) -> Recipient<M> {
         M::recipient(&self.0.intake)
@@ -88,6 +94,39 @@ impl Dsync {
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
         self.0.intake.ready().await
+    }
+
+    /// Checks what locks need: the agent, its limits, the token's rights, and what the timing
+    /// means. The result says what is missing, with the ACL policy to paste. Without rights,
+    /// Consul answers as if keys were free and sessions gone, so run it at the start of a
+    /// service, and log it. The status page shows the last one.
+    ///
+    /// It checks the keys below [`Config::prefix`](crate::Config::prefix) and the keys in use;
+    /// without a prefix and a key in use, all keys. It changes no key. It creates a session
+    /// for a moment.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`]. An agent that does not answer is a finding; the preflight then
+    /// takes a few seconds.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the checks.
+    pub async fn preflight(&self) -> Result<Preflight, Error> {
+        self.0.intake.preflight(BTreeSet::new()).await
+    }
+
+    /// Like [`preflight`](Dsync::preflight), and also checks `keys`.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the checks.
+    pub async fn preflight_for(
+        &self,
+        keys: impl IntoIterator<Item = Key>,
+    ) -> Result<Preflight, Error> {
+        self.0.intake.preflight(keys.into_iter().collect()).await
     }
 
     /// Returns the runtime's health. Sends no message: the report comes from memory, even

@@ -1,43 +1,45 @@
-//! The actor that reads a key's holder from Consul.
+//! The actor that asks Consul for callers.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use actix::prelude::*;
+use futures::future::LocalBoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::{
-    consul::{
-        ask::{Read, SessionInfo},
-        client::Consul,
-        fact::{Seen, SessionSeen},
-    },
-    error::{Error, Step},
-    key::Key,
-    ownership::Holder,
-    protocol::session::unavailable,
-};
+use super::preflight::Survey;
+use crate::{actors::Settings, consul::client::Consul, key::Key, status::preflight::Preflight};
 
-/// Reads keys on the runtime's thread, which owns the connections.
+/// Asks Consul on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
     consul: Consul,
-    limit: Duration,
+    settings: Rc<Settings>,
 }
 
-/// Requests the holder of a key.
+/// Requests a preflight.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Look {
-    pub(super) key: Key,
-    pub(super) reply: oneshot::Sender<Result<Option<Holder>, Error>>,
-    /// A permit for one of the concurrent reads; held until the read ends, even if the caller
-    /// has gone.
+pub(super) struct Fly {
+    pub(super) keys: BTreeSet<Key>,
+    pub(super) reply: oneshot::Sender<Preflight>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
+/// Reads something and sends the reply.
+pub(super) type Reading = Box<dyn FnOnce(Consul, Duration) -> LocalBoxFuture<'static, ()> + Send>;
+
+/// Requests a reading.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Look {
+    pub(super) reading: Reading,
+    /// A permit for one of the concurrent reads, if it is one; held until the read ends, even if the caller
+    /// has gone.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
 impl Inspector {
-    /// `limit` applies to each request to Consul.
-    pub(super) fn new(consul: Consul, limit: Duration) -> Self {
-        Self { consul, limit }
+    pub(super) fn new(consul: Consul, settings: Rc<Settings>) -> Self {
+        Self { consul, settings }
     }
 }
 
@@ -48,39 +50,33 @@ impl Actor for Inspector {
 impl Handler<Look> for Inspector {
     type Result = ();
 
-    fn handle(&mut self, Look { key, reply, permit }: Look, _: &mut Context<Self>) {
-        let (consul, limit) = (self.consul.clone(), self.limit);
-        if reply.is_closed() {
-            return;
-        }
+    fn handle(&mut self, Look { reading, permit }: Look, _: &mut Context<Self>) {
+        let limit = self.settings.timing.request_timeout();
+        let reading = reading(self.consul.clone(), limit);
         actix_rt::spawn(async move {
-            // Fails if the caller has gone, which is fine.
-            let _ = reply.send(look(&consul, &key, limit).await);
+            reading.await;
             drop(permit);
         });
     }
 }
 
-async fn look(consul: &Consul, key: &Key, limit: Duration) -> Result<Option<Holder>, Error> {
-    let entry = match consul.ask(&Read::Key(key.clone()), limit).await {
-        Seen::Found { entry, .. } => entry,
-        Seen::Missing { .. } => return Ok(None),
-        Seen::Denied(right) => return Err(Error::Denied { right }),
-        Seen::NameRefused(why) => return Err(Error::NameRefused { key: key.clone(), why }),
-        Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
-    };
-    let Some(session) = entry.session else { return Ok(None) };
-    let info = SessionInfo { session: session.clone() };
-    let (session_name, node) = match consul.ask(&info, limit).await {
-        SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
-        // The holder is known; its names are optional.
-        _ => (None, None),
-    };
-    Ok(Some(Holder {
-        session: session.to_string(),
-        session_name,
-        node,
-        value: entry.value.into(),
-        since: entry.modify_index,
-    }))
+impl Handler<Fly> for Inspector {
+    type Result = ();
+
+    fn handle(&mut self, Fly { keys, reply, permit }: Fly, _: &mut Context<Self>) {
+        let (consul, settings) = (self.consul.clone(), self.settings.clone());
+        actix_rt::spawn(async move {
+            let survey = Survey {
+                consul: &consul,
+                service: &settings.service,
+                timing: &settings.timing,
+                watches: settings.watches,
+                keys,
+            };
+            let found = survey.run().await;
+            settings.journal.preflight(&found);
+            let _ = reply.send(found);
+            drop(permit);
+        });
+    }
 }

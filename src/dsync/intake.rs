@@ -1,6 +1,6 @@
 //! The intake of requests, from handles and recipients.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use actix::Addr;
 use actix_rt::ArbiterHandle;
@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::inspector::{Inspector, Look};
+use super::inspector::{Fly, Inspector};
 use crate::{
     actors::{ForWarden, LockSupervisor, Stop},
     config::Timing,
@@ -25,16 +25,16 @@ use crate::{
     },
     key::Key,
     messages::{
-        Acquire, Campaign, Filter, Inspect, Observe, Release, Resign, Subscribe, SubscriptionId,
-        TryAcquire, Unsubscribe,
+        Acquire, Campaign, Filter, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire,
+        Unsubscribe,
         subscribers::{Event, Events, Hub, Known},
     },
-    ownership::{Holder, LossReason, Released},
+    ownership::{LossReason, Released},
     protocol::{
         queue::{Obstacle, Patience},
         warden::{self, Readiness},
     },
-    status::journal::Journal,
+    status::{journal::Journal, preflight::Preflight},
     value::LockValue,
 };
 
@@ -63,6 +63,8 @@ pub struct Intake {
 /// Defaults for fields that a request omits.
 #[derive(Debug)]
 pub(crate) struct Defaults {
+    /// The prefix of keys in Consul's store.
+    pub(crate) prefix: Option<String>,
     /// The value of locks.
     pub(crate) value: Arc<[u8]>,
     /// The key of campaigns; an error if the service's name does not make a valid key.
@@ -97,22 +99,27 @@ impl Place {
         if let Ok(answer) = self.entered.answer.try_recv() {
             return answer;
         }
-        let key = self.entered.slot.key.clone();
-        Err(match (self.entered.slot.callers.obstacle(), readiness) {
-            (Some(Obstacle::Held(holder)), _) => {
-                Error::WaitedTooLong { key, waited, holder: Some(holder) }
-            }
-            (Some(Obstacle::Delayed { .. }), _) | (None, Readiness::Ready) => {
-                Error::WaitedTooLong { key, waited, holder: None }
-            }
-            (Some(obstacle), _) => obstacle.into_error(&key),
-            (None, Readiness::Troubled(error)) => error.clone(),
-            (None, Readiness::Starting) => Error::Unavailable {
-                step: Step::CreateSession,
-                why: format!("Consul has not answered within {waited:?}"),
-            },
-            (None, Readiness::Stopped) => Error::Stopped,
-        })
+        Err(unserved(&self.entered.slot, waited, readiness))
+    }
+}
+
+/// Why a caller that waits for the slot's key was not granted it.
+pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> Error {
+    let key = slot.key.clone();
+    match (slot.callers.obstacle(), readiness) {
+        (Some(Obstacle::Held(holder)), _) => {
+            Error::WaitedTooLong { key, waited, holder: Some(holder) }
+        }
+        (Some(Obstacle::Delayed { .. }), _) | (None, Readiness::Ready) => {
+            Error::WaitedTooLong { key, waited, holder: None }
+        }
+        (Some(obstacle), _) => obstacle.into_error(&key),
+        (None, Readiness::Troubled(error)) => error.clone(),
+        (None, Readiness::Starting) => Error::Unavailable {
+            step: Step::CreateSession,
+            why: format!("Consul has not answered within {waited:?}"),
+        },
+        (None, Readiness::Stopped) => Error::Stopped,
     }
 }
 
@@ -157,15 +164,25 @@ impl Intake {
         patience: Patience,
         value: Option<LockValue>,
     ) -> Result<Place, Error> {
-        let value = match value {
+        let value = self.value_of(value)?;
+        let entered = self.slots.enter(key, purpose, patience, value)?;
+        self.announce(&entered);
+        Ok(Place { entered, answered: false })
+    }
+
+    /// The value of a lock.
+    pub(super) fn value_of(&self, value: Option<LockValue>) -> Result<Arc<[u8]>, Error> {
+        Ok(match value {
             Some(value) => value.to_bytes()?.into(),
             None => self.defaults.value.clone(),
-        };
-        let entered = self.slots.enter(key, purpose, patience, value)?;
-        if entered.is_new {
-            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(key.clone())));
+        })
+    }
+
+    /// Has an actor started for the slot if it is new.
+    pub(super) fn announce(&self, Entered { slot, is_new, .. }: &Entered) {
+        if *is_new {
+            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
         }
-        Ok(Place { entered, answered: false })
     }
 
     pub(crate) fn campaign(&self, campaign: Campaign) -> Pending<Tenure> {
@@ -216,17 +233,16 @@ impl Intake {
         Box::pin(async move { Ok(given_back.await) })
     }
 
-    pub(crate) fn inspect(&self, Inspect(key): Inspect) -> Pending<Option<Holder>> {
-        let intake = self.clone();
-        Box::pin(async move {
-            let permit = intake.inspections.acquire_owned().await.map_err(|_| Error::Stopped)?;
-            if intake.slots.is_stopped() {
-                return Err(Error::Stopped);
-            }
-            let (reply, answer) = oneshot::channel();
-            intake.inspector.do_send(Look { key, reply, permit });
-            answer.await.unwrap_or(Err(Error::Stopped))
-        })
+    /// Checks `keys` and the keys in use.
+    pub(super) async fn preflight(&self, mut keys: BTreeSet<Key>) -> Result<Preflight, Error> {
+        let permit = self.inspections.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
+        if self.slots.is_stopped() {
+            return Err(Error::Stopped);
+        }
+        keys.extend(self.slots.all().iter().map(|slot| slot.key.clone()));
+        let (reply, answer) = oneshot::channel();
+        self.inspector.do_send(Fly { keys, reply, permit });
+        answer.await.map_err(|_| Error::Stopped)
     }
 
     pub(crate) fn subscribe<E: Event>(

@@ -49,7 +49,7 @@ impl Plan {
         let Self { settings, slots, defaults, .. } = self;
         let (slots, settings) = (Arc::new(slots), Rc::new(settings));
         let hub = Arc::new(Hub::new(settings.journal.clone()));
-        let inspector = Inspector::new(consul.clone(), settings.timing.request_timeout());
+        let inspector = Inspector::new(consul.clone(), settings.clone());
         let (supervisor, readiness) =
             LockSupervisor::launch(consul, settings.clone(), slots.clone(), hub.clone(), finished);
         let abandoned = supervisor.clone();

@@ -1,13 +1,18 @@
 //! A lock runtime: its start, its requests, and its end.
 
 mod account;
+mod administration;
 mod builder;
 mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod preflight;
 mod reach;
+mod reading;
 mod request;
+mod sets;
+mod writing;
 
 pub use builder::Builder;
 pub use handle::Dsync;

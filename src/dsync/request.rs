@@ -16,10 +16,14 @@ use futures::future::{Either, select};
 use super::intake::{Intake, Pending};
 use crate::{
     error::Error,
-    holding::{keep_alive::KeepAlive, lease::Lease, observer::Observer, tenure::Tenure},
+    holding::{
+        keep_alive::KeepAlive, lease::Lease, lease_set::LeaseSet, observer::Observer,
+        tenure::Tenure,
+    },
     messages::{
-        Acquire, Campaign, Event, Explain, Inspect, List, Observe, Release, Resign, Subscribe,
-        SubscriptionId, TryAcquire, Unsubscribe,
+        Acquire, AcquireAll, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey,
+        Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry,
+        Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},
@@ -92,19 +96,26 @@ macro_rules! request {
 
 request! { true:
     Acquire => acquire -> Lease,
+    AcquireAll => acquire_all -> LeaseSet,
     TryAcquire => try_acquire -> Lease,
     Inspect => inspect -> Option<Holder>,
     Explain => explain -> KeyReport,
     List => list -> Report,
     Observe => observe -> Observer,
+    Holders => holders -> Vec<HeldKey>,
+    ReadEntry => read_entry -> Option<StoredEntry>,
 }
 
 request! { false:
     Release => release -> Released,
+    ReleaseAll => release_all -> Released,
     Campaign => campaign -> Tenure,
     Resign => resign -> Option<Released>,
     Subscribe<E> => subscribe -> SubscriptionId where E,
     Unsubscribe => unsubscribe -> (),
+    UpdateValue => update_value -> (),
+    Write => write -> (),
+    ForceRelease => force_release -> ForceReleased,
 }
 
 /// Receives the requests of one recipient. It lives on the runtime's thread as long as the

@@ -4,6 +4,8 @@
 mod anatomy;
 mod outline;
 mod standing;
+mod writes;
+mod writing;
 
 use std::{
     collections::HashMap,
@@ -14,6 +16,9 @@ use std::{
 use futures::future::Shared;
 use tokio::sync::{Notify, oneshot, watch};
 
+use writes::{Answers, Writes};
+pub(crate) use writes::{Content, WriteAnswer};
+
 use crate::{
     clock::{Clock, Moment},
     error::Error,
@@ -23,6 +28,7 @@ use crate::{
     protocol::{
         cell::DeadlineCell,
         contest::{Contest, Effect, Ending, News},
+        gather::{InLine, SetId},
         queue::{CallId, Demand, Obstacle, Patience},
     },
     status::telemetry::{Stopwatch, Telemetry},
@@ -65,6 +71,7 @@ struct Inner {
     resigning: Option<(CallId, SharedRelease)>,
     /// The key's value while the campaign owns it.
     campaign_value: Arc<[u8]>,
+    writes: Writes,
     /// The view of observers and campaigns. Created for the first one, since most
     /// keys have none.
     leading: Option<watch::Sender<Leading>>,
@@ -175,7 +182,7 @@ impl Callers {
     /// Publishes all news in order, then returns the callers' demand.
     pub(crate) fn report(self: &Arc<Self>, mut publish: impl FnMut(News)) -> Demand {
         loop {
-            match self.step(|inner, now, effects| inner.contest.report(now, effects)) {
+            match self.step(Inner::report) {
                 Ok(demand) => return demand,
                 Err(news) => publish(news),
             }
@@ -257,7 +264,17 @@ impl Callers {
         self.lock().campaign_value.clone()
     }
 
-    /// The key's value for the first caller in the queue.
+    /// The waiting callers, up to the first that wants the key alone.
+    pub(crate) fn line(&self) -> Vec<InLine> {
+        self.lock().contest.queue().line()
+    }
+
+    /// The call of a set that waits for the key.
+    pub(crate) fn call_of(&self, set: SetId) -> Option<CallId> {
+        self.lock().contest.queue().call_of(set)
+    }
+
+    /// The key's value for the first caller in the queue that wants the key alone.
     pub(crate) fn value(&self) -> Option<Arc<[u8]>> {
         let inner = self.lock();
         let call = inner.contest.queue().front()?;
@@ -267,14 +284,16 @@ impl Callers {
         inner.waiting.get(&call).map(|waiting| waiting.value.clone())
     }
 
-    /// The process owns the key. Returns the token if a caller took the ownership.
+    /// The process owns the key, for a set if `set` is given. Returns the token if a
+    /// caller took the ownership.
     pub(crate) fn owned(
         self: &Arc<Self>,
         index: u64,
         cell: Arc<DeadlineCell>,
         holder: Box<Holder>,
+        set: Option<SetId>,
     ) -> Option<FencingToken> {
-        self.step(|inner, now, effects| inner.contest.owned(now, index, cell, holder, effects))
+        self.step(|inner, now, effects| inner.contest.owned(now, index, cell, holder, set, effects))
     }
 
     /// The ownership has ended; its reason is still unknown.
@@ -309,7 +328,10 @@ impl Callers {
 
     /// The runtime has ended: nothing is granted or confirmed any more.
     pub(crate) fn abandon(self: &Arc<Self>, reason: LossReason) {
-        self.step(|inner, now, effects| inner.contest.abandon(now, reason, effects));
+        self.step_and_answer(|inner, now, effects, answers| {
+            inner.writes.abandon(answers);
+            inner.contest.abandon(now, reason, effects);
+        });
     }
 
     /// Ignores poisoning: each step is one call of the machine, so a panic in another
@@ -322,17 +344,30 @@ impl Callers {
         self: &Arc<Self>,
         step: impl FnOnce(&mut Inner, Moment, &mut Vec<Effect>) -> T,
     ) -> T {
+        self.step_and_answer(|inner, now, effects, _| step(inner, now, effects))
+    }
+
+    /// Like [`step`](Self::step), for a step that also answers writes.
+    fn step_and_answer<T>(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut Inner, Moment, &mut Vec<Effect>, &mut Answers) -> T,
+    ) -> T {
         let mut effects = Vec::new();
+        let mut answers = Vec::new();
         let mut deliveries = Vec::new();
         let result = {
             let mut inner = self.lock();
-            let result = step(&mut inner, self.clock.now(), &mut effects);
+            let result = step(&mut inner, self.clock.now(), &mut effects, &mut answers);
             for effect in effects {
-                self.perform(&mut inner, effect, &mut deliveries);
+                self.perform(&mut inner, effect, &mut deliveries, &mut answers);
             }
             inner.show();
             result
         };
+        for (sender, answer) in answers {
+            // The caller may be gone.
+            let _ = sender.send(answer);
+        }
         for delivery in deliveries {
             match delivery {
                 // If the caller is gone, its grant is dropped here, which releases the key.
@@ -343,7 +378,13 @@ impl Callers {
         result
     }
 
-    fn perform(self: &Arc<Self>, inner: &mut Inner, effect: Effect, to: &mut Vec<Delivery>) {
+    fn perform(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        effect: Effect,
+        to: &mut Vec<Delivery>,
+        answers: &mut Answers,
+    ) {
         match effect {
             Effect::Grant { call, token, cell, leads } => {
                 let state = LeaseState::new(self.key.clone(), token, call, cell, self.clock);
@@ -354,6 +395,9 @@ impl Callers {
                     self.telemetry.handed_over(&self.key);
                 }
                 if leads {
+                    if token.is_handed_over() {
+                        inner.writes.add_own_value(state, inner.campaign_value.clone());
+                    }
                     return;
                 }
                 let grant = Grant { state, callers: Some(self.clone()) };
@@ -373,7 +417,7 @@ impl Callers {
                     to.push(Delivery::Answer(waiting.answer, Err(error)));
                 }
             }
-            Effect::End { call, how } => inner.end(call, how),
+            Effect::End { call, how } => inner.end(call, how, answers),
             Effect::Confirm { call, released } => {
                 inner.resigning.take_if(|(resigned, _)| *resigned == call);
                 if let Some(sender) = inner.releasing.remove(&call) {
@@ -386,7 +430,13 @@ impl Callers {
 }
 
 impl Inner {
-    fn end(&mut self, call: CallId, how: Ending) {
+    /// The demand, if there is no more news.
+    fn report(&mut self, now: Moment, effects: &mut Vec<Effect>) -> Result<Demand, News> {
+        let demand = self.contest.report(now, effects)?;
+        Ok(Demand { write: self.writes.in_line() > 0, ..demand })
+    }
+
+    fn end(&mut self, call: CallId, how: Ending, answers: &mut Answers) {
         let Some((_, state)) = self.lease.as_ref().filter(|(leased, _)| *leased == call) else {
             return;
         };
@@ -396,6 +446,7 @@ impl Inner {
             Ending::Lost(reason) => state.lose(reason),
         }
         self.lease = None;
+        self.writes.end(call, answers);
         if let Some(hold) = self.hold.take() {
             hold.stop();
         }

@@ -2,15 +2,18 @@
 //! And what a runtime holds for them: slots, which take turns under a warden.
 
 pub(crate) mod callers;
+pub(crate) mod claim;
 #[cfg(test)]
 pub(crate) mod fuse;
 pub(crate) mod keep_alive;
 pub(crate) mod lease;
+pub(crate) mod lease_set;
 pub(crate) mod lease_state;
 pub(crate) mod ledger;
 #[cfg(feature = "embedded")]
 pub(crate) mod mock;
 pub(crate) mod observer;
+pub(crate) mod party;
 pub(crate) mod slot;
 pub(crate) mod tenure;
 pub(crate) mod term;

@@ -4,7 +4,7 @@
 mod anatomy;
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -14,16 +14,18 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
-    clock::Clock,
+    clock::{Clock, Moment},
     config::Limits,
     error::Error,
     holding::{
-        callers::{Answer, Callers},
+        callers::{Answer, Callers, Content, WriteAnswer},
+        lease_state::LeaseState,
         observer::Observer,
         tenure::Tenure,
     },
     key::Key,
     protocol::{
+        gather::{Gather, SetId},
         lock::{Event, Lock},
         queue::{CallId, Patience},
     },
@@ -36,12 +38,17 @@ pub(crate) struct Slot {
     pub(crate) callers: Arc<Callers>,
     machine: Mutex<Lock>,
     facts: Mutex<VecDeque<Event>>,
-    /// The value of our last lock attempt.
+    /// The value of our last lock attempt, or of an update since.
     written: Mutex<Arc<[u8]>>,
+    /// Shared by the slots of one runtime.
+    gather: Arc<Mutex<Gather>>,
+    /// When to decide again about the offered lock.
+    decides_at: Mutex<Option<Moment>>,
 }
 
 impl Slot {
-    fn new(key: Key, clock: Clock, flags: u64, process: u32, telemetry: Telemetry) -> Self {
+    fn new(key: Key, slots: &Slots) -> Self {
+        let (clock, process) = (slots.clock, slots.process);
         // The seed makes jitter differ between processes and keys. Nothing else depends on it.
         let seed = clock.now().as_nanos() ^ u64::from(process) << 32;
         let seed = key
@@ -49,11 +56,13 @@ impl Slot {
             .bytes()
             .fold(seed, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self {
-            callers: Arc::new(Callers::new(key.clone(), clock, telemetry)),
+            callers: Arc::new(Callers::new(key.clone(), clock, slots.telemetry.clone())),
             key,
-            machine: Mutex::new(Lock::new(flags, seed)),
+            machine: Mutex::new(Lock::new(slots.flags, seed)),
             facts: Mutex::default(),
             written: Mutex::new(Arc::from([])),
+            gather: slots.gather.clone(),
+            decides_at: Mutex::default(),
         }
     }
 
@@ -88,9 +97,34 @@ impl Slot {
         written.clone()
     }
 
-    /// The value of our last lock attempt.
+    /// The owner has updated the value.
+    pub(crate) fn set_written(&self, value: Arc<[u8]>) {
+        *lock(&self.written) = value;
+    }
+
+    /// The value of our last lock attempt, or of an update since.
     pub(crate) fn written(&self) -> Arc<[u8]> {
         lock(&self.written).clone()
+    }
+
+    /// Our last lock attempt wrote `value`.
+    pub(super) fn wrote(&self, value: Arc<[u8]>) {
+        *lock(&self.written) = value;
+    }
+
+    /// The sets of this runtime.
+    pub(super) fn gather(&self) -> MutexGuard<'_, Gather> {
+        lock(&self.gather)
+    }
+
+    /// Whether the key could be locked now, together with the other keys of a set.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.gather().is_offered(&self.key)
+    }
+
+    /// When to decide again about the offered lock.
+    pub(super) fn decides_at(&self) -> MutexGuard<'_, Option<Moment>> {
+        lock(&self.decides_at)
     }
 
     /// Whether nothing is left to do for the key.
@@ -120,6 +154,7 @@ pub(crate) struct Slots {
     process: u32,
     telemetry: Telemetry,
     table: Mutex<Table>,
+    gather: Arc<Mutex<Gather>>,
 }
 
 #[derive(Debug, Default)]
@@ -179,7 +214,16 @@ impl Slots {
         process: u32,
         telemetry: Telemetry,
     ) -> Self {
-        Self { clock, flags, most_keys, most_waiters, process, telemetry, table: Mutex::default() }
+        Self {
+            clock,
+            flags,
+            most_keys,
+            most_waiters,
+            process,
+            telemetry,
+            table: Mutex::default(),
+            gather: Arc::default(),
+        }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -201,6 +245,62 @@ impl Slots {
         let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
         let Opened { slot, answer: (call, answer), is_new } = opened;
         Ok(Entered { slot, call, answer, is_new })
+    }
+
+    /// Adds a write under `lease`, which is answered through the channel.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`], [`Error::TooManyWaiters`].
+    pub(crate) fn write(
+        &self,
+        lease: &Arc<LeaseState>,
+        content: Content,
+    ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
+        match self.get(lease.key()) {
+            Some(slot) => slot.callers.write(lease, content, self.most_waiters),
+            None => Err(Error::NotHeld { key: lease.key().clone(), token: lease.token() }),
+        }
+    }
+
+    /// Queues a caller that wants all of `keys` at once. All queues have the callers of
+    /// sets in the same order.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::TooManyWaiters`], [`Error::Stopped`].
+    pub(crate) fn enter_all(
+        &self,
+        keys: &BTreeSet<Key>,
+        value: Arc<[u8]>,
+    ) -> Result<(SetId, Vec<Entered>), Error> {
+        let (now, limit) = (self.clock.now(), self.most_waiters);
+        let mut table = lock(&self.table);
+        // Checked for all keys before the first queue is entered.
+        let mut missing = 0;
+        for key in keys {
+            match table.slots.get(key) {
+                None => missing += 1,
+                Some(slot) if slot.callers.waiting() < limit => {}
+                Some(_) => return Err(Error::TooManyWaiters { key: key.clone(), limit }),
+            }
+        }
+        let most = Purpose::Lock.share(self.most_keys);
+        if missing > 0 && table.slots.len() + missing > most {
+            return Err(Error::TooManyKeys { limit: most });
+        }
+        let id = lock(&self.gather).enter(now, keys.clone(), value.clone());
+        let patience = Patience::Set { id, since: now };
+        let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
+        let entered = keys.iter().map(|key| {
+            let opened = self.open_in(&mut table, key, Purpose::Lock, enter)?;
+            let Opened { slot, answer: (call, answer), is_new } = opened;
+            Ok(Entered { slot, call, answer, is_new })
+        });
+        Ok((id, entered.collect::<Result<_, Error>>()?))
+    }
+
+    /// A set's caller no longer waits.
+    pub(crate) fn leave_set(&self, id: SetId) {
+        lock(&self.gather).leave(id);
     }
 
     /// Joins or starts the campaign for `key`.
@@ -226,7 +326,16 @@ impl Slots {
         purpose: Purpose,
         ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
     ) -> Result<Opened<T>, Error> {
-        let mut table = lock(&self.table);
+        self.open_in(&mut lock(&self.table), key, purpose, ask)
+    }
+
+    fn open_in<T>(
+        &self,
+        table: &mut Table,
+        key: &Key,
+        purpose: Purpose,
+        ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
+    ) -> Result<Opened<T>, Error> {
         if table.stopped {
             return Err(Error::Stopped);
         }
@@ -242,14 +351,7 @@ impl Slots {
                 return Err(Error::TooManyKeys { limit });
             }
             hash_map::Entry::Vacant(place) => {
-                let slot = Slot::new(
-                    key.clone(),
-                    self.clock,
-                    self.flags,
-                    self.process,
-                    self.telemetry.clone(),
-                );
-                let slot = Arc::new(slot);
+                let slot = Arc::new(Slot::new(key.clone(), self));
                 (place.insert(slot).clone(), true)
             }
         };
@@ -276,6 +378,7 @@ impl Slots {
         let idle = idle || Mutation::StaleOfferTaken.is_chosen();
         if idle {
             table.slots.remove(key);
+            lock(&self.gather).forget(key);
         }
         idle
     }

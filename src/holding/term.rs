@@ -25,6 +25,11 @@ impl Term {
         Self { state, _keep_alive: keep_alive }
     }
 
+    /// The term's state, which is shared.
+    pub(crate) fn state(&self) -> &Arc<LeaseState> {
+        &self.state
+    }
+
     /// The key of the election.
     #[must_use]
     pub fn key(&self) -> &Key {

@@ -6,19 +6,21 @@
 
 #[cfg(test)]
 use super::fuse;
-use super::slot::Slot;
+use super::{callers::Content, slot::Slot};
 use crate::{
     clock::Moment,
     config::Retention,
     consul::{
-        ask::{Lock, Read, Release, ReleaseHow, SessionInfo},
-        fact::SessionId,
+        ask::{Lock, LockAll, Read, Release, ReleaseHow, SessionInfo, What, Write},
+        fact::{Locked, SessionId, Trouble, Written},
     },
     error::Error,
+    key::Key,
     ownership::Holder,
     protocol::{
         Ticket,
         contest::News,
+        gather::{Decision, InLine, Offer, SetId},
         lock::{Effect, Event},
         queue::Demand,
         session::Request,
@@ -50,9 +52,18 @@ pub(crate) enum Step {
         ticket: Ticket,
         ask: Lock,
     },
+    /// Lock all keys of a set. Each slot gets the answer for its key, with its ticket.
+    LockAll {
+        tickets: Vec<(Key, Ticket)>,
+        ask: LockAll,
+    },
     Release {
         ticket: Ticket,
         ask: Release,
+    },
+    Write {
+        ticket: Ticket,
+        ask: Write,
     },
     Read {
         ticket: Ticket,
@@ -80,6 +91,13 @@ pub(crate) enum Step {
     Idle,
 }
 
+impl Offer {
+    fn lock(self, key: Key, value: &[u8], flags: u64) -> Lock {
+        let Self { session, fence, expect, .. } = self;
+        Lock { key, session, value: value.to_vec(), flags, fence, expect }
+    }
+}
+
 impl Slot {
     /// Takes a turn: handles everything since the last one.
     pub(crate) fn turn(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
@@ -88,6 +106,7 @@ impl Slot {
         }
         let demand = self.publish(step);
         self.feed(now, Event::Demand(demand), style, step);
+        self.decide(now, demand.follow, style, step);
         if self.is_idle() {
             step(Step::Idle);
         }
@@ -101,42 +120,87 @@ impl Slot {
 
     /// Takes the first turn after the slot's actor died.
     pub(crate) fn recover(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+        // An answer may be lost. The callers of these sets ask anew.
+        let sets = self.gather().forget(&self.key);
+        sets.into_iter().for_each(|set| self.desert(set));
         let mut effects = Vec::new();
         let floor = self.callers.last_index();
         self.machine().recover(now, floor, &mut effects);
-        self.apply_all(effects, style, step);
+        self.apply_all(now, effects, None, style, step);
+        // Its outcome may have died with the actor.
+        let dropped = Trouble::Broken("the lock's actor failed".into());
+        self.callers.wrote(Written::Unknown(dropped));
         self.turn(now, style, step);
     }
 
     /// When [`tick`](Self::tick) is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         let election = self.callers.next_wakeup();
-        self.machine().next_wakeup().into_iter().chain(election).min()
+        let decides_at = *self.decides_at();
+        self.machine().next_wakeup().into_iter().chain(election).chain(decides_at).min()
     }
 
     fn feed(&self, now: Moment, event: Event, style: &Style, step: &mut impl FnMut(Step)) {
+        let is_new_session = matches!(event, Event::Session(_));
+        let (locked, is_locked) = match &event {
+            Event::Locked { ticket, answer } => (Some(*ticket), matches!(answer, Locked::At(_))),
+            _ => (None, false),
+        };
+        let sent = locked.and_then(|ticket| self.gather().sent(&self.key, ticket));
+        if let Some(sent) = &sent {
+            self.wrote(sent.value.clone());
+        }
+        let set = sent.map(|sent| sent.set);
         let mut effects = Vec::new();
         self.machine().handle(now, event, &mut effects);
-        self.apply_all(effects, style, step);
+        self.apply_all(now, effects, set, style, step);
+        if let (Some(ticket), Some(set)) = (locked, set) {
+            self.gather().answered(&self.key, ticket);
+            if is_locked {
+                // The other keys were granted, but this one was not.
+                self.desert(set);
+            }
+        }
+        // The offered lock has the former session or fence.
+        if is_new_session {
+            self.withdraw(now, style, step);
+        }
     }
 
-    fn apply_all(&self, effects: Vec<Effect>, style: &Style, step: &mut impl FnMut(Step)) {
+    fn apply_all(
+        &self,
+        now: Moment,
+        effects: Vec<Effect>,
+        set: Option<SetId>,
+        style: &Style,
+        step: &mut impl FnMut(Step),
+    ) {
         for effect in effects {
             #[cfg(test)]
             fuse::burn();
-            self.apply(effect, style, step);
+            self.apply(now, effect, set, style, step);
         }
         #[cfg(test)]
         fuse::burn();
     }
 
-    fn apply(&self, effect: Effect, style: &Style, step: &mut impl FnMut(Step)) {
+    fn apply(
+        &self,
+        now: Moment,
+        effect: Effect,
+        set: Option<SetId>,
+        style: &Style,
+        step: &mut impl FnMut(Step),
+    ) {
         let key = self.key.clone();
         match effect {
             Effect::Lock { ticket, session, fence, expect } => {
-                let (value, flags) = (self.value().to_vec(), style.flags);
-                let ask = Lock { key, session, value, flags, fence, expect };
-                step(Step::Lock { ticket, ask });
+                let offer = Offer { ticket, session, fence, expect, at: now };
+                if let Some(InLine::Set(_)) = self.callers.line().first() {
+                    self.gather().offer(&key, offer);
+                } else {
+                    self.lock_alone(offer, style, step);
+                }
             }
             Effect::Release { ticket, session, index, found } => {
                 let how = match style.retention {
@@ -165,7 +229,7 @@ impl Slot {
                     value: self.written(),
                     since: index,
                 });
-                let token = self.callers.owned(index, cell, holder);
+                let token = self.callers.owned(index, cell, holder, set);
                 step(Step::Won { index, session, token });
                 self.publish(step);
             }
@@ -178,6 +242,24 @@ impl Slot {
                 self.callers.released();
                 self.publish(step);
             }
+            Effect::Write { ticket, session, index } => match self.callers.begin_write() {
+                Some(content) => {
+                    let what = match content {
+                        Content::Value(value) => What::Value { value, flags: style.flags },
+                        Content::Entries(entries) => What::Entries(entries),
+                    };
+                    step(Step::Write { ticket, ask: Write { key, session, index, what } });
+                }
+                None => {
+                    let why = Trouble::Broken("the lease has ended".into());
+                    self.report(Event::Written { ticket, answer: Written::Failed(why) });
+                }
+            },
+            Effect::Wrote(outcome) => {
+                if let Some(value) = self.callers.wrote(outcome) {
+                    self.set_written(value);
+                }
+            }
             Effect::Unreleased(error) => step(Step::Unreleased(error)),
             Effect::Overwrote(text) => step(Step::Overwrote(text)),
             Effect::Free => self.callers.free(),
@@ -186,6 +268,52 @@ impl Slot {
                 self.callers.failed(&obstacle);
                 step(Step::Failed(obstacle.into_error(&key)));
             }
+        }
+    }
+
+    fn lock_alone(&self, offer: Offer, style: &Style, step: &mut impl FnMut(Step)) {
+        let (ticket, value) = (offer.ticket, self.value());
+        step(Step::Lock { ticket, ask: offer.lock(self.key.clone(), &value, style.flags) });
+    }
+
+    /// Decides what becomes of the offered lock, if there is one.
+    fn decide(&self, now: Moment, follow: bool, style: &Style, step: &mut impl FnMut(Step)) {
+        let line = self.callers.line();
+        let decision = self.gather().decide(now, &self.key, &line, follow);
+        let mut decides_at = None;
+        match decision {
+            Decision::Wait { until } => decides_at = until,
+            Decision::Withdraw(ticket) => self.withdrawn(now, ticket, style, step),
+            Decision::Alone(offer) => self.lock_alone(offer, style, step),
+            Decision::Set { id, value, offers } => {
+                #[cfg(test)]
+                fuse::burn();
+                let tickets = offers.iter().map(|(key, offer)| (key.clone(), offer.ticket));
+                let tickets = tickets.collect();
+                let locks = offers.into_iter().map(|(key, it)| it.lock(key, &value, style.flags));
+                step(Step::LockAll { tickets, ask: LockAll(locks.collect()) });
+                self.gather().send(id);
+            }
+        }
+        *self.decides_at() = decides_at;
+    }
+
+    /// Takes back the offered lock, if there is one; the machine decides anew.
+    fn withdraw(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+        let offered = self.gather().revoke(&self.key);
+        if let Some(ticket) = offered {
+            self.withdrawn(now, ticket, style, step);
+        }
+    }
+
+    fn withdrawn(&self, now: Moment, ticket: Ticket, style: &Style, step: &mut impl FnMut(Step)) {
+        self.feed(now, Event::Locked { ticket, answer: Locked::Withdrawn }, style, step);
+    }
+
+    /// Lets the set's caller ask anew, if it waits for this key.
+    fn desert(&self, set: SetId) {
+        if let Some(call) = self.callers.call_of(set) {
+            self.callers.leave(call);
         }
     }
 

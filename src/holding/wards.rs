@@ -30,7 +30,7 @@ impl Wards {
         Self { slots, warden: Warden::default() }
     }
 
-    pub(crate) fn slots(&self) -> &Slots {
+    pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.slots
     }
 

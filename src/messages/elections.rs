@@ -56,8 +56,8 @@ impl Campaign {
     }
 
     /// Sets the key's value while this process leads by an ownership that the campaign
-    /// acquired. An ownership that was handed over by another caller of this process
-    /// keeps that caller's value. If `value` is a JSON object, its fields extend the
+    /// acquired, or that another caller of this process handed over to it. If
+    /// `value` is a JSON object, its fields extend the
     /// default's and replace equal names; any other value replaces the default.
     ///
     /// Default: a JSON document that names the service, the host and the process, with

@@ -11,6 +11,8 @@
 //! without a round trip to Consul, there is no `LockAcquired` or `LockReleased` between
 //! them, and the leader is the same session.
 
+use std::time::Duration;
+
 use actix::Message;
 
 use crate::{
@@ -93,6 +95,24 @@ pub struct Deposed {
     pub token: FencingToken,
     /// Why the term ended; [`LossReason::Resigned`] if this process resigned.
     pub reason: LossReason,
+}
+
+/// This process has taken a key away from its holder, by
+/// [`ForceRelease`](crate::ForceRelease).
+///
+/// The holder's process reports the loss as [`LockLost`] with
+/// [`LossReason::ForceReleased`].
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct ForceReleased {
+    /// The key.
+    pub key: Key,
+    /// Who held it.
+    pub holder: Holder,
+    /// How long this process keeps the key, so that the holder's lease ends before anybody
+    /// else can have it. Zero if this wait was waived.
+    pub keeps: Duration,
 }
 
 /// The leader of a key has changed: another session holds it, or none.

@@ -16,8 +16,8 @@ use futures::{Stream, channel::mpsc};
 use crate::{
     key::Key,
     messages::{
-        Deposed, Elected, Filter, LeaderChanged, LockAcquired, LockLost, LockReleased,
-        SubscriptionId,
+        Deposed, Elected, Filter, ForceReleased, LeaderChanged, LockAcquired, LockLost,
+        LockReleased, SubscriptionId,
     },
     ownership::Holder,
     status::journal::Journal,
@@ -29,7 +29,7 @@ mod sealed {
 }
 
 /// An event of the runtime: [`LockAcquired`], [`LockLost`] or
-/// [`LockReleased`] of locks; [`Elected`], [`Deposed`] or [`LeaderChanged`] of
+/// [`LockReleased`] of locks; [`ForceReleased`]; [`Elected`], [`Deposed`] or [`LeaderChanged`] of
 /// leadership.
 ///
 /// This trait is sealed.
@@ -84,6 +84,7 @@ event!(LockLost, lost, |_| None);
 event!(LockReleased, released, |_| None);
 event!(Elected, elected, |known| Some(Self { key: known.key, token: known.led? }));
 event!(Deposed, deposed, |_| None);
+event!(ForceReleased, force_released, |_| None);
 event!(LeaderChanged, leader_changed, |known| {
     Some(Self { key: known.key, leader: Some(known.leader?) })
 });
@@ -145,6 +146,7 @@ pub struct Hub {
     released: Subscribers<LockReleased>,
     elected: Subscribers<Elected>,
     deposed: Subscribers<Deposed>,
+    force_released: Subscribers<ForceReleased>,
     leader_changed: Subscribers<LeaderChanged>,
 }
 
@@ -175,6 +177,7 @@ impl Hub {
             released: Subscribers::default(),
             elected: Subscribers::default(),
             deposed: Subscribers::default(),
+            force_released: Subscribers::default(),
             leader_changed: Subscribers::default(),
         }
     }
@@ -239,6 +242,7 @@ impl Hub {
         self.released.with(Vec::clear);
         self.elected.with(Vec::clear);
         self.deposed.with(Vec::clear);
+        self.force_released.with(Vec::clear);
         self.leader_changed.with(Vec::clear);
     }
 
@@ -249,6 +253,7 @@ impl Hub {
         self.released.remove(id);
         self.elected.remove(id);
         self.deposed.remove(id);
+        self.force_released.remove(id);
         self.leader_changed.remove(id);
     }
 }

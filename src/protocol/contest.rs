@@ -18,6 +18,7 @@ use super::mutation::Mutation;
 use super::{
     cell::DeadlineCell,
     election::{self, Election, Stood},
+    gather::SetId,
     queue::{self, CallId, Demand, End, Obstacle, Patience, Queue},
 };
 use crate::{
@@ -171,22 +172,43 @@ impl Contest {
         self.step_queue(now, effects, |queue, then| queue.end(now, call, confirm, then));
     }
 
-    /// The process owns the key. Returns the token if a caller took the ownership.
+    /// The process owns the key, for a set if `set` is given. Returns the token if a
+    /// caller took the ownership.
     pub(crate) fn owned(
         &mut self,
         now: Moment,
         index: u64,
         cell: Arc<DeadlineCell>,
         holder: Box<Holder>,
+        set: Option<SetId>,
         effects: &mut Vec<Effect>,
     ) -> Option<FencingToken> {
         self.cell = Some(cell.clone());
         let mut then = Vec::new();
-        let taken = self.queue.owned(now, index, cell, holder, &mut then);
+        let taken = self.queue.owned(now, index, cell, holder, set, &mut then);
         let token = taken.then(|| self.queue.token()).flatten();
         self.news.extend(token.map(|token| News::Acquired { token }));
         self.apply(now, then, effects);
         token
+    }
+
+    /// A write by the owner is sent.
+    pub(crate) fn write_sent(&mut self) {
+        self.queue.write_sent();
+    }
+
+    /// The owner has changed the key's value.
+    pub(crate) fn value_written(
+        &mut self,
+        now: Moment,
+        value: Arc<[u8]>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.queue.value_written(value);
+        let holder = self.queue.holder().cloned();
+        if holder.is_some() {
+            self.seen(now, holder.as_ref(), effects);
+        }
     }
 
     /// The ownership has ended; its reason is still unknown.

@@ -92,7 +92,7 @@ pub(crate) struct Election {
     leader: Option<Box<Holder>>,
     /// This process has resigned and still holds the key.
     parting: bool,
-    /// The number of changes of the leader or our own term.
+    /// The number of changes of the leader, its value or our own term.
     changes: u64,
     stopped: bool,
 }
@@ -108,7 +108,7 @@ impl Election {
         self.followings
     }
 
-    /// The number of changes of the leader or our own term.
+    /// The number of changes of the leader, its value or our own term.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
@@ -283,6 +283,10 @@ impl Election {
         }
         let session = |holder: &Holder| holder.session.clone();
         let same = self.leader().map(session) == holder.map(session);
+        let value = |holder: &Holder| holder.value.clone();
+        if same && self.leader().map(value) != holder.map(value) {
+            self.changes += 1;
+        }
         self.leader = holder.cloned().map(Box::new);
         // The same session may now be known with its name and node; that is no change.
         if !same {

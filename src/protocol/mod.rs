@@ -17,6 +17,7 @@
 pub(crate) mod cell;
 pub(crate) mod contest;
 pub(crate) mod election;
+pub(crate) mod gather;
 pub(crate) mod lock;
 pub(crate) mod queue;
 pub(crate) mod session;

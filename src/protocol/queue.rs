@@ -6,7 +6,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::cell::DeadlineCell;
+#[cfg(test)]
+use super::mutation::Mutation;
+use super::{
+    cell::DeadlineCell,
+    gather::{InLine, SetId, holds_places},
+};
 use crate::{
     clock::Moment,
     error::Error,
@@ -26,6 +31,9 @@ pub(crate) enum Patience {
     None,
     /// It waits until it is granted the key or leaves.
     Unlimited,
+    /// As `Unlimited`, but it wants the key only with the other keys of a set, for which
+    /// it has waited since then.
+    Set { id: SetId, since: Moment },
 }
 
 /// The callers' demand: what the lock machine must do in Consul.
@@ -39,10 +47,14 @@ pub(crate) struct Demand {
     pub(crate) patient: bool,
     /// At least one of them does not wait for another holder.
     pub(crate) impatient: bool,
+    /// The waiting callers all want the key only with other keys.
+    pub(crate) sets_only: bool,
     /// Follow the key's holder, whether or not anybody contends.
     pub(crate) follow: bool,
     /// Bumped when following restarts, since new followers know nothing.
     pub(crate) followings: u64,
+    /// The owner has a write to send.
+    pub(crate) write: bool,
 }
 
 impl Demand {
@@ -114,6 +126,9 @@ struct Owned {
     ending: bool,
     /// The end was already reported.
     reported: bool,
+    /// A write under it was sent, and may reach Consul late. Consul cannot tell two callers
+    /// of one ownership apart, so it is not handed over.
+    written: bool,
     cell: Arc<DeadlineCell>,
     /// This process, as a holder.
     holder: Box<Holder>,
@@ -148,6 +163,8 @@ pub(crate) struct Queue {
     waiting: VecDeque<(CallId, Patience)>,
     /// How many of them do not wait for another holder.
     impatient: usize,
+    /// How many of them want the key only with others.
+    sets: usize,
     owned: Option<Owned>,
     /// The callers whose release Consul has not confirmed yet.
     releases: Vec<CallId>,
@@ -169,9 +186,38 @@ impl Queue {
         self.waiting.is_empty() && self.owned.is_none() && self.releases.is_empty()
     }
 
-    /// The next caller.
+    /// The first caller that wants the key alone.
     pub(crate) fn front(&self) -> Option<CallId> {
-        self.waiting.front().map(|(call, _)| *call)
+        self.waiting.get(self.first_alone()?).map(|(call, _)| *call)
+    }
+
+    /// The waiting callers, up to the first that wants the key alone.
+    pub(crate) fn line(&self) -> Vec<InLine> {
+        let in_line = |(_, patience): &(CallId, Patience)| match patience {
+            Patience::Set { id, .. } => InLine::Set(*id),
+            Patience::None | Patience::Unlimited => InLine::Alone,
+        };
+        let ahead = self.first_alone().map_or(self.waiting.len(), |place| place + 1);
+        self.waiting.iter().take(ahead).map(in_line).collect()
+    }
+
+    /// The call of a set that waits.
+    pub(crate) fn call_of(&self, set: SetId) -> Option<CallId> {
+        self.waiting.get(self.place_of(set)?).map(|(call, _)| *call)
+    }
+
+    fn place_of(&self, set: SetId) -> Option<usize> {
+        let is_it =
+            |patience: &Patience| matches!(patience, Patience::Set { id, .. } if *id == set);
+        self.waiting.iter().position(|(_, patience)| is_it(patience))
+    }
+
+    fn first_alone(&self) -> Option<usize> {
+        if self.sets == 0 {
+            return (!self.waiting.is_empty()).then_some(0);
+        }
+        let is_set = |patience: &Patience| matches!(patience, Patience::Set { .. });
+        self.waiting.iter().position(|(_, patience)| !is_set(patience))
     }
 
     /// Why the key could not be acquired so far.
@@ -202,6 +248,7 @@ impl Queue {
             contending: self.waiting.len(),
             patient: self.waiting.len() > self.impatient,
             impatient: self.impatient > 0,
+            sets_only: self.sets > 0 && self.sets == self.waiting.len(),
             ..Demand::default()
         }
     }
@@ -211,7 +258,11 @@ impl Queue {
         self.calls += 1;
         let call = CallId(self.calls);
         self.waiting.push_back((call, patience));
-        self.impatient += usize::from(patience == Patience::None);
+        match patience {
+            Patience::None => self.impatient += 1,
+            Patience::Set { .. } => self.sets += 1,
+            Patience::Unlimited => {}
+        }
         self.refuse_impatient_behind_a_lease(effects);
         self.poke_unless_granted(effects);
         call
@@ -241,10 +292,19 @@ impl Queue {
     /// Removes a caller that was not granted the key.
     pub(crate) fn leave(&mut self, call: CallId, effects: &mut Vec<Effect>) {
         let place = self.waiting.binary_search_by_key(&call, |(waiting, _)| *waiting);
-        if let Some((_, patience)) = place.ok().and_then(|place| self.waiting.remove(place)) {
-            self.impatient -= usize::from(patience == Patience::None);
+        if place.ok().and_then(|place| self.remove(place)).is_some() {
             self.poke_unless_granted(effects);
         }
+    }
+
+    fn remove(&mut self, place: usize) -> Option<CallId> {
+        let (call, patience) = self.waiting.remove(place)?;
+        match patience {
+            Patience::None => self.impatient -= 1,
+            Patience::Set { .. } => self.sets -= 1,
+            Patience::Unlimited => {}
+        }
+        Some(call)
     }
 
     /// A caller ends its lease, which ends with this call. If `confirm` is set,
@@ -289,38 +349,58 @@ impl Queue {
         effects.push(Effect::Poke);
     }
 
-    /// Hands the ownership over to the next caller, within the limits of fairness.
+    /// Hands the ownership over to the next caller that wants the key alone, within the
+    /// limits of fairness.
     fn hand_over(&mut self, now: Moment, effects: &mut Vec<Effect>) -> bool {
+        let next = self.next_alone(now);
+        #[cfg(test)]
+        let next = if Mutation::SetHandedOneKey.is_chosen() { Some(0) } else { next };
         let Some(owned) = &mut self.owned else { return false };
         let bounded =
             now.since(owned.since) < self.hand_over.longest && owned.sequence < self.hand_over.most;
-        if !bounded || owned.ending || self.waiting.is_empty() {
+        let written = owned.written;
+        #[cfg(test)]
+        let written = written && !Mutation::WrittenHandedOver.is_chosen();
+        if !bounded || written || owned.ending || self.waiting.is_empty() {
             return false;
         }
+        let Some(place) = next else { return false };
         owned.sequence += 1;
-        self.grant(effects)
+        self.grant(place, effects)
     }
 
-    /// Grants the current ownership to the first caller.
-    fn grant(&mut self, effects: &mut Vec<Effect>) -> bool {
-        let Some(owned) = &mut self.owned else { return false };
+    /// The first caller that wants the key alone, unless a set before it holds its place.
+    fn next_alone(&self, now: Moment) -> Option<usize> {
+        let place = self.first_alone()?;
+        let holds = |(_, patience): &(CallId, Patience)| match patience {
+            Patience::Set { since, .. } => holds_places(now, *since),
+            Patience::None | Patience::Unlimited => false,
+        };
+        (!self.waiting.iter().take(place).any(holds)).then_some(place)
+    }
+
+    /// Grants the current ownership to the caller at `place`.
+    fn grant(&mut self, place: usize, effects: &mut Vec<Effect>) -> bool {
+        let Some(owned) = &self.owned else { return false };
         let Some(token) = FencingToken::new(owned.index, owned.sequence) else { return false };
-        let Some((call, patience)) = self.waiting.pop_front() else { return false };
-        self.impatient -= usize::from(patience == Patience::None);
-        owned.current = Some(call);
+        let Some(call) = self.remove(place) else { return false };
+        if let Some(owned) = &mut self.owned {
+            owned.current = Some(call);
+        }
         effects.push(Effect::Grant { call, token });
         self.refuse_impatient_behind_a_lease(effects);
         true
     }
 
-    /// This process acquired the key in Consul at `index`. Returns whether a caller
-    /// took the ownership.
+    /// This process acquired the key in Consul at `index`, for a set if `set` is given.
+    /// Returns whether a caller took the ownership.
     pub(crate) fn owned(
         &mut self,
         now: Moment,
         index: u64,
         cell: Arc<DeadlineCell>,
         holder: Box<Holder>,
+        set: Option<SetId>,
         effects: &mut Vec<Effect>,
     ) -> bool {
         self.obstacle = None;
@@ -332,15 +412,31 @@ impl Queue {
             current: None,
             ending: false,
             reported: false,
+            written: false,
             cell,
             holder,
         });
-        if self.grant(effects) {
+        let place = set.and_then(|set| self.place_of(set)).or_else(|| self.first_alone());
+        if place.is_some_and(|place| self.grant(place, effects)) {
             return true;
         }
         self.owned = None;
         effects.push(Effect::Poke);
         false
+    }
+
+    /// A write under the ownership is sent.
+    pub(crate) fn write_sent(&mut self) {
+        if let Some(owned) = &mut self.owned {
+            owned.written = true;
+        }
+    }
+
+    /// The value of the owned key is this from now on.
+    pub(crate) fn value_written(&mut self, value: Arc<[u8]>) {
+        if let Some(owned) = &mut self.owned {
+            owned.holder.value = value;
+        }
     }
 
     /// The ownership has ended; its reason is still unknown.
@@ -440,8 +536,12 @@ impl Queue {
             !refused
         });
         if self.waiting.len() != before {
-            self.impatient =
-                self.waiting.iter().filter(|(_, patience)| *patience == Patience::None).count();
+            let count = |applies: fn(&Patience) -> bool| {
+                self.waiting.iter().filter(|(_, patience)| applies(patience)).count()
+            };
+            let impatient = count(|patience| *patience == Patience::None);
+            self.sets = count(|patience| matches!(patience, Patience::Set { .. }));
+            self.impatient = impatient;
             self.poke_unless_granted(effects);
         }
     }

@@ -85,6 +85,24 @@ impl Caller {
         }
     }
 
+    /// A caller that was granted one key of a set.
+    pub(super) fn granted(slot: Arc<Slot>, lease: Grant, conduct: Conduct, now: Moment) -> Self {
+        Self {
+            key: slot.key.clone(),
+            slot,
+            entered: None,
+            conduct,
+            asked_at: now,
+            lease: Some(lease),
+            owns: 0,
+            was_invalid: false,
+            holds_until: Some(now + conduct.hold),
+            untold_since: None,
+            confirmation: None,
+            done: false,
+        }
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
         self.entered.is_some()
     }

@@ -19,7 +19,7 @@ impl World {
         let pause = r.skewed_millis(1..=2 * self.plan.call_every);
         let key = self.keys[r.below(self.keys.len())].clone();
         let looks_at = if r.chance(50) { r.skewed_millis(1..=5_000) } else { Duration::ZERO };
-        let gives_up = r.chance(600).then(|| r.skewed_millis(1..=30_000));
+        let gives_up = r.chance(600).then(|| r.skewed_millis(1..=self.plan.longest_wait));
         let conduct = Conduct {
             patient: r.chance(750),
             looks_at: self.now + looks_at,
@@ -86,9 +86,11 @@ impl World {
                         }
                     }
                 } else {
+                    let state = lease.state().clone();
                     let left = caller.holds_until.map_or(Duration::ZERO, |at| at.since(now));
                     let pause = left.min(self.random.millis(1..=3_000));
                     self.after(pause, Event::Caller { process, life, caller: id });
+                    self.maybe_write(process, &state);
                 }
             }
         }
@@ -148,7 +150,7 @@ impl World {
     }
 }
 
-fn kind_of(error: &Error) -> String {
+pub(super) fn kind_of(error: &Error) -> String {
     let text = format!("{error:?}");
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }

@@ -50,6 +50,10 @@ impl World {
         let key = self.keys[r.below(self.keys.len())].clone();
         let observes = r.chance(300);
         let cool_down = r.chance(500).then(|| r.skewed_millis(0..=10_000));
+        if let Some(term) = self.processes[process].taken.get(&key).map(|term| term.state().clone())
+        {
+            self.maybe_write(process, &term);
+        }
         let host = &mut self.processes[process];
         let (now, at) = (self.now, process as u64);
         if observes {
@@ -145,7 +149,9 @@ impl World {
             *of == process
                 && *in_life == life
                 && match question {
-                    Question::Lock { ask, .. } => ask.key == *key,
+                    Question::Lock { .. } | Question::LockAll { .. } => {
+                        question.locks().any(|ask| ask.key == *key)
+                    }
                     Question::Release { ask, .. } => ask.key == *key,
                     Question::Create { .. } => true,
                     Question::Destroy { ask, .. } => {

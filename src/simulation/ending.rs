@@ -86,6 +86,10 @@ impl World {
             return;
         }
         let busy = self.processes.iter().enumerate().find_map(|(id, process)| {
+            if let Some((troop, who)) = process.troops.iter().next() {
+                let waited = self.now.since(who.asked_at);
+                return Some(format!("p{id}'s set {troop} of {:?} after {waited:?}", who.keys));
+            }
             let (caller, who) = process.callers.iter().next()?;
             Some(format!(
                 "p{id}'s caller {caller} of {} after {:?}",
@@ -123,7 +127,11 @@ impl World {
             }
             return;
         }
-        if let Some(left) = self.leads_to_the_last().or_else(|| self.never_ended()) {
+        if let Some(left) = self
+            .leads_to_the_last()
+            .or_else(|| self.never_ended())
+            .or_else(|| self.never_answered())
+        {
             return self.violate(|| left);
         }
         self.quiet_since = Some(self.now);

@@ -25,6 +25,10 @@ pub(super) enum Event {
         process: usize,
         life: u64,
     },
+    Muster {
+        process: usize,
+        life: u64,
+    },
     Stand {
         process: usize,
         life: u64,
@@ -74,6 +78,7 @@ impl Event {
             | Self::Work { process, life }
             | Self::Call { process, life }
             | Self::Stand { process, life }
+            | Self::Muster { process, life }
             | Self::Caller { process, life, .. } => Some((*process, *life)),
             _ => None,
         }

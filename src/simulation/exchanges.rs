@@ -67,6 +67,9 @@ impl World {
         let (process, id) = (exchange.process, exchange.id);
         match served {
             Served::Reply(reply) => {
+                if reply.status == 200 {
+                    self.check_applied(&exchange.question);
+                }
                 let body = || String::from_utf8_lossy(&reply.body).chars().take(160).collect();
                 self.trace.note(self.now, 16 + id, || {
                     let body: String = body();
@@ -122,12 +125,12 @@ impl World {
         reached::answer(&fact).into_iter().for_each(|name| self.stats.reach(name));
         let slot = match &fact {
             Fact::Lock(slot, _) => Some(slot.clone()),
+            Fact::Locked { answers, .. } => answers.first().map(|(it, _)| it.slot.clone()),
             _ => None,
         };
         self.processes[process].learn(exchange.part, fact);
         self.settle(process);
-        if let Some(slot) = slot {
-            self.stats.reach(reached::phase(slot.machine().state()));
-        }
+        let phase = slot.and_then(|slot| reached::phase(slot.machine().state()));
+        phase.into_iter().for_each(|name| self.stats.reach(name));
     }
 }

@@ -30,6 +30,9 @@ impl World {
 
     fn misfortune(&mut self) {
         let process = self.victim();
+        if let Some(focus) = self.plan.focus {
+            return self.strike_at(focus, process);
+        }
         if self.random.chance(150) {
             return self.meddle(process);
         }
@@ -157,11 +160,15 @@ impl World {
     /// A random process, usually one that holds a key.
     fn victim(&mut self) -> usize {
         let key = self.some_key();
-        let holder = self.server.holder(&key).and_then(|(session, _)| {
-            self.processes.iter().position(|process| process.live_session() == Some(&session))
-        });
+        let holder = self.holding(&key);
         let any = self.random.below(self.processes.len());
         holder.filter(|_| self.random.chance(700)).unwrap_or(any)
+    }
+
+    /// The process that holds the key.
+    pub(super) fn holding(&self, key: &Key) -> Option<usize> {
+        let (session, _) = self.server.holder(key)?;
+        self.processes.iter().position(|process| process.live_session() == Some(&session))
     }
 
     fn some_key(&mut self) -> Key {

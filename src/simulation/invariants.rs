@@ -58,7 +58,7 @@ pub(super) struct Invariants {
 }
 
 /// How long an unwanted key may stay locked.
-const ORPHAN_LIMIT: Duration = Duration::from_millis(5_500);
+pub(super) const ORPHAN_LIMIT: Duration = Duration::from_millis(5_500);
 /// How long a loss may go unreported while its process runs.
 pub(super) const TELL_LIMIT: Duration = Duration::from_millis(1_500);
 
@@ -118,6 +118,7 @@ impl World {
             let seen = self.invariants.keys.entry(key).or_default();
             (seen.bypassed_at, seen.token, seen.owner, seen.held) = (now, None, None, false);
         }
+        self.writes.store_replaced();
     }
 
     /// Checks a new ownership.
@@ -148,6 +149,7 @@ impl World {
         if applied_at <= seen.bypassed_at {
             return;
         }
+        self.writes.granted(key, token);
         let former = seen.token;
         seen.token = seen.token.max(Some(token));
         if former.is_some_and(|former| former >= token) {
@@ -168,6 +170,9 @@ impl World {
             self.stats.handed_over += 1;
         }
         let number = self.ownership(process, key, token);
+        if self.invariants.protects(key, number).is_some() {
+            self.writes.granted(key, token);
+        }
         if number == 0 {
             self.violate(|| format!("G3: p{process} has a lease on {key} without an ownership"));
         }
@@ -252,7 +257,9 @@ impl World {
         let host = &self.processes[process];
         let owned = &self.invariants.owned;
         let concerned = |caller: &Caller| match question {
-            Question::Lock { ask, .. } => ask.key == caller.key,
+            Question::Lock { .. } | Question::LockAll { .. } => {
+                question.locks().any(|ask| ask.key == caller.key)
+            }
             Question::Release { ask, .. } => ask.key == caller.key,
             Question::Create { .. } => true,
             Question::Destroy { ask, .. } => owned
@@ -285,6 +292,7 @@ impl World {
             self.check_key(&key);
             self.check_terms(&key);
         }
+        self.check_sets();
     }
 
     fn check_key(&mut self, key: &Key) {

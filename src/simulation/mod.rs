@@ -3,8 +3,8 @@
 //! Several processes share an embedded Consul over a network that loses, delays,
 //! duplicates and cuts off messages, while servers, operators, clocks and callers
 //! misbehave. Each process drives the same machines as the actors: the warden, the
-//! session, the watches, and slots in turns. Its parts have separate mailboxes
-//! (`parts.rs`). Parts die, and runtimes shut down, at any moment (`failures.rs`).
+//! session, the watches, slots in turns, and the batches of locks (`client.rs`). Its parts
+//! have separate mailboxes (`parts.rs`). Parts die, and runtimes shut down, at any moment (`failures.rs`).
 //! After each step, the guarantees are checked from outside.
 //!
 //! # What is left out
@@ -12,8 +12,8 @@
 //! Each is a limit of what Consul lets a client do, described in `docs/safety.md`:
 //!
 //! - *A copy of an answered lock request* that arrives after its lock was released and
-//!   the key deleted, or after the lock-delay for which it was refused
-//!   (`Question::outlives`). No fence is raised for an answered attempt.
+//!   the key deleted, after the lock-delay for which it was refused, or, for a set, after
+//!   the key for which it was refused became free (`Question::outlives`). No fence is raised for an answered attempt.
 //! - *A lock restored by a snapshot* although its session had released it
 //!   (`release_the_risen`), and *a late request that passes the older fence* of that
 //!   snapshot (`withhold_the_late`). No index distinguishes the two stores before
@@ -26,6 +26,7 @@
 
 mod caller;
 mod calls;
+mod client;
 mod elections;
 mod ending;
 mod event;
@@ -33,6 +34,7 @@ mod exchanges;
 mod exploration;
 mod failures;
 mod faults;
+mod focus;
 mod invariants;
 mod mutations;
 mod names;
@@ -48,5 +50,7 @@ mod regressions;
 mod report;
 mod runs;
 mod server;
+mod sets;
 mod trace;
 mod world;
+mod writes;

@@ -1,6 +1,9 @@
 //! Tests that the simulation finds every mutation.
 
-use super::runs::{many_histories, variable};
+use super::{
+    focus::Focus,
+    runs::{Seeds, many_histories, variable},
+};
 use crate::protocol::mutation::Mutation;
 
 /// The most histories searched for one mutation.
@@ -12,6 +15,15 @@ const SHOWN_BY: [(Mutation, u64); 3] = [
     (Mutation::StaleTicketGranted, 634),
     (Mutation::LentUnfenced, 2_602),
     (Mutation::SuspicionNotRepeated, 5_025_733),
+];
+
+/// The mutations that histories with a focus show. Only those are searched.
+const FOCUSED: [(Mutation, Focus); 5] = [
+    (Mutation::LeaseFromResponse, Focus::SlowRenewals),
+    (Mutation::LateLockedBelieved, Focus::LateAnswers),
+    (Mutation::LeftoverForgotten, Focus::LostLocks),
+    (Mutation::DeniedReadForgotten, Focus::LostLocks),
+    (Mutation::OtherStoreIgnored, Focus::Rewinds),
 ];
 
 /// `DSYNC_SEEDS` counts in how many of that many histories each mutation is found.
@@ -26,8 +38,11 @@ fn every_mutation_is_found() {
         let table = variable("DSYNC_SEEDS");
         let (count, enough) = table.map_or((SEEDS, 1), |count| (count, usize::MAX));
         let shown_by = SHOWN_BY.iter().find(|(shown, _)| *shown == mutation).map(|(_, seed)| *seed);
+        let focus = FOCUSED.iter().find(|(shown, _)| *shown == mutation).map(|(_, focus)| *focus);
         let near = shown_by.filter(|_| table.is_none()).map(|seed| (seed.saturating_sub(20), 40));
-        let search = |seeds| many_histories(seeds, enough, Some(mutation), false);
+        let search = |(first, count)| {
+            many_histories(Seeds { first, count, focus }, enough, Some(mutation), false)
+        };
         let (stats, found) = near
             .map(search)
             .filter(|(_, found)| !found.is_empty())

@@ -14,7 +14,8 @@ use crate::{
 /// Plain names, or names made from Consul's error texts to mislead a client that
 /// searches them.
 pub(super) fn of(plan: &Plan) -> Vec<Key> {
-    let names = if plan.hostile_names { hostile(plan) } else { vec!["a".into(), "b/c".into()] };
+    let plain = || ["a", "b/c", "d", "b/e", "f", "g/h/i", "j", "b/k"].map(str::to_owned).to_vec();
+    let names = if plan.hostile_names { hostile(plan) } else { plain() };
     names.iter().take(plan.keys).filter_map(|name| Key::new(name).ok()).collect()
 }
 

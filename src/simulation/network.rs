@@ -66,7 +66,7 @@ impl World {
         }
         let mut delay = self.latency();
         let calm = self.is_healed();
-        if !calm && self.random.chance(self.plan.unsent) {
+        if self.is_withheld(&exchange) || (!calm && self.random.chance(self.plan.unsent)) {
             self.lose(&exchange, "request never sent");
             delay += self.random.skewed_millis(0..=1_000);
             return self.after(delay, Event::Unsent(exchange));
@@ -96,6 +96,7 @@ impl World {
             self.last_arrival = self.last_arrival.max(self.now + delay);
         } else if !calm && self.random.chance(self.plan.duplicates) {
             self.lose(&exchange, "request duplicated");
+            self.writes.repeated(&exchange.question);
             let later = delay + self.random.skewed_millis(0..=60_000);
             self.last_arrival = self.last_arrival.max(self.now + later);
             self.after(later, Event::Arrive(exchange.clone()));
@@ -116,6 +117,8 @@ impl World {
         if link.replies_cut > self.now || link.refused > self.now {
             return self.lose(exchange, "reply cut off");
         }
+        let Some(late) = self.spoil(exchange) else { return };
+        delay += late;
         let calm = self.is_healed();
         if !calm && self.random.chance(self.plan.loss) {
             self.lose(exchange, "reply lost");

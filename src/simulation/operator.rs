@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{event::Event, process::Process, question::Question, world::World};
+use super::{event::Event, process::Process, world::World};
 use crate::{
     config::HASHICORP_LOCK_FLAGS,
     consul::fact::Trouble,
@@ -228,7 +228,7 @@ impl World {
         });
         let carried = self.flights.iter().flatten().filter(|flight| flight.reply.is_none());
         for exchange in scheduled.chain(carried.map(|flight| &flight.exchange)) {
-            let locks = matches!(exchange.question, Question::Lock { .. });
+            let locks = exchange.question.locks().next().is_some();
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);
             }

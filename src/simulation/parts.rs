@@ -41,6 +41,7 @@ pub(super) enum Part {
     Session(u64),
     Watch(u64),
     Lock(u64),
+    Client,
 }
 
 /// A message between parts.
@@ -265,7 +266,7 @@ impl Process {
         }
         let session = self.session.as_ref().and_then(|s| s.next_wakeup(self.clock.now()));
         let watch = self.watchers.as_ref().and_then(Watchers::next_wakeup);
-        let others = [session, watch, self.wards.next_wakeup()];
+        let others = [session, watch, self.wards.next_wakeup(), self.client.next_wakeup()];
         let locks = self.workers.values().filter_map(|worker| worker.wakes_at);
         let next = locks.chain(others.into_iter().flatten()).min()?;
         Some(self.world_time(next))
@@ -286,6 +287,7 @@ impl Process {
             let tick = |watchers: &mut Watchers, now| watchers.handle(now, watch::Event::Tick);
             self.watch(self.watch_number, tick);
         }
+        self.leave_line();
         if is_due(self.wards.next_wakeup()) {
             self.feed_warden(warden::Event::Tick);
         }

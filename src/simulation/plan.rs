@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::random::Random;
+use super::{focus::Focus, random::Random};
 use crate::{
     config::{Retention, Timing},
+    consul::batches::TURNS,
     embedded::engine::Expiry,
 };
 
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     pub(super) call_every: u64,
     /// The longest time that a caller holds a lease, in milliseconds.
     pub(super) longest_hold: u64,
+    /// The longest time that an impatient caller waits, in milliseconds.
+    pub(super) longest_wait: u64,
     /// The mean time between two faults, in milliseconds.
     pub(super) fault_every: u64,
     /// Per thousand messages, like the next three.
@@ -67,6 +70,12 @@ pub(super) struct Plan {
     pub(super) elect_every: u64,
     /// The connections of a process's watch.
     pub(super) watches: usize,
+    /// The lock transactions of a process in flight; further locks wait in line.
+    pub(super) turns: usize,
+    /// The only kind of fault, in some histories.
+    pub(super) focus: Option<Focus>,
+    /// Whether callers also want several keys at once.
+    pub(super) sets: bool,
     /// Whether an exploration decides what happens next.
     pub(super) is_explored: bool,
 }
@@ -110,6 +119,7 @@ impl Plan {
             chaos: r.skewed_millis(15_000..=90_000),
             call_every: r.pick(&[150, 600, 2_500, 8_000]),
             longest_hold: r.pick(&[20, 1_000, 10_000, 60_000]),
+            longest_wait: 30_000,
             fault_every: r.pick(&[1_500, 4_000, 10_000]),
             loss: if calm { 0 } else { r.within(0..=if rough { 250 } else { 30 }) },
             duplicates: if calm { 0 } else { r.within(0..=if rough { 100 } else { 30 }) },
@@ -123,6 +133,9 @@ impl Plan {
             elections: r.chance(350),
             elect_every: r.pick(&[500, 3_000, 12_000]),
             watches: r.pick(&[1, 2, 3, 8, 32]),
+            turns: TURNS,
+            focus: None,
+            sets: false,
             is_explored: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
@@ -138,7 +151,32 @@ impl Plan {
         if plan.class == Class::Chaos && herds.chance(30) {
             plan.gather(herds.within(8..=MOST_PROCESSES as u64) as usize);
         }
+        let mut lines = Random::new(seed ^ 0x6c69_6e65);
+        if plan.class == Class::Chaos && plan.processes <= 4 && lines.chance(40) {
+            plan.line_up(&mut lines);
+        }
+        if plan.class == Class::Chaos {
+            plan.focus = Focus::of(seed);
+        }
+        if let Some(focus) = plan.focus {
+            focus.arrange(&mut plan);
+        }
+        let mut sets = Random::new(seed ^ 0x0073_6574);
+        // A history of one kind of fault, or of a long line of locks, has its own callers.
+        let has_own = plan.focus.is_some() || plan.turns != TURNS;
+        if plan.processes <= 4 && !has_own && sets.chance(150) {
+            plan.sets = true;
+            plan.keys = sets.within(2..=4) as usize;
+        }
         plan
+    }
+
+    /// Turns it into a history of locks that wait in line and share transactions.
+    fn line_up(&mut self, r: &mut Random) {
+        (self.keys, self.turns) = (r.within(4..=8) as usize, 1);
+        (self.call_every, self.longest_hold) = (150, r.pick(&[20, 1_000]));
+        // While one is slow, the others gather.
+        self.slow = self.slow.max(150);
     }
 
     /// Turns it into a history of many processes that repeatedly want one key, each

@@ -14,9 +14,11 @@ use std::{
 
 use super::{
     caller::Caller,
+    client::Client,
     parts::{Mailboxes, Part, Worker},
     plan::Plan,
     question::{Fact, Question},
+    sets::Troop,
     world::START,
 };
 use crate::{
@@ -117,6 +119,7 @@ pub(super) struct Process {
     /// The worker of each key, as known to the supervisor.
     pub(super) locks: BTreeMap<Key, u64>,
     pub(super) mail: Mailboxes,
+    pub(super) client: Client,
     /// The key's worker dies in its next turn, after this many fuse points.
     pub(super) fuse: Option<(Key, u32)>,
     /// The runtime has ended.
@@ -124,6 +127,8 @@ pub(super) struct Process {
     /// The sessions that it opened, and whether each was closed since.
     pub(super) sessions: BTreeMap<SessionId, bool>,
     pub(super) callers: BTreeMap<u64, Caller>,
+    /// The callers that wait for several keys.
+    pub(super) troops: BTreeMap<u64, Troop>,
     /// Its open campaigns.
     pub(super) tenures: BTreeMap<Key, Tenure>,
     pub(super) observers: BTreeMap<Key, Observer>,
@@ -173,10 +178,12 @@ impl Process {
             workers: BTreeMap::new(),
             locks: BTreeMap::new(),
             mail: BTreeMap::new(),
+            client: Client::new(plan.turns),
             fuse: None,
             is_over: false,
             sessions: BTreeMap::new(),
             callers: BTreeMap::new(),
+            troops: BTreeMap::new(),
             tenures: BTreeMap::new(),
             observers: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -226,6 +233,7 @@ impl Process {
     /// Whether anybody here waits for the key or holds it.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.callers.values().any(|caller| caller.key == *key && caller.wants())
+            || self.troops.values().any(|troop| troop.keys.contains(key))
             || self.wards.slots().get(key).is_some_and(|slot| slot.callers.campaigns())
     }
 
@@ -269,7 +277,7 @@ impl Process {
         Some(entered)
     }
 
-    fn opened(&mut self, slot: &Slot) {
+    pub(super) fn opened(&mut self, slot: &Slot) {
         self.feed_warden(warden::Event::SlotMade(slot.key.clone()));
     }
 
@@ -335,6 +343,10 @@ impl Process {
             }
             // Delivered to the slot, whichever actor drives it now.
             (_, Fact::Lock(slot, event)) => slot.report(event),
+            (_, Fact::Locked { batch, answers }) => self.locked(batch, answers),
+            (_, Fact::Locks(events)) => {
+                events.into_iter().for_each(|(slot, event)| slot.report(event));
+            }
             _ => {}
         }
     }

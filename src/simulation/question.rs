@@ -7,10 +7,10 @@ use crate::{
         Answer,
         ask::{
             Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
-            ListSessions, ListStaleFences, Lock, RaiseFence, Read, Release, RenewSession,
-            SessionInfo, Watch,
+            ListSessions, ListStaleFences, Lock, LockAll, Locks, RaiseFence, Read, Release,
+            RenewSession, SessionInfo, Watch, Write,
         },
-        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble},
+        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
@@ -20,21 +20,90 @@ use crate::{
 /// One request, with what is needed to route its answer.
 #[derive(Clone)]
 pub(super) enum Question {
-    Create { ticket: Ticket, ask: CreateSession },
-    Renew { ticket: Ticket, ask: RenewSession },
-    Destroy { ticket: Ticket, ask: DestroySession, raised: bool },
-    DeleteFence { ticket: Ticket, ask: DeleteFence },
-    Raise { ticket: Ticket, ask: RaiseFence },
-    ReadFence { ticket: Ticket, session: SessionId },
-    List { ticket: Ticket, ask: ListSessions },
-    ListFences { ticket: Ticket },
-    DeleteFences { ask: DeleteStaleFences },
-    Lock { slot: Arc<Slot>, ticket: Ticket, ask: Lock },
-    Release { slot: Arc<Slot>, ticket: Ticket, ask: Release },
-    Read { slot: Arc<Slot>, ticket: Ticket },
-    AskSession { slot: Arc<Slot>, ticket: Ticket, ask: SessionInfo },
-    Watch { read: Ticket, ask: Watch },
-    Prefix { read: Ticket, ask: List },
+    Create {
+        ticket: Ticket,
+        ask: CreateSession,
+    },
+    Renew {
+        ticket: Ticket,
+        ask: RenewSession,
+    },
+    Destroy {
+        ticket: Ticket,
+        ask: DestroySession,
+        raised: bool,
+    },
+    DeleteFence {
+        ticket: Ticket,
+        ask: DeleteFence,
+    },
+    Raise {
+        ticket: Ticket,
+        ask: RaiseFence,
+    },
+    ReadFence {
+        ticket: Ticket,
+        session: SessionId,
+    },
+    List {
+        ticket: Ticket,
+        ask: ListSessions,
+    },
+    ListFences {
+        ticket: Ticket,
+    },
+    DeleteFences {
+        ask: DeleteStaleFences,
+    },
+    /// The locks of one transaction, with those that wait for its answer.
+    Lock {
+        batch: u64,
+        locks: Vec<(Lock, Waiter)>,
+    },
+    LockAll {
+        slots: Vec<(Arc<Slot>, Ticket)>,
+        ask: LockAll,
+    },
+    Release {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: Release,
+    },
+    Write {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: Write,
+    },
+    Read {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+    },
+    AskSession {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: SessionInfo,
+    },
+    Watch {
+        read: Ticket,
+        ask: Watch,
+    },
+    Prefix {
+        read: Ticket,
+        ask: List,
+    },
+}
+
+/// The lock machine that waits for the answer to its lock.
+#[derive(Clone, Debug)]
+pub(super) struct Waiter {
+    pub(super) slot: Arc<Slot>,
+    pub(super) ticket: Ticket,
+}
+
+impl Waiter {
+    pub(super) fn report(self, answer: Locked) {
+        self.slot.report(lock::Event::Locked { ticket: self.ticket, answer });
+    }
 }
 
 /// An answer, addressed to a machine.
@@ -45,6 +114,12 @@ pub(super) enum Fact {
     /// The request expects no answer.
     Nothing,
     Lock(Arc<Slot>, lock::Event),
+    /// The answers to the locks of a transaction.
+    Locked {
+        batch: u64,
+        answers: Vec<(Waiter, Option<Locked>)>,
+    },
+    Locks(Vec<(Arc<Slot>, lock::Event)>),
     Watch(watch::Event),
 }
 
@@ -67,8 +142,14 @@ macro_rules! of_any {
                 $does
             }
             Question::DeleteFences { ask: $ask } => $does,
-            Question::Lock { ask: $ask, .. } => $does,
+            Question::Lock { locks, .. } => {
+                let locks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
+                let $ask = &Locks(&locks);
+                $does
+            }
+            Question::LockAll { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
+            Question::Write { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
                 let $ask = &Read::Key(slot.key.clone());
                 $does
@@ -101,7 +182,9 @@ impl Question {
     /// Whether it accesses a session's fence entry.
     pub(super) fn touches_fence(&self) -> bool {
         match self {
-            Self::Lock { ask, .. } => ask.fence != Fence::Unusable,
+            Self::Lock { .. } | Self::LockAll { .. } => {
+                self.locks().any(|ask| ask.fence != Fence::Unusable)
+            }
             Self::Raise { .. }
             | Self::ReadFence { .. }
             | Self::DeleteFence { .. }
@@ -110,11 +193,33 @@ impl Question {
         }
     }
 
-    /// Whether a copy of it that arrives after this answer can still lock the key,
-    /// because the key was released and deleted, or was closed by a lock-delay.
+    /// The locks that it requests.
+    pub(super) fn locks(&self) -> impl Iterator<Item = &Lock> {
+        let (alone, together): (&[_], &[_]) = match self {
+            Self::Lock { locks, .. } => (locks, &[]),
+            Self::LockAll { ask, .. } => (&[], &ask.0),
+            _ => (&[], &[]),
+        };
+        alone.iter().map(|(lock, _)| lock).chain(together)
+    }
+
+    /// Whether a copy of it that arrives after this answer can still lock a key,
+    /// because the key was released and deleted, was closed by a lock-delay, or belongs to
+    /// a set of which another key was at fault; or can still write, because a right was
+    /// missing or a lock-delay ran.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
-        let Self::Lock { ask, .. } = self else { return false };
-        ask.expect == Expect::Missing || concluded(ask, Ok(answer)) == Locked::Delayed
+        match self {
+            Self::LockAll { .. } => return true,
+            Self::Write { ask, .. } => {
+                let written = concluded(ask, Ok(answer));
+                return matches!(written, Written::Denied(_) | Written::Failed(_));
+            }
+            _ => {}
+        }
+        let locks: Vec<&Lock> = self.locks().collect();
+        let answers = concluded(&Locks(&locks), Ok(answer));
+        locks.iter().any(|lock| lock.expect == Expect::Missing)
+            || answers.contains(&Some(Locked::Delayed))
     }
 
     /// Reads the answer and addresses it to its machine.
@@ -156,13 +261,26 @@ impl Question {
                 Fact::Session(session::Event::StaleFences { ticket, answer })
             }
             Self::DeleteFences { .. } => Fact::Nothing,
-            Self::Lock { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Lock(slot, lock::Event::Locked { ticket, answer })
+            Self::Lock { batch, locks } => {
+                let asks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
+                let answers = concluded(&Locks(&asks), result);
+                let waiters = locks.iter().map(|(_, waiter)| waiter.clone());
+                Fact::Locked { batch, answers: waiters.zip(answers).collect() }
+            }
+            Self::LockAll { slots, ask } => {
+                let answers = concluded(&ask, result);
+                let to_each = slots.into_iter().zip(answers);
+                let facts = to_each
+                    .map(|((slot, ticket), answer)| (slot, lock::Event::Locked { ticket, answer }));
+                Fact::Locks(facts.collect())
             }
             Self::Release { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Released { ticket, answer })
+            }
+            Self::Write { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Lock(slot, lock::Event::Written { ticket, answer })
             }
             Self::Read { slot, ticket } => {
                 let answer = concluded(&Read::Key(slot.key.clone()), result);
@@ -205,12 +323,25 @@ impl fmt::Display for Question {
             Self::List { ask, .. } => write!(f, "list sessions of {}", ask.name),
             Self::ListFences { .. } => f.write_str("list fences"),
             Self::DeleteFences { ask } => write!(f, "delete stale fences {:?}", ask.stale),
-            Self::Lock { ask, .. } => {
-                let (session, fence, expect) = (short(&ask.session), ask.fence, ask.expect);
-                write!(f, "lock {} for {session}, {fence:?}, expecting {expect:?}", ask.key)
+            Self::Lock { locks, .. } => {
+                for (place, (ask, _)) in locks.iter().enumerate() {
+                    let (session, fence, expect) = (short(&ask.session), ask.fence, ask.expect);
+                    let and = if place > 0 { ", and " } else { "" };
+                    let key = &ask.key;
+                    write!(f, "{and}lock {key} for {session}, {fence:?}, expecting {expect:?}")?;
+                }
+                Ok(())
+            }
+            Self::LockAll { ask, .. } => {
+                let keys: Vec<_> = ask.0.iter().map(|ask| (&ask.key, ask.expect)).collect();
+                write!(f, "lock all of {keys:?}")
             }
             Self::Release { ask, .. } => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
+            }
+            Self::Write { ask, .. } => {
+                let (key, session, index) = (&ask.key, short(&ask.session), ask.index);
+                write!(f, "write under {key} of {session} at {index}: {:?}", ask.what)
             }
             Self::Read { slot, .. } => write!(f, "read {}", slot.key),
             Self::AskSession { ask, .. } => {
@@ -229,6 +360,14 @@ impl fmt::Debug for Fact {
             Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
             Self::Nothing => f.write_str("nothing"),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
+            Self::Locked { answers, .. } => {
+                let answers = answers.iter().map(|(waiter, answer)| (&waiter.slot.key, answer));
+                f.debug_map().entries(answers).finish()
+            }
+            Self::Locks(events) => {
+                let each = events.iter().map(|(slot, event)| format!("{} {event:?}", slot.key));
+                write!(f, "{}", each.collect::<Vec<_>>().join("; "))
+            }
             Self::Watch(event) => event.fmt(f),
         }
     }

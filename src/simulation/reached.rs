@@ -61,7 +61,7 @@ const FAULTS: [&str; 40] = [
     "value overwritten",
 ];
 
-const QUESTIONS: [&str; 15] = [
+const QUESTIONS: [&str; 17] = [
     "ask: create session",
     "ask: renew session",
     "ask: destroy session",
@@ -72,6 +72,8 @@ const QUESTIONS: [&str; 15] = [
     "ask: list fences",
     "ask: delete stale fences",
     "ask: lock",
+    "ask: lock a set",
+    "ask: write",
     "ask: release",
     "ask: read",
     "ask: session info",
@@ -79,7 +81,7 @@ const QUESTIONS: [&str; 15] = [
     "ask: list keys",
 ];
 
-const ANSWERS: [&str; 37] = [
+const ANSWERS: [&str; 36] = [
     "created",
     "create denied",
     "create unknown",
@@ -96,7 +98,6 @@ const ANSWERS: [&str; 37] = [
     "raise unknown",
     "locked",
     "lock: changed",
-    "lock: held",
     "lock delayed",
     "lock fenced off",
     "lock: session gone",
@@ -169,6 +170,8 @@ pub(super) fn question(question: &Question) -> &'static str {
         Question::ListFences { .. } => "ask: list fences",
         Question::DeleteFences { .. } => "ask: delete stale fences",
         Question::Lock { .. } => "ask: lock",
+        Question::LockAll { .. } => "ask: lock a set",
+        Question::Write { .. } => "ask: write",
         Question::Release { .. } => "ask: release",
         Question::Read { .. } => "ask: read",
         Question::AskSession { .. } => "ask: session info",
@@ -177,8 +180,8 @@ pub(super) fn question(question: &Question) -> &'static str {
     }
 }
 
-pub(super) fn phase(state: KeyState) -> &'static str {
-    match state {
+pub(super) fn phase(state: KeyState) -> Option<&'static str> {
+    Some(match state {
         KeyState::Idle => "phase idle",
         KeyState::Held => "phase held",
         KeyState::NoSession => "phase no session",
@@ -189,7 +192,9 @@ pub(super) fn phase(state: KeyState) -> &'static str {
         KeyState::Losing => "phase losing",
         KeyState::Releasing => "phase releasing",
         KeyState::Observing => "phase observing",
-    }
+        // Only for sets.
+        KeyState::Gathering => return None,
+    })
 }
 
 /// The name of an answer, if it is counted.
@@ -197,8 +202,11 @@ pub(super) fn answer(fact: &Fact) -> Option<&'static str> {
     match fact {
         Fact::Session(event) => of_session(event),
         Fact::Lock(_, event) => of_lock(event),
+        Fact::Locked { answers, .. } => {
+            answers.first().and_then(|(_, answer)| answer.as_ref()).and_then(of_locked)
+        }
         Fact::Watch(watch::Event::Seen { .. }) => Some("watched"),
-        Fact::Watch(_) | Fact::DeleteFence(..) | Fact::Nothing => None,
+        Fact::Locks(_) | Fact::Watch(_) | Fact::DeleteFence(..) | Fact::Nothing => None,
     }
 }
 
@@ -237,20 +245,7 @@ fn of_session(event: &session::Event) -> Option<&'static str> {
 fn of_lock(event: &lock::Event) -> Option<&'static str> {
     use lock::Event;
     Some(match event {
-        Event::Locked { answer, .. } => match answer {
-            Locked::At(_) => "locked",
-            Locked::Changed => "lock: changed",
-            Locked::Held => "lock: held",
-            Locked::Delayed => "lock delayed",
-            Locked::Fenced => "lock fenced off",
-            Locked::SessionGone => "lock: session gone",
-            Locked::Denied(_) => "lock denied",
-            Locked::FenceDenied(_) => "lock: fence denied",
-            // Only a malformed request is refused.
-            Locked::Refused(_) => return None,
-            Locked::Unsent(_) => "lock unsent",
-            Locked::Unknown(_) => "lock unknown",
-        },
+        Event::Locked { answer, .. } => return of_locked(answer),
         Event::Released { answer, .. } => match answer {
             Released::Done => "released",
             Released::FenceFailed => "release: fence failed",
@@ -273,5 +268,23 @@ fn of_lock(event: &lock::Event) -> Option<&'static str> {
             SessionSeen::Unknown(_) => "session info unknown",
         },
         _ => return None,
+    })
+}
+
+fn of_locked(answer: &Locked) -> Option<&'static str> {
+    Some(match answer {
+        Locked::At(_) => "locked",
+        Locked::Changed => "lock: changed",
+        Locked::Delayed => "lock delayed",
+        Locked::Fenced => "lock fenced off",
+        Locked::SessionGone => "lock: session gone",
+        Locked::Denied(_) => "lock denied",
+        Locked::FenceDenied(_) => "lock: fence denied",
+        // Only a malformed request is refused; the others concern sets and batches.
+        Locked::Refused(_) | Locked::Aside | Locked::Withdrawn => return None,
+        // The check before the lock fails first, unless somebody meddles.
+        Locked::Held => return None,
+        Locked::Unsent(_) => "lock unsent",
+        Locked::Unknown(_) => "lock unknown",
     })
 }

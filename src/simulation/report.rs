@@ -10,6 +10,8 @@ pub(super) struct Stats {
     pub(super) grants: u64,
     /// Leases handed over from caller to caller within a process.
     pub(super) handed_over: u64,
+    /// Sets that were granted.
+    pub(super) sets: u64,
     pub(super) elections: u64,
     pub(super) losses: u64,
     pub(super) reasons: BTreeMap<String, u64>,
@@ -37,6 +39,7 @@ impl Stats {
         self.requests += other.requests;
         self.grants += other.grants;
         self.handed_over += other.handed_over;
+        self.sets += other.sets;
         self.elections += other.elections;
         self.losses += other.losses;
         for (reason, count) in &other.reasons {
@@ -67,6 +70,7 @@ impl fmt::Display for Stats {
         )?;
         writeln!(f, "grants            {}", self.grants)?;
         writeln!(f, "local hand-overs  {}", self.handed_over)?;
+        writeln!(f, "sets granted      {}", self.sets)?;
         writeln!(f, "elections         {}", self.elections)?;
         writeln!(f, "losses reported   {} {:?}", self.losses, self.reasons)?;
         writeln!(f, "refusals          {:?}", self.refusals)?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    focus::Focus,
     plan::Plan,
     reached::{self, ENOUGH},
     report::Stats,
@@ -32,10 +33,19 @@ pub(super) fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// The seeds of a search.
+#[derive(Clone, Copy)]
+pub(super) struct Seeds {
+    pub(super) first: u64,
+    pub(super) count: u64,
+    /// Only those whose histories have this focus.
+    pub(super) focus: Option<Focus>,
+}
+
 /// Runs histories on all processors. Returns their totals and up to `enough` failed
 /// seeds.
 pub(super) fn many_histories(
-    (first, count): (u64, u64),
+    Seeds { first, count, focus }: Seeds,
     enough: usize,
     mutation: Option<Mutation>,
     talks: bool,
@@ -53,7 +63,11 @@ pub(super) fn many_histories(
             if seed >= first + count {
                 break;
             }
-            let outcome = history(seed, false);
+            let plan = Plan::of(seed);
+            if focus.is_some() && plan.focus != focus {
+                continue;
+            }
+            let outcome = World::new(plan, false).run();
             stats.add(&outcome.stats);
             if let Some(what) = outcome.violation {
                 if mutation.is_none() {
@@ -88,7 +102,7 @@ pub(super) fn many_histories(
 }
 
 pub(super) fn assert_all_hold(first: u64, count: u64, talks: bool) -> Stats {
-    let (stats, failed) = many_histories((first, count), 20, None, talks);
+    let (stats, failed) = many_histories(Seeds { first, count, focus: None }, 20, None, talks);
     if let Some((seed, _)) = failed.first() {
         panic!("\n{}", account(*seed));
     }

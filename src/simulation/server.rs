@@ -114,10 +114,13 @@ impl Server {
             Question::Create { .. } | Question::Renew { .. } | Question::Destroy { .. } => {
                 (lacking.sessions > now).then(forbidden)
             }
-            Question::Lock { ask, .. } if lacking.writes > now => {
-                let first = u64::from(ask.fence != Fence::Unusable);
-                Some(errors(&[first, first + 1]))
+            Question::Lock { .. } | Question::LockAll { .. } if lacking.writes > now => {
+                let first = question.locks().next().map(|ask| ask.fence);
+                let first = u64::from(first != Some(Fence::Unusable));
+                let ops = first..first + 2 * question.locks().count() as u64;
+                Some(errors(&ops.collect::<Vec<_>>()))
             }
+            Question::Write { .. } if lacking.writes > now => Some(errors(&[2])),
             Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
             Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
             Question::ReadFence { .. } => no_fence.then(forbidden),
@@ -172,12 +175,11 @@ impl Server {
         };
         match self.api.respond(now, stretched.as_ref().unwrap_or(&exchange.request)) {
             Response::Now(reply) => {
-                if let Question::Lock { ask, .. } = question
-                    && reply.status == 200
-                    && let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes())
-                {
-                    let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
-                    self.locks.insert(lock, now);
+                for ask in question.locks().filter(|_| reply.status == 200) {
+                    if let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes()) {
+                        let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
+                        self.locks.insert(lock, now);
+                    }
                 }
                 self.note_past(question, &reply);
                 Served::Reply(reply)

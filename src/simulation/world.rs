@@ -15,6 +15,7 @@ use super::{
     report::Stats,
     server::{Exchange, Server},
     trace::Trace,
+    writes::Writes,
 };
 use crate::{clock::Moment, consul::fact::Trouble, key::Key, ownership::LossReason};
 
@@ -30,6 +31,8 @@ pub(super) struct World {
     pub(super) events: BTreeMap<(Moment, u64), Event>,
     events_made: u64,
     pub(super) random: Random,
+    /// The numbers of callers that want several keys.
+    pub(super) sets_random: Random,
     pub(super) trace: Trace,
     pub(super) server: Server,
     pub(super) links: Vec<Link>,
@@ -53,6 +56,7 @@ pub(super) struct World {
     pub(super) keys: Vec<Key>,
     pub(super) invariants: Invariants,
     pub(super) elections: Elections,
+    pub(super) writes: Writes,
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
     pub(super) healed_at: Option<Moment>,
@@ -88,6 +92,7 @@ impl World {
             events: BTreeMap::new(),
             events_made: 0,
             random,
+            sets_random: Random::new(plan.seed ^ 0x7365_7473),
             trace: Trace::new(readable),
             server,
             links: vec![Link::default(); count],
@@ -105,6 +110,7 @@ impl World {
             calls: 0,
             invariants: Invariants::default(),
             elections: Elections::default(),
+            writes: Writes::new(&plan),
             stats: Stats::default(),
             violation: None,
             healed_at: None,
@@ -134,6 +140,9 @@ impl World {
         if self.plan.elections {
             let first = self.random.skewed_millis(1..=self.plan.elect_every);
             self.after(first, Event::Stand { process, life });
+        }
+        if self.plan.sets {
+            self.after(Duration::from_millis(100), Event::Muster { process, life });
         }
     }
 
@@ -207,6 +216,7 @@ impl World {
             }
             Event::Call { process, life } => self.call(process, life),
             Event::Stand { process, life } => self.stand(process, life),
+            Event::Muster { process, life } => self.muster(process, life),
             Event::Caller { process, caller, .. } => self.attend(process, caller),
             Event::Continue { process } => self.resume(process),
             Event::Restart { process, life } => self.restart(process, life),
@@ -235,10 +245,12 @@ impl World {
                 self.processes[process].work(u64::MAX, &mut self.random);
             }
             self.emit(process);
-            if !self.look(process) {
+            let answered = self.look(process);
+            if !(self.look_at_sets(process) || answered) {
                 break;
             }
         }
+        self.read_write_answers();
         if self.flights.is_some() {
             return;
         }

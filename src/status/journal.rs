@@ -16,6 +16,7 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, session::SessionView},
     status::{
+        preflight::Preflight,
         report::{HealthReport, Incident, Saturation, SessionReport, StuckJob},
         telemetry::Telemetry,
     },
@@ -38,6 +39,7 @@ struct Notes {
     saturation: Option<Saturation>,
     /// Why periodic jobs are stuck.
     stuck: BTreeMap<Key, String>,
+    preflight: Option<Preflight>,
     /// Newest first.
     incidents: VecDeque<(Moment, Option<Key>, String)>,
 }
@@ -96,6 +98,15 @@ impl Journal {
             opened_at,
             renewed_at,
         });
+    }
+
+    /// Sets the result of the last preflight.
+    pub(crate) fn preflight(&self, found: &Preflight) {
+        self.notes().preflight = Some(found.clone());
+    }
+
+    pub(crate) fn last_preflight(&self) -> Option<Preflight> {
+        self.notes().preflight.clone()
     }
 
     /// Sets why the session could not be created or renewed; `None` after a success.

@@ -2,5 +2,6 @@
 
 pub(crate) mod journal;
 pub(crate) mod kin;
+pub(crate) mod preflight;
 pub(crate) mod report;
 pub mod telemetry;

@@ -8,6 +8,7 @@ use crate::{
     escape::Escaped,
     key::Key,
     ownership::{Holder, KeyState},
+    status::preflight::Preflight,
     token::FencingToken,
 };
 
@@ -148,6 +149,8 @@ pub struct Report {
     pub failover: Duration,
     /// Every key in use, sorted.
     pub keys: Vec<KeyReport>,
+    /// The last [`Dsync::preflight`](crate::Dsync::preflight), if one has run.
+    pub preflight: Option<Preflight>,
     /// What went wrong lately, the newest first; at most 20.
     pub incidents: Vec<Incident>,
 }
@@ -180,7 +183,7 @@ fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::O
 /// The report as text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, health, keys, incidents, .. } = self;
+        let Self { service, health, keys, preflight, incidents, .. } = self;
         let or_not = |holds| if holds { "" } else { "not " };
         let (ready, live) = (or_not(health.ready), or_not(health.live));
         write!(f, "{}: {ready}ready, {live}live", Escaped(service))?;
@@ -206,6 +209,9 @@ impl fmt::Display for Report {
         }
         for key in keys {
             writeln!(f, "{key}")?;
+        }
+        if let Some(preflight) = preflight {
+            preflight.fmt(f)?;
         }
         for Incident { ago, key, what } in incidents {
             let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
@@ -249,7 +255,10 @@ impl fmt::Display for Role {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::escape::is_printable;
+    use crate::{
+        escape::is_printable,
+        status::preflight::{Check, Verdict},
+    };
 
     #[test]
     fn each_line_of_a_report_is_its_own_whatever_others_wrote() {
@@ -262,6 +271,9 @@ mod tests {
             since: 3,
         };
         let key = Key::new("k").unwrap();
+        let mut preflight = Preflight::new();
+        preflight.add(Check::Agent, Verdict::Missing, wild);
+        preflight.policy = Some(wild.into());
         let report = Report {
             service: wild.into(),
             health: HealthReport {
@@ -286,10 +298,11 @@ mod tests {
                 last_error: Some(wild.into()),
                 failover: Duration::ZERO,
             }],
+            preflight: Some(preflight),
             incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };
         let text = report.to_string();
-        assert_eq!(text.lines().count(), 5, "{text:?}");
+        assert_eq!(text.lines().count(), 10, "{text:?}");
         assert!(text.lines().all(|line| line.chars().all(is_printable)), "{text:?}");
         assert!(
             text.contains("saying \\u{1b}[2Jall is well\\r\\norders: ready\\u{202e}"),

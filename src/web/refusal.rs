@@ -20,6 +20,8 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// | [`WaitedTooLong`](Error::WaitedTooLong) | 504 | `waited_too_long` |
 /// | [`LockDelay`](Error::LockDelay) | 503, `Retry-After` the delay | `lock_delay` |
 /// | [`TooManyWaiters`](Error::TooManyWaiters), [`TooManyKeys`](Error::TooManyKeys), [`Unavailable`](Error::Unavailable), [`Stopped`](Error::Stopped) | 503, `Retry-After: 1` | `busy`, `unavailable` |
+/// | [`NotHeld`](Error::NotHeld), [`Unknown`](Error::Unknown): only the client knows whether the work may be repeated | 503 | `lost`, `unknown` |
+/// | [`Conflict`](Error::Conflict) | 409 | `conflict` |
 /// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
@@ -31,7 +33,10 @@ impl ResponseError for Error {
             | Self::TooManyWaiters { .. }
             | Self::TooManyKeys { .. }
             | Self::Unavailable { .. }
+            | Self::NotHeld { .. }
+            | Self::Unknown { .. }
             | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::Invalid { .. }
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
@@ -48,6 +53,9 @@ impl ResponseError for Error {
             Self::LockDelay { .. } => "the lock is closed for a while after its holder failed",
             Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => "too many requests for locks",
             Self::Unavailable { .. } | Self::Stopped => "locks are unavailable at present",
+            Self::NotHeld { .. } => "the lock was lost; nothing more was written",
+            Self::Unknown { .. } => "whether the work took effect is unknown",
+            Self::Conflict { .. } => "somebody else changed this meanwhile",
             Self::Invalid { .. }
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
@@ -57,6 +65,7 @@ impl ResponseError for Error {
         let status = self.status_code();
         let retry_after = match self {
             Self::LockDelay { remaining: Some(remaining), .. } => Some(*remaining),
+            Self::NotHeld { .. } | Self::Unknown { .. } => None,
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_DEFAULT),
             _ => None,
         };
@@ -73,6 +82,9 @@ fn code(error: &Error) -> &'static str {
         Error::LockDelay { .. } => "lock_delay",
         Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => "busy",
         Error::Unavailable { .. } | Error::Stopped => "unavailable",
+        Error::NotHeld { .. } => "lost",
+        Error::Unknown { .. } => "unknown",
+        Error::Conflict { .. } => "conflict",
         Error::Invalid { .. }
         | Error::Denied { .. }
         | Error::FlagConflict { .. }

@@ -12,6 +12,7 @@ pub(crate) const CASES: &[Case] = &[
     ("txn: all or nothing, and every fault is reported", txn_atomic),
     ("txn: fence-style transactions", txn_fences),
     ("txn: records beside a lock", txn_records),
+    ("txn: writes by the owner of a lock", txn_owner_writes),
     ("txn: locks of several keys", txn_many_locks),
     ("txn: keys are not normalised", txn_keys),
     ("size limits", limits),
@@ -208,6 +209,44 @@ fn txn_fences(s: &mut Script) {
     s.txn("check-index k i=<K>; unlock k s=<A>");
     s.keep_index("K", "k");
     s.txn("check-index k i=<K>; lock k s=<B> v=w f=1");
+    s.get("kv/<p>?recurse");
+}
+
+fn txn_owner_writes(s: &mut Script) {
+    s.session("A", NO_DELAY);
+    s.session("B", NO_DELAY);
+    let value = "check-session k s=<A>; check-index k i=<I>; lock k s=<A> v=new f=3";
+    let entries = "check-session k s=<A>; check-index k i=<I>; check-not-exists r; set d v=1 f=9; \
+                   delete e";
+    s.txn("lock k s=<A> v=x f=3");
+    s.keep_index("I", "k");
+    s.txn(entries);
+    s.txn(entries);
+    s.get("kv/<p>d");
+    // A new value moves the index and keeps the lock's count.
+    s.txn(value);
+    s.txn(value);
+    s.txn(entries);
+    s.keep_index("I", "k");
+    s.txn(value);
+    s.put("kv/<p>r", "x");
+    s.txn(entries);
+    s.txn("check-session k s=<A>; check-index k i=<I>; check-index r i=1; delete d");
+    s.delete("kv/<p>r");
+    // The next ownership of the same session.
+    s.txn("unlock k s=<A>");
+    s.txn(entries);
+    s.txn("lock k s=<A> v=x f=3");
+    s.txn(entries);
+    s.keep_index("I", "k");
+    s.txn(entries);
+    // Another session takes the lock over.
+    s.txn("check-session k s=<A>; check-index k i=<I>; unlock k s=<A>; lock k s=<B> v=y f=3");
+    s.txn(entries);
+    s.txn(value);
+    s.get("kv/<p>k");
+    s.delete("kv/<p>k");
+    s.txn(entries);
     s.get("kv/<p>?recurse");
 }
 

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::locks::{
     Stretch, acquire, agent, assert_exclusive, at, boot_nanos, key, next, observe, rounds, runtime,
 };
+use crate::support::consul::Agent;
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
 
@@ -126,6 +127,47 @@ async fn cycle(url: &str, prefix: &str) {
     }
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     say("done");
+}
+
+/// The example `node`, built by cargo.
+fn example() -> std::path::PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--all-features", "--example", "node"]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo has set for this test would make it build dependencies anew.
+    let set = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST");
+    for name in std::env::vars().map(|(name, _)| name).filter(set) {
+        cargo.env_remove(name);
+    }
+    assert!(cargo.status().expect("cargo").success());
+    let own = std::env::current_exe().expect("this program has a path");
+    own.ancestors().nth(2).expect("a target folder").join("examples/node")
+}
+
+#[test]
+fn a_process_told_to_end_after_its_agent_has_gone_warns_and_succeeds() {
+    let example = example();
+    for role in [&["run", "--keys", "1"][..], &["campaign"]] {
+        let agent = Agent::start();
+        let mut node = Command::new(&example)
+            .args(role)
+            .args(["--prefix", "p", "--consul", &agent.url()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the example can be run");
+        let mut lines = BufReader::new(node.stdout.take().expect("piped")).lines();
+        let begins = |line: &String| line.contains("acquired") || line.contains("elected");
+        let begun = lines.by_ref().map_while(Result::ok).find(begins);
+        assert!(begun.is_some(), "{role:?}");
+        agent.kill();
+        kill_process(Pid::from_child(&node), Signal::TERM).expect("our own child");
+        while lines.next().is_some() {}
+        let ended = node.wait_with_output().expect("our own child");
+        let warned = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{role:?}: {} {warned}", ended.status);
+        assert!(warned.contains("node: warning: "), "{role:?}: {warned}");
+    }
 }
 
 /// Holds a key until it is asked to end.

@@ -2,49 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use actix_dsync::{Acquire, Dsync, Error, Key, Release, Released, TryAcquire};
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
 
-use crate::support::consul::{Agent, free_port};
-
-/// An agent that also serves TLS, and the certificate to trust.
-pub(crate) fn agent() -> (Agent, String, CertificateDer<'static>) {
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let own = rcgen::generate_simple_self_signed(names).unwrap();
-    let port = free_port();
-    let folder = std::env::temp_dir().join(format!("dsync-tls-{}-{port}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    std::fs::write(&cert, own.cert.pem()).unwrap();
-    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
-    let agent = Agent::builder()
-        .config(format!(
-            r#"ports {{ https = {port} }} cert_file = "{}" key_file = "{}""#,
-            cert.display(),
-            key.display()
-        ))
-        .start();
-    // The agent has read the files by now.
-    std::fs::remove_dir_all(&folder).unwrap();
-    (agent, format!("https://{}:{port}", Ipv4Addr::LOCALHOST), own.cert.der().clone())
-}
-
-pub(crate) fn trusting(
-    certificates: impl IntoIterator<Item = CertificateDer<'static>>,
-) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots.add(certificate).unwrap();
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
-}
+pub(crate) use crate::support::tls::{agent, trusting};
 
 #[tokio::test]
 async fn locks_pass_between_processes_over_https() {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod administration;
 mod basics;
 mod cancel;
 mod events;
@@ -18,10 +19,12 @@ mod panics;
 mod queue;
 mod recipient;
 mod reports;
+mod sets;
 mod singleton;
 mod stop;
 mod threads;
 mod web;
+mod writes;
 
 use std::{future::Future, sync::Once, task::Poll, time::Duration};
 

@@ -79,8 +79,15 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     let names = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().unwrap().keys().cloned().collect()
     };
-    let expected = ["failover_ms", "health", "incidents", "keys", "lease_ms", "service"];
+    let expected =
+        ["failover_ms", "health", "incidents", "keys", "lease_ms", "preflight", "service"];
     assert_eq!(names(&report), expected);
+    assert_eq!(report["preflight"], json!(null));
+    assert!(dsync.preflight().await.unwrap().passed);
+    let checked = serde_json::to_value(dsync.list().preflight).unwrap();
+    assert_eq!(names(&checked), ["findings", "node", "passed", "policy", "version"]);
+    assert_eq!(names(&checked["findings"][0]), ["check", "detail", "verdict"]);
+    assert_eq!(checked["findings"][0]["verdict"], "good");
     assert_eq!(
         names(&report["health"]),
         ["blocked", "live", "ready", "saturation", "session", "stuck", "trouble"]

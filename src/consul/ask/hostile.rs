@@ -11,7 +11,7 @@ use super::{
 use crate::consul::{
     fact::{
         Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
-        Seen, SessionSeen,
+        Seen, SessionSeen, Written,
     },
     wire::WireReply,
 };
@@ -47,6 +47,17 @@ fn record() -> Record {
     Record { key: key(), session: id(), after: Some(3), value: vec![] }
 }
 
+fn writes() -> [Write; 2] {
+    let put = EntryOp::Put { key: Key::new("d").unwrap(), value: vec![], flags: 9 };
+    let value = What::Value { value: [].into(), flags: 7 };
+    [value, What::Entries([put].into())].map(|what| Write {
+        key: key(),
+        session: id(),
+        index: 15,
+        what,
+    })
+}
+
 fn list() -> List {
     List { prefix: "jobs/".into(), after: None, wait: Duration::ZERO }
 }
@@ -73,6 +84,7 @@ fn genuine() -> Vec<WireReply> {
         ok(json!({"Results": [{"KV": entry_json()}], "Errors": null})),
         ok(json!({"Results": [{"KV": entry_json()}, {"KV": free}], "Errors": null})),
         ok(json!({"Results": [{"KV": entry_json()}, {"KV": record}], "Errors": null})),
+        ok(json!({"Results": [{"KV": entry_json()}, {"KV": entry_json()}, {"KV": entry_json()}], "Errors": null})),
         ok(json!({"Results": [{"KV": fence}], "Errors": null})),
         ok(json!({"Results": [], "Errors": null})),
         (409, json!({"Results": null, "Errors": [{"OpIndex": 1, "What": format!("invalid session \"{ID}\"")}]}).to_string()),
@@ -151,6 +163,13 @@ fn verdicts(reply: &WireReply) -> usize {
         Recorded::NotHeld | Recorded::Stale => yes(reply.status == 409),
         Recorded::Denied(_) | Recorded::Unknown(_) => {}
     }
+    for write in writes() {
+        match read(&write, reply) {
+            Written::Done { .. } => yes(reply.status == 200 && holds(ID) && holds(KEY)),
+            Written::NotHeld | Written::Moved(_) | Written::Conflict(_) => yes(reply.status == 409),
+            _ => {}
+        }
+    }
     if read(&DeleteFence { session: id() }, reply) == Destroyed::Done {
         yes(reply.status == 200 && json.is_some());
     }
@@ -194,6 +213,9 @@ fn a_reply_about_another_session_proves_nothing_about_ours() {
             assert!(matches!(locked, Locked::Unknown(_)));
             assert!(matches!(read(&release(true), &other), Released::Unknown(_)));
             assert!(matches!(read(&record(), &other), Recorded::Unknown(_)));
+            for write in writes() {
+                assert!(matches!(read(&write, &other), Written::Unknown(_)));
+            }
             let raised = read(&RaiseFence { session: id(), from: Fence::Unraised }, &other);
             assert!(matches!(raised, Raised::Unknown(_)));
         }

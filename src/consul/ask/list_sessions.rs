@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::{Ask, Keyspace, create_session::is_id};
 use crate::consul::{
     answer::Answer,
-    fact::{SessionId, SessionsSeen, Trouble},
+    fact::{AllSessions, SessionId, SessionsSeen, Trouble},
     http::Purpose,
+    session_name::service_of,
     wire::WireRequest,
 };
 
@@ -41,6 +42,43 @@ impl Ask for ListSessions {
 
     fn unanswered(&self, trouble: Trouble) -> SessionsSeen {
         SessionsSeen::Unknown(trouble)
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::List
+    }
+}
+
+/// Lists all sessions that the token may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListAllSessions;
+
+impl Ask for ListAllSessions {
+    type Fact = AllSessions;
+
+    fn request(&self, _: &Keyspace) -> WireRequest {
+        WireRequest::get("/v1/session/list".into())
+    }
+
+    fn read(&self, _: &Keyspace, answer: Answer<'_>) -> AllSessions {
+        if let Some(right) = answer.denied("session:read") {
+            return AllSessions::Denied(right);
+        }
+        let listed = (answer.status() == 200).then(|| answer.json()).flatten();
+        let Some(Value::Array(sessions)) = listed else {
+            return AllSessions::Unknown(answer.trouble());
+        };
+        let described = |session: &Value| {
+            let text = |field| session.get(field).and_then(Value::as_str);
+            let id = text("ID").filter(|id| is_id(id))?;
+            let name = service_of(text("Name").unwrap_or_default()).to_owned();
+            Some((SessionId::from(id), name, text("Node").unwrap_or_default().to_owned()))
+        };
+        AllSessions::Found(sessions.iter().filter_map(described).collect())
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> AllSessions {
+        AllSessions::Unknown(trouble)
     }
 
     fn purpose(&self) -> Purpose {

@@ -50,7 +50,7 @@ impl Ask for Lock {
 /// The answer has the result of each lock, as if it had been sent alone. `None` means that
 /// it failed only because another lock failed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::consul) struct Locks<'a>(pub(in crate::consul) &'a [&'a Lock]);
+pub(crate) struct Locks<'a>(pub(crate) &'a [&'a Lock]);
 
 /// The full keys of a transaction.
 struct Names {
@@ -201,7 +201,7 @@ impl Ask for Locks<'_> {
 }
 
 /// Whether Consul rejected the request before it processed it, and always would.
-fn is_refusal(answer: Answer<'_>) -> bool {
+pub(super) fn is_refusal(answer: Answer<'_>) -> bool {
     let text = answer.text();
     match answer.status() {
         400 => begins(&text, &[Is("Failed to parse body: ")]),

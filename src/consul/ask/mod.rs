@@ -12,6 +12,7 @@ mod entry;
 mod list;
 mod list_sessions;
 mod lock;
+mod lock_all;
 mod log_in;
 mod raise_fence;
 mod read;
@@ -20,7 +21,9 @@ mod release;
 mod renew_session;
 mod session_info;
 mod stale_fences;
+mod survey;
 mod watch;
+mod write;
 
 use std::time::Duration;
 
@@ -28,9 +31,9 @@ pub(crate) use create_session::CreateSession;
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use list::List;
-pub(crate) use list_sessions::ListSessions;
-pub(crate) use lock::Lock;
-pub(super) use lock::Locks;
+pub(crate) use list_sessions::{ListAllSessions, ListSessions};
+pub(crate) use lock::{Lock, Locks};
+pub(crate) use lock_all::LockAll;
 pub(super) use log_in::{IsVisible, LogIn, LogOut, LoggedIn};
 pub(crate) use raise_fence::RaiseFence;
 pub(crate) use read::Read;
@@ -39,7 +42,9 @@ pub(crate) use release::{Release, ReleaseHow};
 pub(crate) use renew_session::RenewSession;
 pub(crate) use session_info::SessionInfo;
 pub(crate) use stale_fences::{DeleteStaleFences, ListStaleFences};
+pub(crate) use survey::{Agent, Leader, MayList, MayRead, MayWrite, Place};
 pub(crate) use watch::Watch;
+pub(crate) use write::{EntryOp, MOST_ENTRIES, What, Write};
 
 use super::{
     answer::Answer,
@@ -101,6 +106,10 @@ impl Keyspace {
     /// The same keys in another namespace or partition.
     pub(crate) fn within(self, scope: Scope) -> Self {
         Self { scope, ..self }
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub(super) fn scope(&self) -> &Scope {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::consul::{
     answer::NO_TOKEN,
-    fact::{Destroyed, Expect, Fence, Locked, Raised, Recorded, Released},
+    fact::{Destroyed, Expect, Fence, Locked, Raised, Recorded, Released, Written},
     wire::WireReply,
 };
 
@@ -71,6 +71,18 @@ fn release(name: &str, keeps: bool) -> Release {
 fn record(name: &str) -> Record {
     let (key, value) = (Key::new(name).unwrap(), name.as_bytes().to_vec());
     Record { key, session: id(), after: Some(3), value }
+}
+
+/// A write under the lock `k` of an entry with this name, and one under this lock.
+fn writes(name: &str) -> [Write; 2] {
+    let named = Key::new(name).unwrap();
+    let require = EntryOp::Require { key: named.clone(), index: Some(5) };
+    let key = Key::new("k").unwrap();
+    let value = What::Value { value: name.as_bytes().into(), flags: 7 };
+    [
+        Write { key, session: id(), index: 8, what: What::Entries([require].into()) },
+        Write { key: named, session: id(), index: 8, what: value },
+    ]
 }
 
 /// A failed operation, its text, and the expected fact.
@@ -201,6 +213,27 @@ fn no_word_in_a_name_changes_the_answer_to_a_raise_or_a_record() {
 }
 
 #[test]
+fn no_word_in_a_name_changes_the_answer_to_a_write() {
+    for name in names() {
+        let key = quoted(&name);
+        let [entry, value] = writes(&name);
+        let moved = |expected| {
+            format!("failed index check for key {key}, current modify index 9 != {expected}")
+        };
+        let conflict = Written::Conflict(Key::new(&name).unwrap());
+        check(None, &entry, &name, vec![(2, moved(5), conflict)]);
+        let other =
+            format!("failed session check for key {key}, current session \"a\" != \"{ID}\"");
+        let cases = vec![
+            (0, other, Written::NotHeld),
+            (0, format!("failed to check session, key {key} doesn't exist"), Written::NotHeld),
+            (1, moved(8), Written::Moved(9)),
+        ];
+        check(None, &value, &name, cases);
+    }
+}
+
+#[test]
 fn a_plain_text_that_quotes_a_name_leaves_everything_unknown() {
     for name in names() {
         for status in [400, 404, 413, 429, 500, 503] {
@@ -235,6 +268,8 @@ fn all(name: &str, status: u16, body: &str) -> Vec<String> {
         told(&RaiseFence { session: id(), from: Fence::Unraised }, status, body),
         told(&DeleteFence { session: id() }, status, body),
         told(&record(name), status, body),
+        told(&writes(name)[0], status, body),
+        told(&writes(name)[1], status, body),
         told(&Read::Key(key.clone()), status, body),
         told(&Watch { key, after: Some(1), wait }, status, body),
         told(&List { prefix: name.into(), after: None, wait }, status, body),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Ask, Keyspace, escaped};
+use super::{Ask, Keyspace, duration, escaped};
 use crate::consul::{
     answer::Answer,
     fact::{SessionId, SessionSeen, Trouble},
@@ -61,6 +61,7 @@ fn described(session: &Value) -> Option<SessionSeen> {
         name: service_of(&text("Name")).to_owned(),
         node: text("Node"),
         lock_delay: lock_delay(session.get("LockDelay")?)?.min(LONGEST_LOCK_DELAY),
+        ttl: duration::parse(&text("TTL")).filter(|ttl| !ttl.is_zero()),
     })
 }
 

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::consul::turns::{MOST, TURNS, Turn};
+use crate::consul::batches::{MOST, TURNS};
 use crate::{
     consul::{
         client::tests::{Scripted, scripted},
@@ -59,7 +59,7 @@ fn keys_asked(consul: &Scripted) -> Vec<Vec<String>> {
 
 /// Requests all locks at once while every turn is taken, and then frees the turns.
 async fn lock_in_line(consul: &Consul, asks: &[Lock]) -> Vec<Locked> {
-    let turns: Vec<Turn> = (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
+    let turns: Vec<Turn> = (0..TURNS).map(|_| Turn::take(consul.batches()).unwrap()).collect();
     let all = join_all(asks.iter().map(|ask| consul.lock(ask, LIMIT)));
     let go = async {
         tokio::task::yield_now().await;
@@ -70,7 +70,7 @@ async fn lock_in_line(consul: &Consul, asks: &[Lock]) -> Vec<Locked> {
     };
     let (answers, turns) = tokio::join!(all, go);
     drop(turns);
-    assert_eq!(consul.batches().borrow().under_way, 0, "a turn is lost");
+    assert!(consul.batches().borrow().is_at_rest(), "a turn is lost");
     answers
 }
 
@@ -187,16 +187,14 @@ async fn silence_is_unknown_for_all_and_everybody_is_answered_within_twice_the_l
     assert_eq!((unknown, unsent), (sent, 500 - sent));
     assert!((TURNS..=TURNS * (MOST + 1)).contains(&sent), "{sent}");
     assert!(from.elapsed() <= 2 * LIMIT + Duration::from_millis(5), "{:?}", from.elapsed());
-    assert!(consul.batches().borrow().line.is_empty());
-    assert_eq!(consul.batches().borrow().under_way, 0);
+    assert!(consul.batches().borrow().is_at_rest());
 }
 
 #[actix::test]
 async fn a_dropped_lock_does_not_affect_the_others() {
     // Dropped in line, before it is sent: the others are sent without it.
     let consul = scripted(vec![locked(&["b"])], None);
-    let mut turns: Vec<Turn> =
-        (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
+    let mut turns: Vec<Turn> = (0..TURNS).map(|_| Turn::take(consul.batches()).unwrap()).collect();
     let (a, b) = (lock("a"), lock("b"));
     let mut first = Box::pin(consul.lock(&a, LIMIT));
     let mut second = Box::pin(consul.lock(&b, LIMIT));
@@ -209,8 +207,7 @@ async fn a_dropped_lock_does_not_affect_the_others() {
 
     // Dropped after it took others along.
     let consul = scripted(vec![locked(&["a", "b"])], None);
-    let mut turns: Vec<Turn> =
-        (0..TURNS).map(|_| Batches::turn(consul.batches()).unwrap()).collect();
+    let mut turns: Vec<Turn> = (0..TURNS).map(|_| Turn::take(consul.batches()).unwrap()).collect();
     let mut first = Box::pin(consul.lock(&a, LIMIT));
     let mut second = Box::pin(consul.lock(&b, LIMIT));
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
@@ -220,7 +217,7 @@ async fn a_dropped_lock_does_not_affect_the_others() {
     assert_eq!(second.await, Locked::At(9));
     tokio::task::yield_now().await;
     drop(turns);
-    assert_eq!(consul.batches().borrow().under_way, 0);
+    assert!(consul.batches().borrow().is_at_rest());
 }
 
 /// Against an engine that decides itself what can be locked.

@@ -129,6 +129,13 @@ impl Address {
         }
     }
 
+    /// Whether the agent is on this host, as far as the address says.
+    pub(super) fn is_local(&self) -> bool {
+        let Place::Tcp { host, .. } = &self.place else { return true };
+        let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
+        host == LOCAL || host.parse().is_ok_and(is_loopback)
+    }
+
     /// The path of the unix socket, if the agent listens on one.
     pub(crate) fn socket(&self) -> Option<&Path> {
         match &self.place {

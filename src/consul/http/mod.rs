@@ -78,6 +78,16 @@ pub(crate) enum Purpose {
     List,
 }
 
+/// How the connections to the agent are protected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Protection {
+    pub(crate) https: bool,
+    /// Whether HTTP/2 is spoken, once known.
+    pub(crate) is_http2: Option<bool>,
+    /// Whether the agent is on this host, by its address.
+    pub(crate) is_local: bool,
+}
+
 /// The transport to one agent. It belongs to the thread that made it.
 pub(crate) struct Http {
     dialer: Rc<Dialer>,
@@ -85,6 +95,7 @@ pub(crate) struct Http {
     calls: Rc<Lane>,
     watches: Rc<Lane>,
     most_calls: usize,
+    protection: Protection,
 }
 
 impl Http {
@@ -100,6 +111,11 @@ impl Http {
             calls: lane(config.calls, CALLS_KEPT, MOST_STREAMS),
             watches: lane(config.watches, 0, MOST_STREAMS),
             most_calls: config.calls,
+            protection: Protection {
+                https: config.address.is_https(),
+                is_http2: None,
+                is_local: config.address.is_local(),
+            },
             dialer,
         })
     }
@@ -167,6 +183,12 @@ impl Http {
     fn too_far(&self, limit: Duration) -> Option<Trouble> {
         let round_trip = self.dialer.round_trip().filter(|round_trip| *round_trip > limit)?;
         Some(Trouble::TooFar { limit, round_trip })
+    }
+
+    /// How the connections are protected.
+    pub(crate) fn describe(&self) -> Protection {
+        let streams = self.calls.streams().or_else(|| self.watches.streams());
+        Protection { is_http2: streams.map(|streams| streams > 1), ..self.protection }
     }
 
     /// The number of reads that one connection carries for [`Purpose::Watch`] and

@@ -27,7 +27,6 @@ pub(crate) struct Outline {
 
 impl Callers {
     /// The number of waiting callers.
-    #[cfg(feature = "metrics")]
     pub(crate) fn waiting(&self) -> usize {
         self.lock().contest.queue().waiting()
     }

@@ -44,7 +44,7 @@ impl Table {
     fn owned(&mut self, second: u64, index: u64, until: u64) -> Option<FencingToken> {
         let cell = Arc::new(DeadlineCell::new(at(until)));
         self.step(second, |contest, now, effects| {
-            contest.owned(now, index, cell, holder("ours"), effects)
+            contest.owned(now, index, cell, holder("ours"), None, effects)
         })
     }
 

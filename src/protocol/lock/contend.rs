@@ -67,7 +67,7 @@ impl Lock {
         let attempt = attempt.clone();
         match answer {
             Locked::At(index) => self.won(now, index, &attempt, effects),
-            Locked::Changed | Locked::Held => {
+            Locked::Changed | Locked::Held | Locked::Aside => {
                 // Possibly by a duplicate of this request, so a read must decide.
                 self.leftover = Leftover::Possible;
                 self.look(effects);
@@ -78,6 +78,12 @@ impl Lock {
                 Leftover::At(index) => self.release_leftover(index, effects),
                 _ => self.delayed(now, attempt.expect, effects),
             },
+            // A followed key may have changed meanwhile.
+            Locked::Withdrawn => {
+                let follow = self.demand.follow;
+                self.resume = if follow { Next::Read } else { Next::Try(attempt.expect) };
+                self.phase = Phase::Idle;
+            }
             Locked::Fenced | Locked::FenceDenied(_) => self.make_void(attempt, false, effects),
             Locked::SessionGone => {
                 self.phase = Phase::Idle;

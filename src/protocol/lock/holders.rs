@@ -73,7 +73,7 @@ impl Holders {
         let known = &mut self.0[place];
         known.asking = None;
         match answer {
-            SessionSeen::Exists { name, node, lock_delay } => {
+            SessionSeen::Exists { name, node, lock_delay, .. } => {
                 let (name, node, lock_delay) = (name.clone(), node.clone(), *lock_delay);
                 known.facts = Some(Box::new(Facts { name, node, lock_delay }));
             }

@@ -69,13 +69,13 @@ impl Lock {
         self.look(effects);
     }
 
-    /// Takes a leftover lock over, releases it if nobody here wants it, or reads
-    /// whether there is one.
+    /// Takes a leftover lock over, releases it if nobody here wants the key alone, or
+    /// reads whether there is one.
     pub(super) fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
         match self.leftover {
             Leftover::None => {}
             Leftover::Possible => self.look(effects),
-            Leftover::At(index) if self.demand.wants() => {
+            Leftover::At(index) if self.demand.wants() && !self.demand.sets_only => {
                 self.try_lock(Expect::Index(index), effects);
             }
             Leftover::At(index) => self.release_leftover(index, effects),
@@ -124,11 +124,12 @@ impl Lock {
     }
 
     /// Recovers after the death of the actor that ran this machine. Any ownership is
-    /// lost, and an attempt that may be in flight is voided. `floor` is the highest
+    /// lost, an attempt that may be in flight is voided, and the current write is forgotten. `floor` is the highest
     /// index at which a caller was ever granted the key.
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
         self.floor = self.floor.max(floor);
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
+        self.writing = None;
         self.demand = Demand::default();
         self.phase = Phase::Idle;
         // The effects of its last turn may have died with the actor.

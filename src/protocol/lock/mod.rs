@@ -38,6 +38,7 @@ mod release;
 mod state;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +50,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen},
+    consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen, Written},
     error::Error,
     ownership::LossReason,
 };
@@ -86,6 +87,11 @@ pub(crate) enum Event {
     SessionSeen {
         ticket: Ticket,
         answer: SessionSeen,
+    },
+    /// The answer to a write by the owner.
+    Written {
+        ticket: Ticket,
+        answer: Written,
     },
     /// A wakeup is due.
     Tick,
@@ -142,6 +148,15 @@ pub(crate) enum Effect {
     Released,
     /// The release fails with this error; it is retried.
     Unreleased(Error),
+    /// Send the owner's next write, or the current one again, if our session holds the
+    /// key at `index`.
+    Write {
+        ticket: Ticket,
+        session: SessionId,
+        index: u64,
+    },
+    /// The current write has this outcome.
+    Wrote(Written),
     /// Nobody holds the followed key.
     Free,
     /// The key cannot be acquired for now.
@@ -250,6 +265,9 @@ pub(crate) struct Lock {
     /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
     sweep: Option<late::Sweep>,
+    writing: Option<write::Writing>,
+    /// No further write is sent before this.
+    writes_from: Moment,
     /// The generation that this lock distrusts, until the session is closed.
     distrusted: Option<(u64, LossReason)>,
     tickets: Tickets,
@@ -279,6 +297,8 @@ impl Lock {
             setbacks: 0,
             resume: Next::Try(Expect::Missing),
             sweep: None,
+            writing: None,
+            writes_from: Moment::default(),
             distrusted: None,
             tickets: Tickets::default(),
             random: seed | 1,
@@ -295,6 +315,7 @@ impl Lock {
     pub(crate) fn is_quiet(&self) -> bool {
         let wanted = self.demand.wants() || self.demand.follow;
         let settled = self.leftover == Leftover::None && self.sweep.is_none();
+        let settled = settled && self.writing.is_none();
         matches!(self.phase, Phase::Idle) && !wanted && settled
     }
 
@@ -312,7 +333,7 @@ impl Lock {
             Phase::Resting { until }
             | Phase::Pausing { until, .. }
             | Phase::Losing { until, .. } => Some(*until),
-            Phase::Owned(own) => own.next_wakeup(),
+            Phase::Owned(own) => own.next_wakeup().into_iter().chain(self.next_write()).min(),
             Phase::Releasing(releasing) => releasing.next_wakeup(),
             Phase::Trying { .. }
             | Phase::Reading { .. }
@@ -335,9 +356,11 @@ impl Lock {
             Event::SessionSeen { ticket, answer } => {
                 self.session_seen(now, ticket, &answer, effects);
             }
+            Event::Written { ticket, answer } => self.written(now, ticket, answer, effects),
             Event::Tick => {}
         }
         self.act(now, effects);
+        self.conclude_write(effects);
     }
 
     /// Takes every step that needs no further event.

@@ -20,6 +20,9 @@ pub(super) struct Own {
     /// The key's current index, which guards the release. It moves when somebody writes
     /// the value.
     pub(super) index: u64,
+    /// The key's index as far as writes have shown it, which guards the next one. At least
+    /// [`index`](Self::index).
+    pub(super) guard: u64,
     /// The value that somebody else wrote over ours.
     pub(super) found: Option<Vec<u8>>,
     look: Look,
@@ -49,6 +52,7 @@ impl Own {
             session: view.id.clone(),
             won_at: index,
             index,
+            guard: index,
             found: None,
             look: Look::At(now + UNWATCHED),
         }
@@ -90,6 +94,7 @@ impl Lock {
             own.look = Look::Watching(ticket);
             effects.push(Effect::Watch { ticket, after: own.index });
         }
+        self.write_if_due(now, effects);
     }
 
     /// Handles the answer to the watch of a held key.
@@ -150,6 +155,7 @@ impl Lock {
                     self.own_of_another_store(effects);
                 } else if entry.modify_index > own.index {
                     own.index = entry.modify_index;
+                    own.guard = own.guard.max(own.index);
                     own.found = Some(entry.value);
                 }
             }
@@ -157,17 +163,22 @@ impl Lock {
                 self.own_of_another_store(effects);
             }
             Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),
-            Seen::Found { .. } => {
-                // No longer ours, so revoke it at once. Then ask whether the session ended or
-                // somebody released the key.
+            Seen::Found { .. } => self.not_ours(now, effects),
+            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {}
+        }
+    }
+
+    /// Revokes an ownership whose key our session does not hold. Then asks whether the
+    /// session ended or somebody released the key.
+    pub(super) fn not_ours(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Owned(own) => {
                 let ticket = self.tickets.next();
                 effects.push(Effect::Revoke);
                 effects.push(Effect::AskSession { ticket, session: own.session.clone() });
-                if let Phase::Owned(own) = std::mem::replace(&mut self.phase, Phase::Idle) {
-                    self.phase = Phase::Losing { own, ticket, until: now + QUESTION_LIMIT };
-                }
+                self.phase = Phase::Losing { own, ticket, until: now + QUESTION_LIMIT };
             }
-            Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {}
+            other => self.phase = other,
         }
     }
 

@@ -3,6 +3,8 @@
 mod follow;
 mod leftover;
 mod others;
+mod sets;
+mod write;
 
 use std::sync::Arc;
 
@@ -193,6 +195,7 @@ fn a_holders_names_are_added_when_they_are_known() {
         name: "orders".into(),
         node: "n1".into(),
         lock_delay: Duration::from_secs(5),
+        ttl: None,
     };
     let effects = bench.step(Event::SessionSeen { ticket, answer });
     let [Effect::Obstructed(Obstacle::Held(holder))] = &effects[..] else { panic!("{effects:?}") };
@@ -258,6 +261,7 @@ fn tries_exactly_at_the_end_of_a_lock_delay_that_it_saw_begin() {
         name: String::new(),
         node: String::new(),
         lock_delay: Duration::from_secs(5),
+        ttl: None,
     };
     bench.step(Event::SessionSeen { ticket: asked, answer });
     let freed_at = bench.now;

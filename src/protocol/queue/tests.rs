@@ -1,6 +1,9 @@
 //! The queue machine's rules, one at a time.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::protocol::gather::Gather;
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
@@ -45,7 +48,7 @@ const TRIES: Patience = Patience::None;
 #[test]
 fn callers_get_the_key_in_the_order_in_which_they_asked() {
     let (mut queue, calls) = queue(&[WAITS, WAITS, WAITS]);
-    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     assert_eq!(effects, [Effect::Grant { call: calls[0], token: token(9, 0) }]);
     for (place, call) in calls.windows(2).enumerate() {
         let effects = step(|out| queue.end(at(1), call[0], false, out));
@@ -64,7 +67,7 @@ fn callers_get_the_key_in_the_order_in_which_they_asked() {
 #[test]
 fn after_a_bounded_time_or_number_of_hand_overs_others_get_their_turn() {
     let (mut queue, calls) = queue(&[WAITS, WAITS]);
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     let effects = step(|out| queue.end(at(50), calls[0], true, out));
     assert_eq!(effects, [Effect::Ended { call: calls[0] }, Effect::Poke]);
     assert!(!queue.demand().keep && queue.demand().wants());
@@ -72,7 +75,7 @@ fn after_a_bounded_time_or_number_of_hand_overs_others_get_their_turn() {
     let mut queue =
         Queue { hand_over: HandOver { most: 3, ..HandOver::default() }, ..Queue::default() };
     let mut calls: Vec<_> = (0..5).map(|_| queue.enter(WAITS, &mut Vec::new())).collect();
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     let granted = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Grant { .. }));
     let passed = calls
         .drain(..4)
@@ -85,7 +88,7 @@ fn after_a_bounded_time_or_number_of_hand_overs_others_get_their_turn() {
 fn nothing_is_passed_on_under_a_passed_deadline() {
     let (mut queue, calls) = queue(&[WAITS, WAITS]);
     let short = Arc::new(DeadlineCell::new(at(10)));
-    step(|out| queue.owned(at(0), 9, short, holder(), out));
+    step(|out| queue.owned(at(0), 9, short, holder(), None, out));
     let effects = step(|out| queue.end(at(11), calls[0], true, out));
     let released = Released::AlreadyLost(LossReason::DeadlinePassed);
     assert_eq!(
@@ -104,7 +107,7 @@ fn nothing_is_passed_on_under_a_passed_deadline() {
 #[test]
 fn a_release_is_confirmed_when_consul_has_the_key_back() {
     let (mut queue, calls) = queue(&[WAITS]);
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     step(|out| queue.end(at(1), calls[0], true, out));
     assert!(!queue.is_vacant());
     let mut effects = Vec::new();
@@ -117,7 +120,7 @@ fn a_release_is_confirmed_when_consul_has_the_key_back() {
 #[test]
 fn a_lost_lease_is_told_once() {
     let (mut queue, calls) = queue(&[WAITS]);
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     let reason = LossReason::KeyDeleted;
     let mut effects = Vec::new();
     assert_eq!(queue.lost(reason, &mut effects), Some(End::Lost(token(9, 0))));
@@ -130,13 +133,13 @@ fn a_lost_lease_is_told_once() {
 fn a_lease_dropped_after_it_was_over_is_still_told_as_lost() {
     // The deadline wakes owner and runtime at one moment, and the owner may be the first.
     let (mut by_deadline, calls) = queue(&[WAITS, WAITS]);
-    step(|out| by_deadline.owned(at(0), 9, cell(), holder(), out));
+    step(|out| by_deadline.owned(at(0), 9, cell(), holder(), None, out));
     assert_eq!(step(|out| by_deadline.end(at(60_001), calls[0], false, out)), []);
     let lost = by_deadline.lost(LossReason::DeadlinePassed, &mut Vec::new());
     assert_eq!(lost, Some(End::Lost(token(9, 0))));
 
     let (mut revoked, calls) = queue(&[WAITS]);
-    step(|out| revoked.owned(at(0), 9, cell(), holder(), out));
+    step(|out| revoked.owned(at(0), 9, cell(), holder(), None, out));
     step(|out| revoked.revoke(out));
     assert_eq!(step(|out| revoked.end(at(1), calls[0], false, out)), []);
     let lost = revoked.lost(LossReason::SessionGone, &mut Vec::new());
@@ -144,7 +147,7 @@ fn a_lease_dropped_after_it_was_over_is_still_told_as_lost() {
 
     // Who asks how its release went is told by the reply.
     let (mut asked, calls) = queue(&[WAITS]);
-    step(|out| asked.owned(at(0), 9, cell(), holder(), out));
+    step(|out| asked.owned(at(0), 9, cell(), holder(), None, out));
     let told = Released::AlreadyLost(LossReason::DeadlinePassed);
     let effects = step(|out| asked.end(at(60_001), calls[0], true, out));
     assert!(effects.contains(&Effect::Confirm { call: calls[0], released: told }), "{effects:?}");
@@ -157,7 +160,7 @@ fn a_release_after_the_end_says_why_it_ended() {
     for reason in [LossReason::SessionGone, LossReason::StoreReplaced, LossReason::Shutdown] {
         let (mut queue, calls) = queue(&[WAITS]);
         let cell = cell();
-        step(|out| queue.owned(at(0), 9, cell.clone(), holder(), out));
+        step(|out| queue.owned(at(0), 9, cell.clone(), holder(), None, out));
         cell.latch(reason);
         let effects = step(|out| queue.end(at(1), calls[0], true, out));
         let released = Released::AlreadyLost(reason);
@@ -165,7 +168,7 @@ fn a_release_after_the_end_says_why_it_ended() {
 
         let (mut queue, calls) = self::queue(&[WAITS]);
         let cell = self::cell();
-        step(|out| queue.owned(at(0), 9, cell.clone(), holder(), out));
+        step(|out| queue.owned(at(0), 9, cell.clone(), holder(), None, out));
         cell.latch(reason);
         let mut effects = Vec::new();
         queue.released(&mut effects);
@@ -176,7 +179,7 @@ fn a_release_after_the_end_says_why_it_ended() {
 #[test]
 fn a_lease_that_nobody_gave_back_is_lost_if_consul_has_the_key_back() {
     let (mut queue, calls) = queue(&[WAITS]);
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     let mut effects = Vec::new();
     assert_eq!(queue.released(&mut effects), Some(End::Lost(token(9, 0))));
     let reason = LossReason::DeadlinePassed;
@@ -187,7 +190,7 @@ fn a_lease_that_nobody_gave_back_is_lost_if_consul_has_the_key_back() {
 fn a_caller_that_went_away_is_passed_over() {
     let (mut queue, calls) = queue(&[WAITS, WAITS]);
     assert_eq!(step(|out| queue.leave(calls[0], out)), [Effect::Poke]);
-    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     assert_eq!(effects, [Effect::Grant { call: calls[1], token: token(9, 0) }]);
 }
 
@@ -195,7 +198,7 @@ fn a_caller_that_went_away_is_passed_over() {
 fn an_ownership_that_nobody_wants_is_given_back() {
     let (mut queue, calls) = queue(&[WAITS]);
     step(|out| queue.leave(calls[0], out));
-    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     assert_eq!(effects, [Effect::Poke]);
     assert!(!queue.demand().keep);
 }
@@ -205,7 +208,7 @@ fn who_does_not_wait_is_refused_behind_a_lease_of_this_process() {
     let held = Effect::Refuse { call: CallId(2), obstacle: Obstacle::Held(holder()) };
     // It had asked before the key was won.
     let (mut queue, _) = queue(&[WAITS, TRIES]);
-    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     assert!(effects.contains(&held), "{effects:?}");
     // It asks afterwards.
     let effects = step(|out| queue.enter(TRIES, out));
@@ -226,7 +229,7 @@ fn an_obstacle_refuses_only_those_who_do_not_wait() {
 #[test]
 fn a_stop_ends_the_lease_and_tells_it_once() {
     let (mut queue, calls) = queue(&[WAITS]);
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     let mut effects = Vec::new();
     assert_eq!(queue.surrender(&mut effects), Some((calls[0], token(9, 0))));
     assert_eq!(effects, [Effect::Poke]);
@@ -239,7 +242,7 @@ fn a_stop_ends_the_lease_and_tells_it_once() {
 fn a_lease_that_ended_otherwise_than_by_its_owner_is_overdue() {
     let (mut queue, calls) = queue(&[WAITS]);
     assert_eq!(queue.overdue(at(0)), None);
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     assert_eq!(queue.overdue(at(1)), None);
     step(|out| queue.revoke(out));
     assert_eq!(queue.overdue(at(1)), Some(LossReason::ForceReleased), "nobody knows better yet");
@@ -251,7 +254,7 @@ fn a_lease_that_ended_otherwise_than_by_its_owner_is_overdue() {
 #[test]
 fn who_queues_behind_a_lease_of_this_process_wakes_nobody() {
     let (mut queue, calls) = queue(&[WAITS]);
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     assert_eq!(step(|out| queue.enter(WAITS, out)), []);
     let second = CallId(2);
     let effects = step(|out| queue.end(at(1), calls[0], false, out));
@@ -272,9 +275,72 @@ fn who_waits_and_who_does_not_are_counted_whichever_way_they_go() {
     step(|out| queue.leave(calls[1], out));
     assert!(!queue.demand().patient && queue.demand().impatient);
     step(|out| queue.leave(calls[1], out));
-    step(|out| queue.owned(at(0), 9, cell(), holder(), out));
+    step(|out| queue.owned(at(0), 9, cell(), holder(), None, out));
     assert!(!queue.demand().impatient, "one has it, the other is refused");
     step(|out| queue.enter(WAITS, out));
     step(|out| queue.end(at(1), calls[0], false, out));
     assert_eq!(queue.demand(), Demand { keep: true, ..Demand::default() });
+}
+
+/// A set's caller that has waited since 0, and its set.
+fn a_set() -> (Patience, SetId) {
+    let id = Gather::default().enter(at(0), BTreeSet::new(), Arc::from([]));
+    (Patience::Set { id, since: at(0) }, id)
+}
+
+#[test]
+fn a_key_is_handed_over_past_a_set_but_not_while_the_set_holds_its_place() {
+    let (set, _) = a_set();
+    let (mut queue, calls) = queue(&[WAITS, set, WAITS, WAITS]);
+    step(|out| queue.owned(at(2_980), 9, cell(), holder(), None, out));
+    let effects = step(|out| queue.end(at(2_999), calls[0], false, out));
+    let granted = Effect::Grant { call: calls[2], token: token(9, 1) };
+    assert_eq!(effects, [Effect::Ended { call: calls[0] }, granted]);
+    let effects = step(|out| queue.end(at(3_000), calls[2], false, out));
+    assert_eq!(effects, [Effect::Ended { call: calls[2] }, Effect::Poke]);
+    assert!(!queue.demand().keep);
+}
+
+#[test]
+fn a_set_is_granted_its_key_by_its_own_lock_alone() {
+    let (set, id) = a_set();
+    let (mut only, _) = queue(&[set]);
+    assert!(only.demand().sets_only && only.demand().patient);
+    assert!(only.front().is_none());
+    assert_eq!(only.line(), [InLine::Set(id)]);
+    // Locked for a caller that has left: the set does not take it.
+    assert_eq!(step(|out| only.owned(at(0), 9, cell(), holder(), None, out)), [Effect::Poke]);
+
+    let (mut both, calls) = queue(&[set, WAITS, WAITS]);
+    assert!(!both.demand().sets_only);
+    assert_eq!(both.line(), [InLine::Set(id), InLine::Alone]);
+    assert_eq!(both.front(), Some(calls[1]));
+    assert_eq!(both.call_of(id), Some(calls[0]));
+    let effects = step(|out| both.owned(at(0), 9, cell(), holder(), Some(id), out));
+    assert_eq!(effects, [Effect::Grant { call: calls[0], token: token(9, 0) }]);
+    assert_eq!(both.line(), [InLine::Alone]);
+}
+
+#[test]
+fn a_key_locked_for_a_set_that_left_goes_to_a_caller_that_wants_it_alone() {
+    let (set, id) = a_set();
+    let (mut queue, calls) = queue(&[set, WAITS]);
+    step(|out| queue.leave(calls[0], out));
+    let effects = step(|out| queue.owned(at(0), 9, cell(), holder(), Some(id), out));
+    assert_eq!(effects, [Effect::Grant { call: calls[1], token: token(9, 0) }]);
+}
+
+#[test]
+fn sets_are_counted_whichever_way_they_go() {
+    let (set, id) = a_set();
+    let (mut queue, calls) = queue(&[set, set, TRIES]);
+    step(|out| queue.obstructed(Obstacle::Delayed { remaining: None }, out));
+    assert!(queue.demand().sets_only, "the other caller does not wait");
+    step(|out| queue.leave(calls[0], out));
+    assert!(queue.demand().sets_only);
+    step(|out| queue.owned(at(0), 9, cell(), holder(), Some(id), out));
+    assert_eq!(queue.demand(), Demand { keep: true, ..Demand::default() });
+    step(|out| queue.enter(set, out));
+    step(|out| queue.failed(&Obstacle::Delayed { remaining: None }, out));
+    assert!(!queue.demand().sets_only && queue.waiting() == 0);
 }

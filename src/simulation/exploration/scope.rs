@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::plan::{Class, Plan};
 use crate::{
     config::{Retention, Timing},
+    consul::batches::TURNS,
     embedded::engine::Expiry,
 };
 
@@ -156,6 +157,7 @@ impl Scope {
             chaos: Duration::ZERO,
             call_every: 1_000,
             longest_hold: 1,
+            longest_wait: 1,
             fault_every: 1_000,
             loss: 0,
             duplicates: 0,
@@ -169,6 +171,9 @@ impl Scope {
             elections: self.budget.stands > 0,
             elect_every: 1_000,
             watches: 8,
+            turns: TURNS,
+            focus: None,
+            sets: false,
             is_explored: true,
         }
     }

@@ -53,6 +53,7 @@ impl Stage {
                 host.mail,
                 host.fuse
             );
+            let _ = write!(lock, " {}", host.client.anatomy());
             text.add(first + 1, now, lock);
             let session = format!(
                 "{:?} {} {} {:?} {} {}",
@@ -123,6 +124,8 @@ impl Stage {
 fn kind(question: &Question) -> u8 {
     match question {
         Question::Lock { .. }
+        | Question::LockAll { .. }
+        | Question::Write { .. }
         | Question::Release { .. }
         | Question::Read { .. }
         | Question::AskSession { .. } => 1,
@@ -141,12 +144,16 @@ fn describe(exchange: &Exchange) -> String {
         | Question::ReadFence { ticket, .. }
         | Question::List { ticket, .. }
         | Question::ListFences { ticket }
-        | Question::Lock { ticket, .. }
+        | Question::Write { ticket, .. }
         | Question::Release { ticket, .. }
         | Question::Read { ticket, .. }
         | Question::AskSession { ticket, .. }
         | Question::Watch { read: ticket, .. }
         | Question::Prefix { read: ticket, .. } => *ticket,
+        Question::Lock { locks, .. } => {
+            locks.first().map_or(Ticket(0), |(_, waiter)| waiter.ticket)
+        }
+        Question::LockAll { slots, .. } => slots.first().map_or(Ticket(0), |(_, ticket)| *ticket),
         Question::DeleteFences { .. } => Ticket(0),
     };
     let body = String::from_utf8_lossy(&exchange.request.body);

@@ -14,7 +14,7 @@ use crate::{
     protocol::warden,
     simulation::{
         process::{Out, Process},
-        question::Question,
+        question::{Question, Waiter},
     },
 };
 
@@ -76,8 +76,15 @@ impl Process {
                 let key = slot.key.clone();
                 return self.out.push(Out::Won { key, index, session, token });
             }
-            Step::Lock { ticket, ask } => Question::Lock { slot, ticket, ask },
+            Step::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
+            Step::LockAll { tickets, ask } => {
+                let slots = tickets
+                    .into_iter()
+                    .filter_map(|(key, ticket)| Some((self.wards.slots().get(&key)?, ticket)));
+                Question::LockAll { slots: slots.collect(), ask }
+            }
             Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Step::Write { ticket, ask } => Question::Write { slot, ticket, ask },
             Step::Read { ticket, .. } => Question::Read { slot, ticket },
             Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
             Step::Watch { ticket, after, held } => {

@@ -16,7 +16,7 @@ fn a_lock_delay_is_what_consul_enforces() {
         ("300000000000", 60_000),
         ("18446744073709551615", 60_000),
     ] {
-        let SessionSeen::Exists { name, node, lock_delay } = info(200, &session(ID, "", shown))
+        let SessionSeen::Exists { name, node, lock_delay, .. } = info(200, &session(ID, "", shown))
         else {
             panic!("{shown}")
         };

@@ -3,7 +3,7 @@ use crate::consul::fact::Trouble;
 
 fn exists(name: &str) -> SessionSeen {
     let (name, node) = (name.to_owned(), "n1".to_owned());
-    SessionSeen::Exists { name, node, lock_delay: Duration::from_secs(5) }
+    SessionSeen::Exists { name, node, lock_delay: Duration::from_secs(5), ttl: None }
 }
 
 fn session(n: usize) -> SessionId {

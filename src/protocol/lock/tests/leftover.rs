@@ -158,6 +158,8 @@ fn bad_answers() -> Vec<Bad> {
         Locked::Denied(right()),
         Locked::FenceDenied(right()),
         Locked::Refused("too large".into()),
+        Locked::Aside,
+        Locked::Withdrawn,
         Locked::Unsent(Trouble::InLine(Duration::from_secs(2))),
         Locked::Unsent(Trouble::Connect("refused".into())),
         Locked::Unknown(unknown()),

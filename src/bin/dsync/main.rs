@@ -1,0 +1,252 @@
+//! `dsync`: locks on Consul from the command line.
+
+mod child;
+mod show;
+
+use std::{process::ExitCode, time::Duration};
+
+use actix_dsync::{
+    Acquire, ConfigError, Dsync, Error, ForceRelease, Holder, Holders, Inspect, Key, Observe,
+    Release, TryAcquire,
+};
+use clap::{Args, Parser, Subcommand};
+
+/// Locks on Consul that fence themselves.
+///
+/// The agent and the token come from the environment, as for Consul's own tools:
+/// CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE.
+///
+/// Exit codes: 0 success; 1 there is nothing to show or to do; 2 a wrong argument; 69 Consul
+/// is unavailable; 75 another holder has the lock; 76 the lock was lost and the command was
+/// stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise
+/// exits as its command does: with its code, or 128 and the number of the signal that ended
+/// it; 126 or 127 if the command cannot be started or found.
+#[derive(Parser)]
+#[command(name = "dsync", version)]
+struct Cli {
+    /// The prefix of the keys, as the services configure it.
+    #[arg(long, global = true, env = "DSYNC_PREFIX")]
+    prefix: Option<String>,
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs a command while holding a lock.
+    ///
+    /// The command finds the key and the fencing token in DSYNC_KEY and DSYNC_TOKEN. If the
+    /// lock is about to be lost, it gets SIGTERM, and SIGKILL before anybody else can have
+    /// the lock. Signals to dsync are passed on to it.
+    Lock(Lock),
+    /// Lists who holds what, in all processes.
+    List {
+        /// Only keys that begin with this.
+        #[arg(default_value = "")]
+        below: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows who holds a key.
+    Explain {
+        key: Key,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows who leads, or holds a key, line by line, until it is interrupted.
+    Watch { key: Key },
+    /// Takes a lock away from its holder.
+    ///
+    /// The key is kept for the holder's lease, up to a minute, so that the holder does not
+    /// overlap with the next owner even if it is cut off.
+    ForceRelease {
+        key: Key,
+        /// Only from the ownership with this index, which `explain` shows.
+        #[arg(long)]
+        index: Option<u64>,
+        /// Frees the key at once. Waives the guarantee that the holder knows first: use it
+        /// only if its process has ended.
+        #[arg(long)]
+        immediate: bool,
+    },
+}
+
+#[derive(Args)]
+struct Lock {
+    key: Key,
+    /// Waits for another holder at most this many seconds; 0 does not wait.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    within: Option<Duration>,
+    /// The key's value while the command runs.
+    #[arg(long)]
+    value: Option<String>,
+    /// How many seconds the command has between SIGTERM and SIGKILL; at most half the lease.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    grace: Duration,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "is no number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// Why the tool fails.
+pub(crate) enum Failure {
+    Lock(Error),
+    Config(ConfigError),
+    /// There is nothing to show or to do.
+    Nothing(String),
+    /// The command could not be started.
+    Command(std::io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Lock(error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Nothing(_) => 1,
+            Self::Command(error) if error.kind() == std::io::ErrorKind::NotFound => 127,
+            Self::Command(_) => 126,
+            Self::Config(_) => 78,
+            Self::Lock(error) => match error {
+                Error::Held { .. } | Error::LockDelay { .. } | Error::WaitedTooLong { .. } => 75,
+                Error::Conflict { .. } => 1,
+                Error::Denied { .. } => 77,
+                Error::Invalid { .. } | Error::FlagConflict { .. } => 78,
+                _ => 69,
+            },
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Lock(error) => error.to_string(),
+            Self::Config(error) => error.to_string(),
+            Self::Nothing(text) => text.clone(),
+            Self::Command(error) => format!("the command cannot be started: {error}"),
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("dsync: {}", failure.text());
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
+    let mut builder = Dsync::from_env("dsync")?;
+    if let Some(prefix) = prefix {
+        builder = builder.prefix(prefix);
+    }
+    let dsync = builder.start()?;
+    let done = match command {
+        Task::Lock(lock) => run_locked(&dsync, lock).await,
+        Task::List { below, json } => {
+            let held = dsync.send(Holders::below(below)).await?;
+            show::table(&held, json);
+            Ok(0)
+        }
+        Task::Explain { key, json } => {
+            let holder = holder_of(&dsync, &key).await?;
+            show::holder(&key, &holder, json);
+            Ok(0)
+        }
+        Task::Watch { key } => watch(&dsync, key).await,
+        Task::ForceRelease { key, index, immediate } => {
+            force_release(&dsync, key, index, immediate).await
+        }
+    };
+    let ended = dsync.shutdown(Duration::from_secs(5)).await;
+    match (done, ended) {
+        (Ok(_), Err(error)) => Err(error.into()),
+        (done, _) => done,
+    }
+}
+
+async fn holder_of(dsync: &Dsync, key: &Key) -> Result<Holder, Failure> {
+    let holder = dsync.send(Inspect(key.clone())).await?;
+    holder.ok_or_else(|| Failure::Nothing(format!("nobody holds {key}")))
+}
+
+async fn run_locked(dsync: &Dsync, asked: Lock) -> Result<u8, Failure> {
+    let Lock { key, within, value, grace, command } = asked;
+    let lease = if within == Some(Duration::ZERO) {
+        let ask = TryAcquire::new(key);
+        dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await?
+    } else {
+        let ask = within.into_iter().fold(Acquire::new(key.clone()), Acquire::within);
+        let ask = value.into_iter().fold(ask, |ask, value| ask.value(&*value));
+        let mut asked = std::pin::pin!(dsync.send(ask));
+        // A short wait needs no notice.
+        match tokio::time::timeout(Duration::from_secs(1), &mut asked).await {
+            Ok(granted) => granted?,
+            Err(_) => {
+                show::progress(&format!("waiting for {key}"));
+                let granted = asked.await;
+                show::progress("");
+                granted?
+            }
+        }
+    };
+    let grace = grace.min(dsync.timing().lease() / 2);
+    let code = child::run(&lease, grace, &command).await?;
+    let _ = dsync.send(Release(lease)).await?;
+    Ok(code)
+}
+
+async fn watch(dsync: &Dsync, key: Key) -> Result<u8, Failure> {
+    let observer = dsync.send(Observe(key.clone())).await?;
+    let mut signal = child::Signals::new().map_err(Failure::Command)?;
+    loop {
+        tokio::select! {
+            leadership = observer.changed() => show::change(&key, leadership.leader.as_ref()),
+            _ = signal.next() => return Ok(0),
+        }
+    }
+}
+
+async fn force_release(
+    dsync: &Dsync,
+    key: Key,
+    index: Option<u64>,
+    immediate: bool,
+) -> Result<u8, Failure> {
+    let holder = holder_of(dsync, &key).await?;
+    if index.is_some_and(|index| index != holder.since) {
+        let text = format!("{key} is held since index {} by {holder}", holder.since);
+        return Err(Failure::Nothing(text));
+    }
+    let ask = ForceRelease::of(key.clone(), &holder);
+    let ask = if immediate { ask.immediate() } else { ask };
+    if !immediate {
+        show::progress(&format!("keeping {key} while the lease of its holder may last"));
+    }
+    let released = dsync.send(ask).await;
+    show::progress("");
+    let released = released?;
+    println!("{key} was taken away from {}", released.holder);
+    Ok(0)
+}

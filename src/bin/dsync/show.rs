@@ -1,0 +1,86 @@
+//! What the tool prints.
+
+use std::io::IsTerminal as _;
+
+use actix_dsync::{HeldKey, Holder, Key};
+
+/// Shows a line of progress on a terminal; an empty one removes it.
+pub(crate) fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+    }
+}
+
+/// A table, or JSON.
+pub(crate) fn table(held: &[HeldKey], json: bool) {
+    if json {
+        return print_json(&held);
+    }
+    let rows = held.iter().map(|held| row(&held.key, &held.holder));
+    let heads = ["KEY", "SESSION NAME", "NODE", "SESSION", "SINCE", "VALUE"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(heads).chain(rows).collect();
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    for row in &rows {
+        let cells = (0..5).map(|column| format!("{:<1$}", row[column], width(column)));
+        let cells: Vec<String> = cells.collect();
+        println!("{}  {}", cells.join("  "), row[5]);
+    }
+}
+
+fn row(key: &str, holder: &Holder) -> [String; 6] {
+    let name = |name: &Option<String>| printable(name.as_deref().unwrap_or("?"));
+    [
+        printable(key),
+        name(&holder.session_name),
+        name(&holder.node),
+        printable(&holder.session),
+        holder.since.to_string(),
+        value(holder),
+    ]
+}
+
+/// The first characters of the value, on one line.
+fn value(holder: &Holder) -> String {
+    printable(&String::from_utf8_lossy(&holder.value)).chars().take(120).collect()
+}
+
+/// Strangers wrote it: it must not control the terminal.
+fn printable(text: &str) -> String {
+    let is_plain = |c: char| {
+        !c.is_control() && !matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
+}
+
+pub(crate) fn holder(key: &Key, holder: &Holder, json: bool) {
+    if json {
+        return print_json(holder);
+    }
+    let [key, name, node, session, since, value] = row(key.as_str(), holder);
+    println!("key           {key}");
+    println!("session name  {name}");
+    println!("node          {node}");
+    println!("session       {session}");
+    println!("index         {since}");
+    println!("value         {value}");
+}
+
+/// One line for a change of the holder.
+pub(crate) fn change(key: &Key, holder: Option<&Holder>) {
+    match holder {
+        Some(holder) => {
+            let [key, name, node, session, _, value] = row(key.as_str(), holder);
+            println!("{key}  {name}  {node}  {session}  {value}");
+        }
+        None => println!("{}  -", printable(key.as_str())),
+    }
+}
+
+fn print_json(what: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(what) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("dsync: {error}"),
+    }
+}

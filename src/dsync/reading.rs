@@ -1,0 +1,120 @@
+//! The intake of requests that read from Consul.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::inspector::{Look, Reading};
+use crate::{
+    consul::{
+        ask::{Read, SessionInfo},
+        client::Consul,
+        fact::{Entry, Seen, SessionSeen},
+    },
+    dsync::intake::{Intake, Pending},
+    error::{Error, Step},
+    key::Key,
+    messages::{Inspect, ReadEntry, StoredEntry},
+    ownership::Holder,
+    protocol::session::unavailable,
+    token::FencingToken,
+};
+
+impl Intake {
+    pub(crate) fn inspect(&self, Inspect(key): Inspect) -> Pending<Option<Holder>> {
+        self.read_with(move |consul, limit| async move { holder_of(&consul, key, limit).await })
+    }
+
+    pub(crate) fn read_entry(&self, ReadEntry(key): ReadEntry) -> Pending<Option<StoredEntry>> {
+        self.read_with(move |consul, limit| async move {
+            let Some(Entry { value, flags, modify_index: index, .. }) =
+                entry_of(&consul, key, limit).await?
+            else {
+                return Ok(None);
+            };
+            let token = FencingToken::try_from(flags).ok().filter(|_| flags > 0);
+            Ok(Some(StoredEntry { value: value.into(), token, index }))
+        })
+    }
+
+    /// Acts on the runtime's thread, even if the caller has gone.
+    pub(super) fn act_with<T: Send + 'static, F>(
+        &self,
+        act: impl FnOnce(Consul, Duration) -> F + Send + 'static,
+    ) -> Pending<T>
+    where
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        if !self.slots.is_stopped() {
+            let reading: Reading = Box::new(move |consul, limit| {
+                Box::pin(async move {
+                    // Fails if the caller has gone, which is fine.
+                    let _ = reply.send(act(consul, limit).await);
+                })
+            });
+            self.inspector.do_send(Look { reading, permit: None });
+        }
+        Box::pin(async move { answer.await.unwrap_or(Err(Error::Stopped)) })
+    }
+
+    /// Reads on the runtime's thread, as one of a limited number of concurrent readings.
+    pub(super) fn read_with<T: Send + 'static, F>(
+        &self,
+        read: impl FnOnce(Consul, Duration) -> F + Send + 'static,
+    ) -> Pending<T>
+    where
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        let intake = self.clone();
+        Box::pin(async move {
+            let permit = intake.inspections.acquire_owned().await.map_err(|_| Error::Stopped)?;
+            if intake.slots.is_stopped() {
+                return Err(Error::Stopped);
+            }
+            let (reply, answer) = oneshot::channel();
+            let reading: Reading = Box::new(move |consul, limit| {
+                Box::pin(async move {
+                    if !reply.is_closed() {
+                        // Fails if the caller has gone, which is fine.
+                        let _ = reply.send(read(consul, limit).await);
+                    }
+                })
+            });
+            intake.inspector.do_send(Look { reading, permit: Some(permit) });
+            answer.await.unwrap_or(Err(Error::Stopped))
+        })
+    }
+}
+
+pub(super) async fn entry_of(
+    consul: &Consul,
+    key: Key,
+    limit: Duration,
+) -> Result<Option<Entry>, Error> {
+    match consul.ask(&Read::Key(key.clone()), limit).await {
+        Seen::Found { entry, .. } => Ok(Some(entry)),
+        Seen::Missing { .. } => Ok(None),
+        Seen::Denied(right) => Err(Error::Denied { right }),
+        Seen::NameRefused(why) => Err(Error::NameRefused { key, why }),
+        Seen::Unknown(trouble) => Err(unavailable(Step::Read, &trouble)),
+    }
+}
+
+async fn holder_of(consul: &Consul, key: Key, limit: Duration) -> Result<Option<Holder>, Error> {
+    let Some(entry) = entry_of(consul, key, limit).await? else { return Ok(None) };
+    let Some(session) = entry.session else { return Ok(None) };
+    let info = SessionInfo { session: session.clone() };
+    let (session_name, node) = match consul.ask(&info, limit).await {
+        SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
+        // The holder is known; its names are optional.
+        _ => (None, None),
+    };
+    Ok(Some(Holder {
+        session: session.to_string(),
+        session_name,
+        node,
+        value: entry.value.into(),
+        since: entry.modify_index,
+    }))
+}

@@ -1,0 +1,158 @@
+//! Taking a lock away from its holder, and listing the holders of all processes.
+
+use std::time::Duration;
+
+use actix_dsync::{
+    Campaign, Dsync, Error, Filter, ForceRelease, ForceReleased, Holder, Holders, Inspect, Lease,
+    LockLost, LossReason, TryAcquire, UpdateValue, embedded::Embedded,
+};
+use futures::{FutureExt, StreamExt};
+
+use crate::{acquire, key, runtime};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn holder_of(dsync: &Dsync, name: &str) -> Holder {
+    dsync.send(Inspect(key(name))).await.unwrap().expect("it is held")
+}
+
+/// Panics instead of waiting for ever.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SECOND * 300, what).await.expect("it comes")
+}
+
+/// The name that its caller gave the session that holds the key.
+fn holding_session(consul: &Embedded, name: &str) -> Option<String> {
+    let id = consul.entries().into_iter().find(|entry| entry.key == name)?.session?;
+    Some(consul.sessions().into_iter().find(|session| session.id == id)?.name)
+}
+
+struct Scene {
+    consul: Embedded,
+    /// The network of the holder.
+    link: Embedded,
+    holder: Dsync,
+    admin: Dsync,
+    lease: Lease,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        tokio::time::pause();
+        let consul = Embedded::new();
+        let link = consul.link();
+        let (holder, admin) = (runtime("holder", &link), runtime("admin", &consul));
+        let lease = acquire(&holder, "k").await;
+        Self { consul, link, holder, admin, lease }
+    }
+}
+
+#[actix::test]
+async fn a_lock_that_is_taken_away_is_kept_while_its_cut_off_holder_may_use_it() {
+    let Scene { consul, link, admin, lease, holder } = Scene::new().await;
+    let victim = holder_of(&admin, "k").await;
+    let mut told = admin.events::<ForceReleased>(Filter::All);
+    let next = admin.clone();
+    let waiting = actix_rt::spawn(async move { acquire(&next, "k").await });
+    tokio::time::sleep(SECOND * 3).await;
+    link.cut();
+    let asked = admin.send(ForceRelease::of(key("k"), &victim));
+    let event = soon(told.next()).await.unwrap();
+    assert_eq!((&event.holder.session, event.keeps), (&victim.session, SECOND * 15));
+    // The holder does not know. Nobody gets the lock while its lease may last.
+    assert!(lease.is_valid());
+    assert_eq!(holding_session(&consul, "k").as_deref(), Some("admin (force-release)"));
+    let reason = soon(lease.lost()).await;
+    assert_eq!(reason, LossReason::DeadlinePassed);
+    assert!(!waiting.is_finished(), "the next owner overlaps with the lease");
+    assert_eq!(soon(asked).await, Ok(event));
+    let next = soon(waiting).await.unwrap();
+    assert!(next.is_valid() && next.token() > lease.token());
+    assert!(!consul.sessions().iter().any(|session| session.name.contains("force-release")));
+    drop(holder);
+}
+
+#[actix::test]
+async fn a_holder_that_consul_reaches_learns_at_once_that_its_lock_was_taken_away() {
+    let Scene { admin, lease, holder, .. } = Scene::new().await;
+    tokio::time::sleep(SECOND * 2).await;
+    let mut lost = holder.events::<LockLost>(Filter::All);
+    let victim = holder_of(&admin, "k").await;
+    let asked = admin.send(ForceRelease::of(key("k"), &victim));
+    let told = soon(lost.next()).await.unwrap();
+    assert_eq!((told.token, told.reason), (lease.token(), LossReason::ForceReleased));
+    assert!(asked.now_or_never().is_none(), "it keeps the key for the whole lease");
+    // The take-over goes on although nobody waits for its reply.
+    let next = acquire(&holder, "k").await;
+    assert!(next.token() > lease.token());
+}
+
+#[actix::test]
+async fn an_immediate_release_waits_for_nothing() {
+    let Scene { admin, holder, lease, .. } = Scene::new().await;
+    tokio::time::sleep(SECOND * 2).await;
+    let victim = holder_of(&admin, "k").await;
+    let began = tokio::time::Instant::now();
+    let event = admin.send(ForceRelease::of(key("k"), &victim).immediate()).await.unwrap();
+    assert_eq!(event.keeps, Duration::ZERO);
+    assert!(began.elapsed() < SECOND);
+    assert_eq!(soon(lease.lost()).await, LossReason::ForceReleased);
+    let next = admin.send(TryAcquire::new(key("k"))).await.unwrap();
+    assert!(next.is_valid());
+    drop(holder);
+}
+
+#[actix::test]
+async fn a_newer_holder_is_never_hit() {
+    let Scene { consul, admin, holder, lease, .. } = Scene::new().await;
+    let victim = holder_of(&admin, "k").await;
+    let conflict = || Error::Conflict { key: key("k") };
+    let both = |victim: &Holder| {
+        let wait = ForceRelease::of(key("k"), victim);
+        [wait.clone(), wait.immediate()]
+    };
+    drop(lease);
+    tokio::time::sleep(SECOND).await;
+    for asked in both(&victim) {
+        assert_eq!(admin.send(asked).await, Err(conflict()), "nobody holds it");
+    }
+    let lease = acquire(&holder, "k").await;
+    for asked in both(&victim) {
+        assert_eq!(admin.send(asked).await, Err(conflict()), "a newer ownership");
+    }
+    let victim = holder_of(&admin, "k").await;
+    holder.send(UpdateValue::of(&lease, "busy")).await.unwrap();
+    for asked in both(&victim) {
+        assert_eq!(admin.send(asked).await, Err(conflict()), "it has changed its value");
+    }
+    assert!(lease.is_valid());
+    assert!(!consul.sessions().iter().any(|session| session.name.contains("force-release")));
+}
+
+#[actix::test]
+async fn the_holders_of_all_processes_are_listed() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    assert_eq!(one.send(Holders::default()).await, Ok(Vec::new()));
+    let _leases = (
+        acquire(&one, "jobs/a").await,
+        acquire(&two, "jobs/b").await,
+        acquire(&two, "other").await,
+    );
+    let tenure = one.send(Campaign::on(key("lead"))).await.unwrap();
+    soon(tenure.elected()).await;
+    consul.write_key("jobs/free", "not locked");
+    let listed = async |asked: Holders| {
+        let held = two.send(asked).await.unwrap();
+        let name = |held: &actix_dsync::HeldKey| held.holder.session_name.clone().unwrap();
+        held.iter().map(|held| (held.key.clone(), name(held))).collect::<Vec<_>>()
+    };
+    let pair = |key: &str, name: &str| (key.to_owned(), name.to_owned());
+    let all = [("jobs/a", "one"), ("jobs/b", "two"), ("lead", "one"), ("other", "two")];
+    assert_eq!(listed(Holders::default()).await, all.map(|(key, name)| pair(key, name)));
+    let jobs = [("jobs/a", "one"), ("jobs/b", "two")];
+    assert_eq!(listed(Holders::below("jobs/")).await, jobs.map(|(key, name)| pair(key, name)));
+    let held = two.send(Holders::below("jobs/a")).await.unwrap();
+    assert_eq!(held[0].holder, holder_of(&one, "jobs/a").await);
+}
