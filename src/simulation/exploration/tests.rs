@@ -50,11 +50,11 @@ fn every_history_of_the_small_scopes_holds() {
 
 /// A scope in which each mutation breaks a guarantee, and with up to how many choices.
 ///
-/// No scope so small has shown the others: `LeaseFromResponse` needs an answer that is
-/// late by a known time, `StaleTicketGranted`, `LateLockedBelieved` and `LentUnfenced` more
-/// late messages, `SuspicionNotRepeated` a death after a denial and a loss, and
-/// `OtherStoreIgnored` two ownerships before the store goes back. The simulation finds
-/// some of them; unit tests of the machines cover all.
+/// No scope so small has shown the others. `LeaseFromResponse` needs an answer that is
+/// late by a certain time, `StaleTicketGranted`, `LateLockedBelieved` and `LentUnfenced`
+/// more late messages, `SuspicionNotRepeated` a death after a denial and a loss,
+/// `OtherStoreIgnored` two ownerships before the store goes back; batches, sets and writes
+/// need several keys. The simulation finds them.
 const SHOWN_BY: [(Mutation, usize, &str); 23] = [
     (Mutation::TokenFromLockIndex, 1, "processes=1 callers=1"),
     (Mutation::SlotTwice, 2, "processes=1 callers=2"),
