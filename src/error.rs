@@ -96,9 +96,12 @@ pub enum Error {
     },
     /// The key exists and carries flags other than [`Config::flags`](crate::Config::flags),
     /// so it is no lock of this service. It is left unchanged. Choose another key, or
-    /// configure the flags of your locks.
+    /// configure the flags of your locks. Flags of 0 can also be those of a lock whose value
+    /// somebody edited, which sets them to 0, and whose holder crashed then: a process that
+    /// has never seen the lock cannot know. Delete such a key.
     #[error(
-        "the key {key} is no lock of this service (its flags are {found}); it was left unchanged"
+        "the key {key} is no lock of this service (its flags are {found}); it was left \
+         unchanged{}", flags_text(*.found)
     )]
     FlagConflict {
         /// The requested key.
@@ -181,6 +184,10 @@ pub enum Error {
     /// The runtime was shut down, or failed permanently.
     #[error("the lock runtime has stopped")]
     Stopped,
+}
+
+fn flags_text(found: u64) -> &'static str {
+    if found == 0 { "; if it is a lock whose value somebody edited, delete the key" } else { "" }
 }
 
 fn remaining_text(remaining: Option<Duration>) -> String {

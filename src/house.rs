@@ -291,6 +291,58 @@ fn every_folder_that_is_listed_as_one_machine_exists() {
     }
 }
 
+/// Collects the fields of structs and enums that are named like a secret, with their types.
+#[derive(Default)]
+struct SecretFields(Vec<(String, String)>);
+
+impl<'ast> Visit<'ast> for SecretFields {
+    fn visit_field(&mut self, field: &'ast syn::Field) {
+        const NAMES: [&str; 8] =
+            ["password", "secret", "bearer", "basic", "http_auth", "private", "header", "pem"];
+        let Some(name) = field.ident.as_ref().map(ToString::to_string) else { return };
+        if !is_test(&field.attrs) && NAMES.iter().any(|word| name.contains(word)) {
+            let mut types = Types::default();
+            types.visit_type(&field.ty);
+            self.0.push((name, types.0.join(" ")));
+        }
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+}
+
+/// The names of the types of which a type is made.
+#[derive(Default)]
+struct Types(Vec<String>);
+
+impl<'ast> Visit<'ast> for Types {
+    fn visit_path_segment(&mut self, segment: &'ast syn::PathSegment) {
+        self.0.push(segment.ident.to_string());
+        visit::visit_path_segment(self, segment);
+    }
+}
+
+#[test]
+fn a_field_that_is_named_like_a_secret_has_a_type_that_prints_none() {
+    const QUIET: [&str; 3] = ["Secret", "HeaderValue", "PathBuf"];
+    let mut house = House::default();
+    house.enter(Vec::new(), Path::new("src/lib.rs").to_owned());
+    let mut fields = SecretFields::default();
+    house.sources.iter().for_each(|(_, _, source)| fields.visit_file(source));
+    let (mut found, mut loud) = (0, Vec::new());
+    for (name, types) in fields.0 {
+        found += 1;
+        if !QUIET.iter().any(|quiet| types.split(' ').any(|found| found == *quiet)) {
+            loud.push(format!("{name}: {types}"));
+        }
+    }
+    assert!(found >= 5, "{found} fields were found");
+    assert!(loud.is_empty(), "fields that may print a secret: {loud:?}");
+}
+
 #[test]
 fn the_examples_of_every_page_of_the_guide_are_compiled() {
     let source = fs::read_to_string("src/lib.rs").unwrap();

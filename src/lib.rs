@@ -107,6 +107,7 @@
 //!   extractors, and errors are responses. `LockPath` locks the resource that a path names
 //!   for the duration of a request. `Leader` and `LeaderOnly` are for handlers that only
 //!   the leader runs. There are routes for health checks and a status page.
+//! - `cli`: the command-line tool `dsync`.
 //! - `metrics`: counters, gauges and histograms for the `metrics` facade; see [`telemetry`].
 //!
 //! No feature is on by default. A [guide] and [recipes] are in the repository.
@@ -125,6 +126,8 @@ mod dsync;
 pub mod embedded;
 mod error;
 mod escape;
+#[cfg(test)]
+mod fuzz;
 mod holding;
 mod host;
 #[cfg(test)]
@@ -191,7 +194,8 @@ pub mod report {
         ownership::KeyState,
         status::preflight::{Check, Finding, Preflight, Verdict},
         status::report::{
-            HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport, StuckJob,
+            Change, HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
+            StuckJob, What,
         },
     };
 }

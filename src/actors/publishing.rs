@@ -11,6 +11,7 @@ use crate::{
 
 /// Records the news in the journal and the metrics.
 fn record(journal: &Journal, key: &Key, news: &News) {
+    journal.news(key, news);
     let telemetry = journal.telemetry();
     match news {
         News::Acquired { .. } => telemetry.acquired(key),

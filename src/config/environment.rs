@@ -46,7 +46,7 @@ impl Config {
         Self::from_variables(std::env::var_os)
     }
 
-    fn from_variables(
+    pub(crate) fn from_variables(
         variable: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let text = |name| match variable(name).map(OsString::into_string) {

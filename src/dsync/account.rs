@@ -35,6 +35,7 @@ impl Intake {
             lease: self.timing.lease(),
             failover: self.timing.failover(),
             keys,
+            changes: self.journal.changes(),
             preflight: self.journal.last_preflight(),
             incidents: self.journal.incidents(),
         }

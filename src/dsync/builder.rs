@@ -29,6 +29,7 @@ pub struct Builder {
     config: Config,
     value: Option<LockValue>,
     advertised: Option<(String, u16)>,
+    path: Option<String>,
     build: Option<String>,
     transport: Transport,
     current_arbiter: bool,
@@ -67,6 +68,7 @@ impl Builder {
             config: Config::default(),
             value: None,
             advertised: None,
+            path: None,
             build: None,
             transport: Transport::Own,
             current_arbiter: false,
@@ -181,7 +183,7 @@ impl Builder {
     ///
     /// Default: a JSON document with `service`, `binary` (the file name of the program),
     /// `host`, `pid` and `started`, the start of the runtime in seconds since 1970; and
-    /// `address`, `port` and `build`, if they are set.
+    /// `address`, `port`, `path` and `build`, if they are set.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
     }
@@ -195,6 +197,17 @@ impl Builder {
     /// Default: no address, and nobody is redirected to this process.
     pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {
         Self { advertised: Some((address.into(), port)), ..self }
+    }
+
+    /// Sets the path below which this process serves at its [advertised](Self::advertise)
+    /// address, such as `/orders`: the field `path` of the default value. It has at most
+    /// 1024 bytes, begins with `/`, and has neither a query nor characters that a URL would
+    /// escape; [`start`](Self::start) refuses anything else. Redirections to the leader keep
+    /// the path of the request instead.
+    ///
+    /// Default: no path.
+    pub fn advertise_path(self, path: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), ..self }
     }
 
     /// Sets the build of the service, which is part of the default value of its keys. A
@@ -263,6 +276,18 @@ impl Builder {
             }
             ours["address"] = address.as_str().into();
             ours["port"] = (*port).into();
+        }
+        if let Some(path) = &self.path {
+            if !is_path(path) {
+                return Err(ConfigError::OutOfRange {
+                    field: "advertise_path",
+                    value: format!("{path:?}"),
+                    range: "a path of at most 1024 bytes that begins with a slash, without \
+                            query and spaces, escaped as in a URL"
+                        .into(),
+                });
+            }
+            ours["path"] = path.as_str().into();
         }
         if let Some(build) = &self.build {
             ours["build"] = build.as_str().into();
@@ -365,4 +390,12 @@ fn warn_of_exceptions(timing: &Timing) {
             timing.lock_delay
         );
     }
+}
+
+/// Whether it is the path of a URL, and no more.
+fn is_path(path: &str) -> bool {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte);
+    let is_absolute = path.starts_with('/') && !path.starts_with("//");
+    is_absolute && path.len() <= 1024 && path.bytes().all(is_plain)
 }

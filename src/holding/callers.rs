@@ -1,5 +1,7 @@
 //! The callers of one key: their contest, behind a mutex, and their reply channels.
 
+#[cfg(test)]
+mod anatomy;
 mod outline;
 mod standing;
 mod writes;
@@ -264,18 +266,18 @@ impl Callers {
 
     /// The waiting callers, up to the first that wants the key alone.
     pub(crate) fn line(&self) -> Vec<InLine> {
-        self.lock().contest.queue().line()
+        self.lock().contest.queue().line().up_to_alone()
     }
 
     /// The call of a set that waits for the key.
     pub(crate) fn call_of(&self, set: SetId) -> Option<CallId> {
-        self.lock().contest.queue().call_of(set)
+        self.lock().contest.queue().line().call_of(set)
     }
 
     /// The key's value for the first caller in the queue that wants the key alone.
     pub(crate) fn value(&self) -> Option<Arc<[u8]>> {
         let inner = self.lock();
-        let call = inner.contest.queue().front()?;
+        let call = inner.contest.queue().line().front()?;
         if inner.contest.election().is_caller(call) {
             return Some(inner.campaign_value.clone());
         }

@@ -4,14 +4,13 @@
 //! session. The queue grants the process's ownership to one caller at a time, first
 //! come, first served, and hands it over locally for a bounded time.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+mod line;
+
+use std::{sync::Arc, time::Duration};
 
 #[cfg(test)]
 use super::mutation::Mutation;
-use super::{
-    cell::DeadlineCell,
-    gather::{InLine, SetId, holds_places},
-};
+use super::{cell::DeadlineCell, gather::SetId};
 use crate::{
     clock::Moment,
     error::Error,
@@ -20,21 +19,8 @@ use crate::{
     token::FencingToken,
 };
 
-/// Identifies one acquisition and the lease that it may become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct CallId(pub(crate) u64);
-
-/// Whether a caller waits for another holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// It does not wait.
-    None,
-    /// It waits until it is granted the key or leaves.
-    Unlimited,
-    /// As `Unlimited`, but it wants the key only with the other keys of a set, for which
-    /// it has waited since then.
-    Set { id: SetId, since: Moment },
-}
+use line::Line;
+pub(crate) use line::{CallId, Patience};
 
 /// The callers' demand: what the lock machine must do in Consul.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,12 +145,7 @@ impl Default for HandOver {
 /// The queue machine of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// The waiting callers, in the order of their calls.
-    waiting: VecDeque<(CallId, Patience)>,
-    /// How many of them do not wait for another holder.
-    impatient: usize,
-    /// How many of them want the key only with others.
-    sets: usize,
+    waiting: Line,
     owned: Option<Owned>,
     /// The callers whose release Consul has not confirmed yet.
     releases: Vec<CallId>,
@@ -186,38 +167,9 @@ impl Queue {
         self.waiting.is_empty() && self.owned.is_none() && self.releases.is_empty()
     }
 
-    /// The first caller that wants the key alone.
-    pub(crate) fn front(&self) -> Option<CallId> {
-        self.waiting.get(self.first_alone()?).map(|(call, _)| *call)
-    }
-
-    /// The waiting callers, up to the first that wants the key alone.
-    pub(crate) fn line(&self) -> Vec<InLine> {
-        let in_line = |(_, patience): &(CallId, Patience)| match patience {
-            Patience::Set { id, .. } => InLine::Set(*id),
-            Patience::None | Patience::Unlimited => InLine::Alone,
-        };
-        let ahead = self.first_alone().map_or(self.waiting.len(), |place| place + 1);
-        self.waiting.iter().take(ahead).map(in_line).collect()
-    }
-
-    /// The call of a set that waits.
-    pub(crate) fn call_of(&self, set: SetId) -> Option<CallId> {
-        self.waiting.get(self.place_of(set)?).map(|(call, _)| *call)
-    }
-
-    fn place_of(&self, set: SetId) -> Option<usize> {
-        let is_it =
-            |patience: &Patience| matches!(patience, Patience::Set { id, .. } if *id == set);
-        self.waiting.iter().position(|(_, patience)| is_it(patience))
-    }
-
-    fn first_alone(&self) -> Option<usize> {
-        if self.sets == 0 {
-            return (!self.waiting.is_empty()).then_some(0);
-        }
-        let is_set = |patience: &Patience| matches!(patience, Patience::Set { .. });
-        self.waiting.iter().position(|(_, patience)| !is_set(patience))
+    /// The waiting callers.
+    pub(crate) fn line(&self) -> &Line {
+        &self.waiting
     }
 
     /// Why the key could not be acquired so far.
@@ -246,9 +198,9 @@ impl Queue {
         Demand {
             keep: self.owned.as_ref().is_some_and(|owned| !owned.ending),
             contending: self.waiting.len(),
-            patient: self.waiting.len() > self.impatient,
-            impatient: self.impatient > 0,
-            sets_only: self.sets > 0 && self.sets == self.waiting.len(),
+            patient: self.waiting.len() > self.waiting.impatient(),
+            impatient: self.waiting.impatient() > 0,
+            sets_only: self.waiting.sets_only(),
             ..Demand::default()
         }
     }
@@ -257,12 +209,7 @@ impl Queue {
     pub(crate) fn enter(&mut self, patience: Patience, effects: &mut Vec<Effect>) -> CallId {
         self.calls += 1;
         let call = CallId(self.calls);
-        self.waiting.push_back((call, patience));
-        match patience {
-            Patience::None => self.impatient += 1,
-            Patience::Set { .. } => self.sets += 1,
-            Patience::Unlimited => {}
-        }
+        self.waiting.push(call, patience);
         self.refuse_impatient_behind_a_lease(effects);
         self.poke_unless_granted(effects);
         call
@@ -280,7 +227,7 @@ impl Queue {
     /// Refuses callers that do not wait for another holder if a caller of this process
     /// has the key.
     fn refuse_impatient_behind_a_lease(&mut self, effects: &mut Vec<Effect>) {
-        if self.impatient == 0 {
+        if self.waiting.impatient() == 0 {
             return;
         }
         if let Some(owned) = self.owned.as_ref().filter(|owned| owned.current.is_some()) {
@@ -291,20 +238,9 @@ impl Queue {
 
     /// Removes a caller that was not granted the key.
     pub(crate) fn leave(&mut self, call: CallId, effects: &mut Vec<Effect>) {
-        let place = self.waiting.binary_search_by_key(&call, |(waiting, _)| *waiting);
-        if place.ok().and_then(|place| self.remove(place)).is_some() {
+        if self.waiting.remove(call) {
             self.poke_unless_granted(effects);
         }
-    }
-
-    fn remove(&mut self, place: usize) -> Option<CallId> {
-        let (call, patience) = self.waiting.remove(place)?;
-        match patience {
-            Patience::None => self.impatient -= 1,
-            Patience::Set { .. } => self.sets -= 1,
-            Patience::Unlimited => {}
-        }
-        Some(call)
     }
 
     /// A caller ends its lease, which ends with this call. If `confirm` is set,
@@ -352,7 +288,7 @@ impl Queue {
     /// Hands the ownership over to the next caller that wants the key alone, within the
     /// limits of fairness.
     fn hand_over(&mut self, now: Moment, effects: &mut Vec<Effect>) -> bool {
-        let next = self.next_alone(now);
+        let next = self.waiting.next_alone(now);
         #[cfg(test)]
         let next = if Mutation::SetHandedOneKey.is_chosen() { Some(0) } else { next };
         let Some(owned) = &mut self.owned else { return false };
@@ -369,21 +305,11 @@ impl Queue {
         self.grant(place, effects)
     }
 
-    /// The first caller that wants the key alone, unless a set before it holds its place.
-    fn next_alone(&self, now: Moment) -> Option<usize> {
-        let place = self.first_alone()?;
-        let holds = |(_, patience): &(CallId, Patience)| match patience {
-            Patience::Set { since, .. } => holds_places(now, *since),
-            Patience::None | Patience::Unlimited => false,
-        };
-        (!self.waiting.iter().take(place).any(holds)).then_some(place)
-    }
-
     /// Grants the current ownership to the caller at `place`.
     fn grant(&mut self, place: usize, effects: &mut Vec<Effect>) -> bool {
         let Some(owned) = &self.owned else { return false };
         let Some(token) = FencingToken::new(owned.index, owned.sequence) else { return false };
-        let Some(call) = self.remove(place) else { return false };
+        let Some(call) = self.waiting.take(place) else { return false };
         if let Some(owned) = &mut self.owned {
             owned.current = Some(call);
         }
@@ -416,7 +342,8 @@ impl Queue {
             cell,
             holder,
         });
-        let place = set.and_then(|set| self.place_of(set)).or_else(|| self.first_alone());
+        let for_set = set.and_then(|set| self.waiting.place_of(set));
+        let place = for_set.or_else(|| self.waiting.first_alone());
         if place.is_some_and(|place| self.grant(place, effects)) {
             return true;
         }
@@ -527,21 +454,10 @@ impl Queue {
         obstacle: &Obstacle,
         effects: &mut Vec<Effect>,
     ) {
-        let before = self.waiting.len();
-        self.waiting.retain(|(call, patience)| {
-            let refused = applies(*patience);
-            if refused {
-                effects.push(Effect::Refuse { call: *call, obstacle: obstacle.clone() });
-            }
-            !refused
-        });
-        if self.waiting.len() != before {
-            let count = |applies: fn(&Patience) -> bool| {
-                self.waiting.iter().filter(|(_, patience)| applies(patience)).count()
-            };
-            let impatient = count(|patience| *patience == Patience::None);
-            self.sets = count(|patience| matches!(patience, Patience::Set { .. }));
-            self.impatient = impatient;
+        let refused = self.waiting.take_all(applies);
+        if !refused.is_empty() {
+            let refuse = |call| Effect::Refuse { call, obstacle: obstacle.clone() };
+            effects.extend(refused.into_iter().map(refuse));
             self.poke_unless_granted(effects);
         }
     }

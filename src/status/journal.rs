@@ -14,10 +14,11 @@ use crate::{
     clock::{Clock, Moment},
     consul::fact::Fence,
     key::Key,
-    protocol::{cell::DeadlineCell, session::SessionView},
+    protocol::{cell::DeadlineCell, contest::News, session::SessionView},
     status::{
+        history::History,
         preflight::Preflight,
-        report::{HealthReport, Incident, Saturation, SessionReport, StuckJob},
+        report::{Change, HealthReport, Incident, Saturation, SessionReport, StuckJob},
         telemetry::Telemetry,
     },
 };
@@ -42,6 +43,7 @@ struct Notes {
     preflight: Option<Preflight>,
     /// Newest first.
     incidents: VecDeque<(Moment, Option<Key>, String)>,
+    history: History,
 }
 
 #[derive(Debug)]
@@ -188,6 +190,18 @@ impl Journal {
             .map(|(.., what)| what.clone())
             .or_else(|| notes.blocked.clone())
             .or_else(|| notes.saturation.map(|saturation| saturation.to_string()))
+    }
+
+    /// Adds an event of a key to the history.
+    pub(crate) fn news(&self, key: &Key, news: &News) {
+        let now = self.clock.now();
+        self.notes().history.add(now, key, news);
+    }
+
+    /// The last elections, depositions and losses.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        let now = self.clock.now();
+        self.notes().history.report(now)
     }
 
     pub(crate) fn incidents(&self) -> Vec<Incident> {

@@ -1,5 +1,6 @@
 //! The state of a runtime, for people and for monitoring.
 
+pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod kin;
 pub(crate) mod preflight;

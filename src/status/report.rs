@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     escape::Escaped,
     key::Key,
-    ownership::{Holder, KeyState},
+    ownership::{Holder, KeyState, LossReason},
     status::preflight::Preflight,
     token::FencingToken,
 };
@@ -149,10 +149,60 @@ pub struct Report {
     pub failover: Duration,
     /// Every key in use, sorted.
     pub keys: Vec<KeyReport>,
+    /// The last elections, depositions and losses, the newest first; at most 20.
+    pub changes: Vec<Change>,
     /// The last [`Dsync::preflight`](crate::Dsync::preflight), if one has run.
     pub preflight: Option<Preflight>,
     /// What went wrong lately, the newest first; at most 20.
     pub incidents: Vec<Incident>,
+}
+
+/// An election, a deposition or a loss.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// How long ago.
+    #[serde(rename = "ago_ms", serialize_with = "millis")]
+    pub ago: Duration,
+    /// The key.
+    pub key: Key,
+    /// What happened.
+    pub what: What,
+    /// The token of the term or lease.
+    pub token: FencingToken,
+    /// Why it ended; `None` for an election.
+    pub reason: Option<LossReason>,
+}
+
+/// The kind of a [`Change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum What {
+    /// This process was elected.
+    Elected,
+    /// Its term ended.
+    Deposed,
+    /// It lost a lock that was no term.
+    Lost,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Elected => "elected",
+            Self::Deposed => "deposed",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ago, key, what, token, reason } = self;
+        write!(f, "{ago:.1?} ago: {key}: {what}, token {token}")?;
+        reason.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
 }
 
 /// Something that went wrong.
@@ -183,7 +233,7 @@ fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::O
 /// The report as text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, health, keys, preflight, incidents, .. } = self;
+        let Self { service, health, keys, changes, preflight, incidents, .. } = self;
         let or_not = |holds| if holds { "" } else { "not " };
         let (ready, live) = (or_not(health.ready), or_not(health.live));
         write!(f, "{}: {ready}ready, {live}live", Escaped(service))?;
@@ -209,6 +259,9 @@ impl fmt::Display for Report {
         }
         for key in keys {
             writeln!(f, "{key}")?;
+        }
+        for change in changes {
+            writeln!(f, "{change}")?;
         }
         if let Some(preflight) = preflight {
             preflight.fmt(f)?;
@@ -298,6 +351,7 @@ mod tests {
                 last_error: Some(wild.into()),
                 failover: Duration::ZERO,
             }],
+            changes: Vec::new(),
             preflight: Some(preflight),
             incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::support::consul::{Agent, free_port};
+use crate::support::consul::{Agent, AgentBuilder, free_port};
 
 /// A folder that is removed when dropped.
 #[derive(Debug)]
@@ -85,7 +85,16 @@ pub(crate) struct TlsAgent {
 impl TlsAgent {
     /// Starts an agent with this certificate and key. If `clients` is set, a client must have
     /// a certificate of that CA.
-    pub(crate) fn start((cert, key): (String, String), clients: Option<&Ca>) -> Self {
+    pub(crate) fn start(own: (String, String), clients: Option<&Ca>) -> Self {
+        Self::start_as(Agent::builder(), own, clients)
+    }
+
+    /// Like [`start`](Self::start), with other settings of the agent.
+    pub(crate) fn start_as(
+        builder: AgentBuilder,
+        (cert, key): (String, String),
+        clients: Option<&Ca>,
+    ) -> Self {
         let folder = Folder::new();
         let (cert, key) = (folder.write("cert.pem", &cert), folder.write("key.pem", &key));
         let port = free_port();
@@ -95,7 +104,7 @@ impl TlsAgent {
             let file = folder.write("clients.pem", &ca.pem);
             config += &format!(" verify_incoming_https = true ca_file = {file:?}");
         }
-        let agent = Agent::builder().config(config).start();
+        let agent = builder.config(config).start();
         Self { agent, folder, port }
     }
 

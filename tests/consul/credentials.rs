@@ -21,20 +21,25 @@ fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
         let agent = Agent::builder().acl(MANAGEMENT).start();
-        let rules = r#"key_prefix "" { policy = "write" } session_prefix "" { policy = "write" }"#;
-        ask(&agent, "PUT", "/v1/acl/policy", &json!({ "Name": "locks", "Rules": rules }));
+        policy(&agent);
         agent
     })
 }
 
-fn ask(agent: &Agent, method: &str, path: &str, body: &Value) -> Value {
+/// Creates the policy `locks`, which allows all locks.
+pub(crate) fn policy(agent: &Agent) {
+    let rules = r#"key_prefix "" { policy = "write" } session_prefix "" { policy = "write" }"#;
+    ask(agent, "PUT", "/v1/acl/policy", &json!({ "Name": "locks", "Rules": rules }));
+}
+
+pub(crate) fn ask(agent: &Agent, method: &str, path: &str, body: &Value) -> Value {
     let answer = agent.operator().ask(method, path, body.to_string().as_bytes());
     let answer = answer.expect("an answer");
     assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     answer.json()
 }
 
-fn text(json: &Value) -> String {
+pub(crate) fn text(json: &Value) -> String {
     json.as_str().expect("text").to_owned()
 }
 
@@ -49,8 +54,8 @@ fn delete_token(id: &str) {
 }
 
 /// The ids of the tokens that logins with this method created.
-fn logins(method: &str) -> Vec<String> {
-    let tokens = ask(agent(), "GET", "/v1/acl/tokens", &json!(null));
+pub(crate) fn logins(agent: &Agent, method: &str) -> Vec<String> {
+    let tokens = ask(agent, "GET", "/v1/acl/tokens", &json!(null));
     let tokens = tokens.as_array().expect("a list").iter();
     tokens.filter(|t| t["AuthMethod"] == method).map(|t| text(&t["AccessorID"])).collect()
 }
@@ -113,7 +118,7 @@ async fn a_token_file_that_is_replaced_loses_no_lock() {
 }
 
 /// A bearer token, signed as ES256.
-fn jwt(key: &KeyPair) -> String {
+pub(crate) fn jwt(key: &KeyPair) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     let now = now.as_secs();
     let claims = json!({
@@ -139,7 +144,7 @@ fn fixed(der: &[u8]) -> Vec<u8> {
     numbers
 }
 
-fn auth_method(name: &str) -> KeyPair {
+pub(crate) fn auth_method(agent: &Agent, name: &str) -> KeyPair {
     let key = KeyPair::generate().expect("a key");
     let method = json!({
         "Name": name,
@@ -151,37 +156,37 @@ fn auth_method(name: &str) -> KeyPair {
             "BoundAudiences": ["dsync"],
         },
     });
-    ask(agent(), "PUT", "/v1/acl/auth-method", &method);
+    ask(agent, "PUT", "/v1/acl/auth-method", &method);
     let role = json!({ "Name": name, "Policies": [{ "Name": "locks" }] });
-    ask(agent(), "PUT", "/v1/acl/role", &role);
+    ask(agent, "PUT", "/v1/acl/role", &role);
     let rule = json!({ "AuthMethod": name, "BindType": "role", "BindName": name, "Selector": "" });
-    ask(agent(), "PUT", "/v1/acl/binding-rule", &rule);
+    ask(agent, "PUT", "/v1/acl/binding-rule", &rule);
     key
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_renewed_loses_no_lock_and_ends_with_the_runtime() {
-    let own = auth_method("logged-in");
+    let own = auth_method(agent(), "logged-in");
     let folder = Folder::new();
     let bearer = folder.write("bearer", &jwt(&own));
     let login = Login::new("logged-in", &bearer).with_meta("pod", "orders-1");
     let dsync = at(agent().url(), "login").login(login);
     let dsync = dsync.start().expect("valid settings");
     nothing_is_lost(&dsync, "login", async || {
-        let tokens = logins("logged-in");
+        let tokens = logins(agent(), "logged-in");
         assert_eq!(tokens.len(), 1, "it logs in once");
         folder.write("bearer", &jwt(&own));
         tokens.iter().for_each(|id| delete_token(id));
     })
     .await;
-    assert_eq!(logins("logged-in").len(), 1);
+    assert_eq!(logins(agent(), "logged-in").len(), 1);
     dsync.shutdown(Duration::from_secs(10)).await.expect("an orderly end");
-    assert_eq!(logins("logged-in"), Vec::<String>::new());
+    assert_eq!(logins(agent(), "logged-in"), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_refused_names_the_method_and_shows_no_secret() {
-    let (_, stranger) = (auth_method("strict"), KeyPair::generate().expect("a key"));
+    let (_, stranger) = (auth_method(agent(), "strict"), KeyPair::generate().expect("a key"));
     let folder = Folder::new();
     let secret = jwt(&stranger);
     let bearer = folder.write("bearer", &secret);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Acquire, Builder, Dsync, Filter, HASHICORP_LOCK_FLAGS, LockLost, Reply};
+use actix_dsync::{Acquire, Builder, Dsync, Filter, HASHICORP_LOCK_FLAGS, Limits, LockLost, Reply};
 use serde_json::json;
 
 use crate::locks::{acquire, at, key, next};
@@ -91,6 +91,18 @@ async fn many_keys_are_waited_for_over_the_connections_allowed_with_tls() {
     let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let builder = at(url, "many").tls(tls::trusting([certificate]));
     all_are_waited_for(&agent, builder, port, 48).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_keys_are_waited_for_over_the_connections_allowed_with_tls_and_http_1_1() {
+    let (agent, url, certificate) = tls::agent();
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let mut http1 = rustls::ClientConfig::clone(&tls::trusting([certificate]));
+    http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut limits = Limits::default();
+    limits.connections = Some(14);
+    let builder = at(url, "many").tls(std::sync::Arc::new(http1)).limits(limits);
+    all_are_waited_for(&agent, builder, port, 14).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,6 +104,7 @@ async fn a_player() {
         "watch" => watch(&url, &prefix).await,
         "many" => many(&url, &prefix).await,
         "talk" => talk(&url, &prefix).await,
+        "secrets" => crate::secrets::talk(&url, &prefix).await,
         other => panic!("no such role: {other}"),
     }
 }

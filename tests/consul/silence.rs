@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Lease, LockLost, LossReason, Release, Released, Timing};
+use actix_dsync::{Campaign, Lease, LockLost, LossReason, Release, Released, Timing};
 
-use crate::locks::{Stretch, acquire, agent, assert_exclusive, at, next, observe, pending};
+use crate::locks::{Stretch, acquire, agent, assert_exclusive, at, key, next, observe, pending};
 use crate::support::eventually;
 use crate::support::proxy::{Mode, Proxy};
 
@@ -247,5 +247,50 @@ async fn shutdown_without_consul_ends_at_its_limit() {
         let session = agent().operator().kv_get("end/k").and_then(|entry| entry.session);
         session.into_iter().for_each(|session| agent().operator().destroy_session(&session));
         agent().operator().kv_delete("end/k");
+    }
+}
+
+/// The kernel's keep-alive does not help here: the proxy's kernel answers it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_that_a_firewall_forgets_cost_no_lock_no_grant_and_no_hand_over() {
+    let proxy = Proxy::to(agent().http_addr());
+    let through = at(proxy.url(), "forgets").start().expect("valid settings");
+    let direct = at(agent().url(), "forgets").start().expect("valid settings");
+    let mut lost = through.events::<LockLost>(actix_dsync::Filter::All);
+    let held = acquire(&through, "held").await;
+    let theirs = acquire(&direct, "theirs").await;
+    let waiting = tokio::spawn({
+        let through = through.clone();
+        async move { acquire(&through, "theirs").await }
+    });
+    let tenure = through.send(Campaign::on(key("lead"))).await.expect("a campaign");
+    tenure.elected().await;
+    let next = direct.send(Campaign::on(key("lead"))).await.expect("a campaign");
+    // The first blocking reads are short.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+
+    proxy.forget();
+    let forgotten = Instant::now();
+    drop(theirs);
+    let granted = tokio::time::timeout(Duration::from_secs(25), waiting).await;
+    let granted = granted.expect("noticed long before the end of its wait").expect("no panic");
+    eprintln!("granted {:?} after the connections were forgotten", forgotten.elapsed());
+    drop(granted);
+    assert!(held.is_valid());
+
+    // All connections are idle again, and forgotten again.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    proxy.forget();
+    let asked = Instant::now();
+    let handed = through.hand_over(Duration::from_secs(5)).await;
+    eprintln!("handed over after {:?}", asked.elapsed());
+    handed.expect("a hand-over in time");
+    let elected = tokio::time::timeout(Duration::from_secs(10), next.elected()).await;
+    assert!(elected.expect("in time").is_valid());
+    assert!(held.is_valid());
+    assert_eq!(pending(&mut lost), []);
+    drop(held);
+    for dsync in [through, direct] {
+        dsync.shutdown(Duration::from_secs(10)).await.expect("an orderly end");
     }
 }

@@ -164,3 +164,26 @@ async fn joined_keys_pass_between_processes_where_names_are_checked() {
         assert_eq!(two.send(Release(lease)).await, Ok(Released::Confirmed), "{key}");
     }
 }
+
+#[actix::test]
+async fn a_fresh_process_that_meets_an_edited_lock_says_what_to_do() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let link = consul.link();
+    let holder = runtime("holder", &link);
+    let lease = acquire(&holder, "k").await;
+    consul.write_key("k", "a note of an operator");
+    link.cut();
+    lease.lost().await;
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert!(consul.entries().iter().all(|entry| entry.session.is_none()));
+
+    let fresh = runtime("fresh", &consul);
+    let error = fresh.send(Acquire::new(key("k"))).await.map(drop).unwrap_err();
+    assert_eq!(error, Error::FlagConflict { key: key("k"), found: 0 });
+    assert!(error.to_string().contains("delete the key"), "{error}");
+    let report = fresh.send(Explain(key("k"))).await.unwrap();
+    assert!(report.last_error.is_some_and(|why| why.contains("delete the key")));
+    assert!(consul.delete_key("k"));
+    assert!(acquire(&fresh, "k").await.is_valid());
+}

@@ -578,6 +578,25 @@ async fn an_unusable_advertised_address_is_refused_at_the_start() {
 }
 
 #[actix::test]
+async fn an_unusable_advertised_path_is_refused_at_the_start() {
+    let consul = Embedded::new();
+    let start = |path: &str| {
+        let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+        builder.advertise_path(path).start()
+    };
+    let long = format!("/{}", "p".repeat(1024));
+    for path in ["", "orders", "//host/orders", "/or ders", "/orders?a=1", "/or#ders", &long] {
+        let refused = start(path).map(drop).unwrap_err();
+        let ConfigError::OutOfRange { field: "advertise_path", .. } = refused else {
+            panic!("{refused}")
+        };
+    }
+    for path in ["/", "/orders", "/or%20ders/v1.0"] {
+        start(path).unwrap();
+    }
+}
+
+#[actix::test]
 async fn a_leaders_default_value_names_its_service_its_host_and_its_build() {
     tokio::time::pause();
     let consul = Embedded::new();
@@ -585,6 +604,7 @@ async fn a_leaders_default_value_names_its_service_its_host_and_its_build() {
         .embedded(&consul)
         .on_current_arbiter()
         .advertise("10.0.0.7", 8080)
+        .advertise_path("/orders")
         .build("1.2.3")
         .value(serde_json::json!({"zone": "b"}))
         .start()
@@ -595,7 +615,7 @@ async fn a_leaders_default_value_names_its_service_its_host_and_its_build() {
     soon(tenure.elected()).await;
     let says = tenure.leader().unwrap().json().unwrap();
     let expected = serde_json::json!({
-        "service": "or/ders", "address": "10.0.0.7", "port": 8080, "build": "1.2.3",
+        "service": "or/ders", "address": "10.0.0.7", "port": 8080, "path": "/orders", "build": "1.2.3",
         "pid": std::process::id(), "zone": "c", "rank": 1,
     });
     for (field, value) in expected.as_object().unwrap() {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Error, Explain, List, Observe, embedded::Embedded, report::KeyState,
+    Acquire, Dsync, Error, Explain, List, LossReason, Observe,
+    embedded::Embedded,
+    report::{KeyState, What},
 };
 use serde_json::json;
 
@@ -79,8 +81,16 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     let names = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().unwrap().keys().cloned().collect()
     };
-    let expected =
-        ["failover_ms", "health", "incidents", "keys", "lease_ms", "preflight", "service"];
+    let expected = [
+        "changes",
+        "failover_ms",
+        "health",
+        "incidents",
+        "keys",
+        "lease_ms",
+        "preflight",
+        "service",
+    ];
     assert_eq!(names(&report), expected);
     assert_eq!(report["preflight"], json!(null));
     assert!(dsync.preflight().await.unwrap().passed);
@@ -136,6 +146,9 @@ async fn a_loss_is_reported_as_an_incident_and_as_the_last_error() {
     assert_eq!(told, [(None, session_lost), (Some(key("k")), "lost: the key was deleted")]);
     assert!(report.incidents[0].ago <= Duration::from_secs(5), "{:?}", report.incidents);
     assert!(report.health.ready, "there is another session");
+    let [change] = &report.changes[..] else { panic!("{:?}", report.changes) };
+    let expected = (&key("k"), What::Lost, Some(LossReason::KeyDeleted));
+    assert_eq!((&change.key, change.what, change.reason), expected);
 }
 
 #[actix::test]

@@ -8,11 +8,7 @@ use actix_dsync::{
 };
 use futures::{FutureExt, StreamExt};
 
-use crate::{
-    acquire,
-    cancel::{PHASES, Phase, STEPS, leaves_nothing},
-    in_a_task, key, runtime, steps,
-};
+use crate::{acquire, cancel::dropped_requests_leave_nothing, in_a_task, key, runtime};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -264,21 +260,6 @@ async fn a_waiting_set_outlives_its_session_and_an_outage() {
 
 #[actix::test]
 async fn a_request_for_several_keys_that_is_dropped_after_any_number_of_steps_leaves_nothing() {
-    in_a_task(async {
-        for phase in PHASES {
-            let mut granted = 0;
-            for count in 0..=STEPS {
-                leaves_nothing(phase, count, async |caller| {
-                    let mut asked = caller.send(AcquireAll::new(["j", "k", "l"].map(key)));
-                    steps(count).await;
-                    granted += usize::from((&mut asked).now_or_never().is_some());
-                    drop(asked);
-                })
-                .await;
-            }
-            let held = matches!(phase, Phase::Held | Phase::Delayed);
-            assert!(held == (granted == 0) && granted < STEPS, "{phase:?}: {granted} granted");
-        }
-    })
-    .await;
+    let request = || AcquireAll::new(["j", "k", "l"].map(key));
+    in_a_task(dropped_requests_leave_nothing(request)).await;
 }

@@ -73,6 +73,8 @@ struct Requests {
     armed: Arc<Mutex<Option<String>>>,
     /// Counts the releases of held requests.
     passes: watch::Sender<usize>,
+    /// Counts how often the connections were forgotten.
+    forgotten: watch::Sender<usize>,
 }
 
 impl Requests {
@@ -108,8 +110,8 @@ impl Proxy {
     pub(crate) fn to(agent: SocketAddr) -> Self {
         let (commands, received) = unbounded_channel();
         let (started, start) = mpsc::channel();
-        let passes = watch::channel(0).0;
-        let requests = Requests { seen: Arc::default(), armed: Arc::default(), passes };
+        let (passes, forgotten) = (watch::channel(0).0, watch::channel(0).0);
+        let requests = Requests { seen: Arc::default(), armed: Arc::default(), passes, forgotten };
         let noted = requests.clone();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -153,6 +155,12 @@ impl Proxy {
     /// Lets the held request pass.
     pub(crate) fn let_pass(&self) {
         self.requests.passes.send_modify(|passes| *passes += 1);
+    }
+
+    /// Forgets the connections that stand, as a firewall or a NAT does: nothing passes over
+    /// them any more, not even a close. New ones work.
+    pub(crate) fn forget(&self) {
+        self.requests.forgotten.send_modify(|times| *times += 1);
     }
 
     /// Sets the mode; returns once it is in force and its resets were sent.
@@ -240,10 +248,13 @@ async fn connection(
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let mut watched = mode.clone();
+    let mut forgotten = requests.forgotten.subscribe();
+    let known = *forgotten.borrow();
     let asked = Mutex::new(None);
     let ended = tokio::select! {
         biased;
         _ = watched.wait_for(Mode::breaks) => None,
+        _ = forgotten.changed() => None,
         ended = async {
             tokio::try_join!(
                 pump(&mut from_client, &mut to_server, Direction::Request, mode.clone(), Some(requests), &asked),
@@ -251,6 +262,11 @@ async fn connection(
             )
         } => Some(ended),
     };
+    let is_forgotten = *forgotten.borrow() > known;
+    if is_forgotten {
+        // The sockets stay open.
+        drop(mode.wait_for(Mode::breaks).await);
+    }
     // If one end broke, reset the other, once the mode lets anything pass.
     if let Some(Err(_)) = ended {
         let _ = passage(Direction::Reply, Instant::now(), &mut mode).await;

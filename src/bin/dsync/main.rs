@@ -179,11 +179,10 @@ async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
             force_release(&dsync, key, index, immediate).await
         }
     };
-    let ended = dsync.shutdown(Duration::from_secs(5)).await;
-    match (done, ended) {
-        (Ok(_), Err(error)) => Err(error.into()),
-        (done, _) => done,
+    if let Err(error) = dsync.shutdown(Duration::from_secs(5)).await {
+        eprintln!("dsync: {error}");
     }
+    done
 }
 
 async fn holder_of(dsync: &Dsync, key: &Key) -> Result<Holder, Failure> {
@@ -222,10 +221,23 @@ async fn watch(dsync: &Dsync, key: Key) -> Result<u8, Failure> {
     let mut signal = child::Signals::new().map_err(Failure::Command)?;
     loop {
         tokio::select! {
-            leadership = observer.changed() => show::change(&key, leadership.leader.as_ref()),
+            leadership = observer.changed() => {
+                let leader = named(dsync, &key, leadership.leader).await;
+                show::change(&key, leader.as_ref());
+            }
             _ = signal.next() => return Ok(0),
         }
     }
+}
+
+/// The holder with the names of its session, which an observer learns later.
+async fn named(dsync: &Dsync, key: &Key, leader: Option<Holder>) -> Option<Holder> {
+    let leader = leader?;
+    let read = match leader.session_name {
+        Some(_) => None,
+        None => dsync.send(Inspect(key.clone())).await.ok().flatten(),
+    };
+    Some(read.filter(|read| read.session == leader.session).unwrap_or(leader))
 }
 
 async fn force_release(

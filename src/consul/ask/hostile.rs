@@ -10,8 +10,8 @@ use super::{
 };
 use crate::consul::{
     fact::{
-        Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
-        Seen, SessionSeen, Written,
+        AgentSeen, Created, Destroyed, Expect, Fence, LeaderSeen, Listed, Locked, Raised, Recorded,
+        Released, Renewed, Right, Seen, SessionSeen, SessionsSeen, StaleFences, Written,
     },
     wire::WireReply,
 };
@@ -94,15 +94,24 @@ fn genuine() -> Vec<WireReply> {
     .collect()
 }
 
+/// Whether a text in the JSON contains the words.
+fn has_text(json: &Value, words: &str) -> bool {
+    match json {
+        Value::String(text) => text.contains(words),
+        Value::Array(list) => list.iter().any(|value| has_text(value, words)),
+        Value::Object(map) => map.values().any(|value| has_text(value, words)),
+        _ => false,
+    }
+}
+
 /// Counts the parsers that return a positive answer, and checks each against the bytes.
-fn verdicts(reply: &WireReply) -> usize {
+pub(crate) fn verdicts(reply: &WireReply) -> usize {
     let text = String::from_utf8_lossy(&reply.body);
     let json: Option<Value> = serde_json::from_slice(&reply.body).ok();
     let names = |words: &str| text.contains(words);
     // An id may also be written with JSON's escapes.
-    let holds = |words: &str| {
-        names(words) || json.as_ref().is_some_and(|json| json.to_string().contains(words))
-    };
+    let holds =
+        |words: &str| names(words) || json.as_ref().is_some_and(|json| has_text(json, words));
     let mut said_yes = 0;
     let mut yes = |backed: bool| {
         assert!(backed, "said yes to {} {text}", reply.status);
@@ -173,7 +182,43 @@ fn verdicts(reply: &WireReply) -> usize {
     if read(&DeleteFence { session: id() }, reply) == Destroyed::Done {
         yes(reply.status == 200 && json.is_some());
     }
+    if let SessionsSeen::Found(found) = read(&ListSessions { name: "orders".into() }, reply) {
+        yes(reply.status == 200 && found.iter().all(|id| holds(id.as_str())));
+    }
+    if let StaleFences::Found(found) = read(&ListStaleFences, reply) {
+        yes(matches!(reply.status, 200 | 404) && found.iter().all(|(id, _)| holds(id.as_str())));
+    }
+    said_yes += other_verdicts(reply);
     said_yes
+}
+
+/// The questions that no lock depends on.
+fn other_verdicts(reply: &WireReply) -> usize {
+    let log_in =
+        LogIn { auth_method: "jwt".into(), bearer: "b34r3r".into(), meta: Default::default() };
+    let token = read(&log_in, reply);
+    if let LoggedIn::Token { token, .. } = &token {
+        assert!(reply.status == 200 && !token.is_blank());
+    }
+    let agent = read(&Agent, reply);
+    if let AgentSeen::Known { version, .. } = &agent {
+        assert!(version.chars().all(crate::escape::is_printable));
+    }
+    let may_write = read(&MayWrite(Place::Key(key())), reply);
+    let granted = may_write == Right::Granted;
+    assert!(!granted || matches!(reply.status, 200 | 409));
+    let may_read = read(&MayRead(Place::Key(key())), reply);
+    assert!(may_read != Right::Granted || matches!(reply.status, 200 | 404));
+    let _ = (read(&MayList, reply), read(&LogOut, reply), read(&IsVisible, reply));
+    let led = read(&Leader, reply);
+    [
+        matches!(token, LoggedIn::Token { .. }),
+        matches!(agent, AgentSeen::Known { .. }),
+        matches!(led, LeaderSeen::Answered { .. }),
+    ]
+    .into_iter()
+    .filter(|yes| *yes)
+    .count()
 }
 
 #[test]

@@ -177,6 +177,6 @@ fn write_right(key: &str) -> String {
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
-mod hostile;
+pub(crate) mod hostile;
 #[cfg(test)]
 mod names;

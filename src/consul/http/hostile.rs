@@ -562,3 +562,31 @@ async fn without_the_feature_an_https_address_is_refused_at_once() {
     let why = Http::new(&config("https://127.0.0.1:8501")).err().unwrap();
     assert!(why.contains("feature"), "{why}");
 }
+
+/// Performs an exchange on a connection whose other end says `bytes` and closes its half.
+pub(crate) async fn answer_to(bytes: Vec<u8>, is_http2: bool) -> Result<WireReply, String> {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let (mut reads, mut writes) = tokio::io::split(theirs);
+    let speaks = actix_rt::spawn(async move {
+        let _ = writes.write_all(&bytes).await;
+        let _ = writes.shutdown().await;
+    });
+    let listens = actix_rt::spawn(async move {
+        let _ = tokio::io::copy(&mut reads, &mut tokio::io::sink()).await;
+    });
+    let route = Rc::new(line::Route::new(&config("127.0.0.1:8500")).unwrap());
+    let exchange = async {
+        let line = match is_http2 {
+            #[cfg(feature = "tls")]
+            true => line::Line::http2(ours, route).await,
+            _ => line::Line::http1(ours, route).await,
+        };
+        let line = line.map_err(|trouble| trouble.to_string())?;
+        let reply = line.ask(&ask(), None, LONGEST_BODY).await;
+        reply.map_err(|fault| fault.into_trouble().to_string())
+    };
+    let result = tokio::time::timeout(Duration::from_secs(60), exchange).await;
+    speaks.abort();
+    listens.abort();
+    result.unwrap_or_else(|_| Err("no answer in time".into()))
+}

@@ -200,11 +200,19 @@ impl Lane {
         self.settled.notify_waiters();
     }
 
-    /// Closes the idle lines that have not answered since `moment`: a line of their age is
-    /// silent.
+    /// Gives up the lines that have not answered since `moment`: a line of their age is
+    /// silent. A blocking read over HTTP/1.1 is given up, too, since nothing else would show
+    /// for its whole wait that the line is dead. HTTP/2 has pings, and other requests end by
+    /// their own time limits.
     pub(super) fn suspect(&self, moment: Instant) {
-        let is_suspect = |line: &Line| line.is_idle() && line.answered_at.get() <= moment;
-        self.lines.borrow_mut().retain(|line| !is_suspect(line));
+        let blocks = |line: &Line| self.kept == 0 && line.streams() == 1;
+        self.lines.borrow_mut().retain(|line| {
+            let is_suspect = line.answered_at.get() <= moment && (line.is_idle() || blocks(line));
+            if is_suspect {
+                line.silent.notify_waiters();
+            }
+            !is_suspect
+        });
     }
 
     fn standing(&self) -> usize {

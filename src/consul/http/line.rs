@@ -26,6 +26,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::Notify,
     time::Instant,
 };
 
@@ -119,6 +120,8 @@ pub(super) struct Line {
     pub(super) retired: Cell<bool>,
     /// When it last answered.
     pub(super) answered_at: Cell<Instant>,
+    /// Its requests are given up: it is silent.
+    pub(super) silent: Notify,
 }
 
 enum Sender {
@@ -179,6 +182,7 @@ impl Line {
             taken: Cell::new(0),
             retired: Cell::new(false),
             answered_at: Cell::new(Instant::now()),
+            silent: Notify::new(),
         }
     }
 

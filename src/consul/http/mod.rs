@@ -11,7 +11,9 @@ mod line;
 mod tls;
 mod trouble;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
+
+use futures::future::{Either, select};
 
 use hyper::header::HeaderValue;
 
@@ -141,7 +143,13 @@ impl Http {
                 let line = taken.line();
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
-                let asked = line.ask(&request, token, longest);
+                let asked = async {
+                    let asked = pin!(line.ask(&request, token, longest));
+                    match select(asked, pin!(line.silent.notified())).await {
+                        Either::Left((reply, _)) => reply,
+                        Either::Right(_) => Err(Fault::Other(Trouble::Timeout(limit))),
+                    }
+                };
                 // Boxed because it is large, and thousands of requests may wait for a seat.
                 let fault = match Box::pin(asked).await {
                     Ok(reply) => return overloaded(purpose, reply),
@@ -296,4 +304,4 @@ fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> 
 }
 
 #[cfg(test)]
-pub(super) mod hostile;
+pub(crate) mod hostile;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::protocol::gather::Gather;
+use crate::protocol::gather::{Gather, InLine};
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
@@ -306,19 +306,19 @@ fn a_set_is_granted_its_key_by_its_own_lock_alone() {
     let (set, id) = a_set();
     let (mut only, _) = queue(&[set]);
     assert!(only.demand().sets_only && only.demand().patient);
-    assert!(only.front().is_none());
-    assert_eq!(only.line(), [InLine::Set(id)]);
+    assert!(only.line().front().is_none());
+    assert_eq!(only.line().up_to_alone(), [InLine::Set(id)]);
     // Locked for a caller that has left: the set does not take it.
     assert_eq!(step(|out| only.owned(at(0), 9, cell(), holder(), None, out)), [Effect::Poke]);
 
     let (mut both, calls) = queue(&[set, WAITS, WAITS]);
     assert!(!both.demand().sets_only);
-    assert_eq!(both.line(), [InLine::Set(id), InLine::Alone]);
-    assert_eq!(both.front(), Some(calls[1]));
-    assert_eq!(both.call_of(id), Some(calls[0]));
+    assert_eq!(both.line().up_to_alone(), [InLine::Set(id), InLine::Alone]);
+    assert_eq!(both.line().front(), Some(calls[1]));
+    assert_eq!(both.line().call_of(id), Some(calls[0]));
     let effects = step(|out| both.owned(at(0), 9, cell(), holder(), Some(id), out));
     assert_eq!(effects, [Effect::Grant { call: calls[0], token: token(9, 0) }]);
-    assert_eq!(both.line(), [InLine::Alone]);
+    assert_eq!(both.line().up_to_alone(), [InLine::Alone]);
 }
 
 #[test]

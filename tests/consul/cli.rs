@@ -1,0 +1,187 @@
+//! The command-line tool `dsync`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use actix_dsync::{Error, Filter, Holder, LockLost, LossReason, Release, TryAcquire};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::locks::{acquire, agent, key, next, runtime};
+use crate::support::proxy::{Mode, Proxy};
+
+/// The tool, if it was built: with the feature `cli`.
+fn tool(url: &str, prefix: &str) -> Option<Command> {
+    let Some(program) = option_env!("CARGO_BIN_EXE_dsync") else {
+        eprintln!("SKIPPED: without the feature `cli`");
+        return None;
+    };
+    let mut tool = Command::new(program);
+    tool.env("CONSUL_HTTP_ADDR", url).env("DSYNC_PREFIX", prefix).stdin(Stdio::null());
+    Some(tool)
+}
+
+fn output(tool: &mut Command, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = tool.args(arguments).output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// A command under a lock that says when it runs, and when it gets SIGTERM.
+const STUBBORN: &str = "trap 'echo term' TERM; echo runs; while :; do sleep 0.05; done";
+
+fn start(mut tool: Command, arguments: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
+    let tool = tool.args(arguments).stdout(Stdio::piped()).spawn();
+    let mut tool = tool.expect("it runs");
+    let lines = BufReader::new(tool.stdout.take().expect("piped")).lines();
+    (tool, lines.map_while(Result::ok))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tool_runs_a_command_under_a_lock_and_exits_as_it_does() {
+    let Some(mut tool) = tool(&agent().url(), "cli-run") else { return };
+    let shell = "echo $DSYNC_KEY $DSYNC_TOKEN; exit 7";
+    let (code, told, errors) = output(&mut tool, &["lock", "k", "--", "sh", "-c", shell]);
+    assert_eq!(code, Some(7), "{told}{errors}");
+    let token = told.trim().strip_prefix("k ").expect("the key comes first");
+    let token: u64 = token.parse().expect("a number");
+    let dsync = runtime("cli-run");
+    let lease = dsync.send(TryAcquire::new(key("k"))).await.expect("it was released");
+    assert!(lease.token().as_u64() > token);
+    let _ = dsync.send(Release(lease)).await.expect("a release");
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tool_shows_the_holder_and_refuses_a_held_lock() {
+    let url = agent().url();
+    let ask = |arguments: &[&str]| tool(&url, "cli-held").map(|mut it| output(&mut it, arguments));
+    let dsync = runtime("cli-held");
+    let lease = acquire(&dsync, "jobs/a").await;
+    let Some((code, _, errors)) = ask(&["lock", "--within", "0", "jobs/a", "--", "true"]) else {
+        return;
+    };
+    assert_eq!(code, Some(75), "{errors}");
+    let within = ask(&["lock", "--within", "0.3", "jobs/a", "--", "true"]).expect("it runs");
+    assert_eq!(within.0, Some(75), "{within:?}");
+
+    let (code, told, _) = ask(&["list"]).expect("it runs");
+    assert_eq!(code, Some(0));
+    assert!(told.lines().any(|line| line.starts_with("jobs/a  test")), "{told}");
+    let (_, told, _) = ask(&["list", "jobs/", "--json"]).expect("it runs");
+    let listed: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(listed[0]["key"], "jobs/a", "{told}");
+    assert_eq!(ask(&["list", "other", "--json"]).expect("it runs").1.trim(), "[]");
+
+    let (code, told, _) = ask(&["explain", "jobs/a"]).expect("it runs");
+    assert!(code == Some(0) && told.contains("session name  test"), "{told}");
+    assert_eq!(ask(&["explain", "jobs/free"]).expect("it runs").0, Some(1));
+    for wrong in [&["lock", "k"][..], &["lock", "a//b", "--", "true"], &["unknown"]] {
+        assert_eq!(ask(wrong).expect("it runs").0, Some(2), "{wrong:?}");
+    }
+    let missing = ask(&["lock", "free", "--", "/no/such/command"]).expect("it runs");
+    assert_eq!(missing.0, Some(127), "{missing:?}");
+    assert!(lease.is_valid());
+    drop(lease);
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    let nobody = tool("http://127.0.0.1:1", "cli-held").map(|mut it| output(&mut it, &["list"]));
+    assert_eq!(nobody.expect("it runs").0, Some(69));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_stopped_before_anybody_else_can_have_its_lock() {
+    let proxy = Proxy::to(agent().http_addr());
+    let Some(tool) = tool(&proxy.url(), "cli-lost") else { return };
+    let dsync = runtime("cli-lost");
+    let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", STUBBORN]);
+    assert_eq!(lines.next().as_deref(), Some("runs"));
+    proxy.set(Mode::BlackHole);
+    assert_eq!(lines.next().as_deref(), Some("term"), "it is asked first");
+    // The end of its output is the end of its process.
+    assert_eq!(lines.next(), None);
+    let refused = dsync.send(TryAcquire::new(key("k"))).await;
+    assert!(matches!(refused, Err(Error::Held { .. } | Error::LockDelay { .. })), "{refused:?}");
+    proxy.set(Mode::Forward);
+    assert_eq!(tool.wait().expect("our own child").code(), Some(76));
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_stopped_as_soon_as_its_lock_is_lost() {
+    let Some(tool) = tool(&agent().url(), "cli-destroyed") else { return };
+    let dsync = runtime("cli-destroyed");
+    let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", STUBBORN]);
+    assert_eq!(lines.next().as_deref(), Some("runs"));
+    let operator = agent().operator();
+    let session = operator.kv_get("cli-destroyed/k").and_then(|entry| entry.session);
+    operator.destroy_session(&session.expect("it is held"));
+    assert_eq!(tool.wait().expect("our own child").code(), Some(76));
+    let refused = dsync.send(TryAcquire::new(key("k"))).await;
+    assert!(matches!(refused, Err(Error::LockDelay { .. })), "{refused:?}");
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_to_the_tool_reaches_the_command() {
+    let Some(tool) = tool(&agent().url(), "cli-signal") else { return };
+    let shell = "trap 'echo bye; exit 3' TERM; echo runs; while :; do sleep 0.05; done";
+    let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", shell]);
+    assert_eq!(lines.next().as_deref(), Some("runs"));
+    kill_process(Pid::from_child(&tool), Signal::TERM).expect("our own child");
+    assert_eq!(lines.next().as_deref(), Some("bye"));
+    assert_eq!(tool.wait().expect("our own child").code(), Some(3));
+    assert_eq!(agent().operator().kv_get("cli-signal/k"), None, "it was released");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tool_watches_a_key_and_takes_a_lock_away() {
+    let url = agent().url();
+    let Some(watch) = tool(&url, "cli-admin") else { return };
+    let dsync = runtime("cli-admin");
+    let mut lost = dsync.events::<LockLost>(Filter::All);
+    let (mut watch, mut lines) = start(watch, &["watch", "k"]);
+    let lease = acquire(&dsync, "k").await;
+    let line = lines.find(|line| !line.ends_with('-')).expect("a holder");
+    assert!(line.starts_with("k  test  "), "{line}");
+    let holder: Holder =
+        dsync.send(actix_dsync::Inspect(key("k"))).await.expect("an answer").expect("it is held");
+
+    let ask = |arguments: &[&str]| {
+        let mut tool = tool(&url, "cli-admin").expect("it was built");
+        output(&mut tool, arguments)
+    };
+    let other = (holder.since + 1).to_string();
+    let refused = ask(&["force-release", "k", "--immediate", "--index", &other]);
+    assert_eq!(refused.0, Some(1), "{refused:?}");
+    assert!(lease.is_valid());
+    let index = holder.since.to_string();
+    let done = ask(&["force-release", "k", "--immediate", "--index", &index]);
+    assert!(done.0 == Some(0) && done.1.contains("taken away"), "{done:?}");
+    let told = next(&mut lost, Duration::from_secs(30)).await;
+    assert_eq!((told.token, told.reason), (lease.token(), LossReason::ForceReleased));
+    assert!(lines.any(|line| line == "k  -"), "the watch shows that nobody holds it");
+    kill_process(Pid::from_child(&watch), Signal::INT).expect("our own child");
+    assert_eq!(watch.wait().expect("our own child").code(), Some(0));
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_taken_away_from_a_cut_off_holder_is_free_only_after_its_lease() {
+    let proxy = Proxy::to(agent().http_addr());
+    let holder = crate::locks::at(proxy.url(), "taken").start().expect("valid settings");
+    let admin = runtime("taken");
+    let lease = acquire(&holder, "k").await;
+    let ask = admin.send(actix_dsync::Inspect(key("k"))).await.expect("an answer");
+    let victim = ask.expect("it is held");
+    proxy.set(Mode::BlackHole);
+    let released = admin.send(actix_dsync::ForceRelease::of(key("k"), &victim));
+    let next = acquire(&admin, "k").await;
+    assert!(!lease.is_valid(), "two owners");
+    assert!(next.token() > lease.token());
+    assert_eq!(released.await.expect("it is free").keeps, Duration::from_secs(15));
+    proxy.set(Mode::Forward);
+    drop(next);
+    for dsync in [holder, admin] {
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
+}
