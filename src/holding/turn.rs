@@ -283,7 +283,13 @@ impl Slot {
         let mut decides_at = None;
         match decision {
             Decision::Wait { until } => decides_at = until,
-            Decision::Withdraw(ticket) => self.withdrawn(now, ticket, style, step),
+            Decision::Withdraw(ticket) => {
+                self.withdrawn(now, ticket, style, step);
+                // The machine may have offered its lock anew.
+                if !line.is_empty() && self.is_offered() {
+                    return self.decide(now, follow, style, step);
+                }
+            }
             Decision::Alone(offer) => self.lock_alone(offer, style, step),
             Decision::Set { id, value, offers } => {
                 #[cfg(test)]
