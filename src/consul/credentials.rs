@@ -78,6 +78,8 @@ struct State {
     log_in_at: Option<Instant>,
     /// Why no token could be had, and when that was.
     failed: Option<(String, Instant)>,
+    /// The runtime has logged out, so requests that are still under way must not log in.
+    is_closed: bool,
 }
 
 impl Default for Credentials {
@@ -192,8 +194,11 @@ impl Credentials {
         if !self.is_logged_in() {
             return;
         }
-        let Some(token) = self.token.borrow_mut().take() else { return };
+        self.state.borrow_mut().is_closed = true;
         let limit = limit.min(LOGIN_LIMIT);
+        // A login that is under way ends first.
+        let _turn = tokio::time::timeout(limit, self.turn.lock()).await;
+        let Some(token) = self.token.borrow_mut().take() else { return };
         let header = Some(&token.header);
         let reply = link.exchange(Purpose::Call, LogOut.request(keys), header, limit).await;
         let fact = match &reply {
@@ -229,6 +234,9 @@ impl Credentials {
                 token.map_err(|why| format!("token_file '{}' {why}", path.display()))
             }
             TokenSource::Login(login) => {
+                if self.state.borrow().is_closed {
+                    return Err("the runtime has logged out".into());
+                }
                 if let Some((why, at)) = &self.state.borrow().failed
                     && at.elapsed() < LOGIN_PAUSE
                 {

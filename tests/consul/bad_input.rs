@@ -128,7 +128,7 @@ async fn a_value_beyond_the_limit_is_refused_and_one_at_the_limit_is_stored() {
 #[test]
 fn addresses_that_name_no_agent_are_refused_before_anything_starts() {
     for bad in
-        ["", "http://", "ftp://host", "http://host:99999", "http://host/ui", "http://[", "a b"]
+        ["", "http://", "ftp://host", "http://host:99999", "http://host/?a=b", "http://[", "a b"]
     {
         let error = Dsync::builder("test").address(bad).start().expect_err(bad);
         assert!(error.to_string().contains("address"), "{error}");

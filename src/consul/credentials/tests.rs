@@ -160,6 +160,10 @@ async fn a_login_is_repeated_before_its_token_expires_and_when_it_is_unknown() {
 
     consul.log_out(Duration::from_secs(5)).await;
     assert_eq!(server.logouts.load(Ordering::SeqCst), 1);
+    // A request that is still under way does not log in again.
+    let logins = server.logins.load(Ordering::SeqCst);
+    assert!(matches!(read(&consul).await, Seen::Unknown(Trouble::NoToken(_))));
+    assert_eq!(server.logins.load(Ordering::SeqCst), logins);
     std::fs::remove_file(&bearer).unwrap();
 }
 
