@@ -1,9 +1,11 @@
 //! The deadline until which ownership under one session is proven.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+#[cfg(not(dsync_loom))]
+use std::sync::atomic::AtomicU64;
+use std::{sync::atomic::Ordering, time::Duration};
+
+#[cfg(dsync_loom)]
+use loom::sync::atomic::AtomicU64;
 
 use crate::{clock::Moment, ownership::LossReason};
 
@@ -12,6 +14,11 @@ use crate::{clock::Moment, ownership::LossReason};
 /// Any thread checks it against the clock. The first check that finds the deadline
 /// passed *latches* the cell: no later renewal revives it, and every later check
 /// returns "not valid".
+///
+/// One atomic holds the deadline or the reason of the end, so all threads agree on the
+/// order of its changes. Each change is a compare-exchange, so none overwrites a latch. No
+/// other data is published through the cell, so nothing relies on more than that order;
+/// acquire and release are stronger. `scripts/threads` plays all interleavings.
 #[derive(Debug)]
 pub(crate) struct DeadlineCell(AtomicU64);
 
