@@ -1,5 +1,7 @@
 //! The callers of one key: their contest, behind a mutex, and their reply channels.
 
+#[cfg(test)]
+mod anatomy;
 mod outline;
 mod standing;
 mod writes;

@@ -1,5 +1,8 @@
 //! A slot: this process's only place for a key, which outlives the key's actor.
 
+#[cfg(test)]
+mod anatomy;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map},
     fmt,

@@ -34,6 +34,11 @@ impl Wards {
         &self.slots
     }
 
+    #[cfg(test)]
+    pub(crate) fn warden(&self) -> &Warden {
+        &self.warden
+    }
+
     /// The open session.
     pub(crate) fn view(&self) -> Option<&SessionView> {
         self.warden.view()

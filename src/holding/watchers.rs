@@ -54,6 +54,11 @@ impl Watchers {
         Self { machine: Watches::new(room, seed), slots: HashMap::new() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn machine(&self) -> &Watches {
+        &self.machine
+    }
+
     /// When an [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         self.machine.next_wakeup()

@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// The locks of a process in flight and in line.
+#[derive(Debug)]
 pub(super) struct Client {
     batches: Batches<Waiter>,
     /// Until when each lock in line waits, by its place.
@@ -29,6 +30,12 @@ impl Client {
     pub(super) fn new(turns: usize) -> Self {
         let (line, sent) = (VecDeque::new(), BTreeMap::new());
         Self { batches: Batches::new(turns), line, sent, made: 0 }
+    }
+
+    /// The whole state as text, for explorations. The numbers of batches are only names.
+    pub(super) fn anatomy(&self) -> String {
+        let sent: Vec<_> = self.sent.values().collect();
+        format!("{:?} {:?} {sent:?}", self.batches, self.line)
     }
 
     /// When a lock has waited in line for too long.

@@ -60,18 +60,35 @@ impl World {
             let began = host.toggle_observation(&key);
             self.trace
                 .note(now, at, || format!("p{process}      observes {key} from now on: {began}"));
+            self.settle(process);
         } else if host.tenures.contains_key(&key) {
-            host.resign(&key, cool_down);
-            let until = now + cool_down.map_or(Duration::ZERO, |pause| host.world_span(pause));
-            self.elections.rests.insert((process, life, key.clone()), until);
-            self.trace.note(now, at, || format!("p{process}      resigns {key} for {cool_down:?}"));
+            self.resign(process, &key, cool_down);
         } else {
-            self.elections.rests.remove(&(process, life, key.clone()));
-            host.campaign(&key, Arc::from(format!("p{process} leads").into_bytes()));
-            self.trace.note(now, at, || format!("p{process}      campaigns for {key}"));
+            self.campaign(process, &key);
         }
-        self.settle(process);
         self.after(pause, Event::Stand { process, life });
+    }
+
+    /// Makes a process campaign.
+    pub(super) fn campaign(&mut self, process: usize, key: &Key) {
+        let host = &mut self.processes[process];
+        self.elections.rests.remove(&(process, host.life, key.clone()));
+        host.campaign(key, Arc::from(format!("p{process} leads").into_bytes()));
+        self.trace
+            .note(self.now, process as u64, || format!("p{process}      campaigns for {key}"));
+        self.settle(process);
+    }
+
+    /// Makes a process resign, for a while or for good.
+    pub(super) fn resign(&mut self, process: usize, key: &Key, cool_down: Option<Duration>) {
+        let (host, now) = (&mut self.processes[process], self.now);
+        host.resign(key, cool_down);
+        let until = now + cool_down.map_or(Duration::ZERO, |pause| host.world_span(pause));
+        self.elections.rests.insert((process, host.life, key.clone()), until);
+        self.trace.note(now, process as u64, || {
+            format!("p{process}      resigns {key} for {cool_down:?}")
+        });
+        self.settle(process);
     }
 
     /// Checks a published `Elected`.

@@ -6,6 +6,7 @@ use super::{
     event::Event,
     parts::Part,
     question::{Fact, Question},
+    reached,
     server::{Exchange, Served},
     world::World,
 };
@@ -22,6 +23,7 @@ impl World {
     pub(super) fn ask(&mut self, process: usize, part: Part, question: Question) {
         self.exchanges += 1;
         self.stats.requests += 1;
+        self.stats.reach(reached::question(&question));
         self.count_request(process);
         let (id, host) = (self.exchanges, &self.processes[process]);
         let limit = host.world_span(question.limit(host.request_timeout()));
@@ -115,7 +117,8 @@ impl World {
         // it by its ticket.
         if self.waiting.remove(&exchange.id).is_none() {
             let watches = exchange.part.is_watch();
-            if watches || result.is_err() || !self.random.chance(300) {
+            let is_explored = self.flights.is_some();
+            if watches || result.is_err() || !(is_explored || self.random.chance(300)) {
                 return;
             }
         }
@@ -127,8 +130,16 @@ impl World {
         }
         let fact = exchange.question.clone().read(result);
         self.trace.note(self.now, 16 + id, || format!("p{process}      #{id} {fact:?}"));
+        reached::answer(&fact).into_iter().for_each(|name| self.stats.reach(name));
+        let slot = match &fact {
+            Fact::Lock(slot, _) => Some(slot.clone()),
+            Fact::Locked { answers, .. } => answers.first().map(|(it, _)| it.slot.clone()),
+            _ => None,
+        };
         self.processes[process].learn(exchange.part, fact);
         self.settle(process);
+        let phase = slot.and_then(|slot| reached::phase(slot.machine().state()));
+        phase.into_iter().for_each(|name| self.stats.reach(name));
     }
 
     /// Whether the agent accepts no more blocking reads.

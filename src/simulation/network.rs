@@ -26,6 +26,15 @@ pub(super) struct Link {
     pub(super) refused: Moment,
 }
 
+/// A message under way, which an exploration carries when it chooses.
+pub(super) struct Flight {
+    pub(super) exchange: Rc<Exchange>,
+    /// `None` for a request.
+    pub(super) reply: Option<WireReply>,
+    /// It may stay under way while time passes.
+    pub(super) is_late: bool,
+}
+
 impl Default for Link {
     fn default() -> Self {
         Self { requests_cut: START, replies_cut: START, replies_slow: START, refused: START }
@@ -41,7 +50,7 @@ impl World {
         self.disturbed[process] = self.disturbed[process].max(self.now + lasts);
     }
 
-    fn lose(&mut self, exchange: &Exchange, what: &'static str) {
+    pub(super) fn lose(&mut self, exchange: &Exchange, what: &'static str) {
         self.stats.fault(what);
         self.disturb(exchange.process, Duration::ZERO);
         let id = exchange.id;
@@ -51,6 +60,11 @@ impl World {
     /// Transmits a request.
     pub(super) fn transmit(&mut self, exchange: Rc<Exchange>) {
         let link = self.links[exchange.process];
+        if let Some(flights) = &mut self.flights
+            && link.requests_cut <= self.now
+        {
+            return flights.push(Flight { exchange, reply: None, is_late: false });
+        }
         let mut delay = self.latency();
         let calm = self.is_healed();
         if self.is_withheld(&exchange) || (!calm && self.random.chance(self.plan.unsent)) {
@@ -110,6 +124,12 @@ impl World {
     /// Transmits a reply.
     pub(super) fn reply(&mut self, exchange: &Rc<Exchange>, reply: WireReply) {
         let link = self.links[exchange.process];
+        if let Some(flights) = &mut self.flights
+            && link.replies_cut <= self.now
+        {
+            let (exchange, reply) = (exchange.clone(), Some(reply));
+            return flights.push(Flight { exchange, reply, is_late: false });
+        }
         let mut delay = self.latency();
         if link.replies_cut > self.now || link.refused > self.now {
             return self.lose(exchange, "reply cut off");

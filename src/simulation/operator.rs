@@ -222,8 +222,12 @@ impl World {
     /// Works around the same limit: a late lock request that was fenced off can pass
     /// the fence of a snapshot.
     fn withhold_the_late(&mut self) {
-        for event in self.events.values() {
-            let Event::Arrive(exchange) = event else { continue };
+        let scheduled = self.events.values().filter_map(|event| match event {
+            Event::Arrive(exchange) => Some(exchange),
+            _ => None,
+        });
+        let carried = self.flights.iter().flatten().filter(|flight| flight.reply.is_none());
+        for exchange in scheduled.chain(carried.map(|flight| &flight.exchange)) {
             let locks = exchange.question.locks().next().is_some();
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);

@@ -54,7 +54,8 @@ pub(super) enum Mail {
 }
 
 /// A step that a part could take now.
-enum Pending {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
     Mail(Part, Part),
     Turn(u64),
 }
@@ -71,25 +72,39 @@ impl Process {
         !self.mail.is_empty() || self.workers.values().any(|worker| is_poked(&worker.slot))
     }
 
+    /// The steps that its parts could take now.
+    pub(super) fn pending(&self) -> Vec<Pending> {
+        if self.is_over {
+            return Vec::new();
+        }
+        let mut pending: Vec<Pending> =
+            self.mail.keys().map(|(from, to)| Pending::Mail(*from, *to)).collect();
+        let poked = self.workers.iter().filter(|(_, worker)| is_poked(&worker.slot));
+        pending.extend(poked.map(|(number, _)| Pending::Turn(*number)));
+        pending
+    }
+
     /// Takes up to `most` pending steps in random order.
     pub(super) fn work(&mut self, most: u64, random: &mut Random) {
         for _ in 0..most {
-            let mut pending: Vec<Pending> =
-                self.mail.keys().map(|(from, to)| Pending::Mail(*from, *to)).collect();
-            let poked = self.workers.iter().filter(|(_, worker)| is_poked(&worker.slot));
-            pending.extend(poked.map(|(number, _)| Pending::Turn(*number)));
-            if self.is_over || pending.is_empty() {
+            let mut pending = self.pending();
+            if pending.is_empty() {
                 return;
             }
-            match pending.swap_remove(random.below(pending.len())) {
-                Pending::Mail(from, to) => self.deliver(from, to),
-                Pending::Turn(number) => {
-                    if let Some(worker) = self.workers.get(&number) {
-                        // Consume the poke: the turn reads everything.
-                        let _ = worker.slot.callers.poked().now_or_never();
-                    }
-                    self.turn(number, Cause::Poke);
+            self.take(pending.swap_remove(random.below(pending.len())));
+        }
+    }
+
+    /// Takes a pending step.
+    pub(super) fn take(&mut self, step: Pending) {
+        match step {
+            Pending::Mail(from, to) => self.deliver(from, to),
+            Pending::Turn(number) => {
+                if let Some(worker) = self.workers.get(&number) {
+                    // Consume the poke: the turn reads everything.
+                    let _ = worker.slot.callers.poked().now_or_never();
                 }
+                self.turn(number, Cause::Poke);
             }
         }
     }

@@ -78,6 +78,8 @@ pub(super) struct Plan {
     pub(super) focus: Option<Focus>,
     /// Whether callers also want several keys at once.
     pub(super) sets: bool,
+    /// Whether an exploration decides what happens next.
+    pub(super) is_explored: bool,
 }
 
 impl Plan {
@@ -137,6 +139,7 @@ impl Plan {
             turns: TURNS,
             focus: None,
             sets: false,
+            is_explored: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
         plan.hostile_names = Random::new(seed ^ 0x6e61_6d65).chance(100);

@@ -94,7 +94,7 @@ pub(super) enum Question {
 }
 
 /// The lock machine that waits for the answer to its lock.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiter {
     pub(super) slot: Arc<Slot>,
     pub(super) ticket: Ticket,

@@ -17,6 +17,8 @@ pub(super) struct Stats {
     pub(super) reasons: BTreeMap<String, u64>,
     pub(super) refusals: BTreeMap<String, u64>,
     pub(super) faults: BTreeMap<&'static str, u64>,
+    /// Questions, answers and phases of locks; see `reached.rs`.
+    pub(super) reached: BTreeMap<&'static str, u64>,
     pub(super) busiest_second: u64,
     /// The longest time that a key was wanted and nobody held it.
     pub(super) longest_wait: Duration,
@@ -25,6 +27,10 @@ pub(super) struct Stats {
 impl Stats {
     pub(super) fn fault(&mut self, kind: &'static str) {
         *self.faults.entry(kind).or_default() += 1;
+    }
+
+    pub(super) fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -41,6 +47,9 @@ impl Stats {
         }
         for (kind, count) in &other.refusals {
             *self.refusals.entry(kind.clone()).or_default() += count;
+        }
+        for (what, count) in &other.reached {
+            *self.reached.entry(what).or_default() += count;
         }
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
@@ -70,9 +79,9 @@ impl fmt::Display for Stats {
             "longest time that a key was wanted and nobody held it: {:?}",
             self.longest_wait
         )?;
-        write!(f, "faults")?;
-        for (kind, count) in &self.faults {
-            write!(f, "\n  {kind:<28} {count}")?;
+        for (title, counts) in [("faults", &self.faults), ("reached", &self.reached)] {
+            writeln!(f, "{title}")?;
+            counts.iter().try_for_each(|(kind, count)| writeln!(f, "  {kind:<28} {count}"))?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::{
     event::Event,
     invariants::Invariants,
     names,
-    network::Link,
+    network::{Flight, Link},
     plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
     random::Random,
@@ -45,10 +45,12 @@ pub(super) struct World {
     /// The end of the last fault that affected each process.
     pub(super) disturbed: Vec<Moment>,
     /// How late each process's actors read their mail.
-    lags: Vec<Duration>,
+    pub(super) lags: Vec<Duration>,
     armed: Vec<Option<Moment>>,
     pub(super) recheck_at: Option<Moment>,
     pub(super) waiting: BTreeMap<u64, Rc<Exchange>>,
+    /// The messages under way, if an exploration carries them.
+    pub(super) flights: Option<Vec<Flight>>,
     pub(super) exchanges: u64,
     pub(super) calls: u64,
     pub(super) keys: Vec<Key>,
@@ -103,6 +105,7 @@ impl World {
             armed: vec![None; count],
             recheck_at: None,
             waiting: BTreeMap::new(),
+            flights: plan.is_explored.then(Vec::new),
             exchanges: 0,
             calls: 0,
             invariants: Invariants::default(),
@@ -174,7 +177,7 @@ impl World {
         Outcome { violation: self.violation, trace: self.trace, stats: self.stats }
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         if let Some((process, life)) = event.process() {
             if self.processes[process].life != life {
                 return;
@@ -239,7 +242,7 @@ impl World {
     pub(super) fn settle(&mut self, process: usize) {
         let lag = self.lags[process];
         loop {
-            if lag.is_zero() {
+            if lag.is_zero() && self.flights.is_none() {
                 self.processes[process].work(u64::MAX, &mut self.random);
             }
             self.emit(process);
@@ -249,6 +252,9 @@ impl World {
             }
         }
         self.read_write_answers();
+        if self.flights.is_some() {
+            return;
+        }
         if !lag.is_zero() {
             let life = self.processes[process].life;
             if self.processes[process].is_poked() {

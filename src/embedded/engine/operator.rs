@@ -91,6 +91,12 @@ impl Engine {
         self.version += 1;
     }
 
+    /// When the next lock-delay ends.
+    #[cfg(test)]
+    pub(crate) fn next_delay_end(&self) -> Option<Moment> {
+        self.delays.values().map(|delay| delay.until).filter(|until| *until > self.now).min()
+    }
+
     /// Others write so much elsewhere in the store.
     #[cfg(test)]
     pub(crate) fn write_elsewhere(&mut self, now: Moment, entries: u64) {

@@ -19,8 +19,9 @@ use crate::{
 };
 
 /// The part that drives a slot.
+#[derive(Debug)]
 pub(in crate::simulation) struct Worker {
-    pub(super) slot: Arc<Slot>,
+    pub(in crate::simulation) slot: Arc<Slot>,
     pub(super) wakes_at: Option<Moment>,
 }
 

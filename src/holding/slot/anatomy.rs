@@ -1,0 +1,11 @@
+//! The whole state of a slot as text, for explorations.
+
+use super::{Slot, lock};
+
+impl Slot {
+    /// Everything that decides what happens next.
+    pub(crate) fn anatomy(&self) -> String {
+        let (machine, facts, written) = (self.machine(), lock(&self.facts), self.written());
+        format!("{} {machine:?} {facts:?} {written:?} {}", self.key, self.callers.anatomy())
+    }
+}

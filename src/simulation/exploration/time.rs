@@ -1,0 +1,104 @@
+//! How time passes.
+
+use std::time::Duration;
+
+use super::{
+    super::question::Question,
+    stage::{MOST_AT_ONCE, Stage},
+};
+use crate::clock::Moment;
+
+/// The longest leap.
+const LEAP: Duration = Duration::from_secs(4);
+
+impl Stage {
+    /// The next moment at which anything happens.
+    pub(super) fn next_moment(&self) -> Option<Moment> {
+        let processes = self.processes().filter(|it| self.runs(*it));
+        let wakeups = processes.filter_map(|it| self.world.processes[it].next_wakeup());
+        let limits = self.limits().map(|(at, _)| at);
+        let next = wakeups.chain(limits).chain(self.world.server.next_wakeup()).min();
+        next.map(|at| at.max(self.world.now))
+    }
+
+    /// The next moment that matters: a deadline, or the end of a session or a lock-delay.
+    pub(super) fn next_landmark(&self) -> Option<Moment> {
+        let now = self.world.now;
+        let deadlines = self.world.processes.iter().filter_map(|host| {
+            host.set_time(now);
+            let (cell, local) = (host.wards.view()?.cell.clone(), host.clock.now());
+            // A check of a passed deadline would change the cell.
+            let deadline = cell.would_be_valid(local).then(|| cell.deadline(local)).flatten()?;
+            Some(host.world_time(deadline))
+        });
+        let engine = &self.world.server.api.engine;
+        let ends = engine.next_wakeup().into_iter().chain(engine.next_delay_end());
+        deadlines.chain(ends).filter(|at| *at > now).min()
+    }
+
+    pub(super) fn pass(&mut self, at: Moment) {
+        self.world.now = at;
+        self.world.processes.iter().for_each(|process| process.set_time(at));
+        self.world.wake_readers();
+        self.world.check();
+    }
+
+    /// Lets routine time pass: up to a landmark, or to anything that is not routine.
+    pub(super) fn leap(&mut self) {
+        let end = self.world.now + LEAP;
+        let before = self.what_counts();
+        while let Some(next) = self.next_moment() {
+            let target = self.next_landmark().map_or(end, |landmark| landmark.min(end));
+            if next >= target {
+                return self.pass(target);
+            }
+            self.pass(next);
+            if !self.rest(|stage| stage.is_remarkable() || stage.what_counts() != before) {
+                return;
+            }
+        }
+    }
+
+    /// Takes every step that is due, in the order of the list, until `stops` or nothing is
+    /// left. Returns whether nothing is left.
+    pub(super) fn rest(&mut self, stops: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..MOST_AT_ONCE {
+            self.settle_all();
+            if stops(self) || self.violation().is_some() {
+                return false;
+            }
+            let Some(next) = self.next() else { return true };
+            self.take_free(next);
+            self.world.check();
+        }
+        self.world.violate(|| "time stands still".into());
+        false
+    }
+
+    pub(super) fn come_to_rest(&mut self) {
+        self.rest(|_| false);
+    }
+
+    /// Whether a message is under way that is not routine.
+    pub(super) fn is_remarkable(&self) -> bool {
+        self.flights().iter().any(|flight| {
+            let is_routine = matches!(
+                flight.exchange.question,
+                Question::Renew { .. }
+                    | Question::Watch { .. }
+                    | Question::Prefix { .. }
+                    | Question::AskSession { .. }
+                    | Question::List { .. }
+                    | Question::ListFences { .. }
+                    | Question::DeleteFences { .. }
+            );
+            !is_routine && !flight.is_late
+        })
+    }
+
+    /// Changes when a lease begins or ends.
+    pub(super) fn what_counts(&self) -> (u64, u64, u64) {
+        let stats = &self.world.stats;
+        (stats.grants, stats.losses, stats.elections)
+    }
+}
