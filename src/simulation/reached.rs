@@ -149,15 +149,6 @@ pub(super) fn missed(stats: &Stats) -> Vec<String> {
     missed.chain(reasons().filter(|reason| !stats.reasons.contains_key(reason))).collect()
 }
 
-/// What was counted under a name that the lists above lack.
-pub(super) fn unlisted(stats: &Stats) -> Vec<&str> {
-    let faults = stats.faults.keys().filter(|name| !FAULTS.contains(name));
-    let listed = |name: &&&str| {
-        QUESTIONS.contains(*name) || ANSWERS.contains(*name) || PHASES.contains(*name)
-    };
-    faults.chain(stats.reached.keys().filter(|name| !listed(name))).copied().collect()
-}
-
 pub(super) fn question(question: &Question) -> &'static str {
     match question {
         Question::Create { .. } => "ask: create session",

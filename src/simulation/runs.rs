@@ -128,7 +128,6 @@ fn many() {
     let stats = assert_all_hold(first, count, variable("DSYNC_SEEDS").is_some());
     let rate = count as f64 / began.elapsed().as_secs_f64();
     println!("{stats}violations        0\nspeed             {rate:.0} histories a second");
-    assert_eq!(reached::unlisted(&stats), [""; 0], "not in the lists of reached.rs");
     if count >= ENOUGH {
         assert_eq!(reached::missed(&stats), [""; 0], "never reached");
     }

@@ -171,10 +171,10 @@ impl Scope {
             elections: self.budget.stands > 0,
             elect_every: 1_000,
             watches: 8,
+            connections: None,
             turns: TURNS,
             focus: None,
             sets: false,
-            connections: None,
             is_explored: true,
         }
     }
