@@ -94,6 +94,15 @@ impl Lane {
         self.most.get() == 1 && self.streams.get() == Some(1)
     }
 
+    /// Why the last connection could not be opened.
+    pub(super) fn why(&self) -> Option<String> {
+        let failed = self.failed.borrow();
+        failed.as_ref().map(|(trouble, _)| match trouble {
+            Trouble::Connect(why) | Trouble::Refused(why) => why.clone(),
+            other => other.to_string(),
+        })
+    }
+
     /// Waits for a place.
     ///
     /// # Errors

@@ -182,7 +182,9 @@ impl Http {
                 Err(self.too_far(limit).unwrap_or(Trouble::Timeout(limit)))
             }
             (Err(_), None) => Err(self.too_far(limit).unwrap_or_else(|| {
-                Trouble::Connect(format!("none could be had within {limit:?}"))
+                let why = self.lane(purpose).why().map(|why| format!(": {why}"));
+                let why = why.unwrap_or_default();
+                Trouble::Connect(format!("none could be had within {limit:?}{why}"))
             })),
         }
     }
@@ -227,6 +229,14 @@ impl Http {
         self.dialer.refused.take()
     }
 
+    fn lane(&self, purpose: Purpose) -> &Rc<Lane> {
+        match purpose {
+            Purpose::Renewal => &self.renewals,
+            Purpose::Call => &self.calls,
+            Purpose::Watch | Purpose::List => &self.watches,
+        }
+    }
+
     fn lanes(&self) -> [&Rc<Lane>; 3] {
         [&self.renewals, &self.calls, &self.watches]
     }
@@ -269,15 +279,11 @@ impl Http {
 
     /// A seat in the lane of the purpose, on a line of another lane if necessary.
     async fn own_seat(&self, purpose: Purpose) -> Result<Seat<'_>, Trouble> {
-        let lane = match purpose {
-            Purpose::Renewal => &self.renewals,
-            Purpose::Call => &self.calls,
-            Purpose::Watch | Purpose::List => {
-                self.renewals.core().await?;
-                self.calls.core().await?;
-                &self.watches
-            }
-        };
+        let lane = self.lane(purpose);
+        if Rc::ptr_eq(lane, &self.watches) {
+            self.renewals.core().await?;
+            self.calls.core().await?;
+        }
         match lane.seat().await {
             Err(Trouble::Refused(_)) if self.spare(lane) => lane.seat().await,
             other => other,
