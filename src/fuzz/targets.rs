@@ -112,10 +112,13 @@ fn config(input: &[u8]) {
 fn use_config(config: Config) {
     address(&config.address);
     let shown = format!("{config:?}");
+    // The same text may also be an address, which is shown.
+    let others = format!("{:?}", Config { token: None, http_auth: None, ..config.clone() });
     let secrets = [&config.token, &config.http_auth];
     for secret in secrets.into_iter().flatten().map(|secret| secret.expose()) {
         // A shorter one may occur by chance.
-        assert!(secret.len() < 12 || !shown.contains(secret), "a secret is shown");
+        let is_shown = shown.contains(secret) && !others.contains(secret);
+        assert!(secret.len() < 12 || !is_shown, "a secret is shown");
     }
     if config.check().is_ok() {
         let timing = &config.timing;
