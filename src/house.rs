@@ -314,7 +314,7 @@ impl<'ast> Visit<'ast> for SecretFields {
     }
 }
 
-/// The names of the types of which a type is made.
+/// The names of the types that a type contains.
 #[derive(Default)]
 struct Types(Vec<String>);
 

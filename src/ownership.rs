@@ -25,6 +25,20 @@ pub struct Holder {
     pub since: u64,
 }
 
+#[cfg(test)]
+impl Holder {
+    /// A holder whose every text is `text`.
+    pub(crate) fn of_text(text: &str) -> Self {
+        Self {
+            session: text.into(),
+            session_name: Some(text.into()),
+            node: Some(text.into()),
+            value: text.as_bytes().into(),
+            since: 3,
+        }
+    }
+}
+
 impl Holder {
     /// The value as JSON, if it is JSON.
     #[must_use]

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{ask::Lock, batches::Batches, fact::Locked};
 
-/// What a lock in line is told by.
+/// The channel that reports to a lock in line.
 pub(super) type Tell = oneshot::Sender<Told>;
 
 /// A message to a lock in line.

@@ -65,7 +65,7 @@ impl Survey<'_> {
         found
     }
 
-    /// Longer than that of a renewal: nothing depends on it.
+    /// The time limit of a question: at least 2 s, since no lease depends on the answer.
     fn limit(&self) -> Duration {
         self.timing.request_timeout().max(Duration::from_secs(2))
     }
@@ -124,10 +124,7 @@ impl Survey<'_> {
             (Some(most), _) => found.add(
                 Check::Limits,
                 Good,
-                format!(
-                    "{words}: {most} connections of one host, of which this process uses up to \
-                     {own}"
-                ),
+                format!("{words}: {most} connections of one host; this process uses up to {own}"),
             ),
             (None, _) => found.add(Check::Limits, Good, words),
         }

@@ -23,13 +23,7 @@ fn an_error_names_the_holder_it_met() {
 #[test]
 fn what_others_wrote_is_one_line_and_moves_no_cursor() {
     let wild = "\u{1b}[2Jall is well\r\n\u{202e}";
-    let holder = Holder {
-        session: wild.into(),
-        session_name: Some(wild.into()),
-        node: Some(wild.into()),
-        value: wild.as_bytes().into(),
-        since: 3,
-    };
+    let holder = Holder::of_text(wild);
     let held = || Box::new(holder.clone());
     let key = || Key::new("orders/7").unwrap();
     for error in [

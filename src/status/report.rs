@@ -316,13 +316,7 @@ mod tests {
     #[test]
     fn each_line_of_a_report_is_its_own_whatever_others_wrote() {
         let wild = "\u{1b}[2Jall is well\r\norders: ready\u{202e}";
-        let holder = Holder {
-            session: wild.into(),
-            session_name: Some(wild.into()),
-            node: Some(wild.into()),
-            value: wild.as_bytes().into(),
-            since: 3,
-        };
+        let holder = Holder::of_text(wild);
         let key = Key::new("k").unwrap();
         let mut preflight = Preflight::new();
         preflight.add(Check::Agent, Verdict::Missing, wild);

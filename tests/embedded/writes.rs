@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Campaign, Dsync, Error, FencingToken, Key, LockLost, LossReason, Observe, ReadEntry,
-    Release, Resign, Retention, StoredEntry, TryAcquire, UpdateValue, Write, embedded::Embedded,
+    Acquire, Campaign, Dsync, Error, FencingToken, Key, Lease, LockLost, LossReason, Observe,
+    ReadEntry, Release, Resign, Retention, StoredEntry, TryAcquire, UpdateValue, Write,
+    embedded::Embedded,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -27,6 +28,15 @@ async fn read(dsync: &Dsync, name: &str) -> Option<StoredEntry> {
 /// Panics instead of waiting for ever.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(SECOND * 120, what).await.expect("it comes")
+}
+
+/// A Consul on a paused clock, and a runtime that holds `k`.
+async fn holder() -> (Embedded, Dsync, Lease) {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let lease = acquire(&dsync, "k").await;
+    (consul, dsync, lease)
 }
 
 #[actix::test]
@@ -76,10 +86,7 @@ async fn an_updated_value_outlives_a_lock_whose_key_is_kept() {
 
 #[actix::test]
 async fn a_write_carries_its_token_and_ends_with_its_lease() {
-    tokio::time::pause();
-    let consul = Embedded::new();
-    let dsync = runtime("one", &consul);
-    let lease = acquire(&dsync, "k").await;
+    let (consul, dsync, lease) = holder().await;
     let token = lease.token();
     let data = || key("data/a");
     dsync.send(Write::under(&lease).put(data(), "1").put(key("b"), "2")).await.unwrap();
@@ -104,10 +111,7 @@ async fn a_write_carries_its_token_and_ends_with_its_lease() {
 
 #[actix::test]
 async fn an_entry_is_written_only_in_the_required_state() {
-    tokio::time::pause();
-    let consul = Embedded::new();
-    let dsync = runtime("one", &consul);
-    let lease = acquire(&dsync, "k").await;
+    let (_consul, dsync, lease) = holder().await;
     let put = |index, text: &str| Write::under(&lease).require(key("d"), index).put(key("d"), text);
     dsync.send(put(None, "1")).await.unwrap();
     let conflict = Err(Error::Conflict { key: key("d") });
@@ -143,10 +147,7 @@ async fn a_write_that_consul_would_refuse_is_not_sent() {
 
 #[actix::test]
 async fn a_write_shows_that_the_lock_was_taken_away() {
-    tokio::time::pause();
-    let consul = Embedded::new();
-    let dsync = runtime("one", &consul);
-    let lease = acquire(&dsync, "k").await;
+    let (consul, dsync, lease) = holder().await;
     let mut lost = dsync.events::<LockLost>(key("k"));
     assert!(consul.force_release("k"));
     let late = dsync.send(Write::under(&lease).put(key("d"), "late")).await;
@@ -159,10 +160,7 @@ async fn a_write_shows_that_the_lock_was_taken_away() {
 
 #[actix::test]
 async fn a_write_goes_on_after_an_operator_has_written_over_the_lock() {
-    tokio::time::pause();
-    let consul = Embedded::new();
-    let dsync = runtime("one", &consul);
-    let lease = acquire(&dsync, "k").await;
+    let (consul, dsync, lease) = holder().await;
     consul.write_key("k", "an operator's");
     dsync.send(Write::under(&lease).put(key("d"), "1")).await.unwrap();
     consul.write_key("k", "again");
@@ -175,10 +173,7 @@ async fn a_write_goes_on_after_an_operator_has_written_over_the_lock() {
 
 #[actix::test]
 async fn an_unanswered_write_is_reported_as_unknown_and_never_as_done() {
-    tokio::time::pause();
-    let consul = Embedded::new();
-    let dsync = runtime("one", &consul);
-    let lease = acquire(&dsync, "k").await;
+    let (consul, dsync, lease) = holder().await;
     consul.cut();
     let asked = dsync.send(Write::under(&lease).put(key("d"), "1"));
     let queued = dsync.send(UpdateValue::of(&lease, "2"));
@@ -301,10 +296,7 @@ async fn a_write_is_answered_whenever_its_lease_is_dropped() {
 
 #[actix::test]
 async fn writes_are_answered_when_the_runtime_ends() {
-    tokio::time::pause();
-    let consul = Embedded::new();
-    let dsync = runtime("one", &consul);
-    let lease = acquire(&dsync, "k").await;
+    let (consul, dsync, lease) = holder().await;
     consul.cut();
     let asked = dsync.send(Write::under(&lease).put(key("d"), "1"));
     let queued = dsync.send(UpdateValue::of(&lease, "2"));

@@ -9,7 +9,7 @@ fn read(variables: &[(&'static str, &str)]) -> Result<Config, String> {
 }
 
 #[test]
-fn an_address_is_read_as_consuls_tools_read_it() {
+fn an_address_of_an_agent_a_gateway_or_a_socket_is_read_as_consuls_tools_read_it() {
     for (address, ssl, url) in [
         ("", "", "http://127.0.0.1:8500"),
         ("", "true", "https://127.0.0.1:8500"),
@@ -22,16 +22,6 @@ fn an_address_is_read_as_consuls_tools_read_it() {
         ("consul", "T", "https://consul"),
         (":8500", "", "http://localhost:8500"),
         (" consul:8500\n", "", "http://consul:8500"),
-    ] {
-        let config = read(&[("CONSUL_HTTP_ADDR", address), ("CONSUL_HTTP_SSL", ssl)]).unwrap();
-        assert_eq!(config.address, url, "{address:?}, {ssl:?}");
-        crate::consul::http::Address::parse(&config.address).unwrap();
-    }
-}
-
-#[test]
-fn an_address_of_a_gateway_or_a_socket_is_read() {
-    for (address, ssl, url) in [
         ("https://gateway/consul", "", "https://gateway/consul"),
         ("http://gateway:80/consul/", "1", "https://gateway:80/consul/"),
         ("unix:///run/consul.sock", "", "unix:///run/consul.sock"),

@@ -1,4 +1,4 @@
-//! What the session machine is told and tells: its events and effects, and the
+//! The messages of the session machine: its events and effects, and the
 //! conversation between the session and its locks.
 
 use std::{sync::Arc, time::Duration};
