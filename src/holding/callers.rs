@@ -32,7 +32,7 @@ use crate::{
         queue::{CallId, Demand, Obstacle, Patience},
     },
     status::telemetry::{Stopwatch, Telemetry},
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// The reply that a caller waits for.
@@ -145,8 +145,9 @@ impl Drop for Grant {
 }
 
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry) -> Self {
-        Self { key, clock, telemetry, inner: Mutex::default(), poke: Notify::new() }
+    pub(crate) fn new(key: Key, clock: Clock, era: Era, telemetry: Telemetry) -> Self {
+        let inner = Inner { contest: Contest::in_era(era), ..Inner::default() };
+        Self { key, clock, telemetry, inner: Mutex::new(inner), poke: Notify::new() }
     }
 
     /// Queues a caller, which is answered through the channel.

@@ -30,6 +30,7 @@ use crate::{
         queue::{CallId, Patience},
     },
     status::telemetry::Telemetry,
+    token::Era,
 };
 
 /// The callers, the machine and the unread facts of one key.
@@ -56,7 +57,7 @@ impl Slot {
             .bytes()
             .fold(seed, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self {
-            callers: Arc::new(Callers::new(key.clone(), clock, slots.telemetry.clone())),
+            callers: Arc::new(Callers::new(key.clone(), clock, slots.era, slots.telemetry.clone())),
             key,
             machine: Mutex::new(Lock::new(slots.flags, seed)),
             facts: Mutex::default(),
@@ -148,6 +149,7 @@ impl fmt::Debug for Slot {
 pub(crate) struct Slots {
     clock: Clock,
     flags: u64,
+    era: Era,
     most_keys: usize,
     most_waiters: usize,
     /// Makes this process's jitter differ from others'.
@@ -209,6 +211,7 @@ impl Slots {
     pub(crate) fn new(
         clock: Clock,
         flags: u64,
+        era: Era,
         most_keys: usize,
         most_waiters: usize,
         process: u32,
@@ -217,6 +220,7 @@ impl Slots {
         Self {
             clock,
             flags,
+            era,
             most_keys,
             most_waiters,
             process,
@@ -228,6 +232,11 @@ impl Slots {
 
     pub(crate) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The era of all tokens.
+    pub(crate) fn era(&self) -> Era {
+        self.era
     }
 
     /// Queues a caller for `key`.

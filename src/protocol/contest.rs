@@ -25,7 +25,7 @@ use crate::{
     clock::Moment,
     error::Error,
     ownership::{Holder, LossReason, Released},
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// An event of a key to publish.
@@ -79,6 +79,10 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
+    pub(crate) fn in_era(era: Era) -> Self {
+        Self { queue: Queue::in_era(era), ..Self::default() }
+    }
+
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
     }

@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     key::Key,
     ownership::{Holder, LossReason, Released},
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 use line::Line;
@@ -120,6 +120,12 @@ struct Owned {
     holder: Box<Holder>,
 }
 
+impl Owned {
+    fn token(&self, era: Era) -> Option<FencingToken> {
+        FencingToken::new(self.index, self.sequence).map(|token| token.in_era(era))
+    }
+}
+
 /// How an ownership ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -145,6 +151,8 @@ impl Default for HandOver {
 /// The queue machine of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// The era of the tokens.
+    era: Era,
     waiting: Line,
     owned: Option<Owned>,
     /// The callers whose release Consul has not confirmed yet.
@@ -157,6 +165,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    pub(crate) fn in_era(era: Era) -> Self {
+        Self { era, ..Self::default() }
+    }
+
     /// The number of waiting callers.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -180,7 +192,7 @@ impl Queue {
     /// The token of the current grant.
     pub(crate) fn token(&self) -> Option<FencingToken> {
         let owned = self.owned.as_ref().filter(|owned| !owned.ending)?;
-        FencingToken::new(owned.index, owned.sequence)
+        owned.token(self.era)
     }
 
     /// This process as a holder, while it owns the key.
@@ -308,7 +320,7 @@ impl Queue {
     /// Grants the current ownership to the caller at `place`.
     fn grant(&mut self, place: usize, effects: &mut Vec<Effect>) -> bool {
         let Some(owned) = &self.owned else { return false };
-        let Some(token) = FencingToken::new(owned.index, owned.sequence) else { return false };
+        let Some(token) = owned.token(self.era) else { return false };
         let Some(call) = self.waiting.take(place) else { return false };
         if let Some(owned) = &mut self.owned {
             owned.current = Some(call);
@@ -388,7 +400,7 @@ impl Queue {
         if owned.reported {
             return None;
         }
-        let token = FencingToken::new(owned.index, owned.sequence)?;
+        let token = owned.token(self.era)?;
         Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
     }
 
@@ -410,7 +422,7 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> Option<(CallId, FencingToken)> {
         let owned = self.owned.as_mut()?;
-        let token = FencingToken::new(owned.index, owned.sequence)?;
+        let token = owned.token(self.era)?;
         let call = owned.current.take()?;
         owned.ending = true;
         owned.reported = true;
@@ -432,7 +444,7 @@ impl Queue {
         if owned.reported {
             return None;
         }
-        let token = FencingToken::new(owned.index, owned.sequence)?;
+        let token = owned.token(self.era)?;
         Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
     }
 
