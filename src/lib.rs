@@ -218,7 +218,7 @@ pub mod report {
 
     pub use crate::{
         ownership::KeyState,
-        status::preflight::{Check, Finding, Preflight, Verdict},
+        status::findings::{Check, Finding, Preflight, Verdict},
         status::report::{
             Change, HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
             StuckJob, What,

@@ -12,7 +12,7 @@ use super::{
     fact::Trouble,
     http::{Http, HttpConfig, Purpose},
     link::{Backend, Link},
-    turns::Tell,
+    places::Tell,
     wire::{WireReply, WireRequest},
 };
 
@@ -187,10 +187,6 @@ impl fmt::Debug for Consul {
         f.debug_struct("Consul").field("keys", &self.0.keys).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-#[path = "client_script.rs"]
-mod script;
 
 #[cfg(test)]
 pub(super) mod tests;

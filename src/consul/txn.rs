@@ -18,6 +18,9 @@ use super::{
 #[cfg(test)]
 use crate::mutation::Mutation;
 
+/// The most operations of a transaction that every version of Consul accepts.
+pub(super) const MOST_OPS: usize = 64;
+
 /// One operation. Keys are full keys, the runtime's prefix included.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op<'a> {

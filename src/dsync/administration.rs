@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::reading::entry_of;
 use crate::{
+    config::Timing,
     consul::{
         ask::{
             CreateSession, DestroySession, List, ListAllSessions, Release, ReleaseHow, SessionInfo,
@@ -19,14 +20,10 @@ use crate::{
     error::{Error, Step},
     key::Key,
     messages::{ForceRelease, ForceReleased, HeldKey, Holders, subscribers::Hub},
-    ownership::Holder,
-    protocol::session::unavailable,
 };
 
 /// The longest lease: Consul enforces no longer lock-delay.
-const LONGEST_LEASE: Duration = Duration::from_secs(60);
-/// The shortest TTL that Consul accepts.
-const SHORTEST_TTL: Duration = Duration::from_secs(10);
+const LONGEST_LEASE: Duration = Timing::LONGEST_LOCK_DELAY;
 /// How often a release or the end of a session is attempted, and the pause in between.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -39,7 +36,7 @@ impl Intake {
                 Listed::Found { entries, .. } => entries,
                 Listed::Denied(right) => return Err(Error::Denied { right }),
                 Listed::NameRefused(why) => return Err(Error::Invalid { field: "prefix", why }),
-                Listed::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
+                Listed::Unknown(trouble) => return Err(trouble.to_error(Step::Read)),
             };
             let sessions: HashMap<_, _> = match consul.ask(&ListAllSessions, limit).await {
                 AllSessions::Found(sessions) => {
@@ -52,7 +49,7 @@ impl Intake {
                 .into_iter()
                 .filter_map(|(key, entry)| {
                     let facts = sessions.get(entry.session.as_ref()?).cloned();
-                    Some(HeldKey { key: key.into(), holder: holder(entry, facts)? })
+                    Some(HeldKey { key: key.into(), holder: entry.into_holder(facts)? })
                 })
                 .collect();
             held.sort_by(|one, other| one.key.cmp(&other.key));
@@ -66,17 +63,6 @@ impl Intake {
             Taking { consul, limit, hub, service }.force_release(asked).await
         })
     }
-}
-
-fn holder(entry: Entry, facts: Option<(String, String)>) -> Option<Holder> {
-    let (session_name, node) = facts.unzip();
-    Some(Holder {
-        session: entry.session?.to_string(),
-        session_name,
-        node,
-        value: entry.value.into(),
-        since: entry.modify_index,
-    })
 }
 
 /// A lock that is being taken away.
@@ -101,7 +87,7 @@ impl Taking {
         };
         let keeps = if immediate { Duration::ZERO } else { ttl.unwrap_or(LONGEST_LEASE) };
         let keeps = keeps.min(LONGEST_LEASE);
-        let Some(holder) = holder(entry.clone(), facts) else {
+        let Some(holder) = entry.clone().into_holder(facts) else {
             return Err(Error::Conflict { key });
         };
         let event = ForceReleased { key: key.clone(), holder, keeps };
@@ -144,7 +130,7 @@ impl Taking {
         let margin = self.limit * 2;
         let create = CreateSession {
             name: format!("{} (force-release)", self.service),
-            ttl: keeps.saturating_add(margin).max(SHORTEST_TTL),
+            ttl: keeps.saturating_add(margin).max(Timing::SHORTEST_TTL),
             lock_delay: keeps,
             node_checks: Vec::new(),
         };
@@ -155,7 +141,7 @@ impl Taking {
                 Err(Error::Invalid { field: "session_ttl", why })
             }
             Created::Denied(right) => Err(Error::Denied { right }),
-            Created::Unknown(trouble) => Err(unavailable(Step::CreateSession, &trouble)),
+            Created::Unknown(trouble) => Err(trouble.to_error(Step::CreateSession)),
         }
     }
 
@@ -179,7 +165,7 @@ impl Taking {
             }
             Written::Denied(right) => return Err(Error::Denied { right }),
             Written::Refused(why) => return Err(Error::Unavailable { step, why }),
-            Written::Failed(trouble) => return Err(unavailable(step, &trouble)),
+            Written::Failed(trouble) => return Err(trouble.to_error(step)),
             Written::Unknown(trouble) => {
                 let why = trouble.to_string();
                 self.tell_unknown(event, &why);

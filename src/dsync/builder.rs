@@ -258,14 +258,13 @@ impl Builder {
     /// With [`on_current_arbiter`](Builder::on_current_arbiter), if called outside an actix
     /// System.
     pub fn start(self) -> Result<Dsync, ConfigError> {
-        let timing = self.config.timing.clone();
         let plan = self.plan()?;
         let intake = if plan.settings.clock.is_boot() {
             plan.launch_on_thread()?
         } else {
             plan.launch(oneshot::channel().0)?
         };
-        Ok(Dsync(Arc::new(Inner { intake, timing, work: Arc::default() })))
+        Ok(Dsync(Arc::new(Inner { intake, work: Arc::default() })))
     }
 
     fn defaults(&self) -> Result<Defaults, ConfigError> {

@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::inspector::{Fly, Inspector};
+use super::inspector::{Inspector, RunPreflight};
 use crate::{
     actors::{ForWarden, LockSupervisor, Stop},
     config::Timing,
@@ -35,7 +35,7 @@ use crate::{
         queue::{Obstacle, Patience},
         warden::{self, Readiness},
     },
-    status::{journal::Journal, preflight::Preflight},
+    status::{findings::Preflight, journal::Journal},
     value::LockValue,
 };
 
@@ -167,7 +167,7 @@ impl Intake {
     ) -> Result<Place, Error> {
         let value = self.value_of(value)?;
         let entered = self.slots.enter(key, purpose, patience, value)?;
-        self.announce(&entered);
+        self.announce(&entered.slot, entered.is_new);
         Ok(Place { entered, answered: false })
     }
 
@@ -180,8 +180,8 @@ impl Intake {
     }
 
     /// Has an actor started for the slot if it is new.
-    pub(super) fn announce(&self, Entered { slot, is_new, .. }: &Entered) {
-        if *is_new {
+    pub(super) fn announce(&self, slot: &Slot, is_new: bool) {
+        if is_new {
             self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
         }
     }
@@ -213,9 +213,7 @@ impl Intake {
     }
 
     fn opened<T>(&self, Opened { slot, answer, is_new }: Opened<T>) -> T {
-        if is_new {
-            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
-        }
+        self.announce(&slot, is_new);
         answer
     }
 
@@ -242,7 +240,7 @@ impl Intake {
         }
         keys.extend(self.slots.all().iter().map(|slot| slot.key.clone()));
         let (reply, answer) = oneshot::channel();
-        self.inspector.do_send(Fly { keys, reply, permit });
+        self.inspector.do_send(RunPreflight { keys, reply, permit });
         answer.await.map_err(|_| Error::Stopped)
     }
 

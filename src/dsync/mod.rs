@@ -7,11 +7,11 @@ mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
-mod preflight;
 mod reach;
 mod reading;
 mod request;
 mod sets;
+mod survey;
 mod writing;
 
 pub use builder::Builder;

@@ -88,7 +88,7 @@ macro_rules! request {
             }
 
             fn recipient(intake: &Intake) -> Recipient<Self> {
-                Desk::open(intake).recipient()
+                IntakeActor::open(intake).recipient()
             }
         }
     )*};
@@ -120,20 +120,20 @@ request! { false:
 
 /// Receives the requests of one recipient. It lives on the runtime's thread as long as the
 /// recipient exists, and keeps the runtime running.
-pub(super) struct Desk(Intake);
+pub(super) struct IntakeActor(Intake);
 
-impl Desk {
+impl IntakeActor {
     pub(super) fn open(intake: &Intake) -> Addr<Self> {
         let taken_in = intake.clone();
         Self::start_in_arbiter(&intake.arbiter, move |_| Self(taken_in))
     }
 }
 
-impl Actor for Desk {
+impl Actor for IntakeActor {
     type Context = Context<Self>;
 }
 
-impl<M> Handler<M> for Desk
+impl<M> Handler<M> for IntakeActor
 where
     M: Request + Message<Result = Result<<M as Request>::Reply, Error>>,
 {
@@ -151,11 +151,11 @@ pub(super) struct Asked<M> {
     intake: Intake,
 }
 
-impl<M> MessageResponse<Desk, M> for Asked<M>
+impl<M> MessageResponse<IntakeActor, M> for Asked<M>
 where
     M: Request + Message<Result = Result<<M as Request>::Reply, Error>>,
 {
-    fn handle(self, _: &mut Context<Desk>, asker: Option<OneshotSender<M::Result>>) {
+    fn handle(self, _: &mut Context<IntakeActor>, asker: Option<OneshotSender<M::Result>>) {
         let Self { request, intake } = self;
         if asker.is_none() && M::FOR_ITS_ANSWER {
             let request = std::any::type_name::<M>();

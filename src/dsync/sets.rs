@@ -81,7 +81,7 @@ impl Intake {
 
     fn join(&self, keys: &BTreeSet<Key>, value: Arc<[u8]>) -> Result<Party, Error> {
         let party = Party::enter(&self.slots, keys, value)?;
-        party.entered().for_each(|entered| self.announce(entered));
+        party.entered().for_each(|entered| self.announce(&entered.slot, entered.is_new));
         Ok(party)
     }
 

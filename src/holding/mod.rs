@@ -6,6 +6,7 @@ pub(crate) mod claim;
 #[cfg(test)]
 pub(crate) mod fuse;
 pub(crate) mod keep_alive;
+pub(crate) mod keeping;
 pub(crate) mod lease;
 pub(crate) mod lease_set;
 pub(crate) mod lease_state;

@@ -93,6 +93,13 @@ pub(crate) struct Entered {
     pub(crate) is_new: bool,
 }
 
+impl From<Opened<(CallId, oneshot::Receiver<Answer>)>> for Entered {
+    fn from(opened: Opened<(CallId, oneshot::Receiver<Answer>)>) -> Self {
+        let Opened { slot, answer: (call, answer), is_new } = opened;
+        Self { slot, call, answer, is_new }
+    }
+}
+
 impl Slots {
     pub(crate) fn new(
         clock: Clock,
@@ -138,8 +145,7 @@ impl Slots {
     ) -> Result<Entered, Error> {
         let limit = self.most_waiters;
         let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
-        let Opened { slot, answer: (call, answer), is_new } = opened;
-        Ok(Entered { slot, call, answer, is_new })
+        Ok(opened.into())
     }
 
     /// Adds a write under `lease`, which is answered through the channel.
@@ -172,12 +178,10 @@ impl Slots {
         let id = lock(&self.gather).enter(now, keys.clone(), value.clone());
         let patience = Patience::Set { id, since: now };
         let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
-        let mut all = Vec::with_capacity(keys.len());
+        let mut all: Vec<Entered> = Vec::with_capacity(keys.len());
         for key in keys {
             match self.open_in(&mut table, key, Purpose::Lock, enter) {
-                Ok(Opened { slot, answer: (call, answer), is_new }) => {
-                    all.push(Entered { slot, call, answer, is_new });
-                }
+                Ok(opened) => all.push(opened.into()),
                 Err(error) => {
                     self.leave_set(id);
                     for Entered { slot, call, is_new, .. } in all {

@@ -14,6 +14,7 @@
 //! are harmless. Every question carries a ticket; an answer with an old ticket
 //! changes nothing.
 
+pub(crate) mod backoff;
 pub(crate) mod cell;
 pub(crate) mod contest;
 pub(crate) mod election;

@@ -197,7 +197,7 @@ pub(super) fn answer(fact: &Fact) -> Option<&'static str> {
             answers.first().and_then(|(_, answer)| answer.as_ref()).and_then(of_locked)
         }
         Fact::Watch(watch::Event::Seen { .. }) => Some("watched"),
-        Fact::Locks(_) | Fact::Watch(_) | Fact::DeleteFence(..) | Fact::Nothing => None,
+        Fact::Locks(_) | Fact::Watch(_) | Fact::Nothing => None,
     }
 }
 

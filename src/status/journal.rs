@@ -16,8 +16,8 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, contest::News, session::SessionView},
     status::{
+        findings::Preflight,
         history::History,
-        preflight::Preflight,
         report::{Change, HealthReport, Incident, Saturation, SessionReport, StuckJob},
         telemetry::Telemetry,
     },

@@ -8,7 +8,7 @@ use crate::{
     escape::Escaped,
     key::Key,
     ownership::{Holder, KeyState, LossReason},
-    status::preflight::Preflight,
+    status::findings::Preflight,
     token::FencingToken,
 };
 
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
     use crate::{
         escape::is_printable,
-        status::preflight::{Check, Verdict},
+        status::findings::{Check, Verdict},
     };
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{
     error::Error,
     holding::term::Term,
     key::Key,
+    protocol::backoff::backoff,
     status::journal::Journal,
     token::FencingToken,
 };
@@ -252,7 +253,7 @@ impl Calendar {
     /// stop when the term ends: the caller must.
     async fn next_turn(&self, term: &Term) -> u64 {
         let (key, token) = (&self.key, term.token());
-        let mut rest = SHORTEST_REST;
+        let mut setbacks = 0;
         let mut attempted = None;
         let stuck = Stuck(self);
         loop {
@@ -267,7 +268,7 @@ impl Calendar {
                     tokio::time::sleep(SHORTEST_REST).await;
                 }
                 Ok(Verdict::Later { at }) => {
-                    rest = SHORTEST_REST;
+                    setbacks = 0;
                     self.wait(at, &stuck).await;
                 }
                 Err(
@@ -276,13 +277,13 @@ impl Calendar {
                     | Error::NameRefused { .. }),
                 ) => {
                     stuck.because(error.to_string());
-                    tokio::time::sleep(rest).await;
-                    rest = (rest * 2).min(LONGEST_REST);
+                    tokio::time::sleep(backoff(SHORTEST_REST, setbacks, LONGEST_REST)).await;
+                    setbacks = setbacks.saturating_add(1);
                 }
                 Err(error) => {
                     tracing::warn!(%key, %token, %error, "job turn not recorded; retrying");
-                    tokio::time::sleep(rest).await;
-                    rest = (rest * 2).min(LONGEST_REST);
+                    tokio::time::sleep(backoff(SHORTEST_REST, setbacks, LONGEST_REST)).await;
+                    setbacks = setbacks.saturating_add(1);
                 }
             }
         }

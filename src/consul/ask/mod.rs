@@ -175,8 +175,4 @@ fn write_right(key: &str) -> String {
 }
 
 #[cfg(test)]
-mod fixtures;
-#[cfg(test)]
-pub(crate) mod hostile;
-#[cfg(test)]
-mod names;
+pub(crate) mod tests;

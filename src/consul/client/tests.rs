@@ -1,5 +1,7 @@
 //! What the client adds to requests and replies: prefix, time limit, secrecy.
 
+mod script;
+
 use super::*;
 use crate::{
     consul::{

@@ -6,10 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Callers, inner::Inner};
 use crate::{
-    consul::{
-        ask::EntryOp,
-        fact::{Trouble, Written},
-    },
+    consul::{ask::EntryOp, fact::Written},
     error::{Error, Step},
     holding::lease_state::LeaseState,
     protocol::queue::CallId,
@@ -203,14 +200,13 @@ fn not_held(under: &LeaseState) -> Error {
 
 fn answer(outcome: Written, under: &LeaseState) -> WriteAnswer {
     let step = Step::Write;
-    let unavailable = |trouble: &Trouble| Error::Unavailable { step, why: trouble.to_string() };
     Err(match outcome {
         Written::Done { .. } => return Ok(()),
         Written::NotHeld | Written::Moved(_) => not_held(under),
         Written::Conflict(key) => Error::Conflict { key },
         Written::Denied(right) => Error::Denied { right },
         Written::Refused(why) => Error::Unavailable { step, why },
-        Written::Failed(trouble) => unavailable(&trouble),
+        Written::Failed(trouble) => trouble.to_error(step),
         Written::Unknown(trouble) => Error::Unknown { step, why: trouble.to_string() },
     })
 }

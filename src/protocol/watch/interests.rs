@@ -120,7 +120,7 @@ impl Watches {
 
     pub(super) fn poll_later(&mut self, key: &Key) {
         let period = KEY_PERIOD.max(POLL_GAP * self.polled);
-        let due = self.now + self.jittered(period);
+        let due = self.now + self.random.within(period);
         self.set_due(key, due);
     }
 }

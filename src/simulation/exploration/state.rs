@@ -143,7 +143,7 @@ fn describe(exchange: &Exchange) -> String {
         | Question::Raise { ticket, .. }
         | Question::ReadFence { ticket, .. }
         | Question::List { ticket, .. }
-        | Question::ListFences { ticket }
+        | Question::ListFences { ticket, .. }
         | Question::Write { ticket, .. }
         | Question::Release { ticket, .. }
         | Question::Read { ticket, .. }

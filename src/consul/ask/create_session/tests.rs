@@ -1,4 +1,4 @@
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn new() -> CreateSession {
     CreateSession {

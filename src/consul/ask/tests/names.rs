@@ -4,8 +4,8 @@
 use std::fmt::Debug;
 
 use super::{
+    super::*,
     fixtures::{ID, failed, id},
-    *,
 };
 use crate::consul::{
     answer::NO_TOKEN,

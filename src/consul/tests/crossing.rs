@@ -5,20 +5,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{
-    ask::{
-        CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read, Record,
-        Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
+use crate::{
+    consul::{
+        ask::{
+            CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read,
+            Record, Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
+        },
+        client::Consul,
+        credentials::TokenSource,
+        fact::{
+            Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
+            Seen, SessionId, SessionSeen,
+        },
+        http::tests::hostile::{Deed, Server, config},
     },
-    client::Consul,
-    credentials::TokenSource,
-    fact::{
-        Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
-        Seen, SessionId, SessionSeen,
-    },
-    http::hostile::{Deed, Server, config},
+    key::Key,
 };
-use crate::key::Key;
 
 const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
 const RECORD: &str = ".dsync/every/k";

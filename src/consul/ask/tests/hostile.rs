@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
+    super::*,
     fixtures::{FENCE, ID, id},
-    *,
 };
 use crate::consul::{
     fact::{
