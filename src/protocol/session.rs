@@ -62,7 +62,9 @@ enum Phase {
     Stopping {
         ticket: Ticket,
     },
+    /// Stopped, and its sessions are being destroyed.
     Stopped,
+    Ended,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ pub(crate) struct Session {
     tidying: Tidying,
     tickets: Tickets,
 }
+
 /// The pauses after other failures.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -170,7 +173,8 @@ impl Session {
             | Phase::Creating { .. }
             | Phase::Telling(_)
             | Phase::Stopping { .. }
-            | Phase::Stopped => None,
+            | Phase::Stopped
+            | Phase::Ended => None,
         };
         phase.into_iter().chain(self.doomed.next_wakeup()).min()
     }
@@ -246,6 +250,7 @@ impl Session {
         }
         self.doomed.act(now, &mut self.tickets, effects);
         if matches!(self.phase, Phase::Stopped) && self.doomed.is_empty() {
+            self.phase = Phase::Ended;
             effects.push(Effect::Stopped);
         }
     }
@@ -302,7 +307,7 @@ impl Session {
     fn stop(&mut self, now: Moment) {
         match self.phase {
             Phase::Creating { ticket, .. } => self.phase = Phase::Stopping { ticket },
-            Phase::Stopping { .. } | Phase::Stopped => {}
+            Phase::Stopping { .. } | Phase::Stopped | Phase::Ended => {}
             Phase::Absent { .. } | Phase::Open(_) | Phase::Telling(_) => {
                 self.retire(now);
                 self.phase = Phase::Stopped;
