@@ -175,13 +175,13 @@ impl LockActor {
         let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
         let span = tracing::debug_span!("acquire", %key, %session, token);
         let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
-        let consul = self.shared.consul.clone();
+        let (consul, era) = (self.shared.consul.clone(), self.shared.slots.era());
         let question = async move {
             let answer = consul.lock(&ask, limit).await;
             if let Locked::At(index) = answer
                 && let Some(token) = FencingToken::new(index, 0)
             {
-                Span::current().record("token", tracing::field::display(token));
+                Span::current().record("token", tracing::field::display(token.in_era(era)));
             }
             Event::Locked { ticket, answer }
         };

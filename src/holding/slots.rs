@@ -27,6 +27,7 @@ use crate::{
         queue::{CallId, Patience},
     },
     status::telemetry::Telemetry,
+    token::Era,
 };
 
 /// All slots of one runtime. A key has at most one.
@@ -34,6 +35,7 @@ use crate::{
 pub(crate) struct Slots {
     clock: Clock,
     flags: u64,
+    era: Era,
     most_keys: usize,
     most_waiters: usize,
     /// Makes this process's jitter differ from others'.
@@ -95,6 +97,7 @@ impl Slots {
     pub(crate) fn new(
         clock: Clock,
         flags: u64,
+        era: Era,
         most_keys: usize,
         most_waiters: usize,
         process: u32,
@@ -103,6 +106,7 @@ impl Slots {
         Self {
             clock,
             flags,
+            era,
             most_keys,
             most_waiters,
             process,
@@ -110,6 +114,11 @@ impl Slots {
             table: Mutex::default(),
             gather: Arc::default(),
         }
+    }
+
+    /// The era of all tokens.
+    pub(crate) fn era(&self) -> Era {
+        self.era
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -260,7 +269,7 @@ impl Slots {
         let seed = self.clock.now().as_nanos() ^ u64::from(self.process) << 32;
         let mix = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let seed = key.as_str().bytes().fold(seed, mix);
-        let callers = Callers::new(key.clone(), self.clock, self.telemetry.clone());
+        let callers = Callers::new(key.clone(), self.clock, self.era, self.telemetry.clone());
         Slot::new(callers, Lock::new(self.flags, seed), self.gather.clone())
     }
 

@@ -30,7 +30,7 @@ use crate::{
     clock::Moment,
     error::Error,
     ownership::{Holder, LossReason},
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// The contest for one key within this process.
@@ -47,6 +47,10 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
+    pub(crate) fn in_era(era: Era) -> Self {
+        Self { queue: Queue::in_era(era), ..Self::default() }
+    }
+
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
     }

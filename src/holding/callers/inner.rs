@@ -17,6 +17,7 @@ use crate::{
         queue::{CallId, Demand},
     },
     status::telemetry::Stopwatch,
+    token::Era,
 };
 
 /// The contest for one key, and the channels of those who take part.
@@ -53,6 +54,10 @@ pub(super) enum Delivery {
 }
 
 impl Inner {
+    pub(super) fn in_era(era: Era) -> Self {
+        Self { contest: Contest::in_era(era), ..Self::default() }
+    }
+
     /// The demand, if there is no more news.
     pub(super) fn report(
         &mut self,

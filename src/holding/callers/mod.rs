@@ -33,7 +33,7 @@ use crate::{
         queue::{CallId, Demand, Obstacle, Patience},
     },
     status::telemetry::Telemetry,
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// The reply that a caller waits for.
@@ -60,8 +60,9 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry) -> Self {
-        Self { key, clock, telemetry, inner: Mutex::default(), poke: Notify::new() }
+    pub(crate) fn new(key: Key, clock: Clock, era: Era, telemetry: Telemetry) -> Self {
+        let inner = Mutex::new(Inner::in_era(era));
+        Self { key, clock, telemetry, inner, poke: Notify::new() }
     }
 
     /// Queues a caller, which is answered through the channel.
