@@ -5,15 +5,12 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 
-use super::{Ask, Keyspace, escaped, millis, prolonged};
-use crate::{
-    consul::{
-        answer::Answer,
-        fact::{Entry, Listed, SessionId, Trouble},
-        http::Purpose,
-        wire::WireRequest,
-    },
-    key::RESERVED,
+use super::{Ask, Keyspace, escaped, is_reserved, millis, prolonged};
+use crate::consul::{
+    answer::Answer,
+    fact::{Entry, Listed, SessionId, Trouble},
+    http::Purpose,
+    wire::WireRequest,
 };
 
 /// Lists all entries whose keys, relative to the runtime's prefix, begin with a string.
@@ -114,7 +111,7 @@ fn entries(
     for row in rows {
         let sound = row.key.starts_with(prefix) && (1..=index).contains(&row.modify_index);
         let key = row.key.get(own..).filter(|_| sound)?;
-        if key.split('/').next() == Some(RESERVED) {
+        if is_reserved(key) {
             continue;
         }
         let session = row.session.as_deref().filter(|id| !id.is_empty()).map(SessionId::from);

@@ -136,7 +136,8 @@ enum Carrier {
     Group,
     /// Its prefix cannot be listed, so it is checked periodically.
     Polled,
-    /// Listings do not show its true state, so it is checked periodically.
+    /// Listings do not show its true state, or no blocking read may name it, so it is
+    /// checked periodically.
     Hidden,
 }
 
@@ -397,7 +398,12 @@ impl Watches {
                     self.place(&key, effects);
                 }
             }
-            Seen::Denied(_) | Seen::NameRefused(_) => self.answer(&key, answer, effects),
+            Seen::Denied(_) => self.answer(&key, answer, effects),
+            // A check can read it.
+            Seen::NameRefused(_) => {
+                self.set_carrier(&key, Carrier::Hidden);
+                self.queue_check(&key);
+            }
             Seen::Unknown(trouble) => {
                 interest.carrier = Carrier::Resting;
                 if is_cut(trouble) && self.patience.cut(self.now, single.since) {
