@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod anatomy;
+mod glance;
 mod outline;
 mod standing;
 mod writes;
@@ -16,6 +17,8 @@ use std::{
 use futures::future::Shared;
 use tokio::sync::{Notify, oneshot, watch};
 
+use glance::Times;
+pub(crate) use outline::Outline;
 use writes::{Answers, Writes};
 pub(crate) use writes::{Content, WriteAnswer};
 
@@ -65,6 +68,7 @@ struct Inner {
     /// The current lease.
     lease: Option<(CallId, Arc<LeaseState>)>,
     hold: Option<Stopwatch>,
+    times: Times,
     /// Callers that wait for their release to be confirmed.
     releasing: HashMap<CallId, oneshot::Sender<Released>>,
     /// The unconfirmed release of a resigned term.
@@ -89,7 +93,15 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
     value: Arc<[u8]>,
     wait: Stopwatch,
+    since: Moment,
+    /// Its length was reported.
+    reported: bool,
+    /// What the caller said it holds meanwhile.
+    holding: Box<[Held]>,
 }
+
+/// What a waiting caller holds: a key, and the token of its lease or term.
+pub(crate) type Held = (Key, FencingToken);
 
 /// A reply to send once the mutex is free.
 enum Delivery {
@@ -169,7 +181,9 @@ impl Callers {
             }
             let call = inner.contest.enter(now, patience, effects);
             let wait = self.telemetry.waits(&self.key);
-            inner.waiting.insert(call, Waiting { answer, value, wait });
+            let (since, reported, holding) = (now, false, Box::default());
+            let waiting = Waiting { answer, value, wait, since, reported, holding };
+            inner.waiting.insert(call, waiting);
             Ok(call)
         })?;
         Ok((call, receiver))
@@ -313,7 +327,10 @@ impl Callers {
 
     /// An obstacle prevents the acquisition for now.
     pub(crate) fn obstructed(self: &Arc<Self>, obstacle: Obstacle) {
-        self.step(|inner, now, effects| inner.contest.obstructed(now, obstacle, effects));
+        self.step(|inner, now, effects| {
+            inner.times.obstructed(now, &obstacle);
+            inner.contest.obstructed(now, obstacle, effects);
+        });
     }
 
     /// The key cannot be acquired, however long a caller waits.
@@ -391,6 +408,7 @@ impl Callers {
                 let state = Arc::new(state);
                 inner.lease = Some((call, state.clone()));
                 inner.hold = Some(self.telemetry.holds(&self.key));
+                inner.times.granted(self.clock.now());
                 if token.is_handed_over() {
                     self.telemetry.handed_over(&self.key);
                 }

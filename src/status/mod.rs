@@ -3,6 +3,8 @@
 pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod kin;
+mod millis;
 pub(crate) mod preflight;
 pub(crate) mod report;
 pub mod telemetry;
+pub(crate) mod why;

@@ -40,6 +40,8 @@ mod state;
 mod tests;
 mod write;
 
+pub(crate) use state::Pause;
+
 use std::{sync::Arc, time::Duration};
 
 use super::{
