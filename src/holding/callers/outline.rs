@@ -32,11 +32,6 @@ pub(crate) struct Outline {
 }
 
 impl Callers {
-    /// The number of waiting callers.
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().contest.queue().waiting()
-    }
-
     /// Describes the callers at this moment.
     pub(crate) fn outline(&self) -> Outline {
         let (inner, now) = (self.lock(), self.clock.now());
