@@ -55,6 +55,10 @@ fn a_setting_out_of_range_is_refused_by_name_with_its_range() {
     let config = Config { warn_after: half, ..Config::default() };
     assert_eq!(refused(&config), "warn_after is 500ms; it must be at least 1 s");
 
+    let config = Config { era: 128, ..Config::default() };
+    assert_eq!(refused(&config), "era is 128; it must be 0 to 127");
+    Config { era: 127, ..Config::default() }.check().unwrap();
+
     let config = Config { prefix: Some("a//b".into()), ..Config::default() };
     assert!(refused(&config).contains("prefix contains '//'"));
 }

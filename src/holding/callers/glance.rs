@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Callers, Held, Inner};
+use super::{Callers, Held, inner::Inner};
 use crate::{
     clock::Moment,
     protocol::{queue::CallId, queue::Obstacle},
