@@ -6,7 +6,7 @@ mod limits;
 mod timing;
 mod tls;
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,13 @@ pub struct Config {
     ///
     /// Default: `false`.
     pub metrics_by_key: bool,
+    /// A caller that holds a lock for this long, or waits for one, is reported once: as a
+    /// warning in the log and as an [`Incident`](crate::report::Incident). Terms of leaders
+    /// are not. At least 1 s, since holds are looked at once a second.
+    ///
+    /// Default: none, which means that none is reported.
+    #[serde(with = "humantime_serde")]
+    pub warn_after: Option<Duration>,
 }
 
 impl Default for Config {
@@ -147,6 +154,7 @@ impl Default for Config {
             era: 0,
             node_checks: Vec::new(),
             metrics_by_key: false,
+            warn_after: None,
         }
     }
 }
@@ -177,6 +185,13 @@ impl Config {
         {
             return Err(ConfigError::Conflict(format!("prefix {why}")));
         }
+        if let Some(span) = self.warn_after.filter(|span| *span < SHORTEST_WARNING) {
+            return Err(ConfigError::OutOfRange {
+                field: "warn_after",
+                value: format!("{span:?}"),
+                range: "at least 1 s".into(),
+            });
+        }
         if Era::new(self.era).is_none() {
             return Err(ConfigError::OutOfRange {
                 field: "era",
@@ -194,6 +209,9 @@ impl Config {
         Era::new(self.era).unwrap_or_default()
     }
 }
+
+/// The period in which holds and waits are looked at.
+const SHORTEST_WARNING: Duration = Duration::from_secs(1);
 
 /// Omits the token and the parts of the address that may hold secrets.
 impl fmt::Debug for Config {
@@ -216,6 +234,7 @@ impl fmt::Debug for Config {
             era,
             node_checks,
             metrics_by_key,
+            warn_after,
         } = self;
         f.debug_struct("Config")
             .field("address", &without_secrets(address))
@@ -235,6 +254,7 @@ impl fmt::Debug for Config {
             .field("era", era)
             .field("node_checks", node_checks)
             .field("metrics_by_key", metrics_by_key)
+            .field("warn_after", warn_after)
             .finish()
     }
 }

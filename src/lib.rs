@@ -223,6 +223,7 @@ pub mod report {
             Change, HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
             StuckJob, What,
         },
+        status::why::{Hindrance, Why},
     };
 }
 

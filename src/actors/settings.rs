@@ -1,6 +1,6 @@
 //! Settings shared by all actors of one runtime.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
@@ -19,5 +19,7 @@ pub(crate) struct Settings {
     pub(crate) node_checks: Vec<String>,
     /// The number of connections for blocking reads.
     pub(crate) watches: usize,
+    /// Holds and waits that last longer are reported.
+    pub(crate) warn_after: Option<Duration>,
     pub(crate) journal: Arc<Journal>,
 }

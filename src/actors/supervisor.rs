@@ -17,7 +17,7 @@ use super::{
 use crate::{
     consul::{client::Consul, fact::SessionId},
     error::{Error, Step},
-    holding::{slots::Slots, turn::Style, wards::Wards},
+    holding::{oversight::Oversight, slots::Slots, turn::Style, wards::Wards},
     key::Key,
     messages::subscribers::Hub,
     protocol::warden::{End, Event, ForActors, Readiness},
@@ -34,6 +34,7 @@ pub(crate) struct LockSupervisor {
     pub(super) session: Option<Addr<SessionActor>>,
     pub(super) watcher: Option<Addr<WatchActor>>,
     timer: Timer,
+    oversight: Oversight,
     /// Callers waiting for the shutdown to finish.
     stopping: Vec<oneshot::Sender<Result<(), Error>>>,
     /// Fires when the runtime has ended; its thread then exits.
@@ -80,6 +81,7 @@ impl LockSupervisor {
                 session: None,
                 watcher: None,
                 timer: Timer::default(),
+                oversight: Oversight::default(),
                 stopping: Vec::new(),
                 finished: Some(finished),
             }
@@ -137,12 +139,16 @@ impl LockSupervisor {
         }
     }
 
-    #[cfg(feature = "metrics")]
-    fn count(&self) {
-        let slots = self.wards.slots().all();
-        let held = slots.iter().filter(|slot| slot.machine().owns()).count();
-        let waiting = slots.iter().map(|slot| slot.callers.waiting()).sum();
-        self.settings.journal.telemetry().in_use(held, waiting);
+    /// Shows what is held and waited for, and reports what lasts too long.
+    fn look(&mut self) {
+        let (slots, journal) = (self.wards.slots().all(), &self.settings.journal);
+        let view = self.oversight.look(&slots, self.settings.warn_after);
+        journal.telemetry().in_use(view.held, view.waiting);
+        journal.telemetry().oldest(view.oldest_hold, view.oldest_wait);
+        for (key, what) in view.notes {
+            tracing::warn!(%key, "{what}");
+            journal.incident(Some(&key), what);
+        }
     }
 
     fn finish(&mut self, end: End, ctx: &mut Context<Self>) {
@@ -193,8 +199,7 @@ impl Actor for LockSupervisor {
         self.feed(Event::Start, ctx);
         ctx.run_interval(BEAT, |actor, _| {
             actor.settings.journal.beat();
-            #[cfg(feature = "metrics")]
-            actor.count();
+            actor.look();
         });
     }
 }

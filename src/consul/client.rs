@@ -102,6 +102,15 @@ impl Consul {
     ///
     /// Use [`lock`](Self::lock) for locks.
     pub(crate) async fn ask<A: Ask>(&self, ask: &A, limit: Duration) -> A::Fact {
+        let asked_at = Instant::now();
+        let fact = self.ask_once(ask, limit).await;
+        let Some(other) = ask.otherwise(&self.0.keys, &fact) else { return fact };
+        let left = limit.saturating_sub(asked_at.elapsed());
+        // Boxed: it is rare, and thousands of questions may be waiting.
+        Box::pin(self.ask_once(&*other, left)).await
+    }
+
+    async fn ask_once<A: Ask + ?Sized>(&self, ask: &A, limit: Duration) -> A::Fact {
         let keys = &self.0.keys;
         match self.exchange(ask.purpose(), ask.request(keys), ask.limit(limit)).await {
             Ok((reply, token)) => {

@@ -318,6 +318,7 @@ pub(crate) enum Seen {
         index: u64,
     },
     Missing {
+        /// At least 1. The largest number if the reply has none.
         index: u64,
     },
     Denied(String),

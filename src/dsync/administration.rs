@@ -7,8 +7,8 @@ use crate::{
     config::Timing,
     consul::{
         ask::{
-            CreateSession, DestroySession, List, ListAllSessions, Release, ReleaseHow, SessionInfo,
-            What, Write,
+            CreateSession, DestroySession, GetTree, List, ListAllSessions, Release, ReleaseHow,
+            SessionInfo, What, Write,
         },
         client::Consul,
         fact::{
@@ -31,8 +31,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl Intake {
     pub(crate) fn holders(&self, Holders { prefix }: Holders) -> Pending<Vec<HeldKey>> {
         self.read_with(move |consul, limit| async move {
-            let list = List { prefix: prefix.into(), after: None, wait: Duration::ZERO };
-            let entries = match consul.ask(&list, limit).await {
+            let prefix: Arc<str> = prefix.into();
+            let list = List { prefix: prefix.clone(), after: None, wait: Duration::ZERO };
+            let listed = match consul.ask(&list, limit).await {
+                Listed::NameRefused(_) => consul.ask(&GetTree { prefix }, limit).await,
+                listed => listed,
+            };
+            let entries = match listed {
                 Listed::Found { entries, .. } => entries,
                 Listed::Denied(right) => return Err(Error::Denied { right }),
                 Listed::NameRefused(why) => return Err(Error::Invalid { field: "prefix", why }),

@@ -1,6 +1,6 @@
 //! The settings of a runtime.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -178,6 +178,12 @@ impl Builder {
         self
     }
 
+    /// Sets [`Config::warn_after`].
+    pub fn warn_after(mut self, span: Duration) -> Self {
+        self.config.warn_after = Some(span);
+        self
+    }
+
     /// Sets [`Config::metrics_by_key`].
     pub fn metrics_by_key(mut self, by_key: bool) -> Self {
         self.config.metrics_by_key = by_key;
@@ -344,6 +350,7 @@ impl Builder {
                 flags: config.flags,
                 node_checks: config.node_checks,
                 watches,
+                warn_after: config.warn_after,
                 journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },
             slots: Slots::new(

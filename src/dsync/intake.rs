@@ -9,6 +9,10 @@ use tokio::{
     sync::{Semaphore, oneshot, watch},
     time::Instant,
 };
+use tracing::{
+    Instrument as _, Span,
+    field::{Empty, display},
+};
 
 use super::inspector::{Inspector, RunPreflight};
 use crate::{
@@ -124,6 +128,21 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
     }
 }
 
+/// The span of a caller's wait, within the caller's own span.
+fn wait_span(key: &Key) -> Span {
+    tracing::debug_span!("wait for lock", %key, token = Empty, error = Empty)
+}
+
+/// Notes how a wait ended in its span.
+async fn noting(waits: impl Future<Output = Result<Lease, Error>>) -> Result<Lease, Error> {
+    let result = waits.await;
+    match &result {
+        Ok(lease) => Span::current().record("token", display(lease.token())),
+        Err(error) => Span::current().record("error", display(error)),
+    };
+    result
+}
+
 impl Intake {
     pub(crate) fn acquire(&self, asked: Acquire) -> Pending<Lease> {
         self.acquire_for(Purpose::Lock, asked)
@@ -132,12 +151,18 @@ impl Intake {
     pub(crate) fn acquire_for(
         &self,
         purpose: Purpose,
-        Acquire { key, within, value }: Acquire,
+        Acquire { key, within, value, holding }: Acquire,
     ) -> Pending<Lease> {
         let asked_at = Instant::now();
+        let span = wait_span(&key);
         let place = self.enter(&key, purpose, Patience::Unlimited, value);
+        if let Ok(Place { entered, .. }) = &place
+            && !holding.is_empty()
+        {
+            entered.slot.callers.declare(entered.call, holding.into());
+        }
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
-        Box::pin(async move {
+        let granted = async move {
             let mut place = place?;
             // An instant too far away to represent means no limit.
             let end = within.and_then(|limit| asked_at.checked_add(limit));
@@ -149,13 +174,16 @@ impl Intake {
                 },
             };
             answer.map(|grant| Lease::of(grant, keep_alive))
-        })
+        };
+        Box::pin(noting(granted).instrument(span))
     }
 
     pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
+        let span = wait_span(&key);
         let place = self.enter(&key, Purpose::Lock, Patience::None, value);
         let keep_alive = self.keep_alive.clone();
-        Box::pin(async move { Ok(Lease::of(place?.answer().await?, keep_alive)) })
+        let granted = async move { Ok(Lease::of(place?.answer().await?, keep_alive)) };
+        Box::pin(noting(granted).instrument(span))
     }
 
     fn enter(

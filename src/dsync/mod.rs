@@ -4,6 +4,7 @@ mod account;
 mod administration;
 mod builder;
 mod handle;
+mod hindrance;
 mod inspector;
 pub(crate) mod intake;
 mod launch;

@@ -87,7 +87,8 @@ impl Embedded {
     /// every run; see [`Embedded::seed`].
     #[must_use]
     pub fn new() -> Self {
-        Self { agent: Arc::new(Agent::new()), cut: Arc::default() }
+        let newer = std::env::var_os("DSYNC_EMBEDDED").is_some_and(|which| which == "newer");
+        Self { agent: Arc::new(Agent::new()), cut: Arc::default() }.newer(newer)
     }
 
     /// Returns a handle to the same agent over a network of its own, so that
@@ -149,6 +150,37 @@ impl Embedded {
     #[must_use]
     pub fn strict_names(self, strict: bool) -> Self {
         self.agent.operate(|engine, _| engine.settings_mut().strict_names = strict);
+        self
+    }
+
+    /// Sets whether the agent behaves as Consul 1.21 where that differs from 1.8.7 and
+    /// matters to locks.
+    ///
+    /// Default: `false`, unless the environment variable `DSYNC_EMBEDDED` is `newer` when the
+    /// agent is created; so a whole test suite can run against both. What differs, by the
+    /// sources in `hashicorp/consul`; nothing of it was measured:
+    ///
+    /// - A transaction has up to 128 operations (pull request 14599, version 1.14).
+    /// - Writes to other keys do not wake a blocking read of a missing key or an empty prefix
+    ///   (pull request 12110, version 1.12).
+    /// - `/v1/agent/self` says 1.21.0.
+    ///
+    /// [`strict_names`](Self::strict_names) and [`request_rate`](Self::request_rate) model
+    /// differences that depend on the configuration or on the patch release.
+    #[must_use]
+    pub fn newer(self, newer: bool) -> Self {
+        self.agent.operate(|engine, _| engine.settings_mut().newer = newer);
+        self
+    }
+
+    /// Limits the requests that the agent answers in each second, like `request_limits` of
+    /// Consul 1.15 and later. Beyond that, a read is answered 429 and a write 503, with
+    /// Consul's texts (`agent/consul/rate/handler.go`).
+    ///
+    /// Default: `None`, no limit.
+    #[must_use]
+    pub fn request_rate(self, most: Option<u32>) -> Self {
+        self.agent.operate(|engine, _| engine.settings_mut().request_rate = most);
         self
     }
 

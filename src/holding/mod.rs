@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 #[cfg(feature = "embedded")]
 pub(crate) mod mock;
 pub(crate) mod observer;
+pub(crate) mod oversight;
 pub(crate) mod party;
 pub(crate) mod slot;
 pub(crate) mod slots;

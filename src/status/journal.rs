@@ -79,6 +79,7 @@ impl Journal {
     pub(crate) fn ended(&self, orderly: bool) {
         self.pulse.end(orderly);
         self.telemetry.in_use(0, 0);
+        self.telemetry.oldest(Duration::ZERO, Duration::ZERO);
         self.notes().session = None;
     }
 

@@ -4,5 +4,7 @@ pub(crate) mod findings;
 pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod kin;
+mod millis;
 pub(crate) mod report;
 pub mod telemetry;
+pub(crate) mod why;

@@ -15,6 +15,7 @@ mod leadership;
 mod limits;
 mod logs;
 mod metrics;
+mod newer;
 mod overdue;
 mod panics;
 mod queue;

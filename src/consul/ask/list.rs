@@ -2,15 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Ask, Keyspace, entry::Row, escaped, millis, prolonged};
-use crate::{
-    consul::{
-        answer::Answer,
-        fact::{Entry, Listed, Trouble},
-        http::Purpose,
-        wire::WireRequest,
-    },
-    key::RESERVED,
+use super::{Ask, Keyspace, entry::Row, escaped, is_reserved, millis, prolonged};
+use crate::consul::{
+    answer::Answer,
+    fact::{Entry, Listed, Trouble},
+    http::Purpose,
+    wire::WireRequest,
 };
 
 /// Lists all entries whose keys, relative to the runtime's prefix, begin with a string.
@@ -96,7 +93,7 @@ fn entries(
     for row in rows {
         let sound = row.key.starts_with(prefix) && (1..=index).contains(&row.modify_index);
         let key = row.key.get(own..).filter(|_| sound)?;
-        if key.split('/').next() == Some(RESERVED) {
+        if is_reserved(key) {
             continue;
         }
         let key = key.into();

@@ -9,6 +9,7 @@ mod delete_fence;
 mod destroy_session;
 mod duration;
 mod entry;
+mod get;
 mod list;
 mod list_sessions;
 mod lock;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub(crate) use create_session::CreateSession;
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
+pub(crate) use get::GetTree;
 pub(crate) use list::List;
 pub(crate) use list_sessions::{ListAllSessions, ListSessions};
 pub(crate) use lock::{Lock, Locks};
@@ -68,6 +70,16 @@ pub(crate) trait Ask {
 
     /// Returns the fact if no complete reply arrives.
     fn unanswered(&self, trouble: Trouble) -> Self::Fact;
+
+    /// Returns another question for the same fact, if `fact` says that Consul, or a proxy
+    /// before it, does not answer this one.
+    fn otherwise(
+        &self,
+        _keys: &Keyspace,
+        _fact: &Self::Fact,
+    ) -> Option<Box<dyn Ask<Fact = Self::Fact>>> {
+        None
+    }
 
     /// Returns the time limit of the answer. `limit` applies to requests that Consul
     /// answers at once.
@@ -164,6 +176,11 @@ fn escaped(path: &str) -> String {
         }
     }
     out
+}
+
+/// Whether this key, relative to the runtime's prefix, is one of the crate's own entries.
+fn is_reserved(key: &str) -> bool {
+    key.split('/').next() == Some(RESERVED)
 }
 
 fn read_right(key: &str) -> String {

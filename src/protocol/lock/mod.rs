@@ -45,7 +45,10 @@ mod under_session;
 mod wait;
 mod write;
 
-pub(crate) use self::messages::{Effect, Event};
+pub(crate) use self::{
+    messages::{Effect, Event},
+    state::Pause,
+};
 use super::{
     Ticket, Tickets,
     backoff::Jitter,

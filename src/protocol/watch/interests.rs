@@ -33,7 +33,8 @@ pub(super) enum Carrier {
     Group,
     /// Its prefix cannot be listed, so it is checked periodically.
     Polled,
-    /// Listings do not show its true state, so it is checked periodically.
+    /// Listings do not show its true state, or no blocking read may name it, so it is
+    /// checked periodically.
     Hidden,
 }
 
