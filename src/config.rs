@@ -11,7 +11,8 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::{credentials::Login, limits::Limits, timing::Timing, tls::TlsSettings};
-use crate::{error::ConfigError, key::fault_of_path, secret::Secret};
+pub use crate::secret::Secret;
+use crate::{error::ConfigError, key::fault_of_path};
 
 /// HashiCorp's flags for lock keys, which `consul lock` and the Go client write.
 pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;

@@ -112,6 +112,12 @@
 //!
 //! No feature is on by default. A [guide] and [recipes] are in the repository.
 //!
+//! [`Deposed`]: events::Deposed
+//! [`Elected`]: events::Elected
+//! [`LeaderChanged`]: events::LeaderChanged
+//! [`LockLost`]: events::LockLost
+//! [`Singleton`]: jobs::Singleton
+//! [`TlsSettings`]: config::TlsSettings
 //! [guide]: https://docs.rs/crate/actix-dsync/latest/source/docs/SUMMARY.md
 //! [recipes]: https://docs.rs/crate/actix-dsync/latest/source/examples/
 
@@ -119,7 +125,7 @@
 
 mod actors;
 mod clock;
-mod config;
+pub mod config;
 mod consul;
 mod dsync;
 #[cfg(feature = "embedded")]
@@ -148,7 +154,7 @@ mod value;
 pub mod web;
 mod work;
 
-pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Login, Retention, Timing, TlsSettings};
+pub use config::{Config, Timing};
 pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
@@ -161,17 +167,13 @@ pub use holding::{
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, AcquireAll, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
-    ForceReleased, HeldKey, Holders, Inspect, LeaderChanged, List, LockAcquired, LockLost,
-    LockReleased, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
+    Acquire, AcquireAll, Campaign, Explain, Inspect, List, Observe, Release, ReleaseAll, Resign,
+    TryAcquire, UpdateValue,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
-pub use secret::Secret;
 pub use status::telemetry;
 pub use token::{FencingToken, InvalidToken};
 pub use value::LockValue;
-pub use work::{Period, Singleton, SingletonHandle, Turn};
 
 // Their types are in our signatures.
 pub use actix;
@@ -179,6 +181,28 @@ pub use actix;
 pub use actix_web;
 #[cfg(feature = "tls")]
 pub use rustls;
+
+pub mod admin {
+    //! For operators: who holds what, and how to take a lock from its holder.
+
+    pub use crate::messages::{ForceRelease, HeldKey, Holders};
+}
+
+pub mod events {
+    //! What happens to the locks and the leadership of a process, and how actors
+    //! subscribe to it.
+
+    pub use crate::messages::{
+        Deposed, Elected, Event, Events, Filter, ForceReleased, LeaderChanged, LockAcquired,
+        LockLost, LockReleased, Subscribe, SubscriptionId, Unsubscribe,
+    };
+}
+
+pub mod jobs {
+    //! Work that one process does at a time.
+
+    pub use crate::work::{Period, Singleton, SingletonHandle, Turn};
+}
 
 pub mod report {
     //! What a runtime knows of itself, for people and for monitoring: the replies of
@@ -204,7 +228,9 @@ pub mod report {
 pub mod safety {}
 
 #[doc = include_str!("../docs/fencing.md")]
-pub mod fencing {}
+pub mod fencing {
+    pub use crate::messages::{ReadEntry, StoredEntry, Write};
+}
 
 /// Compiles the examples of the README and of the guide.
 #[cfg(all(doctest, feature = "embedded", feature = "web"))]

@@ -260,7 +260,7 @@ pub enum Released {
     /// this process has it, or Consul confirmed that it is free.
     Confirmed,
     /// The lock was lost before it could be released. No
-    /// [`LockLost`](crate::LockLost) follows.
+    /// [`LockLost`](crate::events::LockLost) follows.
     AlreadyLost(LossReason),
 }
 

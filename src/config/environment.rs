@@ -26,10 +26,10 @@ impl Config {
     /// | `CONSUL_HTTP_TOKEN_FILE` | [`token_file`](Config::token_file); overrides `CONSUL_HTTP_TOKEN` unless it is blank |
     /// | `CONSUL_HTTP_TOKEN` | [`token`](Config::token) |
     /// | `CONSUL_HTTP_AUTH` | [`http_auth`](Config::http_auth) |
-    /// | `CONSUL_CACERT`, `CONSUL_CAPATH` | [`ca_file`](crate::TlsSettings::ca_file); [`ca_path`](crate::TlsSettings::ca_path), unless `CONSUL_CACERT` is set |
-    /// | `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY` | [`client_cert`](crate::TlsSettings::client_cert), [`client_key`](crate::TlsSettings::client_key) |
-    /// | `CONSUL_TLS_SERVER_NAME` | [`server_name`](crate::TlsSettings::server_name); a port at its end is ignored |
-    /// | `CONSUL_HTTP_SSL_VERIFY` | [`verify`](crate::TlsSettings::verify) |
+    /// | `CONSUL_CACERT`, `CONSUL_CAPATH` | [`ca_file`](crate::config::TlsSettings::ca_file); [`ca_path`](crate::config::TlsSettings::ca_path), unless `CONSUL_CACERT` is set |
+    /// | `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY` | [`client_cert`](crate::config::TlsSettings::client_cert), [`client_key`](crate::config::TlsSettings::client_key) |
+    /// | `CONSUL_TLS_SERVER_NAME` | [`server_name`](crate::config::TlsSettings::server_name); a port at its end is ignored |
+    /// | `CONSUL_HTTP_SSL_VERIFY` | [`verify`](crate::config::TlsSettings::verify) |
     /// | `CONSUL_NAMESPACE`, `CONSUL_PARTITION`, `CONSUL_DATACENTER` | [`namespace`](Config::namespace), [`partition`](Config::partition), [`datacenter`](Config::datacenter) |
     /// | `CONSUL_LOGIN_AUTH_METHOD`, `CONSUL_LOGIN_BEARER_TOKEN_FILE`, `CONSUL_LOGIN_META` | [`login`](Config::login); the metadata is `name=value,name=value` |
     ///

@@ -67,13 +67,13 @@ impl Dsync {
     /// withdraws any request; use `do_send` for an effect that must happen. After that, it
     /// behaves as with [`send`](Dsync::send): an acquisition is cancelled and leaks nothing.
     ///
-    /// [`ForceRelease`]: crate::ForceRelease
+    /// [`ForceRelease`]: crate::admin::ForceRelease
     /// [`Release`]: crate::Release
     /// [`Resign`]: crate::Resign
-    /// [`Subscribe`]: crate::Subscribe
-    /// [`Unsubscribe`]: crate::Unsubscribe
+    /// [`Subscribe`]: crate::events::Subscribe
+    /// [`Unsubscribe`]: crate::events::Unsubscribe
     /// [`UpdateValue`]: crate::UpdateValue
-    /// [`Write`]: crate::Write
+    /// [`Write`]: crate::fencing::Write
     #[must_use]
     pub fn recipient<M: Request>(&self) -> Recipient<M> {
         M::recipient(&self.0.intake)

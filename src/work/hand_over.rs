@@ -12,7 +12,7 @@ use crate::{
 impl Dsync {
     /// Hands leadership over, so that another process is elected at once.
     ///
-    /// Stops every [`Singleton`](crate::Singleton) and job of this runtime, each within its
+    /// Stops every [`Singleton`](crate::jobs::Singleton) and job of this runtime, each within its
     /// time to stop, and resigns every campaign as soon as no work depends on it any more.
     /// Returns when Consul has confirmed the releases, like the reply to
     /// [`Resign`](crate::Resign), including those of earlier resignations.
@@ -64,7 +64,7 @@ impl Dsync {
     /// use std::time::Duration;
     ///
     /// use actix::{Actor, Context};
-    /// use actix_dsync::{Dsync, Key, Singleton};
+    /// use actix_dsync::{Dsync, Key, jobs::Singleton};
     /// use actix_web::{App, HttpServer, web};
     /// use tokio::signal::unix::{SignalKind, signal};
     ///

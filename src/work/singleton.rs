@@ -62,7 +62,7 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// use actix::{Actor, AsyncContext as _, Context};
-/// use actix_dsync::{Dsync, Key, Singleton, Term};
+/// use actix_dsync::{Dsync, Key, Term, jobs::Singleton};
 ///
 /// struct Sweeper {
 ///     term: Term,

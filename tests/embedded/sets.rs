@@ -3,8 +3,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use actix_dsync::{
-    AcquireAll, Dsync, Error, Filter, LeaseSet, LockLost, LossReason, Observe, Release, ReleaseAll,
-    Released, TryAcquire, embedded::Embedded, report::KeyState,
+    AcquireAll, Dsync, Error, LeaseSet, LossReason, Observe, Release, ReleaseAll, Released,
+    TryAcquire,
+    embedded::Embedded,
+    events::{Filter, LockLost},
+    report::KeyState,
 };
 use futures::{FutureExt, StreamExt};
 

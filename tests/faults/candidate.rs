@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext as _, Context};
 use actix_dsync::{
-    Deposed, Dsync, Elected, Filter, Key, LossReason, Resign, Singleton, SingletonHandle, Term,
+    Dsync, Key, LossReason, Resign, Term,
+    events::{Deposed, Elected, Filter},
+    jobs::{Singleton, SingletonHandle},
 };
 use futures::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Dsync, Error, Key, Lease, LockLost, Release, Released, Timing};
+use actix_dsync::{Acquire, Dsync, Error, Key, Lease, Release, Released, Timing, events::LockLost};
 use futures::StreamExt as _;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ async fn run(orders: Orders) {
         .expect("valid settings");
     let held = Held::default();
 
-    let mut losses = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut losses = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let telling = tokio::spawn({
         let (log, held) = (log.clone(), held.clone());
         async move {
