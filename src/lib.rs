@@ -201,7 +201,7 @@ pub mod events {
 pub mod jobs {
     //! Work that one process does at a time.
 
-    pub use crate::work::{Period, Singleton, SingletonHandle, Turn};
+    pub use crate::work::{Missed, Period, Schedule, Singleton, SingletonHandle, Turn};
 }
 
 pub mod report {

@@ -70,7 +70,7 @@ impl Schedule {
     #[must_use]
     pub fn at<I>(times: I) -> Self
     where
-        I: IntoIterator<Item: Into<SystemTime>, IntoIter: Send + 'static>,
+        I: IntoIterator<Item: Into<SystemTime> + 'static, IntoIter: Send + 'static>,
     {
         Self::of(Due::At(Box::new(times.into_iter().map(Into::into))))
     }

@@ -19,6 +19,7 @@ mod panics;
 mod queue;
 mod recipient;
 mod reports;
+mod schedule;
 mod sets;
 mod singleton;
 mod stop;
