@@ -185,7 +185,7 @@ pub use rustls;
 pub mod admin {
     //! For operators: who holds what, and how to take a lock from its holder.
 
-    pub use crate::messages::{ForceRelease, HeldKey, Holders};
+    pub use crate::messages::{ForceRelease, HeldKey, Holders, StepDown};
 }
 
 pub mod events {
@@ -194,7 +194,7 @@ pub mod events {
 
     pub use crate::messages::{
         Deposed, Elected, Event, Events, Filter, ForceReleased, LeaderChanged, LockAcquired,
-        LockLost, LockReleased, Subscribe, SubscriptionId, Unsubscribe,
+        LockLost, LockReleased, SteppedDown, Subscribe, SubscriptionId, Unsubscribe,
     };
 }
 

@@ -1,6 +1,6 @@
 //! Drives one key's slot: takes its turns and carries out the steps they return.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures::stream;
@@ -17,7 +17,7 @@ use crate::{
     consul::{
         ask::{Lock, LockAll, Release},
         client::Consul,
-        fact::{Locked, Released, Seen, SessionSeen, Written},
+        fact::{Locked, Released, Seen, SessionId, SessionSeen, Written},
     },
     holding::{
         slot::{Slot, Slots},
@@ -25,7 +25,7 @@ use crate::{
         watchers,
     },
     key::Key,
-    messages::subscribers::Hub,
+    messages::{StandBack, subscribers::Hub},
     protocol::{Ticket, contest::News, lock::Event, warden},
     status::kin,
     token::FencingToken,
@@ -51,6 +51,8 @@ pub(super) struct LockActor {
     timer: Option<SpawnHandle>,
     /// Open while the process owns the key.
     hold: Span,
+    /// The session under which this process won the key last.
+    won: Option<SessionId>,
     /// This actor replaces one that died.
     recovering: bool,
     death_notice: DeathNotice<ForWarden>,
@@ -72,7 +74,7 @@ impl LockActor {
     pub(super) fn new(slot: Arc<Slot>, shared: Rc<Shared>, worker: u64, recovering: bool) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
         let death_notice = DeathNotice::new(shared.warden.clone(), ForWarden(died));
-        Self { slot, shared, timer: None, hold: Span::none(), recovering, death_notice }
+        Self { slot, shared, timer: None, hold: Span::none(), won: None, recovering, death_notice }
     }
 
     fn turn(&mut self, cause: Cause, ctx: &mut Context<Self>) {
@@ -108,12 +110,18 @@ impl LockActor {
                 if let News::LeaderChanged { leader: Some(leader) } = &news {
                     kin::log_difference(key, &self.slot.callers.campaign_value(), leader);
                 }
+                let pause = self.demanded_pause(&news);
                 self.hold.in_scope(|| publish(&self.shared.hub, key, news));
+                if let Some(pause) = pause {
+                    tracing::info!(%key, ?pause, "the campaign stands back");
+                    self.slot.callers.stand_back(pause);
+                }
                 if ends {
                     self.hold = Span::none();
                 }
             }
             Step::Won { session, token, .. } => {
+                self.won = Some(session.clone());
                 if let Some(token) = token {
                     self.hold = tracing::debug_span!("hold", %key, %token, %session);
                 }
@@ -170,6 +178,12 @@ impl LockActor {
             }
             Step::Idle => self.send_to_warden(warden::Event::Idle(key.clone())),
         }
+    }
+
+    /// The pause that an operator demands from the campaign of the leader that stepped down.
+    fn demanded_pause(&self, news: &News) -> Option<Duration> {
+        let News::LeaderChanged { leader: Some(keeper) } = news else { return None };
+        StandBack::demanded(&keeper.value, self.won.as_ref()?.as_str())
     }
 
     fn send_to_warden(&self, event: warden::Event) {

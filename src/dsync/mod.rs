@@ -12,6 +12,8 @@ mod reach;
 mod reading;
 mod request;
 mod sets;
+#[cfg(feature = "embedded")]
+mod testing;
 mod writing;
 
 pub use builder::Builder;

@@ -76,8 +76,17 @@ pub use crate::holding::mock::MockLease;
 #[derive(Clone)]
 pub struct Embedded {
     agent: Arc<Agent>,
-    /// Whether the network between this handle and the agent is down.
-    cut: Arc<watch::Sender<bool>>,
+    /// The network between this handle and the agent.
+    network: Arc<watch::Sender<Network>>,
+}
+
+/// The state of a network.
+#[derive(Debug, Default)]
+struct Network {
+    is_cut: bool,
+    delay: Duration,
+    /// How many replies will be lost.
+    to_lose: u32,
 }
 
 impl Embedded {
@@ -87,14 +96,15 @@ impl Embedded {
     /// every run; see [`Embedded::seed`].
     #[must_use]
     pub fn new() -> Self {
-        Self { agent: Arc::new(Agent::new()), cut: Arc::default() }
+        Self { agent: Arc::new(Agent::new()), network: Arc::default() }
     }
 
     /// Returns a handle to the same agent over a network of its own, so that
-    /// [`cut`](Embedded::cut) isolates only the runtime that uses it.
+    /// [`cut`](Embedded::cut), [`delay_replies`](Embedded::delay_replies) and
+    /// [`lose_replies`](Embedded::lose_replies) affect only the runtime that uses it.
     #[must_use]
     pub fn link(&self) -> Self {
-        Self { agent: self.agent.clone(), cut: Arc::default() }
+        Self { agent: self.agent.clone(), network: Arc::default() }
     }
 
     /// Cuts the network between the agent and this handle with its clones.
@@ -103,12 +113,39 @@ impl Embedded {
     /// those in flight, vanish without an error. Operator actions on the handle and
     /// requests through a [served](Embedded::serve) port still work.
     pub fn cut(&self) {
-        self.cut.send_replace(true);
+        self.network.send_modify(|network| network.is_cut = true);
     }
 
     /// Restores the network for requests sent from now on.
     pub fn mend(&self) {
-        self.cut.send_replace(false);
+        self.network.send_modify(|network| network.is_cut = false);
+    }
+
+    /// Delays each reply to this handle and its clones by `delay`, from now on; zero ends it.
+    ///
+    /// The agent carries requests out at once. A client whose time limit passes first does not
+    /// learn what happened.
+    pub fn delay_replies(&self, delay: Duration) {
+        self.network.send_modify(|network| network.delay = delay);
+    }
+
+    /// Loses the replies to the next `count` requests that lock, release or write keys
+    /// through this handle and its clones. The agent carries the requests out, and their
+    /// clients hear nothing.
+    pub fn lose_replies(&self, count: u32) {
+        self.network.send_modify(|network| network.to_lose = count);
+    }
+
+    /// Freezes the agent, like SIGSTOP: it answers nobody, on any handle or port, until
+    /// [`thaw`](Embedded::thaw). Operator actions still work.
+    pub fn freeze(&self) {
+        self.agent.freeze();
+    }
+
+    /// Ends [`freeze`](Embedded::freeze). Sessions whose TTL has passed end. Then the agent
+    /// carries out every request that has arrived, also those whose clients no longer wait.
+    pub fn thaw(&self) {
+        self.agent.thaw();
     }
 
     /// Sets whether sessions end exactly at their TTL, the earliest instant that
@@ -239,6 +276,18 @@ impl Embedded {
         })
     }
 
+    /// Ends the sessions of a service now, as if their TTL had passed: this starts the
+    /// lock-delay of their keys. Returns how many there were.
+    ///
+    /// `service` is the name that its runtime was given.
+    pub fn expire_sessions(&self, service: &str) -> usize {
+        let is_of = |session: &EmbeddedSession| {
+            session.name.rsplit_once('#').is_some_and(|(name, _)| name == service)
+        };
+        let sessions = self.sessions().into_iter().filter(is_of);
+        sessions.filter(|session| self.destroy_session(&session.id)).count()
+    }
+
     /// Lets the agent leave the cluster, which ends every session, and rejoin at
     /// once.
     pub fn leave(&self) {
@@ -316,8 +365,20 @@ impl Embedded {
     /// read changes nothing.
     pub(crate) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
         let method = request.method.as_str();
-        let served = pin!(self.agent.serve(method, &request.target, request.body));
-        match select(pin!(self.is_cut()), served).await {
+        let writes = method != "GET"
+            && ["/v1/kv/", "/v1/txn"].iter().any(|path| request.target.starts_with(path));
+        let answered = async {
+            let reply = self.agent.serve(method, &request.target, request.body).await;
+            if writes && self.loses_reply() {
+                return std::future::pending().await;
+            }
+            let delay = self.network.borrow().delay;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            reply
+        };
+        match select(pin!(self.is_cut()), pin!(answered)).await {
             Either::Left(_) => std::future::pending().await,
             Either::Right((reply, _)) => Ok(reply.into()),
         }
@@ -326,7 +387,19 @@ impl Embedded {
     /// Completes once the network is cut.
     async fn is_cut(&self) {
         // Cannot fail: `self` holds the sender.
-        let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
+        let _ = self.network.subscribe().wait_for(|network| network.is_cut).await;
+    }
+
+    /// Whether this reply is lost.
+    fn loses_reply(&self) -> bool {
+        let mut is_lost = false;
+        // Nobody waits for this change.
+        self.network.send_if_modified(|network| {
+            is_lost = network.to_lose > 0;
+            network.to_lose = network.to_lose.saturating_sub(1);
+            false
+        });
+        is_lost
     }
 }
 

@@ -10,6 +10,7 @@ mod every;
 mod faults;
 mod hand_over;
 mod keys;
+mod kit;
 mod leadership;
 mod limits;
 mod logs;
