@@ -33,6 +33,11 @@ impl FencingToken {
         Some(Self(index << Self::SEQUENCE_BITS | sequence as u64))
     }
 
+    /// The index at which the ownership was won.
+    pub(crate) const fn index(self) -> u64 {
+        self.0 >> Self::SEQUENCE_BITS
+    }
+
     /// Whether this caller got the ownership from another caller of its process.
     pub(crate) fn is_handed_over(self) -> bool {
         self.0 & u64::from(u16::MAX) > 0
