@@ -107,7 +107,7 @@ impl SessionActor {
                     name: self.name.clone(),
                     ttl: self.settings.timing.session_ttl,
                     lock_delay: self.settings.timing.lock_delay,
-                    node_checks: self.settings.node_checks.clone(),
+                    checks: self.settings.checks.clone(),
                 };
                 // Consul creates the session even if its answer comes too late; such a session is
                 // lost.

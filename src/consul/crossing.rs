@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     ask::{
-        CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read, Record,
+        Checks, CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read, Record,
         Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
     },
     client::Consul,
@@ -127,7 +127,7 @@ impl Call {
                     name: "n".into(),
                     ttl: Duration::from_secs(15),
                     lock_delay: Duration::from_secs(15),
-                    node_checks: Vec::new(),
+                    checks: Checks::default(),
                 };
                 let answer = consul.ask(&new, LIMIT).await;
                 judge!(answer, Created::Session(_), Created::Unknown(_))

@@ -6,7 +6,7 @@ use super::reading::entry_of;
 use crate::{
     consul::{
         ask::{
-            CreateSession, DestroySession, List, ListAllSessions, Release, ReleaseHow, SessionInfo,
+            Checks, CreateSession, DestroySession, List, ListAllSessions, Release, ReleaseHow, SessionInfo,
             What, Write,
         },
         client::Consul,
@@ -193,7 +193,7 @@ impl Taking {
             name: format!("{} ({purpose})", self.service),
             ttl: keeps.saturating_add(margin).max(SHORTEST_TTL),
             lock_delay: keeps,
-            node_checks: Vec::new(),
+            checks: Checks::default(),
         };
         match self.consul.ask(&create, self.limit).await {
             Created::Session(session) => Ok(session),

@@ -13,6 +13,7 @@ use crate::{
     actors::Settings,
     clock::Clock,
     config::{Config, Limits, Login, Retention, Timing, TlsSettings},
+    consul::ask::Checks,
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slot::Slots,
@@ -169,6 +170,12 @@ impl Builder {
     /// Sets [`Config::node_checks`].
     pub fn node_checks(mut self, checks: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.node_checks = checks.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`Config::service_checks`].
+    pub fn service_checks(mut self, checks: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.service_checks = checks.into_iter().map(Into::into).collect();
         self
     }
 
@@ -337,7 +344,7 @@ impl Builder {
                 timing: config.timing,
                 retention: config.retention,
                 flags: config.flags,
-                node_checks: config.node_checks,
+                checks: Checks { node: config.node_checks, service: config.service_checks },
                 watches,
                 journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },

@@ -6,7 +6,7 @@ use crate::{
     config::{Limits, Timing},
     consul::{
         ask::{
-            Agent, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite, Place,
+            Agent, Checks, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite, Place,
             SessionInfo,
         },
         client::Consul,
@@ -138,7 +138,7 @@ impl Survey<'_> {
             name: format!("{}: preflight", self.service),
             ttl: TTL,
             lock_delay: Duration::ZERO,
-            node_checks: Vec::new(),
+            checks: Checks::default(),
         };
         let session = match self.consul.ask(&create, self.limit()).await {
             Created::Session(session) => session,

@@ -17,19 +17,28 @@ pub(crate) struct CreateSession {
     pub(crate) name: String,
     pub(crate) ttl: Duration,
     pub(crate) lock_delay: Duration,
-    /// The node checks whose failure ends the session.
-    pub(crate) node_checks: Vec<String>,
+    pub(crate) checks: Checks,
+}
+
+/// The checks whose failure ends a session, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checks {
+    pub(crate) node: Vec<String>,
+    /// Those of services on the session's node.
+    pub(crate) service: Vec<String>,
 }
 
 impl Ask for CreateSession {
     type Fact = Created;
 
     fn request(&self, _: &Keyspace) -> WireRequest {
+        let service_checks = self.checks.service.iter().map(|id| json!({ "ID": id }));
         let body = json!({
             "Name": self.name,
             "TTL": millis(self.ttl),
             "LockDelay": millis(self.lock_delay),
-            "NodeChecks": self.node_checks,
+            "NodeChecks": self.checks.node,
+            "ServiceChecks": service_checks.collect::<Vec<_>>(),
             "Behavior": "release",
         });
         WireRequest::put("/v1/session/create".into(), body.to_string().into_bytes())

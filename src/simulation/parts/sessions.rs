@@ -4,7 +4,7 @@ use super::{Mail, Part};
 use crate::{
     consul::{
         ask::{
-            CreateSession, DeleteStaleFences, DestroySession, ListSessions, RaiseFence,
+            Checks, CreateSession, DeleteStaleFences, DestroySession, ListSessions, RaiseFence,
             RenewSession,
         },
         session_name::session_name,
@@ -55,7 +55,7 @@ impl Process {
                     name: self.name(),
                     ttl: self.timing.session_ttl,
                     lock_delay: self.timing.lock_delay,
-                    node_checks: self.node_checks.clone(),
+                    checks: Checks { node: self.node_checks.clone(), service: Vec::new() },
                 };
                 Question::Create { ticket, ask }
             }
