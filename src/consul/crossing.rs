@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{
     ask::{
-        Checks, CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read, Record,
-        Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
+        Checks, CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read,
+        Record, Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
     },
     client::Consul,
     credentials::TokenSource,

@@ -6,8 +6,8 @@ use super::reading::entry_of;
 use crate::{
     consul::{
         ask::{
-            Checks, CreateSession, DestroySession, List, ListAllSessions, Release, ReleaseHow, SessionInfo,
-            What, Write,
+            Checks, CreateSession, DestroySession, List, ListAllSessions, Release, ReleaseHow,
+            SessionInfo, What, Write,
         },
         client::Consul,
         fact::{

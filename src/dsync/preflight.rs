@@ -6,8 +6,8 @@ use crate::{
     config::{Limits, Timing},
     consul::{
         ask::{
-            Agent, Checks, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite, Place,
-            SessionInfo,
+            Agent, Checks, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite,
+            Place, SessionInfo,
         },
         client::Consul,
         fact::{AgentSeen, Created, LeaderSeen, Right, SessionSeen},

@@ -23,8 +23,8 @@ use crate::{
     messages::{
         Acquire, AcquireAll, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey,
         Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StepDown,
-        SteppedDown, StoredEntry, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
-        UpdateValue, Write,
+        SteppedDown, StoredEntry, Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue,
+        Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},

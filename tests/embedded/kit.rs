@@ -67,7 +67,8 @@ async fn a_subscriber_hears_of_a_loss_that_a_test_causes() {
 async fn a_frozen_agent_answers_nobody_and_carries_out_what_arrived_when_it_thaws() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let (one, two) = (Dsync::on_embedded("one", &consul.link()), Dsync::on_embedded("two", &consul));
+    let (one, two) =
+        (Dsync::on_embedded("one", &consul.link()), Dsync::on_embedded("two", &consul));
     let held = acquire(&one, "a").await;
     two.ready().await.unwrap();
     consul.freeze();
@@ -88,7 +89,8 @@ async fn a_frozen_agent_answers_nobody_and_carries_out_what_arrived_when_it_thaw
 async fn an_agent_that_is_frozen_for_a_moment_costs_no_lock() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let (one, two) = (Dsync::on_embedded("one", &consul.link()), Dsync::on_embedded("two", &consul));
+    let (one, two) =
+        (Dsync::on_embedded("one", &consul.link()), Dsync::on_embedded("two", &consul));
     let held = acquire(&one, "k").await;
     let waiting = two.send(Acquire::new(key("k")));
     tokio::time::sleep(SECOND * 3).await;

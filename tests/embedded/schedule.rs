@@ -124,8 +124,7 @@ async fn after_a_pause_one_turn_makes_up_for_those_missed_or_none_does() {
         let second = runtime("two", &consul);
         let running = job(&second, schedule(), &begun, Duration::ZERO);
         seconds(20).await;
-        let expected: &[u64] =
-            if makes_up { &[10, 20, 50, 60, 70] } else { &[10, 20, 60, 70] };
+        let expected: &[u64] = if makes_up { &[10, 20, 50, 60, 70] } else { &[10, 20, 60, 70] };
         let expected: Vec<_> = expected.iter().map(|at| after(begin, *at)).collect();
         assert_eq!(*begun.borrow(), expected, "{missed:?}");
         running.abort();
@@ -170,8 +169,7 @@ async fn the_time_limit_ends_a_turn_and_the_next_instant_has_its_turn() {
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);
     let (begun, ended) = (Begun::default(), Rc::new(RefCell::new(0)));
-    let schedule =
-        Schedule::new(Duration::from_secs(30)).time_limit(Duration::from_secs(5));
+    let schedule = Schedule::new(Duration::from_secs(30)).time_limit(Duration::from_secs(5));
     let (starts, ends) = (begun.clone(), ended.clone());
     let job = actix_rt::spawn(dsync.every(key("job"), schedule, move |turn| {
         starts.borrow_mut().push(turn.due());
@@ -223,7 +221,8 @@ async fn an_iterator_that_ends_ends_the_job_of_all_replicas_after_its_last_turn(
 }
 
 #[actix::test]
-async fn instants_that_repeat_or_go_back_have_no_second_turn_and_an_endless_repetition_is_refused() {
+async fn instants_that_repeat_or_go_back_have_no_second_turn_and_an_endless_repetition_is_refused()
+{
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("one", &consul);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, AcquireAll, Campaign, Dsync, Error, FencingToken, Key, Lease, LossReason, Observe, Release,
-    Resign, TryAcquire, UpdateValue,
+    Acquire, AcquireAll, Campaign, Dsync, Error, FencingToken, Key, Lease, LossReason, Observe,
+    Release, Resign, TryAcquire, UpdateValue,
     config::Retention,
     embedded::Embedded,
     events::LockLost,
