@@ -36,7 +36,7 @@ struct Held {
     method: String,
     target: String,
     body: Vec<u8>,
-    thawed: oneshot::Sender<Response>,
+    thawed: oneshot::Sender<Response<Reply>>,
 }
 
 impl Agent {
@@ -76,7 +76,7 @@ impl Agent {
         method: &str,
         target: &str,
         body: Vec<u8>,
-    ) -> Result<Response, oneshot::Receiver<Response>> {
+    ) -> Result<Response<Reply>, oneshot::Receiver<Response<Reply>>> {
         let now = self.clock.now();
         let mut state = self.lock();
         if *self.frozen.borrow() {
