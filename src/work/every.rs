@@ -149,7 +149,7 @@ impl Dsync {
                 // Full only if the job is over already.
                 let _ = over.try_send(ended);
                 // Lead until the job is dropped, which resigns.
-                pending().await
+                pending::<()>().await;
             };
             let leading = std::pin::pin!(dsync.while_leading(key, turns));
             match select(leading, std::pin::pin!(is_over.recv())).await {

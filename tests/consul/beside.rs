@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::support::{
-    Agent,
+    consul::Agent,
     proxy::{Mode, Proxy},
 };
 
