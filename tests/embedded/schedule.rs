@@ -40,20 +40,17 @@ fn after(time: SystemTime, seconds: u64) -> SystemTime {
 /// The begin of the current second of the runtimes' time of day.
 async fn now() -> SystemTime {
     let dsync = runtime("clock", &Embedded::new());
-    let (found, begun) = (Begun::default(), Begun::default());
+    let begun = Begun::default();
     let of = begun.clone();
-    let job = dsync.every(key("clock"), Duration::from_secs(1), move |turn| {
+    let job = actix_rt::spawn(dsync.every(key("clock"), Duration::from_secs(1), move |turn| {
         of.borrow_mut().push(turn.due());
         std::future::ready(())
-    });
-    let job = actix_rt::spawn(job);
-    while found.borrow().is_empty() {
+    }));
+    while begun.borrow().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        found.borrow_mut().extend(begun.borrow().last());
     }
     job.abort();
-    let found = found.borrow()[0];
-    found
+    begun.take()[0]
 }
 
 #[actix::test]
