@@ -23,11 +23,9 @@ use crate::{
         subscribers::Hub,
     },
     ownership::Holder,
-    protocol::session::unavailable,
+    protocol::{session::unavailable, takeover},
 };
 
-/// The longest lease: Consul enforces no longer lock-delay.
-const LONGEST_LEASE: Duration = Duration::from_secs(60);
 /// The shortest TTL that Consul accepts.
 const SHORTEST_TTL: Duration = Duration::from_secs(10);
 /// How often a release or the end of a session is attempted, and the pause in between.
@@ -151,8 +149,7 @@ impl Taking {
             _ => (None, None),
         };
         let immediate = self.purpose == Purpose::ForceRelease { immediate: true };
-        let keeps = if immediate { Duration::ZERO } else { ttl.unwrap_or(LONGEST_LEASE) };
-        let keeps = keeps.min(LONGEST_LEASE);
+        let keeps = if immediate { Duration::ZERO } else { takeover::keeps(ttl) };
         let Some(holder) = holder(entry.clone(), facts) else {
             return Err(Error::Conflict { key });
         };
