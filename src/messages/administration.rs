@@ -26,6 +26,11 @@ use crate::{
 /// Consul reaches learns it within moments and reports
 /// [`LossReason::ForceReleased`](crate::LossReason::ForceReleased).
 ///
+/// One holder is not covered: one that renews its session but never learns that the key has
+/// changed, because its right to read the key is missing, or because only its blocking reads
+/// are lost. Its session stays alive, and it believes to have the lock until a read is
+/// answered.
+///
 /// The reply comes when the key is free. A subscriber of this runtime gets [`ForceReleased`]
 /// as soon as the key is taken over.
 ///
