@@ -280,28 +280,29 @@ impl Slots {
     ) -> Result<(SetId, Vec<Entered>), Error> {
         let (now, limit) = (self.clock.now(), self.most_waiters);
         let mut table = lock(&self.table);
-        // Checked for all keys before the first queue is entered.
-        let mut missing = 0;
-        for key in keys {
-            match table.slots.get(key) {
-                None => missing += 1,
-                Some(slot) if slot.callers.waiting() < limit => {}
-                Some(_) => return Err(Error::TooManyWaiters { key: key.clone(), limit }),
-            }
-        }
-        let most = Purpose::Lock.share(self.most_keys);
-        if missing > 0 && table.slots.len() + missing > most {
-            return Err(Error::TooManyKeys { limit: most });
-        }
         let id = lock(&self.gather).enter(now, keys.clone(), value.clone());
         let patience = Patience::Set { id, since: now };
         let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
-        let entered = keys.iter().map(|key| {
-            let opened = self.open_in(&mut table, key, Purpose::Lock, enter)?;
-            let Opened { slot, answer: (call, answer), is_new } = opened;
-            Ok(Entered { slot, call, answer, is_new })
-        });
-        Ok((id, entered.collect::<Result<_, Error>>()?))
+        let mut all = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.open_in(&mut table, key, Purpose::Lock, enter) {
+                Ok(Opened { slot, answer: (call, answer), is_new }) => {
+                    all.push(Entered { slot, call, answer, is_new });
+                }
+                Err(error) => {
+                    self.leave_set(id);
+                    for Entered { slot, call, is_new, .. } in all {
+                        slot.callers.leave(call);
+                        if is_new {
+                            // It has no actor yet.
+                            table.slots.remove(&slot.key);
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok((id, all))
     }
 
     /// A set's caller no longer waits.
@@ -362,8 +363,16 @@ impl Slots {
             }
         };
         // Under the table's lock, so that the slot is not reaped in between.
-        let answer = ask(&slot.callers)?;
-        Ok(Opened { slot, answer, is_new })
+        match ask(&slot.callers) {
+            Ok(answer) => Ok(Opened { slot, answer, is_new }),
+            Err(error) => {
+                if is_new {
+                    // Nobody would give it an actor.
+                    table.slots.remove(key);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The slot of `key`, if it exists.

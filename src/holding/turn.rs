@@ -295,10 +295,11 @@ impl Slot {
                 #[cfg(test)]
                 fuse::burn();
                 let tickets = offers.iter().map(|(key, offer)| (key.clone(), offer.ticket));
-                let tickets = tickets.collect();
+                let tickets: Vec<_> = tickets.collect();
                 let locks = offers.into_iter().map(|(key, it)| it.lock(key, &value, style.flags));
-                step(Step::LockAll { tickets, ask: LockAll(locks.collect()) });
-                self.gather().send(id);
+                let ask = LockAll(locks.collect());
+                step(Step::LockAll { tickets: tickets.clone(), ask });
+                self.gather().send(id, &value, tickets);
             }
         }
         *self.decides_at() = decides_at;

@@ -1,6 +1,7 @@
 //! Which turns of a job this process takes.
 
 use std::{
+    fmt::Write as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use humantime_serde::re::humantime;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::schedule::{Around, Fires, Look};
@@ -101,6 +103,14 @@ fn judge(around: Around, last: Option<&LastTurn>, attempted: Option<Attempted>) 
     }
 }
 
+/// The time in RFC 3339, which has no year after 9999.
+fn date_of(millis: u64) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+    let mut text = "at ".to_owned();
+    let written = time.map(|time| write!(text, "{}", humantime::format_rfc3339_seconds(time)));
+    if matches!(written, Some(Ok(()))) { text } else { "never".into() }
+}
+
 impl Calendar {
     pub(super) fn new(key: Key, fires: Fires, dsync: &Dsync) -> Self {
         let intake = dsync.intake();
@@ -189,8 +199,7 @@ impl Calendar {
             stuck.resolved();
             return sleep_until(self.clock, u64::MAX, at).await;
         };
-        let next = UNIX_EPOCH.checked_add(Duration::from_millis(last.next));
-        let next = next.map_or_else(|| "never".into(), |next| format!("at {next:?}"));
+        let next = date_of(last.next);
         stuck.because(format!(
             "its last turn is from the future: the next may begin {next}; delete the entry \
              .dsync/every/{} if no clock is wrong any more",

@@ -640,6 +640,35 @@ fn where_consul_is_too_far_a_session_is_tried_at_long_intervals_and_destroyed() 
 }
 
 #[test]
+fn an_answer_about_the_fence_of_a_session_that_is_gone_changes_nothing() {
+    let late = |ticket| Event::Raised { ticket, answer: Raised::Unknown(far()) };
+
+    // It was stopped, and its session is being destroyed.
+    let (mut bench, raise) = Bench::created();
+    let effects = bench.step(Event::Stop);
+    let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(late(raise));
+    assert!(effects.is_empty(), "{effects:?}");
+    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+    let effects = bench.step(late(raise));
+    assert!(effects.is_empty(), "{effects:?}");
+    assert!(bench.session.next_wakeup(bench.now).is_none());
+
+    // Its locks have not been told of its end yet: it may not be destroyed before.
+    let (mut bench, view) = Bench::open();
+    let generation = view.generation;
+    let again = Request::RaiseFence { generation, seen: view.fence };
+    let effects = bench.step(Event::Asked(again));
+    let [Effect::Raise { ticket: raise, .. }] = effects[..] else { panic!("{effects:?}") };
+    let reason = LossReason::StoreReplaced;
+    let effects = bench.step(Event::Asked(Request::Distrust { generation, reason }));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Closed { .. })]), "{effects:?}");
+    let effects = bench.step(late(raise));
+    assert!(effects.is_empty(), "{effects:?}");
+}
+
+#[test]
 fn a_token_that_consul_does_not_know_costs_nothing_before_the_deadline() {
     let (mut bench, view) = Bench::open();
     let mut was_told = false;

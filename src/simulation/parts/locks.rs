@@ -78,6 +78,7 @@ impl Process {
             }
             Step::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
             Step::LockAll { tickets, ask } => {
+                self.sending(tickets.iter().map(|(key, _)| key));
                 let slots = tickets
                     .into_iter()
                     .filter_map(|(key, ticket)| Some((self.wards.slots().get(&key)?, ticket)));

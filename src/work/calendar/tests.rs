@@ -14,6 +14,13 @@ fn last(next: u64, own: Option<u64>) -> LastTurn {
 }
 
 #[test]
+fn an_operator_reads_a_date_even_of_a_corrupt_record() {
+    assert_eq!(date_of(0), "at 1970-01-01T00:00:00Z");
+    assert_eq!(date_of(253_402_300_800_000), "never");
+    assert_eq!(date_of(u64::MAX), "never");
+}
+
+#[test]
 fn a_turn_is_free_once_and_turns_only_move_on() {
     let free = |due| Verdict::Free { due };
     assert_eq!(judge(around(5), None, None), free(5 * HOUR));
