@@ -17,7 +17,9 @@ use crate::support::{
 const TICKS: &str = "while [ ! -e stop ]; do date +%s%N >> ticks; sleep 0.05; done";
 const STARTS: &str = "date +%s%N > started";
 /// How long the first command is observed after the second has started.
-const OBSERVED: Duration = Duration::from_secs(30);
+const OBSERVED: Duration = Duration::from_secs(20);
+/// How many runs share an agent, which accepts 200 connections from one address.
+const SHARE: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Tool {
@@ -41,7 +43,8 @@ impl Tool {
             }
         };
         command.env("CONSUL_HTTP_ADDR", url).current_dir(folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let errors = fs::File::options().create(true).append(true).open(folder.join("errors"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.unwrap());
         Some(command)
     }
 }
@@ -71,33 +74,36 @@ impl Drop for Run {
 
 fn wait_for(runs: &[Run], file: &str, limit: Duration) {
     let end = Instant::now() + limit;
-    while !runs.iter().all(|run| !run.times(file).is_empty()) {
-        assert!(Instant::now() < end, "{file} is missing");
+    while let Some(run) = runs.iter().find(|run| run.times(file).is_empty()) {
+        let errors = || fs::read_to_string(run.folder.join("errors"));
+        assert!(Instant::now() < end, "{file} is missing: {:?}", errors());
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
 /// By how much the first command outlives the start of the second, in each run.
 fn overlaps(first: Tool, second: Tool, count: usize) -> Option<Vec<Duration>> {
-    let agent = Agent::start();
-    let proxy = Proxy::to(agent.http_addr());
+    let agents: Vec<Agent> = (0..count.div_ceil(SHARE)).map(|_| Agent::start()).collect();
+    let proxies: Vec<Proxy> = agents.iter().map(|agent| Proxy::to(agent.http_addr())).collect();
     let folder = std::env::temp_dir().join(format!("dsync-beside-{}", std::process::id()));
     let mut runs = Vec::new();
     for number in 0..count {
         let folder = folder.join(format!("{first:?}-{number}"));
         fs::create_dir_all(&folder).unwrap();
-        let mut tool = first.lock(&proxy.url(), &format!("beside/{number}"), &folder, TICKS)?;
+        let url = proxies[number / SHARE].url();
+        let mut tool = first.lock(&url, &format!("beside/{number}"), &folder, TICKS)?;
         runs.push(Run { tools: vec![tool.spawn().unwrap()], folder });
     }
     wait_for(&runs, "ticks", Duration::from_secs(60));
     for (number, run) in runs.iter_mut().enumerate() {
         let key = format!("beside/{number}");
-        let mut tool = second.lock(&agent.url(), &key, &run.folder, STARTS)?;
+        let url = agents[number / SHARE].url();
+        let mut tool = second.lock(&url, &key, &run.folder, STARTS)?;
         run.tools.push(tool.spawn().unwrap());
     }
     std::thread::sleep(Duration::from_secs(3));
     assert!(runs.iter().all(|run| run.times("started").is_empty()), "both have the lock");
-    proxy.set(Mode::BlackHole);
+    proxies.iter().for_each(|proxy| proxy.set(Mode::BlackHole));
     wait_for(&runs, "started", Duration::from_secs(180));
     std::thread::sleep(OBSERVED);
     let overlap = |run: &Run| {
