@@ -62,8 +62,8 @@ impl Default for Timing {
 impl Timing {
     /// Subtracted from the lease for the granularity of timers.
     const MARGIN: Duration = Duration::from_millis(250);
-    /// The longest lock-delay that Consul enforces.
-    const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
+    /// The longest lock-delay that Consul enforces; it reports longer ones.
+    pub(crate) const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
     const SHORTEST_LOCK_DELAY: Duration = Duration::from_secs(2);
     const SHORTEST_TTL: Duration = Duration::from_secs(10);
     const LONGEST_TTL: Duration = Duration::from_secs(86_400);

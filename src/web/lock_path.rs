@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    holding::{lease::Lease, slot::Purpose, term::Term},
+    holding::{lease::Lease, slots::Purpose, term::Term},
     key::Key,
     messages::Acquire,
 };

@@ -370,7 +370,9 @@ async fn a_late_write_under_a_set_does_not_take_effect_after_any_of_its_keys_has
 async fn a_write_under_a_set_has_room_for_the_checks_of_its_keys() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let one = runtime("one", &consul);
+    // The era is in the token, and not in the index that the write checks.
+    let builder = Dsync::builder("one").embedded(&consul).era(3);
+    let one = builder.on_current_arbiter().start().unwrap();
     let keys = (0..AcquireAll::MOST_KEYS).map(|n| key(&format!("k{n}")));
     let leases = one.send(AcquireAll::new(keys)).await.unwrap();
     let puts = |count: usize| {

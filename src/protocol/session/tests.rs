@@ -4,7 +4,7 @@ use super::{
     tidying::{FIRST_TIDYING, Look, MOST_TIDIED, TIDYING, share},
     *,
 };
-use crate::consul::fact::{Destroyed, Entry, Raised, Seen, StaleFences};
+use crate::consul::fact::{Created, Destroyed, Entry, Raised, Renewed, Seen, StaleFences};
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
