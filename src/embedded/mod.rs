@@ -8,17 +8,18 @@ mod agent;
 pub(crate) mod api;
 pub(crate) mod engine;
 mod golang;
+mod network;
 mod server;
 mod waiters;
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use futures::future::{Either, LocalBoxFuture, select};
-use tokio::sync::watch;
+use futures::future::LocalBoxFuture;
 
 use self::{
     agent::Agent,
     engine::{Engine, Expiry, IndexAfterRestore, PutMode, Snapshot},
+    network::Network,
 };
 use crate::consul::{
     fact::Trouble,
@@ -77,16 +78,7 @@ pub use crate::holding::mock::MockLease;
 pub struct Embedded {
     agent: Arc<Agent>,
     /// The network between this handle and the agent.
-    network: Arc<watch::Sender<Network>>,
-}
-
-/// The state of a network.
-#[derive(Debug, Default)]
-struct Network {
-    is_cut: bool,
-    delay: Duration,
-    /// How many replies will be lost.
-    to_lose: u32,
+    network: Arc<Network>,
 }
 
 impl Embedded {
@@ -113,12 +105,12 @@ impl Embedded {
     /// those in flight, vanish without an error. Operator actions on the handle and
     /// requests through a [served](Embedded::serve) port still work.
     pub fn cut(&self) {
-        self.network.send_modify(|network| network.is_cut = true);
+        self.network.cut(true);
     }
 
     /// Restores the network for requests sent from now on.
     pub fn mend(&self) {
-        self.network.send_modify(|network| network.is_cut = false);
+        self.network.cut(false);
     }
 
     /// Delays each reply to this handle and its clones by `delay`, from now on; zero ends it.
@@ -126,14 +118,14 @@ impl Embedded {
     /// The agent carries requests out at once. A client whose time limit passes first does not
     /// learn what happened.
     pub fn delay_replies(&self, delay: Duration) {
-        self.network.send_modify(|network| network.delay = delay);
+        self.network.delay(delay);
     }
 
     /// Loses the replies to the next `count` requests that lock, release or write keys
     /// through this handle and its clones. The agent carries the requests out, and their
     /// clients hear nothing.
     pub fn lose_replies(&self, count: u32) {
-        self.network.send_modify(|network| network.to_lose = count);
+        self.network.lose(count);
     }
 
     /// Freezes the agent, like SIGSTOP: it answers nobody, on any handle or port, until
@@ -367,39 +359,8 @@ impl Embedded {
         let method = request.method.as_str();
         let writes = method != "GET"
             && ["/v1/kv/", "/v1/txn"].iter().any(|path| request.target.starts_with(path));
-        let answered = async {
-            let reply = self.agent.serve(method, &request.target, request.body).await;
-            if writes && self.loses_reply() {
-                return std::future::pending().await;
-            }
-            let delay = self.network.borrow().delay;
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            reply
-        };
-        match select(pin!(self.is_cut()), pin!(answered)).await {
-            Either::Left(_) => std::future::pending().await,
-            Either::Right((reply, _)) => Ok(reply.into()),
-        }
-    }
-
-    /// Completes once the network is cut.
-    async fn is_cut(&self) {
-        // Cannot fail: `self` holds the sender.
-        let _ = self.network.subscribe().wait_for(|network| network.is_cut).await;
-    }
-
-    /// Whether this reply is lost.
-    fn loses_reply(&self) -> bool {
-        let mut is_lost = false;
-        // Nobody waits for this change.
-        self.network.send_if_modified(|network| {
-            is_lost = network.to_lose > 0;
-            network.to_lose = network.to_lose.saturating_sub(1);
-            false
-        });
-        is_lost
+        let served = self.agent.serve(method, &request.target, request.body);
+        Ok(self.network.carry(writes, served).await.into())
     }
 }
 
