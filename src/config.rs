@@ -114,12 +114,20 @@ pub struct Config {
     ///
     /// Default: 0.
     pub era: u8,
-    /// Names of node checks that end the session when they turn critical, such as
+    /// Ids of node checks that end the session when they turn critical, such as
     /// `serfHealth`. Without any, only the TTL, the node's departure and an operator end
-    /// it. The lock-delay protects the holder in each case.
+    /// it. The lock-delay protects the holder in each case, and is part of the
+    /// [lease](Timing::lease). With [`Timing::fast_failover`], which leaves it out, checks are
+    /// refused. While a check is critical or does not exist, Consul creates no session, and
+    /// nothing is granted.
     ///
     /// Default: none.
     pub node_checks: Vec<String>,
+    /// Ids of checks of services on the agent's node, such as `service:web`, that end the
+    /// session when they turn critical, as for [`node_checks`](Self::node_checks).
+    ///
+    /// Default: none.
+    pub service_checks: Vec<String>,
     /// Whether metrics by key carry the label `key`; needs the feature `metrics`. Set it
     /// only if keys are few and fixed: the recorder keeps every key ever locked.
     ///
@@ -153,6 +161,7 @@ impl Default for Config {
             flags: HASHICORP_LOCK_FLAGS,
             era: 0,
             node_checks: Vec::new(),
+            service_checks: Vec::new(),
             metrics_by_key: false,
             warn_after: None,
         }
@@ -200,6 +209,13 @@ impl Config {
             });
         }
         self.timing.check()?;
+        let is_bound = !self.node_checks.is_empty() || !self.service_checks.is_empty();
+        if is_bound && self.timing.fast_failover {
+            let why = "node_checks and service_checks end the session before its TTL, and \
+                       timing.fast_failover leaves the lock-delay, which protects then, out of \
+                       the lease: use one or the other";
+            return Err(ConfigError::Conflict(why.into()));
+        }
         self.limits.check()
     }
 
@@ -233,6 +249,7 @@ impl fmt::Debug for Config {
             flags,
             era,
             node_checks,
+            service_checks,
             metrics_by_key,
             warn_after,
         } = self;
@@ -253,6 +270,7 @@ impl fmt::Debug for Config {
             .field("flags", flags)
             .field("era", era)
             .field("node_checks", node_checks)
+            .field("service_checks", service_checks)
             .field("metrics_by_key", metrics_by_key)
             .field("warn_after", warn_after)
             .finish()

@@ -85,6 +85,8 @@ pub(crate) enum Mutation {
     SetPartlyLeft,
     /// A set is released only in part.
     SetPartlyReleased,
+    /// A key that was taken away from its holder is not kept for its lease.
+    TakenUnkept,
 }
 
 thread_local! {
@@ -93,7 +95,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -132,6 +134,7 @@ impl Mutation {
         Self::SetHandedOneKey,
         Self::SetPartlyLeft,
         Self::SetPartlyReleased,
+        Self::TakenUnkept,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

@@ -47,9 +47,6 @@ pub(super) struct SessionActor {
 /// are short and check the clock.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
-/// Cap on the minimum time limit of a session creation.
-const LONGEST_CREATION: Duration = Duration::from_secs(2);
-
 impl SessionActor {
     /// Creates the actor. It numbers its sessions from `generation + 1`, and destroys
     /// `left_behind`, the session of an actor that died.
@@ -63,7 +60,7 @@ impl SessionActor {
         let (now, timing) = (settings.clock.now(), settings.timing.clone());
         let instance = RandomState::new().build_hasher().finish() as u32;
         let name = session_name(&settings.service, instance);
-        let new = new_session(name, &timing, settings.node_checks.clone());
+        let new = new_session(name, &timing, settings.checks.clone());
         let machine = Session::new(now, timing, generation, left_behind);
         let death_notice = DeathNotice::new(warden.clone(), ForWarden(warden::Event::SessionDied));
         let timer = Timer::default();
@@ -86,13 +83,7 @@ impl SessionActor {
         let limit = self.settings.timing.request_timeout();
         match order {
             Order::Create { ticket, ask } => {
-                // Consul creates the session even if its answer comes too late; such a session is
-                // lost.
-                let shortest = (self.settings.timing.lease() / 2).min(LONGEST_CREATION);
-                self.ask(ask, limit.max(shortest), ctx, move |answer| Event::Created {
-                    ticket,
-                    answer,
-                });
+                self.ask(ask, limit, ctx, move |answer| Event::Created { ticket, answer });
             }
             Order::Renew { ticket, ask } => self.renew(ticket, ask, limit, ctx),
             Order::Destroy { ticket, ask } => {

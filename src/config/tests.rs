@@ -64,6 +64,17 @@ fn a_setting_out_of_range_is_refused_by_name_with_its_range() {
 }
 
 #[test]
+fn a_session_that_checks_can_end_needs_the_lock_delay_in_its_lease() {
+    let checks = || vec!["serfHealth".to_owned()];
+    for (node_checks, service_checks) in [(checks(), vec![]), (vec![], checks())] {
+        let mut config = Config { node_checks, service_checks, ..Config::default() };
+        config.check().unwrap();
+        config.timing = Timing::fast_failover();
+        assert!(refused(&config).contains("timing.fast_failover"));
+    }
+}
+
+#[test]
 fn reads_durations_as_text_and_refuses_unknown_fields() {
     let json = r#"{"timing":{"session_ttl":"1m 30s"},"retention":"keep"}"#;
     let config: Config = serde_json::from_str(json).unwrap();

@@ -13,6 +13,7 @@ use crate::{
     actors::Settings,
     clock::Clock,
     config::{Config, Limits, Login, Retention, Timing, TlsSettings},
+    consul::ask::Checks,
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slots::Slots,
@@ -184,6 +185,12 @@ impl Builder {
         self
     }
 
+    /// Sets [`Config::service_checks`].
+    pub fn service_checks(mut self, checks: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.service_checks = checks.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets [`Config::metrics_by_key`].
     pub fn metrics_by_key(mut self, by_key: bool) -> Self {
         self.config.metrics_by_key = by_key;
@@ -348,7 +355,7 @@ impl Builder {
                 timing: config.timing,
                 retention: config.retention,
                 flags: config.flags,
-                node_checks: config.node_checks,
+                checks: Checks { node: config.node_checks, service: config.service_checks },
                 watches,
                 warn_after: config.warn_after,
                 journal: Arc::new(Journal::new(clock, telemetry.clone())),

@@ -13,6 +13,8 @@ mod reading;
 mod request;
 mod sets;
 mod survey;
+#[cfg(feature = "embedded")]
+mod testing;
 mod writing;
 
 pub use builder::Builder;

@@ -22,8 +22,9 @@ use crate::{
     },
     messages::{
         Acquire, AcquireAll, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey,
-        Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry,
-        Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
+        Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StepDown,
+        SteppedDown, StoredEntry, Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue,
+        Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},
@@ -116,6 +117,7 @@ request! { false:
     UpdateValue => update_value -> (),
     Write => write -> (),
     ForceRelease => force_release -> ForceReleased,
+    StepDown => step_down -> SteppedDown,
 }
 
 /// Receives the requests of one recipient. It lives on the runtime's thread as long as the

@@ -6,8 +6,8 @@ use crate::{
     config::{Limits, Timing},
     consul::{
         ask::{
-            Agent, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite, Place,
-            SessionInfo,
+            Agent, Checks, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite,
+            Place, SessionInfo,
         },
         client::Consul,
         fact::{AgentSeen, Created, LeaderSeen, Right, SessionSeen},
@@ -145,7 +145,8 @@ impl Survey<'_> {
             name: format!("{}: preflight", self.service),
             ttl: Timing::SHORTEST_TTL,
             lock_delay: Duration::ZERO,
-            node_checks: Vec::new(),
+            checks: Checks::default(),
+            patience: Duration::ZERO,
         };
         let session = match self.consul.ask(&create, self.limit()).await {
             Created::Session(session) => session,

@@ -1,9 +1,11 @@
 //! Keeping the session: the orders of its machine, with the questions to Consul.
 
+use std::time::Duration;
+
 use crate::{
     config::Timing,
     consul::ask::{
-        CreateSession, DeleteFence, DeleteStaleFences, DestroySession, ListSessions,
+        Checks, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, ListSessions,
         ListStaleFences, RaiseFence, Read, RenewSession,
     },
     protocol::{
@@ -95,11 +97,16 @@ impl Order {
     }
 }
 
+/// The most that the creation of a session waits for an answer beyond other requests.
+const LONGEST_CREATION: Duration = Duration::from_secs(2);
+
 /// The question that creates sessions of this name and timing.
-pub(crate) fn new_session(
-    name: String,
-    timing: &Timing,
-    node_checks: Vec<String>,
-) -> CreateSession {
-    CreateSession { name, ttl: timing.session_ttl, lock_delay: timing.lock_delay, node_checks }
+pub(crate) fn new_session(name: String, timing: &Timing, checks: Checks) -> CreateSession {
+    CreateSession {
+        name,
+        ttl: timing.session_ttl,
+        lock_delay: timing.lock_delay,
+        checks,
+        patience: (timing.lease() / 2).min(LONGEST_CREATION),
+    }
 }

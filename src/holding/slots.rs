@@ -148,19 +148,25 @@ impl Slots {
         Ok(opened.into())
     }
 
-    /// Adds a write under `lease`, which is answered through the channel.
+    /// Adds a write under `lease`, which is answered through the channel. It relies on
+    /// `others`, too; its content must check them.
     ///
     /// # Errors
     /// [`Error::NotHeld`], [`Error::TooManyWaiters`].
     pub(crate) fn write(
         &self,
         lease: &Arc<LeaseState>,
+        others: &[Arc<LeaseState>],
         content: Content,
     ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
-        match self.get(lease.key()) {
-            Some(slot) => slot.callers.write(lease, content, self.most_waiters),
-            None => Err(Error::NotHeld { key: lease.key().clone(), token: lease.token() }),
+        let slot_of = |lease: &LeaseState| {
+            let (key, token) = (lease.key(), lease.token());
+            self.get(key).ok_or_else(|| Error::NotHeld { key: key.clone(), token })
+        };
+        for other in others {
+            slot_of(other)?.callers.rely_on(other)?;
         }
+        slot_of(lease)?.callers.write(lease, content, self.most_waiters)
     }
 
     /// Queues a caller that wants all of `keys` at once. All queues have the callers of

@@ -22,6 +22,7 @@ pub(crate) mod gather;
 pub(crate) mod lock;
 pub(crate) mod queue;
 pub(crate) mod session;
+pub(crate) mod takeover;
 pub(crate) mod warden;
 pub(crate) mod watch;
 

@@ -18,7 +18,7 @@ use crate::{
 /// So many histories must reach everything.
 pub(super) const ENOUGH: u64 = 20_000;
 
-const FAULTS: [&str; 40] = [
+const FAULTS: [&str; 41] = [
     "a lock's actor died",
     "agent left",
     "answer from the past",
@@ -33,6 +33,7 @@ const FAULTS: [&str; 40] = [
     "key edited",
     "key released by force",
     "late lock withheld",
+    "lock taken away",
     "partition",
     "partition of replies",
     "partition of requests",

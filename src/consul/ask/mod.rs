@@ -28,7 +28,7 @@ mod write;
 
 use std::time::Duration;
 
-pub(crate) use create_session::CreateSession;
+pub(crate) use create_session::{Checks, CreateSession};
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
 pub(crate) use get::GetTree;

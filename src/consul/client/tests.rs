@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     consul::{
         ask::{
-            CreateSession, DeleteFence, DestroySession, Lock, RaiseFence, Read, Release,
+            Checks, CreateSession, DeleteFence, DestroySession, Lock, RaiseFence, Read, Release,
             ReleaseHow, RenewSession, SessionInfo, Watch,
         },
         fact::{Expect, Fence, Renewed, Seen, SessionId},
@@ -129,7 +129,8 @@ async fn no_outcome_carries_the_token_that_an_answer_repeats() {
                 name: String::new(),
                 ttl: LIMIT,
                 lock_delay: LIMIT,
-                node_checks: vec![],
+                checks: Checks::default(),
+                patience: Duration::ZERO,
             };
             let release = Release {
                 key: Key::new("k").unwrap(),

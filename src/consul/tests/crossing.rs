@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::{
     consul::{
         ask::{
-            CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read,
-            Record, Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
+            Checks, CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence,
+            Read, Record, Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
         },
         client::Consul,
         credentials::TokenSource,
@@ -129,7 +129,8 @@ impl Call {
                     name: "n".into(),
                     ttl: Duration::from_secs(15),
                     lock_delay: Duration::from_secs(15),
-                    node_checks: Vec::new(),
+                    checks: Checks::default(),
+                    patience: Duration::ZERO,
                 };
                 let answer = consul.ask(&new, LIMIT).await;
                 judge!(answer, Created::Session(_), Created::Unknown(_))

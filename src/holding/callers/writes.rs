@@ -155,6 +155,20 @@ impl Callers {
         Ok(answer)
     }
 
+    /// A write relies on `under`, beside the ownership of another key: from here on, this
+    /// ownership is not handed over within the process.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`].
+    pub(crate) fn rely_on(self: &Arc<Self>, under: &Arc<LeaseState>) -> Result<(), Error> {
+        let mut inner = self.lock();
+        if !inner.is_current(under) {
+            return Err(not_held(under));
+        }
+        inner.contest.write_sent();
+        Ok(())
+    }
+
     /// The content of the write to send; `None` if its lease has ended meanwhile.
     ///
     /// From here on, the ownership is not handed over within the process.

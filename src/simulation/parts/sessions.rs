@@ -2,7 +2,11 @@
 
 use super::{Mail, Part};
 use crate::{
-    consul::{ask::CreateSession, fact::SessionId, session_name::session_name},
+    consul::{
+        ask::{Checks, CreateSession},
+        fact::SessionId,
+        session_name::session_name,
+    },
     holding::keeping::{Order, new_session},
     ownership::LossReason,
     protocol::{
@@ -18,7 +22,11 @@ use crate::{
 impl Process {
     fn new_session(&self) -> CreateSession {
         let name = session_name(&format!("p{}", self.id), self.life as u32);
-        new_session(name, &self.timing, self.node_checks.clone())
+        new_session(
+            name,
+            &self.timing,
+            Checks { node: self.node_checks.clone(), service: Vec::new() },
+        )
     }
 
     pub(super) fn start_session(&mut self, generation: u64, left_behind: Option<SessionId>) {

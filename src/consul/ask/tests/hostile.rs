@@ -31,7 +31,13 @@ fn read<A: Ask>(ask: &A, reply: &WireReply) -> A::Fact {
 
 fn create() -> CreateSession {
     let (ttl, lock_delay) = (Duration::from_secs(15), Duration::ZERO);
-    CreateSession { name: String::new(), ttl, lock_delay, node_checks: vec![] }
+    CreateSession {
+        name: String::new(),
+        ttl,
+        lock_delay,
+        checks: Checks::default(),
+        patience: Duration::ZERO,
+    }
 }
 
 fn lock(fence: Fence, expect: Expect) -> Lock {
