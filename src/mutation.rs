@@ -85,6 +85,10 @@ pub(crate) enum Mutation {
     SetPartlyLeft,
     /// A set is released only in part.
     SetPartlyReleased,
+    /// A permit is taken without a check that nobody else took it meanwhile.
+    PermitCountedTwice,
+    /// An ended holder of a permit is removed before its lock-delay has passed.
+    PrunedEarly,
 }
 
 thread_local! {
@@ -93,7 +97,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -132,6 +136,8 @@ impl Mutation {
         Self::SetHandedOneKey,
         Self::SetPartlyLeft,
         Self::SetPartlyReleased,
+        Self::PermitCountedTwice,
+        Self::PrunedEarly,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

@@ -17,7 +17,7 @@ use crate::{
     consul::{
         ask::{Lock, LockAll, Release},
         client::Consul,
-        fact::{Locked, Released, Seen, SessionSeen, Written},
+        fact::{Listed, Locked, Pruned, Released, Seen, SessionSeen, Written},
     },
     holding::{
         slot::{Slot, Slots},
@@ -26,7 +26,7 @@ use crate::{
     },
     key::Key,
     messages::subscribers::Hub,
-    protocol::{Ticket, contest::News, lock::Event, warden},
+    protocol::{Ticket, contest::News, lock::Event, permit, warden},
     status::kin,
     token::FencingToken,
 };
@@ -121,6 +121,47 @@ impl LockActor {
             Step::Lock { ticket, ask } => self.lock(ticket, ask),
             Step::LockAll { tickets, ask } => self.lock_all(&tickets, ask),
             Step::Release { ticket, ask } => self.release(ticket, ask),
+            Step::Join { ticket, ask } => {
+                let (session, token) = (&ask.session, tracing::field::Empty);
+                let span = tracing::debug_span!("acquire", %key, %session, token);
+                let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
+                let consul = self.shared.consul.clone();
+                let question = async move {
+                    let answer = consul.ask(&ask, limit).await;
+                    note_token(&answer);
+                    Event::Locked { ticket, answer }
+                };
+                ask_detached(lost, self.reporting(), question.instrument(span));
+            }
+            Step::Leave { ticket, ask } => {
+                let (session, index) = (&ask.session, ask.index);
+                let span = tracing::debug_span!("release", %key, %session, index);
+                let lost = Event::Released { ticket, answer: Released::Unknown(unanswered()) };
+                let consul = self.shared.consul.clone();
+                let question = async move {
+                    let answer = consul.ask(&ask, limit).await;
+                    Event::Released { ticket, answer }
+                };
+                ask_detached(lost, self.reporting(), question.instrument(span));
+            }
+            Step::List { ticket, ask } => {
+                let answer = Listed::Unknown(unanswered());
+                let lost = permit::Event::Listed { ticket, answer };
+                let consul = self.shared.consul.clone();
+                ask_detached(lost, self.reporting(), async move {
+                    let answer = consul.ask(&ask, limit).await;
+                    permit::Event::Listed { ticket, answer }
+                });
+            }
+            Step::Prune { ticket, ask } => {
+                let answer = Pruned::Unknown(unanswered());
+                let lost = permit::Event::Pruned { ticket, answer };
+                let consul = self.shared.consul.clone();
+                ask_detached(lost, self.reporting(), async move {
+                    let answer = consul.ask(&ask, limit).await;
+                    permit::Event::Pruned { ticket, answer }
+                });
+            }
             Step::Write { ticket, ask } => {
                 let answer = Written::Unknown(unanswered());
                 let lost = Event::Written { ticket, answer };
@@ -177,7 +218,7 @@ impl LockActor {
     }
 
     /// Reports an answer to the slot, even after this actor has stopped.
-    fn reporting(&self) -> impl FnMut(Event) + 'static {
+    fn reporting<E: Into<permit::Event>>(&self) -> impl FnMut(E) + use<E> {
         let slot = self.slot.clone();
         move |answer| slot.report(answer)
     }
@@ -190,11 +231,7 @@ impl LockActor {
         let consul = self.shared.consul.clone();
         let question = async move {
             let answer = consul.lock(&ask, limit).await;
-            if let Locked::At(index) = answer
-                && let Some(token) = FencingToken::new(index, 0)
-            {
-                Span::current().record("token", tracing::field::display(token));
-            }
+            note_token(&answer);
             Event::Locked { ticket, answer }
         };
         ask_detached(lost, self.reporting(), question.instrument(span));
@@ -229,6 +266,15 @@ impl LockActor {
             Event::Released { ticket, answer }
         };
         ask_detached(lost, self.reporting(), question.instrument(span));
+    }
+}
+
+/// Adds the token of a grant to the current span.
+fn note_token(answer: &Locked) {
+    if let Locked::At(index) = answer
+        && let Some(token) = FencingToken::new(*index, 0)
+    {
+        Span::current().record("token", tracing::field::display(token));
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod credentials;
 pub(crate) mod fact;
 pub(crate) mod http;
 pub(crate) mod link;
+pub(crate) mod roster;
 pub(crate) mod session_name;
 mod turns;
 mod txn;

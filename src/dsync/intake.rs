@@ -74,7 +74,7 @@ pub(crate) struct Defaults {
 }
 
 /// A caller's place in a queue. Dropping it before the reply leaves the queue.
-struct Place {
+pub(super) struct Place {
     entered: Entered,
     answered: bool,
 }
@@ -135,6 +135,21 @@ impl Intake {
     ) -> Pending<Lease> {
         let asked_at = Instant::now();
         let place = self.enter(&key, purpose, Patience::Unlimited, value);
+        self.granted(place, asked_at, within)
+    }
+
+    pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
+        let place = self.enter(&key, Purpose::Lock, Patience::None, value);
+        self.granted(place, Instant::now(), None)
+    }
+
+    /// The lease that a caller waits for, at most `within` from `asked_at`.
+    pub(super) fn granted(
+        &self,
+        place: Result<Place, Error>,
+        asked_at: Instant,
+        within: Option<Duration>,
+    ) -> Pending<Lease> {
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
         Box::pin(async move {
             let mut place = place?;
@@ -151,12 +166,6 @@ impl Intake {
         })
     }
 
-    pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
-        let place = self.enter(&key, Purpose::Lock, Patience::None, value);
-        let keep_alive = self.keep_alive.clone();
-        Box::pin(async move { Ok(Lease::of(place?.answer().await?, keep_alive)) })
-    }
-
     fn enter(
         &self,
         key: &Key,
@@ -165,9 +174,12 @@ impl Intake {
         value: Option<LockValue>,
     ) -> Result<Place, Error> {
         let value = self.value_of(value)?;
-        let entered = self.slots.enter(key, purpose, patience, value)?;
+        Ok(self.placed(self.slots.enter(key, purpose, patience, value)?))
+    }
+
+    pub(super) fn placed(&self, entered: Entered) -> Place {
         self.announce(&entered);
-        Ok(Place { entered, answered: false })
+        Place { entered, answered: false }
     }
 
     /// The value of a lock.

@@ -7,6 +7,7 @@ mod handle;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod permits;
 mod preflight;
 mod reach;
 mod reading;

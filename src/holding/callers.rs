@@ -29,7 +29,7 @@ use crate::{
         cell::DeadlineCell,
         contest::{Contest, Effect, Ending, News},
         gather::{InLine, SetId},
-        queue::{CallId, Demand, Obstacle, Patience},
+        queue::{CallId, Demand, HandOver, Obstacle, Patience},
     },
     status::telemetry::{Stopwatch, Telemetry},
     token::FencingToken,
@@ -145,8 +145,9 @@ impl Drop for Grant {
 }
 
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry) -> Self {
-        Self { key, clock, telemetry, inner: Mutex::default(), poke: Notify::new() }
+    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry, hand_over: HandOver) -> Self {
+        let inner = Inner { contest: Contest::new(hand_over), ..Inner::default() };
+        Self { key, clock, telemetry, inner: Mutex::new(inner), poke: Notify::new() }
     }
 
     /// Queues a caller, which is answered through the channel.
@@ -236,6 +237,11 @@ impl Callers {
     /// Makes [`poked`](Self::poked) complete.
     pub(crate) fn poke(&self) {
         self.poke.notify_one();
+    }
+
+    /// Whether the runtime is shutting down.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().contest.is_stopped()
     }
 
     /// Whether nobody waits for, owns, releases or follows the key.

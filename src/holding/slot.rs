@@ -6,7 +6,10 @@ mod anatomy;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use tokio::sync::oneshot;
@@ -16,6 +19,7 @@ use crate::protocol::mutation::Mutation;
 use crate::{
     clock::{Clock, Moment},
     config::Limits,
+    consul::roster::{LOCK, SEMAPHORE_FLAGS},
     error::Error,
     holding::{
         callers::{Answer, Callers, Content, WriteAnswer},
@@ -26,8 +30,10 @@ use crate::{
     key::Key,
     protocol::{
         gather::{Gather, SetId},
-        lock::{Event, Lock},
-        queue::{CallId, Patience},
+        lock::Lock,
+        permit::{Event, Permit},
+        queue::{CallId, HandOver, Patience},
+        seat::{Kind, Machine},
     },
     status::telemetry::Telemetry,
 };
@@ -36,7 +42,9 @@ use crate::{
 pub(crate) struct Slot {
     pub(crate) key: Key,
     pub(crate) callers: Arc<Callers>,
-    machine: Mutex<Lock>,
+    machine: Mutex<Machine>,
+    /// The limit of a semaphore; 0 for a lock.
+    limit: AtomicU32,
     facts: Mutex<VecDeque<Event>>,
     /// The value of our last lock attempt, or of an update since.
     written: Mutex<Arc<[u8]>>,
@@ -47,7 +55,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn new(key: Key, slots: &Slots) -> Self {
+    fn new(key: Key, slots: &Slots, kind: Kind) -> Self {
         let (clock, process) = (slots.clock, slots.process);
         // The seed makes jitter differ between processes and keys. Nothing else depends on it.
         let seed = clock.now().as_nanos() ^ u64::from(process) << 32;
@@ -55,10 +63,22 @@ impl Slot {
             .as_str()
             .bytes()
             .fold(seed, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let telemetry = slots.telemetry.clone();
+        let (machine, hand_over, limit) = match kind {
+            Kind::Lock => (Machine::Lock(Lock::new(slots.flags, seed)), HandOver::default(), 0),
+            Kind::Permit(limit) => {
+                let prefix = key.as_str().strip_suffix(LOCK).unwrap_or_default();
+                let permit = Permit::new(prefix, limit, seed);
+                // A permit handed over would keep its token, while other processes get later
+                // ones: tokens would not order the grants of a semaphore.
+                (Machine::Permit(Box::new(permit)), HandOver::NONE, limit)
+            }
+        };
         Self {
-            callers: Arc::new(Callers::new(key.clone(), clock, slots.telemetry.clone())),
+            callers: Arc::new(Callers::new(key.clone(), clock, telemetry, hand_over)),
             key,
-            machine: Mutex::new(Lock::new(slots.flags, seed)),
+            machine: Mutex::new(machine),
+            limit: AtomicU32::new(limit),
             facts: Mutex::default(),
             written: Mutex::new(Arc::from([])),
             gather: slots.gather.clone(),
@@ -66,9 +86,38 @@ impl Slot {
         }
     }
 
+    /// What the key is used for.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.limit.load(Ordering::Relaxed) {
+            0 => Kind::Lock,
+            limit => Kind::Permit(limit),
+        }
+    }
+
+    /// Admits a caller that uses the key in this way. A semaphore that nobody here uses
+    /// gets the caller's limit.
+    fn admit(&self, kind: Kind, flags: u64) -> Result<(), Error> {
+        let key = || self.key.clone();
+        match (self.kind(), kind) {
+            (ours, asked) if ours == asked => Ok(()),
+            (Kind::Permit(_), Kind::Permit(limit)) if self.callers.is_vacant() => {
+                self.limit.store(limit, Ordering::Relaxed);
+                self.machine().set_limit(limit);
+                Ok(())
+            }
+            (Kind::Permit(found), Kind::Permit(asked)) => {
+                Err(Error::LimitConflict { key: key(), asked, found: found.into() })
+            }
+            (Kind::Permit(_), Kind::Lock) => {
+                Err(Error::FlagConflict { key: key(), found: SEMAPHORE_FLAGS })
+            }
+            (Kind::Lock, _) => Err(Error::FlagConflict { key: key(), found: flags }),
+        }
+    }
+
     /// Adds a fact for the slot's actor to read.
-    pub(crate) fn report(&self, fact: Event) {
-        lock(&self.facts).push_back(fact);
+    pub(crate) fn report(&self, fact: impl Into<Event>) {
+        lock(&self.facts).push_back(fact.into());
         self.callers.poke();
     }
 
@@ -83,8 +132,8 @@ impl Slot {
         fact
     }
 
-    /// The machine. After a panic, [`Lock::recover`] repairs it; poisoning is ignored.
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Lock> {
+    /// The machine. After a panic, [`Machine::recover`] repairs it; poisoning is ignored.
+    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
         lock(&self.machine)
     }
 
@@ -133,7 +182,11 @@ impl Slot {
         if Mutation::SlotForgotten.is_chosen() {
             return self.callers.is_vacant();
         }
-        self.callers.is_vacant() && lock(&self.facts).is_empty() && self.machine().is_quiet()
+        let is_quiet = |machine: &Machine| match self.callers.is_stopped() {
+            true => machine.may_stop(),
+            false => machine.is_quiet(),
+        };
+        self.callers.is_vacant() && lock(&self.facts).is_empty() && is_quiet(&self.machine())
     }
 }
 
@@ -241,8 +294,35 @@ impl Slots {
         patience: Patience,
         value: Arc<[u8]>,
     ) -> Result<Entered, Error> {
+        self.enter_as(Kind::Lock, key, purpose, patience, value)
+    }
+
+    /// Queues a caller for a permit of the semaphore `key`.
+    ///
+    /// # Errors
+    /// [`Error::LimitConflict`] if others here use another limit; those of
+    /// [`enter`](Self::enter).
+    pub(crate) fn enter_semaphore(
+        &self,
+        key: &Key,
+        limit: u32,
+        patience: Patience,
+        value: Arc<[u8]>,
+    ) -> Result<Entered, Error> {
+        self.enter_as(Kind::Permit(limit), key, Purpose::Lock, patience, value)
+    }
+
+    fn enter_as(
+        &self,
+        kind: Kind,
+        key: &Key,
+        purpose: Purpose,
+        patience: Patience,
+        value: Arc<[u8]>,
+    ) -> Result<Entered, Error> {
         let limit = self.most_waiters;
-        let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
+        let enter = |callers: &Arc<Callers>| callers.enter(patience, value, limit);
+        let opened = self.open(key, kind, purpose, enter)?;
         let Opened { slot, answer: (call, answer), is_new } = opened;
         Ok(Entered { slot, call, answer, is_new })
     }
@@ -250,13 +330,17 @@ impl Slots {
     /// Adds a write under `lease`, which is answered through the channel.
     ///
     /// # Errors
-    /// [`Error::NotHeld`], [`Error::TooManyWaiters`].
+    /// [`Error::NotHeld`], [`Error::TooManyWaiters`]; [`Error::Invalid`] for a permit.
     pub(crate) fn write(
         &self,
         lease: &Arc<LeaseState>,
         content: Content,
     ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
         match self.get(lease.key()) {
+            Some(slot) if slot.kind() != Kind::Lock => Err(Error::Invalid {
+                field: "lease",
+                why: "is a permit of a semaphore; only locks guard writes".into(),
+            }),
             Some(slot) => slot.callers.write(lease, content, self.most_waiters),
             None => Err(Error::NotHeld { key: lease.key().clone(), token: lease.token() }),
         }
@@ -279,6 +363,7 @@ impl Slots {
         for key in keys {
             match table.slots.get(key) {
                 None => missing += 1,
+                Some(slot) if slot.kind() != Kind::Lock => slot.admit(Kind::Lock, self.flags)?,
                 Some(slot) if slot.callers.waiting() < limit => {}
                 Some(_) => return Err(Error::TooManyWaiters { key: key.clone(), limit }),
             }
@@ -291,7 +376,7 @@ impl Slots {
         let patience = Patience::Set { id, since: now };
         let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
         let entered = keys.iter().map(|key| {
-            let opened = self.open_in(&mut table, key, Purpose::Lock, enter)?;
+            let opened = self.open_in(&mut table, key, Kind::Lock, Purpose::Lock, enter)?;
             let Opened { slot, answer: (call, answer), is_new } = opened;
             Ok(Entered { slot, call, answer, is_new })
         });
@@ -308,7 +393,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
-        self.open(key, Purpose::Leadership, |callers| Tenure::of(callers, value))
+        self.open(key, Kind::Lock, Purpose::Leadership, |callers| Tenure::of(callers, value))
     }
 
     /// Follows the holder of `key`.
@@ -316,23 +401,25 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
-        self.open(key, Purpose::Leadership, Observer::of)
+        self.open(key, Kind::Lock, Purpose::Leadership, Observer::of)
     }
 
     /// Makes a request to the slot of `key`, which is created if it does not exist.
     fn open<T>(
         &self,
         key: &Key,
+        kind: Kind,
         purpose: Purpose,
         ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
     ) -> Result<Opened<T>, Error> {
-        self.open_in(&mut lock(&self.table), key, purpose, ask)
+        self.open_in(&mut lock(&self.table), key, kind, purpose, ask)
     }
 
     fn open_in<T>(
         &self,
         table: &mut Table,
         key: &Key,
+        kind: Kind,
         purpose: Purpose,
         ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
     ) -> Result<Opened<T>, Error> {
@@ -351,10 +438,11 @@ impl Slots {
                 return Err(Error::TooManyKeys { limit });
             }
             hash_map::Entry::Vacant(place) => {
-                let slot = Arc::new(Slot::new(key.clone(), self));
+                let slot = Arc::new(Slot::new(key.clone(), self, kind));
                 (place.insert(slot).clone(), true)
             }
         };
+        slot.admit(kind, self.flags)?;
         // Under the table's lock, so that the slot is not reaped in between.
         let answer = ask(&slot.callers)?;
         Ok(Opened { slot, answer, is_new })

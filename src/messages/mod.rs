@@ -4,6 +4,7 @@ mod accounts;
 mod administration;
 mod elections;
 mod events;
+mod permits;
 mod requests;
 mod sets;
 pub(crate) mod subscribers;
@@ -15,6 +16,7 @@ pub use elections::{Campaign, Observe, Resign};
 pub use events::{
     Deposed, Elected, ForceReleased, LeaderChanged, LockAcquired, LockLost, LockReleased,
 };
+pub use permits::{AcquirePermit, TryAcquirePermit};
 pub use requests::{
     Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };

@@ -19,7 +19,7 @@ use super::{
     cell::DeadlineCell,
     election::{self, Election, Stood},
     gather::SetId,
-    queue::{self, CallId, Demand, End, Obstacle, Patience, Queue},
+    queue::{self, CallId, Demand, End, HandOver, Obstacle, Patience, Queue},
 };
 use crate::{
     clock::Moment,
@@ -79,6 +79,10 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
+    pub(crate) fn new(hand_over: HandOver) -> Self {
+        Self { queue: Queue::new(hand_over), ..Self::default() }
+    }
+
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
     }
@@ -245,7 +249,11 @@ impl Contest {
         let holder = match &obstacle {
             Obstacle::Held(holder) => Some(Some(holder.clone())),
             Obstacle::Delayed { .. } => Some(None),
-            Obstacle::Foreign { .. } | Obstacle::NameRefused { .. } | Obstacle::Trouble(_) => None,
+            Obstacle::Foreign { .. }
+            | Obstacle::NameRefused { .. }
+            | Obstacle::LimitDiffers { .. }
+            | Obstacle::NoSemaphore { .. }
+            | Obstacle::Trouble(_) => None,
         };
         self.step_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
         if let Some(holder) = holder {

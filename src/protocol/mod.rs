@@ -19,7 +19,9 @@ pub(crate) mod contest;
 pub(crate) mod election;
 pub(crate) mod gather;
 pub(crate) mod lock;
+pub(crate) mod permit;
 pub(crate) mod queue;
+pub(crate) mod seat;
 pub(crate) mod session;
 pub(crate) mod warden;
 pub(crate) mod watch;
@@ -36,6 +38,11 @@ pub(crate) struct Ticket(pub(crate) u64);
 pub(crate) struct Tickets(u64);
 
 impl Tickets {
+    /// Yields tickets that differ from those of any [`Tickets::default`].
+    pub(crate) fn above_others() -> Self {
+        Self(1 << 63)
+    }
+
     pub(crate) fn next(&mut self) -> Ticket {
         self.0 += 1;
         Ticket(self.0)

@@ -64,6 +64,15 @@ pub(crate) enum Obstacle {
     NameRefused {
         why: String,
     },
+    /// The key is a semaphore with another limit.
+    LimitDiffers {
+        asked: u32,
+        found: u64,
+    },
+    /// The key has a semaphore's flags, but not its content.
+    NoSemaphore {
+        why: String,
+    },
     Trouble(Error),
 }
 
@@ -76,6 +85,8 @@ impl Obstacle {
             Self::Delayed { remaining } => Error::LockDelay { key, remaining },
             Self::Foreign { flags } => Error::FlagConflict { key, found: flags },
             Self::NameRefused { why } => Error::NameRefused { key, why },
+            Self::LimitDiffers { asked, found } => Error::LimitConflict { key, asked, found },
+            Self::NoSemaphore { why } => Error::NoSemaphore { key, why },
             Self::Trouble(error) => error,
         }
     }
@@ -142,6 +153,11 @@ impl Default for HandOver {
     }
 }
 
+impl HandOver {
+    /// Each caller gets an ownership of its own.
+    pub(crate) const NONE: Self = Self { longest: Duration::ZERO, most: 0 };
+}
+
 /// The queue machine of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -157,6 +173,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    pub(crate) fn new(hand_over: HandOver) -> Self {
+        Self { hand_over, ..Self::default() }
+    }
+
     /// The number of waiting callers.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()

@@ -18,11 +18,12 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// | [`Invalid`](Error::Invalid), a key | 400; the message names the fault | `invalid` |
 /// | [`Held`](Error::Held) | 423 | `locked` |
 /// | [`WaitedTooLong`](Error::WaitedTooLong) | 504 | `waited_too_long` |
+/// | [`NoPermit`](Error::NoPermit) | 503, `Retry-After: 1` | `busy` |
 /// | [`LockDelay`](Error::LockDelay) | 503, `Retry-After` the delay | `lock_delay` |
 /// | [`TooManyWaiters`](Error::TooManyWaiters), [`TooManyKeys`](Error::TooManyKeys), [`Unavailable`](Error::Unavailable), [`Stopped`](Error::Stopped) | 503, `Retry-After: 1` | `busy`, `unavailable` |
 /// | [`NotHeld`](Error::NotHeld), [`Unknown`](Error::Unknown): only the client knows whether the work may be repeated | 503 | `lost`, `unknown` |
 /// | [`Conflict`](Error::Conflict) | 409 | `conflict` |
-/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
+/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`LimitConflict`](Error::LimitConflict), [`NoSemaphore`](Error::NoSemaphore), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -30,6 +31,7 @@ impl ResponseError for Error {
             Self::Held { .. } => StatusCode::LOCKED,
             Self::WaitedTooLong { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::LockDelay { .. }
+            | Self::NoPermit { .. }
             | Self::TooManyWaiters { .. }
             | Self::TooManyKeys { .. }
             | Self::Unavailable { .. }
@@ -41,6 +43,8 @@ impl ResponseError for Error {
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
             | Self::NameRefused { .. }
+            | Self::LimitConflict { .. }
+            | Self::NoSemaphore { .. }
             | Self::AlreadyStarted { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -51,6 +55,7 @@ impl ResponseError for Error {
             Self::Held { .. } => "another holder has the lock",
             Self::WaitedTooLong { .. } => "the lock was not granted in time",
             Self::LockDelay { .. } => "the lock is closed for a while after its holder failed",
+            Self::NoPermit { .. } => "as many of these run as may run at a time",
             Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => "too many requests for locks",
             Self::Unavailable { .. } | Self::Stopped => "locks are unavailable at present",
             Self::NotHeld { .. } => "the lock was lost; nothing more was written",
@@ -60,6 +65,8 @@ impl ResponseError for Error {
             | Self::Denied { .. }
             | Self::FlagConflict { .. }
             | Self::NameRefused { .. }
+            | Self::LimitConflict { .. }
+            | Self::NoSemaphore { .. }
             | Self::AlreadyStarted { .. } => "the service's locks are misconfigured",
         };
         let status = self.status_code();
@@ -80,7 +87,7 @@ fn code(error: &Error) -> &'static str {
         Error::Held { .. } => "locked",
         Error::WaitedTooLong { .. } => "waited_too_long",
         Error::LockDelay { .. } => "lock_delay",
-        Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => "busy",
+        Error::NoPermit { .. } | Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => "busy",
         Error::Unavailable { .. } | Error::Stopped => "unavailable",
         Error::NotHeld { .. } => "lost",
         Error::Unknown { .. } => "unknown",
@@ -89,6 +96,8 @@ fn code(error: &Error) -> &'static str {
         | Error::Denied { .. }
         | Error::FlagConflict { .. }
         | Error::NameRefused { .. }
+        | Error::LimitConflict { .. }
+        | Error::NoSemaphore { .. }
         | Error::AlreadyStarted { .. } => "misconfigured",
     }
 }

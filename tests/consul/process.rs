@@ -78,7 +78,13 @@ impl Player {
         self.lines.iter().collect()
     }
 
-    fn signal(&self, signal: Signal) {
+    /// What it has printed since, without waiting for more.
+    pub(crate) fn said(&self) -> Vec<String> {
+        let lines = self.lines.try_iter();
+        lines.filter_map(|line| Some(line.split_once(LINE)?.1.to_owned())).collect()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("our own child");
     }
 }
@@ -90,7 +96,7 @@ impl Drop for Player {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{LINE}{line}");
     let _ = out.flush();
@@ -108,12 +114,13 @@ async fn a_player() {
         "watch" => watch(&url, &prefix).await,
         "many" => many(&url, &prefix).await,
         "talk" => talk(&url, &prefix).await,
+        "permits" => crate::permits::play(&url, &prefix).await,
         "secrets" => crate::secrets::talk(&url, &prefix).await,
         other => panic!("no such role: {other}"),
     }
 }
 
-async fn input_ended() {
+pub(crate) async fn input_ended() {
     let wait = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     let _ = tokio::task::spawn_blocking(wait).await;
 }

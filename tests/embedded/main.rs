@@ -16,6 +16,7 @@ mod logs;
 mod metrics;
 mod overdue;
 mod panics;
+mod permits;
 mod queue;
 mod recipient;
 mod reports;

@@ -264,6 +264,8 @@ pub(crate) struct Lock {
     setbacks: u32,
     /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
+    /// No attempt is made before a read.
+    reads_first: bool,
     sweep: Option<late::Sweep>,
     writing: Option<write::Writing>,
     /// No further write is sent before this.
@@ -296,6 +298,7 @@ impl Lock {
             obstacle: None,
             setbacks: 0,
             resume: Next::Try(Expect::Missing),
+            reads_first: false,
             sweep: None,
             writing: None,
             writes_from: Moment::default(),
@@ -303,6 +306,11 @@ impl Lock {
             tickets: Tickets::default(),
             random: seed | 1,
         }
+    }
+
+    /// Like [`new`](Self::new), for a machine that reads the key before each attempt.
+    pub(super) fn that_reads_first(flags: u64, seed: u64) -> Self {
+        Self { reads_first: true, ..Self::new(flags, seed) }
     }
 
     /// Fixes the jitter at its least, so that an exploration has fewer states.
@@ -502,7 +510,7 @@ impl Lock {
     }
 
     /// A random duration between half of `span` and `span`.
-    fn jittered(&mut self, span: Duration) -> Duration {
+    pub(super) fn jittered(&mut self, span: Duration) -> Duration {
         span.mul_f64(0.5 + self.share() / 2.0)
     }
 

@@ -84,6 +84,10 @@ impl Process {
                 Question::LockAll { slots: slots.collect(), ask }
             }
             Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Step::Join { ticket, ask } => Question::Join { slot, ticket, ask },
+            Step::Leave { ticket, ask } => Question::Leave { slot, ticket, ask },
+            Step::List { ticket, ask } => Question::ListHolders { slot, ticket, ask },
+            Step::Prune { ticket, ask } => Question::Prune { slot, ticket, ask },
             Step::Write { ticket, ask } => Question::Write { slot, ticket, ask },
             Step::Read { ticket, .. } => Question::Read { slot, ticket },
             Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
