@@ -118,19 +118,24 @@ async fn consul_lock_with_a_limit_and_we_count_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loss_of_a_permit_is_reported_and_a_waiting_consul_lock_gets_it_at_once() {
     let prefix = "permits-lost";
-    let dsync = runtime(prefix);
+    let (dsync, other) = (runtime(prefix), runtime(prefix));
     let mut lost = dsync.events::<LockLost>(Filter::All);
-    let lease = permit(&dsync, 1).await;
-    let theirs = consul_lock(prefix, 1, &[], "true").spawn().expect("consul runs");
+    let lease = permit(&dsync, 2).await;
+    let session = holders(prefix).remove(0);
+    let second = permit(&other, 2).await;
+    let theirs = consul_lock(prefix, 2, &[], "true").spawn().expect("consul runs");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    agent().operator().destroy_session(&holders(prefix)[0]);
+    agent().operator().destroy_session(&session);
     let event = next(&mut lost, Duration::from_secs(30)).await;
     assert_eq!((event.key, event.token), (key("s/.lock"), lease.token()));
     assert_eq!(event.reason, LossReason::SessionGone);
     assert!(!lease.is_valid());
     let ended = theirs.wait_with_output().expect("our own child");
     assert!(ended.status.success(), "{ended:?}");
-    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    assert!(second.is_valid());
+    for dsync in [dsync, other] {
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
