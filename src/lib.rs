@@ -224,6 +224,10 @@ pub mod report {
     };
 }
 
+// The first definition of a link holds: here the page's links lead to what rustdoc knows.
+#[doc = "[fencing]: crate::fencing"]
+#[doc = "[operations]: https://docs.rs/crate/actix-dsync/latest/source/docs/operations.md"]
+#[doc = ""]
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
@@ -250,6 +254,7 @@ mod pages {
         Introduction: "../docs/guide/introduction.md",
         Leadership: "../docs/guide/leadership.md",
         Locks: "../docs/guide/locks.md",
+        Operations: "../docs/operations.md",
         QuickStart: "../docs/guide/quick-start.md",
         Reference: "../docs/guide/reference.md",
         SemaphoresSetsWrites: "../docs/guide/semaphores-sets-writes.md",

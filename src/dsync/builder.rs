@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Limits, Login, Retention, Timing, TlsSettings},
     dsync::intake::Defaults,
     error::ConfigError,
-    holding::slot::Slots,
+    holding::slots::Slots,
     host::url_host,
     key::Key,
     secret::Secret,

@@ -106,8 +106,8 @@ impl Dsync {
     /// for a moment.
     ///
     /// # Errors
-    /// [`Error::Stopped`]. An agent that does not answer is a finding; the preflight then
-    /// takes a few seconds.
+    /// [`Error::Stopped`]. An agent that does not answer is a finding. The preflight ends within
+    /// 20 s.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the checks.

@@ -27,7 +27,8 @@ use crate::{
     consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
-        slot::{Entered, Purpose, Slot, Slots},
+        slot::Slot,
+        slots::{Entered, Purpose, Slots},
         tenure::Tenure,
         term::Term,
         turn::Style,

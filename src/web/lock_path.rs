@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    holding::{lease::Lease, slot::Purpose, term::Term},
+    holding::{lease::Lease, slots::Purpose, term::Term},
     key::Key,
     messages::Acquire,
 };
@@ -139,8 +139,8 @@ impl LockPath {
         let place = path.iter().position(|(name, _)| name == &*self.segment).ok_or(NO_SEGMENT)?;
         // Decoded, as in a handler's extractor.
         let segments: Vec<String> = path.load().map_err(|error| Error::Invalid {
-            field: "path",
-            why: format!("cannot be decoded: {error}"),
+            field: "key",
+            why: format!("cannot be read from the path: {error}"),
         })?;
         let segment = segments.get(place).ok_or(NO_SEGMENT)?;
         let prefix = self.under.split('/').filter(|part| !part.is_empty());

@@ -54,6 +54,9 @@ impl Dsync {
     /// the shutdown signal of an actix-web server: when it completes, the server stops
     /// accepting connections and finishes the requests in progress. An error is logged.
     ///
+    /// With a shutdown signal, actix-web does not listen to the signals of the operating system:
+    /// `signal` must cover each that should end the service, usually SIGTERM and SIGINT.
+    ///
     /// A service thus ends in this order: stop singletons and jobs, resign, stop accepting
     /// requests, finish those in progress, release their locks, end the session.
     ///
@@ -82,15 +85,21 @@ impl Dsync {
     ///     let sweeper =
     ///         Singleton::new(|_| Sweeper).on(Key::new("jobs/sweeper")?).start(&dsync)?;
     ///
+    ///     // SIGTERM comes from an orchestrator, SIGINT from Ctrl-C. With a shutdown signal,
+    ///     // actix-web handles neither by itself.
     ///     let mut terminate = signal(SignalKind::terminate())?;
-    ///     let terminated = async move {
-    ///         terminate.recv().await;
+    ///     let mut interrupt = signal(SignalKind::interrupt())?;
+    ///     let told_to_end = async move {
+    ///         tokio::select! {
+    ///             _ = terminate.recv() => {}
+    ///             _ = interrupt.recv() => {}
+    ///         }
     ///     };
     ///     let shared = web::Data::new(dsync.clone());
     ///     HttpServer::new(move || App::new().app_data(shared.clone()))
     ///         .listen(listener)?
     ///         // Stops the sweeper and resigns, then drains.
-    ///         .shutdown_signal(dsync.hand_over_on(terminated, Duration::from_secs(5)))
+    ///         .shutdown_signal(dsync.hand_over_on(told_to_end, Duration::from_secs(5)))
     ///         .shutdown_timeout(20)
     ///         .run()
     ///         .await?;
