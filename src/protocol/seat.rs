@@ -16,6 +16,7 @@ pub(crate) enum Kind {
 
 /// The machine of one key.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all keys are locks")]
 pub(crate) enum Machine {
     Lock(Lock),
     Permit(Box<Permit>),

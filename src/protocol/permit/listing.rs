@@ -1,11 +1,13 @@
 //! Finding and removing holders whose sessions have ended.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Effect, PERIOD, Permit};
 use crate::{
     clock::Moment,
     consul::{
         ask::PruneSemaphore,
-        fact::{Listed, Pruned},
+        fact::{Entry, Listed, Pruned, SessionId},
         roster::{LOCK, Roster},
     },
     protocol::{Ticket, lock},
@@ -88,10 +90,14 @@ impl Permit {
             }
             return self.list_later(now);
         };
-        let name = |last: &str| {
-            entries.iter().find(|(key, _)| key.strip_prefix(&*self.prefix) == Some(last))
-        };
-        let lock = name(LOCK).map(|(_, entry)| entry);
+        // As HashiCorp's clients judge: a session lives if it locks any entry below the prefix.
+        let living: BTreeSet<&SessionId> =
+            entries.iter().filter_map(|(_, entry)| entry.session.as_ref()).collect();
+        let entries: BTreeMap<&str, &Entry> = entries
+            .iter()
+            .filter_map(|(key, entry)| Some((key.strip_prefix(&*self.prefix)?, entry)))
+            .collect();
+        let lock = entries.get(LOCK).copied();
         let Some((index, roster)) = lock.and_then(|it| Some((it.modify_index, self.fit(it).ok()?)))
         else {
             self.roll.clear();
@@ -101,13 +107,12 @@ impl Permit {
         let ours = self.session.as_ref().map(|(_, id)| id);
         let mut to_ask = Vec::new();
         for holder in roster.holders.iter().filter(|holder| Some(*holder) != ours) {
-            // As HashiCorp's clients judge: any entry below the prefix will do.
-            if entries.iter().any(|(_, entry)| entry.session.as_ref() == Some(holder)) {
+            if living.contains(holder) {
                 if self.roll.lives(holder) && to_ask.len() < MOST_ASKED {
                     to_ask.push(holder.clone());
                 }
             } else {
-                let own = name(holder.as_str()).map(|(_, entry)| entry.modify_index);
+                let own = entries.get(holder.as_str()).map(|entry| entry.modify_index);
                 self.roll.ended(now, holder, own);
             }
         }
