@@ -4,7 +4,8 @@
 //! # What to know first
 //! - **A lock without a token check is advisory.** A write that is already in flight
 //!   cannot be recalled. Pass [`Lease::token`] to the protected resource and let it
-//!   refuse older tokens.
+//!   refuse older tokens. The token does not keep the *next* owner from repeating the
+//!   work: check the state of what you write as well.
 //! - [`Dsync`] is the handle to a process's locks. Clone it, share it, and send it
 //!   messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`], [`Campaign`].
 //! - A granted request returns a [`Lease`]. Call [`Lease::is_valid`] before an operation
@@ -25,7 +26,8 @@
 //! # async fn charge_card(order: &str, fence: FencingToken) -> std::io::Result<()> { Ok(()) }
 //! #[actix::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let dsync = Dsync::from_env("orders")?.start()?;
+//!     // The service's name, and the folder of its keys in Consul.
+//!     let dsync = Dsync::from_env("billing")?.prefix("shop").start()?;
 //!
 //!     let key = Key::join(["orders", "7"])?;
 //!     let lease = dsync.send(Acquire::new(key).within(Duration::from_secs(2))).await?;

@@ -29,7 +29,7 @@ use crate::{
     messages::subscribers::Hub,
     protocol::{Ticket, contest::News, lock::Event, permit, warden},
     status::kin,
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// State shared by all lock actors.
@@ -113,10 +113,10 @@ impl LockActor {
                 let (session, token) = (&ask.session, tracing::field::Empty);
                 let span = tracing::debug_span!("acquire", %key, %session, token);
                 let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
-                let consul = self.shared.consul.clone();
+                let (consul, era) = (self.shared.consul.clone(), self.shared.slots.era());
                 let question = async move {
                     let answer = consul.ask(&ask, limit).await;
-                    note_token(&answer);
+                    note_token(&answer, era);
                     Event::Locked { ticket, answer }
                 };
                 ask_detached(lost, self.reporting(), question.instrument(span));
@@ -216,10 +216,10 @@ impl LockActor {
         let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
         let span = tracing::debug_span!("acquire", %key, %session, token);
         let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
-        let consul = self.shared.consul.clone();
+        let (consul, era) = (self.shared.consul.clone(), self.shared.slots.era());
         let question = async move {
             let answer = consul.lock(&ask, limit).await;
-            note_token(&answer);
+            note_token(&answer, era);
             Event::Locked { ticket, answer }
         };
         ask_detached(lost, self.reporting(), question.instrument(span));
@@ -258,11 +258,11 @@ impl LockActor {
 }
 
 /// Adds the token of a grant to the current span.
-fn note_token(answer: &Locked) {
+fn note_token(answer: &Locked, era: Era) {
     if let Locked::At(index) = answer
         && let Some(token) = FencingToken::new(*index, 0)
     {
-        Span::current().record("token", tracing::field::display(token));
+        Span::current().record("token", tracing::field::display(token.in_era(era)));
     }
 }
 

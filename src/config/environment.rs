@@ -1,9 +1,9 @@
-//! Reads the environment variables of Consul's own tools.
+//! Reads the environment variables of Consul's own tools, and this crate's own.
 
 use std::{ffi::OsString, path::PathBuf};
 
 use super::{Config, Login};
-use crate::{error::ConfigError, secret::Secret};
+use crate::{error::ConfigError, secret::Secret, token::Era};
 
 /// Variables of Consul's tools that this crate does not support and that change identity. A
 /// process that ignored one of them could log in as somebody else than its peers.
@@ -31,6 +31,7 @@ impl Config {
     /// | `CONSUL_TLS_SERVER_NAME` | [`server_name`](crate::config::TlsSettings::server_name); a port at its end is ignored |
     /// | `CONSUL_HTTP_SSL_VERIFY` | [`verify`](crate::config::TlsSettings::verify) |
     /// | `CONSUL_NAMESPACE`, `CONSUL_PARTITION`, `CONSUL_DATACENTER` | [`namespace`](Config::namespace), [`partition`](Config::partition), [`datacenter`](Config::datacenter) |
+    /// | `DSYNC_ERA` | [`era`](Config::era), 0 to 127 |
     /// | `CONSUL_LOGIN_AUTH_METHOD`, `CONSUL_LOGIN_BEARER_TOKEN_FILE`, `CONSUL_LOGIN_META` | [`login`](Config::login); the metadata is `name=value,name=value` |
     ///
     /// A variable that is set and cannot be honoured is an error that names it: a variable
@@ -97,6 +98,11 @@ impl Config {
         config.namespace = text("CONSUL_NAMESPACE")?;
         config.partition = text("CONSUL_PARTITION")?;
         config.datacenter = text("CONSUL_DATACENTER")?;
+        if let Some(era) = text(ERA)? {
+            let known = era.trim().parse().ok().filter(|era| Era::new(*era).is_some());
+            let range = || refused(ERA, format!("is {era}; it must be 0 to {}", Era::LAST));
+            config.era = known.ok_or_else(range)?;
+        }
         config.login = login(
             text("CONSUL_LOGIN_AUTH_METHOD")?,
             text("CONSUL_LOGIN_BEARER_TOKEN_FILE")?,
@@ -106,6 +112,7 @@ impl Config {
     }
 }
 
+const ERA: &str = "DSYNC_ERA";
 const WITHOUT_TLS: &str = "is set, and the address does not use TLS: set CONSUL_HTTP_SSL=true, or \
                            write https:// before the address";
 

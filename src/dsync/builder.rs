@@ -166,6 +166,12 @@ impl Builder {
         self
     }
 
+    /// Sets [`Config::era`].
+    pub fn era(mut self, era: u8) -> Self {
+        self.config.era = era;
+        self
+    }
+
     /// Sets [`Config::node_checks`].
     pub fn node_checks(mut self, checks: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.node_checks = checks.into_iter().map(Into::into).collect();
@@ -317,7 +323,7 @@ impl Builder {
         warn_of_exceptions(&config.timing);
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
-        let limits = config.limits.clone();
+        let (limits, era) = (config.limits.clone(), config.era());
         let reach = match self.transport {
             Transport::Own => Reach::of(
                 &config,
@@ -344,6 +350,7 @@ impl Builder {
             slots: Slots::new(
                 clock,
                 config.flags,
+                era,
                 limits.keys,
                 limits.waiters_per_key,
                 std::process::id(),

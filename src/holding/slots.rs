@@ -30,6 +30,7 @@ use crate::{
         seat::{Kind, Machine},
     },
     status::telemetry::Telemetry,
+    token::Era,
 };
 
 /// All slots of one runtime. A key has at most one.
@@ -37,6 +38,7 @@ use crate::{
 pub(crate) struct Slots {
     clock: Clock,
     flags: u64,
+    era: Era,
     most_keys: usize,
     most_waiters: usize,
     /// Makes this process's jitter differ from others'.
@@ -98,6 +100,7 @@ impl Slots {
     pub(crate) fn new(
         clock: Clock,
         flags: u64,
+        era: Era,
         most_keys: usize,
         most_waiters: usize,
         process: u32,
@@ -106,6 +109,7 @@ impl Slots {
         Self {
             clock,
             flags,
+            era,
             most_keys,
             most_waiters,
             process,
@@ -113,6 +117,11 @@ impl Slots {
             table: Mutex::default(),
             gather: Arc::default(),
         }
+    }
+
+    /// The era of all tokens.
+    pub(crate) fn era(&self) -> Era {
+        self.era
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -306,7 +315,8 @@ impl Slots {
                 (Machine::Permit(Box::new(permit)), HandOver::NONE)
             }
         };
-        let callers = Callers::new(key.clone(), self.clock, self.telemetry.clone(), hand_over);
+        let telemetry = self.telemetry.clone();
+        let callers = Callers::new(key.clone(), self.clock, self.era, telemetry, hand_over);
         Slot::new(callers, machine, kind, self.gather.clone())
     }
 

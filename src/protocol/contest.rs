@@ -30,7 +30,7 @@ use crate::{
     clock::Moment,
     error::Error,
     ownership::{Holder, LossReason},
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// The contest for one key within this process.
@@ -47,8 +47,8 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
-    pub(crate) fn new(hand_over: HandOver) -> Self {
-        Self { queue: Queue::new(hand_over), ..Self::default() }
+    pub(crate) fn new(era: Era, hand_over: HandOver) -> Self {
+        Self { queue: Queue::new(era, hand_over), ..Self::default() }
     }
 
     pub(crate) fn queue(&self) -> &Queue {

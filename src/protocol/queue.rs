@@ -17,7 +17,7 @@ use super::{cell::DeadlineCell, gather::SetId};
 use crate::{
     clock::Moment,
     ownership::{Holder, LossReason, Released},
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 use line::Line;
@@ -48,6 +48,8 @@ pub(crate) enum Effect {
 /// The queue machine of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// The era of the tokens.
+    era: Era,
     waiting: Line,
     owned: Option<Owned>,
     /// The callers whose release Consul has not confirmed yet.
@@ -60,8 +62,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(hand_over: HandOver) -> Self {
-        Self { hand_over, ..Self::default() }
+    pub(crate) fn new(era: Era, hand_over: HandOver) -> Self {
+        Self { era, hand_over, ..Self::default() }
     }
 
     /// The number of waiting callers.
@@ -229,7 +231,7 @@ impl Queue {
     ) -> bool {
         self.obstacle = None;
         self.last_index = index;
-        self.owned = Some(Owned::new(now, index, cell, holder));
+        self.owned = Some(Owned::new(now, self.era, index, cell, holder));
         let for_set = set.and_then(|set| self.waiting.place_of(set));
         let place = for_set.or_else(|| self.waiting.first_alone());
         if place.is_some_and(|place| self.grant(place, effects)) {

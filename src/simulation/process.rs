@@ -43,7 +43,7 @@ use crate::{
         warden::{self, End},
     },
     status::telemetry::Telemetry,
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// An output of the process.
@@ -169,6 +169,7 @@ impl Process {
             wards: Wards::new(Arc::new(Slots::new(
                 clock,
                 HASHICORP_LOCK_FLAGS,
+                Era::default(),
                 100,
                 1000,
                 number.unwrap_or(1),

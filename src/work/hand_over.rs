@@ -81,7 +81,7 @@ impl Dsync {
     /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ///     // First: a process that cannot serve must not lead.
     ///     let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
-    ///     let dsync = Dsync::from_env("orders")?.start()?;
+    ///     let dsync = Dsync::from_env("billing")?.prefix("shop").start()?;
     ///     let sweeper =
     ///         Singleton::new(|_| Sweeper).on(Key::new("jobs/sweeper")?).start(&dsync)?;
     ///

@@ -70,6 +70,11 @@ impl Player {
         }
     }
 
+    /// Ends its input.
+    pub(crate) fn go_on(&mut self) {
+        drop(self.input.take());
+    }
+
     /// Everything that it printed, once it has ended.
     pub(crate) fn ended(mut self) -> Vec<String> {
         drop(self.input.take());
@@ -115,6 +120,7 @@ async fn a_player() {
         "many" => many(&url, &prefix).await,
         "talk" => talk(&url, &prefix).await,
         "permits" => crate::permits::play(&url, &prefix).await,
+        "serve" => crate::service::serve(&url, &prefix).await,
         "secrets" => crate::secrets::talk(&url, &prefix).await,
         other => panic!("no such role: {other}"),
     }
@@ -261,7 +267,7 @@ fn two_processes_alternate_without_overlap() {
     for player in &mut players {
         assert_eq!(player.says(), "ready");
     }
-    players.iter_mut().for_each(|player| drop(player.input.take()));
+    players.iter_mut().for_each(Player::go_on);
 
     let mut all = Vec::new();
     for (number, player) in players.iter().enumerate() {

@@ -17,6 +17,7 @@ use crate::{
         queue::{CallId, Demand, HandOver},
     },
     status::telemetry::Stopwatch,
+    token::Era,
 };
 
 /// The contest for one key, and the channels of those who take part.
@@ -53,8 +54,8 @@ pub(super) enum Delivery {
 }
 
 impl Inner {
-    pub(super) fn new(hand_over: HandOver) -> Self {
-        Self { contest: Contest::new(hand_over), ..Self::default() }
+    pub(super) fn new(era: Era, hand_over: HandOver) -> Self {
+        Self { contest: Contest::new(era, hand_over), ..Self::default() }
     }
 
     /// The demand, if there is no more news.

@@ -33,7 +33,7 @@ use crate::{
         queue::{CallId, Demand, HandOver, Obstacle, Patience},
     },
     status::telemetry::Telemetry,
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// The reply that a caller waits for.
@@ -60,9 +60,15 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry, hand_over: HandOver) -> Self {
-        let inner = Inner::new(hand_over);
-        Self { key, clock, telemetry, inner: Mutex::new(inner), poke: Notify::new() }
+    pub(crate) fn new(
+        key: Key,
+        clock: Clock,
+        era: Era,
+        telemetry: Telemetry,
+        hand_over: HandOver,
+    ) -> Self {
+        let inner = Mutex::new(Inner::new(era, hand_over));
+        Self { key, clock, telemetry, inner, poke: Notify::new() }
     }
 
     /// Queues a caller, which is answered through the channel.

@@ -7,12 +7,13 @@ use crate::{
     clock::Moment,
     ownership::{Holder, LossReason},
     protocol::cell::DeadlineCell,
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// An ownership, and the caller that has it.
 #[derive(Debug)]
 pub(super) struct Owned {
+    era: Era,
     index: u64,
     since: Moment,
     sequence: u16,
@@ -69,17 +70,18 @@ impl Owned {
     /// An ownership since now, which no caller has yet.
     pub(super) fn new(
         now: Moment,
+        era: Era,
         index: u64,
         cell: Arc<DeadlineCell>,
         holder: Box<Holder>,
     ) -> Self {
         let standing = Standing::Released;
-        Self { index, since: now, sequence: 0, standing, written: false, cell, holder }
+        Self { era, index, since: now, sequence: 0, standing, written: false, cell, holder }
     }
 
     /// The token of the caller that has it, or had it last.
     pub(super) fn token(&self) -> Option<FencingToken> {
-        FencingToken::new(self.index, self.sequence)
+        FencingToken::new(self.index, self.sequence).map(|token| token.in_era(self.era))
     }
 
     /// The caller that has it, if it was not revoked.
