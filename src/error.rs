@@ -109,6 +109,36 @@ pub enum Error {
         /// The key's flags.
         found: u64,
     },
+    /// All permits of the semaphore are taken.
+    #[error("no permit of {key} (limit {limit}) {}", free_text(*.waited))]
+    NoPermit {
+        /// The semaphore's key.
+        key: Key,
+        /// The limit of the semaphore.
+        limit: u32,
+        /// How long the caller waited; `None` for requests that do not wait.
+        waited: Option<Duration>,
+    },
+    /// The semaphore has another limit. All processes must use the same; to change it, let
+    /// all of them release their permits first.
+    #[error("the semaphore {key} has the limit {found}, not {asked}")]
+    LimitConflict {
+        /// The semaphore's key.
+        key: Key,
+        /// The requested limit.
+        asked: u32,
+        /// The limit that the semaphore has.
+        found: u64,
+    },
+    /// The key has a semaphore's flags, but its value is not a semaphore's. It is left
+    /// unchanged. Delete such a key.
+    #[error("the key {key} is no semaphore ({}); it was left unchanged", Escaped(.why))]
+    NoSemaphore {
+        /// The semaphore's key.
+        key: Key,
+        /// What is wrong with the value.
+        why: String,
+    },
     /// Consul, or a proxy before it, refuses to read a key of this name, in a path and also
     /// in a transaction: see [`Key`](crate::Key). Waiting does not help. Make the key with
     /// [`Key::join`](crate::Key::join), or let the servers accept it: Consul from 1.21.6 on
@@ -192,6 +222,13 @@ fn flags_text(found: u64) -> &'static str {
 
 fn remaining_text(remaining: Option<Duration>) -> String {
     remaining.map(|left| format!(" for another {left:.1?}")).unwrap_or_default()
+}
+
+fn free_text(waited: Option<Duration>) -> String {
+    match waited {
+        Some(waited) => format!("became free within {waited:.1?}"),
+        None => "is free".into(),
+    }
 }
 
 fn holder_text(holder: Option<&Holder>) -> String {

@@ -40,7 +40,7 @@
 //! ```
 //!
 //! [`AcquireAll`] locks several keys at once, or none of them, and replies with a
-//! [`LeaseSet`].
+//! [`LeaseSet`]. [`AcquirePermit`] takes one of a semaphore's permits.
 //!
 //! The runtime has its own thread and actix System. Handlers that block therefore do not
 //! delay renewals, and the crate also works under `#[tokio::main]`.
@@ -169,8 +169,8 @@ pub use holding::{
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, AcquireAll, Campaign, Explain, Inspect, List, Observe, Release, ReleaseAll, Resign,
-    TryAcquire, UpdateValue,
+    Acquire, AcquireAll, AcquirePermit, Campaign, Explain, Inspect, List, Observe, Release,
+    ReleaseAll, Resign, TryAcquire, TryAcquirePermit, UpdateValue,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
 pub use status::telemetry;

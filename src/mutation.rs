@@ -87,6 +87,10 @@ pub(crate) enum Mutation {
     SetPartlyReleased,
     /// A key that was taken away from its holder is not kept for its lease.
     TakenUnkept,
+    /// A permit is taken without a check that nobody else took it meanwhile.
+    PermitCountedTwice,
+    /// An ended holder of a permit is removed before its lock-delay has passed.
+    PrunedEarly,
 }
 
 thread_local! {
@@ -95,7 +99,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -135,6 +139,8 @@ impl Mutation {
         Self::SetPartlyLeft,
         Self::SetPartlyReleased,
         Self::TakenUnkept,
+        Self::PermitCountedTwice,
+        Self::PrunedEarly,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

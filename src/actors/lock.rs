@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     consul::{
-        ask::{Ask, Lock, LockAll, Release},
+        ask::{Ask, JoinSemaphore, Lock, LockAll, Release},
         client::Consul,
         fact::{Locked, SessionId},
     },
@@ -28,9 +28,9 @@ use crate::{
     },
     key::Key,
     messages::{StandBack, subscribers::Hub},
-    protocol::{Ticket, contest::News, lock::Event, warden},
+    protocol::{Ticket, contest::News, lock::Event, permit, warden},
     status::kin,
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// State shared by all lock actors.
@@ -106,6 +106,18 @@ impl LockActor {
             Order::Lock { ticket, ask } => self.lock(ticket, ask),
             Order::LockAll { tickets, ask } => self.lock_all(&tickets, ask),
             Order::Release { ticket, ask } => self.release(ticket, ask),
+            Order::Join { ticket, ask } => self.join(ticket, ask),
+            Order::Leave { ticket, ask } => {
+                let (session, index) = (&ask.session, ask.index);
+                let span = tracing::debug_span!("release", %key, %session, index);
+                span.in_scope(|| self.ask(ask, move |answer| Event::Released { ticket, answer }));
+            }
+            Order::List { ticket, ask } => {
+                self.ask(ask, move |answer| permit::Event::Listed { ticket, answer });
+            }
+            Order::Prune { ticket, ask } => {
+                self.ask(ask, move |answer| permit::Event::Pruned { ticket, answer });
+            }
             Order::Write { ticket, ask } => {
                 self.ask(ask, move |answer| Event::Written { ticket, answer });
             }
@@ -155,10 +167,10 @@ impl LockActor {
     }
 
     /// Asks Consul; the slot gets the event of its answer, even after this actor has stopped.
-    fn ask<A: Ask<Fact: 'static> + 'static>(
+    fn ask<A: Ask<Fact: 'static> + 'static, E: Into<permit::Event>>(
         &self,
         ask: A,
-        event: impl Fn(A::Fact) -> Event + 'static,
+        event: impl Fn(A::Fact) -> E + 'static,
     ) {
         let slot = self.slot.clone();
         let tell = move |answer| slot.report(event(answer));
@@ -172,11 +184,21 @@ impl LockActor {
         let era = self.shared.slots.era();
         let question = async move {
             let answer = consul.lock(&ask, limit).await;
-            if let Locked::At(index) = answer
-                && let Some(token) = FencingToken::new(index, 0)
-            {
-                Span::current().record("token", tracing::field::display(token.in_era(era)));
-            }
+            note_token(&answer, era);
+            answer
+        };
+        let tell = move |answer| slot.report(Event::Locked { ticket, answer });
+        span.in_scope(|| question::run(Locked::Unknown(dropped()), tell, question));
+    }
+
+    fn join(&self, ticket: Ticket, ask: JoinSemaphore) {
+        let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
+        let span = tracing::debug_span!("acquire", %key, %session, token);
+        let (slot, consul, limit) = (self.slot.clone(), self.shared.consul.clone(), self.limit());
+        let era = self.shared.slots.era();
+        let question = async move {
+            let answer = consul.ask(&ask, limit).await;
+            note_token(&answer, era);
             answer
         };
         let tell = move |answer| slot.report(Event::Locked { ticket, answer });
@@ -201,6 +223,15 @@ impl LockActor {
         let (key, session, index) = (&ask.key, &ask.session, ask.index);
         let span = tracing::debug_span!("release", %key, %session, index);
         span.in_scope(|| self.ask(ask, move |answer| Event::Released { ticket, answer }));
+    }
+}
+
+/// Adds the token of a grant to the current span.
+fn note_token(answer: &Locked, era: Era) {
+    if let Locked::At(index) = answer
+        && let Some(token) = FencingToken::new(*index, 0)
+    {
+        Span::current().record("token", tracing::field::display(token.in_era(era)));
     }
 }
 

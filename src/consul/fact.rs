@@ -287,6 +287,17 @@ pub(crate) enum Released {
     Unknown(Trouble),
 }
 
+/// The answer to the removal of ended sessions from a semaphore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pruned {
+    Done,
+    /// The semaphore, or the entry of one of these sessions, was changed since it was
+    /// listed. Nothing was written.
+    Stale,
+    Denied(String),
+    Unknown(Trouble),
+}
+
 /// The answer to a write under a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Written {

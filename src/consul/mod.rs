@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod link;
 mod locking;
 mod places;
+pub(crate) mod roster;
 pub(crate) mod session_name;
 mod txn;
 pub(crate) mod wire;

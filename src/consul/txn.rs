@@ -62,6 +62,7 @@ pub(super) enum Op<'a> {
     Cas {
         key: &'a str,
         index: u64,
+        flags: u64,
         value: &'a [u8],
     },
     Set {
@@ -120,8 +121,9 @@ impl Op<'_> {
                     "Value": BASE64.encode(value),
                 })
             }
-            Self::Cas { key, index, value } => {
-                json!({"Verb": "cas", "Key": key, "Index": index, "Value": BASE64.encode(value)})
+            Self::Cas { key, index, flags, value } => {
+                let value = BASE64.encode(value);
+                json!({"Verb": "cas", "Key": key, "Index": index, "Flags": flags, "Value": value})
             }
             Self::Set { key, flags, value } => {
                 let value = BASE64.encode(value);

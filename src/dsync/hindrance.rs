@@ -87,7 +87,8 @@ fn hindered(
         }
         (paused, Some(obstacle)) => {
             let kind = match obstacle {
-                Obstacle::Foreign { .. } => Hindrance::FlagConflict,
+                Obstacle::Foreign { .. } | Obstacle::NoSemaphore { .. } => Hindrance::FlagConflict,
+                Obstacle::LimitDiffers { .. } => Hindrance::LimitConflict,
                 Obstacle::NameRefused { .. } => Hindrance::NameRefused,
                 Obstacle::Trouble(Error::Denied { .. }) => Hindrance::Denied,
                 Obstacle::Delayed { .. } => Hindrance::LockDelay,

@@ -79,7 +79,7 @@ pub(crate) struct Defaults {
 }
 
 /// A caller's place in a queue. Dropping it before the reply leaves the queue.
-struct Place {
+pub(super) struct Place {
     entered: Entered,
     answered: bool,
 }
@@ -129,7 +129,7 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
 }
 
 /// The span of a caller's wait, within the caller's own span.
-fn wait_span(key: &Key) -> Span {
+pub(super) fn wait_span(key: &Key) -> Span {
     tracing::debug_span!("wait for lock", %key, token = Empty, error = Empty)
 }
 
@@ -161,6 +161,23 @@ impl Intake {
         {
             entered.slot.callers.declare(entered.call, holding.into());
         }
+        self.granted(place, asked_at, within, span)
+    }
+
+    pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
+        let span = wait_span(&key);
+        let place = self.enter(&key, Purpose::Lock, Patience::None, value);
+        self.granted(place, Instant::now(), None, span)
+    }
+
+    /// The lease that a caller waits for, at most `within` from `asked_at`.
+    pub(super) fn granted(
+        &self,
+        place: Result<Place, Error>,
+        asked_at: Instant,
+        within: Option<Duration>,
+        span: Span,
+    ) -> Pending<Lease> {
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
         let granted = async move {
             let mut place = place?;
@@ -178,14 +195,6 @@ impl Intake {
         Box::pin(noting(granted).instrument(span))
     }
 
-    pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
-        let span = wait_span(&key);
-        let place = self.enter(&key, Purpose::Lock, Patience::None, value);
-        let keep_alive = self.keep_alive.clone();
-        let granted = async move { Ok(Lease::of(place?.answer().await?, keep_alive)) };
-        Box::pin(noting(granted).instrument(span))
-    }
-
     fn enter(
         &self,
         key: &Key,
@@ -194,9 +203,12 @@ impl Intake {
         value: Option<LockValue>,
     ) -> Result<Place, Error> {
         let value = self.value_of(value)?;
-        let entered = self.slots.enter(key, purpose, patience, value)?;
+        Ok(self.placed(self.slots.enter(key, purpose, patience, value)?))
+    }
+
+    pub(super) fn placed(&self, entered: Entered) -> Place {
         self.announce(&entered.slot, entered.is_new);
-        Ok(Place { entered, answered: false })
+        Place { entered, answered: false }
     }
 
     /// The value of a lock.

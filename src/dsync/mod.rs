@@ -8,6 +8,7 @@ mod hindrance;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
+mod permits;
 mod reach;
 mod reading;
 mod request;

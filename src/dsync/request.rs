@@ -21,10 +21,10 @@ use crate::{
         tenure::Tenure,
     },
     messages::{
-        Acquire, AcquireAll, Campaign, Event, Explain, ForceRelease, ForceReleased, HeldKey,
-        Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StepDown,
-        SteppedDown, StoredEntry, Subscribe, SubscriptionId, TryAcquire, Unsubscribe, UpdateValue,
-        Write,
+        Acquire, AcquireAll, AcquirePermit, Campaign, Event, Explain, ForceRelease, ForceReleased,
+        HeldKey, Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StepDown,
+        SteppedDown, StoredEntry, Subscribe, SubscriptionId, TryAcquire, TryAcquirePermit,
+        Unsubscribe, UpdateValue, Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},
@@ -98,6 +98,8 @@ macro_rules! request {
 request! { true:
     Acquire => acquire -> Lease,
     AcquireAll => acquire_all -> LeaseSet,
+    AcquirePermit => acquire_permit -> Lease,
+    TryAcquirePermit => try_acquire_permit -> Lease,
     TryAcquire => try_acquire -> Lease,
     Inspect => inspect -> Option<Holder>,
     Explain => explain -> KeyReport,

@@ -264,10 +264,15 @@ impl Embedded {
     /// Writes a key like `consul kv put`: the holder keeps its lock, but its value
     /// is overwritten.
     pub fn write_key(&self, key: &str, value: impl Into<Vec<u8>>) {
+        self.write_key_with_flags(key, value, 0);
+    }
+
+    /// Writes a key like `consul kv put -flags=`.
+    pub fn write_key_with_flags(&self, key: &str, value: impl Into<Vec<u8>>, flags: u64) {
         let value = value.into();
         self.agent.operate(|engine, now| {
             // A plain write cannot fail.
-            let _ = engine.put(now, key.as_bytes(), value, 0, PutMode::Plain);
+            let _ = engine.put(now, key.as_bytes(), value, flags, PutMode::Plain);
         });
     }
 

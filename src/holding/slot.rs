@@ -6,18 +6,24 @@ mod anatomy;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Moment,
+    consul::roster::SEMAPHORE_FLAGS,
+    error::Error,
     holding::callers::Callers,
     key::Key,
     protocol::{
         gather::Gather,
-        lock::{Event, Lock},
+        permit::Event,
+        seat::{Kind, Machine},
     },
 };
 
@@ -25,7 +31,9 @@ use crate::{
 pub(crate) struct Slot {
     pub(crate) key: Key,
     pub(crate) callers: Arc<Callers>,
-    machine: Mutex<Lock>,
+    machine: Mutex<Machine>,
+    /// The limit of a semaphore; 0 for a lock.
+    limit: AtomicU32,
     facts: Mutex<VecDeque<Event>>,
     /// The value of our last lock attempt, or of an update since.
     written: Mutex<Arc<[u8]>>,
@@ -37,8 +45,18 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// A slot for these callers, with their key's machine.
-    pub(super) fn new(callers: Callers, machine: Lock, gather: Arc<Mutex<Gather>>) -> Self {
+    pub(super) fn new(
+        callers: Callers,
+        machine: Machine,
+        kind: Kind,
+        gather: Arc<Mutex<Gather>>,
+    ) -> Self {
+        let limit = match kind {
+            Kind::Lock => 0,
+            Kind::Permit(limit) => limit,
+        };
         Self {
+            limit: AtomicU32::new(limit),
             key: callers.key().clone(),
             callers: Arc::new(callers),
             machine: Mutex::new(machine),
@@ -49,9 +67,38 @@ impl Slot {
         }
     }
 
+    /// What the key is used for.
+    pub(super) fn kind(&self) -> Kind {
+        match self.limit.load(Ordering::Relaxed) {
+            0 => Kind::Lock,
+            limit => Kind::Permit(limit),
+        }
+    }
+
+    /// Admits a caller that uses the key in this way; locks have `flags`. A semaphore that
+    /// nobody here uses gets the caller's limit.
+    pub(super) fn admit(&self, kind: Kind, flags: u64) -> Result<(), Error> {
+        let key = || self.key.clone();
+        match (self.kind(), kind) {
+            (ours, asked) if ours == asked => Ok(()),
+            (Kind::Permit(_), Kind::Permit(limit)) if self.callers.is_vacant() => {
+                self.limit.store(limit, Ordering::Relaxed);
+                self.machine().set_limit(limit);
+                Ok(())
+            }
+            (Kind::Permit(found), Kind::Permit(asked)) => {
+                Err(Error::LimitConflict { key: key(), asked, found: found.into() })
+            }
+            (Kind::Permit(_), Kind::Lock) => {
+                Err(Error::FlagConflict { key: key(), found: SEMAPHORE_FLAGS })
+            }
+            (Kind::Lock, _) => Err(Error::FlagConflict { key: key(), found: flags }),
+        }
+    }
+
     /// Adds a fact for the slot's actor to read.
-    pub(crate) fn report(&self, fact: Event) {
-        lock(&self.facts).push_back(fact);
+    pub(crate) fn report(&self, fact: impl Into<Event>) {
+        lock(&self.facts).push_back(fact.into());
         self.callers.poke();
     }
 
@@ -66,8 +113,8 @@ impl Slot {
         fact
     }
 
-    /// The machine. After a panic, [`Lock::recover`] repairs it; poisoning is ignored.
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Lock> {
+    /// The machine. After a panic, [`Machine::recover`] repairs it; poisoning is ignored.
+    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
         lock(&self.machine)
     }
 
@@ -111,7 +158,11 @@ impl Slot {
         if Mutation::SlotForgotten.is_chosen() {
             return self.callers.is_vacant();
         }
-        self.callers.is_vacant() && lock(&self.facts).is_empty() && self.machine().is_quiet()
+        let is_quiet = |machine: &Machine| match self.callers.is_stopped() {
+            true => machine.may_stop(),
+            false => machine.is_quiet(),
+        };
+        self.callers.is_vacant() && lock(&self.facts).is_empty() && is_quiet(&self.machine())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Clock,
     config::Limits,
+    consul::roster::LOCK,
     error::Error,
     holding::{
         callers::{Answer, Callers, Content, WriteAnswer},
@@ -24,7 +25,9 @@ use crate::{
     protocol::{
         gather::{Gather, SetId},
         lock::Lock,
-        queue::{CallId, Patience},
+        permit::Permit,
+        queue::{CallId, HandOver, Patience},
+        seat::{Kind, Machine},
     },
     status::telemetry::Telemetry,
     token::Era,
@@ -143,16 +146,42 @@ impl Slots {
         patience: Patience,
         value: Arc<[u8]>,
     ) -> Result<Entered, Error> {
+        self.enter_as(Kind::Lock, key, purpose, patience, value)
+    }
+
+    /// Queues a caller for a permit of the semaphore `key`.
+    ///
+    /// # Errors
+    /// [`Error::LimitConflict`] if others here use another limit; those of
+    /// [`enter`](Self::enter).
+    pub(crate) fn enter_semaphore(
+        &self,
+        key: &Key,
+        limit: u32,
+        patience: Patience,
+        value: Arc<[u8]>,
+    ) -> Result<Entered, Error> {
+        self.enter_as(Kind::Permit(limit), key, Purpose::Lock, patience, value)
+    }
+
+    fn enter_as(
+        &self,
+        kind: Kind,
+        key: &Key,
+        purpose: Purpose,
+        patience: Patience,
+        value: Arc<[u8]>,
+    ) -> Result<Entered, Error> {
         let limit = self.most_waiters;
-        let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
-        Ok(opened.into())
+        let enter = |callers: &Arc<Callers>| callers.enter(patience, value, limit);
+        Ok(self.open(key, kind, purpose, enter)?.into())
     }
 
     /// Adds a write under `lease`, which is answered through the channel. It relies on
     /// `others`, too; its content must check them.
     ///
     /// # Errors
-    /// [`Error::NotHeld`], [`Error::TooManyWaiters`].
+    /// [`Error::NotHeld`], [`Error::TooManyWaiters`]; [`Error::Invalid`] for a permit.
     pub(crate) fn write(
         &self,
         lease: &Arc<LeaseState>,
@@ -161,7 +190,14 @@ impl Slots {
     ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
         let slot_of = |lease: &LeaseState| {
             let (key, token) = (lease.key(), lease.token());
-            self.get(key).ok_or_else(|| Error::NotHeld { key: key.clone(), token })
+            let slot = self.get(key).ok_or_else(|| Error::NotHeld { key: key.clone(), token })?;
+            if slot.kind() != Kind::Lock {
+                return Err(Error::Invalid {
+                    field: "lease",
+                    why: "is a permit of a semaphore; only locks guard writes".into(),
+                });
+            }
+            Ok(slot)
         };
         for other in others {
             slot_of(other)?.callers.rely_on(other)?;
@@ -186,7 +222,7 @@ impl Slots {
         let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
         let mut all: Vec<Entered> = Vec::with_capacity(keys.len());
         for key in keys {
-            match self.open_in(&mut table, key, Purpose::Lock, enter) {
+            match self.open_in(&mut table, key, Kind::Lock, Purpose::Lock, enter) {
                 Ok(opened) => all.push(opened.into()),
                 Err(error) => {
                     self.leave_set(id);
@@ -214,7 +250,7 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
-        self.open(key, Purpose::Leadership, |callers| Tenure::of(callers, value))
+        self.open(key, Kind::Lock, Purpose::Leadership, |callers| Tenure::of(callers, value))
     }
 
     /// Follows the holder of `key`.
@@ -222,23 +258,25 @@ impl Slots {
     /// # Errors
     /// [`Error::TooManyKeys`], [`Error::Stopped`].
     pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
-        self.open(key, Purpose::Leadership, Observer::of)
+        self.open(key, Kind::Lock, Purpose::Leadership, Observer::of)
     }
 
     /// Makes a request to the slot of `key`, which is created if it does not exist.
     fn open<T>(
         &self,
         key: &Key,
+        kind: Kind,
         purpose: Purpose,
         ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
     ) -> Result<Opened<T>, Error> {
-        self.open_in(&mut lock(&self.table), key, purpose, ask)
+        self.open_in(&mut lock(&self.table), key, kind, purpose, ask)
     }
 
     fn open_in<T>(
         &self,
         table: &mut Table,
         key: &Key,
+        kind: Kind,
         purpose: Purpose,
         ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
     ) -> Result<Opened<T>, Error> {
@@ -257,12 +295,12 @@ impl Slots {
                 return Err(Error::TooManyKeys { limit });
             }
             hash_map::Entry::Vacant(place) => {
-                let slot = Arc::new(self.new_slot(key));
+                let slot = Arc::new(self.new_slot(key, kind));
                 (place.insert(slot).clone(), true)
             }
         };
         // Under the table's lock, so that the slot is not reaped in between.
-        match ask(&slot.callers) {
+        match slot.admit(kind, self.flags).and_then(|()| ask(&slot.callers)) {
             Ok(answer) => Ok(Opened { slot, answer, is_new }),
             Err(error) => {
                 if is_new {
@@ -274,13 +312,24 @@ impl Slots {
         }
     }
 
-    fn new_slot(&self, key: &Key) -> Slot {
+    fn new_slot(&self, key: &Key, kind: Kind) -> Slot {
         // The seed makes jitter differ between processes and keys. Nothing else depends on it.
         let seed = self.clock.now().as_nanos() ^ u64::from(self.process) << 32;
         let mix = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let seed = key.as_str().bytes().fold(seed, mix);
-        let callers = Callers::new(key.clone(), self.clock, self.era, self.telemetry.clone());
-        Slot::new(callers, Lock::new(self.flags, seed), self.gather.clone())
+        let (machine, hand_over) = match kind {
+            Kind::Lock => (Machine::Lock(Lock::new(self.flags, seed)), HandOver::default()),
+            Kind::Permit(limit) => {
+                let prefix = key.as_str().strip_suffix(LOCK).unwrap_or_default();
+                let permit = Permit::new(prefix, limit, seed);
+                // A permit handed over would keep its token, while other processes get later
+                // ones: tokens would not order the grants of a semaphore.
+                (Machine::Permit(Box::new(permit)), HandOver::NONE)
+            }
+        };
+        let telemetry = self.telemetry.clone();
+        let callers = Callers::new(key.clone(), self.clock, self.era, telemetry, hand_over);
+        Slot::new(callers, machine, kind, self.gather.clone())
     }
 
     /// The slot of `key`, if it exists.

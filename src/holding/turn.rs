@@ -4,6 +4,8 @@
 //! passes the callers' demand to the machine, and applies the machine's effects on the
 //! callers. It returns the other effects as [`Order`]s, to be carried out in order.
 
+use std::time::Duration;
+
 #[cfg(test)]
 use super::fuse;
 use super::{callers::Content, slot::Slot};
@@ -11,8 +13,12 @@ use crate::{
     clock::Moment,
     config::Retention,
     consul::{
-        ask::{Lock, LockAll, Read, Release, ReleaseHow, SessionInfo, What, Write},
+        ask::{
+            JoinSemaphore, LeaveSemaphore, Left, List, Lock, LockAll, PruneSemaphore, Read,
+            Release, ReleaseHow, SessionInfo, What, Write,
+        },
         fact::{Locked, SessionId, Trouble, Written},
+        roster::Roster,
     },
     error::Error,
     key::Key,
@@ -22,6 +28,7 @@ use crate::{
         contest::News,
         gather::{Decision, InLine, Offer, SetId},
         lock::{Effect, Event},
+        permit,
         queue::Demand,
         session::Request,
     },
@@ -71,6 +78,25 @@ pub(crate) enum Order {
     Release {
         ticket: Ticket,
         ask: Release,
+    },
+    /// Take a permit; answered as a lock.
+    Join {
+        ticket: Ticket,
+        ask: JoinSemaphore,
+    },
+    /// Give a permit back; answered as a release.
+    Leave {
+        ticket: Ticket,
+        ask: LeaveSemaphore,
+    },
+    /// List a semaphore's entries.
+    List {
+        ticket: Ticket,
+        ask: List,
+    },
+    Prune {
+        ticket: Ticket,
+        ask: PruneSemaphore,
     },
     Write {
         ticket: Ticket,
@@ -155,10 +181,19 @@ impl Slot {
         self.machine().next_wakeup().into_iter().chain(election).chain(decides_at).min()
     }
 
-    fn feed(&self, now: Moment, event: Event, style: &Style, out: &mut impl FnMut(Order)) {
-        let is_new_session = matches!(event, Event::Session(_));
+    fn feed(
+        &self,
+        now: Moment,
+        event: impl Into<permit::Event>,
+        style: &Style,
+        out: &mut impl FnMut(Order),
+    ) {
+        let event = event.into();
+        let is_new_session = matches!(event, permit::Event::Lock(Event::Session(_)));
         let (locked, is_locked) = match &event {
-            Event::Locked { ticket, answer } => (Some(*ticket), matches!(answer, Locked::At(_))),
+            permit::Event::Lock(Event::Locked { ticket, answer }) => {
+                (Some(*ticket), matches!(answer, Locked::At(_)))
+            }
             _ => (None, false),
         };
         let sent = locked.and_then(|ticket| self.gather().sent(&self.key, ticket));
@@ -185,7 +220,7 @@ impl Slot {
     fn apply_all(
         &self,
         now: Moment,
-        effects: Vec<Effect>,
+        effects: Vec<permit::Effect>,
         set: Option<SetId>,
         style: &Style,
         out: &mut impl FnMut(Order),
@@ -193,7 +228,10 @@ impl Slot {
         for effect in effects {
             #[cfg(test)]
             fuse::burn();
-            self.apply(now, effect, set, style, out);
+            match effect {
+                permit::Effect::Lock(effect) => self.apply(now, effect, set, style, out),
+                effect => self.apply_to_semaphore(effect, style, out),
+            }
         }
         #[cfg(test)]
         fuse::burn();
@@ -282,6 +320,40 @@ impl Slot {
             Effect::Failed(obstacle) => {
                 self.callers.failed(&obstacle);
                 out(Order::Failed(obstacle.into_error(&key)));
+            }
+        }
+    }
+
+    /// Applies an effect that only a permit's machine has.
+    fn apply_to_semaphore(
+        &self,
+        effect: permit::Effect,
+        style: &Style,
+        out: &mut impl FnMut(Order),
+    ) {
+        let key = self.key.clone();
+        let left = |roster: Roster| match style.retention {
+            Retention::Delete if roster.holders.is_empty() => Left::Nothing,
+            Retention::Delete | Retention::Keep => Left::Roster(roster.to_bytes()),
+        };
+        match effect {
+            permit::Effect::Lock(_) => {}
+            permit::Effect::Join { ticket, session, fence, expect, roster } => {
+                let value = self.value().to_vec();
+                let ask = JoinSemaphore { key, session, fence, expect, roster, value };
+                out(Order::Join { ticket, ask });
+            }
+            permit::Effect::Leave { ticket, session, index, left: roster } => {
+                let ask = LeaveSemaphore { key, session, index, left: left(roster) };
+                out(Order::Leave { ticket, ask });
+            }
+            permit::Effect::List { ticket, prefix } => {
+                let ask = List { prefix, after: None, wait: Duration::ZERO };
+                out(Order::List { ticket, ask });
+            }
+            permit::Effect::Prune { ticket, index, left: roster, ended } => {
+                let ask = PruneSemaphore { key, index, left: left(roster), ended };
+                out(Order::Prune { ticket, ask });
             }
         }
     }

@@ -4,6 +4,7 @@ mod accounts;
 mod administration;
 mod elections;
 mod events;
+mod permits;
 mod requests;
 mod sets;
 pub(crate) mod subscribers;
@@ -17,6 +18,7 @@ pub use events::{
     Deposed, Elected, ForceReleased, LeaderChanged, LockAcquired, LockLost, LockReleased,
     SteppedDown,
 };
+pub use permits::{AcquirePermit, TryAcquirePermit};
 pub use requests::{
     Acquire, Filter, Inspect, Release, Subscribe, SubscriptionId, TryAcquire, Unsubscribe,
 };

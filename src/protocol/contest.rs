@@ -24,7 +24,7 @@ use super::{
     cell::DeadlineCell,
     election::{self, Election, Stood},
     gather::SetId,
-    queue::{self, CallId, Demand, End, Obstacle, Patience, Queue},
+    queue::{self, CallId, Demand, End, HandOver, Obstacle, Patience, Queue},
 };
 use crate::{
     clock::Moment,
@@ -47,8 +47,8 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
-    pub(crate) fn in_era(era: Era) -> Self {
-        Self { queue: Queue::in_era(era), ..Self::default() }
+    pub(crate) fn new(era: Era, hand_over: HandOver) -> Self {
+        Self { queue: Queue::new(era, hand_over), ..Self::default() }
     }
 
     pub(crate) fn queue(&self) -> &Queue {
@@ -217,7 +217,11 @@ impl Contest {
         let holder = match &obstacle {
             Obstacle::Held(holder) => Some(Some(holder.clone())),
             Obstacle::Delayed { .. } => Some(None),
-            Obstacle::Foreign { .. } | Obstacle::NameRefused { .. } | Obstacle::Trouble(_) => None,
+            Obstacle::Foreign { .. }
+            | Obstacle::NameRefused { .. }
+            | Obstacle::LimitDiffers { .. }
+            | Obstacle::NoSemaphore { .. }
+            | Obstacle::Trouble(_) => None,
         };
         self.step_queue(now, effects, |queue, then| queue.obstructed(obstacle, then));
         if let Some(holder) = holder {

@@ -20,7 +20,9 @@ pub(crate) mod contest;
 pub(crate) mod election;
 pub(crate) mod gather;
 pub(crate) mod lock;
+pub(crate) mod permit;
 pub(crate) mod queue;
+pub(crate) mod seat;
 pub(crate) mod session;
 pub(crate) mod takeover;
 pub(crate) mod warden;
@@ -38,6 +40,11 @@ pub(crate) struct Ticket(pub(crate) u64);
 pub(crate) struct Tickets(u64);
 
 impl Tickets {
+    /// Yields tickets that differ from those of any [`Tickets::default`].
+    pub(crate) fn above_others() -> Self {
+        Self(1 << 63)
+    }
+
     pub(crate) fn next(&mut self) -> Ticket {
         self.0 += 1;
         Ticket(self.0)

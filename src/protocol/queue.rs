@@ -62,8 +62,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn in_era(era: Era) -> Self {
-        Self { era, ..Self::default() }
+    pub(crate) fn new(era: Era, hand_over: HandOver) -> Self {
+        Self { era, hand_over, ..Self::default() }
     }
 
     /// The number of waiting callers.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{
     caller::{Conduct, Ending},
     event::Event,
+    permits::PASSES,
     world::World,
 };
 use crate::{
@@ -56,6 +57,7 @@ impl World {
             self.processes[process].set_time(self.now);
             self.enter(process, &key, conduct);
         }
+        self.want_permits_again();
         self.after(Duration::from_millis(500), Event::Watchdog);
     }
 
@@ -71,7 +73,8 @@ impl World {
         let reads = if self.plan.other_stores { 2 } else { 1 };
         let read = Watch { key: self.keys[0].clone(), after: Some(1), wait: LONGEST_WAIT };
         let watch = read.limit(timing.request_timeout());
-        (ttl * 2).max(watch * reads) + timing.lock_delay + SLACK
+        let permits = if self.permits.is_some() { PASSES } else { Duration::ZERO };
+        (ttl * 2).max(watch * reads) + timing.lock_delay + SLACK + permits
     }
 
     /// Checks whether every caller was served and nothing remains.
@@ -114,6 +117,12 @@ impl World {
         if let Some((key, (session, _))) = held {
             if over {
                 self.violate(|| format!("leak: {key} is locked by {session}, and nobody wants it"));
+            }
+            return;
+        }
+        if let Some(session) = self.permit_left() {
+            if over {
+                self.violate(|| format!("leak: {session} has a permit, and nobody wants it"));
             }
             return;
         }

@@ -39,6 +39,10 @@ pub(super) enum Event {
         process: usize,
         life: u64,
     },
+    Enlist {
+        process: usize,
+        life: u64,
+    },
     Stand {
         process: usize,
         life: u64,
@@ -90,6 +94,7 @@ impl Event {
             | Self::Probe { process, life, .. }
             | Self::Stand { process, life }
             | Self::Muster { process, life }
+            | Self::Enlist { process, life }
             | Self::Caller { process, life, .. } => Some((*process, *life)),
             _ => None,
         }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     caller::Caller,
+    permits::Permits,
     plan::Class,
     question::{Question, short},
     world::World,
@@ -75,10 +76,15 @@ impl Invariants {
 
     /// The session of the ownership numbered `owns`, unless the clocks were bypassed
     /// since it began.
-    fn protects(&self, key: &Key, owns: u64) -> Option<&SessionId> {
+    pub(super) fn protects(&self, key: &Key, owns: u64) -> Option<&SessionId> {
         let own = self.owned.get((owns as usize).wrapping_sub(1))?;
         let seen = self.keys.get(key)?;
         (own.applied_at > seen.bypassed_at).then_some(&own.session)
+    }
+
+    /// Whether the loss of this lease was reported.
+    pub(super) fn was_told(&self, owns: u64, token: FencingToken) -> bool {
+        self.told.contains(&(owns, token))
     }
 
     /// Evidence from the store against a valid lease of this ownership: another session
@@ -113,7 +119,9 @@ impl World {
 
     /// Notes that the store was replaced.
     pub(super) fn store_replaced(&mut self) {
-        for key in self.keys.clone() {
+        let semaphore = self.permits.as_ref().map(|permits| permits.key.clone());
+        self.permits.iter_mut().for_each(Permits::store_replaced);
+        for key in self.keys.iter().cloned().chain(semaphore).collect::<Vec<_>>() {
             let now = self.now;
             let seen = self.invariants.keys.entry(key).or_default();
             (seen.bypassed_at, seen.token, seen.owner, seen.held) = (now, None, None, false);
@@ -150,6 +158,10 @@ impl World {
         if applied_at <= seen.bypassed_at {
             return;
         }
+        if self.is_semaphore(key) {
+            return self.check_permit(process, session, token);
+        }
+        let seen = self.invariants.keys.entry(key.clone()).or_default();
         self.writes.granted(key, token);
         let former = seen.token;
         seen.token = seen.token.max(Some(token));
@@ -262,6 +274,8 @@ impl World {
                 question.locks().any(|ask| ask.key == caller.key)
             }
             Question::Release { ask, .. } => ask.key == caller.key,
+            Question::Join { ask, .. } => ask.key == caller.key,
+            Question::Leave { ask, .. } => ask.key == caller.key,
             Question::Create { .. } => true,
             Question::Destroy { ask, .. } => owned
                 .get((caller.owns as usize).wrapping_sub(1))
@@ -294,6 +308,7 @@ impl World {
             self.check_terms(&key);
         }
         self.check_sets();
+        self.check_permits();
     }
 
     fn check_key(&mut self, key: &Key) {

@@ -41,6 +41,7 @@ mod names;
 mod network;
 mod operator;
 mod parts;
+mod permits;
 mod plan;
 mod process;
 mod question;

@@ -19,7 +19,7 @@ const SHOWN_BY: [(Mutation, u64); 2] =
 type Kind = fn(&Plan) -> bool;
 
 /// The mutations that only histories of a certain kind show. Only those are searched.
-const KINDS: [(Mutation, Kind); 9] = [
+const KINDS: [(Mutation, Kind); 11] = [
     (Mutation::LeaseFromResponse, |plan| plan.focus == Some(Focus::SlowRenewals)),
     (Mutation::LateLockedBelieved, |plan| plan.focus == Some(Focus::LateAnswers)),
     (Mutation::LeftoverForgotten, |plan| plan.focus == Some(Focus::LostLocks)),
@@ -29,6 +29,8 @@ const KINDS: [(Mutation, Kind); 9] = [
     (Mutation::TakenUnkept, |plan| plan.focus == Some(Focus::Takeovers)),
     (Mutation::BatchSurvivorForgotten, |plan| plan.turns == 1),
     (Mutation::RefusalIgnored, |plan| plan.connections.is_some()),
+    (Mutation::PermitCountedTwice, |plan| plan.semaphore.is_some()),
+    (Mutation::PrunedEarly, |plan| plan.semaphore.is_some()),
 ];
 
 /// `DSYNC_SEEDS` counts in how many of that many histories each mutation is found.

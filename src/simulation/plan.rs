@@ -78,6 +78,8 @@ pub(super) struct Plan {
     pub(super) focus: Option<Focus>,
     /// Whether callers also want several keys at once.
     pub(super) sets: bool,
+    /// The limit of a semaphore whose permits callers want, too.
+    pub(super) semaphore: Option<u32>,
     /// Whether an exploration decides what happens next.
     pub(super) is_explored: bool,
 }
@@ -139,6 +141,7 @@ impl Plan {
             turns: TURNS,
             focus: None,
             sets: false,
+            semaphore: None,
             is_explored: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
@@ -174,6 +177,10 @@ impl Plan {
         if plan.processes <= 4 && !has_own && sets.chance(150) {
             plan.sets = true;
             plan.keys = sets.within(2..=4) as usize;
+        }
+        let mut permits = Random::new(seed ^ 0x7365_6d61);
+        if plan.processes <= 4 && !has_own && permits.chance(200) {
+            plan.semaphore = Some(permits.within(1..=plan.processes as u64 - 1) as u32);
         }
         plan
     }

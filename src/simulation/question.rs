@@ -6,15 +6,15 @@ use crate::{
     consul::{
         Answer,
         ask::{
-            Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, Keyspace, List,
-            ListSessions, ListStaleFences, Lock, LockAll, Locks, RaiseFence, Read, Release,
-            RenewSession, SessionInfo, Watch, Write,
+            Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, JoinSemaphore,
+            Keyspace, LeaveSemaphore, List, ListSessions, ListStaleFences, Lock, LockAll, Locks,
+            PruneSemaphore, RaiseFence, Read, Release, RenewSession, SessionInfo, Watch, Write,
         },
         fact::{Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
-    protocol::{Ticket, lock, session, watch},
+    protocol::{Ticket, lock, permit, session, watch},
 };
 
 /// One request, with what is needed to route its answer.
@@ -69,6 +69,26 @@ pub(super) enum Question {
         ticket: Ticket,
         ask: Release,
     },
+    Join {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: JoinSemaphore,
+    },
+    Leave {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: LeaveSemaphore,
+    },
+    ListHolders {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: List,
+    },
+    Prune {
+        slot: Arc<Slot>,
+        ticket: Ticket,
+        ask: PruneSemaphore,
+    },
     Write {
         slot: Arc<Slot>,
         ticket: Ticket,
@@ -118,6 +138,7 @@ pub(super) enum Fact {
         answers: Vec<(Waiter, Option<Locked>)>,
     },
     Locks(Vec<(Arc<Slot>, lock::Event)>),
+    Semaphore(Arc<Slot>, permit::Event),
     Watch(watch::Event),
 }
 
@@ -141,6 +162,10 @@ macro_rules! of_any {
             }
             Question::LockAll { ask: $ask, .. } => $does,
             Question::Release { ask: $ask, .. } => $does,
+            Question::Join { ask: $ask, .. } => $does,
+            Question::Leave { ask: $ask, .. } => $does,
+            Question::ListHolders { ask: $ask, .. } => $does,
+            Question::Prune { ask: $ask, .. } => $does,
             Question::Write { ask: $ask, .. } => $does,
             Question::Read { slot, .. } => {
                 let $ask = &Read::Key(slot.key.clone());
@@ -177,6 +202,7 @@ impl Question {
             Self::Lock { .. } | Self::LockAll { .. } => {
                 self.locks().any(|ask| ask.fence != Fence::Unusable)
             }
+            Self::Join { ask, .. } => ask.fence != Fence::Unusable,
             Self::Raise { .. }
             | Self::ReadFence { .. }
             | Self::DeleteFence { .. }
@@ -205,6 +231,11 @@ impl Question {
             Self::Write { ask, .. } => {
                 let written = concluded(ask, Ok(answer));
                 return matches!(written, Written::Denied(_) | Written::Failed(_));
+            }
+            Self::Join { ask, .. } => {
+                let joined = concluded(ask, Ok(answer));
+                let is_denied = matches!(joined, Locked::Denied(_) | Locked::FenceDenied(_));
+                return is_denied || ask.expect == Expect::Missing;
             }
             _ => {}
         }
@@ -266,6 +297,22 @@ impl Question {
             Self::Release { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Lock(slot, lock::Event::Released { ticket, answer })
+            }
+            Self::Join { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Lock(slot, lock::Event::Locked { ticket, answer })
+            }
+            Self::Leave { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Lock(slot, lock::Event::Released { ticket, answer })
+            }
+            Self::ListHolders { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Semaphore(slot, permit::Event::Listed { ticket, answer })
+            }
+            Self::Prune { slot, ticket, ask } => {
+                let answer = concluded(&ask, result);
+                Fact::Semaphore(slot, permit::Event::Pruned { ticket, answer })
             }
             Self::Write { slot, ticket, ask } => {
                 let answer = concluded(&ask, result);
@@ -331,6 +378,18 @@ impl fmt::Display for Question {
             Self::Release { ask, .. } => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
             }
+            Self::Join { ask, .. } => {
+                let (key, session, fence, expect) =
+                    (&ask.key, short(&ask.session), ask.fence, ask.expect);
+                write!(f, "join {key} for {session}, {fence:?}, expecting {expect:?}")
+            }
+            Self::Leave { ask, .. } => {
+                write!(f, "leave {} of {} at {}", ask.key, short(&ask.session), ask.index)
+            }
+            Self::ListHolders { slot, .. } => write!(f, "list the holders of {}", slot.key),
+            Self::Prune { ask, .. } => {
+                write!(f, "prune {} at {} of {:?}", ask.key, ask.index, ask.ended)
+            }
             Self::Write { ask, .. } => {
                 let (key, session, index) = (&ask.key, short(&ask.session), ask.index);
                 write!(f, "write under {key} of {session} at {index}: {:?}", ask.what)
@@ -359,6 +418,7 @@ impl fmt::Debug for Fact {
                 let each = events.iter().map(|(slot, event)| format!("{} {event:?}", slot.key));
                 write!(f, "{}", each.collect::<Vec<_>>().join("; "))
             }
+            Self::Semaphore(slot, event) => write!(f, "{} {event:?}", slot.key),
             Self::Watch(event) => event.fmt(f),
         }
     }

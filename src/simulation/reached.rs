@@ -10,9 +10,11 @@ use super::{
     report::Stats,
 };
 use crate::{
-    consul::fact::{Created, Destroyed, Locked, Raised, Released, Renewed, Seen, SessionSeen},
+    consul::fact::{
+        Created, Destroyed, Locked, Pruned, Raised, Released, Renewed, Seen, SessionSeen,
+    },
     ownership::{KeyState, LossReason},
-    protocol::{lock, session, watch},
+    protocol::{lock, permit, session, watch},
 };
 
 /// So many histories must reach everything.
@@ -62,7 +64,7 @@ const FAULTS: [&str; 41] = [
     "value overwritten",
 ];
 
-const QUESTIONS: [&str; 17] = [
+const QUESTIONS: [&str; 21] = [
     "ask: create session",
     "ask: renew session",
     "ask: destroy session",
@@ -75,6 +77,10 @@ const QUESTIONS: [&str; 17] = [
     "ask: lock",
     "ask: lock a set",
     "ask: write",
+    "ask: join a semaphore",
+    "ask: leave a semaphore",
+    "ask: list holders",
+    "ask: prune holders",
     "ask: release",
     "ask: read",
     "ask: session info",
@@ -82,7 +88,7 @@ const QUESTIONS: [&str; 17] = [
     "ask: list keys",
 ];
 
-const ANSWERS: [&str; 36] = [
+const ANSWERS: [&str; 39] = [
     "created",
     "create denied",
     "create unknown",
@@ -110,6 +116,9 @@ const ANSWERS: [&str; 36] = [
     "release: fence failed",
     "release denied",
     "release unknown",
+    "pruned",
+    "prune: stale",
+    "prune unknown",
     "read: found",
     "read: missing",
     "read denied",
@@ -163,6 +172,10 @@ pub(super) fn question(question: &Question) -> &'static str {
         Question::DeleteFences { .. } => "ask: delete stale fences",
         Question::Lock { .. } => "ask: lock",
         Question::LockAll { .. } => "ask: lock a set",
+        Question::Join { .. } => "ask: join a semaphore",
+        Question::Leave { .. } => "ask: leave a semaphore",
+        Question::ListHolders { .. } => "ask: list holders",
+        Question::Prune { .. } => "ask: prune holders",
         Question::Write { .. } => "ask: write",
         Question::Release { .. } => "ask: release",
         Question::Read { .. } => "ask: read",
@@ -198,6 +211,7 @@ pub(super) fn answer(fact: &Fact) -> Option<&'static str> {
             answers.first().and_then(|(_, answer)| answer.as_ref()).and_then(of_locked)
         }
         Fact::Watch(watch::Event::Seen { .. }) => Some("watched"),
+        Fact::Semaphore(_, event) => of_semaphore(event),
         Fact::Locks(_) | Fact::Watch(_) | Fact::Nothing => None,
     }
 }
@@ -260,6 +274,16 @@ fn of_lock(event: &lock::Event) -> Option<&'static str> {
             SessionSeen::Unknown(_) => "session info unknown",
         },
         _ => return None,
+    })
+}
+
+fn of_semaphore(event: &permit::Event) -> Option<&'static str> {
+    let permit::Event::Pruned { answer, .. } = event else { return None };
+    Some(match answer {
+        Pruned::Done => "pruned",
+        Pruned::Stale => "prune: stale",
+        Pruned::Denied(_) => "prune denied",
+        Pruned::Unknown(_) => "prune unknown",
     })
 }
 

@@ -120,9 +120,18 @@ impl Server {
                 let ops = first..first + 2 * question.locks().count() as u64;
                 Some(errors(&ops.collect::<Vec<_>>()))
             }
+            Question::Join { ask, .. } if lacking.writes > now => {
+                let first = u64::from(ask.fence != Fence::Unusable);
+                Some(errors(&[first, first + 1]))
+            }
+            Question::Leave { .. } | Question::Prune { .. } if lacking.writes > now => {
+                Some(errors(&[0]))
+            }
             Question::Write { .. } if lacking.writes > now => Some(errors(&[2])),
             Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
-            Question::Read { .. } | Question::Watch { .. } => (lacking.reads > now).then(forbidden),
+            Question::Read { .. } | Question::Watch { .. } | Question::ListHolders { .. } => {
+                (lacking.reads > now).then(forbidden)
+            }
             Question::ReadFence { .. } => no_fence.then(forbidden),
             _ => (no_fence && question.touches_fence()).then(|| errors(&[0])),
         }
@@ -180,6 +189,13 @@ impl Server {
                         let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
                         self.locks.insert(lock, now);
                     }
+                }
+                if let Question::Join { ask, .. } = question
+                    && reply.status == 200
+                    && let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes())
+                {
+                    let lock = (ask.key.clone(), ask.session.clone(), pair.modify_index);
+                    self.locks.insert(lock, now);
                 }
                 self.note_past(question, &reply);
                 Served::Reply(reply)

@@ -9,6 +9,7 @@ use super::{
     invariants::Invariants,
     names,
     network::{Flight, Link},
+    permits::Permits,
     plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
     random::Random,
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) random: Random,
     /// The numbers of callers that want several keys.
     pub(super) sets_random: Random,
+    pub(super) permits: Option<Permits>,
     pub(super) trace: Trace,
     pub(super) server: Server,
     pub(super) links: Vec<Link>,
@@ -95,6 +97,7 @@ impl World {
             events_made: 0,
             random,
             sets_random: Random::new(plan.seed ^ 0x7365_7473),
+            permits: Permits::of(&plan),
             trace: Trace::new(readable),
             server,
             links: vec![Link::default(); count],
@@ -146,6 +149,9 @@ impl World {
         }
         if self.plan.sets {
             self.after(Duration::from_millis(100), Event::Muster { process, life });
+        }
+        if self.permits.is_some() {
+            self.after(Duration::from_millis(100), Event::Enlist { process, life });
         }
     }
 
@@ -226,6 +232,7 @@ impl World {
             Event::Call { process, life } => self.call(process, life),
             Event::Stand { process, life } => self.stand(process, life),
             Event::Muster { process, life } => self.muster(process, life),
+            Event::Enlist { process, life } => self.enlist(process, life),
             Event::Caller { process, caller, .. } => self.attend(process, caller),
             Event::Continue { process } => self.resume(process),
             Event::Restart { process, life } => self.restart(process, life),

@@ -37,8 +37,10 @@ pub enum Hindrance {
     Courtesy,
     /// The ACL token lacks a right.
     Denied,
-    /// The key is not a lock of this service: its flags differ.
+    /// The key is not a lock of this service, or not a semaphore: its flags or value differ.
     FlagConflict,
+    /// The semaphore has another limit.
+    LimitConflict,
     /// Consul, or a proxy before it, refuses the key's name.
     NameRefused,
     /// There is no Consul session to lock the key with.

@@ -18,11 +18,12 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// | [`Invalid`](Error::Invalid), a key | 400; the message names the fault | `invalid` |
 /// | [`Held`](Error::Held) | 423 | `locked` |
 /// | [`WaitedTooLong`](Error::WaitedTooLong) | 504 | `waited_too_long` |
+/// | [`NoPermit`](Error::NoPermit) | 503, `Retry-After: 1` | `busy` |
 /// | [`LockDelay`](Error::LockDelay) | 503, `Retry-After` the delay | `lock_delay` |
 /// | [`TooManyWaiters`](Error::TooManyWaiters), [`TooManyKeys`](Error::TooManyKeys), [`Unavailable`](Error::Unavailable), [`Stopped`](Error::Stopped) | 503, `Retry-After: 1` | `busy`, `unavailable` |
 /// | [`NotHeld`](Error::NotHeld), [`Unknown`](Error::Unknown): only the client knows whether the work may be repeated | 503 | `lost`, `unknown` |
 /// | [`Conflict`](Error::Conflict) | 409 | `conflict` |
-/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
+/// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`LimitConflict`](Error::LimitConflict), [`NoSemaphore`](Error::NoSemaphore), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         Face::of(self).status
@@ -72,6 +73,9 @@ impl Face {
                 "the lock is closed for a while after its holder failed",
                 remaining.or(soon),
             ),
+            Error::NoPermit { .. } => {
+                (unavailable, "busy", "as many of these run as may run at a time", soon)
+            }
             Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => {
                 (unavailable, "busy", "too many requests for locks", soon)
             }
@@ -91,6 +95,8 @@ impl Face {
             | Error::Denied { .. }
             | Error::FlagConflict { .. }
             | Error::NameRefused { .. }
+            | Error::LimitConflict { .. }
+            | Error::NoSemaphore { .. }
             | Error::AlreadyStarted { .. } => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "misconfigured",

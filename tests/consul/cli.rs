@@ -56,6 +56,36 @@ async fn the_tool_runs_a_command_under_a_lock_and_exits_as_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tool_runs_as_many_commands_as_a_semaphore_has_permits() {
+    let url = agent().url();
+    let Some(first) = tool(&url, "cli-permits") else { return };
+    let second = tool(&url, "cli-permits").expect("it was built");
+    let hold = ["lock", "-n", "2", "s", "--", "sh", "-c", "echo $DSYNC_KEY; read x"];
+    let mut held: Vec<_> = [first, second]
+        .into_iter()
+        .map(|mut tool| {
+            tool.stdin(Stdio::piped());
+            let (child, mut said) = start(tool, &hold);
+            assert_eq!(said.next().as_deref(), Some("s/.lock"));
+            child
+        })
+        .collect();
+    let ask = |limit| {
+        let mut tool = tool(&url, "cli-permits").expect("it was built");
+        output(&mut tool, &["lock", "-n", limit, "--within", "0", "s", "--", "true"])
+    };
+    let (code, _, errors) = ask("2");
+    assert!(code == Some(75) && errors.contains("limit 2"), "{errors}");
+    let (code, _, errors) = ask("3");
+    assert!(code == Some(78) && errors.contains("has the limit 2, not 3"), "{errors}");
+    for child in &mut held {
+        drop(child.stdin.take());
+        child.wait().expect("our own child");
+    }
+    assert_eq!(ask("2").0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tool_shows_the_holder_and_refuses_a_held_lock() {
     let url = agent().url();
     let ask = |arguments: &[&str]| tool(&url, "cli-held").map(|mut it| output(&mut it, arguments));

@@ -27,6 +27,7 @@ mod locks;
 mod loss;
 mod many_keys;
 mod names;
+mod permits;
 mod preflight;
 mod process;
 mod reach;

@@ -83,6 +83,12 @@ impl Player {
         self.lines.iter().collect()
     }
 
+    /// What it has printed since, without waiting for more.
+    pub(crate) fn said(&self) -> Vec<String> {
+        let lines = self.lines.try_iter();
+        lines.filter_map(|line| Some(line.split_once(LINE)?.1.to_owned())).collect()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("our own child");
     }
@@ -113,6 +119,7 @@ async fn a_player() {
         "watch" => watch(&url, &prefix).await,
         "many" => many(&url, &prefix).await,
         "talk" => talk(&url, &prefix).await,
+        "permits" => crate::permits::play(&url, &prefix).await,
         "serve" => crate::service::serve(&url, &prefix).await,
         "secrets" => crate::secrets::talk(&url, &prefix).await,
         other => panic!("no such role: {other}"),

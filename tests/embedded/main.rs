@@ -19,6 +19,7 @@ mod metrics;
 mod newer;
 mod overdue;
 mod panics;
+mod permits;
 mod queue;
 mod recipient;
 mod reports;

@@ -6,7 +6,8 @@ mod show;
 use std::{process::ExitCode, time::Duration};
 
 use actix_dsync::{
-    Acquire, ConfigError, Dsync, Error, Holder, Inspect, Key, Observe, Release, TryAcquire,
+    Acquire, AcquirePermit, ConfigError, Dsync, Error, Holder, Inspect, Key, Lease, Observe,
+    Release, Reply, Request, TryAcquire, TryAcquirePermit,
     admin::{ForceRelease, Holders, StepDown},
 };
 use clap::{Args, Parser, Subcommand};
@@ -86,6 +87,9 @@ enum Task {
 #[derive(Args)]
 struct Lock {
     key: Key,
+    /// Takes one of this many permits of a semaphore instead, as `consul lock -n` does.
+    #[arg(short = 'n', long, value_name = "LIMIT")]
+    permits: Option<u32>,
     /// Waits for another holder at most this many seconds; 0 does not wait.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     within: Option<Duration>,
@@ -135,10 +139,16 @@ impl Failure {
             Self::Command(_) => 126,
             Self::Config(_) => 78,
             Self::Lock(error) => match error {
-                Error::Held { .. } | Error::LockDelay { .. } | Error::WaitedTooLong { .. } => 75,
+                Error::Held { .. }
+                | Error::LockDelay { .. }
+                | Error::WaitedTooLong { .. }
+                | Error::NoPermit { .. } => 75,
                 Error::Conflict { .. } => 1,
                 Error::Denied { .. } => 77,
-                Error::Invalid { .. } | Error::FlagConflict { .. } => 78,
+                Error::Invalid { .. }
+                | Error::FlagConflict { .. }
+                | Error::LimitConflict { .. }
+                | Error::NoSemaphore { .. } => 78,
                 _ => 69,
             },
         }
@@ -202,29 +212,48 @@ async fn holder_of(dsync: &Dsync, key: &Key) -> Result<Holder, Failure> {
 }
 
 async fn run_locked(dsync: &Dsync, asked: Lock) -> Result<u8, Failure> {
-    let Lock { key, within, value, grace, command } = asked;
-    let lease = if within == Some(Duration::ZERO) {
-        let ask = TryAcquire::new(key);
-        dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await?
-    } else {
-        let ask = within.into_iter().fold(Acquire::new(key.clone()), Acquire::within);
-        let ask = value.into_iter().fold(ask, |ask, value| ask.value(&*value));
-        let mut asked = std::pin::pin!(dsync.send(ask));
-        // A short wait needs no notice.
-        match tokio::time::timeout(Duration::from_secs(1), &mut asked).await {
-            Ok(granted) => granted?,
-            Err(_) => {
-                show::progress(&format!("waiting for {key}"));
-                let granted = asked.await;
-                show::progress("");
-                granted?
-            }
+    let Lock { key, permits, within, value, grace, command } = asked;
+    let waits = within != Some(Duration::ZERO);
+    let lease = match (permits, waits) {
+        (None, false) => {
+            let ask = TryAcquire::new(key);
+            dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await?
+        }
+        (Some(limit), false) => {
+            let ask = TryAcquirePermit::new(key, limit);
+            dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await?
+        }
+        (None, true) => {
+            let ask = within.into_iter().fold(Acquire::new(key.clone()), Acquire::within);
+            let ask = value.into_iter().fold(ask, |ask, value| ask.value(&*value));
+            granted(&key, dsync.send(ask)).await?
+        }
+        (Some(limit), true) => {
+            let ask = AcquirePermit::new(key.clone(), limit);
+            let ask = within.into_iter().fold(ask, AcquirePermit::within);
+            let ask = value.into_iter().fold(ask, |ask, value| ask.value(&*value));
+            granted(&key, dsync.send(ask)).await?
         }
     };
     let grace = grace.min(dsync.timing().lease() / 2);
     let code = child::run(&lease, grace, &command).await?;
     let _ = dsync.send(Release(lease)).await?;
     Ok(code)
+}
+
+/// Waits for a lease; a long wait is shown.
+async fn granted<M: Request<Reply = Lease>>(key: &Key, asked: Reply<M>) -> Result<Lease, Error> {
+    let mut asked = std::pin::pin!(asked);
+    // A short wait needs no notice.
+    match tokio::time::timeout(Duration::from_secs(1), &mut asked).await {
+        Ok(granted) => granted,
+        Err(_) => {
+            show::progress(&format!("waiting for {key}"));
+            let granted = asked.await;
+            show::progress("");
+            granted
+        }
+    }
 }
 
 async fn watch(dsync: &Dsync, key: Key) -> Result<u8, Failure> {

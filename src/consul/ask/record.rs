@@ -27,7 +27,7 @@ impl Record {
     fn ops<'a>(&'a self, key: &'a str, record: &'a str) -> [Op<'a>; 2] {
         let (session, value) = (self.session.as_str(), self.value.as_slice());
         let index = self.after.unwrap_or(0);
-        [Op::CheckSession { key, session }, Op::Cas { key: record, index, value }]
+        [Op::CheckSession { key, session }, Op::Cas { key: record, index, flags: 0, value }]
     }
 }
 

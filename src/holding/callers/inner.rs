@@ -15,7 +15,7 @@ use crate::{
     ownership::Released,
     protocol::{
         contest::{Contest, Effect, Ending, News},
-        queue::{CallId, Demand},
+        queue::{CallId, Demand, HandOver},
     },
     status::telemetry::Stopwatch,
     token::Era,
@@ -61,8 +61,8 @@ pub(super) enum Delivery {
 }
 
 impl Inner {
-    pub(super) fn in_era(era: Era) -> Self {
-        Self { contest: Contest::in_era(era), ..Self::default() }
+    pub(super) fn new(era: Era, hand_over: HandOver) -> Self {
+        Self { contest: Contest::new(era, hand_over), ..Self::default() }
     }
 
     /// The demand, if there is no more news.

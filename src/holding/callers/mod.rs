@@ -32,7 +32,7 @@ use crate::{
         cell::DeadlineCell,
         contest::{Effect, News},
         gather::{InLine, SetId},
-        queue::{CallId, Demand, Obstacle, Patience},
+        queue::{CallId, Demand, HandOver, Obstacle, Patience},
     },
     status::telemetry::Telemetry,
     token::{Era, FencingToken},
@@ -65,8 +65,14 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock, era: Era, telemetry: Telemetry) -> Self {
-        let inner = Mutex::new(Inner::in_era(era));
+    pub(crate) fn new(
+        key: Key,
+        clock: Clock,
+        era: Era,
+        telemetry: Telemetry,
+        hand_over: HandOver,
+    ) -> Self {
+        let inner = Mutex::new(Inner::new(era, hand_over));
         Self { key, clock, telemetry, inner, poke: Notify::new() }
     }
 
@@ -159,6 +165,11 @@ impl Callers {
     /// Makes [`poked`](Self::poked) complete.
     pub(crate) fn poke(&self) {
         self.poke.notify_one();
+    }
+
+    /// Whether the runtime is shutting down.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().contest.is_stopped()
     }
 
     /// Whether nobody waits for, owns, releases or follows the key.

@@ -20,6 +20,7 @@ impl Lock {
             return;
         }
         match self.resume {
+            Next::Try(Expect::Missing) if self.reads_first => self.look(effects),
             Next::Try(expect) => self.try_lock(expect, effects),
             Next::Read => self.look(effects),
         }

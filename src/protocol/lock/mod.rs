@@ -45,6 +45,8 @@ mod under_session;
 mod wait;
 mod write;
 
+use std::time::Duration;
+
 pub(crate) use self::{
     messages::{Effect, Event},
     state::Pause,
@@ -160,6 +162,8 @@ pub(crate) struct Lock {
     setbacks: u32,
     /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
+    /// No attempt is made before a read.
+    reads_first: bool,
     sweep: Option<late::Sweep>,
     writing: Option<write::Writing>,
     /// No further write is sent before this.
@@ -192,6 +196,7 @@ impl Lock {
             obstacle: None,
             setbacks: 0,
             resume: Next::Try(Expect::Missing),
+            reads_first: false,
             sweep: None,
             writing: None,
             writes_from: Moment::default(),
@@ -199,6 +204,16 @@ impl Lock {
             tickets: Tickets::default(),
             random: Jitter::new(seed),
         }
+    }
+
+    /// Like [`new`](Self::new), for a machine that reads the key before each attempt.
+    pub(super) fn that_reads_first(flags: u64, seed: u64) -> Self {
+        Self { reads_first: true, ..Self::new(flags, seed) }
+    }
+
+    /// A random duration between half of `span` and `span`.
+    pub(super) fn jittered(&mut self, span: Duration) -> Duration {
+        self.random.within(span)
     }
 
     /// Fixes the jitter at its least, so that an exploration has fewer states.

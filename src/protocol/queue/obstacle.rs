@@ -19,6 +19,15 @@ pub(crate) enum Obstacle {
     NameRefused {
         why: String,
     },
+    /// The key is a semaphore with another limit.
+    LimitDiffers {
+        asked: u32,
+        found: u64,
+    },
+    /// The key has a semaphore's flags, but not its content.
+    NoSemaphore {
+        why: String,
+    },
     Trouble(Error),
 }
 
@@ -31,6 +40,8 @@ impl Obstacle {
             Self::Delayed { remaining } => Error::LockDelay { key, remaining },
             Self::Foreign { flags } => Error::FlagConflict { key, found: flags },
             Self::NameRefused { why } => Error::NameRefused { key, why },
+            Self::LimitDiffers { asked, found } => Error::LimitConflict { key, asked, found },
+            Self::NoSemaphore { why } => Error::NoSemaphore { key, why },
             Self::Trouble(error) => error,
         }
     }

@@ -61,6 +61,11 @@ impl Default for HandOver {
     }
 }
 
+impl HandOver {
+    /// Each caller gets an ownership of its own.
+    pub(crate) const NONE: Self = Self { longest: Duration::ZERO, most: 0 };
+}
+
 impl Owned {
     /// An ownership since now, which no caller has yet.
     pub(super) fn new(

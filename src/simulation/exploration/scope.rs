@@ -175,6 +175,7 @@ impl Scope {
             turns: TURNS,
             focus: None,
             sets: false,
+            semaphore: None,
             is_explored: true,
         }
     }

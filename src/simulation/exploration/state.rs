@@ -125,6 +125,10 @@ fn kind(question: &Question) -> u8 {
     match question {
         Question::Lock { .. }
         | Question::LockAll { .. }
+        | Question::Join { .. }
+        | Question::Leave { .. }
+        | Question::ListHolders { .. }
+        | Question::Prune { .. }
         | Question::Write { .. }
         | Question::Release { .. }
         | Question::Read { .. }
@@ -144,6 +148,10 @@ fn describe(exchange: &Exchange) -> String {
         | Question::ReadFence { ticket, .. }
         | Question::List { ticket, .. }
         | Question::ListFences { ticket, .. }
+        | Question::Join { ticket, .. }
+        | Question::Leave { ticket, .. }
+        | Question::ListHolders { ticket, .. }
+        | Question::Prune { ticket, .. }
         | Question::Write { ticket, .. }
         | Question::Release { ticket, .. }
         | Question::Read { ticket, .. }

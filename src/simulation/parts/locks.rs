@@ -77,6 +77,10 @@ impl Process {
                 Question::LockAll { slots: slots.collect(), ask }
             }
             Order::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Order::Join { ticket, ask } => Question::Join { slot, ticket, ask },
+            Order::Leave { ticket, ask } => Question::Leave { slot, ticket, ask },
+            Order::List { ticket, ask } => Question::ListHolders { slot, ticket, ask },
+            Order::Prune { ticket, ask } => Question::Prune { slot, ticket, ask },
             Order::Write { ticket, ask } => Question::Write { slot, ticket, ask },
             Order::Read { ticket, .. } => Question::Read { slot, ticket },
             Order::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },

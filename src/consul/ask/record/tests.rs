@@ -11,7 +11,7 @@ fn a_record_names_the_lock_and_what_it_replaces() {
     let ours = json!({"KV": {"Verb": "check-session", "Key": "k", "Session": ID}});
     for (after, index) in [(None, 0), (Some(8), 8)] {
         let cas = json!({"KV": {"Verb": "cas", "Key": ".dsync/every/k", "Index": index,
-                                    "Value": "Yg=="}});
+                                    "Flags": 0, "Value": "Yg=="}});
         assert_eq!(body(&ask(after).request(&Keyspace::default())), json!([ours, cas]));
     }
 }

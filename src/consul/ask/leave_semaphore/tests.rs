@@ -1,0 +1,55 @@
+use serde_json::json;
+
+use super::{super::tests::fixtures::*, *};
+
+const OURS: &str = "jobs/ee474eed-262a-2872-71c3-42544dd66dce";
+
+fn leave(left: Left) -> LeaveSemaphore {
+    LeaveSemaphore { key: Key::new("jobs/.lock").unwrap(), session: id(), index: 8, left }
+}
+
+fn leaves() -> [LeaveSemaphore; 2] {
+    [leave(Left::Roster(b"r".to_vec())), leave(Left::Nothing)]
+}
+
+#[test]
+fn a_leave_is_fenced_by_the_index_of_the_semaphores_entry() {
+    let ours = json!({"KV": {"Verb": "delete", "Key": OURS}});
+    let [some, last] = leaves().map(|leave| body(&leave.request(&Keyspace::default())));
+    let cas = json!({"KV": {"Verb": "cas", "Key": "jobs/.lock", "Index": 8,
+                            "Flags": SEMAPHORE_FLAGS, "Value": "cg=="}});
+    assert_eq!(some, json!([cas, ours]));
+    let at = json!({"KV": {"Verb": "check-index", "Key": "jobs/.lock", "Index": 8}});
+    let delete = json!({"KV": {"Verb": "delete", "Key": "jobs/.lock"}});
+    assert_eq!(last, json!([at, delete, ours]));
+}
+
+#[test]
+fn a_leave_is_done_only_if_the_semaphores_entry_shows_it() {
+    let [some, last] = leaves();
+    let row = |index| done(&[kv("jobs/.lock", None, index)]);
+    assert_eq!(read(&some, 200, &row(9)), Released::Done);
+    assert_eq!(read(&last, 200, &row(8)), Released::Done);
+    for (ask, body) in
+        [(&some, row(8)), (&last, row(9)), (&some, done(&[])), (&last, done(&[kv("j", None, 8)]))]
+    {
+        assert!(matches!(read(ask, 200, &body), Released::Unknown(_)), "{body}");
+    }
+}
+
+#[test]
+fn a_leave_that_consul_did_not_do_says_so() {
+    let [some, last] = leaves();
+    let stale = "failed to set key \"jobs/.lock\", index is stale";
+    assert_eq!(read(&some, 409, &failed(&[(0, stale)])), Released::FenceFailed);
+    for what in [
+        "failed to check index, key \"jobs/.lock\" doesn't exist",
+        "failed index check for key \"jobs/.lock\", current modify index 9 != 8",
+    ] {
+        assert_eq!(read(&last, 409, &failed(&[(0, what)])), Released::FenceFailed);
+    }
+    let denied = Released::Denied(write_right("jobs/.lock"));
+    assert_eq!(read(&some, 409, &failed(&[(1, "Permission denied")])), denied);
+    assert!(matches!(read(&some, 409, &failed(&[(0, "new")])), Released::Unknown(_)));
+    assert!(matches!(read(&last, 500, "rpc error making call: EOF"), Released::Unknown(_)));
+}

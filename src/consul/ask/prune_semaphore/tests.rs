@@ -1,0 +1,30 @@
+use serde_json::json;
+
+use super::{super::tests::fixtures::*, *};
+
+fn prune() -> PruneSemaphore {
+    let key = Key::new("jobs/.lock").unwrap();
+    let ended = vec![(SessionId::from("a"), Some(5)), (SessionId::from("b"), None)];
+    PruneSemaphore { key, index: 8, left: Left::Roster(b"r".to_vec()), ended }
+}
+
+#[test]
+fn a_prune_requires_that_no_ended_sessions_entry_is_locked() {
+    let cas = json!({"KV": {"Verb": "cas", "Key": "jobs/.lock", "Index": 8,
+                            "Flags": crate::consul::roster::SEMAPHORE_FLAGS, "Value": "cg=="}});
+    let a = json!({"KV": {"Verb": "delete-cas", "Key": "jobs/a", "Index": 5}});
+    let b = json!({"KV": {"Verb": "check-not-exists", "Key": "jobs/b"}});
+    assert_eq!(body(&prune().request(&Keyspace::default())), json!([cas, a, b]));
+}
+
+#[test]
+fn the_outcome_of_a_prune_is_read_with_its_names() {
+    let told = |errors: &[(u64, &str)]| read(&prune(), 409, &failed(errors));
+    assert_eq!(read(&prune(), 200, &done(&[kv("jobs/.lock", None, 9)])), Pruned::Done);
+    assert!(matches!(read(&prune(), 200, &done(&[])), Pruned::Unknown(_)));
+    assert_eq!(told(&[(0, "failed to set key \"jobs/.lock\", index is stale")]), Pruned::Stale);
+    assert_eq!(told(&[(1, "failed to delete key \"jobs/a\", index is stale")]), Pruned::Stale);
+    assert_eq!(told(&[(2, "key \"jobs/b\" exists")]), Pruned::Stale);
+    assert!(matches!(told(&[(2, "key \"jobs/c\" exists")]), Pruned::Unknown(_)));
+    assert_eq!(told(&[(2, "Permission denied")]), Pruned::Denied(write_right("jobs/.lock")));
+}

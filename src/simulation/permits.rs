@@ -1,0 +1,224 @@
+//! Callers that want a permit of a semaphore, and their checks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    caller::{Caller, Conduct, Ending},
+    event::Event,
+    invariants::{ORPHAN_LIMIT, TELL_LIMIT},
+    plan::Plan,
+    question::short,
+    random::Random,
+    world::World,
+};
+use crate::{
+    clock::Moment,
+    consul::{fact::SessionId, roster::Roster},
+    key::Key,
+    protocol::queue::Patience,
+    token::FencingToken,
+};
+
+/// The semaphore of a history, and the state of its checks.
+pub(super) struct Permits {
+    pub(super) key: Key,
+    pub(super) limit: u32,
+    random: Random,
+    /// The tokens granted in the current store's history.
+    tokens: BTreeSet<FencingToken>,
+    /// Since when each process's session has been a holder unwanted.
+    unwanted_since: BTreeMap<usize, Moment>,
+}
+
+/// How long after the faults the last ended holder is removed, beyond its session's end.
+pub(super) const PASSES: Duration = Duration::from_secs(75);
+
+impl Permits {
+    pub(super) fn of(plan: &Plan) -> Option<Self> {
+        let limit = plan.semaphore?;
+        Some(Self {
+            key: Key::new("s/.lock").ok()?,
+            limit,
+            random: Random::new(plan.seed ^ 0x7065_726d),
+            tokens: BTreeSet::new(),
+            unwanted_since: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn store_replaced(&mut self) {
+        self.tokens.clear();
+    }
+}
+
+impl World {
+    /// Whether the key is the history's semaphore.
+    pub(super) fn is_semaphore(&self, key: &Key) -> bool {
+        self.permits.as_ref().is_some_and(|permits| permits.key == *key)
+    }
+
+    /// A new caller requests a permit.
+    pub(super) fn enlist(&mut self, process: usize, life: u64) {
+        if self.is_healed() {
+            return;
+        }
+        let (now, plan) = (self.now, &self.plan);
+        let Some(permits) = &mut self.permits else { return };
+        let r = &mut permits.random;
+        let pause = r.skewed_millis(1..=2 * plan.call_every);
+        let gives_up = r.chance(400).then(|| r.skewed_millis(1..=plan.longest_wait));
+        let conduct = Conduct {
+            patient: r.chance(750),
+            looks_at: now,
+            gives_up_at: gives_up.map(|pause| now + pause),
+            hold: r.skewed_millis(0..=plan.longest_hold),
+            ending: r.pick(&[Ending::Release, Ending::Drop]),
+            heedful: r.chance(500),
+        };
+        if !self.processes[process].is_ending() {
+            self.want_permit(process, conduct);
+        }
+        self.after(pause, Event::Enlist { process, life });
+    }
+
+    fn want_permit(&mut self, process: usize, conduct: Conduct) {
+        let Some((key, limit)) = self.permits.as_ref().map(|it| (it.key.clone(), it.limit)) else {
+            return;
+        };
+        self.calls += 1;
+        let (id, now) = (self.calls, self.now);
+        let host = &mut self.processes[process];
+        if host.callers.len() >= 20 && self.healed_at.is_none() {
+            return;
+        }
+        let life = host.life;
+        let patience = if conduct.patient { Patience::Unlimited } else { Patience::None };
+        let value: Arc<[u8]> = Arc::from(format!("p{process}").into_bytes());
+        self.trace.note(now, id, || {
+            let (patient, hold) = (conduct.patient, conduct.hold);
+            format!("p{process}      caller {id} wants a permit, patient: {patient}, for {hold:?}")
+        });
+        let Ok(entered) = host.wards.slots().enter_semaphore(&key, limit, patience, value) else {
+            return self.violate(|| "a semaphore's caller was turned away".into());
+        };
+        if entered.is_new {
+            host.opened(&entered.slot);
+        }
+        host.callers.insert(id, Caller::new(entered, conduct, now));
+        if let Some(at) = conduct.gives_up_at {
+            self.after(at.since(now), Event::Caller { process, life, caller: id });
+        }
+        self.settle(process);
+    }
+
+    /// After all faults, every process wants a permit once more.
+    pub(super) fn want_permits_again(&mut self) {
+        for process in 0..self.processes.len() {
+            let conduct = Conduct {
+                patient: true,
+                looks_at: self.now,
+                gives_up_at: None,
+                hold: Duration::from_millis(20),
+                ending: Ending::Release,
+                heedful: true,
+            };
+            self.processes[process].set_time(self.now);
+            self.want_permit(process, conduct);
+        }
+    }
+
+    /// The holders of the semaphore, according to the store.
+    pub(super) fn permit_holders(&self) -> BTreeSet<SessionId> {
+        let Some(permits) = &self.permits else { return BTreeSet::new() };
+        let pair = self.server.api.engine.pair(permits.key.as_str().as_bytes());
+        let roster = pair.and_then(|pair| Roster::parse(&pair.value).ok().flatten());
+        roster.map(|roster| roster.holders).unwrap_or_default()
+    }
+
+    /// Checks a new permit.
+    pub(super) fn check_permit(
+        &mut self,
+        process: usize,
+        session: &SessionId,
+        token: FencingToken,
+    ) {
+        let alive = self.server.is_alive(session);
+        let is_holder = self.permit_holders().contains(session);
+        let Some(permits) = &mut self.permits else { return };
+        if !permits.tokens.insert(token) {
+            self.violate(|| format!("G3: p{process} was granted a permit with {token:?} again"));
+        } else if alive && !is_holder {
+            self.violate(|| {
+                format!("G6: p{process} was granted a permit, and its session is no holder")
+            });
+        }
+    }
+
+    /// Checks that no more permits than the limit are valid, and that no holder is
+    /// forgotten.
+    pub(super) fn check_permits(&mut self) {
+        let holders = self.permit_holders();
+        let Some(permits) = &mut self.permits else { return };
+        let (key, now) = (&permits.key, self.now);
+        let (mut valid, mut wrong) = (0, None);
+        for (id, process) in self.processes.iter_mut().enumerate() {
+            let mut here = 0;
+            for caller in process.callers.values_mut().filter(|caller| caller.key == *key) {
+                let Some(lease) = &caller.lease else { continue };
+                let token = lease.token();
+                let told = self.invariants.was_told(caller.owns, token);
+                if !lease.would_be_valid() {
+                    caller.was_invalid = true;
+                    let since = *caller.untold_since.get_or_insert(now);
+                    let since = since.max(self.runs_since[id]);
+                    if told || self.paused[id] {
+                        caller.untold_since = None;
+                    } else if now.since(since) > TELL_LIMIT {
+                        wrong = Some(format!("G2: p{id} does not report the loss of its permit"));
+                    }
+                    continue;
+                }
+                here += 1;
+                if caller.was_invalid || told {
+                    wrong = Some(format!("G1: p{id}'s permit is valid again, or after its loss"));
+                }
+                let Some(session) = self.invariants.protects(key, caller.owns) else { continue };
+                valid += 1;
+                if self.server.is_alive(session) && !holders.contains(session) {
+                    let session = short(session);
+                    wrong = Some(format!(
+                        "G6: p{id}'s permit is valid, and its session {session}, which lives, is \
+                         no holder"
+                    ));
+                }
+            }
+            if here > 1 {
+                wrong = Some(format!("G1: p{id} has {here} valid leases on one permit"));
+            }
+            let is_ours = process.live_session().is_some_and(|ours| holders.contains(ours));
+            if is_ours && !process.is_over && !process.wants(key) {
+                let since = *permits.unwanted_since.entry(id).or_insert(now);
+                if now.since(since.max(self.disturbed[id])) > ORPHAN_LIMIT {
+                    wrong = Some(format!("G4: p{id} keeps a permit that nobody there wants"));
+                }
+            } else {
+                permits.unwanted_since.remove(&id);
+            }
+        }
+        if valid > permits.limit {
+            let limit = permits.limit;
+            wrong = Some(format!("G1: {valid} permits of a semaphore of {limit} are valid"));
+        }
+        if let Some(wrong) = wrong {
+            self.violate(|| wrong);
+        }
+    }
+
+    /// A living session that is a holder.
+    pub(super) fn permit_left(&self) -> Option<SessionId> {
+        self.permit_holders().into_iter().find(|session| self.server.is_alive(session))
+    }
+}
