@@ -12,6 +12,7 @@ pub(crate) const CASES: &[Case] = &[
     ("txn: all or nothing, and every fault is reported", txn_atomic),
     ("txn: fence-style transactions", txn_fences),
     ("txn: records beside a lock", txn_records),
+    ("txn: permits of a semaphore", txn_permits),
     ("txn: writes by the owner of a lock", txn_owner_writes),
     ("txn: locks of several keys", txn_many_locks),
     ("txn: keys are not normalised", txn_keys),
@@ -267,6 +268,42 @@ fn txn_records(s: &mut Script) {
     s.txn("check-session k s=<A>; cas r v=3 i=<R>");
     s.txn("unlock k s=<A>");
     s.txn("check-session k s=<A>; cas r v=3 i=0");
+}
+
+/// The transactions by which this crate takes and returns permits, and removes the dead.
+fn txn_permits(s: &mut Script) {
+    s.session("A", NO_DELAY);
+    s.session("B", NO_DELAY);
+    let join = |id: &str, index: &str, value: &str| {
+        format!(
+            "check-not-exists fence; lock s/{id} s=<{id}> v=x f=3; cas s/.lock v={value} i={index} f=3"
+        )
+    };
+    s.txn(&join("A", "0", "a"));
+    s.txn(&join("B", "0", "b"));
+    s.keep_index("I", "s/.lock");
+    s.txn(&join("B", "<I>", "ab"));
+    s.txn(&join("B", "<I>", "abc"));
+    s.keep_index("J", "s/.lock");
+    // An unchanged value keeps the index.
+    s.txn(&join("A", "<J>", "ab"));
+    s.keep_index("K", "s/.lock");
+    s.txn("lock s/A s=<B> v=x f=3; cas s/.lock v=c i=<K> f=3");
+    s.get("kv/<p>s/?recurse");
+    // Leaving, twice, and the last one.
+    s.txn("cas s/.lock v=b i=<K> f=3; delete s/A");
+    s.txn("cas s/.lock v=b i=<K> f=3; delete s/A");
+    s.keep_index("L", "s/.lock");
+    s.txn("check-index s/.lock i=1; delete s/.lock; delete s/B");
+    // B has ended: its entry is unlocked, and is removed with it.
+    s.keep_index("B0", "s/B");
+    s.txn("cas s/.lock v=c i=<L> f=3; delete-cas s/B i=1");
+    s.txn("cas s/.lock v=c i=<L> f=3; check-not-exists s/B");
+    s.txn("cas s/.lock v=c i=<L> f=3; delete-cas s/B i=<B0>; check-not-exists s/A");
+    s.keep_index("M", "s/.lock");
+    s.txn("check-index s/.lock i=<M>; delete s/.lock; delete s/B");
+    s.txn("check-index s/.lock i=<M>; delete s/.lock; delete s/B");
+    s.get("kv/<p>s/?recurse");
 }
 
 /// The transactions that this crate sends for many keys at once.
