@@ -28,7 +28,7 @@ pub(super) enum Focus {
 }
 
 /// One raft entry per write elsewhere, many of them.
-const LARGE_GAP: u64 = 1 << 40;
+const LARGE_GAP: u64 = 1 << 32;
 
 impl Focus {
     const ALL: [Self; 5] =

@@ -150,7 +150,7 @@ impl Plan {
         if plan.class == Class::Chaos && more.chance(500) {
             plan.unsent = if calm { 0 } else { more.pick(&[0, 20, 150]) };
             plan.stale = more.pick(&[0, 0, 100]);
-            plan.gap = more.pick(&[0, 1_000, 1 << 40]);
+            plan.gap = more.pick(&[0, 1_000, 1 << 32]);
             plan.ttl_stretch = more.pick(&[1, 1, 2]);
         }
         let mut herds = Random::new(seed ^ 0x6865_7264);
