@@ -101,6 +101,8 @@ pub(crate) struct Report {
 struct Life {
     process: String,
     own: Own,
+    /// When it was requested, if that was logged.
+    asked: Option<u64>,
     granted: u64,
     /// The last moment at which it was known to be valid.
     last_valid: Option<u64>,
@@ -114,6 +116,14 @@ struct Life {
 }
 
 impl Life {
+    /// Whether it was won before the other one, and over when its process learned of it: the process
+    /// was stopped in between.
+    fn was_won_before(&self, other: &Self) -> bool {
+        self.last_valid.is_none()
+            && self.own.token < other.own.token
+            && self.asked.is_some_and(|asked| asked <= other.granted)
+    }
+
     fn end(&mut self, at: u64) {
         self.ended = Some(self.ended.map_or(at, |earlier| earlier.min(at)));
     }
@@ -148,6 +158,9 @@ impl Report {
         let mut longest: Option<(&Life, u64)> = None;
         let mut former: Option<&Life> = None;
         for &life in lives {
+            if former.is_some_and(|former| life.was_won_before(former)) {
+                continue;
+            }
             if let Some((other, last)) = longest {
                 let overlap = i64::try_from(last).unwrap_or(i64::MAX)
                     - i64::try_from(life.granted).unwrap_or(i64::MAX);
@@ -257,6 +270,7 @@ fn lives_of(process: &str, events: &[Event], writes: &Writes, report: &mut Repor
     let mut lives: Vec<Life> = Vec::new();
     let mut places: HashMap<Own, usize> = HashMap::new();
     let mut early: Vec<(Own, (u64, String, bool))> = Vec::new();
+    let mut asked: HashMap<&str, u64> = HashMap::new();
     for event in events {
         let mut at_place = |own: &Own, note: &mut dyn FnMut(&mut Life)| {
             if let Some(place) = places.get(own) {
@@ -269,6 +283,7 @@ fn lives_of(process: &str, events: &[Event], writes: &Writes, report: &mut Repor
                 lives.push(Life {
                     process: process.to_owned(),
                     own: own.clone(),
+                    asked: asked.remove(&*own.key),
                     granted: event.at,
                     last_valid: writes.span(process, own).map(|(_, (last, _))| last),
                     ended: None,
@@ -296,7 +311,8 @@ fn lives_of(process: &str, events: &[Event], writes: &Writes, report: &mut Repor
                 early.push((own.clone(), (event.at, reason.clone(), *valid)));
             }
             What::Failed(why) => *report.failures.entry(why.clone()).or_default() += 1,
-            What::Asks(_) | What::Gone(_) | What::Rests | What::Finished => {}
+            What::Asks(key) => drop(asked.insert(key, event.at)),
+            What::Gone(_) | What::Rests | What::Finished => {}
         }
     }
     // Different tasks log the loss and the grant, so their lines may be in either order.

@@ -124,6 +124,22 @@ pub(crate) fn a_check_that_lies_after_a_pause_is_found() {
     assert_eq!(found(&logs), [0, 0, 0, 1, 0]);
 }
 
+/// Its process was stopped after it had won, and learned of it when it was over.
+pub(crate) fn a_grant_that_is_told_late_and_was_never_valid_is_no_overlap() {
+    let late = |asked| {
+        let mut logs = good();
+        let events = [
+            Event { at: asked, what: What::Asks("k".into()) },
+            Event { at: 35, what: What::Granted(Own { key: "k".into(), token: 0 }) },
+        ];
+        logs.events.push(("c".into(), events.into()));
+        found(&logs)
+    };
+    assert_eq!(late(9), [0, 0, 0, 0, 0]);
+    // One that was asked for after the other grant can not have been won before it.
+    assert_eq!(late(34), [1, 1, 0, 0, 0]);
+}
+
 pub(crate) fn an_ownership_that_comes_back_is_found() {
     let mut logs = good();
     write(&mut logs, 24, "a", 1);
