@@ -78,6 +78,8 @@ pub(super) struct Plan {
     pub(super) focus: Option<Focus>,
     /// Whether callers also want several keys at once.
     pub(super) sets: bool,
+    /// Whether nothing happens that `spec/lock.qnt` leaves out.
+    pub(super) is_specified: bool,
     /// Whether an exploration decides what happens next.
     pub(super) is_explored: bool,
 }
@@ -139,6 +141,7 @@ impl Plan {
             turns: TURNS,
             focus: None,
             sets: false,
+            is_specified: false,
             is_explored: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
@@ -175,6 +178,21 @@ impl Plan {
             plan.sets = true;
             plan.keys = sets.within(2..=4) as usize;
         }
+        plan
+    }
+
+    /// A plan of which `spec/lock.qnt` knows everything: one key, clocks at one rate, and
+    /// nobody who writes the key, a fence entry or the rights of a token.
+    pub(super) fn specified(seed: u64) -> Self {
+        let mut plan = Self { focus: None, ..Self::of(seed) };
+        (plan.class, plan.is_specified) = (Class::Chaos, true);
+        (plan.keys, plan.sets, plan.elections) = (1, false, false);
+        (plan.other_stores, plan.ttl_stretch, plan.stale) = (false, 1, 0);
+        plan.processes = plan.processes.min(3);
+        plan.drifts = vec![0; plan.processes];
+        plan.fence_denied = vec![false; plan.processes];
+        plan.timing.fast_failover = false;
+        plan.chaos = plan.chaos.min(Duration::from_secs(20));
         plan
     }
 

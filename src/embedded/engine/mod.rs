@@ -57,11 +57,22 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Whether `/v1/kv/` refuses names as Consul 1.21.5 does.
     pub(crate) strict_names: bool,
+    /// Whether session ids count up, blocking reads last as long as requested and
+    /// tombstones stay, so that an exploration has fewer states.
+    #[cfg(test)]
+    pub(crate) is_steady: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { expiry: Expiry::default(), node: "embedded".into(), seed: 0, strict_names: false }
+        Self {
+            expiry: Expiry::default(),
+            node: "embedded".into(),
+            seed: 0,
+            strict_names: false,
+            #[cfg(test)]
+            is_steady: false,
+        }
     }
 }
 
@@ -229,6 +240,10 @@ impl Engine {
 
     /// The next number of the engine's random sequence.
     pub(crate) fn draw(&mut self) -> u64 {
+        #[cfg(test)]
+        if self.settings.is_steady {
+            return 0;
+        }
         super::golang::splitmix(&mut self.random)
     }
 
@@ -239,6 +254,10 @@ impl Engine {
     }
 
     fn schedule_reap(&mut self, index: u64) {
+        #[cfg(test)]
+        if self.settings.is_steady {
+            return;
+        }
         let end = (self.now + TOMBSTONE_TTL).as_nanos();
         let due = Moment::from_nanos(
             end.saturating_add(TOMBSTONE_GRANULARITY - end % TOMBSTONE_GRANULARITY),

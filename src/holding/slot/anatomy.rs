@@ -1,11 +1,20 @@
 //! The whole state of a slot as text, for explorations.
 
-use super::{Slot, lock};
+use super::{Slot, Slots, lock};
 
 impl Slot {
     /// Everything that decides what happens next.
     pub(crate) fn anatomy(&self) -> String {
         let (machine, facts, written) = (self.machine(), lock(&self.facts), self.written());
-        format!("{} {machine:?} {facts:?} {written:?} {}", self.key, self.callers.anatomy())
+        let decides_at = self.decides_at();
+        let callers = self.callers.anatomy();
+        format!("{} {machine:?} {facts:?} {written:?} {decides_at:?} {callers}", self.key)
+    }
+}
+
+impl Slots {
+    /// The sets of keys.
+    pub(crate) fn anatomy(&self) -> String {
+        format!("{:?}", lock(&self.gather))
     }
 }
