@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_dsync::{Acquire, Dsync, HASHICORP_LOCK_FLAGS, Key, Reply};
+use actix_dsync::{Acquire, Dsync, Key, Reply, config::HASHICORP_LOCK_FLAGS};
 use support::consul::Agent;
 
 const TASKS: usize = 100;
@@ -65,7 +65,7 @@ fn floor(agent: &Agent, span: Duration) -> f64 {
 
 /// Takes part for `span` after `go` completes; returns the number of grants.
 async fn take_part(url: &str, prefix: &str, scarce: bool, go: impl FnOnce() -> Duration) -> u64 {
-    let mut limits = actix_dsync::Limits::default();
+    let mut limits = actix_dsync::config::Limits::default();
     limits.connections = scarce.then_some(16);
     let dsync = Dsync::builder("bench").address(url).prefix(prefix).limits(limits);
     let dsync: Dsync = dsync.start().unwrap();

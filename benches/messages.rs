@@ -6,7 +6,7 @@ mod support;
 
 use std::{cell::RefCell, hint::black_box, time::Duration};
 
-use actix_dsync::{Acquire, Campaign, Dsync, Key, Unsubscribe, embedded::Embedded};
+use actix_dsync::{Acquire, Campaign, Dsync, Key, embedded::Embedded, events::Unsubscribe};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -54,8 +54,8 @@ fn messages(c: &mut Criterion) {
     let nothing = {
         let actor = actix_rt::System::new().block_on(async {
             use actix::Actor;
-            let sink = Sink.start().recipient::<actix_dsync::LockLost>();
-            dsync.send(actix_dsync::Subscribe::to(sink)).await
+            let sink = Sink.start().recipient::<actix_dsync::events::LockLost>();
+            dsync.send(actix_dsync::events::Subscribe::to(sink)).await
         });
         actor.unwrap()
     };
@@ -77,10 +77,10 @@ impl actix::Actor for Sink {
     type Context = actix::Context<Self>;
 }
 
-impl actix::Handler<actix_dsync::LockLost> for Sink {
+impl actix::Handler<actix_dsync::events::LockLost> for Sink {
     type Result = ();
 
-    fn handle(&mut self, _: actix_dsync::LockLost, _: &mut Self::Context) {}
+    fn handle(&mut self, _: actix_dsync::events::LockLost, _: &mut Self::Context) {}
 }
 
 criterion_group!(benches, messages);

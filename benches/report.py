@@ -3,8 +3,11 @@
 In benches/report.md, {{name}} is the median of the figures of that name, and
 {{name <= bar}} (or >=) is in bold if the bar is missed. A line that begins with
 a comparison in parentheses, {{(name > bar)}}, is there only while that holds: so a
-missed bar is explained, and the explanation goes when the bar is met. {{table name}}
-is the table that the bench of that name printed last.
+missed bar is explained, and the explanation goes when the bar is met. {{unexplained}}
+lists the missed bars without such a line. {{table name}} is the table that the bench of
+that name printed last; {{table name; column <= bar}} puts into bold what misses a bar
+in the column of that heading, {{table name; column <= bar where other = text}} in the
+rows whose other column is that text.
 """
 
 import operator
@@ -18,6 +21,8 @@ from statistics import median
 
 COMPARE = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 HOLE = re.compile(r"\{\{(\()?([a-z0-9_.]+)(?: (<=|>=|<|>) ([0-9.]+))?\)?\}\}")
+BAR = re.compile(r"(.+) (<=|>=) ([0-9.]+)(?: where (.+) = (.+))?")
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def read(files):
@@ -43,16 +48,36 @@ def table(name, files):
     return lines[begin:] or ["Not measured."]
 
 
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def marked(name, rows, bars, missed):
+    """The table, with each cell in bold that has a number which misses a bar."""
+    heads = cells(rows[0])
+    for row in rows:
+        found = cells(row)
+        for column, sign, bar, other, text in (BAR.fullmatch(bar).groups() for bar in bars):
+            if row in rows[:2] or other and found[heads.index(other)] != text:
+                continue
+            at = heads.index(column)
+            if not all(COMPARE[sign](float(n), float(bar)) for n in NUMBER.findall(found[at])):
+                missed[f"{name}: {column}"] = f"{found[at]}; bar: {sign} {bar}"
+                found[at] = f"**{found[at].strip('*')}**"
+        yield row if row in rows[:2] else f"| {' | '.join(found)} |"
+
+
 def number(value):
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def fill(line, figures):
+def fill(line, figures, missed):
     condition = HOLE.match(line)
     if condition and condition[1]:
         _, name, sign, bar = condition.groups()
+        missed.pop(name, None)
         if name not in figures or not COMPARE[sign](median(figures[name][0]), float(bar)):
             return None
         line = line[condition.end() :].lstrip()
@@ -62,10 +87,18 @@ def fill(line, figures):
         if name not in figures:
             return "–"
         middle = median(figures[name][0])
-        missed = sign and not COMPARE[sign](middle, float(bar))
-        return f"**{number(middle)}**" if missed else number(middle)
+        if not sign or COMPARE[sign](middle, float(bar)):
+            return number(middle)
+        missed[name] = f"{number(middle)}; bar: {sign} {bar}"
+        return f"**{number(middle)}**"
 
     return HOLE.sub(value, line)
+
+
+def runs(figures):
+    counts = {len(values) for values, _ in figures.values()} or {0}
+    low, high = min(counts), max(counts)
+    return str(high) if low == high else f"{low} to {high}"
 
 
 def version(*command):
@@ -94,16 +127,23 @@ def every(figures):
 
 def main(*files):
     figures = read(files)
-    facts = machine()
+    facts = machine() | {"runs": runs(figures)}
+    missed = {}
     for line in Path("benches/report.md").read_text().splitlines():
         if line == "{{every}}":
             print(*every(figures), sep="\n")
             continue
+        if line == "{{unexplained}}":
+            for name, what in missed.items():
+                print(f"- **`{name}`**: {what}. Not explained.")
+            continue
         if line.startswith("{{table "):
-            print(*table(line[8:-2], files), sep="\n")
+            name, *bars = line[8:-2].split("; ")
+            rows = table(name, files)
+            print(*(marked(name, rows, bars, missed) if len(rows) > 2 else rows), sep="\n")
             continue
         line = re.sub(r"\{\{=([a-z]+)\}\}", lambda fact: str(facts[fact[1]]), line)
-        line = fill(line, figures)
+        line = fill(line, figures, missed)
         if line is not None:
             print(line)
 

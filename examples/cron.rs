@@ -16,7 +16,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use actix_dsync::{Dsync, Key, Period};
+use actix_dsync::{Dsync, Key, jobs::Period};
 
 use support::Store;
 

@@ -12,7 +12,11 @@ use std::time::{Duration, Instant};
 use actix::{
     Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _,
 };
-use actix_dsync::{Acquire, Dsync, Key, Lease, LockLost, Subscribe, Timing, embedded::Embedded};
+use actix_dsync::{
+    Acquire, Dsync, Key, Lease, Timing,
+    embedded::Embedded,
+    events::{LockLost, Subscribe},
+};
 
 /// Writes as long as it holds the lock.
 struct Writer {

@@ -12,11 +12,12 @@ use std::time::Duration;
 use actix_dsync::{Acquire, Dsync, FencingToken, Key, Timing, embedded::Embedded};
 use rusqlite::{Connection, params};
 
-/// One statement checks the token and writes. `<=` lets one owner write several times.
+/// One statement checks the token, `?1`, and writes. `<=` lets one owner write several times.
 const WRITE: &str = "
-    UPDATE accounts SET balance = ?1, fence = ?2
-    WHERE id = 7 AND fence <= ?2
+    UPDATE accounts SET balance = ?3, fence = ?1
+    WHERE id = ?2 AND fence <= ?1
 ";
+const ACCOUNT: i64 = 7;
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,7 +70,8 @@ fn write(
     balance: i64,
     fence: FencingToken,
 ) -> rusqlite::Result<()> {
-    match database.execute(WRITE, params![balance, fence.as_i64()])? {
+    match database.execute(WRITE, params![fence.as_i64(), ACCOUNT, balance])? {
+        // The account exists, so there is only one other cause.
         0 => println!("  {who}: refused, a newer owner has written; stop"),
         _ => println!("  {who}: written, balance {balance}"),
     }

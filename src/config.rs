@@ -11,7 +11,8 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::{credentials::Login, limits::Limits, timing::Timing, tls::TlsSettings};
-use crate::{error::ConfigError, key::fault_of_path, secret::Secret};
+pub use crate::secret::Secret;
+use crate::{error::ConfigError, key::fault_of_path, token::Era};
 
 /// HashiCorp's flags for lock keys, which `consul lock` and the Go client write.
 pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
@@ -103,6 +104,16 @@ pub struct Config {
     ///
     /// Default: [`HASHICORP_LOCK_FLAGS`].
     pub flags: u64,
+    /// The number that orders the fencing tokens of successive histories of Consul's store:
+    /// every token of an era is larger than all of earlier eras. Raise it by one, for all
+    /// processes, when the servers start with an older snapshot or an empty store; see
+    /// [fencing](crate::fencing). From 0 to 127.
+    ///
+    /// While some processes still have the earlier number, a protected resource refuses their
+    /// writes once it has seen a token of the new one.
+    ///
+    /// Default: 0.
+    pub era: u8,
     /// Names of node checks that end the session when they turn critical, such as
     /// `serfHealth`. Without any, only the TTL, the node's departure and an operator end
     /// it. The lock-delay protects the holder in each case.
@@ -133,6 +144,7 @@ impl Default for Config {
             retention: Retention::default(),
             limits: Limits::default(),
             flags: HASHICORP_LOCK_FLAGS,
+            era: 0,
             node_checks: Vec::new(),
             metrics_by_key: false,
         }
@@ -165,8 +177,21 @@ impl Config {
         {
             return Err(ConfigError::Conflict(format!("prefix {why}")));
         }
+        if Era::new(self.era).is_none() {
+            return Err(ConfigError::OutOfRange {
+                field: "era",
+                value: self.era.to_string(),
+                range: format!("0 to {}", Era::LAST),
+            });
+        }
         self.timing.check()?;
         self.limits.check()
+    }
+
+    /// The era of the tokens.
+    pub(crate) fn era(&self) -> Era {
+        // Checked before.
+        Era::new(self.era).unwrap_or_default()
     }
 }
 
@@ -188,6 +213,7 @@ impl fmt::Debug for Config {
             retention,
             limits,
             flags,
+            era,
             node_checks,
             metrics_by_key,
         } = self;
@@ -206,6 +232,7 @@ impl fmt::Debug for Config {
             .field("retention", retention)
             .field("limits", limits)
             .field("flags", flags)
+            .field("era", era)
             .field("node_checks", node_checks)
             .field("metrics_by_key", metrics_by_key)
             .finish()

@@ -4,7 +4,8 @@
 //! # What to know first
 //! - **A lock without a token check is advisory.** A write that is already in flight
 //!   cannot be recalled. Pass [`Lease::token`] to the protected resource and let it
-//!   refuse older tokens.
+//!   refuse older tokens. The token does not keep the *next* owner from repeating the
+//!   work: check the state of what you write as well.
 //! - [`Dsync`] is the handle to a process's locks. Clone it, share it, and send it
 //!   messages: [`Acquire`], [`TryAcquire`], [`Release`], [`Inspect`], [`Campaign`].
 //! - A granted request returns a [`Lease`]. Call [`Lease::is_valid`] before an operation
@@ -25,7 +26,8 @@
 //! # async fn charge_card(order: &str, fence: FencingToken) -> std::io::Result<()> { Ok(()) }
 //! #[actix::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let dsync = Dsync::from_env("orders")?.start()?;
+//!     // The service's name, and the folder of its keys in Consul.
+//!     let dsync = Dsync::from_env("billing")?.prefix("shop").start()?;
 //!
 //!     let key = Key::join(["orders", "7"])?;
 //!     let lease = dsync.send(Acquire::new(key).within(Duration::from_secs(2))).await?;
@@ -112,6 +114,12 @@
 //!
 //! No feature is on by default. A [guide] and [recipes] are in the repository.
 //!
+//! [`Deposed`]: events::Deposed
+//! [`Elected`]: events::Elected
+//! [`LeaderChanged`]: events::LeaderChanged
+//! [`LockLost`]: events::LockLost
+//! [`Singleton`]: jobs::Singleton
+//! [`TlsSettings`]: config::TlsSettings
 //! [guide]: https://docs.rs/crate/actix-dsync/latest/source/docs/SUMMARY.md
 //! [recipes]: https://docs.rs/crate/actix-dsync/latest/source/examples/
 
@@ -119,7 +127,7 @@
 
 mod actors;
 mod clock;
-mod config;
+pub mod config;
 mod consul;
 mod dsync;
 #[cfg(feature = "embedded")]
@@ -148,7 +156,7 @@ mod value;
 pub mod web;
 mod work;
 
-pub use config::{Config, HASHICORP_LOCK_FLAGS, Limits, Login, Retention, Timing, TlsSettings};
+pub use config::{Config, Timing};
 pub use dsync::{Builder, Dsync, Reply, Request};
 pub use error::{ConfigError, Error, Step};
 pub use holding::{
@@ -161,17 +169,13 @@ pub use holding::{
 };
 pub use key::Key;
 pub use messages::{
-    Acquire, AcquireAll, Campaign, Deposed, Elected, Event, Events, Explain, Filter, ForceRelease,
-    ForceReleased, HeldKey, Holders, Inspect, LeaderChanged, List, LockAcquired, LockLost,
-    LockReleased, Observe, ReadEntry, Release, ReleaseAll, Resign, StoredEntry, Subscribe,
-    SubscriptionId, TryAcquire, Unsubscribe, UpdateValue, Write,
+    Acquire, AcquireAll, Campaign, Explain, Inspect, List, Observe, Release, ReleaseAll, Resign,
+    TryAcquire, UpdateValue,
 };
 pub use ownership::{Holder, LossReason, Lost, Released};
-pub use secret::Secret;
 pub use status::telemetry;
 pub use token::{FencingToken, InvalidToken};
 pub use value::LockValue;
-pub use work::{Period, Singleton, SingletonHandle, Turn};
 
 // Their types are in our signatures.
 pub use actix;
@@ -179,6 +183,28 @@ pub use actix;
 pub use actix_web;
 #[cfg(feature = "tls")]
 pub use rustls;
+
+pub mod admin {
+    //! For operators: who holds what, and how to take a lock from its holder.
+
+    pub use crate::messages::{ForceRelease, HeldKey, Holders};
+}
+
+pub mod events {
+    //! What happens to the locks and the leadership of a process, and how actors
+    //! subscribe to it.
+
+    pub use crate::messages::{
+        Deposed, Elected, Event, Events, Filter, ForceReleased, LeaderChanged, LockAcquired,
+        LockLost, LockReleased, Subscribe, SubscriptionId, Unsubscribe,
+    };
+}
+
+pub mod jobs {
+    //! Work that one process does at a time.
+
+    pub use crate::work::{Period, Singleton, SingletonHandle, Turn};
+}
 
 pub mod report {
     //! What a runtime knows of itself, for people and for monitoring: the replies of
@@ -200,11 +226,17 @@ pub mod report {
     };
 }
 
+// The first definition of a link holds: here the page's links lead to what rustdoc knows.
+#[doc = "[fencing]: crate::fencing"]
+#[doc = "[operations]: https://docs.rs/crate/actix-dsync/latest/source/docs/operations.md"]
+#[doc = ""]
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
 #[doc = include_str!("../docs/fencing.md")]
-pub mod fencing {}
+pub mod fencing {
+    pub use crate::messages::{ReadEntry, StoredEntry, Write};
+}
 
 /// Compiles the examples of the README and of the guide.
 #[cfg(all(doctest, feature = "embedded", feature = "web"))]
@@ -224,6 +256,7 @@ mod pages {
         Introduction: "../docs/guide/introduction.md",
         Leadership: "../docs/guide/leadership.md",
         Locks: "../docs/guide/locks.md",
+        Operations: "../docs/operations.md",
         QuickStart: "../docs/guide/quick-start.md",
         Reference: "../docs/guide/reference.md",
         SemaphoresSetsWrites: "../docs/guide/semaphores-sets-writes.md",

@@ -152,7 +152,7 @@ impl fmt::Display for KeyState {
 pub enum LossReason {
     /// No renewal of the session succeeded before the deadline, for instance because
     /// Consul was unreachable or this process was stopped. At the deadline, nobody else
-    /// owns the key yet.
+    /// owns the key; if this process was stopped for longer, somebody may own it by now.
     DeadlinePassed,
     /// Consul reported that the session is gone: an operator destroyed it, or Consul
     /// invalidated it with its node, its agent or one of its checks.
@@ -260,7 +260,7 @@ pub enum Released {
     /// this process has it, or Consul confirmed that it is free.
     Confirmed,
     /// The lock was lost before it could be released. No
-    /// [`LockLost`](crate::LockLost) follows.
+    /// [`LockLost`](crate::events::LockLost) follows.
     AlreadyLost(LossReason),
 }
 

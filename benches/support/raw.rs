@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use actix_dsync::HASHICORP_LOCK_FLAGS;
+use actix_dsync::config::HASHICORP_LOCK_FLAGS;
 use serde_json::{Value, json};
 
 pub(crate) struct Raw(BufReader<TcpStream>);

@@ -2,8 +2,10 @@
 
 use actix::{Actor, Context};
 use actix_dsync::{
-    ConfigError, Deposed, Dsync, Elected, Error, Filter, LeaderChanged, Singleton, SingletonHandle,
-    Tenure, Term, Timing, embedded::Embedded,
+    ConfigError, Dsync, Error, Tenure, Term, Timing,
+    embedded::Embedded,
+    events::{Deposed, Elected, Filter, LeaderChanged},
+    jobs::{Singleton, SingletonHandle},
 };
 use futures::StreamExt as _;
 

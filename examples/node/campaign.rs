@@ -12,7 +12,8 @@
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_dsync::{
-    Campaign, Deposed, Dsync, Elected, Event, Filter, Key, LeaderChanged, Resign, Term,
+    Campaign, Dsync, Key, Resign, Term,
+    events::{Deposed, Elected, Event, Filter, LeaderChanged},
 };
 use futures::StreamExt as _;
 use serde_json::{Value, json};

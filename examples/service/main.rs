@@ -23,7 +23,11 @@ use std::{
 };
 
 use actix::{Actor, Context, Handler};
-use actix_dsync::{Campaign, Dsync, LockLost, Subscribe, web::LeaderConfig};
+use actix_dsync::{
+    Campaign, Dsync,
+    events::{LockLost, Subscribe},
+    web::LeaderConfig,
+};
 use actix_web::{App, HttpServer, web::Data};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext as _, Context};
-use actix_dsync::{Dsync, Error, Singleton, SingletonHandle, Term};
+use actix_dsync::{
+    Dsync, Error, Term,
+    jobs::{Singleton, SingletonHandle},
+};
 
 const PERIOD: Duration = Duration::from_secs(10);
 

@@ -20,8 +20,9 @@ use crate::{
         fact::{Locked, Released, Seen, SessionSeen, Written},
     },
     holding::{
-        slot::{Slot, Slots},
-        turn::{Step, Style},
+        slot::Slot,
+        slots::Slots,
+        turn::{Cause, Step, Style},
         watchers,
     },
     key::Key,
@@ -59,14 +60,6 @@ pub(super) struct LockActor {
 /// The slot has input to read.
 struct Poked;
 
-/// What triggered a turn.
-#[derive(Clone, Copy)]
-enum Cause {
-    Poke,
-    Timer,
-    Recovery,
-}
-
 impl LockActor {
     /// Creates the actor that the warden knows as number `worker`.
     pub(super) fn new(slot: Arc<Slot>, shared: Rc<Shared>, worker: u64, recovering: bool) -> Self {
@@ -78,12 +71,7 @@ impl LockActor {
     fn turn(&mut self, cause: Cause, ctx: &mut Context<Self>) {
         let (slot, shared) = (self.slot.clone(), self.shared.clone());
         let now = shared.settings.clock.now();
-        let step = &mut |step| self.carry_out(step);
-        match cause {
-            Cause::Poke => slot.turn(now, &shared.style, step),
-            Cause::Timer => slot.tick(now, &shared.style, step),
-            Cause::Recovery => slot.recover(now, &shared.style, step),
-        }
+        slot.turn(now, cause, &shared.style, &mut |step| self.carry_out(step));
         self.arm(ctx);
     }
 
@@ -187,13 +175,13 @@ impl LockActor {
         let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
         let span = tracing::debug_span!("acquire", %key, %session, token);
         let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
-        let consul = self.shared.consul.clone();
+        let (consul, era) = (self.shared.consul.clone(), self.shared.slots.era());
         let question = async move {
             let answer = consul.lock(&ask, limit).await;
             if let Locked::At(index) = answer
                 && let Some(token) = FencingToken::new(index, 0)
             {
-                Span::current().record("token", tracing::field::display(token));
+                Span::current().record("token", tracing::field::display(token.in_era(era)));
             }
             Event::Locked { ticket, answer }
         };

@@ -120,7 +120,9 @@ impl Handler<WriteTurn> for LockSupervisor {
                 Recorded::Stale => Ok(Noted::Stale),
                 Recorded::NotHeld => Ok(Noted::NotHeld),
                 Recorded::Denied(right) => Err(Error::Denied { right }),
-                Recorded::Unknown(trouble) => Err(unavailable(Step::Record, &trouble)),
+                Recorded::Unknown(trouble) => {
+                    Err(Error::Unknown { step: Step::Record, why: trouble.to_string() })
+                }
             };
             let _ = reply.send(noted);
         });

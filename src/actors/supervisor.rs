@@ -17,7 +17,7 @@ use crate::{
     clock::Moment,
     consul::{client::Consul, fact::SessionId},
     error::{Error, Step},
-    holding::{slot::Slots, turn::Style, wards::Wards},
+    holding::{slots::Slots, turn::Style, wards::Wards},
     key::Key,
     messages::subscribers::Hub,
     protocol::{

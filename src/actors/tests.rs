@@ -6,8 +6,10 @@ use futures::{FutureExt, StreamExt};
 
 use super::crash::Crash;
 use crate::{
-    Acquire, AcquireAll, Campaign, Deposed, Dsync, Elected, Error, Events, Filter, Key, Lease,
-    LockLost, LossReason, Observe, Release, Released, TryAcquire, embedded::Embedded,
+    Acquire, AcquireAll, Campaign, Dsync, Error, Key, Lease, LossReason, Observe, Release,
+    Released, TryAcquire,
+    embedded::Embedded,
+    events::{Deposed, Elected, Events, Filter, LockLost},
 };
 
 fn key(name: &str) -> Key {

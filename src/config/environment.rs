@@ -1,9 +1,9 @@
-//! Reads the environment variables of Consul's own tools.
+//! Reads the environment variables of Consul's own tools, and this crate's own.
 
 use std::{ffi::OsString, path::PathBuf};
 
 use super::{Config, Login};
-use crate::{error::ConfigError, secret::Secret};
+use crate::{error::ConfigError, secret::Secret, token::Era};
 
 /// Variables of Consul's tools that this crate does not support and that change identity. A
 /// process that ignored one of them could log in as somebody else than its peers.
@@ -26,11 +26,12 @@ impl Config {
     /// | `CONSUL_HTTP_TOKEN_FILE` | [`token_file`](Config::token_file); overrides `CONSUL_HTTP_TOKEN` unless it is blank |
     /// | `CONSUL_HTTP_TOKEN` | [`token`](Config::token) |
     /// | `CONSUL_HTTP_AUTH` | [`http_auth`](Config::http_auth) |
-    /// | `CONSUL_CACERT`, `CONSUL_CAPATH` | [`ca_file`](crate::TlsSettings::ca_file); [`ca_path`](crate::TlsSettings::ca_path), unless `CONSUL_CACERT` is set |
-    /// | `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY` | [`client_cert`](crate::TlsSettings::client_cert), [`client_key`](crate::TlsSettings::client_key) |
-    /// | `CONSUL_TLS_SERVER_NAME` | [`server_name`](crate::TlsSettings::server_name); a port at its end is ignored |
-    /// | `CONSUL_HTTP_SSL_VERIFY` | [`verify`](crate::TlsSettings::verify) |
+    /// | `CONSUL_CACERT`, `CONSUL_CAPATH` | [`ca_file`](crate::config::TlsSettings::ca_file); [`ca_path`](crate::config::TlsSettings::ca_path), unless `CONSUL_CACERT` is set |
+    /// | `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY` | [`client_cert`](crate::config::TlsSettings::client_cert), [`client_key`](crate::config::TlsSettings::client_key) |
+    /// | `CONSUL_TLS_SERVER_NAME` | [`server_name`](crate::config::TlsSettings::server_name); a port at its end is ignored |
+    /// | `CONSUL_HTTP_SSL_VERIFY` | [`verify`](crate::config::TlsSettings::verify) |
     /// | `CONSUL_NAMESPACE`, `CONSUL_PARTITION`, `CONSUL_DATACENTER` | [`namespace`](Config::namespace), [`partition`](Config::partition), [`datacenter`](Config::datacenter) |
+    /// | `DSYNC_ERA` | [`era`](Config::era), 0 to 127 |
     /// | `CONSUL_LOGIN_AUTH_METHOD`, `CONSUL_LOGIN_BEARER_TOKEN_FILE`, `CONSUL_LOGIN_META` | [`login`](Config::login); the metadata is `name=value,name=value` |
     ///
     /// A variable that is set and cannot be honoured is an error that names it: a variable
@@ -97,6 +98,11 @@ impl Config {
         config.namespace = text("CONSUL_NAMESPACE")?;
         config.partition = text("CONSUL_PARTITION")?;
         config.datacenter = text("CONSUL_DATACENTER")?;
+        if let Some(era) = text(ERA)? {
+            let known = era.trim().parse().ok().filter(|era| Era::new(*era).is_some());
+            let range = || refused(ERA, format!("is {era}; it must be 0 to {}", Era::LAST));
+            config.era = known.ok_or_else(range)?;
+        }
         config.login = login(
             text("CONSUL_LOGIN_AUTH_METHOD")?,
             text("CONSUL_LOGIN_BEARER_TOKEN_FILE")?,
@@ -106,6 +112,7 @@ impl Config {
     }
 }
 
+const ERA: &str = "DSYNC_ERA";
 const WITHOUT_TLS: &str = "is set, and the address does not use TLS: set CONSUL_HTTP_SSL=true, or \
                            write https:// before the address";
 

@@ -51,6 +51,10 @@ fn a_setting_out_of_range_is_refused_by_name_with_its_range() {
     assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 6));
     assert_eq!(Limits::default().watches(true), 38);
 
+    let config = Config { era: 128, ..Config::default() };
+    assert_eq!(refused(&config), "era is 128; it must be 0 to 127");
+    Config { era: 127, ..Config::default() }.check().unwrap();
+
     let config = Config { prefix: Some("a//b".into()), ..Config::default() };
     assert!(refused(&config).contains("prefix contains '//'"));
 }

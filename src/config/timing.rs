@@ -8,8 +8,8 @@ use crate::error::ConfigError;
 
 /// The lifetime of a session, and the times that follow from it.
 ///
-/// An ownership expires at its *deadline*: one [`lease`](Timing::lease) after the newest
-/// successful renewal was sent. The lease is shorter than both the TTL and the
+/// An ownership expires at its *deadline*: one [lease time](Timing::lease) after the newest
+/// successful renewal was sent. The lease time is shorter than both the TTL and the
 /// lock-delay: a session can end before its TTL, and then only the lock-delay keeps
 /// others out.
 ///
@@ -34,7 +34,7 @@ pub struct Timing {
     /// Default: 15 s.
     #[serde(with = "humantime_serde")]
     pub lock_delay: Duration,
-    /// Leaves the lock-delay out of the lease, so that a short lock-delay does
+    /// Leaves the lock-delay out of the lease time, so that a short lock-delay does
     /// not shorten it. The promise that a holder knows first then has one
     /// exception: somebody ends the session early (an operator, an agent that
     /// leaves, a failed check) while this process is cut off or stopped.
@@ -62,8 +62,8 @@ impl Default for Timing {
 impl Timing {
     /// Subtracted from the lease for the granularity of timers.
     const MARGIN: Duration = Duration::from_millis(250);
-    /// The longest lock-delay that Consul enforces.
-    const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
+    /// The longest lock-delay that Consul enforces; it reports longer ones.
+    pub(crate) const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
     const SHORTEST_LOCK_DELAY: Duration = Duration::from_secs(2);
     const SHORTEST_TTL: Duration = Duration::from_secs(10);
     const LONGEST_TTL: Duration = Duration::from_secs(86_400);
@@ -98,8 +98,8 @@ impl Timing {
         Self { lock_delay, ..self }
     }
 
-    /// How long a successful renewal proves ownership, counted from when it was sent:
-    /// `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`. The lock-delay and its 60 s do
+    /// The lease time: how long a successful renewal proves ownership, counted from when it was
+    /// sent: `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`. The lock-delay and its 60 s do
     /// not count if [`fast_failover`](Timing::fast_failover) is set.
     #[must_use]
     pub fn lease(&self) -> Duration {
@@ -116,13 +116,13 @@ impl Timing {
         bound.mul_f64(1.0 - drift).saturating_sub(Self::MARGIN)
     }
 
-    /// The time between two renewals of the session: a sixth of the lease.
+    /// The time between two renewals of the session: a sixth of the lease time.
     #[must_use]
     pub fn renew_period(&self) -> Duration {
         self.lease() / 6
     }
 
-    /// The time limit of one request: a sixth of the lease, at most 2 s.
+    /// The time limit of one request: a sixth of the lease time, at most 2 s.
     #[must_use]
     pub fn request_timeout(&self) -> Duration {
         self.renew_period().min(Duration::from_secs(2))
@@ -135,8 +135,8 @@ impl Timing {
         self.session_ttl * 2 + self.lock_delay.min(Self::LONGEST_LOCK_DELAY)
     }
 
-    /// An outage of Consul up to this long costs no lock: the lease less one renew period
-    /// and one request timeout.
+    /// An outage of Consul up to this long costs no lock: the lease time less one renew
+    /// period and one request timeout.
     #[must_use]
     pub fn rides_out(&self) -> Duration {
         self.lease().saturating_sub(self.renew_period() + self.request_timeout())

@@ -226,7 +226,7 @@ impl Credentials {
             TokenSource::File { path, .. } => {
                 let file = path.clone();
                 let read = tokio::task::spawn_blocking(move || std::fs::read(file)).await;
-                let Ok(read) = read else { return Ok(()) };
+                let read = read.unwrap_or_else(|err| Err(std::io::Error::other(err)));
                 let token = read.map_err(|err| format!("cannot be read: {err}"));
                 let token = token.and_then(|text| of_file(&text));
                 // A file that is being written is blank for a moment.

@@ -26,19 +26,25 @@ pub(crate) struct WireRequest {
     /// The escaped path and query: `/v1/kv/a%20b?index=7`.
     pub(crate) target: String,
     pub(crate) body: Vec<u8>,
+    /// Whether the agent answers only after a change or a wait.
+    pub(crate) blocks: bool,
 }
 
 impl WireRequest {
     pub(super) fn get(target: String) -> Self {
-        Self { method: Method::Get, target, body: Vec::new() }
+        Self { method: Method::Get, target, body: Vec::new(), blocks: false }
+    }
+
+    pub(super) fn blocking(target: String) -> Self {
+        Self { blocks: true, ..Self::get(target) }
     }
 
     pub(super) fn post(target: String, body: Vec<u8>) -> Self {
-        Self { method: Method::Post, target, body }
+        Self { method: Method::Post, target, body, blocks: false }
     }
 
     pub(super) fn put(target: String, body: Vec<u8>) -> Self {
-        Self { method: Method::Put, target, body }
+        Self { method: Method::Put, target, body, blocks: false }
     }
 }
 

@@ -106,7 +106,11 @@ impl Taking {
         };
         let event = ForceReleased { key: key.clone(), holder, keeps };
         if immediate {
-            self.release(&key, &victim, index, &entry).await?;
+            let released = self.release(&key, &victim, index, &entry).await;
+            if let Err(Error::Unknown { why, .. }) = &released {
+                self.tell_unknown(&event, why);
+            }
+            released?;
             self.tell(&event);
         } else {
             let keeper = self.keeper(keeps).await?;
@@ -124,6 +128,14 @@ impl Taking {
         let what = format!("taken away from {holder}");
         self.hub.journal().incident(Some(key), what);
         self.hub.publish(event);
+    }
+
+    /// Whether the lock was taken away is unknown.
+    fn tell_unknown(&self, event: &ForceReleased, why: &str) {
+        let (key, holder) = (&event.key, &event.holder);
+        tracing::warn!(%key, %holder, why, "lock may have been taken away from its holder");
+        let what = format!("may have been taken away from {holder}: {why}");
+        self.hub.journal().incident(Some(key), what);
     }
 
     /// Creates the session that keeps the key. It lives as long without a renewal. If it ends
@@ -169,7 +181,9 @@ impl Taking {
             Written::Refused(why) => return Err(Error::Unavailable { step, why }),
             Written::Failed(trouble) => return Err(unavailable(step, &trouble)),
             Written::Unknown(trouble) => {
-                return Err(Error::Unknown { step, why: trouble.to_string() });
+                let why = trouble.to_string();
+                self.tell_unknown(event, &why);
+                return Err(Error::Unknown { step, why });
             }
         };
         self.tell(event);
@@ -196,8 +210,12 @@ impl Taking {
         for _ in 0..ATTEMPTS {
             match self.consul.ask(&release, self.limit).await {
                 Released::Done => return Ok(()),
-                // An earlier attempt may have released it.
-                Released::FenceFailed if unknown.is_some() => return Ok(()),
+                Released::FenceFailed if unknown.is_some() => {
+                    // An earlier attempt released it, or its index has moved.
+                    let entry = entry_of(&self.consul, key.clone(), self.limit).await?;
+                    let still = entry.is_some_and(|entry| entry.session.as_ref() == Some(session));
+                    return if still { Err(Error::Conflict { key: key.clone() }) } else { Ok(()) };
+                }
                 Released::FenceFailed => return Err(Error::Conflict { key: key.clone() }),
                 Released::Denied(right) => return Err(Error::Denied { right }),
                 Released::Unknown(trouble) => unknown = Some(trouble),

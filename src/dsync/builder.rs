@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Limits, Login, Retention, Timing, TlsSettings},
     dsync::intake::Defaults,
     error::ConfigError,
-    holding::slot::Slots,
+    holding::slots::Slots,
     host::url_host,
     key::Key,
     secret::Secret,
@@ -163,6 +163,12 @@ impl Builder {
     /// Sets [`Config::flags`].
     pub fn flags(mut self, flags: u64) -> Self {
         self.config.flags = flags;
+        self
+    }
+
+    /// Sets [`Config::era`].
+    pub fn era(mut self, era: u8) -> Self {
+        self.config.era = era;
         self
     }
 
@@ -317,7 +323,7 @@ impl Builder {
         warn_of_exceptions(&config.timing);
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
-        let limits = config.limits.clone();
+        let (limits, era) = (config.limits.clone(), config.era());
         let reach = match self.transport {
             Transport::Own => Reach::of(
                 &config,
@@ -344,6 +350,7 @@ impl Builder {
             slots: Slots::new(
                 clock,
                 config.flags,
+                era,
                 limits.keys,
                 limits.waiters_per_key,
                 std::process::id(),

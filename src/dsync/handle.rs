@@ -67,13 +67,13 @@ impl Dsync {
     /// withdraws any request; use `do_send` for an effect that must happen. After that, it
     /// behaves as with [`send`](Dsync::send): an acquisition is cancelled and leaks nothing.
     ///
-    /// [`ForceRelease`]: crate::ForceRelease
+    /// [`ForceRelease`]: crate::admin::ForceRelease
     /// [`Release`]: crate::Release
     /// [`Resign`]: crate::Resign
-    /// [`Subscribe`]: crate::Subscribe
-    /// [`Unsubscribe`]: crate::Unsubscribe
+    /// [`Subscribe`]: crate::events::Subscribe
+    /// [`Unsubscribe`]: crate::events::Unsubscribe
     /// [`UpdateValue`]: crate::UpdateValue
-    /// [`Write`]: crate::Write
+    /// [`Write`]: crate::fencing::Write
     #[must_use]
     pub fn recipient<M: Request>(&self) -> Recipient<M> {
         M::recipient(&self.0.intake)
@@ -106,8 +106,8 @@ impl Dsync {
     /// for a moment.
     ///
     /// # Errors
-    /// [`Error::Stopped`]. An agent that does not answer is a finding; the preflight then
-    /// takes a few seconds.
+    /// [`Error::Stopped`]. An agent that does not answer is a finding. The preflight ends within
+    /// 20 s.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the checks.

@@ -15,7 +15,7 @@ use crate::{
         reach::Reach,
     },
     error::ConfigError,
-    holding::{keep_alive::KeepAlive, slot::Slots},
+    holding::{keep_alive::KeepAlive, slots::Slots},
     messages::subscribers::Hub,
 };
 

@@ -22,6 +22,8 @@ use crate::{
 
 /// The most keys that are checked.
 const MOST_KEYS: usize = 20;
+/// How long all checks together may take once the agent has answered the first.
+const LONGEST: Duration = Duration::from_secs(15);
 /// The lifetime of the session that is created to learn whether it may be.
 const TTL: Duration = Duration::from_secs(10);
 
@@ -54,15 +56,22 @@ impl Survey<'_> {
                 return found;
             }
         }
-        self.connection(&mut found);
-        let shortest_ttl = self.limits(&mut found).await;
-        let mut lacks = self.session(&mut found).await;
-        lacks |= self.keys(&mut found).await;
-        lacks |= self.list(&mut found).await;
-        lacks |= self.fences(&mut found).await;
-        self.timing(&mut found, shortest_ttl);
-        found.policy = lacks.then(|| self.policy());
+        if tokio::time::timeout(LONGEST, self.survey(&mut found)).await.is_err() {
+            let why = format!("it has stopped answering: not all was checked within {LONGEST:?}");
+            found.add(Check::Agent, Missing, why);
+        }
         found
+    }
+
+    async fn survey(&self, found: &mut Preflight) {
+        self.connection(found);
+        let shortest_ttl = self.limits(found).await;
+        let mut lacks = self.session(found).await;
+        lacks |= self.keys(found).await;
+        lacks |= self.list(found).await;
+        lacks |= self.fences(found).await;
+        self.timing(found, shortest_ttl);
+        found.policy = lacks.then(|| self.policy());
     }
 
     /// The time limit of a question: at least 2 s, since no lease depends on the answer.

@@ -10,11 +10,21 @@ use super::Embedded;
 use crate::consul::wire::{Method, WireReply, WireRequest};
 
 fn put(target: &str, body: &str) -> WireRequest {
-    WireRequest { method: Method::Put, target: format!("/v1/{target}"), body: body.into() }
+    WireRequest {
+        method: Method::Put,
+        target: format!("/v1/{target}"),
+        body: body.into(),
+        blocks: false,
+    }
 }
 
 fn get(target: &str) -> WireRequest {
-    WireRequest { method: Method::Get, target: format!("/v1/{target}"), body: Vec::new() }
+    WireRequest {
+        method: Method::Get,
+        target: format!("/v1/{target}"),
+        body: Vec::new(),
+        blocks: false,
+    }
 }
 
 fn text(reply: &WireReply) -> &str {

@@ -159,7 +159,8 @@ fn requests(input: &[u8]) {
             "POST" => Method::Post,
             _ => Method::Get,
         };
-        let request = WireRequest { method, target: target.to_owned(), body: body.to_vec() };
+        let request =
+            WireRequest { method, target: target.to_owned(), body: body.to_vec(), blocks: false };
         match api.respond(now, &request) {
             Response::Now(reply) => assert!((100..600).contains(&reply.status)),
             Response::Parked(parked) => {

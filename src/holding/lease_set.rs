@@ -15,7 +15,7 @@ use crate::{
 ///
 /// It is like a [`Lease`](crate::Lease) on each key, with a [token](Self::token) for each,
 /// but it is lost as a whole: as soon as one key is lost, the set is no longer valid, and
-/// never again. A [`LockLost`](crate::LockLost) reports each key that is lost. The keys
+/// never again. A [`LockLost`](crate::events::LockLost) reports each key that is lost. The keys
 /// that are not lost stay locked until the set is dropped or released.
 ///
 /// Dropping the set releases every key without blocking and without a confirmation; send

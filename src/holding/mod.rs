@@ -15,6 +15,7 @@ pub(crate) mod mock;
 pub(crate) mod observer;
 pub(crate) mod party;
 pub(crate) mod slot;
+pub(crate) mod slots;
 pub(crate) mod tenure;
 pub(crate) mod term;
 pub(crate) mod turn;

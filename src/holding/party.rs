@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     holding::{
         callers::Grant,
-        slot::{Entered, Slots},
+        slots::{Entered, Slots},
     },
     key::Key,
     protocol::gather::SetId,

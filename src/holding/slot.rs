@@ -4,32 +4,21 @@
 mod anatomy;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque, hash_map},
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::oneshot;
-
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
-    clock::{Clock, Moment},
-    config::Limits,
-    error::Error,
-    holding::{
-        callers::{Answer, Callers, Content, WriteAnswer},
-        lease_state::LeaseState,
-        observer::Observer,
-        tenure::Tenure,
-    },
+    clock::Moment,
+    holding::callers::Callers,
     key::Key,
     protocol::{
-        gather::{Gather, SetId},
+        gather::Gather,
         lock::{Event, Lock},
-        queue::{CallId, Patience},
     },
-    status::telemetry::Telemetry,
 };
 
 /// The callers, the machine and the unread facts of one key.
@@ -47,21 +36,15 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn new(key: Key, slots: &Slots) -> Self {
-        let (clock, process) = (slots.clock, slots.process);
-        // The seed makes jitter differ between processes and keys. Nothing else depends on it.
-        let seed = clock.now().as_nanos() ^ u64::from(process) << 32;
-        let seed = key
-            .as_str()
-            .bytes()
-            .fold(seed, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    /// A slot for these callers, with their key's machine.
+    pub(super) fn new(callers: Callers, machine: Lock, gather: Arc<Mutex<Gather>>) -> Self {
         Self {
-            callers: Arc::new(Callers::new(key.clone(), clock, slots.telemetry.clone())),
-            key,
-            machine: Mutex::new(Lock::new(slots.flags, seed)),
+            key: callers.key().clone(),
+            callers: Arc::new(callers),
+            machine: Mutex::new(machine),
             facts: Mutex::default(),
             written: Mutex::new(Arc::from([])),
-            gather: slots.gather.clone(),
+            gather,
             decides_at: Mutex::default(),
         }
     }
@@ -97,19 +80,14 @@ impl Slot {
         written.clone()
     }
 
-    /// The owner has updated the value.
-    pub(crate) fn set_written(&self, value: Arc<[u8]>) {
+    /// Our last lock attempt, or an update since, wrote `value`.
+    pub(super) fn set_written(&self, value: Arc<[u8]>) {
         *lock(&self.written) = value;
     }
 
     /// The value of our last lock attempt, or of an update since.
     pub(crate) fn written(&self) -> Arc<[u8]> {
         lock(&self.written).clone()
-    }
-
-    /// Our last lock attempt wrote `value`.
-    pub(super) fn wrote(&self, value: Arc<[u8]>) {
-        *lock(&self.written) = value;
     }
 
     /// The sets of this runtime.
@@ -143,261 +121,7 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// All slots of one runtime. A key has at most one.
-#[derive(Debug)]
-pub(crate) struct Slots {
-    clock: Clock,
-    flags: u64,
-    most_keys: usize,
-    most_waiters: usize,
-    /// Makes this process's jitter differ from others'.
-    process: u32,
-    telemetry: Telemetry,
-    table: Mutex<Table>,
-    gather: Arc<Mutex<Gather>>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    slots: HashMap<Key, Arc<Slot>>,
-    stopped: bool,
-}
-
-/// A slot, and the result of the request that opened it.
-pub(crate) struct Opened<T> {
-    pub(crate) slot: Arc<Slot>,
-    pub(crate) answer: T,
-    /// Whether the slot was created by the request: it then needs an actor.
-    pub(crate) is_new: bool,
-}
-
-/// What a slot is opened for. Each purpose has its share of the limit of keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// A web request whose client chooses the key: half of what locks have.
-    #[cfg(feature = "web")]
-    Request,
-    /// A lock that the service asks for: all but the reserve.
-    Lock,
-    /// A campaign or an observer: everything.
-    Leadership,
-}
-
-impl Purpose {
-    /// The number of keys in use from which on no further slot is opened.
-    fn share(self, keys: usize) -> usize {
-        let locks = keys - (keys / 10).min(Limits::LEADERSHIP_KEYS);
-        match self {
-            #[cfg(feature = "web")]
-            Self::Request => locks.div_ceil(2),
-            Self::Lock => locks,
-            Self::Leadership => keys,
-        }
-    }
-}
-
-/// A newly queued caller.
-pub(crate) struct Entered {
-    pub(crate) slot: Arc<Slot>,
-    pub(crate) call: CallId,
-    pub(crate) answer: oneshot::Receiver<Answer>,
-    /// Whether the slot was created by the request: it then needs an actor.
-    pub(crate) is_new: bool,
-}
-
-impl Slots {
-    pub(crate) fn new(
-        clock: Clock,
-        flags: u64,
-        most_keys: usize,
-        most_waiters: usize,
-        process: u32,
-        telemetry: Telemetry,
-    ) -> Self {
-        Self {
-            clock,
-            flags,
-            most_keys,
-            most_waiters,
-            process,
-            telemetry,
-            table: Mutex::default(),
-            gather: Arc::default(),
-        }
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
-    }
-
-    /// Queues a caller for `key`.
-    ///
-    /// # Errors
-    /// [`Error::TooManyKeys`], [`Error::TooManyWaiters`], [`Error::Stopped`].
-    pub(crate) fn enter(
-        &self,
-        key: &Key,
-        purpose: Purpose,
-        patience: Patience,
-        value: Arc<[u8]>,
-    ) -> Result<Entered, Error> {
-        let limit = self.most_waiters;
-        let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
-        let Opened { slot, answer: (call, answer), is_new } = opened;
-        Ok(Entered { slot, call, answer, is_new })
-    }
-
-    /// Adds a write under `lease`, which is answered through the channel.
-    ///
-    /// # Errors
-    /// [`Error::NotHeld`], [`Error::TooManyWaiters`].
-    pub(crate) fn write(
-        &self,
-        lease: &Arc<LeaseState>,
-        content: Content,
-    ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
-        match self.get(lease.key()) {
-            Some(slot) => slot.callers.write(lease, content, self.most_waiters),
-            None => Err(Error::NotHeld { key: lease.key().clone(), token: lease.token() }),
-        }
-    }
-
-    /// Queues a caller that wants all of `keys` at once. All queues have the callers of
-    /// sets in the same order.
-    ///
-    /// # Errors
-    /// [`Error::TooManyKeys`], [`Error::TooManyWaiters`], [`Error::Stopped`].
-    pub(crate) fn enter_all(
-        &self,
-        keys: &BTreeSet<Key>,
-        value: Arc<[u8]>,
-    ) -> Result<(SetId, Vec<Entered>), Error> {
-        let (now, limit) = (self.clock.now(), self.most_waiters);
-        let mut table = lock(&self.table);
-        // Checked for all keys before the first queue is entered.
-        let mut missing = 0;
-        for key in keys {
-            match table.slots.get(key) {
-                None => missing += 1,
-                Some(slot) if slot.callers.waiting() < limit => {}
-                Some(_) => return Err(Error::TooManyWaiters { key: key.clone(), limit }),
-            }
-        }
-        let most = Purpose::Lock.share(self.most_keys);
-        if missing > 0 && table.slots.len() + missing > most {
-            return Err(Error::TooManyKeys { limit: most });
-        }
-        let id = lock(&self.gather).enter(now, keys.clone(), value.clone());
-        let patience = Patience::Set { id, since: now };
-        let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
-        let entered = keys.iter().map(|key| {
-            let opened = self.open_in(&mut table, key, Purpose::Lock, enter)?;
-            let Opened { slot, answer: (call, answer), is_new } = opened;
-            Ok(Entered { slot, call, answer, is_new })
-        });
-        Ok((id, entered.collect::<Result<_, Error>>()?))
-    }
-
-    /// A set's caller no longer waits.
-    pub(crate) fn leave_set(&self, id: SetId) {
-        lock(&self.gather).leave(id);
-    }
-
-    /// Joins or starts the campaign for `key`.
-    ///
-    /// # Errors
-    /// [`Error::TooManyKeys`], [`Error::Stopped`].
-    pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
-        self.open(key, Purpose::Leadership, |callers| Tenure::of(callers, value))
-    }
-
-    /// Follows the holder of `key`.
-    ///
-    /// # Errors
-    /// [`Error::TooManyKeys`], [`Error::Stopped`].
-    pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
-        self.open(key, Purpose::Leadership, Observer::of)
-    }
-
-    /// Makes a request to the slot of `key`, which is created if it does not exist.
-    fn open<T>(
-        &self,
-        key: &Key,
-        purpose: Purpose,
-        ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
-    ) -> Result<Opened<T>, Error> {
-        self.open_in(&mut lock(&self.table), key, purpose, ask)
-    }
-
-    fn open_in<T>(
-        &self,
-        table: &mut Table,
-        key: &Key,
-        purpose: Purpose,
-        ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
-    ) -> Result<Opened<T>, Error> {
-        if table.stopped {
-            return Err(Error::Stopped);
-        }
-        #[cfg(test)]
-        if Mutation::SlotTwice.is_chosen() {
-            table.slots.remove(key);
-        }
-        let limit = purpose.share(self.most_keys);
-        let full = table.slots.len() >= limit;
-        let (slot, is_new) = match table.slots.entry(key.clone()) {
-            hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
-            hash_map::Entry::Vacant(_) if full => {
-                return Err(Error::TooManyKeys { limit });
-            }
-            hash_map::Entry::Vacant(place) => {
-                let slot = Arc::new(Slot::new(key.clone(), self));
-                (place.insert(slot).clone(), true)
-            }
-        };
-        // Under the table's lock, so that the slot is not reaped in between.
-        let answer = ask(&slot.callers)?;
-        Ok(Opened { slot, answer, is_new })
-    }
-
-    /// The slot of `key`, if it exists.
-    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Slot>> {
-        lock(&self.table).slots.get(key).cloned()
-    }
-
-    /// All slots.
-    pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
-        lock(&self.table).slots.values().cloned().collect()
-    }
-
-    /// Removes the slot of `key` if it is idle. Returns whether it was removed.
-    pub(crate) fn reap(&self, key: &Key) -> bool {
-        let mut table = lock(&self.table);
-        let idle = table.slots.get(key).is_some_and(|slot| slot.is_idle());
-        #[cfg(test)]
-        let idle = idle || Mutation::StaleOfferTaken.is_chosen();
-        if idle {
-            table.slots.remove(key);
-            lock(&self.gather).forget(key);
-        }
-        idle
-    }
-
-    /// Stops accepting callers.
-    pub(crate) fn stop(&self) {
-        lock(&self.table).stopped = true;
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.table).slots.len()
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        lock(&self.table).stopped
-    }
-}
-
 /// Ignores poisoning: the data behind these mutexes is consistent after a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

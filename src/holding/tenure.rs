@@ -23,7 +23,7 @@ use crate::{
 ///
 /// A campaign can win and lose leadership many times: after each loss the process
 /// contends again. Each leadership is a separate [`Term`] with its own fencing token.
-/// For work that only the leader may do, use [`Singleton`](crate::Singleton) or
+/// For work that only the leader may do, use [`Singleton`](crate::jobs::Singleton) or
 /// [`Dsync::while_leading`](crate::Dsync::while_leading); or take the
 /// [`elected`](Tenure::elected) term and [`run`](Term::run) the work in it.
 #[derive(Clone)]

@@ -36,6 +36,17 @@ pub(crate) struct Style {
     pub(crate) retention: Retention,
 }
 
+/// What triggers a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The slot has input to read.
+    Poke,
+    /// A turn is due.
+    Timer,
+    /// A new actor succeeds one that died.
+    Recovery,
+}
+
 /// An action that a turn leaves to its caller.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -100,7 +111,18 @@ impl Offer {
 
 impl Slot {
     /// Takes a turn: handles everything since the last one.
-    pub(crate) fn turn(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+    pub(crate) fn turn(
+        &self,
+        now: Moment,
+        cause: Cause,
+        style: &Style,
+        step: &mut impl FnMut(Step),
+    ) {
+        match cause {
+            Cause::Poke => {}
+            Cause::Timer => self.feed(now, Event::Tick, style, step),
+            Cause::Recovery => self.recover(now, style, step),
+        }
         while let Some(fact) = self.next_fact() {
             self.feed(now, fact, style, step);
         }
@@ -112,14 +134,8 @@ impl Slot {
         }
     }
 
-    /// Takes a turn at its due time.
-    pub(crate) fn tick(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
-        self.feed(now, Event::Tick, style, step);
-        self.turn(now, style, step);
-    }
-
-    /// Takes the first turn after the slot's actor died.
-    pub(crate) fn recover(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+    /// Begins the first turn after the slot's actor died.
+    fn recover(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
         // An answer may be lost. The callers of these sets ask anew.
         let sets = self.gather().forget(&self.key);
         sets.into_iter().for_each(|set| self.desert(set));
@@ -130,10 +146,9 @@ impl Slot {
         // Its outcome may have died with the actor.
         let dropped = Trouble::Broken("the lock's actor failed".into());
         self.callers.wrote(Written::Unknown(dropped));
-        self.turn(now, style, step);
     }
 
-    /// When [`tick`](Self::tick) is due.
+    /// When a turn for [`Cause::Timer`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         let election = self.callers.next_wakeup();
         let decides_at = *self.decides_at();
@@ -148,7 +163,7 @@ impl Slot {
         };
         let sent = locked.and_then(|ticket| self.gather().sent(&self.key, ticket));
         if let Some(sent) = &sent {
-            self.wrote(sent.value.clone());
+            self.set_written(sent.value.clone());
         }
         let set = sent.map(|sent| sent.set);
         let mut effects = Vec::new();
@@ -295,10 +310,11 @@ impl Slot {
                 #[cfg(test)]
                 fuse::burn();
                 let tickets = offers.iter().map(|(key, offer)| (key.clone(), offer.ticket));
-                let tickets = tickets.collect();
+                let tickets: Vec<_> = tickets.collect();
                 let locks = offers.into_iter().map(|(key, it)| it.lock(key, &value, style.flags));
-                step(Step::LockAll { tickets, ask: LockAll(locks.collect()) });
-                self.gather().send(id);
+                let ask = LockAll(locks.collect());
+                step(Step::LockAll { tickets: tickets.clone(), ask });
+                self.gather().send(id, &value, tickets);
             }
         }
         *self.decides_at() = decides_at;

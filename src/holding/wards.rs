@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::slot::{Slot, Slots};
+use super::{slot::Slot, slots::Slots};
 use crate::{
     clock::Moment,
     key::Key,

@@ -28,7 +28,7 @@ use crate::{
 /// pause that grows from 1 s to 30 s.
 ///
 /// # Errors
-/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::Limits);
+/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::config::Limits);
 /// [`Error::Invalid`] if the value is too long, or if no key is given and the service's
 /// name is too long for a key; [`Error::Stopped`].
 ///
@@ -119,7 +119,7 @@ impl Resign {
 /// watched while somebody holds it, and otherwise read again within a second.
 ///
 /// # Errors
-/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::Limits); [`Error::Stopped`]. If
+/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::config::Limits); [`Error::Stopped`]. If
 /// the right to read the key is missing, this is logged and the read is repeated.
 ///
 /// # Cancel safety

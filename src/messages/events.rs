@@ -98,7 +98,7 @@ pub struct Deposed {
 }
 
 /// This process has taken a key away from its holder, by
-/// [`ForceRelease`](crate::ForceRelease).
+/// [`ForceRelease`](crate::admin::ForceRelease).
 ///
 /// The holder's process reports the loss as [`LockLost`] with
 /// [`LossReason::ForceReleased`].

@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// [`Error::WaitedTooLong`] after the time limit, or [`Error::Unavailable`] if Consul
 /// was unavailable at that time; [`Error::TooManyWaiters`] and [`Error::TooManyKeys`] at
-/// once beyond the [`Limits`](crate::Limits); [`Error::FlagConflict`] if the key holds
+/// once beyond the [`Limits`](crate::config::Limits); [`Error::FlagConflict`] if the key holds
 /// something that is not one of our locks; [`Error::Denied`]; [`Error::Stopped`].
 ///
 /// # Cancel safety
@@ -98,7 +98,7 @@ impl TryAcquire {
 /// latest.
 ///
 /// Consul can renew the session and still refuse the release: the token has lost
-/// `key:write`, or with [`Retention::Keep`](crate::Retention::Keep) somebody overwrote the
+/// `key:write`, or with [`Retention::Keep`](crate::config::Retention::Keep) somebody overwrote the
 /// key with a value that is too large to keep. The release is then repeated. A warning is
 /// logged and an [`Incident`](crate::report::Incident) recorded, at once if a right is
 /// missing and otherwise after one [`lease`](crate::Timing::lease). Then the session is
@@ -162,8 +162,8 @@ impl From<Key> for Filter {
 
 /// Subscribes an actor to events. The reply is the id for [`Unsubscribe`].
 ///
-/// `E` is one of the [events](crate::Event), such as [`LockLost`](super::LockLost) or
-/// [`Elected`](super::Elected). The subscription holds a weak address: it does not keep
+/// `E` is one of the [events](crate::events::Event), such as [`LockLost`](crate::events::LockLost) or
+/// [`Elected`](crate::events::Elected). The subscription holds a weak address: it does not keep
 /// its actor alive, and ends with it. Events are delivered even if the actor's mailbox is
 /// full, and in order for each key. If a new subscriber first receives the current state,
 /// an event at the moment of the subscription may arrive twice: as the current state, and

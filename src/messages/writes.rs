@@ -13,7 +13,7 @@ use crate::{
 ///
 /// The lock and its token stay as they are. The value is written only while this process
 /// holds the key under this ownership. Whoever observes the key sees the new value, as does
-/// a refused caller in [`Error::Held`]. With [`Retention::Keep`](crate::Retention::Keep) it
+/// a refused caller in [`Error::Held`]. With [`Retention::Keep`](crate::config::Retention::Keep) it
 /// outlives the lock.
 ///
 /// Writes under one key are sent one after another, in the order of the requests. After the
@@ -24,7 +24,7 @@ use crate::{
 /// [`Error::NotHeld`] if the lease or term has ended; [`Error::Unknown`] if no complete
 /// answer arrived, and the value may or may not be written; [`Error::Unavailable`] if it was
 /// not written; [`Error::TooManyWaiters`] if as many writes are in line for the key as
-/// [`Limits::waiters_per_key`](crate::Limits::waiters_per_key) allows;
+/// [`Limits::waiters_per_key`](crate::config::Limits::waiters_per_key) allows;
 /// [`Error::Invalid`] if the value is too long; [`Error::Denied`]; [`Error::Stopped`].
 ///
 /// # Cancel safety
@@ -58,7 +58,7 @@ impl UpdateValue {
 /// write.
 ///
 /// ```
-/// # use actix_dsync::{Dsync, Error, Key, Lease, Write};
+/// # use actix_dsync::{Dsync, Error, Key, Lease, fencing::Write};
 /// # async fn example(dsync: &Dsync, lease: &Lease) -> Result<(), Error> {
 /// let (report, draft) = (Key::new("reports/latest")?, Key::new("reports/draft")?);
 /// dsync.send(Write::under(lease).put(report, "done").delete(draft)).await?;

@@ -11,8 +11,13 @@
 //! they happen. The callers' demand is returned only after all news was taken, because
 //! the demand may follow from the news.
 
+mod messages;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+pub(crate) use self::messages::{Effect, Ending, News};
 #[cfg(test)]
 use super::mutation::Mutation;
 use super::{
@@ -24,46 +29,9 @@ use super::{
 use crate::{
     clock::Moment,
     error::Error,
-    ownership::{Holder, LossReason, Released},
-    token::FencingToken,
+    ownership::{Holder, LossReason},
+    token::{Era, FencingToken},
 };
-
-/// An event of a key to publish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    Acquired { token: FencingToken },
-    Lost { token: FencingToken, reason: LossReason },
-    Released { token: FencingToken },
-    Elected { token: FencingToken },
-    Deposed { token: FencingToken, reason: LossReason },
-    LeaderChanged { leader: Option<Box<Holder>> },
-}
-
-/// The effects of a step, in order.
-#[derive(Debug)]
-#[cfg_attr(test, derive(PartialEq))]
-pub(crate) enum Effect {
-    /// The caller owns the key from now on; `leads` if it is the campaign.
-    Grant { call: CallId, token: FencingToken, cell: Arc<DeadlineCell>, leads: bool },
-    /// The caller will not be granted the key.
-    Refuse { call: CallId, obstacle: Obstacle },
-    /// The caller's lease is no longer valid.
-    End { call: CallId, how: Ending },
-    /// The reply to the caller's release.
-    Confirm { call: CallId, released: Released },
-    /// There is news, or the demand has changed.
-    Poke,
-}
-
-/// How a lease ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// By its owner's release.
-    Returned,
-    /// Other than by release; the reason follows.
-    Revoked,
-    Lost(LossReason),
-}
 
 /// The contest for one key within this process.
 #[derive(Debug, Default)]
@@ -79,6 +47,10 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
+    pub(crate) fn in_era(era: Era) -> Self {
+        Self { queue: Queue::in_era(era), ..Self::default() }
+    }
+
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
     }
@@ -477,6 +449,3 @@ impl Contest {
         self.apply(now, then, effects);
     }
 }
-
-#[cfg(test)]
-mod tests;

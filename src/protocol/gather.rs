@@ -187,14 +187,15 @@ impl Gather {
         Decision::Set { id, value: set.value.clone(), offers }
     }
 
-    /// The locks of a complete set were sent: its offers are taken. Not before: if the
-    /// sender dies, nobody answers what was not sent.
-    pub(crate) fn send(&mut self, id: SetId) {
-        let Some(set) = self.sets.get(&id) else { return };
-        for key in &set.keys {
-            let Some(offer) = self.offers.remove(key) else { continue };
-            let sent = Sent { set: id, value: set.value.clone() };
-            self.sent.insert((key.clone(), offer.ticket), sent);
+    /// These locks of a complete set were sent with `value`: its offers are taken. Not
+    /// before: if the sender dies, nobody answers what was not sent. The set's caller may
+    /// have left in the meantime.
+    pub(crate) fn send(&mut self, set: SetId, value: &Arc<[u8]>, locks: Vec<(Key, Ticket)>) {
+        for (key, ticket) in locks {
+            if self.offers.get(&key).is_some_and(|offer| offer.ticket == ticket) {
+                self.offers.remove(&key);
+            }
+            self.sent.insert((key, ticket), Sent { set, value: value.clone() });
         }
     }
 

@@ -4,82 +4,27 @@
 //! session. The queue grants the process's ownership to one caller at a time, first
 //! come, first served, and hands it over locally for a bounded time.
 
+mod demand;
 mod line;
+mod obstacle;
+mod owned;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 #[cfg(test)]
 use super::mutation::Mutation;
 use super::{cell::DeadlineCell, gather::SetId};
 use crate::{
     clock::Moment,
-    error::Error,
-    key::Key,
     ownership::{Holder, LossReason, Released},
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 use line::Line;
 pub(crate) use line::{CallId, Patience};
-
-/// The callers' demand: what the lock machine must do in Consul.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Demand {
-    /// Keep the ownership: a caller has it, or will be granted it.
-    pub(crate) keep: bool,
-    /// The number of waiting callers.
-    pub(crate) contending: usize,
-    /// At least one of them waits for another holder.
-    pub(crate) patient: bool,
-    /// At least one of them does not wait for another holder.
-    pub(crate) impatient: bool,
-    /// The waiting callers all want the key only with other keys.
-    pub(crate) sets_only: bool,
-    /// Follow the key's holder, whether or not anybody contends.
-    pub(crate) follow: bool,
-    /// Bumped when following restarts, since new followers know nothing.
-    pub(crate) followings: u64,
-    /// The owner has a write to send.
-    pub(crate) write: bool,
-}
-
-impl Demand {
-    pub(crate) fn wants(self) -> bool {
-        self.contending > 0
-    }
-}
-
-/// Why the key could not be acquired so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Obstacle {
-    Held(Box<Holder>),
-    Delayed {
-        remaining: Option<Duration>,
-    },
-    /// The key exists with other flags than those of our locks.
-    Foreign {
-        flags: u64,
-    },
-    /// Consul, or a proxy before it, refuses to read a key of this name.
-    NameRefused {
-        why: String,
-    },
-    Trouble(Error),
-}
-
-impl Obstacle {
-    /// The error of a request for `key` that this obstacle ends.
-    pub(crate) fn into_error(self, key: &Key) -> Error {
-        let key = key.clone();
-        match self {
-            Self::Held(holder) => Error::Held { key, holder },
-            Self::Delayed { remaining } => Error::LockDelay { key, remaining },
-            Self::Foreign { flags } => Error::FlagConflict { key, found: flags },
-            Self::NameRefused { why } => Error::NameRefused { key, why },
-            Self::Trouble(error) => error,
-        }
-    }
-}
+use owned::Owned;
+pub(crate) use owned::{End, HandOver};
+pub(crate) use {demand::Demand, obstacle::Obstacle};
 
 /// The effects of a step, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,51 +45,11 @@ pub(crate) enum Effect {
     Poke,
 }
 
-/// This process's ownership of the key in Consul.
-#[derive(Debug)]
-struct Owned {
-    index: u64,
-    since: Moment,
-    sequence: u16,
-    /// The caller that has the ownership.
-    current: Option<CallId>,
-    /// The ownership is being released or has ended; it is granted to nobody.
-    ending: bool,
-    /// The end was already reported.
-    reported: bool,
-    /// A write under it was sent, and may reach Consul late. Consul cannot tell two callers
-    /// of one ownership apart, so it is not handed over.
-    written: bool,
-    cell: Arc<DeadlineCell>,
-    /// This process, as a holder.
-    holder: Box<Holder>,
-}
-
-/// How an ownership ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// A caller lost its lease.
-    Lost(FencingToken),
-    /// The last caller had already released it.
-    Released(FencingToken),
-}
-
-/// The limits on local hand-overs, after which other processes get a turn.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HandOver {
-    pub(crate) longest: Duration,
-    pub(crate) most: u16,
-}
-
-impl Default for HandOver {
-    fn default() -> Self {
-        Self { longest: Duration::from_millis(50), most: 50_000 }
-    }
-}
-
 /// The queue machine of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// The era of the tokens.
+    era: Era,
     waiting: Line,
     owned: Option<Owned>,
     /// The callers whose release Consul has not confirmed yet.
@@ -157,6 +62,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    pub(crate) fn in_era(era: Era) -> Self {
+        Self { era, ..Self::default() }
+    }
+
     /// The number of waiting callers.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -179,8 +88,7 @@ impl Queue {
 
     /// The token of the current grant.
     pub(crate) fn token(&self) -> Option<FencingToken> {
-        let owned = self.owned.as_ref().filter(|owned| !owned.ending)?;
-        FencingToken::new(owned.index, owned.sequence)
+        self.owned.as_ref().filter(|owned| owned.granted().is_some())?.token()
     }
 
     /// This process as a holder, while it owns the key.
@@ -196,7 +104,7 @@ impl Queue {
     /// The callers' demand.
     pub(crate) fn demand(&self) -> Demand {
         Demand {
-            keep: self.owned.as_ref().is_some_and(|owned| !owned.ending),
+            keep: self.is_granted(),
             contending: self.waiting.len(),
             patient: self.waiting.len() > self.waiting.impatient(),
             impatient: self.waiting.impatient() > 0,
@@ -218,10 +126,13 @@ impl Queue {
     /// Pokes, unless a caller has the key: then the waiting callers need nothing until
     /// its lease ends.
     fn poke_unless_granted(&self, effects: &mut Vec<Effect>) {
-        let granted = self.owned.as_ref().is_some_and(|it| it.current.is_some() && !it.ending);
-        if !granted {
+        if !self.is_granted() {
             effects.push(Effect::Poke);
         }
+    }
+
+    fn is_granted(&self) -> bool {
+        self.owned.as_ref().is_some_and(|owned| owned.granted().is_some())
     }
 
     /// Refuses callers that do not wait for another holder if a caller of this process
@@ -230,7 +141,7 @@ impl Queue {
         if self.waiting.impatient() == 0 {
             return;
         }
-        if let Some(owned) = self.owned.as_ref().filter(|owned| owned.current.is_some()) {
+        if let Some(owned) = self.owned.as_ref().filter(|owned| owned.caller().is_some()) {
             let obstacle = Obstacle::Held(owned.holder.clone());
             self.refuse(|patience| patience == Patience::None, &obstacle, effects);
         }
@@ -252,27 +163,24 @@ impl Queue {
         confirm: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(owned) = self.owned.as_mut().filter(|owned| owned.current == Some(call)) else {
+        let Some(owned) = self.owned.as_mut().filter(|owned| owned.caller() == Some(call)) else {
             return;
         };
         // Why the lease was over before this call, if it was.
-        let ended = (!owned.cell.is_valid(now))
-            .then(|| owned.cell.ended().unwrap_or(LossReason::DeadlinePassed));
+        let ended = owned.expired(now);
+        let revoked = owned.granted().is_none();
         // A lease that expired before this drop stays assigned so that it is reported as a
         // loss; a drop has no reply.
-        if !confirm && (owned.ending || ended.is_some()) {
+        if !confirm && (revoked || ended.is_some()) {
             return;
         }
-        owned.current = None;
+        owned.give_back();
         effects.push(Effect::Ended { call });
-        if ended.is_none() && self.hand_over(now, effects) {
+        if ended.is_none() && !revoked && self.hand_over(now, effects) {
             if confirm {
                 effects.push(Effect::Confirm { call, released: Released::Confirmed });
             }
             return;
-        }
-        if let Some(owned) = &mut self.owned {
-            owned.ending = true;
         }
         match ended {
             Some(reason) if confirm => {
@@ -292,27 +200,19 @@ impl Queue {
         #[cfg(test)]
         let next = if Mutation::SetHandedOneKey.is_chosen() { Some(0) } else { next };
         let Some(owned) = &mut self.owned else { return false };
-        let bounded =
-            now.since(owned.since) < self.hand_over.longest && owned.sequence < self.hand_over.most;
         let written = owned.written;
         #[cfg(test)]
         let written = written && !Mutation::WrittenHandedOver.is_chosen();
-        if !bounded || written || owned.ending || self.waiting.is_empty() {
-            return false;
-        }
-        let Some(place) = next else { return false };
-        owned.sequence += 1;
-        self.grant(place, effects)
+        let Some(place) = next.filter(|_| !self.waiting.is_empty()) else { return false };
+        owned.pass_on(now, self.hand_over, written) && self.grant(place, effects)
     }
 
     /// Grants the current ownership to the caller at `place`.
     fn grant(&mut self, place: usize, effects: &mut Vec<Effect>) -> bool {
-        let Some(owned) = &self.owned else { return false };
-        let Some(token) = FencingToken::new(owned.index, owned.sequence) else { return false };
+        let Some(owned) = &mut self.owned else { return false };
+        let Some(token) = owned.token() else { return false };
         let Some(call) = self.waiting.take(place) else { return false };
-        if let Some(owned) = &mut self.owned {
-            owned.current = Some(call);
-        }
+        owned.grant(call);
         effects.push(Effect::Grant { call, token });
         self.refuse_impatient_behind_a_lease(effects);
         true
@@ -331,17 +231,7 @@ impl Queue {
     ) -> bool {
         self.obstacle = None;
         self.last_index = index;
-        self.owned = Some(Owned {
-            index,
-            since: now,
-            sequence: 0,
-            current: None,
-            ending: false,
-            reported: false,
-            written: false,
-            cell,
-            holder,
-        });
+        self.owned = Some(Owned::new(now, self.era, index, cell, holder));
         let for_set = set.and_then(|set| self.waiting.place_of(set));
         let place = for_set.or_else(|| self.waiting.first_alone());
         if place.is_some_and(|place| self.grant(place, effects)) {
@@ -368,39 +258,42 @@ impl Queue {
 
     /// The ownership has ended; its reason is still unknown.
     pub(crate) fn revoke(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(owned) = &mut self.owned {
-            owned.ending = true;
-            if let Some(call) = owned.current {
-                effects.push(Effect::Revoked { call });
-            }
-        }
+        let revoked = self.owned.as_mut().and_then(Owned::revoke);
+        effects.extend(revoked.map(|call| Effect::Revoked { call }));
     }
 
     /// The ownership has ended, other than by release.
     pub(crate) fn lost(&mut self, reason: LossReason, effects: &mut Vec<Effect>) -> Option<End> {
-        for call in self.releases.drain(..) {
-            effects.push(Effect::Confirm { call, released: Released::AlreadyLost(reason) });
-        }
-        let owned = self.owned.take()?;
-        if let Some(call) = owned.current {
-            effects.push(Effect::Lost { call, reason });
-        }
-        if owned.reported {
-            return None;
-        }
-        let token = FencingToken::new(owned.index, owned.sequence)?;
-        Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
+        self.over(|_| reason, Released::AlreadyLost(reason), effects)
     }
 
-    /// Why the current lease has ended, if it has ended other than by its owner's
-    /// release. Until the reason is known, a key that is no longer ours counts as
-    /// released by force.
-    pub(crate) fn overdue(&self, now: Moment) -> Option<LossReason> {
-        let owned = self.owned.as_ref().filter(|owned| owned.current.is_some())?;
-        if !owned.cell.is_valid(now) {
-            return owned.cell.ended();
+    /// Consul has confirmed the release.
+    pub(crate) fn released(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
+        // If a caller still has it, the deadline passed, and the owner dropped the lease,
+        // before anybody noticed.
+        self.over(Owned::expiry, Released::Confirmed, effects)
+    }
+
+    /// The ownership is over: confirms the callers' releases. A caller that still has it
+    /// lost it for `reason`.
+    fn over(
+        &mut self,
+        reason: impl FnOnce(&Owned) -> LossReason,
+        released: Released,
+        effects: &mut Vec<Effect>,
+    ) -> Option<End> {
+        let confirm = |call| Effect::Confirm { call, released };
+        effects.extend(self.releases.drain(..).map(confirm));
+        let owned = self.owned.take()?;
+        if let Some(call) = owned.caller() {
+            effects.push(Effect::Lost { call, reason: reason(&owned) });
         }
-        owned.ending.then_some(LossReason::ForceReleased)
+        owned.end()
+    }
+
+    /// Why the current lease has ended, if it has ended other than by its owner's release.
+    pub(crate) fn overdue(&self, now: Moment) -> Option<LossReason> {
+        self.owned.as_ref()?.overdue(now)
     }
 
     /// Takes the lost lease from its caller and starts releasing the key. Returns the
@@ -409,31 +302,9 @@ impl Queue {
         &mut self,
         effects: &mut Vec<Effect>,
     ) -> Option<(CallId, FencingToken)> {
-        let owned = self.owned.as_mut()?;
-        let token = FencingToken::new(owned.index, owned.sequence)?;
-        let call = owned.current.take()?;
-        owned.ending = true;
-        owned.reported = true;
+        let lost = self.owned.as_mut()?.surrender()?;
         effects.push(Effect::Poke);
-        Some((call, token))
-    }
-
-    /// Consul has confirmed the release.
-    pub(crate) fn released(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
-        for call in self.releases.drain(..) {
-            effects.push(Effect::Confirm { call, released: Released::Confirmed });
-        }
-        let owned = self.owned.take()?;
-        if let Some(call) = owned.current {
-            // The deadline passed, and the owner dropped the lease, before anybody noticed.
-            let reason = owned.cell.ended().unwrap_or(LossReason::DeadlinePassed);
-            effects.push(Effect::Lost { call, reason });
-        }
-        if owned.reported {
-            return None;
-        }
-        let token = FencingToken::new(owned.index, owned.sequence)?;
-        Some(if owned.current.is_some() { End::Lost(token) } else { End::Released(token) })
+        Some(lost)
     }
 
     /// An obstacle prevents the acquisition for now. Refuses the callers that do not

@@ -8,10 +8,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::{
     clock::Moment,
     error::Error,
-    holding::{
-        callers::Grant,
-        slot::{Entered, Slot},
-    },
+    holding::{callers::Grant, slot::Slot, slots::Entered},
     key::Key,
     ownership::Released,
     token::FencingToken,

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use futures::FutureExt as _;
 
 pub(super) use self::locks::Worker;
-use self::locks::{Cause, is_poked};
+use self::locks::is_poked;
 use super::{
     process::{Out, Process},
     question::Question,
@@ -22,6 +22,7 @@ use crate::{
     clock::Moment,
     holding::{
         tenure::Tenure,
+        turn::Cause,
         watchers::{Read, Watch, Watchers, What},
     },
     key::Key,

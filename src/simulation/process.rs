@@ -27,7 +27,8 @@ use crate::{
     consul::{ask::DeleteFence, fact::SessionId},
     holding::{
         observer::Observer,
-        slot::{Entered, Purpose, Slot, Slots},
+        slot::Slot,
+        slots::{Entered, Purpose, Slots},
         tenure::Tenure,
         term::Term,
         turn::Style,
@@ -42,7 +43,7 @@ use crate::{
         warden::{self, End},
     },
     status::telemetry::Telemetry,
-    token::FencingToken,
+    token::{Era, FencingToken},
 };
 
 /// An output of the process.
@@ -168,6 +169,7 @@ impl Process {
             wards: Wards::new(Arc::new(Slots::new(
                 clock,
                 HASHICORP_LOCK_FLAGS,
+                Era::default(),
                 100,
                 1000,
                 number.unwrap_or(1),

@@ -9,6 +9,7 @@ use super::{
     calls::kind_of,
     event::Event,
     invariants::ORPHAN_LIMIT,
+    process::Process,
     world::World,
 };
 use crate::{
@@ -30,6 +31,16 @@ pub(super) struct Troop {
     value: Arc<[u8]>,
     /// Since when it has had some of its keys but not all.
     partly_since: Option<Moment>,
+    /// Whether its caller leaves, on another thread, while its locks are being sent.
+    flees: bool,
+}
+
+impl Process {
+    /// The locks of these keys are being sent for a set.
+    pub(super) fn sending<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) {
+        let keys: BTreeSet<&Key> = keys.collect();
+        self.troops.retain(|_, troop| !(troop.flees && troop.keys.iter().eq(keys.iter().copied())));
+    }
 }
 
 impl Troop {
@@ -82,7 +93,8 @@ impl World {
         });
         let value: Arc<[u8]> = Arc::from(format!("p{process} s{}", id % 3).into_bytes());
         let Some(party) = self.enter_all(process, &keys, &value) else { return };
-        let troop = Troop { party, keys, conduct, asked_at: now, value, partly_since: None };
+        let flees = self.sets_random.chance(30);
+        let troop = Troop { party, keys, conduct, asked_at: now, value, partly_since: None, flees };
         let host = &mut self.processes[process];
         host.troops.insert(id, troop);
         let life = host.life;
@@ -164,10 +176,12 @@ impl World {
                     self.stats.fault("set asked anew");
                     self.trace.note(now, id, || format!("p{process}      set {id} asks anew"));
                     // Its grants end before it enters the queues again.
-                    let Troop { party, keys, value, conduct, asked_at, .. } = troop;
+                    let Troop { party, keys, value, conduct, asked_at, flees, .. } = troop;
                     drop(party);
                     let Some(party) = self.enter_all(process, &keys, &value) else { continue };
-                    let troop = Troop { party, keys, conduct, asked_at, value, partly_since: None };
+                    let partly_since = None;
+                    let troop =
+                        Troop { party, keys, conduct, asked_at, value, partly_since, flees };
                     self.processes[process].troops.insert(id, troop);
                 }
             }

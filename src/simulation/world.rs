@@ -204,7 +204,12 @@ impl World {
             }
             Event::Timeout(exchange) => {
                 let limit = self.processes[exchange.process].request_timeout();
-                self.conclude(&exchange, Err(Trouble::Timeout(limit)));
+                // The connection may have measured that the path is longer than the limit.
+                let trouble = match self.random.below(8) {
+                    0 => Trouble::TooFar { limit, round_trip: limit * 2 },
+                    _ => Trouble::Timeout(limit),
+                };
+                self.conclude(&exchange, Err(trouble));
             }
             Event::Tick { process, .. } => {
                 if self.armed[process].is_some_and(|at| at <= self.now) {

@@ -59,7 +59,7 @@ pub struct StuckJob {
 pub struct Saturation {
     /// The number of connections that may watch keys now.
     pub allowed: usize,
-    /// The number that [`Limits::connections`](crate::Limits::connections) reserves for
+    /// The number that [`Limits::connections`](crate::config::Limits::connections) reserves for
     /// watching.
     pub most: usize,
 }

@@ -26,7 +26,23 @@ fn a_token_is_read_back_from_a_column_a_header_and_json_and_anything_else_is_ref
 
 #[test]
 fn a_token_fits_a_signed_column_up_to_the_largest_index() {
-    let largest = FencingToken::new((1 << 47) - 1, u16::MAX).unwrap();
-    assert_eq!(largest.as_i64(), i64::MAX);
-    assert_eq!(FencingToken::new(1 << 47, 0), None);
+    let largest = FencingToken::new((1 << 40) - 1, u16::MAX).unwrap();
+    let last = Era::new(Era::LAST).unwrap();
+    assert_eq!(largest.in_era(last).as_i64(), i64::MAX);
+    assert_eq!(FencingToken::new(1 << 40, 0), None);
+    assert_eq!(Era::new(Era::LAST + 1), None);
+}
+
+#[test]
+fn every_token_of_an_era_orders_after_those_of_earlier_eras() {
+    let last = FencingToken::new((1 << 40) - 1, u16::MAX).unwrap();
+    let first = FencingToken::new(1, 0).unwrap();
+    for era in 1..=Era::LAST {
+        let [before, after] = [era - 1, era].map(|era| Era::new(era).unwrap());
+        assert!(last.in_era(before) < first.in_era(after), "{era}");
+    }
+    assert_eq!(first.in_era(Era::default()), first);
+    assert!(!first.in_era(Era(1)).is_handed_over());
+    assert_eq!(format!("{first:?}"), "FencingToken(65536 = 1:0)");
+    assert_eq!(format!("{:?}", first.in_era(Era(3))), "FencingToken(216172782113849344 = 3:1:0)");
 }

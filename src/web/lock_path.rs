@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    holding::{lease::Lease, slot::Purpose, term::Term},
+    holding::{lease::Lease, slots::Purpose, term::Term},
     key::Key,
     messages::Acquire,
 };
@@ -57,9 +57,9 @@ use crate::{
 ///
 /// The key is [`Key::join`] of the prefix and the segment, decoded as by
 /// [`Path`](actix_web::web::Path). The client chooses it. With
-/// [`Retention::Keep`](crate::Retention::Keep), every requested key stays in Consul, so
+/// [`Retention::Keep`](crate::config::Retention::Keep), every requested key stays in Consul, so
 /// expose such a handler only to clients that you trust. Requests can use half of
-/// [`Limits::keys`](crate::Limits::keys), so they cannot block other locks or campaigns.
+/// [`Limits::keys`](crate::config::Limits::keys), so they cannot block other locks or campaigns.
 /// Beyond that, the answer is 503.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss, as with
@@ -139,8 +139,8 @@ impl LockPath {
         let place = path.iter().position(|(name, _)| name == &*self.segment).ok_or(NO_SEGMENT)?;
         // Decoded, as in a handler's extractor.
         let segments: Vec<String> = path.load().map_err(|error| Error::Invalid {
-            field: "path",
-            why: format!("cannot be decoded: {error}"),
+            field: "key",
+            why: format!("cannot be read from the path: {error}"),
         })?;
         let segment = segments.get(place).ok_or(NO_SEGMENT)?;
         let prefix = self.under.split('/').filter(|part| !part.is_empty());

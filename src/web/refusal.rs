@@ -1,6 +1,6 @@
 //! HTTP responses for locks that were not granted or were lost.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header::RETRY_AFTER};
 
@@ -25,71 +25,80 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// | [`Denied`](Error::Denied), [`FlagConflict`](Error::FlagConflict), [`NameRefused`](Error::NameRefused), [`AlreadyStarted`](Error::AlreadyStarted), [`Invalid`](Error::Invalid) in anything but a key: an operator or developer must act | 500 | `misconfigured` |
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
-        match self {
-            Self::Invalid { field: "key", .. } => StatusCode::BAD_REQUEST,
-            Self::Held { .. } => StatusCode::LOCKED,
-            Self::WaitedTooLong { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::LockDelay { .. }
-            | Self::TooManyWaiters { .. }
-            | Self::TooManyKeys { .. }
-            | Self::Unavailable { .. }
-            | Self::NotHeld { .. }
-            | Self::Unknown { .. }
-            | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Conflict { .. } => StatusCode::CONFLICT,
-            Self::Invalid { .. }
-            | Self::Denied { .. }
-            | Self::FlagConflict { .. }
-            | Self::NameRefused { .. }
-            | Self::AlreadyStarted { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        Face::of(self).status
     }
 
     fn error_response(&self) -> HttpResponse {
-        let message = match self {
-            Self::Invalid { field: "key", why } => &format!("key {why}"),
-            Self::Held { .. } => "another holder has the lock",
-            Self::WaitedTooLong { .. } => "the lock was not granted in time",
-            Self::LockDelay { .. } => "the lock is closed for a while after its holder failed",
-            Self::TooManyWaiters { .. } | Self::TooManyKeys { .. } => "too many requests for locks",
-            Self::Unavailable { .. } | Self::Stopped => "locks are unavailable at present",
-            Self::NotHeld { .. } => "the lock was lost; nothing more was written",
-            Self::Unknown { .. } => "whether the work took effect is unknown",
-            Self::Conflict { .. } => "somebody else changed this meanwhile",
-            Self::Invalid { .. }
-            | Self::Denied { .. }
-            | Self::FlagConflict { .. }
-            | Self::NameRefused { .. }
-            | Self::AlreadyStarted { .. } => "the service's locks are misconfigured",
-        };
-        let status = self.status_code();
-        let retry_after = match self {
-            Self::LockDelay { remaining: Some(remaining), .. } => Some(*remaining),
-            Self::NotHeld { .. } | Self::Unknown { .. } => None,
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_DEFAULT),
-            _ => None,
-        };
-        answer(status, code(self), message, retry_after)
+        let Face { status, code, message, retry_after } = Face::of(self);
+        answer(status, code, &message, retry_after)
     }
 }
 
-/// The field `error` of the body, for programs.
-fn code(error: &Error) -> &'static str {
-    match error {
-        Error::Invalid { field: "key", .. } => "invalid",
-        Error::Held { .. } => "locked",
-        Error::WaitedTooLong { .. } => "waited_too_long",
-        Error::LockDelay { .. } => "lock_delay",
-        Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => "busy",
-        Error::Unavailable { .. } | Error::Stopped => "unavailable",
-        Error::NotHeld { .. } => "lost",
-        Error::Unknown { .. } => "unknown",
-        Error::Conflict { .. } => "conflict",
-        Error::Invalid { .. }
-        | Error::Denied { .. }
-        | Error::FlagConflict { .. }
-        | Error::NameRefused { .. }
-        | Error::AlreadyStarted { .. } => "misconfigured",
+/// What a client sees of an error.
+struct Face {
+    status: StatusCode,
+    /// For programs.
+    code: &'static str,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl Face {
+    fn of(error: &Error) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let soon = Some(RETRY_AFTER_DEFAULT);
+        let (status, code, message, retry_after) = match error {
+            Error::Invalid { field: "key", why } => {
+                let message = format!("key {why}").into();
+                return Self {
+                    status: StatusCode::BAD_REQUEST,
+                    code: "invalid",
+                    message,
+                    retry_after: None,
+                };
+            }
+            Error::Held { .. } => {
+                (StatusCode::LOCKED, "locked", "another holder has the lock", None)
+            }
+            Error::WaitedTooLong { .. } => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "waited_too_long",
+                "the lock was not granted in time",
+                None,
+            ),
+            Error::LockDelay { remaining, .. } => (
+                unavailable,
+                "lock_delay",
+                "the lock is closed for a while after its holder failed",
+                remaining.or(soon),
+            ),
+            Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => {
+                (unavailable, "busy", "too many requests for locks", soon)
+            }
+            Error::Unavailable { .. } | Error::Stopped => {
+                (unavailable, "unavailable", "locks are unavailable at present", soon)
+            }
+            Error::NotHeld { .. } => {
+                (unavailable, "lost", "the lock was lost; nothing more was written", None)
+            }
+            Error::Unknown { .. } => {
+                (unavailable, "unknown", "whether the work took effect is unknown", None)
+            }
+            Error::Conflict { .. } => {
+                (StatusCode::CONFLICT, "conflict", "somebody else changed this meanwhile", None)
+            }
+            Error::Invalid { .. }
+            | Error::Denied { .. }
+            | Error::FlagConflict { .. }
+            | Error::NameRefused { .. }
+            | Error::AlreadyStarted { .. } => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "misconfigured",
+                "the service's locks are misconfigured",
+                None,
+            ),
+        };
+        Self { status, code, message: message.into(), retry_after }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A job that runs once per period, in whichever process leads.
 
 use std::{
+    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use humantime_serde::re::humantime;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -237,6 +239,14 @@ fn judge(now: u64, grid: Grid, last: Option<&LastTurn>, attempted: Option<Attemp
     }
 }
 
+/// The time in RFC 3339, which has no year after 9999.
+fn date_of(millis: u64) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+    let mut text = "at ".to_owned();
+    let written = time.map(|time| write!(text, "{}", humantime::format_rfc3339_seconds(time)));
+    if matches!(written, Some(Ok(()))) { text } else { "never".into() }
+}
+
 impl Calendar {
     /// Waits until this process has taken the next turn, and returns its period. Does not
     /// stop when the term ends: the caller must.
@@ -286,8 +296,7 @@ impl Calendar {
             stuck.resolved();
             return sleep_until(self.clock, millis, at).await;
         }
-        let next = UNIX_EPOCH.checked_add(Duration::from_millis(at));
-        let next = next.map_or_else(|| "never".into(), |next| format!("at {next:?}"));
+        let next = date_of(at);
         stuck.because(format!(
             "its last turn is from the future: the next may begin {next}; delete the entry \
              .dsync/every/{} if no clock is wrong any more",
@@ -358,6 +367,13 @@ mod tests {
     use super::*;
 
     const HOUR: u64 = 3_600_000;
+
+    #[test]
+    fn an_operator_reads_a_date_even_of_a_corrupt_record() {
+        assert_eq!(date_of(0), "at 1970-01-01T00:00:00Z");
+        assert_eq!(date_of(253_402_300_800_000), "never");
+        assert_eq!(date_of(u64::MAX), "never");
+    }
 
     fn hourly() -> Grid {
         Period::new(Duration::from_millis(HOUR)).grid().unwrap()

@@ -12,7 +12,7 @@ use crate::{
 impl Dsync {
     /// Hands leadership over, so that another process is elected at once.
     ///
-    /// Stops every [`Singleton`](crate::Singleton) and job of this runtime, each within its
+    /// Stops every [`Singleton`](crate::jobs::Singleton) and job of this runtime, each within its
     /// time to stop, and resigns every campaign as soon as no work depends on it any more.
     /// Returns when Consul has confirmed the releases, like the reply to
     /// [`Resign`](crate::Resign), including those of earlier resignations.
@@ -54,6 +54,9 @@ impl Dsync {
     /// the shutdown signal of an actix-web server: when it completes, the server stops
     /// accepting connections and finishes the requests in progress. An error is logged.
     ///
+    /// With a shutdown signal, actix-web does not listen to the signals of the operating system:
+    /// `signal` must cover each that should end the service, usually SIGTERM and SIGINT.
+    ///
     /// A service thus ends in this order: stop singletons and jobs, resign, stop accepting
     /// requests, finish those in progress, release their locks, end the session.
     ///
@@ -64,7 +67,7 @@ impl Dsync {
     /// use std::time::Duration;
     ///
     /// use actix::{Actor, Context};
-    /// use actix_dsync::{Dsync, Key, Singleton};
+    /// use actix_dsync::{Dsync, Key, jobs::Singleton};
     /// use actix_web::{App, HttpServer, web};
     /// use tokio::signal::unix::{SignalKind, signal};
     ///
@@ -78,19 +81,25 @@ impl Dsync {
     /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ///     // First: a process that cannot serve must not lead.
     ///     let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
-    ///     let dsync = Dsync::from_env("orders")?.start()?;
+    ///     let dsync = Dsync::from_env("billing")?.prefix("shop").start()?;
     ///     let sweeper =
     ///         Singleton::new(|_| Sweeper).on(Key::new("jobs/sweeper")?).start(&dsync)?;
     ///
+    ///     // SIGTERM comes from an orchestrator, SIGINT from Ctrl-C. With a shutdown signal,
+    ///     // actix-web handles neither by itself.
     ///     let mut terminate = signal(SignalKind::terminate())?;
-    ///     let terminated = async move {
-    ///         terminate.recv().await;
+    ///     let mut interrupt = signal(SignalKind::interrupt())?;
+    ///     let told_to_end = async move {
+    ///         tokio::select! {
+    ///             _ = terminate.recv() => {}
+    ///             _ = interrupt.recv() => {}
+    ///         }
     ///     };
     ///     let shared = web::Data::new(dsync.clone());
     ///     HttpServer::new(move || App::new().app_data(shared.clone()))
     ///         .listen(listener)?
     ///         // Stops the sweeper and resigns, then drains.
-    ///         .shutdown_signal(dsync.hand_over_on(terminated, Duration::from_secs(5)))
+    ///         .shutdown_signal(dsync.hand_over_on(told_to_end, Duration::from_secs(5)))
     ///         .shutdown_timeout(20)
     ///         .run()
     ///         .await?;

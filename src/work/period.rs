@@ -10,7 +10,7 @@ use crate::error::Error;
 /// ```
 /// use std::time::Duration;
 ///
-/// use actix_dsync::Period;
+/// use actix_dsync::jobs::Period;
 ///
 /// // At 02:30 UTC each day.
 /// let nightly = Period::new(Duration::from_secs(24 * 3_600))

@@ -64,7 +64,7 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// use actix::{Actor, AsyncContext as _, Context};
-/// use actix_dsync::{Dsync, Key, Singleton, Term};
+/// use actix_dsync::{Dsync, Key, Term, jobs::Singleton};
 ///
 /// struct Sweeper {
 ///     term: Term,
@@ -134,7 +134,8 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
     /// [`Error::Stopped`] also after a [`hand_over`](Dsync::hand_over). [`Error::Invalid`]
     /// with the field `arbiter` if the calling thread runs no actors, as under
     /// `#[tokio::main]`: use `#[actix::main]` or `#[actix_web::main]`, call it within a Tokio
-    /// `LocalSet`, or use [`Dsync::while_leading`], which needs neither.
+    /// `LocalSet`, or use [`Dsync::while_leading`], which needs neither. Tokio reports this only
+    /// by a panic, which is caught: with `panic = "abort"`, the process ends.
     pub fn start(self, dsync: &Dsync) -> Result<SingletonHandle<A>, Error> {
         if !runs_actors() {
             let why = "is missing: this thread runs no actors; use #[actix::main] or \

@@ -32,7 +32,7 @@ impl Dsync {
     /// `work` is called again in the same term after a pause that doubles from 100 ms to 10 s;
     /// a run of 10 s or more resets the pause.
     ///
-    /// For work that needs time to stop, use [`Singleton`](crate::Singleton).
+    /// For work that needs time to stop, use [`Singleton`](crate::jobs::Singleton).
     ///
     /// The future returns `Ok` when the campaign ends: after a [`Resign`](crate::Resign),
     /// [`hand_over`](Dsync::hand_over) or [`shutdown`](Dsync::shutdown). It keeps the runtime

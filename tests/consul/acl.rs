@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Error, List, LockLost, LossReason, Release, Released, TryAcquire,
+    Acquire, Dsync, Error, List, LossReason, Release, Released, TryAcquire, events::LockLost,
 };
 use serde_json::json;
 
@@ -50,7 +50,7 @@ async fn writing_below_the_prefix_and_sessions_are_all_the_rights_it_takes() {
     let token = token("enough", rules);
     let proxy = Proxy::to(agent().http_addr());
     let (one, two) = (runtime(proxy.url(), "app", &token), runtime(agent().url(), "app", &token));
-    let mut lost = one.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = one.events::<LockLost>(actix_dsync::events::Filter::All);
     one.ready().await.expect("enough rights");
     let lease = acquire(&one, "k").await;
     let Err(Error::Held { holder, .. }) = two.send(TryAcquire::new(key("k"))).await else {

@@ -4,7 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use actix_dsync::{Error, Filter, Holder, LockLost, LossReason, Release, TryAcquire};
+use actix_dsync::{
+    Error, Holder, LossReason, Release, TryAcquire,
+    events::{Filter, LockLost},
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::locks::{acquire, agent, key, next, runtime};
@@ -174,7 +177,7 @@ async fn a_lock_taken_away_from_a_cut_off_holder_is_free_only_after_its_lease() 
     let ask = admin.send(actix_dsync::Inspect(key("k"))).await.expect("an answer");
     let victim = ask.expect("it is held");
     proxy.set(Mode::BlackHole);
-    let released = admin.send(actix_dsync::ForceRelease::of(key("k"), &victim));
+    let released = admin.send(actix_dsync::admin::ForceRelease::of(key("k"), &victim));
     let next = acquire(&admin, "k").await;
     assert!(!lease.is_valid(), "two owners");
     assert!(next.token() > lease.token());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_dsync::{LockLost, Release, Released, Timing, TryAcquire};
+use actix_dsync::{Release, Released, Timing, TryAcquire, events::LockLost};
 
 use crate::locks::{acquire, at, key, pending};
 use crate::support::consul::Cluster;
@@ -14,7 +14,7 @@ async fn patient_timing_rides_out_the_death_of_the_leader() {
     let follower = cluster.follower();
     let settings = || at(cluster.url(follower), "elected").timing(Timing::patient());
     let (owner, other) = (settings().start().expect("valid"), settings().start().expect("valid"));
-    let mut lost = owner.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = owner.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&owner, "k").await;
     let refused = other.send(TryAcquire::new(key("k"))).await;
     assert!(refused.is_err(), "{refused:?}");

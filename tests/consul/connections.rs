@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Acquire, Dsync, Filter, Limits, LockLost, Timing};
+use actix_dsync::{
+    Acquire, Dsync, Timing,
+    config::Limits,
+    events::{Filter, LockLost},
+};
 use futures::StreamExt as _;
 
 use crate::locks::{acquire, at, key, next, pending, rounds};

@@ -3,7 +3,11 @@
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use actix_dsync::{Acquire, Dsync, Error, Filter, LockLost, Login, Release, TryAcquire};
+use actix_dsync::{
+    Acquire, Dsync, Error, Release, TryAcquire,
+    config::Login,
+    events::{Filter, LockLost},
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use rcgen::{KeyPair, SigningKey as _};

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Error, HASHICORP_LOCK_FLAGS, Release, Released, TryAcquire};
+use actix_dsync::{Acquire, Error, Release, Released, TryAcquire, config::HASHICORP_LOCK_FLAGS};
 use serde_json::json;
 
 use crate::locks::{acquire, agent, at, key, runtime};

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_dsync::{
-    Campaign, Deposed, Dsync, Elected, Events, Filter, LeaderChanged, LossReason, Observe, Resign,
-    Tenure,
+    Campaign, Dsync, LossReason, Observe, Resign, Tenure,
+    events::{Deposed, Elected, Events, Filter, LeaderChanged},
 };
 
 use crate::locks::{

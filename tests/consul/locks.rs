@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Acquire, Builder, Dsync, Event, Events, Key, Lease, Timing};
+use actix_dsync::{
+    Acquire, Builder, Dsync, Key, Lease, Timing,
+    events::{Event, Events},
+};
 use futures::{FutureExt, StreamExt};
 
 use crate::support::consul::Agent;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_dsync::{Lease, LockLost, LossReason, Release, Released};
+use actix_dsync::{Lease, LossReason, Release, Released, events::LockLost};
 
 use crate::locks::{acquire, agent, at, next, pending, runtime, short_delay};
 use crate::support::consul::Agent;
@@ -15,7 +15,7 @@ async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl FnOnce(&
     let operator = agent().operator();
     let settings = || at(agent().url(), prefix).timing(short_delay());
     let (owner, other) = (settings().start().expect("valid"), settings().start().expect("valid"));
-    let mut lost = owner.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = owner.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&owner, "k").await;
     let waiting = tokio::spawn({
         let other = other.clone();
@@ -92,7 +92,7 @@ async fn a_session_bound_to_a_node_check_ends_when_the_check_turns_critical() {
     let started = || at(agent.url(), "bound").timing(short_delay());
     let bound = started().node_checks(["disk"]).start().expect("valid");
     let other = started().start().expect("valid");
-    let mut lost = bound.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = bound.events::<LockLost>(actix_dsync::events::Filter::All);
     let leases = (acquire(&bound, "a").await, acquire(&other, "b").await);
     put("/v1/agent/check/fail/disk", "");
     let event = next(&mut lost, SOON).await;
@@ -107,7 +107,7 @@ async fn a_session_bound_to_a_node_check_ends_when_the_check_turns_critical() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
     let dsync = at(agent().url(), "several").timing(short_delay()).start().expect("valid");
-    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let mut leases = Vec::new();
     for number in 0..20 {
         leases.push(acquire(&dsync, &number.to_string()).await);
@@ -139,7 +139,7 @@ async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
 async fn a_value_written_over_a_held_key_loses_nothing_and_release_leaves_nothing() {
     let operator = agent().operator();
     let dsync = runtime("overwritten");
-    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     // Before and after the key is watched.
     for (round, watched) in [(0, false), (1, true), (2, true)] {
         let lease = acquire(&dsync, "k").await;
@@ -166,7 +166,7 @@ async fn a_value_written_over_a_held_key_loses_nothing_and_release_leaves_nothin
 async fn what_is_lost_behind_a_release_under_way_is_said_by_its_reply() {
     let operator = agent().operator();
     let dsync = runtime("behind");
-    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&dsync, "k").await;
     operator.kv_delete("behind/k");
     let released = dsync.send(Release(lease)).await;
@@ -184,7 +184,7 @@ async fn an_agent_that_restarts_empty_ends_every_ownership_once_and_all_begins_a
     }
     let settings = || at(agent.url(), "empty").timing(short_delay());
     let (owner, other) = (settings().start().expect("valid"), settings().start().expect("valid"));
-    let mut lost = owner.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = owner.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&owner, "k").await;
     let waiting = tokio::spawn({
         let other = other.clone();

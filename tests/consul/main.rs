@@ -17,6 +17,7 @@ mod cluster;
 mod connections;
 mod contention;
 mod credentials;
+mod eras;
 mod every;
 mod fixtures;
 mod foreign;

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Acquire, Builder, Dsync, Filter, HASHICORP_LOCK_FLAGS, Limits, LockLost, Reply};
+use actix_dsync::{
+    Acquire, Builder, Dsync, Reply,
+    config::{HASHICORP_LOCK_FLAGS, Limits},
+    events::{Filter, LockLost},
+};
 use serde_json::json;
 
 use crate::locks::{acquire, at, key, next};

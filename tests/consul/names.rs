@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Error, Filter, LockLost, Release, Released, TryAcquire};
+use actix_dsync::{
+    Acquire, Error, Release, Released, TryAcquire,
+    events::{Filter, LockLost},
+};
 use serde_json::json;
 
 use crate::locks::{acquire, agent, key, pending, runtime};
@@ -41,7 +44,7 @@ async fn a_key_named_like_an_error_of_consul_costs_nobody_a_lock() {
         assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed), "{name}");
         let path = format!("names/{name}");
         let held = json!([{"KV": {"Verb": "lock", "Key": path, "Session": theirs,
-                                  "Flags": actix_dsync::HASHICORP_LOCK_FLAGS, "Value": ""}}]);
+                                  "Flags": actix_dsync::config::HASHICORP_LOCK_FLAGS, "Value": ""}}]);
         let answer = operator.ask("PUT", "/v1/txn", held.to_string().as_bytes());
         assert_eq!(answer.expect("an answer").status, 200, "{name}");
         let tried = dsync.send(TryAcquire::new(key(&name))).await;
@@ -52,7 +55,7 @@ async fn a_key_named_like_an_error_of_consul_costs_nobody_a_lock() {
         // It is free again.
         let waiting = dsync.send(Acquire::new(key(&name)).within(limit));
         let freed = json!([{"KV": {"Verb": "unlock", "Key": path, "Session": theirs,
-                                   "Flags": actix_dsync::HASHICORP_LOCK_FLAGS, "Value": ""}}]);
+                                   "Flags": actix_dsync::config::HASHICORP_LOCK_FLAGS, "Value": ""}}]);
         let answer = operator.ask("PUT", "/v1/txn", freed.to_string().as_bytes());
         assert_eq!(answer.expect("an answer").status, 200, "{name}");
         let lease = waiting.await.unwrap_or_else(|error| panic!("{name}: {error}"));

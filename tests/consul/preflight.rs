@@ -139,8 +139,8 @@ async fn the_agents_limits_are_compared_with_ours() {
     assert_eq!(faults(&found), [], "{found}");
 }
 
-fn few() -> actix_dsync::Limits {
-    let mut limits = actix_dsync::Limits::default();
+fn few() -> actix_dsync::config::Limits {
+    let mut limits = actix_dsync::config::Limits::default();
     limits.connections = Some(12);
     limits
 }

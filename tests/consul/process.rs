@@ -5,7 +5,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Dsync, Limits, LockLost, Release, Secret, Timing, TryAcquire};
+use actix_dsync::{
+    Dsync, Release, Timing, TryAcquire,
+    config::{Limits, Secret},
+    events::LockLost,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::locks::{
@@ -192,7 +196,7 @@ async fn hold(url: &str, prefix: &str) {
 async fn watch(url: &str, prefix: &str) {
     let timing = Timing::fast_failover();
     let dsync = at(url, prefix).timing(timing.clone()).start().expect("valid settings");
-    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&dsync, "k").await;
     say(&format!("{}", lease.token()));
     let (lease, stretch) = tokio::task::spawn_blocking(move || {

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Builder, Campaign, Config, Dsync, Error, Filter, LockLost, LossReason, Release,
-    Released, TlsSettings, TryAcquire,
+    Acquire, Builder, Campaign, Config, Dsync, Error, LossReason, Release, Released, TryAcquire,
+    config::TlsSettings,
+    events::{Filter, LockLost},
 };
 
 use crate::certificates::{Ca, Folder, TlsAgent};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Campaign, Config, Dsync, Explain, Filter, List, LockLost, Release, TryAcquire,
+    Acquire, Campaign, Config, Dsync, Explain, List, Release, TryAcquire,
+    events::{Filter, LockLost},
 };
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use serde_json::json;

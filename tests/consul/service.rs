@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Dsync, Error, LockLost, LossReason, Release, Timing, TryAcquire};
+use actix_dsync::{Dsync, Error, LossReason, Release, Timing, TryAcquire, events::LockLost};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use crate::locks::{acquire, agent, at, key, pending, runtime};
@@ -70,7 +70,7 @@ async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     let serving = actix_rt::spawn(server);
     let dsync = tokio::task::spawn_blocking(move || started.recv().expect("a worker")).await;
     let dsync = dsync.expect("no panic");
-    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&dsync, "k").await;
     let began = Instant::now();
     let clients: Vec<_> = (0..3)

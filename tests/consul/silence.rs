@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Campaign, Lease, LockLost, LossReason, Release, Released, Timing};
+use actix_dsync::{Campaign, Lease, LossReason, Release, Released, Timing, events::LockLost};
 
 use crate::locks::{Stretch, acquire, agent, assert_exclusive, at, key, next, observe, pending};
 use crate::support::eventually;
@@ -26,7 +26,7 @@ async fn loses_in_silence(prefix: &str, timing: Timing) {
     let proxy = Proxy::to(agent().http_addr());
     let cut = at(proxy.url(), prefix).timing(timing.clone()).start().expect("valid settings");
     let direct = at(agent().url(), prefix).timing(timing.clone()).start().expect("valid settings");
-    let mut lost = cut.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = cut.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = Arc::new(acquire(&cut, "k").await);
     let waiting = tokio::spawn({
         let direct = direct.clone();
@@ -131,7 +131,7 @@ async fn rides_out(prefix: &str, fault: Mode) {
     let proxy = Proxy::to(agent().http_addr());
     let dsync = at(proxy.url(), prefix).start().expect("valid settings");
     let direct = at(agent().url(), prefix).start().expect("valid settings");
-    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&dsync, "k").await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let token = lease.token();
@@ -180,7 +180,7 @@ async fn a_lease_ends_at_its_deadline_although_the_runtime_s_thread_is_stuck() {
             let builder = at(url, "stuck").timing(timing.clone()).on_current_arbiter();
             let dsync = builder.start().expect("valid settings");
             let lease = acquire(&dsync, "k").await;
-            let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+            let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
             give.send((lease, dsync.clone())).expect("the test waits");
             is_stuck.store(true, Ordering::Release);
             std::thread::sleep(timing.lease() + Duration::from_secs(4));
@@ -231,7 +231,7 @@ async fn shutdown_without_consul_ends_at_its_limit() {
     for fault in [Mode::BlackHole, Mode::Refuse, Mode::OneWay] {
         proxy.set(Mode::Forward);
         let dsync = at(proxy.url(), "end").start().expect("valid settings");
-        let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+        let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
         let lease = acquire(&dsync, "k").await;
         proxy.set(fault);
         let asked = Instant::now();
@@ -256,7 +256,7 @@ async fn connections_that_a_firewall_forgets_cost_no_lock_no_grant_and_no_hand_o
     let proxy = Proxy::to(agent().http_addr());
     let through = at(proxy.url(), "forgets").start().expect("valid settings");
     let direct = at(agent().url(), "forgets").start().expect("valid settings");
-    let mut lost = through.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = through.events::<LockLost>(actix_dsync::events::Filter::All);
     let held = acquire(&through, "held").await;
     let theirs = acquire(&direct, "theirs").await;
     let waiting = tokio::spawn({

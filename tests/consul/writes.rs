@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Campaign, Error, Lease, Observe, ReadEntry, Release, StoredEntry, TryAcquire, UpdateValue,
-    Write,
+    Campaign, Error, Lease, Observe, Release, TryAcquire, UpdateValue,
+    fencing::{ReadEntry, StoredEntry, Write},
 };
 use futures::future::join_all;
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Campaign, Dsync, Error, Filter, ForceRelease, ForceReleased, Holder, Holders, Inspect, Lease,
-    LockLost, LossReason, TryAcquire, UpdateValue, embedded::Embedded,
+    Campaign, Dsync, Error, Holder, Inspect, Lease, LossReason, TryAcquire, UpdateValue,
+    admin::{ForceRelease, Holders},
+    embedded::Embedded,
+    events::{Filter, ForceReleased, LockLost},
 };
 use futures::{FutureExt, StreamExt};
 
@@ -145,7 +147,7 @@ async fn the_holders_of_all_processes_are_listed() {
     consul.write_key("jobs/free", "not locked");
     let listed = async |asked: Holders| {
         let held = two.send(asked).await.unwrap();
-        let name = |held: &actix_dsync::HeldKey| held.holder.session_name.clone().unwrap();
+        let name = |held: &actix_dsync::admin::HeldKey| held.holder.session_name.clone().unwrap();
         held.iter().map(|held| (held.key.clone(), name(held))).collect::<Vec<_>>()
     };
     let pair = |key: &str, name: &str| (key.to_owned(), name.to_owned());

@@ -4,8 +4,9 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use actix_dsync::{
-    Dsync, Error, Filter, LockAcquired, LockLost, LockReleased, LossReason, Release, Subscribe,
-    TryAcquire, Unsubscribe, embedded::Embedded,
+    Dsync, Error, LossReason, Release, TryAcquire,
+    embedded::Embedded,
+    events::{Filter, LockAcquired, LockLost, LockReleased, Subscribe, Unsubscribe},
 };
 use futures::{FutureExt, StreamExt};
 

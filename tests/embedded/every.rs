@@ -7,7 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actix_dsync::{Dsync, Error, FencingToken, Key, Period, Resign, Term, embedded::Embedded};
+use actix_dsync::{
+    Dsync, Error, FencingToken, Key, Resign, Term, embedded::Embedded, jobs::Period,
+};
 use tokio::time::Instant;
 
 use crate::{in_a_task, key, runtime, steps};

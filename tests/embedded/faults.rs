@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Filter, Lease, LockAcquired, LockLost, LockReleased, Release, TryAcquire,
+    Acquire, Dsync, Lease, Release, TryAcquire,
     embedded::Embedded,
+    events::{Filter, LockAcquired, LockLost, LockReleased},
 };
 use futures::{FutureExt, StreamExt};
 
@@ -41,12 +42,12 @@ const FAULTS: [(&str, Fault); 8] = [
 
 /// All events of a runtime.
 struct Told {
-    acquired: actix_dsync::Events<LockAcquired>,
-    lost: actix_dsync::Events<LockLost>,
-    released: actix_dsync::Events<LockReleased>,
+    acquired: actix_dsync::events::Events<LockAcquired>,
+    lost: actix_dsync::events::Events<LockLost>,
+    released: actix_dsync::events::Events<LockReleased>,
 }
 
-fn count<E: actix_dsync::Event>(events: &mut actix_dsync::Events<E>) -> Vec<E> {
+fn count<E: actix_dsync::events::Event>(events: &mut actix_dsync::events::Events<E>) -> Vec<E> {
     std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
 }
 

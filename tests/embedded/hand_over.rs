@@ -4,7 +4,9 @@ use std::{future::pending, pin::pin, time::Duration};
 
 use actix::prelude::*;
 use actix_dsync::{
-    Campaign, Dsync, Error, Resign, Singleton, SingletonHandle, Tenure, embedded::Embedded,
+    Campaign, Dsync, Error, Resign, Tenure,
+    embedded::Embedded,
+    jobs::{Singleton, SingletonHandle},
 };
 use futures::future::{join, select};
 

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Error, Explain, HASHICORP_LOCK_FLAGS, Inspect, Key, LockValue, LossReason,
-    Release, Released, Retention, TryAcquire, embedded::Embedded, report::KeyState,
+    Acquire, Dsync, Error, Explain, Inspect, Key, LockValue, LossReason, Release, Released,
+    TryAcquire,
+    config::{HASHICORP_LOCK_FLAGS, Retention},
+    embedded::Embedded,
+    report::KeyState,
 };
 
 use crate::{acquire, key, runtime};

@@ -4,9 +4,13 @@ use std::{cell::RefCell, future::Future, rc::Rc, time::Duration};
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Campaign, ConfigError, Deposed, Dsync, Elected, Error, Event, Events, Filter, Key,
-    LeaderChanged, LockAcquired, LockLost, LockReleased, LossReason, Observe, Released, Resign,
-    Subscribe, Tenure, TryAcquire, embedded::Embedded,
+    Acquire, Campaign, ConfigError, Dsync, Error, Key, LossReason, Observe, Released, Resign,
+    Tenure, TryAcquire,
+    embedded::Embedded,
+    events::{
+        Deposed, Elected, Event, Events, Filter, LeaderChanged, LockAcquired, LockLost,
+        LockReleased, Subscribe,
+    },
 };
 use futures::{FutureExt, StreamExt};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Error, Limits, LockLost, LossReason, Reply, TryAcquire, embedded::Embedded,
+    Acquire, Dsync, Error, LossReason, Reply, TryAcquire, config::Limits, embedded::Embedded,
+    events::LockLost,
 };
 use futures::StreamExt;
 
@@ -76,7 +77,7 @@ async fn held_keys_beyond_the_connections_are_still_watched() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = limited(&consul, |limits| limits.connections = Some(12));
-    let mut lost = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let mut leases = Vec::new();
     for number in 0..30 {
         leases.push(acquire(&dsync, &number.to_string()).await);

@@ -8,6 +8,7 @@ mod cancel;
 mod events;
 mod every;
 mod faults;
+mod guide;
 mod hand_over;
 mod keys;
 mod leadership;
@@ -23,6 +24,7 @@ mod sets;
 mod singleton;
 mod stop;
 mod threads;
+mod unreachable;
 mod web;
 mod writes;
 

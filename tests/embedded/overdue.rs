@@ -9,7 +9,11 @@ use std::{
 };
 
 use actix::prelude::*;
-use actix_dsync::{Campaign, Dsync, Singleton, SingletonHandle, Tenure, Term, embedded::Embedded};
+use actix_dsync::{
+    Campaign, Dsync, Tenure, Term,
+    embedded::Embedded,
+    jobs::{Singleton, SingletonHandle},
+};
 
 use crate::{acquire, in_a_task, key, runtime, steps};
 
@@ -112,7 +116,7 @@ const WORK: [(&str, Work); 5] = [
     }),
     ("every", |dsync, runs| {
         Box::pin(async move {
-            let work = move |turn: actix_dsync::Turn| {
+            let work = move |turn: actix_dsync::jobs::Turn| {
                 runs.record(turn.term().is_valid());
                 tick(turn.term().clone(), runs.clone())
             };

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Campaign, Dsync, Error, Explain, Inspect, List, LockAcquired, Observe, Release,
-    Released, Resign, Subscribe, TryAcquire, Unsubscribe, embedded::Embedded,
+    Acquire, Campaign, Dsync, Error, Explain, Inspect, List, Observe, Release, Released, Resign,
+    TryAcquire,
+    embedded::Embedded,
+    events::{LockAcquired, Subscribe, Unsubscribe},
 };
 
 use crate::{

@@ -3,8 +3,12 @@
 use std::{collections::HashSet, time::Duration};
 
 use actix_dsync::{
-    AcquireAll, Dsync, Error, Filter, LeaseSet, LockLost, LossReason, Observe, Release, ReleaseAll,
-    Released, TryAcquire, embedded::Embedded, report::KeyState,
+    Acquire, AcquireAll, Dsync, Error, LeaseSet, LossReason, Observe, Release, ReleaseAll,
+    Released, TryAcquire,
+    config::Limits,
+    embedded::Embedded,
+    events::{Filter, LockLost},
+    report::KeyState,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -46,6 +50,31 @@ async fn all_keys_are_locked_by_one_write_and_each_has_its_token() {
     drop(again);
     tokio::time::sleep(SECOND).await;
     assert_eq!(consul.entries(), []);
+}
+
+#[actix::test]
+async fn a_set_that_is_turned_away_leaves_no_place_behind() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let mut limits = Limits::default();
+    limits.waiters_per_key = 1;
+    let dsync = Dsync::builder("one")
+        .embedded(&consul)
+        .on_current_arbiter()
+        .limits(limits)
+        .start()
+        .unwrap();
+    let taken = acquire(&dsync, "b").await;
+    let waits = dsync.send(Acquire::new(key("b")));
+    let refused = dsync.send(all(&["a", "b", "c"])).await;
+    assert!(matches!(&refused, Err(Error::TooManyWaiters { key, .. }) if key.as_str() == "b"));
+    let known: Vec<_> = dsync.list().keys.into_iter().map(|report| report.key).collect();
+    assert_eq!(known, [key("b")]);
+    // The key of a set that was turned away is granted like any other.
+    drop(acquire(&dsync, "a").await);
+    drop(taken);
+    drop(waits.await.unwrap());
+    drop(acquire_all(&dsync, &["a", "b", "c"]).await);
 }
 
 #[actix::test]

@@ -8,8 +8,9 @@ use std::{
 
 use actix::prelude::*;
 use actix_dsync::{
-    Campaign, Dsync, Error, FencingToken, Resign, Singleton, SingletonHandle, Tenure, Term, Timing,
+    Campaign, Dsync, Error, FencingToken, Resign, Tenure, Term, Timing,
     embedded::Embedded,
+    jobs::{Singleton, SingletonHandle},
 };
 use tokio::time::Instant;
 

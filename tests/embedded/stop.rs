@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Campaign, Error, Filter, Inspect, LockLost, LossReason, Observe, Release, Released,
+    Acquire, Campaign, Error, Inspect, LossReason, Observe, Release, Released,
     embedded::Embedded,
+    events::{Filter, LockLost},
 };
 use futures::{FutureExt, StreamExt};
 

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Campaign, Dsync, Error, FencingToken, Key, Lease, LockLost, LossReason, Observe,
-    ReadEntry, Release, Resign, Retention, StoredEntry, TryAcquire, UpdateValue, Write,
+    Acquire, Campaign, Dsync, Error, FencingToken, Key, Lease, LossReason, Observe, Release,
+    Resign, TryAcquire, UpdateValue,
+    config::Retention,
     embedded::Embedded,
+    events::LockLost,
+    fencing::{ReadEntry, StoredEntry, Write},
 };
 use futures::{FutureExt, StreamExt};
 

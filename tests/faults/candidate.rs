@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext as _, Context};
 use actix_dsync::{
-    Deposed, Dsync, Elected, Filter, Key, LossReason, Resign, Singleton, SingletonHandle, Term,
+    Dsync, Key, LossReason, Resign, Term,
+    events::{Deposed, Elected, Filter},
+    jobs::{Singleton, SingletonHandle},
 };
 use futures::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -138,7 +140,7 @@ fn look(name: &str, terms: &Terms, log: &Log, resource: &Log) {
             if seen.term.is_valid() {
                 let left = u64::try_from(seen.term.remaining().as_nanos()).unwrap_or(u64::MAX);
                 seen.deadline = asked.saturating_add(left);
-                resource.write(&Write::line(asked, name, &own.key, own.token));
+                resource.write(&Write::line(asked, name, own));
             } else if !seen.told {
                 seen.told = true;
                 log.event(What::Invalid { own: own.clone(), deadline: seen.deadline });
@@ -179,7 +181,7 @@ impl Actor for Worker {
         self.log.event(What::Granted(self.own()));
         ctx.run_interval(TICK, |worker, _| {
             let own = worker.own();
-            worker.resource.write(&Write::line(boot_nanos(), &worker.name, &own.key, own.token));
+            worker.resource.write(&Write::line(boot_nanos(), &worker.name, &own));
         });
     }
 

@@ -1,4 +1,6 @@
 //! Checks the logs of all processes: was there ever a second holder, and was every loss reported?
+//!
+//! `judge/` decides on the same histories by other means: see `history.rs`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -28,8 +30,8 @@ pub(crate) struct Pause {
 /// A summary of the protected resource's log.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
-    /// The times of each ownership's first and last write.
-    spans: HashMap<(String, Own), (u64, u64)>,
+    /// Each ownership's first and last write.
+    spans: HashMap<(String, Own), Span>,
     /// The largest token that has written, by key.
     largest: HashMap<String, u64>,
     /// The number of writes that followed one with a larger token.
@@ -37,7 +39,18 @@ pub(crate) struct Writes {
     count: usize,
 }
 
+/// The first and the last of the writes of one ownership.
+pub(crate) type Span = (Check, Check);
+
+/// When a check that found an ownership valid began and ended.
+pub(crate) type Check = (u64, u64);
+
 impl Writes {
+    /// The first and the last write of an ownership.
+    pub(crate) fn span(&self, process: &str, own: &Own) -> Option<Span> {
+        self.spans.get(&(process.to_owned(), own.clone())).copied()
+    }
+
     pub(crate) fn push(&mut self, write: Write) {
         self.count += 1;
         let largest = self.largest.entry(write.own.key.clone()).or_default();
@@ -45,8 +58,9 @@ impl Writes {
             self.late += 1;
         }
         *largest = (*largest).max(write.own.token);
-        let span = self.spans.entry((write.process, write.own)).or_insert((write.at, write.at));
-        *span = (span.0.min(write.at), span.1.max(write.at));
+        let check = (write.at, write.until);
+        let span = self.spans.entry((write.process, write.own)).or_insert((check, check));
+        *span = (span.0.min(check), span.1.max(check));
     }
 }
 
@@ -64,6 +78,8 @@ pub(crate) struct Report {
     pub(crate) overlaps: Vec<String>,
     /// Grants whose token is not larger than the one before.
     pub(crate) disorder: Vec<String>,
+    /// Ownerships that were valid after they had ended.
+    pub(crate) revived: Vec<String>,
     /// Writes that followed one with a larger token: the resource refuses them.
     pub(crate) late_writes: usize,
     /// Ownerships whose end was reported never, more than once, or too early.
@@ -88,9 +104,19 @@ struct Life {
     granted: u64,
     /// The last moment at which it was known to be valid.
     last_valid: Option<u64>,
+    /// When it was first known to have ended.
+    ended: Option<u64>,
     deadline: Option<u64>,
+    /// When its owner released it, if that was logged.
+    releases: Option<u64>,
     released: Option<bool>,
     lost: Vec<(u64, String, bool)>,
+}
+
+impl Life {
+    fn end(&mut self, at: u64) {
+        self.ended = Some(self.ended.map_or(at, |earlier| earlier.min(at)));
+    }
 }
 
 impl Report {
@@ -101,6 +127,7 @@ impl Report {
         for (process, events) in &logs.events {
             let own = lives_of(process, events, &logs.writes, &mut report);
             report.tell(process, events, &own, &logs.pauses);
+            report.revive(&own);
             lives.extend(own);
         }
         report.grants = lives.len();
@@ -159,6 +186,23 @@ impl Report {
         }
     }
 
+    fn revive(&mut self, lives: &[Life]) {
+        for life in lives {
+            if let (Some(last), Some(ended)) = (life.last_valid, life.ended)
+                && last > ended
+            {
+                let Own { key, token } = &life.own;
+                let (process, after) = (&life.process, last - ended);
+                self.revived.push(format!("{key}: {token} of {process}, {after} ns after its end"));
+            }
+        }
+    }
+
+    /// Whether the history is that of a lock: one owner at a time, in the order of the tokens.
+    pub(crate) fn is_of_a_lock(&self) -> bool {
+        self.overlaps.is_empty() && self.disorder.is_empty() && self.revived.is_empty()
+    }
+
     /// Checks how one process was informed of its losses.
     fn tell(&mut self, process: &str, events: &[Event], lives: &[Life], pauses: &[Pause]) {
         let finished = events.iter().any(|event| event.what == What::Finished);
@@ -195,6 +239,7 @@ impl Report {
     pub(crate) fn assert_safe(&self) {
         assert!(self.overlaps.is_empty(), "two holders: {:#?}", some(&self.overlaps));
         assert!(self.disorder.is_empty(), "tokens out of order: {:#?}", some(&self.disorder));
+        assert!(self.revived.is_empty(), "valid after their ends: {:#?}", some(&self.revived));
         assert_eq!(self.stale_checks, 0, "a lease that had ended said that it is valid");
         self.assert_told();
     }
@@ -213,42 +258,56 @@ fn lives_of(process: &str, events: &[Event], writes: &Writes, report: &mut Repor
     let mut places: HashMap<Own, usize> = HashMap::new();
     let mut early: Vec<(Own, (u64, String, bool))> = Vec::new();
     for event in events {
+        let mut at_place = |own: &Own, note: &mut dyn FnMut(&mut Life)| {
+            if let Some(place) = places.get(own) {
+                note(&mut lives[*place]);
+            }
+        };
         match &event.what {
             What::Granted(own) => {
                 places.insert(own.clone(), lives.len());
-                let span = writes.spans.get(&(process.to_owned(), own.clone()));
                 lives.push(Life {
                     process: process.to_owned(),
                     own: own.clone(),
                     granted: event.at,
-                    last_valid: span.map(|(_, last)| *last),
+                    last_valid: writes.span(process, own).map(|(_, (last, _))| last),
+                    ended: None,
                     deadline: None,
+                    releases: None,
                     released: None,
                     lost: Vec::new(),
                 });
             }
-            What::Invalid { own, deadline } => {
-                if let Some(place) = places.get(own) {
-                    lives[*place].deadline = Some(*deadline);
+            What::Invalid { own, deadline } => at_place(own, &mut |life| {
+                life.deadline = Some(*deadline);
+                life.end(event.at);
+            }),
+            What::Releases(own) => at_place(own, &mut |life| life.releases = Some(event.at)),
+            What::Released { own, lost } => at_place(own, &mut |life| {
+                life.released = Some(*lost);
+                life.end(event.at);
+                if !lost {
+                    // Only a valid lease can be released.
+                    life.last_valid = life.last_valid.max(life.releases);
                 }
-            }
-            What::Released { own, lost } => {
-                if let Some(place) = places.get(own) {
-                    lives[*place].released = Some(*lost);
-                }
-            }
+            }),
             What::Lost { own, reason, valid } => {
                 *report.losses.entry(reason.clone()).or_default() += 1;
                 early.push((own.clone(), (event.at, reason.clone(), *valid)));
             }
             What::Failed(why) => *report.failures.entry(why.clone()).or_default() += 1,
-            What::Rests | What::Finished => {}
+            What::Asks(_) | What::Gone(_) | What::Rests | What::Finished => {}
         }
     }
     // Different tasks log the loss and the grant, so their lines may be in either order.
     for (own, loss) in early {
         match places.get(&own) {
-            Some(place) => lives[*place].lost.push(loss),
+            Some(place) => {
+                if !loss.2 {
+                    lives[*place].end(loss.0);
+                }
+                lives[*place].lost.push(loss);
+            }
             None => report.untold.push(format!("{process} lost what it never had: {own:?}")),
         }
     }

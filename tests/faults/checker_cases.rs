@@ -1,6 +1,7 @@
 //! Tests of the checker: it finds each fault of a history, and nothing else.
 
 use crate::checker::{Logs, Pause, Report};
+use crate::history::{SPOILS, Spoil, spoiled};
 use crate::record::{Event, Own, What, Write};
 
 fn own(token: u64) -> Own {
@@ -29,13 +30,13 @@ fn good() -> Logs {
         ],
     ));
     for (at, process, token) in [(11, "a", 1), (20, "a", 1), (31, "b", 2), (40, "b", 2)] {
-        logs.writes.push(Write { at, process: process.into(), own: own(token) });
+        write(&mut logs, at, process, token);
     }
     logs
 }
 
 fn write(logs: &mut Logs, at: u64, process: &str, token: u64) {
-    logs.writes.push(Write { at, process: process.into(), own: own(token) });
+    logs.writes.push(Write { at, until: at, process: process.into(), own: own(token) });
 }
 
 fn found(logs: &Logs) -> [usize; 5] {
@@ -123,9 +124,44 @@ pub(crate) fn a_check_that_lies_after_a_pause_is_found() {
     assert_eq!(found(&logs), [0, 0, 0, 1, 0]);
 }
 
+pub(crate) fn an_ownership_that_comes_back_is_found() {
+    let mut logs = good();
+    write(&mut logs, 24, "a", 1);
+    let report = Report::of(&logs);
+    assert_eq!((report.revived.len(), report.overlaps.len()), (1, 0));
+    // So is a release that was confirmed after the next grant.
+    let mut logs = good();
+    let events = &mut logs.events[0].1;
+    events.splice(
+        1..3,
+        [
+            Event { at: 32, what: What::Releases(own(1)) },
+            Event { at: 33, what: What::Released { own: own(1), lost: false } },
+        ],
+    );
+    assert_eq!(found(&logs)[0], 1);
+}
+
+/// The other judge sees the same copies: `scripts/judge`.
+pub(crate) fn a_history_that_was_spoiled_is_found() {
+    let mut logs = good();
+    // A third ownership, so that the second has a successor in another process.
+    logs.events[0].1.insert(3, Event { at: 45, what: What::Granted(own(3)) });
+    logs.events[1].1.insert(1, Event { at: 41, what: What::Releases(own(2)) });
+    logs.events[0].1.insert(0, Event { at: 9, what: What::Asks("k".into()) });
+    write(&mut logs, 46, "a", 3);
+    let found = spoiled(&logs);
+    assert_eq!(found.iter().map(|(spoil, _)| *spoil).collect::<Vec<_>>(), SPOILS);
+    let wrong = found.iter().filter(|(spoil, good)| spoil.is_harmless() != *good);
+    assert_eq!(wrong.map(|(spoil, _)| *spoil).collect::<Vec<Spoil>>(), []);
+}
+
 pub(crate) fn every_line_is_read_as_it_was_written() {
     let all = [
+        What::Asks("k".into()),
+        What::Gone("k".into()),
         What::Granted(own(9)),
+        What::Releases(own(9)),
         What::Invalid { own: own(9), deadline: 7 },
         What::Lost { own: own(9), reason: "session_gone".into(), valid: true },
         What::Released { own: own(9), lost: true },
@@ -139,7 +175,8 @@ pub(crate) fn every_line_is_read_as_it_was_written() {
         let read = Event::parse(line.trim_end()).expect("our own line");
         assert_eq!(read.line(), line);
     }
-    let write = Write { at: 3, process: "p".into(), own: own(9) };
-    assert_eq!(Write::parse(Write::line(3, "p", "k", 9).trim_end()), Some(write));
-    assert_eq!(Write::parse("3 p k"), None, "cut off");
+    let write = Write::parse(Write::line(3, "p", &own(9)).trim_end()).expect("our own line");
+    assert_eq!((write.at, &*write.process, &write.own), (3, "p", &own(9)));
+    assert!(write.until > write.at);
+    assert_eq!(Write::parse("3 4 p k"), None, "cut off");
 }

@@ -13,6 +13,7 @@ mod checker;
 mod checker_cases;
 mod cluster;
 mod harness;
+mod history;
 mod leadership;
 mod namespace;
 mod network;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
     if let Some(run) = variable(namespace::INSIDE) {
         namespace::play(&run);
         return ExitCode::SUCCESS;
+    }
+    if let Some(folder) = variable("DSYNC_JUDGE") {
+        return history::judge(folder.as_ref());
     }
     if let Some(plan) = variable("DSYNC_SOAK") {
         return soak::run(&plan);

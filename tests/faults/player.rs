@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_dsync::{Acquire, Dsync, Error, Key, Lease, LockLost, Release, Released, Timing};
+use actix_dsync::{Acquire, Dsync, Error, Key, Lease, Release, Released, Timing, events::LockLost};
 use futures::StreamExt as _;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ async fn run(orders: Orders) {
         .expect("valid settings");
     let held = Held::default();
 
-    let mut losses = dsync.events::<LockLost>(actix_dsync::Filter::All);
+    let mut losses = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let telling = tokio::spawn({
         let (log, held) = (log.clone(), held.clone());
         async move {
@@ -167,7 +167,7 @@ fn look(name: &str, held: &Held, log: &Log, resource: &Log) {
             if holding.lease.is_valid() {
                 let left = u64::try_from(holding.lease.remaining().as_nanos()).unwrap_or(u64::MAX);
                 holding.deadline = asked.saturating_add(left);
-                lines.push_str(&Write::line(asked, name, &own.key, own.token));
+                lines.push_str(&Write::line(asked, name, own));
             } else if !holding.told {
                 holding.told = true;
                 log.event(What::Invalid { own: own.clone(), deadline: holding.deadline });
@@ -194,17 +194,22 @@ impl Contender {
         let mut wanted = self.wanted.clone();
         while *wanted.borrow_and_update() {
             let (request, patience) = (self.request(), self.patience());
+            self.log.event(What::Asks(self.key.to_string()));
             // Dropped when nothing is wanted any more, and sometimes earlier.
             let lease = tokio::select! {
-                _ = wanted.changed() => continue,
-                () = tokio::time::sleep(patience) => continue,
-                lease = self.dsync.send(request) => lease,
+                _ = wanted.changed() => None,
+                () = tokio::time::sleep(patience) => None,
+                lease = self.dsync.send(request) => Some(lease),
             };
+            if !matches!(lease, Some(Ok(_))) {
+                self.log.event(What::Gone(self.key.to_string()));
+            }
             match lease {
-                Ok(lease) => self.hold(lease, &mut wanted).await,
-                Err(Error::Stopped) => return,
-                Err(Error::WaitedTooLong { .. }) if self.role == Role::Short => {}
-                Err(error) => {
+                None => {}
+                Some(Ok(lease)) => self.hold(lease, &mut wanted).await,
+                Some(Err(Error::Stopped)) => return,
+                Some(Err(Error::WaitedTooLong { .. })) if self.role == Role::Short => {}
+                Some(Err(error)) => {
                     self.log.event(What::Failed(error.to_string()));
                     tokio::time::sleep(RETRY).await;
                 }
@@ -249,6 +254,7 @@ impl Contender {
         };
         if kept {
             let Some(Holding { lease, .. }) = self.held.lock().remove(&own) else { return };
+            self.log.event(What::Releases(own.clone()));
             match self.dsync.send(Release(lease)).await {
                 Ok(Released::Confirmed) => self.log.event(What::Released { own, lost: false }),
                 Ok(Released::AlreadyLost(_)) => self.log.event(What::Released { own, lost: true }),

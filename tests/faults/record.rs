@@ -20,13 +20,19 @@ pub(crate) struct Event {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
+    /// A lease on this key is requested.
+    Asks(String),
+    /// That request ended without a lease.
+    Gone(String),
     /// A lease was granted.
     Granted(Own),
     /// A check found that a lease had ended; its last known deadline was `deadline`.
     Invalid { own: Own, deadline: u64 },
     /// A `LockLost` arrived; `valid` if the lease was still valid at that moment.
     Lost { own: Own, reason: String, valid: bool },
-    /// The owner released the lease; `lost` if the reply was that it had already been lost.
+    /// The owner releases the lease.
+    Releases(Own),
+    /// The lease is released; `lost` if the reply was that it had already been lost.
     Released { own: Own, lost: bool },
     /// Nothing is wanted any more, and nothing held.
     Rests,
@@ -40,9 +46,12 @@ impl Event {
     pub(crate) fn line(&self) -> String {
         let own = |own: &Own| format!("{} {}", own.key, own.token);
         let what = match &self.what {
+            What::Asks(key) => format!("asks {key}"),
+            What::Gone(key) => format!("gone {key}"),
             What::Granted(it) => format!("granted {}", own(it)),
             What::Invalid { own: it, deadline } => format!("invalid {} {deadline}", own(it)),
             What::Lost { own: it, reason, valid } => format!("lost {} {reason} {valid}", own(it)),
+            What::Releases(it) => format!("releases {}", own(it)),
             What::Released { own: it, lost } => format!("released {} {lost}", own(it)),
             What::Rests => "rests".into(),
             What::Finished => "finished".into(),
@@ -58,7 +67,10 @@ impl Event {
         let mut own =
             || Some(Own { key: words.next()?.to_owned(), token: words.next()?.parse().ok()? });
         let what = match kind {
+            "asks" => What::Asks(words.next()?.to_owned()),
+            "gone" => What::Gone(words.next()?.to_owned()),
             "granted" => What::Granted(own()?),
+            "releases" => What::Releases(own()?),
             "invalid" => What::Invalid { own: own()?, deadline: words.next()?.parse().ok()? },
             "lost" => What::Lost {
                 own: own()?,
@@ -80,19 +92,23 @@ impl Event {
 pub(crate) struct Write {
     /// Read before the lease was checked: the lease was valid then or later.
     pub(crate) at: u64,
+    /// Read after the lease was checked: it was valid then or earlier.
+    pub(crate) until: u64,
     pub(crate) process: String,
     pub(crate) own: Own,
 }
 
 impl Write {
-    pub(crate) fn line(at: u64, process: &str, key: &str, token: u64) -> String {
-        format!("{at} {process} {key} {token}\n")
+    /// A line about a check that began at `at` and has just ended.
+    pub(crate) fn line(at: u64, process: &str, own: &Own) -> String {
+        format!("{at} {} {process} {} {}\n", boot_nanos(), own.key, own.token)
     }
 
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let write = Self {
             at: words.next()?.parse().ok()?,
+            until: words.next()?.parse().ok()?,
             process: words.next()?.to_owned(),
             own: Own { key: words.next()?.to_owned(), token: words.next()?.parse().ok()? },
         };

@@ -348,6 +348,7 @@ impl Soak {
                 report.disorder.len(),
                 few(&report.disorder)
             );
+            println!("  valid after its end {} {:#?}", report.revived.len(), few(&report.revived));
             println!("  not told once       {} {:#?}", report.untold.len(), few(&report.untold));
             println!("  stale checks        {}", report.stale_checks);
             println!("  late writes         {}", report.late_writes);
@@ -356,6 +357,7 @@ impl Soak {
             println!("  failed requests     {:#?}", report.failures);
             let team_good = report.overlaps.is_empty()
                 && report.disorder.is_empty()
+                && report.revived.is_empty()
                 && report.untold.is_empty()
                 && report.stale_checks == 0
                 && orphans.is_empty()

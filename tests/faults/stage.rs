@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::checker::{Logs, Pause, Report, Writes};
+use crate::history;
 use crate::player::{ORDERS, Orders, REST, Role};
 use crate::record::{Event, What, Write, boot_nanos};
 use crate::support::eventually;
@@ -282,6 +283,7 @@ impl Stage {
             writes.push(Write::parse(&line).unwrap_or_else(|| panic!("written: {line:?}")));
         }
         logs.writes = writes;
+        history::keep(&self.prefix, &logs);
         Report::of(&logs)
     }
 

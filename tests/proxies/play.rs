@@ -6,8 +6,8 @@ use std::{
 };
 
 use actix_dsync::{
-    Acquire, Dsync, Error, Events, Filter, Inspect, Key, Lease, LockLost, Release, Released,
-    TryAcquire,
+    Acquire, Dsync, Error, Inspect, Key, Lease, Release, Released, TryAcquire,
+    events::{Events, Filter, LockLost},
 };
 use futures::{FutureExt as _, StreamExt as _};
 use rustls::ClientConfig;

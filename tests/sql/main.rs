@@ -79,6 +79,9 @@ fn prepare(session: &mut impl Session) {
         &documented("column"),
         &documented("table"),
         "INSERT INTO accounts (id, balance) VALUES (7, 100);",
+        "CREATE TABLE orders (id BIGINT PRIMARY KEY, charged BOOLEAN NOT NULL DEFAULT FALSE, \
+         fence BIGINT NOT NULL DEFAULT 0);",
+        "INSERT INTO orders (id) VALUES (7);",
     ] {
         session.run(sql).unwrap();
     }
@@ -113,6 +116,10 @@ fn a_late_statement_changes_no_row<D: Database>(database: &D) {
     assert_eq!(new.run(&once(new_token)), Ok(0), "`<` refuses the repetition");
     assert_eq!(late.run(&once(late_token)), Ok(0));
     assert_eq!(balance(&mut new), Some(70));
+
+    let charge = |token| statement("write once for all owners", token, "7", "");
+    assert_eq!(late.run(&charge(late_token)), Ok(1), "while it owned the lock");
+    assert_eq!(new.run(&charge(new_token)), Ok(0), "the next owner finds the order charged");
 }
 
 /// The late owner is parked in its transaction before its claim.

@@ -185,7 +185,7 @@ fn in_postgresql_a_late_claim_that_waited_for_the_new_one_is_refused() {
     ] {
         let (late_token, new_token) = late_and_new();
         let (mut late, mut new) = (database.connect(), database.connect());
-        let _ = new.run("DROP TABLE IF EXISTS accounts, journal, fences;");
+        let _ = new.run("DROP TABLE IF EXISTS accounts, journal, fences, orders;");
         prepare(&mut new);
         assert_eq!(late.run(&claim(late_token)), Ok(1), "while it owned the lock");
         late.run(&format!("BEGIN ISOLATION LEVEL {isolation};")).unwrap();

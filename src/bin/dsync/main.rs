@@ -6,8 +6,8 @@ mod show;
 use std::{process::ExitCode, time::Duration};
 
 use actix_dsync::{
-    Acquire, ConfigError, Dsync, Error, ForceRelease, Holder, Holders, Inspect, Key, Observe,
-    Release, TryAcquire,
+    Acquire, ConfigError, Dsync, Error, Holder, Inspect, Key, Observe, Release, TryAcquire,
+    admin::{ForceRelease, Holders},
 };
 use clap::{Args, Parser, Subcommand};
 

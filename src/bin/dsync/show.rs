@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use actix_dsync::{HeldKey, Holder, Key};
+use actix_dsync::{Holder, Key, admin::HeldKey};
 
 /// Shows a line of progress on a terminal; an empty one removes it.
 pub(crate) fn progress(text: &str) {

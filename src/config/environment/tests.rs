@@ -67,6 +67,15 @@ fn a_variable_that_is_set_and_not_honoured_is_refused_by_name() {
 }
 
 #[test]
+fn an_era_that_is_no_number_of_its_range_is_refused() {
+    for era in ["128", "256", "-1", "two"] {
+        let error = read(&[("DSYNC_ERA", era)]).unwrap_err();
+        let said = format!("environment variable DSYNC_ERA: is {era}; it must be 0 to 127");
+        assert_eq!(error, said);
+    }
+}
+
+#[test]
 fn each_variable_sets_its_field() {
     let config = read(&[
         ("CONSUL_HTTP_SSL", "true"),
@@ -80,6 +89,7 @@ fn each_variable_sets_its_field() {
         ("CONSUL_NAMESPACE", "team"),
         ("CONSUL_PARTITION", "part"),
         ("CONSUL_DATACENTER", "dc1"),
+        ("DSYNC_ERA", " 3\n"),
         ("CONSUL_LOGIN_AUTH_METHOD", "kubernetes"),
         ("CONSUL_LOGIN_BEARER_TOKEN_FILE", "/token"),
         ("CONSUL_LOGIN_META", "pod=ns/a, component=x"),
@@ -101,6 +111,7 @@ fn each_variable_sets_its_field() {
         partition: Some("part".into()),
         datacenter: Some("dc1".into()),
         login: Some(login),
+        era: 3,
         ..Config::default()
     };
     assert_eq!(config, expected);

@@ -38,12 +38,13 @@ impl Ask for List {
     fn request(&self, keys: &Keyspace) -> WireRequest {
         let prefix = escaped(&self.full(keys));
         let wait = millis(self.wait.max(Duration::from_millis(1)));
-        WireRequest::get(match self.after {
-            Some(index) => {
-                format!("/v1/kv/{prefix}?recurse&index={}&wait={wait}", index.max(1))
-            }
-            None => format!("/v1/kv/{prefix}?recurse&consistent"),
-        })
+        match self.after {
+            Some(index) => WireRequest::blocking(format!(
+                "/v1/kv/{prefix}?recurse&index={}&wait={wait}",
+                index.max(1)
+            )),
+            None => WireRequest::get(format!("/v1/kv/{prefix}?recurse&consistent")),
+        }
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Listed {

@@ -5,15 +5,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Ask, Keyspace, duration, escaped};
-use crate::consul::{
-    answer::Answer,
-    fact::{SessionId, SessionSeen, Trouble},
-    session_name::service_of,
-    wire::WireRequest,
+use crate::{
+    config::Timing,
+    consul::{
+        answer::Answer,
+        fact::{SessionId, SessionSeen, Trouble},
+        session_name::service_of,
+        wire::WireRequest,
+    },
 };
-
-/// The longest lock-delay that Consul enforces; it reports longer ones.
-const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
 
 /// Reads a session's name, node and lock-delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ fn described(session: &Value) -> Option<SessionSeen> {
     Some(SessionSeen::Exists {
         name: service_of(&text("Name")).to_owned(),
         node: text("Node"),
-        lock_delay: lock_delay(session.get("LockDelay")?)?.min(LONGEST_LOCK_DELAY),
+        lock_delay: lock_delay(session.get("LockDelay")?)?.min(Timing::LONGEST_LOCK_DELAY),
         ttl: duration::parse(&text("TTL")).filter(|ttl| !ttl.is_zero()),
     })
 }

@@ -31,7 +31,11 @@ impl Ask for Watch {
         let key = keys.key(&self.key);
         let Some(after) = self.after else { return consistent(&key) };
         let wait = millis(self.wait.max(Duration::from_millis(1)));
-        WireRequest::get(format!("/v1/kv/{}?index={}&wait={wait}", escaped(&key), after.max(1)))
+        WireRequest::blocking(format!(
+            "/v1/kv/{}?index={}&wait={wait}",
+            escaped(&key),
+            after.max(1)
+        ))
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Seen {

@@ -165,7 +165,12 @@ async fn serve(
 
 /// A write, which is not sent twice.
 fn ask() -> WireRequest {
-    WireRequest { method: Method::Put, target: "/v1/kv/a%20b?index=7".into(), body: vec![] }
+    WireRequest {
+        method: Method::Put,
+        target: "/v1/kv/a%20b?index=7".into(),
+        body: vec![],
+        blocks: false,
+    }
 }
 
 async fn call(http: &Http) -> Result<WireReply, Trouble> {
@@ -381,7 +386,7 @@ async fn renewals_and_calls_have_their_connections_before_any_blocking_read() {
     let server = Server::doing(vec![]).await;
     server.allow(CORE);
     let http = server.http();
-    let blocking = WireRequest { target: "/v1/kv/a?index=7&wait=30s".into(), ..ask() };
+    let blocking = WireRequest { blocks: true, ..ask() };
     let read = http.exchange(Purpose::Watch, blocking, None, LIMIT).await;
     assert!(matches!(read, Err(Trouble::Refused(_))), "{read:?}");
     // A short read uses a connection for calls.
@@ -467,15 +472,16 @@ async fn a_refused_connection_of_any_purpose_is_noticed() {
 }
 
 #[actix::test]
-async fn a_short_read_does_not_wait_behind_the_only_blocking_one() {
+async fn a_short_read_does_not_wait_behind_the_only_blocking_one_whatever_its_key() {
     let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
     let http = server.http();
     http.bound(1, 2);
-    let blocking = WireRequest { target: "/v1/kv/a?index=7&wait=30s".into(), ..ask() };
+    let blocking = WireRequest { blocks: true, ..ask() };
     let long = Duration::from_millis(600);
     let short = async {
         actix_rt::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
+        let named = WireRequest { target: "/v1/kv/wait=21?consistent".into(), ..ask() };
+        assert_eq!(http.exchange(Purpose::Watch, named, None, LIMIT).await, good());
     };
     let (read, ()) = futures::join!(http.exchange(Purpose::Watch, blocking, None, long), short);
     assert_eq!(read, Err(Trouble::Timeout(long)));

@@ -14,7 +14,7 @@ use hyper::{
     body::{Body as _, Bytes, Incoming},
     client::conn::http1,
     header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
-    http::Uri,
+    http::{Uri, uri::InvalidUri},
 };
 #[cfg(feature = "tls")]
 use hyper::{
@@ -212,7 +212,12 @@ impl Line {
 
     /// Sends the first request and returns the status of its answer.
     pub(super) async fn probe(&self) -> Result<u16, Fault> {
-        let request = WireRequest { method: Method::Get, target: PROBE.into(), body: Vec::new() };
+        let request = WireRequest {
+            method: Method::Get,
+            target: PROBE.into(),
+            body: Vec::new(),
+            blocks: false,
+        };
         let reply = self.ask(&request, None, 64 * 1024).await;
         reply.map(|reply| reply.status)
     }
@@ -254,8 +259,13 @@ impl Line {
             Method::Put => hyper::Method::PUT,
             Method::Post => hyper::Method::POST,
         };
-        let bad_target = |err| Fault::Unsent(Trouble::Connect(format!("bad target: {err}")));
-        let target: Uri = self.route.target(&request.target).parse().map_err(bad_target)?;
+        let bad_target =
+            |why: String| Fault::Unsent(Trouble::Connect(format!("bad target: {why}")));
+        let target: Uri = self
+            .route
+            .target(&request.target)
+            .parse()
+            .map_err(|err: InvalidUri| bad_target(err.to_string()))?;
         let mut asked = Request::new(Full::new(Bytes::from(request.body.clone())));
         *asked.method_mut() = method;
         match &self.sender {
@@ -272,7 +282,8 @@ impl Line {
                 let mut parts = target.into_parts();
                 let authority = self.route.authority.clone();
                 (parts.scheme, parts.authority) = (Some(Scheme::HTTPS), Some(authority));
-                *asked.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+                *asked.uri_mut() =
+                    Uri::from_parts(parts).map_err(|err| bad_target(err.to_string()))?;
             }
         }
         if let Some(basic) = &self.route.basic {

@@ -263,7 +263,7 @@ impl Http {
     async fn seat(&self, purpose: Purpose, request: &WireRequest) -> Result<Seat<'_>, Trouble> {
         self.tend();
         // A request that does not block can use the lane for calls.
-        let is_short = !request.target.contains("wait=");
+        let is_short = !request.blocks;
         let is_read = matches!(purpose, Purpose::Watch | Purpose::List);
         let purpose = if is_read && is_short && self.watches.has_one_place() {
             Purpose::Call

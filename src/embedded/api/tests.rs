@@ -10,7 +10,7 @@ fn at(millis: u64) -> Moment {
 }
 
 fn request(method: Method, target: &str, body: &str) -> WireRequest {
-    WireRequest { method, target: target.into(), body: body.into() }
+    WireRequest { method, target: target.into(), body: body.into(), blocks: false }
 }
 
 fn now(api: &mut Api, millis: u64, method: Method, target: &str, body: &str) -> WireReply {

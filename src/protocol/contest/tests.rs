@@ -1,4 +1,5 @@
 use super::*;
+use crate::ownership::Released;
 
 const SECOND: Duration = Duration::from_secs(1);
 

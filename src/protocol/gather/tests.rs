@@ -33,6 +33,11 @@ fn decide(gather: &mut Gather, millis: u64, name: &str, line: &[InLine]) -> Deci
     gather.decide(at(millis), &key(name), line, false)
 }
 
+fn send(gather: &mut Gather, set: SetId, locks: &[(&str, u64)]) {
+    let locks = locks.iter().map(|(name, ticket)| (key(name), Ticket(*ticket))).collect();
+    gather.send(set, &Arc::from(*b"v"), locks);
+}
+
 const WAITS: Decision = Decision::Wait { until: None };
 
 #[test]
@@ -47,7 +52,7 @@ fn a_set_is_locked_once_every_key_is_offered_and_not_before() {
     let all = [("a", 1), ("b", 2), ("c", 3)].map(|(name, ticket)| (key(name), offer(ticket)));
     let sent = Decision::Set { id: set, value: Arc::from(*b"v"), offers: all.to_vec() };
     assert_eq!(decide(&mut gather, 3, "b", &line), sent);
-    gather.send(set);
+    send(&mut gather, set, &[("a", 1), ("b", 2), ("c", 3)]);
     assert_eq!(decide(&mut gather, 4, "a", &line), WAITS, "an offer is taken once");
     assert_eq!(gather.sent(&key("a"), Ticket(1)).map(|sent| sent.set), Some(set));
     assert_eq!(gather.sent(&key("a"), Ticket(2)), None);
@@ -134,10 +139,25 @@ fn a_key_that_is_forgotten_names_the_sets_whose_answers_may_be_lost() {
         gather.offer(&key("a"), offer(ticket));
         gather.offer(&key("b"), offer(ticket + 1));
         decide(&mut gather, 1, "a", &[InLine::Set(set)]);
-        gather.send(set);
+        send(&mut gather, set, &[("a", ticket), ("b", ticket + 1)]);
     }
     gather.answered(&key("a"), Ticket(1));
     assert_eq!(gather.forget(&key("a")), BTreeSet::from([set]));
     assert_eq!(gather.forget(&key("a")), BTreeSet::new());
     assert!(gather.sent(&key("b"), Ticket(2)).is_some(), "the other key's answer still comes");
+}
+
+#[test]
+fn a_caller_that_leaves_while_its_set_is_sent_leaves_no_offer_behind() {
+    let (mut gather, [set]) = gather([&["a", "b"]]);
+    gather.offer(&key("a"), offer(1));
+    gather.offer(&key("b"), offer(2));
+    let decision = decide(&mut gather, 1, "b", &[InLine::Set(set)]);
+    assert!(matches!(decision, Decision::Set { .. }), "{decision:?}");
+    // On another thread, between the decision and the sending.
+    gather.leave(set);
+    send(&mut gather, set, &[("a", 1), ("b", 2)]);
+    assert!(!gather.is_offered(&key("a")) && !gather.is_offered(&key("b")));
+    // The answers are still those of a set.
+    assert_eq!(gather.sent(&key("a"), Ticket(1)).map(|sent| sent.set), Some(set));
 }

@@ -32,138 +32,32 @@ mod contend;
 mod follow;
 mod herd;
 mod holders;
+mod judge;
 mod late;
+mod messages;
+mod obstacle;
 mod own;
 mod release;
 mod state;
 #[cfg(test)]
 mod tests;
+mod under_session;
+mod wait;
 mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+pub(crate) use self::messages::{Effect, Event};
 use super::{
     Ticket, Tickets,
-    cell::DeadlineCell,
     queue::{Demand, Obstacle},
-    session::{Notice, Request, SessionView},
+    session::SessionView,
 };
 use crate::{
     clock::Moment,
-    consul::fact::{Expect, Fence, Locked, Released, Seen, SessionId, SessionSeen, Written},
-    error::Error,
+    consul::fact::{Expect, Fence, Seen, SessionId},
     ownership::LossReason,
 };
-
-/// An input of the machine.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// The callers' current demand.
-    Demand(Demand),
-    Session(Notice),
-    Locked {
-        ticket: Ticket,
-        answer: Locked,
-    },
-    Released {
-        ticket: Ticket,
-        answer: Released,
-    },
-    Read {
-        ticket: Ticket,
-        answer: Seen,
-    },
-    Watched {
-        ticket: Ticket,
-        answer: Seen,
-    },
-    /// The open watch, if any, will not be answered.
-    WatchLost,
-    /// The watched key has not changed for a while. A machine that is still interested
-    /// watches it again.
-    Unchanged {
-        ticket: Ticket,
-    },
-    SessionSeen {
-        ticket: Ticket,
-        answer: SessionSeen,
-    },
-    /// The answer to a write by the owner.
-    Written {
-        ticket: Ticket,
-        answer: Written,
-    },
-    /// A wakeup is due.
-    Tick,
-}
-
-/// An output of the machine.
-#[derive(Debug)]
-#[cfg_attr(test, derive(PartialEq))]
-pub(crate) enum Effect {
-    Lock {
-        ticket: Ticket,
-        session: SessionId,
-        fence: Fence,
-        expect: Expect,
-    },
-    /// Release the key if our session holds it at `index`. If the entry is retained,
-    /// its value becomes `found`, or else the value that we locked it with.
-    Release {
-        ticket: Ticket,
-        session: SessionId,
-        index: u64,
-        found: Option<Vec<u8>>,
-    },
-    /// Read the key from the leader.
-    Read {
-        ticket: Ticket,
-    },
-    /// Answer when the key's index passes `after`.
-    Watch {
-        ticket: Ticket,
-        after: u64,
-    },
-    AskSession {
-        ticket: Ticket,
-        session: SessionId,
-    },
-    Request(Request),
-    /// The lock just won replaced this value, which somebody else had written over an
-    /// earlier lock.
-    Overwrote(Vec<u8>),
-    /// The process owns the key.
-    Own {
-        index: u64,
-        session: SessionId,
-        cell: Arc<DeadlineCell>,
-    },
-    /// The ownership has ended; its reason follows in [`Effect::Lost`].
-    Revoke,
-    /// The ownership has ended for this reason.
-    Lost {
-        reason: LossReason,
-    },
-    /// The key is released in Consul.
-    Released,
-    /// The release fails with this error; it is retried.
-    Unreleased(Error),
-    /// Send the owner's next write, or the current one again, if our session holds the
-    /// key at `index`.
-    Write {
-        ticket: Ticket,
-        session: SessionId,
-        index: u64,
-    },
-    /// The current write has this outcome.
-    Wrote(Written),
-    /// Nobody holds the followed key.
-    Free,
-    /// The key cannot be acquired for now.
-    Obstructed(Obstacle),
-    /// The key cannot be acquired, and waiting does not help.
-    Failed(Obstacle),
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -425,66 +319,6 @@ impl Lock {
             | Phase::Fencing { .. }
             | Phase::Losing { .. } => {}
         }
-    }
-
-    /// Drops the session: it can acquire nothing more and holds nothing.
-    fn forget_session(&mut self) {
-        self.session = None;
-        self.leftover = Leftover::None;
-    }
-
-    /// Drops the session and asks for its end, because there is proof that it is
-    /// unreliable.
-    fn distrust(&mut self, generation: u64, reason: LossReason, effects: &mut Vec<Effect>) {
-        self.forget_session();
-        self.distrusted = Some((generation, reason));
-        effects.push(Effect::Request(Request::Distrust { generation, reason }));
-    }
-
-    fn notified(&mut self, now: Moment, notice: Notice, effects: &mut Vec<Effect>) {
-        match notice {
-            Notice::Opened(view) => {
-                self.session = Some(view);
-                // The store may be another since the wait began. There the key can have a
-                // lower index, and the watch would wait for the old one to be passed.
-                if matches!(self.phase, Phase::Waiting { .. }) {
-                    self.look(effects);
-                }
-            }
-            Notice::Fenced { generation, fence } => self.fenced(now, generation, fence, effects),
-            Notice::Closed { generation, reason } => self.closed(generation, reason, effects),
-            Notice::Troubled(error) => self.troubled(now, error, effects),
-        }
-    }
-
-    fn closed(&mut self, generation: u64, reason: LossReason, effects: &mut Vec<Effect>) {
-        if self.session.as_ref().is_some_and(|view| view.generation == generation) {
-            self.forget_session();
-        }
-        if self.sweep.as_ref().is_some_and(|sweep| sweep.generation == generation) {
-            self.sweep = None;
-        }
-        self.distrusted = self.distrusted.filter(|(distrusted, _)| *distrusted > generation);
-        match &self.phase {
-            Phase::Owned(own) | Phase::Losing { own, .. } if own.generation == generation => {
-                self.lose(reason, effects);
-            }
-            // The owner had released it; the session's end now frees the key.
-            Phase::Releasing(releasing) if releasing.own.generation == generation => {
-                self.lose(reason, effects);
-            }
-            // The session's end voids its attempts.
-            Phase::Trying { attempt, .. } | Phase::Fencing { attempt, .. }
-                if attempt.generation == generation =>
-            {
-                self.phase = Phase::Idle;
-                self.resume = Next::Read;
-            }
-            _ => {}
-        }
-        // Only the same session can lock a key again at an earlier index, and another store
-        // may start with lower indexes.
-        self.floor = 0;
     }
 
     fn read(&mut self, now: Moment, ticket: Ticket, answer: Seen, effects: &mut Vec<Effect>) {

@@ -9,7 +9,14 @@ mod write;
 use std::sync::Arc;
 
 use super::*;
-use crate::consul::fact::{Entry, Trouble};
+use crate::{
+    consul::fact::{Entry, Locked, Released, SessionSeen, Trouble},
+    error::Error,
+    protocol::{
+        cell::DeadlineCell,
+        session::{Notice, Request},
+    },
+};
 
 const FLAGS: u64 = 7;
 const LEASE: Duration = Duration::from_secs(14);

@@ -1,6 +1,6 @@
 //! The queue machine's rules, one at a time.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::protocol::gather::{Gather, InLine};

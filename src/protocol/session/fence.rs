@@ -52,6 +52,9 @@ impl Session {
         answer: Raised,
         effects: &mut Vec<Effect>,
     ) {
+        if !self.is_raising(ticket) {
+            return;
+        }
         match answer {
             Raised::At(index) => self.fence_is(now, ticket, Fence::At(index), effects),
             Raised::Denied(_) => self.fence_denied(now, ticket, effects),
@@ -149,6 +152,12 @@ impl Session {
 
     fn is_lent(&self) -> bool {
         matches!(&self.phase, Phase::Open(open) if open.lent)
+    }
+
+    /// Whether `ticket` is of the session's last request about its fence.
+    fn is_raising(&self, ticket: Ticket) -> bool {
+        matches!(&self.phase, Phase::Open(open)
+            if matches!(open.raise, Raise::Asking(asked) if asked == ticket))
     }
 
     fn raise_again(&mut self, ticket: Ticket, at: Moment) {

@@ -4,7 +4,7 @@ use super::{
     tidying::{FIRST_TIDYING, Look, MOST_TIDIED, TIDYING, share},
     *,
 };
-use crate::consul::fact::{Destroyed, Entry, Raised, Seen, StaleFences};
+use crate::consul::fact::{Created, Destroyed, Entry, Raised, Renewed, Seen, StaleFences};
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
@@ -637,6 +637,35 @@ fn where_consul_is_too_far_a_session_is_tried_at_long_intervals_and_destroyed() 
     let before = bench.now;
     create_ticket(&bench.wake());
     assert_eq!(bench.now.since(before), TOO_FAR);
+}
+
+#[test]
+fn an_answer_about_the_fence_of_a_session_that_is_gone_changes_nothing() {
+    let late = |ticket| Event::Raised { ticket, answer: Raised::Unknown(far()) };
+
+    // It was stopped, and its session is being destroyed.
+    let (mut bench, raise) = Bench::created();
+    let effects = bench.step(Event::Stop);
+    let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(late(raise));
+    assert!(effects.is_empty(), "{effects:?}");
+    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+    let effects = bench.step(late(raise));
+    assert!(effects.is_empty(), "{effects:?}");
+    assert!(bench.session.next_wakeup(bench.now).is_none());
+
+    // Its locks have not been told of its end yet: it may not be destroyed before.
+    let (mut bench, view) = Bench::open();
+    let generation = view.generation;
+    let again = Request::RaiseFence { generation, seen: view.fence };
+    let effects = bench.step(Event::Asked(again));
+    let [Effect::Raise { ticket: raise, .. }] = effects[..] else { panic!("{effects:?}") };
+    let reason = LossReason::StoreReplaced;
+    let effects = bench.step(Event::Asked(Request::Distrust { generation, reason }));
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Closed { .. })]), "{effects:?}");
+    let effects = bench.step(late(raise));
+    assert!(effects.is_empty(), "{effects:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     consul::fact::{Fence, SessionId},
-    error::Step,
+    error::{Error, Step},
     protocol::cell::DeadlineCell,
 };
 

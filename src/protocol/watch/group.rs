@@ -3,7 +3,7 @@
 use std::{ops::Bound, sync::Arc, time::Duration};
 
 use super::{
-    COLLECT, Carrier, Effect, Interest, Watches, is_cut,
+    Carrier, Effect, Interest, Watches, is_cut,
     plan::{self, Flaw, MANY_KEYS},
 };
 use crate::{
@@ -58,6 +58,8 @@ pub(super) struct Mark {
     pub(super) until: Moment,
 }
 
+/// How long keys are collected before prefixes are chosen.
+const COLLECT: Duration = Duration::from_millis(50);
 /// Interval between listings of a prefix without a blocking read.
 const LIST_PERIOD: Duration = Duration::from_secs(1);
 /// How long the flaw of a prefix is remembered.

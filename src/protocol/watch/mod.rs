@@ -24,128 +24,39 @@
 //! when there is news.
 
 mod budget;
+mod checks;
 mod group;
+mod interests;
+mod messages;
 mod patience;
 mod plan;
+mod singles;
 #[cfg(test)]
 mod tests;
-#[cfg(all(test, feature = "embedded"))]
-mod world;
 
 #[cfg(test)]
 pub(crate) use patience::LONGEST as LONGEST_WAIT;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::Bound,
     sync::Arc,
     time::Duration,
 };
 
+pub(crate) use self::messages::{Effect, Event};
 use self::{
     budget::Budget,
     group::{Group, List, Mark},
+    interests::{Carrier, Interest},
     patience::Patience,
+    singles::Single,
 };
 use super::{Ticket, Tickets};
 use crate::{
     clock::Moment,
-    consul::fact::{Listed, Seen, Trouble},
+    consul::fact::{Seen, Trouble},
     key::Key,
 };
-
-/// An input of the machine.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Answer when the key's index is no longer `after`. Replaces an earlier watch of
-    /// the key.
-    Watch {
-        key: Key,
-        ticket: Ticket,
-        after: u64,
-        /// The watch is for a held key: its answer may be late, but must never be wrong.
-        held: bool,
-    },
-    /// The answer to [`Effect::Read`] or [`Effect::Check`].
-    Seen {
-        read: Ticket,
-        answer: Seen,
-    },
-    Listed {
-        read: Ticket,
-        answer: Listed,
-    },
-    /// A connection carries this many reads.
-    Carries(usize),
-    /// The agent refused a connection to a renewal or a call.
-    Refused,
-    /// The answer to [`Effect::Probe`].
-    Probed {
-        read: Ticket,
-        refused: bool,
-    },
-    /// A wakeup is due.
-    Tick,
-}
-
-/// An output of the machine.
-#[derive(Debug)]
-#[cfg_attr(test, derive(PartialEq))]
-pub(crate) enum Effect {
-    /// Read the key when its index passes `after` or `wait` has elapsed.
-    Read { read: Ticket, key: Key, after: u64, wait: Duration },
-    /// Read the key from the leader, at once.
-    Check { read: Ticket, key: Key },
-    /// Read all keys under the prefix: with `after`, when its index passes that or
-    /// `wait` has elapsed; without, from the leader at once.
-    List { read: Ticket, prefix: Arc<str>, after: Option<u64>, wait: Duration },
-    /// Open one more connection to learn whether the agent accepts it.
-    Probe { read: Ticket },
-    /// The answer to a watch: the key changed, or its read ended without news.
-    Answer { key: Key, ticket: Ticket, answer: Seen },
-    /// The key has not changed for a while. A lock that is still interested watches
-    /// again.
-    Unchanged { key: Key, ticket: Ticket },
-}
-
-/// An open watch.
-#[derive(Debug)]
-struct Interest {
-    ticket: Ticket,
-    /// Reads with a later ticket were sent after this watch began.
-    born: Ticket,
-    after: u64,
-    held: bool,
-    carrier: Carrier,
-    /// A read for it failed, so the moment of a change is unknown.
-    troubled: bool,
-    setbacks: u32,
-    /// A check is in flight or queued.
-    checking: bool,
-    /// When its next step is due; at the latest when it expires.
-    due: Moment,
-    expires: Moment,
-}
-
-/// The kind of read that serves a watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carrier {
-    Single(Ticket),
-    /// Its own read failed; it is placed again when due.
-    Resting,
-    Group,
-    /// Its prefix cannot be listed, so it is checked periodically.
-    Polled,
-    /// Listings do not show its true state, so it is checked periodically.
-    Hidden,
-}
-
-#[derive(Debug)]
-struct Single {
-    key: Key,
-    after: u64,
-    since: Moment,
-}
 
 /// The watch machine of one runtime.
 #[derive(Debug)]
@@ -178,22 +89,9 @@ pub(crate) struct Watches {
     random: u64,
 }
 
-/// The number of keys that get their own reads at once when room appears, and the
-/// pause before the next ones. The pause lets a refused connection stop it.
-const AT_ONCE: usize = 256;
-const NEXT_ONES: Duration = Duration::from_millis(50);
-/// How long keys are collected before prefixes are chosen.
-const COLLECT: Duration = Duration::from_millis(50);
 /// The shortest life of a watch without news; the longest is twice that. Abandoned
 /// watches end this way.
 const STAY: Duration = Duration::from_secs(60);
-/// Interval between two checks of a polled key.
-const KEY_PERIOD: Duration = Duration::from_secs(2);
-/// Mean interval between two checks of polled keys altogether.
-const POLL_GAP: Duration = Duration::from_millis(20);
-/// A held key gets its own read only while fewer single reads than this are in
-/// flight.
-const MOST_HELD: usize = 32;
 
 impl Watches {
     /// Creates a machine whose reads may use up to `connections`. `seed` feeds the
@@ -252,10 +150,10 @@ impl Watches {
             Event::Seen { read, answer } => self.seen(read, answer, effects),
             Event::Listed { read, answer } => self.listed(read, answer, effects),
             Event::Carries(reads) => changed |= self.budget.carry(reads),
-            Event::Refused => self.budget.refused(now, self.under_way()),
+            Event::Refused => self.refused(),
             Event::Probed { read, refused } => {
                 if self.probe.take_if(|probe| *probe == read).is_some() && refused {
-                    self.budget.refused(now, self.under_way());
+                    self.refused();
                 }
             }
             Event::Tick => {}
@@ -330,131 +228,9 @@ impl Watches {
         }
     }
 
-    /// Starts single reads for keys without one, while there is room.
-    fn use_room(&mut self, effects: &mut Vec<Effect>) {
-        self.room_at = None;
-        if !self.has_single(false) {
-            return;
-        }
-        let is_without = |i: &Interest| !matches!(i.carrier, Carrier::Single(_) | Carrier::Resting);
-        let without = self.interests.iter().filter(|(_, interest)| is_without(interest));
-        let without: Vec<_> = without.map(|(key, i)| (key.clone(), i.held)).collect();
-        let mut started = 0;
-        for (key, held) in without {
-            if started == AT_ONCE {
-                self.room_at = Some(self.now + NEXT_ONES);
-                break;
-            }
-            if self.has_single(held) {
-                self.start_single(&key, effects);
-                started += 1;
-            }
-        }
-    }
-
-    /// Whether a key may get its own read.
-    fn has_single(&self, held: bool) -> bool {
-        let limit = self.budget.singles(self.groups.len());
-        // Waiters have priority over holders.
-        let limit = if held { (limit / 2).min(MOST_HELD) } else { limit };
-        self.singles.len() < limit && self.blocking() < self.budget.blocking()
-    }
-
     /// Blocking reads in flight.
     fn blocking(&self) -> usize {
         self.singles.len() + self.lists.values().filter(|list| list.after.is_some()).count()
-    }
-
-    fn start_single(&mut self, key: &Key, effects: &mut Vec<Effect>) {
-        let read = self.tickets.next();
-        self.set_carrier(key, Carrier::Single(read));
-        let Some(interest) = self.interests.get(key) else { return };
-        let after = interest.after;
-        self.singles.insert(read, Single { key: key.clone(), after, since: self.now });
-        let wait = self.wait();
-        effects.push(Effect::Read { read, key: key.clone(), after, wait });
-    }
-
-    /// How long a blocking read that starts now should wait.
-    fn wait(&mut self) -> Duration {
-        self.patience.wait(self.now).min(self.budget.longest_wait(self.now))
-    }
-
-    /// Handles the answer to a read of one key.
-    fn seen(&mut self, read: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
-        if let Some((key, born)) = self.checks.remove(&read) {
-            return self.checked(&key, born, answer, effects);
-        }
-        let Some(single) = self.singles.remove(&read) else { return };
-        let key = single.key;
-        let is_its = |i: &&mut Interest| i.carrier == Carrier::Single(read);
-        let Some(interest) = self.interests.get_mut(&key).filter(is_its) else {
-            self.note_trouble(&answer);
-            return;
-        };
-        match &answer {
-            Seen::Found { index, .. } | Seen::Missing { index } => {
-                // An index below `after` is from another store's history.
-                let has_news = *index > interest.after || *index < single.after;
-                if has_news || interest.after == single.after {
-                    self.answer(&key, answer, effects);
-                } else {
-                    // The watch asks for a newer state than this read covers.
-                    self.place(&key, effects);
-                }
-            }
-            Seen::Denied(_) | Seen::NameRefused(_) => self.answer(&key, answer, effects),
-            Seen::Unknown(trouble) => {
-                interest.carrier = Carrier::Resting;
-                if is_cut(trouble) && self.patience.cut(self.now, single.since) {
-                    interest.setbacks = 0;
-                }
-                self.rest(&key);
-                self.note_trouble(&answer);
-            }
-        }
-    }
-
-    /// Handles the answer to a check.
-    fn checked(&mut self, key: &Key, born: Ticket, answer: Seen, effects: &mut Vec<Effect>) {
-        let is_its = |interest: &&mut Interest| interest.born == born;
-        let Some(interest) = self.interests.get_mut(key).filter(is_its) else {
-            self.note_trouble(&answer);
-            return;
-        };
-        interest.checking = false;
-        match &answer {
-            Seen::Found { index, .. } if *index == interest.after => {
-                if interest.carrier == Carrier::Group {
-                    self.set_carrier(key, Carrier::Hidden);
-                }
-                self.poll_later(key);
-            }
-            Seen::Unknown(_) => {
-                if interest.carrier == Carrier::Group {
-                    interest.carrier = Carrier::Resting;
-                }
-                self.rest(key);
-                self.note_trouble(&answer);
-            }
-            _ => self.answer(key, answer, effects),
-        }
-    }
-
-    /// Schedules a failed key again after a growing pause.
-    fn rest(&mut self, key: &Key) {
-        let Some(interest) = self.interests.get_mut(key) else { return };
-        let setbacks = interest.setbacks;
-        interest.troubled = true;
-        interest.setbacks += 1;
-        let due = self.now + self.pause(setbacks);
-        self.set_due(key, due);
-    }
-
-    fn poll_later(&mut self, key: &Key) {
-        let period = KEY_PERIOD.max(POLL_GAP * self.polled);
-        let due = self.now + self.jittered(period);
-        self.set_due(key, due);
     }
 
     /// Notes if an answer shows that the agent refused a connection.
@@ -497,92 +273,6 @@ impl Watches {
             answer
         };
         effects.push(Effect::Answer { key: key.clone(), ticket: interest.ticket, answer });
-    }
-
-    /// Takes the steps that are due for single keys.
-    fn run_due(&mut self, effects: &mut Vec<Effect>) {
-        while let Some((due, key)) = self.timers.first().cloned() {
-            if due > self.now {
-                break;
-            }
-            let Some(interest) = self.interests.get(&key) else {
-                self.timers.pop_first();
-                continue;
-            };
-            let (ticket, expires, carrier) = (interest.ticket, interest.expires, interest.carrier);
-            if expires <= self.now {
-                self.forget(&key);
-                effects.push(Effect::Unchanged { key, ticket });
-                continue;
-            }
-            self.set_due(&key, expires);
-            match carrier {
-                Carrier::Resting => self.place(&key, effects),
-                Carrier::Polled | Carrier::Hidden => self.queue_check(&key),
-                Carrier::Single(_) | Carrier::Group => {}
-            }
-        }
-    }
-
-    fn queue_check(&mut self, key: &Key) {
-        if let Some(interest) = self.interests.get_mut(key)
-            && !std::mem::replace(&mut interest.checking, true)
-        {
-            self.to_check.push_back((key.clone(), interest.born));
-        }
-    }
-
-    fn start_checks(&mut self, effects: &mut Vec<Effect>) {
-        while self.side_reads() < self.budget.side()
-            && let Some((key, born)) = self.to_check.pop_front()
-        {
-            if self.interests.get(&key).is_some_and(|interest| interest.born == born) {
-                let read = self.tickets.next();
-                self.checks.insert(read, (key.clone(), born));
-                effects.push(Effect::Check { read, key });
-            }
-        }
-    }
-
-    /// Short reads in flight.
-    fn side_reads(&self) -> usize {
-        self.checks.len() + self.lists.values().filter(|list| list.after.is_none()).count()
-    }
-
-    fn set_carrier(&mut self, key: &Key, carrier: Carrier) {
-        let is_polled = |carrier| matches!(carrier, Carrier::Polled | Carrier::Hidden);
-        if let Some(interest) = self.interests.get_mut(key) {
-            let old = std::mem::replace(&mut interest.carrier, carrier);
-            self.polled += u32::from(is_polled(carrier));
-            self.polled -= u32::from(is_polled(old));
-        }
-    }
-
-    fn set_due(&mut self, key: &Key, due: Moment) {
-        if let Some(interest) = self.interests.get_mut(key) {
-            self.timers.remove(&(interest.due, key.clone()));
-            interest.due = due.min(interest.expires);
-            self.timers.insert((interest.due, key.clone()));
-        }
-    }
-
-    fn forget(&mut self, key: &Key) -> Option<Interest> {
-        let carrier = self.interests.get(key)?.carrier;
-        if carrier != Carrier::Group {
-            // Updates the count of polled keys.
-            self.set_carrier(key, Carrier::Group);
-        }
-        let mut interest = self.interests.remove(key)?;
-        interest.carrier = carrier;
-        self.timers.remove(&(interest.due, key.clone()));
-        Some(interest)
-    }
-
-    /// The watches of keys under `prefix`.
-    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a Key, &'a Interest)> {
-        self.interests
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(move |(key, _)| key.as_str().starts_with(prefix))
     }
 
     /// A pause that grows with consecutive setbacks.

@@ -1,7 +1,10 @@
 //! The watch machine's rules, one per test.
 
-use super::*;
-use crate::consul::fact::{Entry, SessionId};
+#[cfg(feature = "embedded")]
+mod world;
+
+use super::{singles::AT_ONCE, *};
+use crate::consul::fact::{Entry, Listed, SessionId};
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)

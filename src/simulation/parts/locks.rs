@@ -10,7 +10,12 @@ use futures::FutureExt as _;
 use super::{Mail, Part};
 use crate::{
     clock::Moment,
-    holding::{fuse, slot::Slot, turn::Step, watchers::Watch},
+    holding::{
+        fuse,
+        slot::Slot,
+        turn::{Cause, Step},
+        watchers::Watch,
+    },
     protocol::warden,
     simulation::{
         process::{Out, Process},
@@ -25,14 +30,6 @@ pub(in crate::simulation) struct Worker {
     pub(super) wakes_at: Option<Moment>,
 }
 
-/// What triggered a turn.
-#[derive(Clone, Copy)]
-pub(super) enum Cause {
-    Poke,
-    Timer,
-    Recovery,
-}
-
 impl Process {
     /// Takes a turn of a lock, in which its actor may die.
     pub(super) fn turn(&mut self, number: u64, cause: Cause) {
@@ -40,12 +37,7 @@ impl Process {
         let (slot, now, style) = (worker.slot.clone(), self.clock.now(), self.style.clone());
         let dies = self.fuse.take_if(|(key, _)| *key == slot.key);
         let turn = |process: &mut Self| {
-            let step = &mut |step| process.take_step(number, &slot, step);
-            match cause {
-                Cause::Poke => slot.turn(now, &style, step),
-                Cause::Timer => slot.tick(now, &style, step),
-                Cause::Recovery => slot.recover(now, &style, step),
-            }
+            slot.turn(now, cause, &style, &mut |step| process.take_step(number, &slot, step));
         };
         if let Some((_, points)) = dies {
             fuse::light(points);
@@ -78,6 +70,7 @@ impl Process {
             }
             Step::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
             Step::LockAll { tickets, ask } => {
+                self.sending(tickets.iter().map(|(key, _)| key));
                 let slots = tickets
                     .into_iter()
                     .filter_map(|(key, ticket)| Some((self.wards.slots().get(&key)?, ticket)));

@@ -11,7 +11,8 @@ use std::{
 };
 
 use actix_dsync::{
-    Campaign, Dsync, Error, Key, Limits, List, LossReason, Lost, Observe, TryAcquire,
+    Campaign, Dsync, Error, Key, List, LossReason, Lost, Observe, TryAcquire,
+    config::Limits,
     embedded::Embedded,
     web::{HeldLease, LockPath},
 };

@@ -110,7 +110,8 @@ impl Server {
 }
 
 async fn get(http: &Http, purpose: Purpose, target: &str) -> Result<String, Trouble> {
-    let request = WireRequest { method: Method::Get, target: target.into(), body: vec![] };
+    let request =
+        WireRequest { method: Method::Get, target: target.into(), body: vec![], blocks: false };
     let reply = http.exchange(purpose, request, None, LIMIT).await?;
     assert_eq!((reply.status, reply.index), (200, Some(7)));
     Ok(String::from_utf8(reply.body).unwrap())
@@ -262,8 +263,12 @@ async fn a_write_that_http_2_says_was_not_processed_is_sent_over_another_connect
     for config in [refusing, server_that_goes_away(2).await] {
         let http = Http::new(&config).unwrap();
         for _ in 0..3 {
-            let request =
-                WireRequest { method: Method::Put, target: "/".into(), body: b"x".to_vec() };
+            let request = WireRequest {
+                method: Method::Put,
+                target: "/".into(),
+                body: b"x".to_vec(),
+                blocks: false,
+            };
             let reply = http.exchange(Purpose::Call, request, None, LIMIT).await;
             assert_eq!(reply.map(|reply| reply.status), Ok(200));
         }
@@ -316,7 +321,8 @@ async fn each_renewal_at_a_time_has_its_own_connection() {
 async fn a_connection_with_a_silent_stream_is_not_asked_again() {
     let server = server("127.0.0.1").await;
     let http = server.http(1);
-    let request = WireRequest { method: Method::Get, target: "/slow".into(), body: vec![] };
+    let request =
+        WireRequest { method: Method::Get, target: "/slow".into(), body: vec![], blocks: false };
     let limit = Duration::from_millis(100);
     assert_eq!(get(&http, Purpose::Call, "/").await.unwrap(), "HTTP/2.0");
     http.renewals.core().await.unwrap();

@@ -1,6 +1,7 @@
 //! Writes by the owner.
 
 use super::*;
+use crate::consul::fact::Written;
 
 fn writing() -> Demand {
     Demand { write: true, ..keeping() }

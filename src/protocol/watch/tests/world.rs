@@ -297,8 +297,7 @@ impl World {
         assert!(self.under_way.len() <= self.weather.slots.max(2), "{:?}", self.watches);
         let lot = self.draw(100);
         if lot < self.weather.lost {
-            let waits = request.target.contains("wait=");
-            let limit = Duration::from_secs(if waits { 34 } else { 2 });
+            let limit = Duration::from_secs(if request.blocks { 34 } else { 2 });
             self.after(limit, Item::Returns(failed(&asked, Trouble::Timeout(limit))));
         } else if lot < self.weather.lost + self.weather.reset {
             let later = self.millis(3_000);

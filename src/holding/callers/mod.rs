@@ -2,37 +2,38 @@
 
 #[cfg(test)]
 mod anatomy;
+mod grant;
+mod inner;
 mod outline;
 mod standing;
 mod writes;
-mod writing;
 
-use std::{
-    collections::HashMap,
-    ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::Shared;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
-use writes::{Answers, Writes};
-pub(crate) use writes::{Content, WriteAnswer};
-
+pub(crate) use self::{
+    grant::Grant,
+    writes::{Content, WriteAnswer},
+};
+use self::{
+    inner::{Delivery, Inner, Waiting},
+    writes::Answers,
+};
 use crate::{
     clock::{Clock, Moment},
     error::Error,
-    holding::{lease_state::LeaseState, term::Leading},
     key::Key,
     ownership::{Holder, LossReason, Released},
     protocol::{
         cell::DeadlineCell,
-        contest::{Contest, Effect, Ending, News},
+        contest::{Effect, News},
         gather::{InLine, SetId},
         queue::{CallId, Demand, Obstacle, Patience},
     },
-    status::telemetry::{Stopwatch, Telemetry},
-    token::FencingToken,
+    status::telemetry::Telemetry,
+    token::{Era, FencingToken},
 };
 
 /// The reply that a caller waits for.
@@ -58,95 +59,10 @@ pub(crate) struct Callers {
     poke: Notify,
 }
 
-#[derive(Default)]
-struct Inner {
-    contest: Contest,
-    waiting: HashMap<CallId, Waiting>,
-    /// The current lease.
-    lease: Option<(CallId, Arc<LeaseState>)>,
-    hold: Option<Stopwatch>,
-    /// Callers that wait for their release to be confirmed.
-    releasing: HashMap<CallId, oneshot::Sender<Released>>,
-    /// The unconfirmed release of a resigned term.
-    resigning: Option<(CallId, SharedRelease)>,
-    /// The key's value while the campaign owns it.
-    campaign_value: Arc<[u8]>,
-    writes: Writes,
-    /// The view of observers and campaigns. Created for the first one, since most
-    /// keys have none.
-    leading: Option<watch::Sender<Leading>>,
-}
-
-/// One caller's grant of the key. Dropping it releases the key.
-#[derive(Debug)]
-pub(crate) struct Grant {
-    state: Arc<LeaseState>,
-    /// Where to release the grant; `None` once it was released.
-    callers: Option<Arc<Callers>>,
-}
-
-struct Waiting {
-    answer: oneshot::Sender<Answer>,
-    value: Arc<[u8]>,
-    wait: Stopwatch,
-}
-
-/// A reply to send once the mutex is free.
-enum Delivery {
-    Answer(oneshot::Sender<Answer>, Answer),
-    Confirmation(oneshot::Sender<Released>, Released),
-}
-
-impl Grant {
-    /// For mocks: it belongs to no key's callers.
-    #[cfg(feature = "embedded")]
-    pub(crate) fn without_lock(state: Arc<LeaseState>) -> Self {
-        Self { state, callers: None }
-    }
-
-    pub(crate) fn state(&self) -> &Arc<LeaseState> {
-        &self.state
-    }
-
-    /// Releases the key with this call. The future completes with the outcome.
-    pub(crate) fn give_back(mut self) -> impl Future<Output = Released> + Send + use<> {
-        let confirmed = self.callers.take().map(|callers| callers.release(self.state.call()));
-        // Only a mock's grant has no callers here.
-        let mock_is_valid = confirmed.is_none() && self.state.is_valid();
-        let state = self.state.clone();
-        async move {
-            if let Some(confirmed) = confirmed
-                && let Ok(released) = confirmed.await
-            {
-                return released;
-            }
-            if mock_is_valid {
-                return Released::Confirmed;
-            }
-            Released::AlreadyLost(state.reason().unwrap_or(LossReason::RuntimeFailed))
-        }
-    }
-}
-
-impl Deref for Grant {
-    type Target = LeaseState;
-
-    fn deref(&self) -> &LeaseState {
-        &self.state
-    }
-}
-
-impl Drop for Grant {
-    fn drop(&mut self) {
-        if let Some(callers) = self.callers.take() {
-            callers.end(self.state.call());
-        }
-    }
-}
-
 impl Callers {
-    pub(crate) fn new(key: Key, clock: Clock, telemetry: Telemetry) -> Self {
-        Self { key, clock, telemetry, inner: Mutex::default(), poke: Notify::new() }
+    pub(crate) fn new(key: Key, clock: Clock, era: Era, telemetry: Telemetry) -> Self {
+        let inner = Mutex::new(Inner::in_era(era));
+        Self { key, clock, telemetry, inner, poke: Notify::new() }
     }
 
     /// Queues a caller, which is answered through the channel.
@@ -376,104 +292,6 @@ impl Callers {
             }
         }
         result
-    }
-
-    fn perform(
-        self: &Arc<Self>,
-        inner: &mut Inner,
-        effect: Effect,
-        to: &mut Vec<Delivery>,
-        answers: &mut Answers,
-    ) {
-        match effect {
-            Effect::Grant { call, token, cell, leads } => {
-                let state = LeaseState::new(self.key.clone(), token, call, cell, self.clock);
-                let state = Arc::new(state);
-                inner.lease = Some((call, state.clone()));
-                inner.hold = Some(self.telemetry.holds(&self.key));
-                if token.is_handed_over() {
-                    self.telemetry.handed_over(&self.key);
-                }
-                if leads {
-                    if token.is_handed_over() {
-                        inner.writes.add_own_value(state, inner.campaign_value.clone());
-                    }
-                    return;
-                }
-                let grant = Grant { state, callers: Some(self.clone()) };
-                // Without a channel, the grant is dropped and thereby released.
-                let answer = match inner.waiting.remove(&call) {
-                    Some(waiting) => {
-                        waiting.wait.stop();
-                        waiting.answer
-                    }
-                    None => oneshot::channel().0,
-                };
-                to.push(Delivery::Answer(answer, Ok(grant)));
-            }
-            Effect::Refuse { call, obstacle } => {
-                if let Some(waiting) = inner.waiting.remove(&call) {
-                    let error = obstacle.into_error(&self.key);
-                    to.push(Delivery::Answer(waiting.answer, Err(error)));
-                }
-            }
-            Effect::End { call, how } => inner.end(call, how, answers),
-            Effect::Confirm { call, released } => {
-                inner.resigning.take_if(|(resigned, _)| *resigned == call);
-                if let Some(sender) = inner.releasing.remove(&call) {
-                    to.push(Delivery::Confirmation(sender, released));
-                }
-            }
-            Effect::Poke => self.poke(),
-        }
-    }
-}
-
-impl Inner {
-    /// The demand, if there is no more news.
-    fn report(&mut self, now: Moment, effects: &mut Vec<Effect>) -> Result<Demand, News> {
-        let demand = self.contest.report(now, effects)?;
-        Ok(Demand { write: self.writes.in_line() > 0, ..demand })
-    }
-
-    fn end(&mut self, call: CallId, how: Ending, answers: &mut Answers) {
-        let Some((_, state)) = self.lease.as_ref().filter(|(leased, _)| *leased == call) else {
-            return;
-        };
-        match how {
-            Ending::Revoked => return state.revoke(),
-            Ending::Returned => state.returned(),
-            Ending::Lost(reason) => state.lose(reason),
-        }
-        self.lease = None;
-        self.writes.end(call, answers);
-        if let Some(hold) = self.hold.take() {
-            hold.stop();
-        }
-    }
-
-    /// Updates the view of observers and campaigns.
-    fn show(&self) {
-        let Some(leading) = self.leading.as_ref().filter(|to| to.receiver_count() > 0) else {
-            return;
-        };
-        let election = self.contest.election();
-        let (campaign, token) = (election.campaign(), election.token());
-        leading.send_if_modified(|shown| {
-            let is_news = shown.changes != election.changes()
-                || shown.campaign != campaign
-                || shown.leader.as_ref() != election.leader();
-            if is_news {
-                let lease = self.lease.as_ref().filter(|(_, state)| token == Some(state.token()));
-                *shown = Leading {
-                    changes: election.changes(),
-                    leader: election.leader().cloned(),
-                    campaign,
-                    term: lease.map(|(_, state)| state.clone()),
-                };
-            }
-            is_news
-        });
     }
 }
 

@@ -1,0 +1,311 @@
+//! All slots of one runtime: a key has at most one.
+
+use std::{
+    collections::{BTreeSet, HashMap, hash_map},
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::oneshot;
+
+#[cfg(test)]
+use crate::protocol::mutation::Mutation;
+use crate::{
+    clock::Clock,
+    config::Limits,
+    error::Error,
+    holding::{
+        callers::{Answer, Callers, Content, WriteAnswer},
+        lease_state::LeaseState,
+        observer::Observer,
+        slot::{Slot, lock},
+        tenure::Tenure,
+    },
+    key::Key,
+    protocol::{
+        gather::{Gather, SetId},
+        lock::Lock,
+        queue::{CallId, Patience},
+    },
+    status::telemetry::Telemetry,
+    token::Era,
+};
+
+/// All slots of one runtime. A key has at most one.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    clock: Clock,
+    flags: u64,
+    era: Era,
+    most_keys: usize,
+    most_waiters: usize,
+    /// Makes this process's jitter differ from others'.
+    process: u32,
+    telemetry: Telemetry,
+    table: Mutex<Table>,
+    gather: Arc<Mutex<Gather>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: HashMap<Key, Arc<Slot>>,
+    stopped: bool,
+}
+
+/// A slot, and the result of the request that opened it.
+pub(crate) struct Opened<T> {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) answer: T,
+    /// Whether the slot was created by the request: it then needs an actor.
+    pub(crate) is_new: bool,
+}
+
+/// What a slot is opened for. Each purpose has its share of the limit of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A web request whose client chooses the key: half of what locks have.
+    #[cfg(feature = "web")]
+    Request,
+    /// A lock that the service asks for: all but the reserve.
+    Lock,
+    /// A campaign or an observer: everything.
+    Leadership,
+}
+
+impl Purpose {
+    /// The number of keys in use from which on no further slot is opened.
+    fn share(self, keys: usize) -> usize {
+        let locks = keys - (keys / 10).min(Limits::LEADERSHIP_KEYS);
+        match self {
+            #[cfg(feature = "web")]
+            Self::Request => locks.div_ceil(2),
+            Self::Lock => locks,
+            Self::Leadership => keys,
+        }
+    }
+}
+
+/// A newly queued caller.
+pub(crate) struct Entered {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) call: CallId,
+    pub(crate) answer: oneshot::Receiver<Answer>,
+    /// Whether the slot was created by the request: it then needs an actor.
+    pub(crate) is_new: bool,
+}
+
+impl Slots {
+    pub(crate) fn new(
+        clock: Clock,
+        flags: u64,
+        era: Era,
+        most_keys: usize,
+        most_waiters: usize,
+        process: u32,
+        telemetry: Telemetry,
+    ) -> Self {
+        Self {
+            clock,
+            flags,
+            era,
+            most_keys,
+            most_waiters,
+            process,
+            telemetry,
+            table: Mutex::default(),
+            gather: Arc::default(),
+        }
+    }
+
+    /// The era of all tokens.
+    pub(crate) fn era(&self) -> Era {
+        self.era
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Queues a caller for `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::TooManyWaiters`], [`Error::Stopped`].
+    pub(crate) fn enter(
+        &self,
+        key: &Key,
+        purpose: Purpose,
+        patience: Patience,
+        value: Arc<[u8]>,
+    ) -> Result<Entered, Error> {
+        let limit = self.most_waiters;
+        let opened = self.open(key, purpose, |callers| callers.enter(patience, value, limit))?;
+        let Opened { slot, answer: (call, answer), is_new } = opened;
+        Ok(Entered { slot, call, answer, is_new })
+    }
+
+    /// Adds a write under `lease`, which is answered through the channel.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`], [`Error::TooManyWaiters`].
+    pub(crate) fn write(
+        &self,
+        lease: &Arc<LeaseState>,
+        content: Content,
+    ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
+        match self.get(lease.key()) {
+            Some(slot) => slot.callers.write(lease, content, self.most_waiters),
+            None => Err(Error::NotHeld { key: lease.key().clone(), token: lease.token() }),
+        }
+    }
+
+    /// Queues a caller that wants all of `keys` at once. All queues have the callers of
+    /// sets in the same order.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::TooManyWaiters`], [`Error::Stopped`].
+    pub(crate) fn enter_all(
+        &self,
+        keys: &BTreeSet<Key>,
+        value: Arc<[u8]>,
+    ) -> Result<(SetId, Vec<Entered>), Error> {
+        let (now, limit) = (self.clock.now(), self.most_waiters);
+        let mut table = lock(&self.table);
+        let id = lock(&self.gather).enter(now, keys.clone(), value.clone());
+        let patience = Patience::Set { id, since: now };
+        let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
+        let mut all = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.open_in(&mut table, key, Purpose::Lock, enter) {
+                Ok(Opened { slot, answer: (call, answer), is_new }) => {
+                    all.push(Entered { slot, call, answer, is_new });
+                }
+                Err(error) => {
+                    self.leave_set(id);
+                    for Entered { slot, call, is_new, .. } in all {
+                        slot.callers.leave(call);
+                        if is_new {
+                            // It has no actor yet.
+                            table.slots.remove(&slot.key);
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok((id, all))
+    }
+
+    /// A set's caller no longer waits.
+    pub(crate) fn leave_set(&self, id: SetId) {
+        lock(&self.gather).leave(id);
+    }
+
+    /// Joins or starts the campaign for `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::Stopped`].
+    pub(crate) fn campaign(&self, key: &Key, value: Arc<[u8]>) -> Result<Opened<Tenure>, Error> {
+        self.open(key, Purpose::Leadership, |callers| Tenure::of(callers, value))
+    }
+
+    /// Follows the holder of `key`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::Stopped`].
+    pub(crate) fn observe(&self, key: &Key) -> Result<Opened<Observer>, Error> {
+        self.open(key, Purpose::Leadership, Observer::of)
+    }
+
+    /// Makes a request to the slot of `key`, which is created if it does not exist.
+    fn open<T>(
+        &self,
+        key: &Key,
+        purpose: Purpose,
+        ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
+    ) -> Result<Opened<T>, Error> {
+        self.open_in(&mut lock(&self.table), key, purpose, ask)
+    }
+
+    fn open_in<T>(
+        &self,
+        table: &mut Table,
+        key: &Key,
+        purpose: Purpose,
+        ask: impl FnOnce(&Arc<Callers>) -> Result<T, Error>,
+    ) -> Result<Opened<T>, Error> {
+        if table.stopped {
+            return Err(Error::Stopped);
+        }
+        #[cfg(test)]
+        if Mutation::SlotTwice.is_chosen() {
+            table.slots.remove(key);
+        }
+        let limit = purpose.share(self.most_keys);
+        let full = table.slots.len() >= limit;
+        let (slot, is_new) = match table.slots.entry(key.clone()) {
+            hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
+            hash_map::Entry::Vacant(_) if full => {
+                return Err(Error::TooManyKeys { limit });
+            }
+            hash_map::Entry::Vacant(place) => {
+                let slot = Arc::new(self.new_slot(key));
+                (place.insert(slot).clone(), true)
+            }
+        };
+        // Under the table's lock, so that the slot is not reaped in between.
+        match ask(&slot.callers) {
+            Ok(answer) => Ok(Opened { slot, answer, is_new }),
+            Err(error) => {
+                if is_new {
+                    // Nobody would give it an actor.
+                    table.slots.remove(key);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn new_slot(&self, key: &Key) -> Slot {
+        // The seed makes jitter differ between processes and keys. Nothing else depends on it.
+        let seed = self.clock.now().as_nanos() ^ u64::from(self.process) << 32;
+        let mix = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let seed = key.as_str().bytes().fold(seed, mix);
+        let callers = Callers::new(key.clone(), self.clock, self.era, self.telemetry.clone());
+        Slot::new(callers, Lock::new(self.flags, seed), self.gather.clone())
+    }
+
+    /// The slot of `key`, if it exists.
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Slot>> {
+        lock(&self.table).slots.get(key).cloned()
+    }
+
+    /// All slots.
+    pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
+        lock(&self.table).slots.values().cloned().collect()
+    }
+
+    /// Removes the slot of `key` if it is idle. Returns whether it was removed.
+    pub(crate) fn reap(&self, key: &Key) -> bool {
+        let mut table = lock(&self.table);
+        let idle = table.slots.get(key).is_some_and(|slot| slot.is_idle());
+        #[cfg(test)]
+        let idle = idle || Mutation::StaleOfferTaken.is_chosen();
+        if idle {
+            table.slots.remove(key);
+            lock(&self.gather).forget(key);
+        }
+        idle
+    }
+
+    /// Stops accepting callers.
+    pub(crate) fn stop(&self) {
+        lock(&self.table).stopped = true;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.table).slots.len()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.table).stopped
+    }
+}

@@ -1,0 +1,94 @@
+//! Reporting to the callers what prevents the acquisition, and pausing before the next attempt.
+
+use std::time::Duration;
+
+use super::{Effect, Lock, Next, Phase};
+use crate::{clock::Moment, consul::fact::Expect, error::Error, protocol::queue::Obstacle};
+
+impl Lock {
+    /// Reports that no session can be created.
+    pub(super) fn troubled(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        let idle = matches!(self.phase, Phase::Idle | Phase::Following { .. });
+        if !idle || !self.demand.wants() || self.session.is_some() {
+            return;
+        }
+        if let Error::Denied { .. } | Error::Invalid { .. } = error {
+            self.fail(now, Obstacle::Trouble(error), effects);
+        } else {
+            self.obstruct(Obstacle::Trouble(error), effects);
+        }
+    }
+
+    /// Reports the current obstacle to impatient callers that arrived during a wait.
+    pub(super) fn tell_impatient(&mut self, effects: &mut Vec<Effect>) {
+        if !self.demand.impatient {
+            return;
+        }
+        match self.obstacle.clone() {
+            Some(obstacle) => self.obstruct(obstacle, effects),
+            // The only obstacle is our fairness pause; do not refuse an impatient caller for
+            // it.
+            None => {
+                if let Phase::Pausing { next, .. } = self.phase {
+                    self.resume = next;
+                    self.begin(effects);
+                }
+            }
+        }
+    }
+
+    pub(super) fn obstruct(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
+        self.obstacle = Some(obstacle.clone());
+        effects.push(Effect::Obstructed(obstacle));
+        // The report answers all impatient callers.
+        self.demand.impatient = false;
+        if !self.demand.patient {
+            self.demand.contending = 0;
+        }
+    }
+
+    pub(super) fn fail(&mut self, now: Moment, obstacle: Obstacle, effects: &mut Vec<Effect>) {
+        self.rest_refused(now);
+        self.demand.contending = 0;
+        self.demand.patient = false;
+        self.demand.impatient = false;
+        effects.push(Effect::Failed(obstacle));
+    }
+
+    /// Waits out Consul's lock-delay: tries exactly at its end if that is known,
+    /// otherwise at growing intervals.
+    pub(super) fn delayed(&mut self, now: Moment, expect: Expect, effects: &mut Vec<Effect>) {
+        let delay = self.holders.last().map(|(_, facts)| facts.lock_delay);
+        let end = match (self.freed_at, delay) {
+            (Some(freed_at), Some(delay)) => Some(freed_at + delay),
+            _ => None,
+        };
+        let until = match end {
+            Some(end) if end > now => end,
+            Some(_) => {
+                let pause = Duration::from_millis(5 << self.setbacks.min(6));
+                self.setbacks += 1;
+                now + pause.min(Duration::from_millis(250))
+            }
+            None => {
+                let pause = Duration::from_millis(50 << self.setbacks.min(4));
+                self.setbacks += 1;
+                now + self.jittered(pause.min(Duration::from_millis(500)))
+            }
+        };
+        let remaining = end.filter(|end| *end > now).map(|end| end.since(now));
+        self.obstruct(Obstacle::Delayed { remaining }, effects);
+        self.phase = if self.demand.wants() {
+            Phase::Pausing { until, next: Next::Try(expect) }
+        } else {
+            Phase::Idle
+        };
+    }
+
+    pub(super) fn pause(&mut self, now: Moment, next: Next) {
+        let pause = Duration::from_millis(100 << self.setbacks.min(4)).min(Duration::from_secs(1));
+        self.setbacks += 1;
+        let until = now + self.jittered(pause);
+        self.phase = Phase::Pausing { until, next };
+    }
+}
