@@ -100,6 +100,7 @@ impl World {
 
     /// Answers the blocking reads that are ready.
     pub(super) fn wake_readers(&mut self) {
+        self.record_ends();
         for (exchange, reply) in self.server.wake(self.now) {
             self.reply(&exchange, reply);
         }

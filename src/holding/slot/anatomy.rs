@@ -1,6 +1,6 @@
 //! The whole state of a slot as text, for explorations.
 
-use super::{Slot, Slots, lock};
+use super::{Slot, lock};
 
 impl Slot {
     /// Everything that decides what happens next.
@@ -9,12 +9,5 @@ impl Slot {
         let decides_at = self.decides_at();
         let callers = self.callers.anatomy();
         format!("{} {machine:?} {facts:?} {written:?} {decides_at:?} {callers}", self.key)
-    }
-}
-
-impl Slots {
-    /// The sets of keys.
-    pub(crate) fn anatomy(&self) -> String {
-        format!("{:?}", lock(&self.gather))
     }
 }

@@ -115,7 +115,9 @@ impl Stage {
                 self.release_the_forgotten();
                 // Readers whose connection broke.
                 let is_break = |_: &_, event: &mut Event| matches!(event, Event::Break(..));
-                let broken: Vec<_> = self.world.events.extract_if(.., is_break).collect();
+                let mut broken: Vec<_> = self.world.events.extract_if(.., is_break).collect();
+                // They broke after random times, which decide nothing here.
+                broken.sort_by_key(|((_, made), _)| *made);
                 broken.into_iter().for_each(|(_, event)| self.world.step(event));
             }
             Choice::Deny(process, right) => {
