@@ -189,7 +189,7 @@ impl Config {
     }
 
     /// The era of the tokens.
-    pub(crate) fn era(&self) -> Era {
+    pub(crate) fn checked_era(&self) -> Era {
         // Checked before.
         Era::new(self.era).unwrap_or_default()
     }

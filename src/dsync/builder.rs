@@ -323,7 +323,7 @@ impl Builder {
         warn_of_exceptions(&config.timing);
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
         let telemetry = Telemetry::new(&self.service, config.metrics_by_key);
-        let (limits, era) = (config.limits.clone(), config.era());
+        let (limits, era) = (config.limits.clone(), config.checked_era());
         let reach = match self.transport {
             Transport::Own => Reach::of(
                 &config,

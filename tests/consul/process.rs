@@ -70,6 +70,11 @@ impl Player {
         }
     }
 
+    /// Ends its input.
+    pub(crate) fn go_on(&mut self) {
+        drop(self.input.take());
+    }
+
     /// Everything that it printed, once it has ended.
     pub(crate) fn ended(mut self) -> Vec<String> {
         drop(self.input.take());
@@ -78,7 +83,7 @@ impl Player {
         self.lines.iter().collect()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("our own child");
     }
 }
@@ -90,7 +95,7 @@ impl Drop for Player {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{LINE}{line}");
     let _ = out.flush();
@@ -108,12 +113,13 @@ async fn a_player() {
         "watch" => watch(&url, &prefix).await,
         "many" => many(&url, &prefix).await,
         "talk" => talk(&url, &prefix).await,
+        "serve" => crate::service::serve(&url, &prefix).await,
         "secrets" => crate::secrets::talk(&url, &prefix).await,
         other => panic!("no such role: {other}"),
     }
 }
 
-async fn input_ended() {
+pub(crate) async fn input_ended() {
     let wait = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     let _ = tokio::task::spawn_blocking(wait).await;
 }
@@ -254,7 +260,7 @@ fn two_processes_alternate_without_overlap() {
     for player in &mut players {
         assert_eq!(player.says(), "ready");
     }
-    players.iter_mut().for_each(|player| drop(player.input.take()));
+    players.iter_mut().for_each(Player::go_on);
 
     let mut all = Vec::new();
     for (number, player) in players.iter().enumerate() {

@@ -1,12 +1,19 @@
 //! Inside an actix-web service.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix_dsync::{Dsync, Error, LossReason, Release, Timing, TryAcquire, events::LockLost};
+use actix_dsync::{
+    Campaign, Dsync, Error, LossReason, Release, Timing, TryAcquire, events::LockLost, web::Leader,
+};
 use actix_web::{App, HttpResponse, HttpServer, web};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::locks::{acquire, agent, at, key, pending, runtime};
+use crate::process::{Player, input_ended, say};
 use crate::support::eventually;
 use crate::support::operator::Operator;
 use crate::support::proxy::Proxy;
@@ -174,4 +181,64 @@ async fn a_runtime_ends_in_the_background_when_the_last_of_its_handles_and_lease
     };
     assert!(eventually(Duration::from_secs(5), gone).is_some(), "the session lives on");
     assert_eq!(operator.kv_keys("forgotten/"), Vec::<String>::new());
+}
+
+/// A request that lasts until the input of this process ends. It began while this process led.
+async fn slow(_: Leader) -> &'static str {
+    say("working");
+    input_ended().await;
+    "done"
+}
+
+/// A service that ends as the README shows it.
+pub(crate) async fn serve(url: &str, prefix: &str) {
+    let dsync = at(url, prefix).start().expect("valid settings");
+    let tenure = dsync.send(Campaign::default()).await.expect("a campaign");
+    tenure.elected().await;
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler for signals");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler for signals");
+    let told_to_end = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let shared = tenure.clone();
+    let app = move || App::new().app_data(shared.clone()).route("/slow", web::get().to(slow));
+    let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0").expect("a free port");
+    say(&server.addrs()[0].to_string());
+    let end = dsync.hand_over_on(told_to_end, Duration::from_secs(30));
+    server.shutdown_signal(end).shutdown_timeout(60).run().await.expect("an orderly end");
+    dsync.shutdown(Duration::from_secs(30)).await.expect("an orderly end");
+}
+
+/// The response, up to the end of its connection.
+fn get(address: &str, path: &str) -> String {
+    let mut connection = TcpStream::connect(address).expect("a server that listens");
+    write!(connection, "GET {path} HTTP/1.0\r\n\r\n").expect("a server that reads");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("a response");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_told_to_end_hands_over_and_then_finishes_its_requests() {
+    for (told, prefix) in [(Signal::TERM, "sigterm"), (Signal::INT, "sigint")] {
+        let mut service = Player::start("serve", &agent().url(), prefix);
+        let address = service.says();
+        let asked = tokio::task::spawn_blocking(move || get(&address, "/slow"));
+        assert_eq!(service.says(), "working");
+        let other = runtime(prefix);
+        let tenure = other.send(Campaign::default()).await.expect("a campaign");
+        service.signal(told);
+        let elected = tokio::time::timeout(Duration::from_secs(30), tenure.elected()).await;
+        assert!(elected.is_ok(), "{told:?}: the leader has not handed over");
+        assert!(!asked.is_finished(), "{told:?}: the request was dropped");
+        service.go_on();
+        let answer = asked.await.expect("no panic");
+        assert!(answer.ends_with("done"), "{told:?}: {answer}");
+        service.ended();
+        other.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+        assert_eq!(agent().operator().kv_keys(&format!("{prefix}/")), Vec::<String>::new());
+    }
 }

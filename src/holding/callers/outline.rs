@@ -27,6 +27,7 @@ pub(crate) struct Outline {
 
 impl Callers {
     /// The number of waiting callers.
+    #[cfg(feature = "metrics")]
     pub(crate) fn waiting(&self) -> usize {
         self.lock().contest.queue().waiting()
     }
