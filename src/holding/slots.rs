@@ -367,4 +367,10 @@ impl Slots {
     pub(crate) fn is_stopped(&self) -> bool {
         lock(&self.table).stopped
     }
+
+    /// The sets of keys as text, for explorations.
+    #[cfg(test)]
+    pub(crate) fn anatomy(&self) -> String {
+        format!("{:?}", lock(&self.gather))
+    }
 }

@@ -59,6 +59,12 @@ impl Watchers {
         &self.machine
     }
 
+    /// Fixes the jitter at its least, so that an exploration has fewer states.
+    #[cfg(test)]
+    pub(crate) fn hold_steady(&mut self) {
+        self.machine.hold_steady();
+    }
+
     /// When an [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         self.machine.next_wakeup()

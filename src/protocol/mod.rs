@@ -36,7 +36,8 @@ pub(crate) use crate::mutation;
 pub(crate) struct Ticket(pub(crate) u64);
 
 /// Yields tickets that differ.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[cfg_attr(not(test), derive(Default))]
 pub(crate) struct Tickets(u64);
 
 impl Tickets {
@@ -48,5 +49,34 @@ impl Tickets {
     pub(crate) fn next(&mut self) -> Ticket {
         self.0 += 1;
         Ticket(self.0)
+    }
+}
+
+/// The tickets of each machine of an exploration have a range of their own, so that a state
+/// shows which belong together.
+#[cfg(test)]
+pub(crate) mod series {
+    use std::cell::Cell;
+
+    use super::Tickets;
+
+    /// The number of tickets in a range.
+    pub(crate) const RANGE: u64 = 1 << 48;
+
+    thread_local! {
+        static MADE: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From now on, each machine of this thread has a range of its own.
+    pub(crate) fn begin() {
+        MADE.set(Some(0));
+    }
+
+    impl Default for Tickets {
+        fn default() -> Self {
+            let made = MADE.get().map(|made| made + 1);
+            MADE.set(made);
+            Self(made.unwrap_or(0) * RANGE)
+        }
     }
 }

@@ -40,6 +40,7 @@ impl World {
         self.trace.note(self.now, 16 + id, || {
             format!("p{process}      #{id} asks to {}", exchange.question)
         });
+        self.record_sent(&exchange);
         self.waiting.insert(id, exchange.clone());
         self.after(limit, Event::Timeout(exchange.clone()));
         self.transmit(exchange);
@@ -62,6 +63,7 @@ impl World {
         if exchange.void.get() {
             return self.stats.fault("late lock withheld");
         }
+        self.record_ends();
         let past = self.past_of(exchange);
         let served = match past {
             Some(reply) => Served::Reply(reply),
@@ -73,6 +75,7 @@ impl World {
                 if reply.status == 200 {
                     self.check_applied(&exchange.question);
                 }
+                self.record_served(exchange, &reply);
                 let body = || String::from_utf8_lossy(&reply.body).chars().take(160).collect();
                 self.trace.note(self.now, 16 + id, || {
                     let body: String = body();
@@ -97,6 +100,7 @@ impl World {
 
     /// Answers the blocking reads that are ready.
     pub(super) fn wake_readers(&mut self) {
+        self.record_ends();
         for (exchange, reply) in self.server.wake(self.now) {
             self.reply(&exchange, reply);
         }
@@ -121,6 +125,10 @@ impl World {
             if watches || result.is_err() || !(is_explored || self.random.chance(300)) {
                 return;
             }
+        } else if let Err(Trouble::Connect(_)) = result {
+            self.record_unsent(exchange);
+        } else {
+            self.record_heard(exchange, result.as_ref().ok().copied());
         }
         let (process, id) = (exchange.process, exchange.id);
         if let Err(Trouble::Refused(_)) = result
@@ -137,6 +145,7 @@ impl World {
             _ => None,
         };
         self.processes[process].learn(exchange.part, fact);
+        self.record_deadline(process);
         self.settle(process);
         let phase = slot.and_then(|slot| reached::phase(slot.machine().state()));
         phase.into_iter().for_each(|name| self.stats.reach(name));

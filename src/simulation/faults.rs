@@ -33,10 +33,15 @@ impl World {
         if let Some(focus) = self.plan.focus {
             return self.strike_at(focus, process);
         }
-        if self.random.chance(150) {
+        let is_specified = self.plan.is_specified;
+        if !is_specified && self.random.chance(150) {
             return self.meddle(process);
         }
         match self.random.below(24) {
+            13..=17 if is_specified => {
+                let lasts = self.random.skewed_millis(50..=5_000);
+                self.refuse(process, lasts);
+            }
             0..=2 => {
                 let lasts = self.long();
                 self.cut(process, lasts);

@@ -47,6 +47,7 @@ mod process;
 mod question;
 pub(crate) mod random;
 mod reached;
+mod record;
 mod regressions;
 mod report;
 mod runs;

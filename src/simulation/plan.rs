@@ -80,6 +80,8 @@ pub(super) struct Plan {
     pub(super) sets: bool,
     /// The limit of a semaphore whose permits callers want, too.
     pub(super) semaphore: Option<u32>,
+    /// Whether nothing happens that `spec/lock.qnt` leaves out.
+    pub(super) is_specified: bool,
     /// Whether an exploration decides what happens next.
     pub(super) is_explored: bool,
 }
@@ -142,6 +144,7 @@ impl Plan {
             focus: None,
             sets: false,
             semaphore: None,
+            is_specified: false,
             is_explored: false,
         };
         // Drawn from separate generators, so that all other histories stay unchanged.
@@ -182,6 +185,21 @@ impl Plan {
         if plan.processes <= 4 && !has_own && permits.chance(200) {
             plan.semaphore = Some(permits.within(1..=plan.processes as u64 - 1) as u32);
         }
+        plan
+    }
+
+    /// A plan of which `spec/lock.qnt` knows everything: one key, clocks at one rate, and
+    /// nobody who writes the key, a fence entry or the rights of a token.
+    pub(super) fn specified(seed: u64) -> Self {
+        let mut plan = Self { focus: None, ..Self::of(seed) };
+        (plan.class, plan.is_specified) = (Class::Chaos, true);
+        (plan.keys, plan.sets, plan.elections) = (1, false, false);
+        (plan.other_stores, plan.ttl_stretch, plan.stale) = (false, 1, 0);
+        plan.processes = plan.processes.min(3);
+        plan.drifts = vec![0; plan.processes];
+        plan.fence_denied = vec![false; plan.processes];
+        plan.timing.fast_failover = false;
+        plan.chaos = plan.chaos.min(Duration::from_secs(20));
         plan
     }
 

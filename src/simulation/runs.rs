@@ -133,12 +133,27 @@ fn many() {
     }
 }
 
-/// Replays and prints the history of `DSYNC_SEED`.
+/// Writes the records of `DSYNC_SEEDS` histories, from `DSYNC_SEED` on, into the folder
+/// `DSYNC_RECORDS`, with the rule `DSYNC_MUTATION` broken.
+#[test]
+#[ignore = "writes files; scripts/specify asks for it"]
+fn records() {
+    let folder = std::env::var("DSYNC_RECORDS").expect("DSYNC_RECORDS names a folder");
+    let first = variable("DSYNC_SEED").unwrap_or(0);
+    Mutation::choose(Mutation::asked_for());
+    for seed in first..first + variable("DSYNC_SEEDS").unwrap_or(20) {
+        let text = World::new(Plan::specified(seed), false).run().record.text();
+        std::fs::write(format!("{folder}/{seed}.jsonl"), text).expect("a file is written");
+    }
+}
+
+/// Replays and prints the history of `DSYNC_SEED`, with the rule `DSYNC_MUTATION` broken.
 #[test]
 #[ignore = "shows one history; a person asks for it"]
 fn replay() {
     let seed = variable("DSYNC_SEED").expect("DSYNC_SEED names the history");
     let lines = variable("DSYNC_LINES").map_or(400, |lines| lines as usize);
+    Mutation::choose(Mutation::asked_for());
     let outcome = history(seed, true);
     println!("{}{}", outcome.trace.tail(lines), outcome.stats);
     if let Some(what) = outcome.violation {

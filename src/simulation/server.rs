@@ -83,8 +83,12 @@ fn reply(status: u16, body: &str) -> WireReply {
 
 impl Server {
     pub(super) fn new(plan: &Plan) -> Self {
-        let settings =
-            Settings { expiry: plan.expiry, seed: plan.seed ^ 0xC0_4507, ..Settings::default() };
+        let settings = Settings {
+            expiry: plan.expiry,
+            seed: plan.seed ^ 0xC0_4507,
+            is_steady: plan.is_explored,
+            ..Settings::default()
+        };
         Self {
             api: Api::new(settings),
             parked: BTreeMap::new(),

@@ -43,6 +43,19 @@ impl Process {
     }
 }
 
+impl Troop {
+    /// The whole state as text, for explorations.
+    pub(super) fn anatomy(&self) -> String {
+        let granted = self.party.granted();
+        format!("{:?} {granted} {:?} {:?}", self.keys, self.conduct.ending, self.partly_since)
+    }
+
+    /// It no longer waits.
+    pub(super) fn give_up_at(&mut self, at: Moment) {
+        self.conduct.gives_up_at = Some(at);
+    }
+}
+
 impl World {
     /// A new caller requests several keys.
     pub(super) fn muster(&mut self, process: usize, life: u64) {
@@ -72,7 +85,7 @@ impl World {
         self.after(pause, Event::Muster { process, life });
     }
 
-    fn join(&mut self, process: usize, keys: BTreeSet<Key>, conduct: Conduct) {
+    pub(super) fn join(&mut self, process: usize, keys: BTreeSet<Key>, conduct: Conduct) {
         self.calls += 1;
         let (id, now) = (self.calls, self.now);
         self.trace.note(now, id, || {

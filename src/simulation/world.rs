@@ -13,6 +13,7 @@ use super::{
     plan::{Class, MOST_PROCESSES, Plan},
     process::{Out, Process},
     random::Random,
+    record::Record,
     report::Stats,
     server::{Exchange, Server},
     takeovers::Takeovers,
@@ -37,6 +38,7 @@ pub(super) struct World {
     pub(super) sets_random: Random,
     pub(super) permits: Option<Permits>,
     pub(super) trace: Trace,
+    pub(super) record: Record,
     pub(super) server: Server,
     pub(super) links: Vec<Link>,
     pub(super) processes: Vec<Process>,
@@ -99,6 +101,7 @@ impl World {
             sets_random: Random::new(plan.seed ^ 0x7365_7473),
             permits: Permits::of(&plan),
             trace: Trace::new(readable),
+            record: Record::of(&plan),
             server,
             links: vec![Link::default(); count],
             processes,
@@ -183,7 +186,8 @@ impl World {
         }
         self.stats.histories = 1;
         self.stats.lasted = self.now.since(START);
-        Outcome { violation: self.violation, trace: self.trace, stats: self.stats }
+        let record = self.record;
+        Outcome { violation: self.violation, trace: self.trace, record, stats: self.stats }
     }
 
     pub(super) fn step(&mut self, event: Event) {
@@ -311,11 +315,13 @@ impl World {
                     self.trace.note(now, index, || {
                         format!("p{process}      owns {key} at {index}, {token:?}")
                     });
+                    self.record_owned(process, index);
                     self.check_won(process, &key, index, &session, token);
                 }
                 Out::Lost { key, token, reason, still_valid } => {
                     self.trace
                         .note(now, 2, || format!("p{process}      LOST {key} {token:?}: {reason}"));
+                    self.record_lost(process, reason);
                     self.check_told(process, key, token, reason, still_valid);
                 }
                 Out::Freed { key, token } => {
@@ -343,6 +349,7 @@ impl World {
                 }
                 Out::Closed(reason) => {
                     self.trace.note(now, 5, || format!("p{process}      session closed: {reason}"));
+                    self.record_closed(process, reason);
                     let late = reason == LossReason::DeadlinePassed;
                     if late && self.plan.class == Class::Interruptions {
                         self.violate(|| format!("G5: p{process} lost its session: {reason}"));
@@ -381,6 +388,7 @@ impl World {
 
     pub(super) fn crash(&mut self, process: usize) {
         let life = self.processes[process].life + 1;
+        self.record_restart(process);
         self.paused[process] = false;
         self.inbox[process].clear();
         self.armed[process] = None;
@@ -395,5 +403,6 @@ impl World {
 pub(super) struct Outcome {
     pub(super) violation: Option<String>,
     pub(super) trace: Trace,
+    pub(super) record: Record,
     pub(super) stats: Stats,
 }

@@ -51,6 +51,7 @@ impl Writes {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut random = Random::new(plan.seed ^ 0x7772_6974);
         let often = random.pick(&[0, 0, 0, 0, 0, 100, 400, 900]);
+        let often = if plan.is_specified { 0 } else { often };
         let (granted, requested, open) = Default::default();
         Self { random, often, granted, requested, open }
     }
@@ -89,14 +90,21 @@ impl Writes {
 impl World {
     /// An owner of a key writes under it, or not.
     pub(super) fn maybe_write(&mut self, process: usize, lease: &Arc<LeaseState>) {
-        let (now, writes) = (self.now, &mut self.writes);
+        let writes = &mut self.writes;
         if self.healed_at.is_some() || !writes.random.chance(writes.often) {
             return;
         }
+        let updates = writes.random.chance(300);
+        self.write(process, lease, updates);
+    }
+
+    /// An owner of a key writes under it: the key's own value, or another entry.
+    pub(super) fn write(&mut self, process: usize, lease: &Arc<LeaseState>, updates: bool) {
+        let (now, writes) = (self.now, &mut self.writes);
         let number = writes.requested.len() as u64;
         let value = format!("w{number}").into_bytes();
         let (key, token) = (lease.key().clone(), lease.token());
-        let content = if writes.random.chance(300) {
+        let content = if updates {
             Content::Value(value.into())
         } else {
             let place = self.keys.iter().position(|known| *known == key);

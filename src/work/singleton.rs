@@ -10,6 +10,8 @@ use futures::{
 use tokio::sync::{oneshot, watch};
 
 use super::{rest::Rest, while_leading::panicked};
+#[cfg(test)]
+use crate::mutation::Mutation;
 use crate::{
     config::Timing,
     dsync::Dsync,
@@ -354,14 +356,12 @@ async fn live<A: Actor<Context = Context<A>>>(
     tracing::info!(%key, %token, "singleton started");
     let mut life = context.into_future(actor);
 
-    // `select` polls its first argument first, here and below: the clock is read before user
-    // code runs.
-    if let Either::Right(_) = select(signal, &mut life).await {
+    if !is_over_first(signal, &mut life).await {
         return End::Own;
     }
     life.ctx().stop();
     let (over, late) = (pin!(term.invalid()), pin!(tokio::time::sleep(stop_within)));
-    if let Either::Left(_) = select(select(over, late), &mut life).await {
+    if is_over_first(select(over, late), &mut life).await {
         // If it were terminated from outside, actix would start the actor again. So it is asked
         // to stop, again if it refused before. If it refuses now, this runs first, before any
         // timer or message of the actor.
@@ -376,9 +376,43 @@ async fn live<A: Actor<Context = Context<A>>>(
     End::Told
 }
 
+/// Whether `over` completes before `life`, which runs user code. The clock is read before
+/// each poll of user code.
+async fn is_over_first(over: impl Future + Unpin, life: impl Future + Unpin) -> bool {
+    #[cfg(test)]
+    if Mutation::HandlersOutliveTerm.is_chosen() {
+        return matches!(select(life, over).await, Either::Right(_));
+    }
+    // `select` polls its first argument first.
+    matches!(select(over, life).await, Either::Left(_))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
+    use futures::future::{poll_fn, ready};
+
     use super::*;
+
+    /// How often user code is polled although its term is over.
+    fn polls_after_the_end() -> u32 {
+        let mut polls = 0;
+        let life = poll_fn(|_| {
+            polls += 1;
+            Poll::Ready(())
+        });
+        let _ = is_over_first(ready(()), life).now_or_never();
+        polls
+    }
+
+    #[test]
+    fn no_handler_runs_once_the_term_is_over() {
+        assert_eq!(polls_after_the_end(), 0);
+        Mutation::choose(Some(Mutation::HandlersOutliveTerm));
+        assert_eq!(polls_after_the_end(), 1, "the test notices the broken rule");
+        Mutation::choose(None);
+    }
 
     #[test]
     fn a_stop_that_takes_longer_than_a_lease_can_spare_is_refused_by_name() {

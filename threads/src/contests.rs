@@ -74,7 +74,7 @@ impl Callers {
             value: std::sync::Arc::from([]),
             since: index,
         });
-        self.step(|contest, effects| contest.owned(NOW, index, cell, holder, effects));
+        self.step(|contest, effects| contest.owned(NOW, index, cell, holder, None, effects));
     }
 
     /// The actor's turn: reads all news, then the demand, and carries it out as far as

@@ -19,7 +19,24 @@ mod ownership;
 #[path = "../../src/token.rs"]
 mod token;
 
-mod protocol;
+#[path = "../../src/consul"]
+mod consul {
+    pub(crate) mod fact;
+}
+
+/// The machines that threads share.
+#[path = "../../src/protocol"]
+mod protocol {
+    pub(crate) mod cell;
+    pub(crate) mod contest;
+    pub(crate) mod election;
+    pub(crate) mod gather;
+    pub(crate) mod queue;
+
+    /// As in the library.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub(crate) struct Ticket(pub(crate) u64);
+}
 
 mod cells;
 mod contests;

@@ -61,6 +61,10 @@ pub(crate) struct Settings {
     pub(crate) newer: bool,
     /// The number of requests that are answered in each second, if that is limited.
     pub(crate) request_rate: Option<u32>,
+    /// Whether session ids count up, blocking reads last as long as requested and
+    /// tombstones stay, so that an exploration has fewer states.
+    #[cfg(test)]
+    pub(crate) is_steady: bool,
 }
 
 impl Default for Settings {
@@ -72,6 +76,8 @@ impl Default for Settings {
             strict_names: false,
             newer: false,
             request_rate: None,
+            #[cfg(test)]
+            is_steady: false,
         }
     }
 }
@@ -248,6 +254,10 @@ impl Engine {
 
     /// The next number of the engine's random sequence.
     pub(crate) fn draw(&mut self) -> u64 {
+        #[cfg(test)]
+        if self.settings.is_steady {
+            return 0;
+        }
         super::golang::splitmix(&mut self.random)
     }
 
@@ -258,6 +268,10 @@ impl Engine {
     }
 
     fn schedule_reap(&mut self, index: u64) {
+        #[cfg(test)]
+        if self.settings.is_steady {
+            return;
+        }
         let end = (self.now + TOMBSTONE_TTL).as_nanos();
         let due = Moment::from_nanos(
             end.saturating_add(TOMBSTONE_GRANULARITY - end % TOMBSTONE_GRANULARITY),

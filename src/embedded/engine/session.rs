@@ -236,9 +236,17 @@ impl Engine {
         }
     }
 
+    #[cfg(test)]
+    fn count_up(&mut self) -> u64 {
+        self.random += 1;
+        self.random
+    }
+
     /// Creates a random id in the format of a UUID.
     fn draw_id(&mut self) -> SessionId {
         let (high, low) = (self.draw(), self.draw());
+        #[cfg(test)]
+        let high = if self.settings.is_steady { self.count_up() << 32 } else { high };
         let mut id = String::with_capacity(36);
         // Writing to a `String` cannot fail.
         let _ = write!(

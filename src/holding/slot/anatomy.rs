@@ -6,6 +6,8 @@ impl Slot {
     /// Everything that decides what happens next.
     pub(crate) fn anatomy(&self) -> String {
         let (machine, facts, written) = (self.machine(), lock(&self.facts), self.written());
-        format!("{} {machine:?} {facts:?} {written:?} {}", self.key, self.callers.anatomy())
+        let decides_at = self.decides_at();
+        let callers = self.callers.anatomy();
+        format!("{} {machine:?} {facts:?} {written:?} {decides_at:?} {callers}", self.key)
     }
 }

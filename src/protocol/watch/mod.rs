@@ -124,6 +124,12 @@ impl Watches {
         }
     }
 
+    /// Fixes the jitter at its least, so that an exploration has fewer states.
+    #[cfg(test)]
+    pub(crate) fn hold_steady(&mut self) {
+        self.random = Jitter::steady();
+    }
+
     /// How many connections the reads may use now, and how many when the agent is not
     /// full.
     pub(crate) fn connections(&self) -> (usize, usize) {

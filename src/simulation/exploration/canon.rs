@@ -2,12 +2,15 @@
 //!
 //! It is made of the debug text of everything that decides what happens next. Moments
 //! become relative to now. Tickets, calls, indexes and tokens become ranks, which keep
-//! their order; sessions are numbered as they appear. What lies further in the future
+//! their order; sessions are numbered as they appear. Equal forms must have equal futures,
+//! whichever of two such states is searched on: so nothing that a form leaves out (the
+//! generators, the numbers of exchanges, the order of messages that may be received in any
+//! order) decides anything. What lies further in the future
 //! than any exploration lasts becomes `far`.
 
 use std::{collections::hash_map::DefaultHasher, hash::Hasher as _, time::Duration};
 
-use crate::clock::Moment;
+use crate::{clock::Moment, protocol::series::RANGE};
 
 /// Further in the future than any exploration lasts.
 const FAR: Duration = Duration::from_secs(100);
@@ -20,11 +23,13 @@ const INDEXES: std::ops::Range<u64> = FIRST_INDEX..2 * FIRST_INDEX;
 #[derive(Default)]
 pub(super) struct Text {
     parts: Vec<Part>,
+    /// Parts whose order does not matter.
+    unordered: Vec<Part>,
 }
 
 struct Part {
-    /// The tickets with this number belong together.
-    tickets: u8,
+    /// The calls with this number belong together.
+    calls: u8,
     /// Where its moments are counted from.
     now: Moment,
     text: String,
@@ -33,7 +38,7 @@ struct Part {
 /// A name or number that is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Name {
-    Ticket(u8, u64),
+    Ticket(u64),
     Call(u8, u64),
     Index(u64),
 }
@@ -49,60 +54,118 @@ enum Token<'a> {
 }
 
 impl Text {
-    /// Adds a part whose tickets and calls belong to the group `tickets`.
-    pub(super) fn add(&mut self, tickets: u8, now: Moment, text: String) {
-        self.parts.push(Part { tickets, now, text });
+    /// Adds a part whose calls belong to the group `calls`.
+    pub(super) fn add(&mut self, calls: u8, now: Moment, text: String) {
+        self.parts.push(Part { calls, now, text });
+    }
+
+    /// Adds a part without calls, whose place among the other unordered ones does not matter.
+    pub(super) fn add_unordered(&mut self, now: Moment, text: String) {
+        self.unordered.push(Part { calls: 255, now, text });
     }
 
     /// The hash of the canonical form.
     pub(super) fn hash(&self) -> u128 {
-        let mut tokens = Vec::with_capacity(512);
-        for part in &self.parts {
+        let tokens = |part| {
+            let mut tokens = Vec::with_capacity(64);
             scan(part, &mut tokens);
-            tokens.push(Token::Text(b"\n"));
-        }
-        let mut names: Vec<Name> = Vec::with_capacity(64);
-        names.extend(tokens.iter().filter_map(|token| match token {
-            Token::Name(name) | Token::Fencing(name, _) => Some(*name),
-            _ => None,
-        }));
-        names.sort_unstable();
-        names.dedup();
-        let rank = |name: &Name| {
-            let first = names.partition_point(|other| other.group() < name.group());
-            let place = names.partition_point(|other| other < name);
-            (place - first) as i64
+            tokens
         };
-        let mut sessions: Vec<&[u8]> = Vec::new();
+        let parts: Vec<_> = self.parts.iter().map(tokens).collect();
+        let mut unordered: Vec<_> = self.unordered.iter().map(tokens).collect();
+        let mut names = Names::default();
+        names.all.extend(parts.iter().chain(&unordered).flatten().filter_map(Token::name));
+        names.all.sort_unstable();
+        names.all.dedup();
         let mut sink = Sink::default();
-        for token in &tokens {
-            match token {
-                Token::Text(text) => sink.write(text),
-                Token::Moment(since) => sink.number(b'm', since.unwrap_or(i64::MAX)),
-                Token::Name(name) => sink.number(b'n', rank(name)),
-                Token::Fencing(name, sequence) => {
-                    sink.number(b'f', rank(name));
-                    sink.number(b's', *sequence as i64);
-                }
-                Token::Session(id) => {
-                    let place = sessions.iter().position(|it| it == id).unwrap_or_else(|| {
-                        sessions.push(*id);
-                        sessions.len() - 1
-                    });
-                    sink.number(b'i', place as i64);
-                }
-            }
+        for part in &parts {
+            sink.write(&names.encode(part, true));
+        }
+        // Sorted by what does not depend on their order.
+        unordered.sort_by_cached_key(|part| names.encode(part, false));
+        for part in &unordered {
+            sink.write(&names.encode(part, true));
         }
         sink.finish()
     }
 }
 
+/// The names of a state.
+#[derive(Default)]
+struct Names<'a> {
+    /// Without sessions, in order.
+    all: Vec<Name>,
+    /// The sessions that have a number.
+    sessions: Vec<&'a [u8]>,
+    /// The machines whose tickets have a number.
+    machines: Vec<u64>,
+}
+
+impl<'a> Names<'a> {
+    /// The canonical form of a part. If `numbers`, sessions and machines that have no number
+    /// get the next one.
+    fn encode(&mut self, part: &[Token<'a>], numbers: bool) -> Vec<u8> {
+        let mut form = Vec::with_capacity(256);
+        let number = |form: &mut Vec<u8>, kind: u8, number: i64| {
+            form.push(kind);
+            form.extend(number.to_le_bytes());
+        };
+        for token in part {
+            match token {
+                Token::Text(text) => form.extend(*text),
+                Token::Moment(since) => number(&mut form, b'm', since.unwrap_or(i64::MAX)),
+                Token::Name(name) => {
+                    if let Name::Ticket(of) = name {
+                        let machine = place(&mut self.machines, of / RANGE, numbers);
+                        number(&mut form, b't', machine);
+                    }
+                    number(&mut form, b'n', self.rank(name));
+                }
+                Token::Fencing(name, sequence) => {
+                    number(&mut form, b'f', self.rank(name));
+                    number(&mut form, b's', *sequence as i64);
+                }
+                Token::Session(id) => {
+                    number(&mut form, b'i', place(&mut self.sessions, *id, numbers));
+                }
+            }
+        }
+        form.push(b'\n');
+        form
+    }
+
+    /// The place of a name within its group.
+    fn rank(&self, name: &Name) -> i64 {
+        let first = self.all.partition_point(|other| other.group() < name.group());
+        let place = self.all.partition_point(|other| other < name);
+        (place - first) as i64
+    }
+}
+
+/// The number of a name among those known.
+fn place<T: PartialEq>(known: &mut Vec<T>, name: T, adds: bool) -> i64 {
+    let place = known.iter().position(|it| *it == name).unwrap_or(known.len());
+    if adds && place == known.len() {
+        known.push(name);
+    }
+    place as i64
+}
+
+impl Token<'_> {
+    fn name(&self) -> Option<Name> {
+        match self {
+            Token::Name(name) | Token::Fencing(name, _) => Some(*name),
+            _ => None,
+        }
+    }
+}
+
 impl Name {
     /// Names are ranked within their group.
-    fn group(self) -> (u8, u8) {
+    fn group(self) -> (u8, u64) {
         match self {
-            Self::Ticket(group, _) => (0, group),
-            Self::Call(group, _) => (1, group),
+            Self::Ticket(number) => (0, number / RANGE),
+            Self::Call(group, _) => (1, group.into()),
             Self::Index(_) => (2, 0),
         }
     }
@@ -151,8 +214,8 @@ fn name<'a>(part: &Part, before: &[u8], number: u64) -> Option<Token<'a>> {
             b"Moment" => return Some(moment(part, number)),
             // Smaller numbers are reasons.
             b"DeadlineCell" if number > 1_000_000 => return Some(moment(part, number)),
-            b"Ticket" => return Some(Token::Name(Name::Ticket(part.tickets, number))),
-            b"CallId" => return Some(Token::Name(Name::Call(part.tickets, number))),
+            b"Ticket" => return Some(Token::Name(Name::Ticket(number))),
+            b"CallId" => return Some(Token::Name(Name::Call(part.calls, number))),
             // The next ticket is greater than all others; a clock shows now.
             b"Tickets" | b"Simulated" => return Some(Token::Text(b"")),
             _ => {}
@@ -194,11 +257,6 @@ impl Sink {
         let mut last = [0xFF; 8];
         last[..rest.len()].copy_from_slice(rest);
         mix(last);
-    }
-
-    fn number(&mut self, kind: u8, number: i64) {
-        self.write(&[kind]);
-        self.write(&number.to_le_bytes());
     }
 
     fn finish(&self) -> u128 {

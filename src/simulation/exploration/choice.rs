@@ -22,7 +22,20 @@ pub(super) enum Choice {
     TimeOut(u64),
     Come {
         process: usize,
+        /// The key's place in the list.
+        key: usize,
         patient: bool,
+    },
+    /// A caller comes that wants all keys at once.
+    ComeForAll(usize),
+    LeaveAll {
+        process: usize,
+        caller: u64,
+    },
+    /// A caller writes under its lease.
+    Write {
+        process: usize,
+        caller: u64,
     },
     Leave {
         process: usize,
@@ -45,14 +58,18 @@ pub(super) enum Choice {
     Cut(usize),
     Pause(usize),
     EndSession(usize),
-    /// The lock's actor dies in its next turn, after so many points.
+    /// The lock's actor dies now, after so many points of a turn.
     KillLock(usize, u32),
+    /// It dies in the turn in which it handles what comes next.
+    LightFuse(usize, u32),
     KillSession(usize),
     KillWatch(usize),
     Stop(usize),
     Store(Store),
     Deny(usize, Right),
     Meddle(Meddling),
+    /// Somebody deletes the fence entries.
+    Sweep,
     Leap,
     Wait,
 }
@@ -69,6 +86,7 @@ pub(super) enum Right {
     Read,
     Write,
     Fence,
+    ReadAndFence,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +94,6 @@ pub(super) enum Meddling {
     Delete,
     ForceRelease,
     Overwrite,
-    DeleteFences,
 }
 
 impl Choice {
@@ -145,12 +162,24 @@ impl Stage {
 
     fn callers_choices(&self, process: usize, all: &mut Vec<Choice>) {
         let (host, left) = (&self.world.processes[process], self.left);
-        let here = host.callers.len();
-        if usize::from(left.callers) > here && !host.is_ending() {
-            all.push(Choice::Come { process, patient: true });
-            if left.impatient > 0 {
-                all.push(Choice::Come { process, patient: false });
+        for key in (0..self.world.keys.len()).filter(|_| !host.is_ending()) {
+            let here = host.callers.values().filter(|it| it.key == self.world.keys[key]).count();
+            if usize::from(left.callers) > here {
+                all.push(Choice::Come { process, key, patient: true });
+                if left.impatient > 0 {
+                    all.push(Choice::Come { process, key, patient: false });
+                }
             }
+        }
+        if usize::from(left.sets) > host.troops.len() && !host.is_ending() {
+            all.push(Choice::ComeForAll(process));
+        }
+        if left.leaves > 0 {
+            all.extend(host.troops.keys().map(|&caller| Choice::LeaveAll { process, caller }));
+        }
+        if left.writes > 0 {
+            let owners = host.callers.iter().filter(|(_, it)| it.lease.is_some());
+            all.extend(owners.map(|(&caller, _)| Choice::Write { process, caller }));
         }
         for (&caller, it) in host.callers.iter().filter(|_| left.leaves > 0) {
             if it.is_waiting() {
@@ -204,11 +233,15 @@ impl Stage {
                 }
                 all.extend([Choice::KillSession(process), Choice::KillWatch(process)]);
             }
+            let host = &self.world.processes[process];
+            if left.fuses > 0 && host.fuse.is_none() && !host.workers.is_empty() {
+                all.extend((0..3).map(|points| Choice::LightFuse(process, points)));
+            }
             if left.stops > 0 && !self.world.processes[process].is_ending() {
                 all.push(Choice::Stop(process));
             }
             if left.denials > 0 && !self.is_denied(process) {
-                let rights = [Right::Read, Right::Write, Right::Fence];
+                let rights = [Right::Read, Right::Write, Right::Fence, Right::ReadAndFence];
                 all.extend(rights.map(|right| Choice::Deny(process, right)));
             }
         }
@@ -222,12 +255,12 @@ impl Stage {
             let kinds = [Store::Emptied, Store::RestoredHigher, Store::RestoredLower];
             all.extend(kinds.map(Choice::Store));
         }
-        if left.meddlings > 0 {
-            all.push(Choice::Meddle(Meddling::DeleteFences));
-            if self.world.server.holder(&self.world.keys[0]).is_some() {
-                let kinds = [Meddling::Delete, Meddling::ForceRelease, Meddling::Overwrite];
-                all.extend(kinds.map(Choice::Meddle));
-            }
+        if left.meddlings > 0 && self.world.server.holder(&self.world.keys[0]).is_some() {
+            let kinds = [Meddling::Delete, Meddling::ForceRelease, Meddling::Overwrite];
+            all.extend(kinds.map(Choice::Meddle));
+        }
+        if left.sweeps > 0 {
+            all.push(Choice::Sweep);
         }
     }
 }

@@ -34,6 +34,7 @@ impl Stage {
             Choice::Repeat(place) => {
                 left.repeats -= 1;
                 let exchange = self.flights()[place].exchange.clone();
+                self.world.writes.repeated(&exchange.question);
                 let copy = Flight { exchange, reply: None, is_late: true };
                 self.world.flights.get_or_insert_default().push(copy);
             }
@@ -79,6 +80,11 @@ impl Stage {
                     slot.callers.poke();
                 }
             }
+            Choice::LightFuse(process, points) => {
+                left.fuses -= 1;
+                self.world.disturb(process, Duration::ZERO);
+                self.world.processes[process].fuse = Some((key, points));
+            }
             Choice::KillSession(process) => {
                 left.deaths -= 1;
                 self.world.disturb(process, Duration::ZERO);
@@ -109,7 +115,9 @@ impl Stage {
                 self.release_the_forgotten();
                 // Readers whose connection broke.
                 let is_break = |_: &_, event: &mut Event| matches!(event, Event::Break(..));
-                let broken: Vec<_> = self.world.events.extract_if(.., is_break).collect();
+                let mut broken: Vec<_> = self.world.events.extract_if(.., is_break).collect();
+                // They broke after random times, which decide nothing here.
+                broken.sort_by_key(|((_, made), _)| *made);
                 broken.into_iter().for_each(|(_, event)| self.world.step(event));
             }
             Choice::Deny(process, right) => {
@@ -119,6 +127,9 @@ impl Stage {
                     Right::Read => lacking.reads = now + ALWAYS,
                     Right::Write => lacking.writes = now + ALWAYS,
                     Right::Fence => lacking.fences = now + ALWAYS,
+                    Right::ReadAndFence => {
+                        (lacking.reads, lacking.fences) = (now + ALWAYS, now + ALWAYS);
+                    }
                 }
                 self.world.disturb(process, ALWAYS);
             }
@@ -128,12 +139,16 @@ impl Stage {
                     Meddling::Delete => Act::DeleteKey(key),
                     Meddling::ForceRelease => Act::ForceRelease(key),
                     Meddling::Overwrite => Act::Overwrite(key),
-                    Meddling::DeleteFences => Act::Fences(operator::Meddling::Delete),
                 });
+            }
+            Choice::Sweep => {
+                left.sweeps -= 1;
+                self.world.operate(Act::Fences(operator::Meddling::Delete));
             }
             _ => {}
         }
     }
+
     /// Works around a known limit, like `release_the_risen`: a snapshot brings back a lock
     /// whose release was under way.
     fn release_the_forgotten(&mut self) {

@@ -22,6 +22,10 @@ pub(super) struct Budget {
     pub(super) impatient: u8,
     /// Callers that leave the queue or give their lease back.
     pub(super) leaves: u8,
+    /// Callers of all keys at once, in each process.
+    pub(super) sets: u8,
+    /// Writes under a lease.
+    pub(super) writes: u8,
     /// Campaigns that begin or end.
     pub(super) stands: u8,
     /// Messages lost.
@@ -40,6 +44,8 @@ pub(super) struct Budget {
     pub(super) ends: u8,
     /// Parts of a process that die.
     pub(super) deaths: u8,
+    /// Locks' actors that die while they handle what comes next.
+    pub(super) fuses: u8,
     /// Runtimes shut down.
     pub(super) stops: u8,
     /// Stores replaced.
@@ -48,6 +54,8 @@ pub(super) struct Budget {
     pub(super) denials: u8,
     /// Keys deleted, released by force or written over by an operator.
     pub(super) meddlings: u8,
+    /// The fence entries of all sessions deleted by somebody.
+    pub(super) sweeps: u8,
 }
 
 /// Where the histories begin.
@@ -61,6 +69,8 @@ pub(super) enum Start {
     Held,
     /// Process 0 holds the key, and the next one waits for it.
     Contended,
+    /// As contended; the reply to a renewal of process 0 is late.
+    Renewing,
 }
 
 /// What is explored.
@@ -69,6 +79,14 @@ pub(super) struct Scope {
     /// The words that describe it.
     pub(super) text: String,
     pub(super) processes: usize,
+    pub(super) keys: usize,
+    /// By how many parts per thousand clocks may differ from the servers'. Every other
+    /// process's clock is as slow, and the others' are as fast, as that allows.
+    pub(super) drift: u8,
+    /// The lock transactions of a process in flight.
+    pub(super) turns: usize,
+    /// Whether the snapshot of the store is far behind the store.
+    pub(super) has_gap: bool,
     pub(super) start: Start,
     pub(super) budget: Budget,
     /// Whether messages arrive in the order in which they were sent, and timers fire when
@@ -89,6 +107,10 @@ impl Scope {
         let mut scope = Self {
             text: text.into(),
             processes: 2,
+            keys: 1,
+            drift: 0,
+            turns: TURNS,
+            has_gap: false,
             start: Start::Open,
             budget: Budget::default(),
             is_prompt: true,
@@ -107,6 +129,7 @@ impl Scope {
                 "open" => scope.start = Start::Open,
                 "held" => scope.start = Start::Held,
                 "contended" => scope.start = Start::Contended,
+                "renewing" => scope.start = Start::Renewing,
                 "any-order" => scope.is_prompt = false,
                 "inward" => (scope.is_prompt, scope.is_inward) = (false, true),
                 "keep" => scope.retention = Retention::Keep,
@@ -114,11 +137,17 @@ impl Scope {
                 "lock-delay" => scope.lock_delay = Duration::from_secs(number.into()),
                 "hostile-names" => scope.has_hostile_names = true,
                 "processes" => scope.processes = number.into(),
+                "keys" => scope.keys = number.into(),
+                "drift" => scope.drift = number,
+                "turns" => scope.turns = number.into(),
+                "gap" => scope.has_gap = true,
                 "leaps" => left.leaps = number,
                 "waits" => left.waits = number,
                 "callers" => left.callers = number,
                 "impatient" => left.impatient = number,
                 "leaves" => left.leaves = number,
+                "sets" => left.sets = number,
+                "writes" => left.writes = number,
                 "stands" => left.stands = number,
                 "losses" => left.losses = number,
                 "delays" => left.delays = number,
@@ -128,10 +157,12 @@ impl Scope {
                 "pauses" => left.pauses = number,
                 "ends" => left.ends = number,
                 "deaths" => left.deaths = number,
+                "fuses" => left.fuses = number,
                 "stops" => left.stops = number,
                 "stores" => left.stores = number,
                 "denials" => left.denials = number,
                 "meddlings" => left.meddlings = number,
+                "sweeps" => left.sweeps = number,
                 _ => panic!("{word:?} is no word of a scope"),
             }
         }
@@ -139,20 +170,25 @@ impl Scope {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let timing = Timing::default()
+        let mut timing = Timing::default()
             .with_session_ttl(Duration::from_secs(10))
             .with_lock_delay(self.lock_delay);
+        if self.drift > 0 {
+            timing.clock_drift = f64::from(self.drift) / 1_000.0;
+        }
+        let most = i64::from(self.drift) * 1_000;
+        let drifts = (0..self.processes).map(|id| if id % 2 == 0 { -most } else { most });
         Plan {
             seed: 1,
             class: Class::Chaos,
             processes: self.processes,
-            keys: 1,
+            keys: self.keys,
             hostile_names: self.has_hostile_names,
             timing,
             retention: self.retention,
             expiry: self.expiry,
             node_checks: false,
-            drifts: vec![0; self.processes],
+            drifts: drifts.collect(),
             fence_denied: vec![false; self.processes],
             chaos: Duration::ZERO,
             call_every: 1_000,
@@ -172,10 +208,11 @@ impl Scope {
             elect_every: 1_000,
             watches: 8,
             connections: None,
-            turns: TURNS,
+            turns: self.turns,
             focus: None,
-            sets: false,
+            sets: self.budget.sets > 0,
             semaphore: None,
+            is_specified: false,
             is_explored: true,
         }
     }

@@ -41,8 +41,6 @@ pub(super) struct Explored {
     pub(super) ends: u64,
     /// All histories with up to this many choices were searched.
     pub(super) choices: usize,
-    /// The longest of them, in steps.
-    pub(super) length: usize,
     /// The search ended early, at the limit of states or a broken guarantee.
     pub(super) is_cut_short: bool,
     /// No history of the scope has more choices.
@@ -69,7 +67,6 @@ struct Search<'a> {
     states: AtomicUsize,
     steps: AtomicU64,
     ends: AtomicU64,
-    length: AtomicUsize,
     stop: AtomicBool,
     found: Mutex<Option<Found>>,
 }
@@ -93,7 +90,6 @@ pub(super) fn explore(
         states: AtomicUsize::new(0),
         steps: AtomicU64::new(0),
         ends: AtomicU64::new(0),
-        length: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
         found: Mutex::default(),
     };
@@ -112,7 +108,6 @@ pub(super) fn explore(
         steps: search.steps.into_inner(),
         ends: search.ends.into_inner(),
         choices: levels.max(1) - 1,
-        length: search.length.into_inner(),
         is_whole: tasks.is_empty() && !is_cut_short,
         found,
         took: began.elapsed(),
@@ -173,7 +168,6 @@ impl Search<'_> {
             } else if !self.is_new(&stage) {
                 return;
             }
-            self.length.fetch_max(path.len(), Ordering::Relaxed);
             let choices = stage.choices();
             step = None;
             for choice in choices {
@@ -253,14 +247,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Explored {
+    /// As a row of a table.
+    pub(super) fn row(&self) -> String {
+        let Self { scope, choices, states, steps, ends, .. } = self;
+        let seconds = self.took.as_secs_f64();
+        format!("| `{scope}` | {choices} | {states} | {steps} | {ends} | {seconds:.0} |")
+    }
+}
+
 impl fmt::Display for Explored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scope, states, steps, ends, choices, length, is_whole, found, .. } = self;
+        let Self { scope, states, steps, ends, choices, is_whole, found, .. } = self;
         let extent = if *is_whole { ", which is all of them," } else { "" };
         write!(
             f,
-            "{scope}: up to {choices} choices{extent} {states} states, {steps} steps, at most \
-             {length} in a row, {ends} ends played, {:.0} s",
+            "{scope}: up to {choices} choices{extent} {states} states, {steps} steps, \
+             {ends} ends played, {:.0} s",
             self.took.as_secs_f64()
         )?;
         if let Some(found) = found {

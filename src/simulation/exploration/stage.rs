@@ -16,7 +16,7 @@ use super::{
     choice::Choice,
     scope::{Budget, Scope, Start},
 };
-use crate::clock::Moment;
+use crate::{clock::Moment, protocol::series};
 
 /// Longer than any exploration.
 pub(super) const ALWAYS: Duration = Duration::from_secs(3_600);
@@ -32,6 +32,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(scope: &Scope, readable: bool) -> Self {
+        series::begin();
         let mut world = World::new(scope.plan(), readable);
         world.lags.fill(Duration::ZERO);
         world.server.api.engine.write_elsewhere(START, FIRST_INDEX);
@@ -41,17 +42,24 @@ impl Stage {
         if scope.start != Start::Cold {
             stage.come_to_rest();
         }
-        if let Start::Held | Start::Contended = scope.start {
-            stage.come(0, true);
+        if let Start::Held | Start::Contended | Start::Renewing = scope.start {
+            stage.come(0, 0, true);
             stage.come_to_rest();
         }
-        if scope.start == Start::Contended {
-            stage.come(1, true);
+        if let Start::Contended | Start::Renewing = scope.start {
+            stage.come(1, 0, true);
             stage.come_to_rest();
+        }
+        if scope.start == Start::Renewing {
+            stage.pass_until_renewal();
         }
         stage.settle_all();
         if scope.budget.stores > 0 {
             stage.world.operate(Act::Save);
+        }
+        if scope.has_gap {
+            let engine = &mut stage.world.server.api.engine;
+            engine.write_elsewhere(stage.world.now, FIRST_INDEX / 4);
         }
         stage.world.check();
         stage
@@ -129,9 +137,33 @@ impl Stage {
             Choice::Carry(_) | Choice::Work(..) | Choice::Tick(_) | Choice::TimeOut(_) => {
                 self.take_free(choice);
             }
-            Choice::Come { process, patient } => {
+            Choice::Come { process, key, patient } => {
                 self.left.impatient -= u8::from(!patient);
-                self.come(process, patient);
+                self.come(process, key, patient);
+            }
+            Choice::ComeForAll(process) => {
+                let keys = self.world.keys.iter().cloned().collect();
+                let conduct = self.conduct(true);
+                self.world.processes[process].set_time(self.world.now);
+                self.world.join(process, keys, conduct);
+            }
+            Choice::LeaveAll { process, caller } => {
+                self.left.leaves -= 1;
+                let now = self.world.now;
+                if let Some(troop) = self.world.processes[process].troops.get_mut(&caller) {
+                    troop.give_up_at(now);
+                }
+                self.world.settle(process);
+            }
+            Choice::Write { process, caller } => {
+                self.left.writes -= 1;
+                let host = &self.world.processes[process];
+                host.set_time(self.world.now);
+                let lease = host.callers.get(&caller).and_then(|it| it.lease.as_ref());
+                if let Some(state) = lease.map(|lease| lease.state().clone()) {
+                    self.world.write(process, &state, false);
+                    self.world.settle(process);
+                }
             }
             Choice::Leave { process, caller } => {
                 self.left.leaves -= 1;
@@ -252,18 +284,22 @@ impl Stage {
         }
     }
 
-    pub(super) fn come(&mut self, process: usize, patient: bool) {
-        let conduct = Conduct {
+    pub(super) fn come(&mut self, process: usize, key: usize, patient: bool) {
+        let (key, conduct) = (self.world.keys[key].clone(), self.conduct(patient));
+        self.world.processes[process].set_time(self.world.now);
+        self.world.enter(process, &key, conduct);
+    }
+
+    /// The conduct of a caller that does what is chosen.
+    fn conduct(&self, patient: bool) -> Conduct {
+        Conduct {
             patient,
             looks_at: self.world.now,
             gives_up_at: None,
             hold: ALWAYS,
             ending: Ending::Release,
             heedful: false,
-        };
-        let key = self.world.keys[0].clone();
-        self.world.processes[process].set_time(self.world.now);
-        self.world.enter(process, &key, conduct);
+        }
     }
 
     /// Lets the processes read what was just said within them, unless that is explored.
@@ -291,7 +327,11 @@ impl Stage {
     }
 
     pub(super) fn hold_steady(&mut self, process: usize) {
-        for slot in self.world.processes[process].wards.slots().all() {
+        let host = &mut self.world.processes[process];
+        if let Some(watchers) = &mut host.watchers {
+            watchers.hold_steady();
+        }
+        for slot in host.wards.slots().all() {
             slot.machine().hold_steady();
         }
     }

@@ -3,11 +3,14 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use super::{
-    super::{event::Event, question::Question, server::Exchange},
+    super::{
+        event::Event, network::Flight, parts::Worker, process::Process, question::Question,
+        server::Exchange,
+    },
     canon::Text,
     stage::Stage,
 };
-use crate::protocol::Ticket;
+use crate::{key::Key, protocol::Ticket};
 
 impl Stage {
     /// The hash of the state's canonical form.
@@ -19,42 +22,25 @@ impl Stage {
         let (world, mut text) = (&self.world, Text::default());
         for (id, host) in world.processes.iter().enumerate() {
             host.set_time(world.now);
-            let (now, first) = (host.clock.now(), 3 * id as u8);
-            let mut lock = String::new();
-            let mut slots = host.wards.slots().all();
-            slots.sort_by(|one, other| one.key.cmp(&other.key));
-            for slot in &slots {
-                let _ = write!(lock, "{};", slot.anatomy());
-            }
-            for worker in host.workers.values() {
-                let is_gone = !slots.iter().any(|slot| Arc::ptr_eq(slot, &worker.slot));
-                if is_gone {
-                    let _ = write!(lock, "gone {};", worker.slot.anatomy());
-                }
+            let now = host.clock.now();
+            for (place, key) in world.keys.iter().enumerate() {
+                text.add((MOST_KEYS * id + place) as u8, now, anatomy(host, key));
             }
             let pokes = host.pending();
-            let callers: Vec<_> = host
-                .callers
-                .values()
-                .map(|it| {
-                    let waits = it.is_waiting();
-                    let (lease, until) = (&it.lease, it.untold_since);
-                    format!("{waits} {lease:?} {} {} {until:?}", it.owns, it.was_invalid)
-                })
-                .collect();
             let terms: Vec<_> =
                 host.taken.values().map(|t| (t.token(), t.would_be_valid())).collect();
             let tenures: Vec<_> = host.tenures.values().map(|t| t.would_lead()).collect();
-            let _ = write!(
-                lock,
-                "{:?} {pokes:?} {callers:?} {terms:?} {tenures:?} {:?} {:?} {:?}",
+            let troops: Vec<_> = host.troops.values().map(|troop| troop.anatomy()).collect();
+            let line = format!(
+                "{:?} {pokes:?} {terms:?} {tenures:?} {troops:?} {} {:?} {:?} {:?} {}",
                 host.wards.warden(),
+                host.wards.slots().anatomy(),
                 host.workers,
                 host.mail,
-                host.fuse
+                host.fuse,
+                host.client.anatomy()
             );
-            let _ = write!(lock, " {}", host.client.anatomy());
-            text.add(first + 1, now, lock);
+            text.add(255, now, line);
             let session = format!(
                 "{:?} {} {} {:?} {} {}",
                 host.session,
@@ -64,15 +50,11 @@ impl Stage {
                 host.is_over,
                 world.paused[id]
             );
-            text.add(first, now, session);
-            text.add(
-                first + 2,
-                now,
-                format!("{:?}", host.watchers.as_ref().map(|it| it.machine())),
-            );
+            text.add(255, now, session);
+            text.add(255, now, format!("{:?}", host.watchers.as_ref().map(|it| it.machine())));
             let (cut, denied) = (self.is_cut(id), world.server.lacking[id]);
             let times = (world.disturbed[id], world.runs_since[id]);
-            text.add(first, world.now, format!("{cut} {denied:?} {times:?}"));
+            text.add(255, world.now, format!("{cut} {denied:?} {times:?}"));
         }
         self.messages(&mut text);
         let engine = without_generators(&format!("{:?}", world.server.api.engine));
@@ -82,60 +64,62 @@ impl Stage {
             255,
             world.now,
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {} {:?} {:?}",
                 server.locks,
                 server.has_denied,
                 server.snapshot,
                 world.invariants,
                 world.elections,
                 world.restored,
-                self.left
+                world.writes,
+                // It decides the next caller's value.
+                (world.calls % 3, self.left)
             ),
         );
         text
     }
 
-    /// Adds the messages under way, the time limits and the waiting readers.
+    /// Adds the messages under way, the time limits and the waiting readers: in order, if
+    /// their order decides what comes next.
     fn messages(&self, text: &mut Text) {
         let world = &self.world;
-        let mut lines: Vec<(u8, String)> = Vec::new();
-        let group = |exchange: &Exchange| 3 * exchange.process as u8 + kind(&exchange.question);
-        for flight in self.flights() {
-            let waits = world.waiting.contains_key(&flight.exchange.id);
-            let line = format!("{waits} {} {:?}", describe(&flight.exchange), flight.reply);
-            lines.push((group(&flight.exchange), format!("{line} {}", flight.is_late)));
+        let mut add = |line: String, is_ordered: bool| match is_ordered {
+            true => text.add(255, world.now, line),
+            false => text.add_unordered(world.now, line),
+        };
+        for Flight { exchange, reply, is_late } in self.flights() {
+            let waits = world.waiting.contains_key(&exchange.id);
+            let line = format!("{waits} {} {reply:?} {is_late}", describe(exchange));
+            add(line, self.is_prompt && !is_late);
         }
         for ((at, _), event) in &world.events {
             if let Event::Timeout(exchange) = event {
-                lines.push((group(exchange), format!("{at:?} {}", describe(exchange))));
+                add(format!("{at:?} {}", describe(exchange)), self.is_prompt);
             }
         }
         for (parked, exchange) in world.server.parked.values() {
-            lines.push((group(exchange), format!("{parked:?} {}", describe(exchange))));
-        }
-        lines.sort();
-        for (group, line) in lines {
-            text.add(group, world.now, line);
+            add(format!("{parked:?} {}", describe(exchange)), self.is_prompt);
         }
     }
 }
 
-/// The machine that a question belongs to.
-fn kind(question: &Question) -> u8 {
-    match question {
-        Question::Lock { .. }
-        | Question::LockAll { .. }
-        | Question::Join { .. }
-        | Question::Leave { .. }
-        | Question::ListHolders { .. }
-        | Question::Prune { .. }
-        | Question::Write { .. }
-        | Question::Release { .. }
-        | Question::Read { .. }
-        | Question::AskSession { .. } => 1,
-        Question::Watch { .. } | Question::Prefix { .. } => 2,
-        _ => 0,
+/// More than the keys of a scope.
+const MOST_KEYS: usize = 8;
+
+/// The slot of a key with its callers.
+fn anatomy(host: &Process, key: &Key) -> String {
+    let slot = host.wards.slots().get(key);
+    let mut all = slot.as_ref().map(|slot| slot.anatomy()).unwrap_or_default();
+    for Worker { slot: its, .. } in host.workers.values().filter(|it| it.slot.key == *key) {
+        if slot.as_ref().is_none_or(|slot| !Arc::ptr_eq(slot, its)) {
+            let _ = write!(all, "gone {};", its.anatomy());
+        }
     }
+    for it in host.callers.values().filter(|it| it.key == *key) {
+        let (waits, lease, until) = (it.is_waiting(), &it.lease, it.untold_since);
+        let _ = write!(all, "{waits} {lease:?} {} {} {until:?};", it.owns, it.was_invalid);
+    }
+    all
 }
 
 fn describe(exchange: &Exchange) -> String {

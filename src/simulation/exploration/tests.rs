@@ -8,7 +8,7 @@ use super::{
 use crate::mutation::Mutation;
 
 /// The scopes that every run explores, and up to how many choices.
-const SCOPES: [(&str, usize); 18] = [
+const SCOPES: [(&str, usize); 24] = [
     ("any-order callers=1 leaves=1 leaps=1", 2),
     ("inward callers=1 leaps=1", 2),
     ("cold callers=1 losses=1 delays=1 leaps=3", 2),
@@ -26,6 +26,12 @@ const SCOPES: [(&str, usize); 18] = [
     ("held stores=1 callers=1 leaves=1 leaps=4", 2),
     ("callers=1 denials=1 losses=1 leaps=4", 2),
     ("contended meddlings=1 leaves=1 keep leaps=4", 2),
+    ("held sweeps=1 callers=1 delays=1 leaps=4", 2),
+    ("processes=3 contended cuts=1 leaps=8", 1),
+    ("keys=2 held callers=1 leaves=1 delays=1 leaps=2", 2),
+    ("keys=2 sets=1 callers=1 leaves=1 leaps=2", 2),
+    ("held writes=1 callers=1 leaves=1 delays=1 leaps=2", 2),
+    ("drift=10 contended ends=1 cuts=1 leaps=8", 1),
     ("stands=2 delays=1 losses=1 leaps=3", 2),
 ];
 
@@ -48,14 +54,22 @@ fn every_history_of_the_small_scopes_holds() {
     }
 }
 
-/// A scope in which each mutation breaks a guarantee, and with up to how many choices.
-///
-/// No scope so small has shown the others. `LeaseFromResponse` needs an answer that is
-/// late by a certain time, `StaleTicketGranted`, `LateLockedBelieved` and `LentUnfenced`
-/// more late messages, `SuspicionNotRepeated` a death after a denial and a loss,
-/// `OtherStoreIgnored` two ownerships before the store goes back; batches, sets and writes
-/// need several keys. The simulation finds them.
-const SHOWN_BY: [(Mutation, usize, &str); 23] = [
+/// Scopes of which `scripts/explore table` makes the table in `docs/safety.md`.
+const LARGE: [(&str, usize); 8] = [
+    ("contended ends=1 cuts=1 leaps=8", 3),
+    ("held callers=1 leaves=1 losses=1 delays=1 leaps=3", 3),
+    ("held deaths=1 callers=1 leaves=1 leaps=3", 3),
+    ("processes=3 contended ends=1 cuts=1 leaps=8", 2),
+    ("processes=3 held callers=1 leaves=1 delays=1 leaps=3", 2),
+    ("keys=2 held callers=1 leaves=1 ends=1 delays=1 leaps=3", 3),
+    ("keys=2 held sets=1 callers=1 leaves=1 ends=1 leaps=3", 3),
+    ("drift=10 contended ends=1 cuts=1 leaps=8", 2),
+];
+
+/// A mutation that breaks a guarantee within a scope, and with up to how many choices.
+type ShownBy = (Mutation, usize, &'static str);
+
+const SHOWN_BY: [ShownBy; 33] = [
     (Mutation::TokenFromLockIndex, 1, "processes=1 callers=1"),
     (Mutation::SlotTwice, 2, "processes=1 callers=2"),
     (Mutation::CellRevived, 1, "contended cuts=1 leaps=8"),
@@ -79,6 +93,26 @@ const SHOWN_BY: [(Mutation, usize, &str); 23] = [
     (Mutation::ErrorsSearched, 1, "hostile-names contended ends=1 leaps=3"),
     (Mutation::LeftoverForgotten, 4, "processes=1 callers=1 leaves=1 losses=1 unsent=1 leaps=3"),
     (Mutation::DeniedReadForgotten, 4, "processes=1 callers=1 leaves=1 losses=1 denials=1 leaps=3"),
+    (Mutation::StaleTicketGranted, 3, "processes=1 callers=1 delays=1 ends=1 leaps=3"),
+    (Mutation::OtherStoreIgnored, 3, "processes=1 gap callers=1 leaves=1 stores=1 leaps=1"),
+    (Mutation::BatchSentAgain, 4, "processes=1 callers=1 leaves=1 delays=1 leaps=3"),
+    (Mutation::WriteUnfenced, 3, "processes=1 held writes=1 callers=1 leaves=1 delays=1 leaps=3"),
+    (Mutation::WrittenHandedOver, 3, "processes=1 held writes=1 callers=2 leaves=1 leaps=1"),
+    (Mutation::SuspicionNotRepeated, 4, "processes=1 callers=1 losses=1 denials=1 fuses=1 leaps=3"),
+    (Mutation::SetTakenPartly, 2, "keys=2 callers=1 sets=1 leaps=3"),
+    (Mutation::SetHandedOneKey, 2, "processes=1 keys=2 held sets=1 leaves=1 leaps=3"),
+    (Mutation::SetPartlyLeft, 2, "processes=1 keys=2 held sets=1 leaves=1 leaps=2"),
+    (Mutation::SetPartlyReleased, 1, "processes=1 keys=2 sets=1 leaps=1"),
+];
+
+/// Mutations that need a scope too large for every run. Two have not been shown so:
+/// `LeaseFromResponse` needs four choices while renewals go on, in far more states;
+/// `RefusalIgnored` more keys and processes, since only many blocking reads fill an agent. The
+/// simulation finds all of these in every run.
+const SHOWN_BY_LARGE: [ShownBy; 3] = [
+    (Mutation::LentUnfenced, 5, "processes=1 callers=1 leaves=1 delays=1 sweeps=1 leaps=3"),
+    (Mutation::LateLockedBelieved, 5, "processes=1 callers=1 delays=1 ends=1 losses=1 leaps=2"),
+    (Mutation::BatchSurvivorForgotten, 4, "keys=3 turns=1 callers=1 leaps=1"),
 ];
 
 /// Each scope holds without the mutation, and breaks with it.
@@ -93,17 +127,31 @@ fn every_mutation_that_a_small_scope_shows_is_found() {
     }
 }
 
+/// Prints the tables of `docs/safety.md`.
+#[test]
+#[ignore = "explores for many minutes"]
+fn table() {
+    println!("| scope | choices | states | steps | ends played | s |\n|---|---|---|---|---|---|");
+    for (text, choices) in LARGE {
+        let explored = explore(&Scope::of(text), None, choices, MOST_STATES);
+        println!("{}", explored.row());
+        assert!(explored.found.is_none(), "{explored}");
+    }
+    println!("| rule | scope | choices | states until it was noticed |\n|---|---|---|---|");
+    for (mutation, choices, text) in SHOWN_BY.into_iter().chain(SHOWN_BY_LARGE) {
+        let broken = explore(&Scope::of(text), Some(mutation), choices, MOST_STATES);
+        assert!(broken.found.is_some(), "{mutation:?} was not found");
+        println!("| `{mutation:?}` | `{text}` | {choices} | {} |", broken.states);
+    }
+}
+
 /// Explores the scope `DSYNC_SCOPE`, or all of the above, up to `DSYNC_CHOICES`.
 #[test]
 #[ignore = "explores as much as a person asks for"]
 fn larger() {
     let choices = variable("DSYNC_CHOICES").unwrap_or(3) as usize;
     let states = variable("DSYNC_STATES").unwrap_or(50_000_000) as usize;
-    let mutation = std::env::var("DSYNC_MUTATION").ok();
-    let mutation = mutation.map(|name| {
-        let named = |it: &Mutation| format!("{it:?}") == name;
-        Mutation::ALL.into_iter().find(named).expect("the name of a mutation")
-    });
+    let mutation = Mutation::asked_for();
     match std::env::var("DSYNC_SCOPE") {
         Ok(text) => check(&explore(&Scope::of(&text), mutation, choices, states)),
         Err(_) => SCOPES

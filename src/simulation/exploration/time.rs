@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::question::Question,
+    super::{network::Flight, question::Question},
     stage::{MOST_AT_ONCE, Stage},
 };
 use crate::clock::Moment;
@@ -41,6 +41,23 @@ impl Stage {
         self.world.processes.iter().for_each(|process| process.set_time(at));
         self.world.wake_readers();
         self.world.check();
+    }
+
+    /// Lets time pass until the reply to a renewal of process 0 is on its way, which is late.
+    pub(super) fn pass_until_renewal(&mut self) {
+        let is_renewed = |flight: &Flight| {
+            let exchange = &flight.exchange;
+            let renews = matches!(exchange.question, Question::Renew { .. });
+            exchange.process == 0 && renews && flight.reply.is_some()
+        };
+        while let Some(next) = self.next_moment() {
+            self.pass(next);
+            if !self.rest(|stage| stage.flights().iter().any(is_renewed)) {
+                let flights = self.world.flights.iter_mut().flatten();
+                flights.filter(|flight| is_renewed(flight)).for_each(|it| it.is_late = true);
+                return;
+            }
+        }
     }
 
     /// Lets routine time pass: up to a landmark, or to anything that is not routine.

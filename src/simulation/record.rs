@@ -1,0 +1,278 @@
+//! The history of one key as lines of JSON, which `scripts/specify` checks against
+//! `spec/lock.qnt`.
+//!
+//! The first line describes the history: `ttl`, `delay` and `lease` in nanoseconds, and the
+//! number of `processes`. Each other line is an event: `at` in nanoseconds since the start,
+//! and `event`, with the numbers that belong to it. Sessions are numbered from 1 in the
+//! order in which they were created. 0 stands for none.
+//!
+//! | `event` | and | what happened |
+//! |---|---|---|
+//! | `send` | `id`, `process`, `request` | a process sent a request: `create`; `renew` or `look` (for its fence entry) of a `session`; `raise` from the index `found`; `lock` with the index `fence` of its fence entry, as it was `found`; `release` at an `index` |
+//! | `serve` | `id`, `index`, `result` | Consul served it. The key, or for `raise` the fence entry, then has this `index`, and the reply says `result`: the number of the session, 1 or 0 for a renewal or release that was done or not, otherwise an index, or 0 if it was refused |
+//! | `hear` | `id`, `result`, `until` | the process heard that reply. Its ownerships are then proven `until` then |
+//! | `unsent` | `id` | the request was never sent, and its process knows |
+//! | `give up` | `id` | its process waits no longer for an answer |
+//! | `end` | `session`, `index` | the session ended. The key then has this `index` |
+//! | `own` | `process`, `index` | the process owns the key |
+//! | `lose` | `process`, `reason` | it reported the loss |
+//! | `close` | `process`, `reason` | its session is closed, and each ownership under it over |
+//! | `restart` | `process` | it crashed, and starts again |
+
+use std::{collections::BTreeMap, fmt::Write as _, rc::Rc, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    plan::Plan,
+    question::{Fact, Question},
+    server::Exchange,
+    world::{START, World},
+};
+use crate::{
+    clock::Moment,
+    consul::{
+        ask::Read,
+        fact::{Created, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId},
+        wire::WireReply,
+    },
+    ownership::LossReason,
+    protocol::{lock, session},
+};
+
+/// The lines, if they are kept.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    lines: Option<Vec<Value>>,
+    sessions: BTreeMap<SessionId, u64>,
+    alive: BTreeMap<SessionId, u64>,
+}
+
+impl Record {
+    fn number(&mut self, session: &SessionId) -> u64 {
+        let next = self.sessions.len() as u64 + 1;
+        *self.sessions.entry(session.clone()).or_insert(next)
+    }
+
+    /// Keeps the lines of a history that `spec/lock.qnt` knows all about.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let (timing, nanos) = (&plan.timing, |it: Duration| it.as_nanos() as u64);
+        let scope = || {
+            vec![json!({
+                "event": "scope", "seed": plan.seed, "processes": plan.processes,
+                "ttl": nanos(timing.session_ttl), "delay": nanos(timing.lock_delay),
+                "lease": nanos(timing.lease()),
+            })]
+        };
+        Self { lines: plan.is_specified.then(scope), ..Self::default() }
+    }
+
+    /// The lines as text.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for line in self.lines.iter().flatten() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{line}");
+        }
+        text
+    }
+}
+
+fn since_start(at: Moment) -> u64 {
+    u64::try_from(at.since(START).as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl World {
+    fn note(&mut self, event: &str, more: Value) {
+        let at = since_start(self.now);
+        let Some(lines) = &mut self.record.lines else { return };
+        let mut line = json!({ "at": at, "event": event });
+        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+            line.extend(more);
+        }
+        lines.push(line);
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.record.lines.is_some()
+    }
+
+    /// The key's index; 0 if it is missing.
+    fn index(&self) -> u64 {
+        let pair = self.server.api.engine.pair(self.keys[0].as_str().as_bytes());
+        pair.map_or(0, |pair| pair.modify_index)
+    }
+
+    pub(super) fn record_sent(&mut self, exchange: &Exchange) {
+        if !self.is_recorded() {
+            return;
+        }
+        let record = &mut self.record;
+        let (request, session, more) = match &exchange.question {
+            Question::Create { .. } => ("create", 0, json!({})),
+            Question::Renew { ask, .. } => ("renew", record.number(&ask.session), json!({})),
+            Question::ReadFence { ask: Read::Fence(session), .. } => {
+                ("look", record.number(session), json!({}))
+            }
+            Question::Raise { ask, .. } => {
+                let found = match ask.from {
+                    Fence::At(index) => index,
+                    Fence::Unraised | Fence::Unusable => 0,
+                };
+                ("raise", record.number(&ask.session), json!({ "found": found }))
+            }
+            Question::Lock { locks, .. } => {
+                let Some((ask, _)) = locks.first() else { return };
+                let fence = match ask.fence {
+                    Fence::At(index) => index,
+                    Fence::Unraised | Fence::Unusable => 0,
+                };
+                let found = match ask.expect {
+                    Expect::Missing => 0,
+                    Expect::Index(index) => index,
+                };
+                let session = record.number(&ask.session);
+                ("lock", session, json!({ "fence": fence, "found": found }))
+            }
+            Question::Release { ask, .. } => {
+                ("release", record.number(&ask.session), json!({ "index": ask.index }))
+            }
+            _ => return,
+        };
+        let mut line = json!({
+            "id": exchange.id, "process": exchange.process, "request": request, "session": session,
+        });
+        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+            line.extend(more);
+        }
+        self.note("send", line);
+    }
+
+    /// What the reply says, if the question is recorded and the reply is not of a server
+    /// without a leader.
+    fn result(&mut self, question: &Question, reply: &WireReply) -> Option<u64> {
+        if reply.status == 500 {
+            return None;
+        }
+        Some(match question.clone().read(Ok(reply)) {
+            Fact::Session(session::Event::Created { answer: Created::Session(id), .. }) => {
+                self.record.number(&id)
+            }
+            Fact::Session(session::Event::Renewed { answer, .. }) => {
+                u64::from(matches!(answer, Renewed::Alive { .. }))
+            }
+            Fact::Session(session::Event::Raised { answer, .. }) => match answer {
+                Raised::At(index) => index,
+                _ => 0,
+            },
+            Fact::Session(session::Event::FenceRead { answer, .. }) => match answer {
+                Seen::Found { entry, .. } => entry.modify_index,
+                _ => 0,
+            },
+            Fact::Locked { answers, .. } => match answers.first() {
+                Some((_, Some(Locked::At(index)))) => *index,
+                _ => 0,
+            },
+            Fact::Lock(_, lock::Event::Released { answer, .. }) => {
+                u64::from(answer == Released::Done)
+            }
+            _ => return None,
+        })
+    }
+
+    /// Notes the sessions that have ended.
+    pub(super) fn record_ends(&mut self) {
+        if !self.is_recorded() {
+            return;
+        }
+        self.server.api.engine.advance(self.now);
+        let is_alive = |session: &SessionId| self.server.api.engine.session(session).is_some();
+        let ended: Vec<_> =
+            self.record.alive.extract_if(.., |session, _| !is_alive(session)).collect();
+        for (_, session) in ended {
+            let index = self.index();
+            self.note("end", json!({ "session": session, "index": index }));
+        }
+    }
+
+    pub(super) fn record_served(&mut self, exchange: &Exchange, reply: &WireReply) {
+        if !self.is_recorded() {
+            return;
+        }
+        if let Some(result) = self.result(&exchange.question, reply) {
+            if let Question::Create { .. } = exchange.question {
+                let id = self.record.sessions.iter().find(|(_, number)| **number == result);
+                let id = id.map(|(id, _)| id.clone());
+                self.record.alive.extend(id.map(|id| (id, result)));
+            }
+            let index = match exchange.question {
+                Question::Raise { .. } => result,
+                _ => self.index(),
+            };
+            self.note("serve", json!({ "id": exchange.id, "index": index, "result": result }));
+        }
+        self.record_ends();
+    }
+
+    /// Notes the answer to a request, before its process handles it.
+    pub(super) fn record_heard(&mut self, exchange: &Rc<Exchange>, heard: Option<&WireReply>) {
+        if !self.is_recorded() || !self.record_knows(&exchange.question) {
+            return;
+        }
+        match heard.and_then(|reply| self.result(&exchange.question, reply)) {
+            Some(result) => self.note("hear", json!({ "id": exchange.id, "result": result })),
+            None => self.note("give up", json!({ "id": exchange.id })),
+        }
+    }
+
+    pub(super) fn record_unsent(&mut self, exchange: &Exchange) {
+        if self.record_knows(&exchange.question) {
+            self.note("unsent", json!({ "id": exchange.id }));
+        }
+    }
+
+    fn record_knows(&self, question: &Question) -> bool {
+        matches!(
+            question,
+            Question::Create { .. }
+                | Question::Renew { .. }
+                | Question::ReadFence { .. }
+                | Question::Raise { .. }
+                | Question::Lock { .. }
+                | Question::Release { .. }
+        )
+    }
+
+    /// Completes the last line by the deadline that the process now has.
+    pub(super) fn record_deadline(&mut self, process: usize) {
+        if !self.is_recorded() {
+            return;
+        }
+        let host = &self.processes[process];
+        let view = host.session.as_ref().and_then(|session| session.view());
+        let until = view.and_then(|view| view.cell.deadline(host.clock.now()));
+        let until = until.map_or(0, since_start);
+        let last = self.record.lines.iter_mut().flatten().next_back();
+        if let Some(Value::Object(line)) = last
+            && line.get("event").is_some_and(|event| event == "hear")
+        {
+            line.insert("until".into(), until.into());
+        }
+    }
+
+    pub(super) fn record_owned(&mut self, process: usize, index: u64) {
+        self.note("own", json!({ "process": process, "index": index }));
+    }
+
+    pub(super) fn record_lost(&mut self, process: usize, reason: LossReason) {
+        self.note("lose", json!({ "process": process, "reason": format!("{reason:?}") }));
+    }
+
+    pub(super) fn record_closed(&mut self, process: usize, reason: LossReason) {
+        self.note("close", json!({ "process": process, "reason": format!("{reason:?}") }));
+    }
+
+    pub(super) fn record_restart(&mut self, process: usize) {
+        self.note("restart", json!({ "process": process }));
+    }
+}
