@@ -1,10 +1,11 @@
-//! A periodic job that runs once per period, although three replicas schedule it.
+//! A job by a cron expression, which has one turn each time, although three replicas
+//! schedule it. Any crate whose cron schedule is an iterator of instants will do.
 //!
 //! ```sh
 //! cargo run --example cron
 //! ```
 //!
-//! The leader ends in the middle. Another replica continues; no period has two turns.
+//! The leader ends in the middle. Another replica continues; no time has two turns.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -16,14 +17,21 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use actix_dsync::{Dsync, Key, jobs::Period};
+use actix_dsync::{
+    Dsync, Key,
+    jobs::{Missed, Schedule},
+};
+use chrono::Utc;
+use croner::Cron;
 
 use support::Store;
 
-const EVERY: Duration = Duration::from_secs(2);
+/// Every other second. The field of the seconds is optional.
+const WHEN: &str = "*/2 * * * * *";
+const A_WHILE: Duration = Duration::from_secs(6);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Which replica had the turn of each period.
+/// Which replica had the turn of each time.
 type Turns = Rc<RefCell<BTreeMap<SystemTime, Vec<&'static str>>>>;
 
 #[actix::main]
@@ -36,8 +44,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         schedule(name, &dsync, turns.clone())?;
         replicas.push((name, dsync));
     }
-    println!("three replicas schedule the same job, every {EVERY:?}");
-    tokio::time::sleep(EVERY * 3).await;
+    println!("three replicas schedule the same job, at {WHEN:?}");
+    tokio::time::sleep(A_WHILE).await;
 
     let last = turns.borrow().values().last().and_then(|by| by.last().copied());
     let leader = last.ok_or("no replica has had a turn")?;
@@ -46,22 +54,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (_, leaving) = replicas.swap_remove(at);
     leaving.hand_over(STOP_LIMIT).await?;
     leaving.shutdown(STOP_LIMIT).await?;
-    tokio::time::sleep(EVERY * 3).await;
+    tokio::time::sleep(A_WHILE).await;
 
     for (_, dsync) in &replicas {
         dsync.shutdown(STOP_LIMIT).await?;
     }
     let turns = turns.borrow();
     let twice = turns.values().filter(|by| by.len() > 1).count();
-    println!("{} periods had a turn, {twice} had two", turns.len());
+    println!("{} times had a turn, {twice} had two", turns.len());
     Ok(())
 }
 
 /// What each replica does at its start.
-fn schedule(name: &'static str, dsync: &Dsync, turns: Turns) -> Result<(), actix_dsync::Error> {
-    // Half a second after each multiple of the period.
-    let period = Period::new(EVERY).starting_at(Duration::from_millis(500));
-    let job = dsync.every(Key::new("jobs/report")?, period, move |turn| {
+fn schedule(
+    name: &'static str,
+    dsync: &Dsync,
+    turns: Turns,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let cron: Cron = WHEN.parse()?;
+    let schedule = Schedule::at(cron.iter_after(Utc::now()))
+        .missed(Missed::SkipAfter(Duration::from_secs(1)))
+        .time_limit(Duration::from_secs(30));
+    let job = dsync.every(Key::new("jobs/report")?, schedule, move |turn| {
         let turns = turns.clone();
         async move {
             let due = turn.due().duration_since(UNIX_EPOCH).unwrap_or_default();

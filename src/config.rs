@@ -6,7 +6,7 @@ mod limits;
 mod timing;
 mod tls;
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -114,17 +114,32 @@ pub struct Config {
     ///
     /// Default: 0.
     pub era: u8,
-    /// Names of node checks that end the session when they turn critical, such as
+    /// Ids of node checks that end the session when they turn critical, such as
     /// `serfHealth`. Without any, only the TTL, the node's departure and an operator end
-    /// it. The lock-delay protects the holder in each case.
+    /// it. The lock-delay protects the holder in each case, and is part of the
+    /// [lease](Timing::lease). With [`Timing::fast_failover`], which leaves it out, checks are
+    /// refused. While a check is critical or does not exist, Consul creates no session, and
+    /// nothing is granted.
     ///
     /// Default: none.
     pub node_checks: Vec<String>,
+    /// Ids of checks of services on the agent's node, such as `service:web`, that end the
+    /// session when they turn critical, as for [`node_checks`](Self::node_checks).
+    ///
+    /// Default: none.
+    pub service_checks: Vec<String>,
     /// Whether metrics by key carry the label `key`; needs the feature `metrics`. Set it
     /// only if keys are few and fixed: the recorder keeps every key ever locked.
     ///
     /// Default: `false`.
     pub metrics_by_key: bool,
+    /// A caller that holds a lock for this long, or waits for one, is reported once: as a
+    /// warning in the log and as an [`Incident`](crate::report::Incident). Terms of leaders
+    /// are not. At least 1 s, since holds are looked at once a second.
+    ///
+    /// Default: none, which means that none is reported.
+    #[serde(with = "humantime_serde")]
+    pub warn_after: Option<Duration>,
 }
 
 impl Default for Config {
@@ -146,7 +161,9 @@ impl Default for Config {
             flags: HASHICORP_LOCK_FLAGS,
             era: 0,
             node_checks: Vec::new(),
+            service_checks: Vec::new(),
             metrics_by_key: false,
+            warn_after: None,
         }
     }
 }
@@ -177,6 +194,13 @@ impl Config {
         {
             return Err(ConfigError::Conflict(format!("prefix {why}")));
         }
+        if let Some(span) = self.warn_after.filter(|span| *span < SHORTEST_WARNING) {
+            return Err(ConfigError::OutOfRange {
+                field: "warn_after",
+                value: format!("{span:?}"),
+                range: "at least 1 s".into(),
+            });
+        }
         if Era::new(self.era).is_none() {
             return Err(ConfigError::OutOfRange {
                 field: "era",
@@ -185,6 +209,13 @@ impl Config {
             });
         }
         self.timing.check()?;
+        let is_bound = !self.node_checks.is_empty() || !self.service_checks.is_empty();
+        if is_bound && self.timing.fast_failover {
+            let why = "node_checks and service_checks end the session before its TTL, and \
+                       timing.fast_failover leaves the lock-delay, which protects then, out of \
+                       the lease: use one or the other";
+            return Err(ConfigError::Conflict(why.into()));
+        }
         self.limits.check()
     }
 
@@ -194,6 +225,9 @@ impl Config {
         Era::new(self.era).unwrap_or_default()
     }
 }
+
+/// The period in which holds and waits are looked at.
+const SHORTEST_WARNING: Duration = Duration::from_secs(1);
 
 /// Omits the token and the parts of the address that may hold secrets.
 impl fmt::Debug for Config {
@@ -215,7 +249,9 @@ impl fmt::Debug for Config {
             flags,
             era,
             node_checks,
+            service_checks,
             metrics_by_key,
+            warn_after,
         } = self;
         f.debug_struct("Config")
             .field("address", &without_secrets(address))
@@ -234,7 +270,9 @@ impl fmt::Debug for Config {
             .field("flags", flags)
             .field("era", era)
             .field("node_checks", node_checks)
+            .field("service_checks", service_checks)
             .field("metrics_by_key", metrics_by_key)
+            .field("warn_after", warn_after)
             .finish()
     }
 }

@@ -139,8 +139,8 @@ pub enum Error {
         /// What is wrong with the value.
         why: String,
     },
-    /// Consul, or a proxy before it, refuses to read a key of this name: see
-    /// [`Key`](crate::Key). Waiting does not help. Make the key with
+    /// Consul, or a proxy before it, refuses to read a key of this name, in a path and also
+    /// in a transaction: see [`Key`](crate::Key). Waiting does not help. Make the key with
     /// [`Key::join`](crate::Key::join), or let the servers accept it: Consul from 1.21.6 on
     /// has the option `disable_kv_key_validation`.
     #[error(

@@ -3,6 +3,8 @@
 //!
 //! It reads the source, without what is compiled for tests alone.
 
+mod public;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -20,9 +20,11 @@ use crate::{error::Error, escape::is_printable};
 ///
 /// Some servers refuse further names, though a lock can be created under them: Consul
 /// 1.21.5 reads only keys of `A-Z a-z 0-9 , - _ . / = ? &`, without `..`; later versions
-/// refuse a space at either end; some proxies refuse an escaped `%` or `/`. Requests for
-/// such a key fail with [`Error::NameRefused`] there. [`Key::join`] makes keys that pass
-/// everywhere.
+/// refuse a space at either end; some proxies refuse an escaped `%` or `/`. The runtime
+/// then reads such a key by transactions, which they accept. A transaction cannot wait for
+/// a change, so the key is read once in two seconds instead. If transactions refuse the
+/// name as well, requests fail with [`Error::NameRefused`]. [`Key::join`] makes keys that
+/// pass everywhere.
 ///
 /// ```
 /// use actix_dsync::Key;

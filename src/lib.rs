@@ -187,7 +187,7 @@ pub use rustls;
 pub mod admin {
     //! For operators: who holds what, and how to take a lock from its holder.
 
-    pub use crate::messages::{ForceRelease, HeldKey, Holders};
+    pub use crate::messages::{ForceRelease, HeldKey, Holders, StepDown};
 }
 
 pub mod events {
@@ -196,14 +196,14 @@ pub mod events {
 
     pub use crate::messages::{
         Deposed, Elected, Event, Events, Filter, ForceReleased, LeaderChanged, LockAcquired,
-        LockLost, LockReleased, Subscribe, SubscriptionId, Unsubscribe,
+        LockLost, LockReleased, SteppedDown, Subscribe, SubscriptionId, Unsubscribe,
     };
 }
 
 pub mod jobs {
     //! Work that one process does at a time.
 
-    pub use crate::work::{Period, Singleton, SingletonHandle, Turn};
+    pub use crate::work::{Missed, Period, Schedule, Singleton, SingletonHandle, Turn};
 }
 
 pub mod report {
@@ -218,11 +218,12 @@ pub mod report {
 
     pub use crate::{
         ownership::KeyState,
-        status::preflight::{Check, Finding, Preflight, Verdict},
+        status::findings::{Check, Finding, Preflight, Verdict},
         status::report::{
             Change, HealthReport, Incident, KeyReport, Report, Role, Saturation, SessionReport,
             StuckJob, What,
         },
+        status::why::{Hindrance, Why},
     };
 }
 

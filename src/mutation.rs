@@ -89,6 +89,8 @@ pub(crate) enum Mutation {
     PermitCountedTwice,
     /// An ended holder of a permit is removed before its lock-delay has passed.
     PrunedEarly,
+    /// A key that was taken away from its holder is not kept for its lease.
+    TakenUnkept,
 }
 
 thread_local! {
@@ -97,7 +99,7 @@ thread_local! {
 
 impl Mutation {
     /// The mutations that the simulation must find in every run.
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,
         Self::LockDelayLeftOut,
@@ -138,6 +140,7 @@ impl Mutation {
         Self::SetPartlyReleased,
         Self::PermitCountedTwice,
         Self::PrunedEarly,
+        Self::TakenUnkept,
     ];
 
     /// Sets the mutation of this thread's machines; `None` restores correct behaviour.

@@ -36,6 +36,11 @@ impl FencingToken {
         Some(Self(index << Self::SEQUENCE_BITS | sequence as u64))
     }
 
+    /// The index at which the ownership was won.
+    pub(crate) fn index(self) -> u64 {
+        self.parts().1
+    }
+
     /// The token of the same ownership in this era.
     pub(crate) fn in_era(self, era: Era) -> Self {
         Self(u64::from(era.0) << (Self::INDEX_BITS + Self::SEQUENCE_BITS) | self.0)

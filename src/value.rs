@@ -1,6 +1,6 @@
 //! The value that a held lock's key carries.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
@@ -84,6 +84,16 @@ impl From<serde_json::Value> for LockValue {
     fn from(json: serde_json::Value) -> Self {
         Self::Json(json)
     }
+}
+
+/// The longest value that [`parsed`] reads, in bytes.
+pub(crate) const LONGEST_PARSED: usize = 8 * 1_024;
+
+/// A leader's value as JSON of this form. A value may have 512 KiB, and some are parsed for
+/// each request, so a long one is not.
+pub(crate) fn parsed<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Option<T> {
+    let value = Some(value).filter(|value| value.len() <= LONGEST_PARSED)?;
+    serde_json::from_slice(value).ok()
 }
 
 #[cfg(test)]

@@ -1,32 +1,33 @@
-//! Drives one key's slot: takes its turns and carries out the steps they return.
+//! Drives one key's slot: takes its turns and carries out their orders.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures::stream;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::{
     death_notice::DeathNotice,
     messages::{ForWarden, Retire, Watch},
     publishing::publish,
-    question::{ask_detached, unanswered},
+    question::{self, dropped},
     settings::Settings,
+    timer::{Timed, Timer},
 };
 use crate::{
     consul::{
-        ask::{Lock, LockAll, Release},
+        ask::{Ask, Lock, LockAll, Release},
         client::Consul,
-        fact::{Listed, Locked, Pruned, Released, Seen, SessionSeen, Written},
+        fact::{Locked, SessionId},
     },
     holding::{
         slot::Slot,
         slots::Slots,
-        turn::{Cause, Step, Style},
+        turn::{Cause, Order, Style},
         watchers,
     },
     key::Key,
-    messages::subscribers::Hub,
+    messages::{StandBack, subscribers::Hub},
     protocol::{Ticket, contest::News, lock::Event, permit, warden},
     status::kin,
     token::{Era, FencingToken},
@@ -49,9 +50,11 @@ pub(super) struct Shared {
 pub(super) struct LockActor {
     slot: Arc<Slot>,
     shared: Rc<Shared>,
-    timer: Option<SpawnHandle>,
+    timer: Timer,
     /// Open while the process owns the key.
     hold: Span,
+    /// The session under which this process won the key last.
+    won: Option<SessionId>,
     /// This actor replaces one that died.
     recovering: bool,
     death_notice: DeathNotice<ForWarden>,
@@ -65,168 +68,141 @@ impl LockActor {
     pub(super) fn new(slot: Arc<Slot>, shared: Rc<Shared>, worker: u64, recovering: bool) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
         let death_notice = DeathNotice::new(shared.warden.clone(), ForWarden(died));
-        Self { slot, shared, timer: None, hold: Span::none(), recovering, death_notice }
+        let (timer, hold, won) = (Timer::default(), Span::none(), None);
+        Self { slot, shared, timer, hold, won, recovering, death_notice }
     }
 
     fn turn(&mut self, cause: Cause, ctx: &mut Context<Self>) {
         let (slot, shared) = (self.slot.clone(), self.shared.clone());
         let now = shared.settings.clock.now();
-        slot.turn(now, cause, &shared.style, &mut |step| self.carry_out(step));
-        self.arm(ctx);
+        slot.turn(now, cause, &shared.style, &mut |order| self.carry_out(order));
+        self.arm(now, slot.next_wakeup(), ctx);
     }
 
-    fn arm(&mut self, ctx: &mut Context<Self>) {
-        if let Some(old) = self.timer.take() {
-            ctx.cancel_future(old);
-        }
-        self.timer = self.slot.next_wakeup().map(|at| {
-            ctx.run_later(at.since(self.shared.settings.clock.now()), |actor, ctx| {
-                actor.timer = None;
-                actor.turn(Cause::Timer, ctx);
-            })
-        });
-    }
-
-    fn carry_out(&mut self, step: Step) {
+    fn carry_out(&mut self, order: Order) {
         let key = &self.slot.key;
-        let limit = self.shared.settings.timing.request_timeout();
-        match step {
-            Step::Publish(news) => {
+        match order {
+            Order::Publish(news) => {
                 let ends = matches!(news, News::Lost { .. } | News::Released { .. });
                 if let News::LeaderChanged { leader: Some(leader) } = &news {
                     kin::log_difference(key, &self.slot.callers.campaign_value(), leader);
                 }
+                let pause = self.demanded_pause(&news);
                 self.hold.in_scope(|| publish(&self.shared.hub, key, news));
+                if let Some(pause) = pause {
+                    tracing::info!(%key, ?pause, "the campaign stands back");
+                    self.slot.callers.stand_back(pause);
+                }
                 if ends {
                     self.hold = Span::none();
                 }
             }
-            Step::Won { session, token, .. } => {
+            Order::Won { session, token, .. } => {
+                self.won = Some(session.clone());
                 if let Some(token) = token {
                     self.hold = tracing::debug_span!("hold", %key, %token, %session);
                 }
             }
-            Step::Lock { ticket, ask } => self.lock(ticket, ask),
-            Step::LockAll { tickets, ask } => self.lock_all(&tickets, ask),
-            Step::Release { ticket, ask } => self.release(ticket, ask),
-            Step::Join { ticket, ask } => {
+            Order::Lock { ticket, ask } => self.lock(ticket, ask),
+            Order::LockAll { tickets, ask } => self.lock_all(&tickets, ask),
+            Order::Release { ticket, ask } => self.release(ticket, ask),
+            Order::Join { ticket, ask } => {
                 let (session, token) = (&ask.session, tracing::field::Empty);
                 let span = tracing::debug_span!("acquire", %key, %session, token);
-                let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
-                let (consul, era) = (self.shared.consul.clone(), self.shared.slots.era());
+                let (slot, consul, limit) =
+                    (self.slot.clone(), self.shared.consul.clone(), self.limit());
+                let era = self.shared.slots.era();
                 let question = async move {
                     let answer = consul.ask(&ask, limit).await;
                     note_token(&answer, era);
-                    Event::Locked { ticket, answer }
+                    answer
                 };
-                ask_detached(lost, self.reporting(), question.instrument(span));
+                let tell = move |answer| slot.report(Event::Locked { ticket, answer });
+                span.in_scope(|| question::run(Locked::Unknown(dropped()), tell, question));
             }
-            Step::Leave { ticket, ask } => {
-                let (session, index) = (&ask.session, ask.index);
-                let span = tracing::debug_span!("release", %key, %session, index);
-                let lost = Event::Released { ticket, answer: Released::Unknown(unanswered()) };
-                let consul = self.shared.consul.clone();
-                let question = async move {
-                    let answer = consul.ask(&ask, limit).await;
-                    Event::Released { ticket, answer }
-                };
-                ask_detached(lost, self.reporting(), question.instrument(span));
+            Order::Leave { ticket, ask } => {
+                self.ask(ask, move |answer| Event::Released { ticket, answer });
             }
-            Step::List { ticket, ask } => {
-                let answer = Listed::Unknown(unanswered());
-                let lost = permit::Event::Listed { ticket, answer };
-                let consul = self.shared.consul.clone();
-                ask_detached(lost, self.reporting(), async move {
-                    let answer = consul.ask(&ask, limit).await;
-                    permit::Event::Listed { ticket, answer }
-                });
+            Order::List { ticket, ask } => {
+                self.ask(ask, move |answer| permit::Event::Listed { ticket, answer });
             }
-            Step::Prune { ticket, ask } => {
-                let answer = Pruned::Unknown(unanswered());
-                let lost = permit::Event::Pruned { ticket, answer };
-                let consul = self.shared.consul.clone();
-                ask_detached(lost, self.reporting(), async move {
-                    let answer = consul.ask(&ask, limit).await;
-                    permit::Event::Pruned { ticket, answer }
-                });
+            Order::Prune { ticket, ask } => {
+                self.ask(ask, move |answer| permit::Event::Pruned { ticket, answer });
             }
-            Step::Write { ticket, ask } => {
-                let answer = Written::Unknown(unanswered());
-                let lost = Event::Written { ticket, answer };
-                let consul = self.shared.consul.clone();
-                ask_detached(lost, self.reporting(), async move {
-                    let answer = consul.ask(&ask, limit).await;
-                    Event::Written { ticket, answer }
-                });
+            Order::Write { ticket, ask } => {
+                self.ask(ask, move |answer| Event::Written { ticket, answer });
             }
-            Step::Read { ticket, ask } => {
-                let lost = Event::Read { ticket, answer: Seen::Unknown(unanswered()) };
-                let consul = self.shared.consul.clone();
-                ask_detached(lost, self.reporting(), async move {
-                    let answer = consul.ask(&ask, limit).await;
-                    Event::Read { ticket, answer }
-                });
+            Order::Read { ticket, ask } => {
+                self.ask(ask, move |answer| Event::Read { ticket, answer });
             }
-            Step::AskSession { ticket, ask } => {
-                let answer = SessionSeen::Unknown(unanswered());
-                let lost = Event::SessionSeen { ticket, answer };
-                let consul = self.shared.consul.clone();
-                ask_detached(lost, self.reporting(), async move {
-                    let answer = consul.ask(&ask, limit).await;
-                    Event::SessionSeen { ticket, answer }
-                });
+            Order::AskSession { ticket, ask } => {
+                self.ask(ask, move |answer| Event::SessionSeen { ticket, answer });
             }
-            Step::Watch { ticket, after, held } => {
+            Order::Watch { ticket, after, held } => {
                 let slot = self.slot.clone();
                 self.shared.watch.do_send(Watch(watchers::Watch { slot, after, ticket, held }));
             }
-            Step::Request(request) => self.send_to_warden(warden::Event::Asked(request)),
-            Step::Unreleased(error) => {
+            Order::Request(request) => self.send_to_warden(warden::Event::Asked(request)),
+            Order::Unreleased(error) => {
                 tracing::warn!(%key, %error, "lock release failed; retrying");
                 let what = format!("release failed: {error}");
                 self.shared.settings.journal.incident(Some(key), what);
             }
-            Step::Overwrote(text) => {
+            Order::Overwrote(text) => {
                 let text: String =
                     String::from_utf8_lossy(&text).escape_debug().take(200).collect();
                 tracing::warn!(%key, %text, "lock replaced a value written over it");
                 let what = format!("the lock replaced a value written over it: {text}");
                 self.shared.settings.journal.incident(Some(key), what);
             }
-            Step::Failed(error) => {
+            Order::Failed(error) => {
                 tracing::warn!(%key, %error, "lock request failed");
                 self.shared.settings.journal.incident(Some(key), error.to_string());
             }
-            Step::Idle => self.send_to_warden(warden::Event::Idle(key.clone())),
+            Order::Idle => self.send_to_warden(warden::Event::Idle(key.clone())),
         }
+    }
+
+    /// The pause that an operator demands from the campaign of the leader that stepped down.
+    fn demanded_pause(&self, news: &News) -> Option<Duration> {
+        let News::LeaderChanged { leader: Some(keeper) } = news else { return None };
+        StandBack::demanded(&keeper.value, self.won.as_ref()?.as_str())
     }
 
     fn send_to_warden(&self, event: warden::Event) {
         self.shared.warden.do_send(ForWarden(event));
     }
 
-    /// Reports an answer to the slot, even after this actor has stopped.
-    fn reporting<E: Into<permit::Event>>(&self) -> impl FnMut(E) + use<E> {
+    fn limit(&self) -> Duration {
+        self.shared.settings.timing.request_timeout()
+    }
+
+    /// Asks Consul; the slot gets the event of its answer, even after this actor has stopped.
+    fn ask<A: Ask<Fact: 'static> + 'static, E: Into<permit::Event>>(
+        &self,
+        ask: A,
+        event: impl Fn(A::Fact) -> E + 'static,
+    ) {
         let slot = self.slot.clone();
-        move |answer| slot.report(answer)
+        let tell = move |answer| slot.report(event(answer));
+        question::ask(&self.shared.consul, ask, self.limit(), tell);
     }
 
     fn lock(&self, ticket: Ticket, ask: Lock) {
-        let limit = self.shared.settings.timing.request_timeout();
         let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
         let span = tracing::debug_span!("acquire", %key, %session, token);
-        let lost = Event::Locked { ticket, answer: Locked::Unknown(unanswered()) };
-        let (consul, era) = (self.shared.consul.clone(), self.shared.slots.era());
+        let (slot, consul, limit) = (self.slot.clone(), self.shared.consul.clone(), self.limit());
+        let era = self.shared.slots.era();
         let question = async move {
             let answer = consul.lock(&ask, limit).await;
             note_token(&answer, era);
-            Event::Locked { ticket, answer }
+            answer
         };
-        ask_detached(lost, self.reporting(), question.instrument(span));
+        let tell = move |answer| slot.report(Event::Locked { ticket, answer });
+        span.in_scope(|| question::run(Locked::Unknown(dropped()), tell, question));
     }
 
     fn lock_all(&self, tickets: &[(Key, Ticket)], ask: LockAll) {
-        let limit = self.shared.settings.timing.request_timeout();
         let slot_of = |(key, ticket): &(Key, Ticket)| (self.shared.slots.get(key), *ticket);
         let asking: Vec<_> = tickets.iter().map(slot_of).collect();
         let tell = move |answers: Vec<Locked>| {
@@ -236,24 +212,14 @@ impl LockActor {
                 }
             }
         };
-        let lost = vec![Locked::Unknown(unanswered()); tickets.len()];
         let span = tracing::debug_span!("acquire all", keys = tickets.len());
-        let consul = self.shared.consul.clone();
-        let question = async move { consul.ask(&ask, limit).await };
-        ask_detached(lost, tell, question.instrument(span));
+        span.in_scope(|| question::ask(&self.shared.consul, ask, self.limit(), tell));
     }
 
     fn release(&self, ticket: Ticket, ask: Release) {
-        let limit = self.shared.settings.timing.request_timeout();
         let (key, session, index) = (&ask.key, &ask.session, ask.index);
         let span = tracing::debug_span!("release", %key, %session, index);
-        let lost = Event::Released { ticket, answer: Released::Unknown(unanswered()) };
-        let consul = self.shared.consul.clone();
-        let question = async move {
-            let answer = consul.ask(&ask, limit).await;
-            Event::Released { ticket, answer }
-        };
-        ask_detached(lost, self.reporting(), question.instrument(span));
+        span.in_scope(|| self.ask(ask, move |answer| Event::Released { ticket, answer }));
     }
 }
 
@@ -276,6 +242,16 @@ impl Actor for LockActor {
             Some((Poked, slot))
         }));
         self.turn(if self.recovering { Cause::Recovery } else { Cause::Poke }, ctx);
+    }
+}
+
+impl Timed for LockActor {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        self.turn(Cause::Timer, ctx);
     }
 }
 

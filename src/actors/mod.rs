@@ -22,6 +22,7 @@ mod record;
 mod session;
 mod settings;
 pub(crate) mod supervisor;
+mod timer;
 mod watch;
 
 pub(crate) use messages::{ForWarden, Stop};

@@ -1,8 +1,11 @@
 //! Runs Consul requests as tasks that outlive the actor that sent them.
 
-use actix_rt::task::JoinHandle;
+use std::time::Duration;
 
-use crate::consul::fact::Trouble;
+use actix_rt::task::JoinHandle;
+use tracing::Instrument as _;
+
+use crate::consul::{ask::Ask, client::Consul, fact::Trouble};
 
 /// A request in flight. It always produces an answer: if dropped, the fallback.
 struct Question<A, F: FnMut(A)> {
@@ -24,19 +27,24 @@ impl<A, F: FnMut(A)> Drop for Question<A, F> {
     }
 }
 
-/// Runs `question` as a task on the arbiter and passes its answer to `tell`, or
-/// `lost` if it panics or is dropped.
-pub(super) fn ask_detached<A: 'static>(
-    lost: A,
-    tell: impl FnMut(A) + 'static,
-    question: impl Future<Output = A> + 'static,
-) {
-    ask_abortable(lost, tell, question);
+/// Asks Consul in a task of its own and passes the fact to `tell`, also if the task is
+/// dropped. `limit` is that of [`Consul::ask`].
+pub(super) fn ask<A: Ask + 'static>(
+    consul: &Consul,
+    ask: A,
+    limit: Duration,
+    tell: impl FnMut(A::Fact) + 'static,
+) -> JoinHandle<()>
+where
+    A::Fact: 'static,
+{
+    let (lost, consul) = (ask.unanswered(dropped()), consul.clone());
+    run(lost, tell, async move { consul.ask(&ask, limit).await })
 }
 
-/// Like [`ask_detached`], but returns a handle that can abort the question. Dropping
-/// the handle does not abort it.
-pub(super) fn ask_abortable<A: 'static>(
+/// Runs `question` as a task on the arbiter, in the current span, and passes its answer to
+/// `tell`, or `lost` if it panics or is dropped. Dropping the handle does not abort it.
+pub(super) fn run<A: 'static>(
     lost: A,
     tell: impl FnMut(A) + 'static,
     question: impl Future<Output = A> + 'static,
@@ -44,12 +52,12 @@ pub(super) fn ask_abortable<A: 'static>(
     let pending = Question { answer: Some(lost), tell };
     // Boxed: a task reserves space for its captures as well as for the future it
     // awaits, and thousands of reads may be waiting.
-    let question = Box::pin(question);
+    let question = Box::pin(question.in_current_span());
     actix_rt::spawn(async move { pending.answered(question.await) })
 }
 
 /// The trouble reported for a request that was dropped unanswered.
-pub(super) fn unanswered() -> Trouble {
+pub(super) fn dropped() -> Trouble {
     Trouble::Broken("the request was dropped".into())
 }
 

@@ -12,7 +12,6 @@ use crate::{
     },
     error::{Error, Step},
     key::Key,
-    protocol::session::unavailable,
     token::FencingToken,
 };
 
@@ -78,19 +77,17 @@ impl Handler<ReadTurn> for LockSupervisor {
         actix_rt::spawn(async move {
             let seen = consul.ask(&Read::Record(key.clone()), limit).await;
             // The caller may be gone.
-            let _ = reply.send(last_turn(key, seen, session.as_ref()));
+            let _ = reply.send(last_turn(&key, seen, session.as_ref()));
         });
     }
 }
 
-fn last_turn(key: Key, seen: Seen, session: Option<&SessionId>) -> Result<Option<LastTurn>, Error> {
-    let entry = match seen {
-        Seen::Found { entry, .. } => entry,
-        Seen::Missing { .. } => return Ok(None),
-        Seen::Denied(right) => return Err(Error::Denied { right }),
-        Seen::NameRefused(why) => return Err(Error::NameRefused { key, why }),
-        Seen::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
-    };
+fn last_turn(
+    key: &Key,
+    seen: Seen,
+    session: Option<&SessionId>,
+) -> Result<Option<LastTurn>, Error> {
+    let Some(entry) = seen.into_entry(key)? else { return Ok(None) };
     let turn: Turn = serde_json::from_slice(&entry.value).map_err(|error| {
         let why = format!("holds no record of a job's turns ({error}); delete it");
         Error::Invalid { field: "the key's entry below .dsync/every", why }

@@ -7,27 +7,26 @@ use std::{
 };
 
 use actix::prelude::*;
-use tracing::Instrument;
 
 use super::{
     death_notice::DeathNotice,
     messages::{ForSession, ForWarden},
-    question::{ask_detached, unanswered},
+    question::{self, dropped},
     settings::Settings,
+    timer::{Timed, Timer},
 };
 use crate::{
     consul::{
-        ask::{
-            CreateSession, DeleteFence, DeleteStaleFences, DestroySession, ListSessions,
-            ListStaleFences, RaiseFence, Read, RenewSession,
-        },
+        ask::{Ask, CreateSession, RenewSession},
         client::Consul,
-        fact::{Created, Destroyed, Raised, Renewed, Seen, SessionId, SessionsSeen, StaleFences},
+        fact::{Renewed, SessionId},
         session_name::session_name,
     },
+    holding::keeping::{Order, new_session},
     ownership::LossReason,
     protocol::{
-        session::{Effect, Event, Notice, Session, SessionView},
+        Ticket,
+        session::{Event, Notice, Session},
         warden,
     },
 };
@@ -37,9 +36,9 @@ pub(super) struct SessionActor {
     consul: Consul,
     settings: Rc<Settings>,
     warden: Recipient<ForWarden>,
-    /// The name of its sessions in Consul, unique to this actor.
-    name: String,
-    timer: Option<SpawnHandle>,
+    /// Creates its sessions. Their name is unique to this actor.
+    new: CreateSession,
+    timer: Timer,
     troubled: bool,
     death_notice: DeathNotice<ForWarden>,
 }
@@ -47,9 +46,6 @@ pub(super) struct SessionActor {
 /// The longest timer. Timers can fire late after the host was suspended, so they
 /// are short and check the clock.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
-
-/// Cap on the minimum time limit of a session creation.
-const LONGEST_CREATION: Duration = Duration::from_secs(2);
 
 impl SessionActor {
     /// Creates the actor. It numbers its sessions from `generation + 1`, and destroys
@@ -59,16 +55,16 @@ impl SessionActor {
         settings: Rc<Settings>,
         warden: Recipient<ForWarden>,
         generation: u64,
-        left_behind: Option<&SessionView>,
+        left_behind: Option<SessionId>,
     ) -> Self {
-        let mut machine = Session::new(settings.timing.clone(), generation);
-        if let Some(view) = left_behind {
-            machine.doom(settings.clock.now(), view.id.clone(), true);
-        }
-        let death_notice = DeathNotice::new(warden.clone(), ForWarden(warden::Event::SessionDied));
+        let (now, timing) = (settings.clock.now(), settings.timing.clone());
         let instance = RandomState::new().build_hasher().finish() as u32;
         let name = session_name(&settings.service, instance);
-        Self { machine, consul, settings, warden, name, timer: None, troubled: false, death_notice }
+        let new = new_session(name, &timing, settings.checks.clone());
+        let machine = Session::new(now, timing, generation, left_behind);
+        let death_notice = DeathNotice::new(warden.clone(), ForWarden(warden::Event::SessionDied));
+        let timer = Timer::default();
+        Self { machine, consul, settings, warden, new, timer, troubled: false, death_notice }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -76,129 +72,92 @@ impl SessionActor {
         let mut effects = Vec::new();
         self.machine.handle(now, event, &mut effects);
         for effect in effects {
-            self.perform(effect, ctx);
+            self.carry_out(Order::of(effect, &self.new), ctx);
         }
         self.settings.journal.session(self.machine.lent());
-        if let Some(old) = self.timer.take() {
-            ctx.cancel_future(old);
-        }
-        self.timer = self.machine.next_wakeup(now).map(|at| {
-            let pause = at.since(now).min(LOOK_PERIOD);
-            ctx.run_later(pause, |actor, ctx| {
-                actor.timer = None;
-                if actor.warden.connected() {
-                    actor.feed(Event::Tick, ctx);
-                } else {
-                    // The supervisor is gone, so nothing uses the session.
-                    ctx.stop();
-                }
-            })
-        });
+        let wakeup = self.machine.next_wakeup(now);
+        self.arm(now, wakeup.map(|at| at.min(now + LOOK_PERIOD)), ctx);
     }
 
-    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
-        let consul = self.consul.clone();
+    fn carry_out(&mut self, order: Order, ctx: &mut Context<Self>) {
         let limit = self.settings.timing.request_timeout();
-        let actor = ctx.address();
-        let tell = move |event| actor.do_send(ForSession(event));
-        match effect {
-            Effect::Create { ticket } => {
-                let new = CreateSession {
-                    name: self.name.clone(),
-                    ttl: self.settings.timing.session_ttl,
-                    lock_delay: self.settings.timing.lock_delay,
-                    node_checks: self.settings.node_checks.clone(),
-                };
-                // Consul creates the session even if its answer comes too late; such a session is
-                // lost.
-                let shortest = (self.settings.timing.lease() / 2).min(LONGEST_CREATION);
-                ask_detached(
-                    Event::Created { ticket, answer: Created::Unknown(unanswered()) },
-                    tell,
-                    async move {
-                        let limit = limit.max(shortest);
-                        let answer = consul.ask(&new, limit).await;
-                        Event::Created { ticket, answer }
-                    },
-                );
+        match order {
+            Order::Create { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Created { ticket, answer });
             }
-            Effect::Renew { ticket, session } => {
-                let span = tracing::debug_span!("renew", %session);
-                let lost = Event::Renewed { ticket, answer: Renewed::Unknown(unanswered()) };
-                let (settings, view) = (self.settings.clone(), self.machine.view().cloned());
-                let question = async move {
-                    let asked_at = settings.clock.now();
-                    let answer = consul.ask(&RenewSession { session }, limit).await;
-                    let (now, telemetry) = (settings.clock.now(), settings.journal.telemetry());
-                    match (&answer, view) {
-                        (Renewed::Alive { .. }, Some(view)) => {
-                            telemetry.renewed(now.since(asked_at), view.cell.remaining(now));
-                        }
-                        _ => telemetry.renewal_failed(),
-                    }
-                    Event::Renewed { ticket, answer }
-                };
-                ask_detached(lost, tell, question.instrument(span));
+            Order::Renew { ticket, ask } => self.renew(ticket, ask, limit, ctx),
+            Order::Destroy { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
             }
-            Effect::Destroy { ticket, session, raised } => ask_detached(
-                Event::Destroyed { ticket, answer: Destroyed::Unknown(unanswered()) },
-                tell,
-                async move {
-                    let answer = destroy(&consul, &session, raised, limit).await;
-                    Event::Destroyed { ticket, answer }
-                },
-            ),
-            Effect::Raise { ticket, session, from } => ask_detached(
-                Event::Raised { ticket, answer: Raised::Unknown(unanswered()) },
-                tell,
-                async move {
-                    let answer = consul.ask(&RaiseFence { session, from }, limit).await;
-                    Event::Raised { ticket, answer }
-                },
-            ),
-            Effect::ReadFence { ticket, session } => ask_detached(
-                Event::FenceRead { ticket, answer: Seen::Unknown(unanswered()) },
-                tell,
-                async move {
-                    let answer = consul.ask(&Read::Fence(session), limit).await;
-                    Event::FenceRead { ticket, answer }
-                },
-            ),
-            Effect::List { ticket } => {
-                let ask = ListSessions { name: self.name.clone() };
-                let answer = SessionsSeen::Unknown(unanswered());
-                ask_detached(Event::Listed { ticket, answer }, tell, async move {
-                    Event::Listed { ticket, answer: consul.ask(&ask, limit).await }
-                });
+            Order::DeleteFence { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
             }
-            Effect::ListFences { ticket } => {
-                let answer = StaleFences::Unknown(unanswered());
-                ask_detached(Event::StaleFences { ticket, answer }, tell, async move {
-                    Event::StaleFences { ticket, answer: consul.ask(&ListStaleFences, limit).await }
-                });
+            Order::Raise { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Raised { ticket, answer });
             }
-            Effect::DeleteFences { stale } => {
-                tracing::debug!(count = stale.len(), "deleting fence entries of ended sessions");
-                actix_rt::spawn(
-                    async move { consul.ask(&DeleteStaleFences { stale }, limit).await },
-                );
+            Order::ReadFence { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::FenceRead { ticket, answer });
             }
-            Effect::Notify(notice) => {
+            Order::List { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Listed { ticket, answer });
+            }
+            Order::ListFences { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::StaleFences { ticket, answer });
+            }
+            Order::DeleteFences { ask } => {
+                let count = ask.stale.len();
+                tracing::debug!(count, "deleting fence entries of ended sessions");
+                question::ask(&self.consul, ask, limit, |()| {});
+            }
+            Order::Notify(notice) => {
                 self.record_notice(&notice);
                 self.warden.do_send(ForWarden(warden::Event::Notified(notice)));
             }
-            Effect::Blocked(why) => {
+            Order::Blocked(why) => {
                 if self.settings.journal.blocked(Some(&why)) {
                     tracing::error!(%why, "no locks until an operator acts");
                 }
             }
-            Effect::Recovered => self.recovered(),
-            Effect::Stopped => {
+            Order::Recovered => self.recovered(),
+            Order::Stopped => {
                 self.death_notice.withdraw();
                 self.warden.do_send(ForWarden(warden::Event::SessionStopped));
                 ctx.stop();
             }
         }
+    }
+
+    /// Asks Consul; the machine gets the event of its answer.
+    fn ask<A: Ask<Fact: 'static> + 'static>(
+        &self,
+        ask: A,
+        limit: Duration,
+        ctx: &Context<Self>,
+        event: impl Fn(A::Fact) -> Event + 'static,
+    ) {
+        let actor = ctx.address();
+        let tell = move |answer| actor.do_send(ForSession(event(answer)));
+        question::ask(&self.consul, ask, limit, tell);
+    }
+
+    fn renew(&self, ticket: Ticket, ask: RenewSession, limit: Duration, ctx: &Context<Self>) {
+        let (consul, settings) = (self.consul.clone(), self.settings.clone());
+        let (actor, view) = (ctx.address(), self.machine.view().cloned());
+        let span = tracing::debug_span!("renew", session = %ask.session);
+        let question = async move {
+            let asked_at = settings.clock.now();
+            let answer = consul.ask(&ask, limit).await;
+            let (now, telemetry) = (settings.clock.now(), settings.journal.telemetry());
+            match (&answer, view) {
+                (Renewed::Alive { .. }, Some(view)) => {
+                    telemetry.renewed(now.since(asked_at), view.cell.remaining(now));
+                }
+                _ => telemetry.renewal_failed(),
+            }
+            answer
+        };
+        let tell = move |answer| actor.do_send(ForSession(Event::Renewed { ticket, answer }));
+        span.in_scope(|| question::run(Renewed::Unknown(dropped()), tell, question));
     }
 
     /// Logs a notice and records it in the journal.
@@ -234,21 +193,26 @@ impl SessionActor {
     }
 }
 
-/// Destroys the session before its fence: the fence must remain while the session's
-/// lock attempts can still arrive.
-async fn destroy(consul: &Consul, session: &SessionId, raised: bool, limit: Duration) -> Destroyed {
-    let destroyed = consul.ask(&DestroySession { session: session.clone() }, limit).await;
-    if raised && destroyed == Destroyed::Done {
-        return consul.ask(&DeleteFence { session: session.clone() }, limit).await;
-    }
-    destroyed
-}
-
 impl Actor for SessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.feed(Event::Start, ctx);
+    }
+}
+
+impl Timed for SessionActor {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        if self.warden.connected() {
+            self.feed(Event::Tick, ctx);
+        } else {
+            // The supervisor is gone, so nothing uses the session.
+            ctx.stop();
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Settings shared by all actors of one runtime.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
     config::{Retention, Timing},
+    consul::ask::Checks,
     status::journal::Journal,
 };
 
@@ -16,8 +17,10 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     pub(crate) retention: Retention,
     pub(crate) flags: u64,
-    pub(crate) node_checks: Vec<String>,
+    pub(crate) checks: Checks,
     /// The number of connections for blocking reads.
     pub(crate) watches: usize,
+    /// Holds and waits that last longer are reported.
+    pub(crate) warn_after: Option<Duration>,
     pub(crate) journal: Arc<Journal>,
 }

@@ -11,19 +11,16 @@ use super::{
     publishing::publish,
     session::SessionActor,
     settings::Settings,
+    timer::{Timed, Timer},
     watch::WatchActor,
 };
 use crate::{
-    clock::Moment,
     consul::{client::Consul, fact::SessionId},
     error::{Error, Step},
-    holding::{slots::Slots, turn::Style, wards::Wards},
+    holding::{oversight::Oversight, slots::Slots, turn::Style, wards::Wards},
     key::Key,
     messages::subscribers::Hub,
-    protocol::{
-        session::SessionView,
-        warden::{End, Event, ForActors, Readiness},
-    },
+    protocol::warden::{End, Event, ForActors, Readiness},
 };
 
 pub(crate) struct LockSupervisor {
@@ -36,8 +33,8 @@ pub(crate) struct LockSupervisor {
     pub(super) locks: HashMap<Key, Addr<LockActor>>,
     pub(super) session: Option<Addr<SessionActor>>,
     pub(super) watcher: Option<Addr<WatchActor>>,
-    /// The timer, and when it fires.
-    timer: Option<(SpawnHandle, Moment)>,
+    timer: Timer,
+    oversight: Oversight,
     /// Callers waiting for the shutdown to finish.
     stopping: Vec<oneshot::Sender<Result<(), Error>>>,
     /// Fires when the runtime has ended; its thread then exits.
@@ -83,7 +80,8 @@ impl LockSupervisor {
                 locks: HashMap::new(),
                 session: None,
                 watcher: None,
-                timer: None,
+                timer: Timer::default(),
+                oversight: Oversight::default(),
                 stopping: Vec::new(),
                 finished: Some(finished),
             }
@@ -102,7 +100,7 @@ impl LockSupervisor {
         for order in orders {
             self.carry_out(order, ctx);
         }
-        self.arm(now, ctx);
+        self.arm(now, self.wards.next_wakeup(), ctx);
     }
 
     fn carry_out(&mut self, order: ForActors, ctx: &mut Context<Self>) {
@@ -113,7 +111,10 @@ impl LockSupervisor {
                 self.watcher = Some(actor.start());
             }
             ForActors::StartSession { generation, left_behind } => {
-                self.start_session(generation, left_behind.as_ref(), ctx);
+                let (consul, settings) = (self.consul.clone(), self.settings.clone());
+                let warden = ctx.address().recipient();
+                let actor = SessionActor::new(consul, settings, warden, generation, left_behind);
+                self.session = Some(actor.start());
             }
             ForActors::StartLock { key, worker, recovering } => {
                 if let Some(slot) = self.wards.slots().get(&key) {
@@ -138,44 +139,16 @@ impl LockSupervisor {
         }
     }
 
-    fn start_session(
-        &mut self,
-        generation: u64,
-        left_behind: Option<&SessionView>,
-        ctx: &Context<Self>,
-    ) {
-        let actor = SessionActor::new(
-            self.consul.clone(),
-            self.settings.clone(),
-            ctx.address().recipient(),
-            generation,
-            left_behind,
-        );
-        self.session = Some(actor.start());
-    }
-
-    fn arm(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let Some(at) = self.wards.next_wakeup() else { return };
-        // A timer that fires too early is harmless.
-        if let Some((timer, rings)) = self.timer {
-            if rings <= at {
-                return;
-            }
-            ctx.cancel_future(timer);
+    /// Shows what is held and waited for, and reports what lasts too long.
+    fn look(&mut self) {
+        let (slots, journal) = (self.wards.slots().all(), &self.settings.journal);
+        let view = self.oversight.look(&slots, self.settings.warn_after);
+        journal.telemetry().in_use(view.held, view.waiting);
+        journal.telemetry().oldest(view.oldest_hold, view.oldest_wait);
+        for (key, what) in view.notes {
+            tracing::warn!(%key, "{what}");
+            journal.incident(Some(&key), what);
         }
-        let timer = ctx.run_later(at.since(now), |actor, ctx| {
-            actor.timer = None;
-            actor.feed(Event::Tick, ctx);
-        });
-        self.timer = Some((timer, at));
-    }
-
-    #[cfg(feature = "metrics")]
-    fn count(&self) {
-        let slots = self.wards.slots().all();
-        let held = slots.iter().filter(|slot| slot.machine().owns()).count();
-        let waiting = slots.iter().map(|slot| slot.callers.waiting()).sum();
-        self.settings.journal.telemetry().in_use(held, waiting);
     }
 
     fn finish(&mut self, end: End, ctx: &mut Context<Self>) {
@@ -226,9 +199,18 @@ impl Actor for LockSupervisor {
         self.feed(Event::Start, ctx);
         ctx.run_interval(BEAT, |actor, _| {
             actor.settings.journal.beat();
-            #[cfg(feature = "metrics")]
-            actor.count();
+            actor.look();
         });
+    }
+}
+
+impl Timed for LockSupervisor {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        self.feed(Event::Tick, ctx);
     }
 }
 

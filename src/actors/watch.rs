@@ -11,16 +11,13 @@ use actix_rt::task::JoinHandle;
 use super::{
     death_notice::DeathNotice,
     messages::{ForWarden, Watch},
-    question::{ask_abortable, unanswered},
+    question,
     settings::Settings,
+    timer::{Timed, Timer},
 };
 use crate::{
     clock::Moment,
-    consul::{
-        client::Consul,
-        fact::{Listed, Seen, Trouble},
-        http::Http,
-    },
+    consul::{client::Consul, fact::Trouble, http::Http},
     holding::watchers::{Read, Watchers, What},
     protocol::{Ticket, warden, watch::Event},
     status::report::Saturation,
@@ -40,8 +37,7 @@ pub(super) struct WatchActor {
     /// The reads in flight. Aborted with the actor; otherwise they would occupy its
     /// successor's places.
     reads: HashMap<Ticket, JoinHandle<()>>,
-    /// The timer, and when it fires.
-    timer: Option<(SpawnHandle, Moment)>,
+    timer: Timer,
     #[expect(dead_code, reason = "dropping it reports the actor's death")]
     death_notice: DeathNotice<ForWarden>,
 }
@@ -58,7 +54,8 @@ impl WatchActor {
         let death_notice = DeathNotice::new(warden, ForWarden(warden::Event::WatchDied));
         let watchers = Watchers::new(settings.watches, settings.clock.now().as_nanos());
         let reads = HashMap::new();
-        Self { consul, settings, watchers, carries: 1, reads, timer: None, death_notice }
+        let timer = Timer::default();
+        Self { consul, settings, watchers, carries: 1, reads, timer, death_notice }
     }
 
     /// Runs one step of the machine and starts the reads that it requests.
@@ -87,7 +84,7 @@ impl WatchActor {
         for read in reads {
             self.begin(read, ctx);
         }
-        self.arm(now, ctx);
+        self.arm(now, self.watchers.next_wakeup(), ctx);
     }
 
     fn begin(&mut self, Read { read, what }: Read, ctx: &Context<Self>) {
@@ -100,54 +97,41 @@ impl WatchActor {
                 me.do_send(Answered(event));
             }
         };
-        let lost = match what {
-            What::Key(_) => Event::Seen { read, answer: Seen::Unknown(unanswered()) },
-            What::Prefix(_) => Event::Listed { read, answer: Listed::Unknown(unanswered()) },
-            What::Probe => Event::Probed { read, refused: false },
-        };
-        let task = ask_abortable(lost, tell, async move {
-            match what {
-                What::Key(ask) => {
-                    let answer = consul.ask(&ask, limit).await;
-                    Event::Seen { read, answer }
-                }
-                What::Prefix(ask) => {
-                    let answer = consul.ask(&ask, LISTING_LIMIT).await;
-                    Event::Listed { read, answer }
-                }
-                What::Probe => {
-                    let refused = match consul.connections() {
+        let task = match what {
+            What::Key(ask) => question::ask(&consul, ask, limit, move |answer| {
+                tell(Event::Seen { read, answer });
+            }),
+            What::Prefix(ask) => question::ask(&consul, ask, LISTING_LIMIT, move |answer| {
+                tell(Event::Listed { read, answer });
+            }),
+            What::Probe => {
+                let tell = move |refused| tell(Event::Probed { read, refused });
+                question::run(false, tell, async move {
+                    match consul.connections() {
                         Some(connections) => {
                             matches!(connections.probe().await, Err(Trouble::Refused(_)))
                         }
                         None => false,
-                    };
-                    Event::Probed { read, refused }
-                }
+                    }
+                })
             }
-        });
+        };
         self.reads.insert(read, task);
-    }
-
-    fn arm(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let Some(at) = self.watchers.next_wakeup() else { return };
-        // A timer that fires too early is harmless.
-        if let Some((timer, rings)) = self.timer {
-            if rings <= at {
-                return;
-            }
-            ctx.cancel_future(timer);
-        }
-        let timer = ctx.run_later(at.since(now), |actor, ctx| {
-            actor.timer = None;
-            actor.work(|watchers, now| watchers.handle(now, Event::Tick), ctx);
-        });
-        self.timer = Some((timer, at));
     }
 }
 
 impl Actor for WatchActor {
     type Context = Context<Self>;
+}
+
+impl Timed for WatchActor {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        self.work(|watchers, now| watchers.handle(now, Event::Tick), ctx);
+    }
 }
 
 impl Drop for WatchActor {

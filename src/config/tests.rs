@@ -51,12 +51,27 @@ fn a_setting_out_of_range_is_refused_by_name_with_its_range() {
     assert_eq!((limits.watches(false), Limits::default().watches(false)), (2, 6));
     assert_eq!(Limits::default().watches(true), 38);
 
+    let half = Some(Duration::from_millis(500));
+    let config = Config { warn_after: half, ..Config::default() };
+    assert_eq!(refused(&config), "warn_after is 500ms; it must be at least 1 s");
+
     let config = Config { era: 128, ..Config::default() };
     assert_eq!(refused(&config), "era is 128; it must be 0 to 127");
     Config { era: 127, ..Config::default() }.check().unwrap();
 
     let config = Config { prefix: Some("a//b".into()), ..Config::default() };
     assert!(refused(&config).contains("prefix contains '//'"));
+}
+
+#[test]
+fn a_session_that_checks_can_end_needs_the_lock_delay_in_its_lease() {
+    let checks = || vec!["serfHealth".to_owned()];
+    for (node_checks, service_checks) in [(checks(), vec![]), (vec![], checks())] {
+        let mut config = Config { node_checks, service_checks, ..Config::default() };
+        config.check().unwrap();
+        config.timing = Timing::fast_failover();
+        assert!(refused(&config).contains("timing.fast_failover"));
+    }
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Timing {
     /// The longest lock-delay that Consul enforces; it reports longer ones.
     pub(crate) const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
     const SHORTEST_LOCK_DELAY: Duration = Duration::from_secs(2);
-    const SHORTEST_TTL: Duration = Duration::from_secs(10);
+    /// The shortest TTL that Consul accepts.
+    pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(10);
     const LONGEST_TTL: Duration = Duration::from_secs(86_400);
 
     /// TTL and lock-delay of 30 s. Rides out an election after a killed leader, which took

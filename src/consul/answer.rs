@@ -51,12 +51,19 @@ impl<'a> Answer<'a> {
 
     /// Returns `text` for use in an error: one short, escaped line without the token.
     pub(super) fn excerpt(self, text: &str) -> String {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let mut text: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+        // The answer may be long, and only its beginning is shown.
+        let longest = self.token.map_or(0, |token| token.expose().len());
+        let (mut line, is_cut) = beginning(text, 2 * EXCERPT + longest);
         if let Some(token) = self.token {
-            text = token.strike_from(text);
+            line = token.strike_from(line);
         }
-        let mut text = escaped(&text).into_owned();
+        if is_cut {
+            // The end may be a part of the token.
+            let end =
+                line.char_indices().rev().take(longest).last().map_or(line.len(), |(at, _)| at);
+            line.truncate(end);
+        }
+        let mut text = escaped(&line).into_owned();
         if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
             let end = text[..end].char_indices().next_back().map_or(0, |(last, _)| last);
             text.truncate(end);
@@ -96,6 +103,15 @@ impl<'a> Answer<'a> {
         (by_consul || by_proxy).then(|| self.excerpt(&format!("status {status}: {}", self.words())))
     }
 
+    /// Returns the reply's text if it refuses the name in a transaction.
+    pub(super) fn name_refused_in_transaction(self) -> Option<String> {
+        let text = self.text();
+        let name = text.strip_prefix("Invalid key in transaction: ").unwrap_or(&text);
+        let refused =
+            matches!(self.reply.status, 400 | 500) && name.starts_with("invalid key name");
+        refused.then(|| self.excerpt(&format!("status {}: {}", self.reply.status, self.words())))
+    }
+
     /// Whether Consul does not know the token, so that the request had no effect.
     pub(super) fn lacks_token(self) -> bool {
         self.reply.status == 403 && Denial::of(&self.text()) == Some(Denial::Token)
@@ -119,6 +135,23 @@ impl<'a> Answer<'a> {
     pub(super) fn server(self, text: &str) -> Trouble {
         Trouble::Server { status: self.reply.status, text: self.excerpt(text) }
     }
+}
+
+/// The first `most` characters of `text` on one line, without control characters, and
+/// whether more follow.
+fn beginning(text: &str, most: usize) -> (String, bool) {
+    let (mut line, mut count) = (String::new(), 0);
+    for (place, word) in text.split_whitespace().enumerate() {
+        let blank = (place > 0).then_some(' ');
+        for c in blank.into_iter().chain(word.chars().filter(|c| !c.is_control())) {
+            if count == most {
+                return (line, true);
+            }
+            line.push(c);
+            count += 1;
+        }
+    }
+    (line, false)
 }
 
 /// The missing right if Consul does not know the token.

@@ -6,15 +6,14 @@
 
 use std::collections::VecDeque;
 
-use super::{ask::Lock, fact::Locked};
+use super::{ask::Lock, fact::Locked, txn::MOST_OPS};
 #[cfg(test)]
 use crate::mutation::Mutation;
 
 /// The most lock transactions in flight; further locks wait in line.
 pub(crate) const TURNS: usize = 4;
-/// The most locks in one transaction: Consul accepts 64 operations. A lock needs two, the
-/// fence needs one.
-pub(super) const MOST: usize = 31;
+/// The most locks in one transaction. A lock needs two operations, the fence needs one.
+pub(super) const MOST: usize = (MOST_OPS - 1) / 2;
 /// The most bytes of keys and values in a transaction of several locks, as JSON. Consul
 /// accepts 512 KiB.
 pub(super) const MOST_BYTES: usize = 256 * 1024;

@@ -12,7 +12,7 @@ use super::{
     fact::Trouble,
     http::{Http, HttpConfig, Purpose},
     link::{Backend, Link},
-    turns::Tell,
+    places::Tell,
     wire::{WireReply, WireRequest},
 };
 
@@ -102,6 +102,15 @@ impl Consul {
     ///
     /// Use [`lock`](Self::lock) for locks.
     pub(crate) async fn ask<A: Ask>(&self, ask: &A, limit: Duration) -> A::Fact {
+        let asked_at = Instant::now();
+        let fact = self.ask_once(ask, limit).await;
+        let Some(other) = ask.otherwise(&self.0.keys, &fact) else { return fact };
+        let left = limit.saturating_sub(asked_at.elapsed());
+        // Boxed: it is rare, and thousands of questions may be waiting.
+        Box::pin(self.ask_once(&*other, left)).await
+    }
+
+    async fn ask_once<A: Ask + ?Sized>(&self, ask: &A, limit: Duration) -> A::Fact {
         let keys = &self.0.keys;
         match self.exchange(ask.purpose(), ask.request(keys), ask.limit(limit)).await {
             Ok((reply, token)) => {
@@ -187,10 +196,6 @@ impl fmt::Debug for Consul {
         f.debug_struct("Consul").field("keys", &self.0.keys).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-#[path = "client_script.rs"]
-mod script;
 
 #[cfg(test)]
 pub(super) mod tests;

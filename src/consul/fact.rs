@@ -5,7 +5,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{escape::Escaped, key::Key};
+use crate::{
+    error::{Error, Step},
+    escape::Escaped,
+    key::Key,
+    ownership::Holder,
+};
 
 /// The id of a Consul session.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +58,18 @@ impl Entry {
     pub(crate) fn is_remnant(&self) -> bool {
         self.lock_index > 0 && self.session.is_none() && self.flags == 0 && self.value.is_empty()
     }
+
+    /// Its holder, if a session holds it. `names` are those of the session and its node.
+    pub(crate) fn into_holder(self, names: Option<(String, String)>) -> Option<Holder> {
+        let (session_name, node) = names.unzip();
+        Some(Holder {
+            session: self.session?.to_string(),
+            session_name,
+            node,
+            value: self.value.into(),
+            since: self.modify_index,
+        })
+    }
 }
 
 /// Why the effect of a request is unknown.
@@ -81,6 +98,13 @@ pub(crate) enum Trouble {
     TooLong,
     /// The answer is not from Consul, for instance a proxy's page.
     NotConsul(String),
+}
+
+impl Trouble {
+    /// The error of a step that this prevents.
+    pub(crate) fn to_error(&self, step: Step) -> Error {
+        Error::Unavailable { step, why: self.to_string() }
+    }
 }
 
 impl fmt::Display for Trouble {
@@ -305,12 +329,29 @@ pub(crate) enum Seen {
         index: u64,
     },
     Missing {
+        /// At least 1. The largest number if the reply has none.
         index: u64,
     },
     Denied(String),
     /// Consul, or a proxy before it, refuses the key's name.
     NameRefused(String),
     Unknown(Trouble),
+}
+
+impl Seen {
+    /// The entry of `key`, which was read; `None` if there is none.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn into_entry(self, key: &Key) -> Result<Option<Entry>, Error> {
+        match self {
+            Self::Found { entry, .. } => Ok(Some(entry)),
+            Self::Missing { .. } => Ok(None),
+            Self::Denied(right) => Err(Error::Denied { right }),
+            Self::NameRefused(why) => Err(Error::NameRefused { key: key.clone(), why }),
+            Self::Unknown(trouble) => Err(trouble.to_error(Step::Read)),
+        }
+    }
 }
 
 /// The answer to a listing of all keys that begin with a prefix.

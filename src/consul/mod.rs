@@ -3,16 +3,16 @@
 
 mod answer;
 pub(crate) mod ask;
-mod batch;
 pub(crate) mod batches;
 pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod fact;
 pub(crate) mod http;
 pub(crate) mod link;
+mod locking;
+mod places;
 pub(crate) mod roster;
 pub(crate) mod session_name;
-mod turns;
 mod txn;
 pub(crate) mod wire;
 mod words;
@@ -21,4 +21,4 @@ mod words;
 pub(crate) use answer::Answer;
 
 #[cfg(test)]
-mod crossing;
+mod tests;

@@ -18,9 +18,20 @@ use super::{
 #[cfg(test)]
 use crate::mutation::Mutation;
 
+/// The most operations of a transaction that every version of Consul accepts.
+pub(super) const MOST_OPS: usize = 64;
+
 /// One operation. Keys are full keys, the runtime's prefix included.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op<'a> {
+    /// Returns the entry, value included.
+    Get {
+        key: &'a str,
+    },
+    /// Returns the entries whose keys begin with the prefix, values included.
+    GetTree {
+        prefix: &'a str,
+    },
     /// Requires that the key does not exist.
     CheckNotExists {
         key: &'a str,
@@ -90,6 +101,8 @@ pub(super) enum Failure {
 impl Op<'_> {
     fn json(&self) -> Value {
         let kv = match *self {
+            Self::Get { key } => json!({"Verb": "get", "Key": key}),
+            Self::GetTree { prefix } => json!({"Verb": "get-tree", "Key": prefix}),
             Self::CheckNotExists { key } => json!({"Verb": "check-not-exists", "Key": key}),
             Self::CheckIndex { key, index } => {
                 json!({"Verb": "check-index", "Key": key, "Index": index})
@@ -150,6 +163,7 @@ impl Op<'_> {
             return Failure::Refused;
         }
         let unmet = match *self {
+            Self::Get { key } => reads(what, &[Is("key "), Quotes(key), MISSING]),
             Self::CheckNotExists { key } => reads(what, &[Is("key "), Quotes(key), Is(" exists")]),
             Self::CheckIndex { key, index } => {
                 let expected = format!(" != {index}");
@@ -189,7 +203,7 @@ impl Op<'_> {
             Self::DeleteCas { key, .. } => {
                 reads(what, &[Is("failed to delete key "), Quotes(key), STALE])
             }
-            Self::Delete { .. } | Self::Set { .. } => false,
+            Self::GetTree { .. } | Self::Delete { .. } | Self::Set { .. } => false,
         };
         if unmet { Failure::Unmet } else { Failure::Unclear }
     }
@@ -235,6 +249,11 @@ pub(super) fn request(scope: &Scope, ops: &[Op<'_>]) -> WireRequest {
     };
     let body = Value::Array(ops.iter().map(json).collect());
     WireRequest::put("/v1/txn".into(), body.to_string().into_bytes())
+}
+
+/// Returns the request of a transaction that only reads. Consul's leader answers.
+pub(super) fn reading(scope: &Scope, ops: &[Op<'_>]) -> WireRequest {
+    WireRequest { target: "/v1/txn?consistent".into(), ..request(scope, ops) }
 }
 
 /// The outcome of a transaction.

@@ -2,7 +2,10 @@
 
 use crate::{
     config::Timing,
-    dsync::intake::{Intake, Pending},
+    dsync::{
+        hindrance,
+        intake::{Intake, Pending},
+    },
     holding::slot::Slot,
     key::Key,
     messages::{Explain, List},
@@ -22,16 +25,13 @@ impl Intake {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let mut keys: Vec<_> = self
-            .slots
-            .all()
-            .iter()
-            .map(|slot| describe(slot, &self.journal, &self.timing))
-            .collect();
+        let health = self.health();
+        let slots = self.slots.all();
+        let mut keys: Vec<_> = slots.iter().map(|slot| self.describe(slot, &health)).collect();
         keys.sort_by(|one, other| one.key.cmp(&other.key));
         Report {
             service: self.service.to_string(),
-            health: self.health(),
+            health,
             lease: self.timing.lease(),
             failover: self.timing.failover(),
             keys,
@@ -43,7 +43,7 @@ impl Intake {
 
     pub(crate) fn report_on(&self, key: &Key) -> KeyReport {
         match self.slots.get(key) {
-            Some(slot) => describe(&slot, &self.journal, &self.timing),
+            Some(slot) => self.describe(&slot, &self.health()),
             None => unused(key.clone(), &self.journal, &self.timing),
         }
     }
@@ -57,32 +57,37 @@ impl Intake {
         let report = self.report();
         Box::pin(async move { Ok(report) })
     }
-}
 
-fn describe(slot: &Slot, journal: &Journal, timing: &Timing) -> KeyReport {
-    let outline = slot.callers.outline();
-    let state = match slot.machine().state() {
-        // The machine may not know of the end yet.
-        KeyState::Held if outline.is_lost => KeyState::Losing,
-        KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
-        KeyState::Trying if slot.is_offered() => KeyState::Gathering,
-        state => state,
-    };
-    let (met, trouble) = match outline.obstacle {
-        Some(Obstacle::Held(holder)) => (Some(*holder), None),
-        Some(Obstacle::Delayed { .. }) | None => (None, None),
-        Some(obstacle) => (None, Some(obstacle.into_error(&slot.key).to_string())),
-    };
-    KeyReport {
-        state,
-        token: outline.lease.map(|(token, _)| token),
-        remaining: outline.lease.map(|(_, remaining)| remaining),
-        role: outline.role,
-        // The obstacle's holder may be stale; for a followed key, `leader` is current.
-        holder: outline.owner.or(if outline.role.is_some() { outline.leader } else { met }),
-        waiters: outline.waiting,
-        last_error: trouble.or_else(|| journal.last_error(&slot.key)),
-        ..unused(slot.key.clone(), journal, timing)
+    fn describe(&self, slot: &Slot, health: &HealthReport) -> KeyReport {
+        let (journal, timing) = (&self.journal, &self.timing);
+        let outline = slot.callers.outline();
+        let state = match slot.machine().state() {
+            // The machine may not know of the end yet.
+            KeyState::Held if outline.is_lost => KeyState::Losing,
+            KeyState::Held if outline.lease.is_none() => KeyState::Releasing,
+            KeyState::Trying if slot.is_offered() => KeyState::Gathering,
+            state => state,
+        };
+        let why = hindrance::of(slot, state, &outline, health, self.slots.clock().now());
+        let (met, trouble) = match outline.obstacle {
+            Some(Obstacle::Held(holder)) => (Some(*holder), None),
+            Some(Obstacle::Delayed { .. }) | None => (None, None),
+            Some(obstacle) => (None, Some(obstacle.into_error(&slot.key).to_string())),
+        };
+        KeyReport {
+            state,
+            token: outline.lease.map(|(token, _)| token),
+            remaining: outline.lease.map(|(_, remaining)| remaining),
+            held: outline.held,
+            role: outline.role,
+            // The obstacle's holder may be stale; for a followed key, `leader` is current.
+            holder: outline.owner.or(if outline.role.is_some() { outline.leader } else { met }),
+            waiters: outline.waiting,
+            waited: outline.oldest_wait,
+            why,
+            last_error: trouble.or_else(|| journal.last_error(&slot.key)),
+            ..unused(slot.key.clone(), journal, timing)
+        }
     }
 }
 
@@ -92,8 +97,11 @@ fn unused(key: Key, journal: &Journal, timing: &Timing) -> KeyReport {
         role: None,
         token: None,
         remaining: None,
+        held: None,
         holder: None,
         waiters: 0,
+        waited: None,
+        why: None,
         last_error: journal.last_error(&key),
         failover: timing.failover(),
         key,

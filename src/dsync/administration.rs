@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::reading::entry_of;
 use crate::{
+    config::Timing,
     consul::{
         ask::{
-            CreateSession, DestroySession, List, ListAllSessions, Release, ReleaseHow, SessionInfo,
-            What, Write,
+            Checks, CreateSession, DestroySession, GetTree, List, ListAllSessions, Release,
+            ReleaseHow, SessionInfo, What, Write,
         },
         client::Consul,
         fact::{
@@ -18,15 +19,14 @@ use crate::{
     dsync::intake::{Intake, Pending},
     error::{Error, Step},
     key::Key,
-    messages::{ForceRelease, ForceReleased, HeldKey, Holders, subscribers::Hub},
+    messages::{
+        ForceRelease, ForceReleased, HeldKey, Holders, StandBack, StepDown, SteppedDown,
+        subscribers::Hub,
+    },
     ownership::Holder,
-    protocol::session::unavailable,
+    protocol::takeover,
 };
 
-/// The longest lease: Consul enforces no longer lock-delay.
-const LONGEST_LEASE: Duration = Duration::from_secs(60);
-/// The shortest TTL that Consul accepts.
-const SHORTEST_TTL: Duration = Duration::from_secs(10);
 /// How often a release or the end of a session is attempted, and the pause in between.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -34,12 +34,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl Intake {
     pub(crate) fn holders(&self, Holders { prefix }: Holders) -> Pending<Vec<HeldKey>> {
         self.read_with(move |consul, limit| async move {
-            let list = List { prefix: prefix.into(), after: None, wait: Duration::ZERO };
-            let entries = match consul.ask(&list, limit).await {
+            let prefix: Arc<str> = prefix.into();
+            let list = List { prefix: prefix.clone(), after: None, wait: Duration::ZERO };
+            let listed = match consul.ask(&list, limit).await {
+                Listed::NameRefused(_) => consul.ask(&GetTree { prefix }, limit).await,
+                listed => listed,
+            };
+            let entries = match listed {
                 Listed::Found { entries, .. } => entries,
                 Listed::Denied(right) => return Err(Error::Denied { right }),
                 Listed::NameRefused(why) => return Err(Error::Invalid { field: "prefix", why }),
-                Listed::Unknown(trouble) => return Err(unavailable(Step::Read, &trouble)),
+                Listed::Unknown(trouble) => return Err(trouble.to_error(Step::Read)),
             };
             let sessions: HashMap<_, _> = match consul.ask(&ListAllSessions, limit).await {
                 AllSessions::Found(sessions) => {
@@ -52,7 +57,7 @@ impl Intake {
                 .into_iter()
                 .filter_map(|(key, entry)| {
                     let facts = sessions.get(entry.session.as_ref()?).cloned();
-                    Some(HeldKey { key: key.into(), holder: holder(entry, facts)? })
+                    Some(HeldKey { key: key.into(), holder: entry.into_holder(facts)? })
                 })
                 .collect();
             held.sort_by(|one, other| one.key.cmp(&other.key));
@@ -61,22 +66,59 @@ impl Intake {
     }
 
     pub(crate) fn force_release(&self, asked: ForceRelease) -> Pending<ForceReleased> {
+        let ForceRelease { key, session, index, immediate } = asked;
+        let victim = Victim { key, session: SessionId::from(session.as_str()), index };
+        let purpose = Purpose::ForceRelease { immediate };
+        let taken = self.take(victim, purpose);
+        Box::pin(async move { taken.await.map(ForceReleased::from) })
+    }
+
+    pub(crate) fn step_down(&self, asked: StepDown) -> Pending<SteppedDown> {
+        let StepDown { key, session, index } = asked;
+        let victim = Victim { key, session: SessionId::from(session.as_str()), index };
+        let taken = self.take(victim, Purpose::StepDown);
+        Box::pin(async move { taken.await.map(SteppedDown::from) })
+    }
+
+    fn take(&self, victim: Victim, purpose: Purpose) -> Pending<Taken> {
         let (hub, service) = (self.hub.clone(), self.service.clone());
         self.act_with(move |consul, limit| async move {
-            Taking { consul, limit, hub, service }.force_release(asked).await
+            Taking { consul, limit, hub, service, purpose }.take(victim).await
         })
     }
 }
 
-fn holder(entry: Entry, facts: Option<(String, String)>) -> Option<Holder> {
-    let (session_name, node) = facts.unzip();
-    Some(Holder {
-        session: entry.session?.to_string(),
-        session_name,
-        node,
-        value: entry.value.into(),
-        since: entry.modify_index,
-    })
+/// The ownership to end.
+struct Victim {
+    key: Key,
+    session: SessionId,
+    index: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    ForceRelease { immediate: bool },
+    StepDown,
+}
+
+/// An ownership that was ended.
+#[derive(Clone)]
+struct Taken {
+    key: Key,
+    holder: Holder,
+    keeps: Duration,
+}
+
+impl From<Taken> for ForceReleased {
+    fn from(Taken { key, holder, keeps }: Taken) -> Self {
+        Self { key, holder, keeps }
+    }
+}
+
+impl From<Taken> for SteppedDown {
+    fn from(Taken { key, holder, keeps }: Taken) -> Self {
+        Self { key, leader: holder, keeps }
+    }
 }
 
 /// A lock that is being taken away.
@@ -85,12 +127,12 @@ struct Taking {
     limit: Duration,
     hub: Arc<Hub>,
     service: Arc<str>,
+    purpose: Purpose,
 }
 
 impl Taking {
-    async fn force_release(self, asked: ForceRelease) -> Result<ForceReleased, Error> {
-        let ForceRelease { key, session, index, immediate } = asked;
-        let victim = SessionId::from(session.as_str());
+    async fn take(self, victim: Victim) -> Result<Taken, Error> {
+        let Victim { key, session: victim, index } = victim;
         let found = entry_of(&self.consul, key.clone(), self.limit).await?;
         let is_same =
             |entry: &Entry| entry.session.as_ref() == Some(&victim) && entry.modify_index == index;
@@ -99,40 +141,43 @@ impl Taking {
             SessionSeen::Exists { name, node, ttl, .. } => (Some((name, node)), ttl),
             _ => (None, None),
         };
-        let keeps = if immediate { Duration::ZERO } else { ttl.unwrap_or(LONGEST_LEASE) };
-        let keeps = keeps.min(LONGEST_LEASE);
-        let Some(holder) = holder(entry.clone(), facts) else {
+        let immediate = self.purpose == Purpose::ForceRelease { immediate: true };
+        let keeps = if immediate { Duration::ZERO } else { takeover::keeps(ttl) };
+        let Some(holder) = entry.clone().into_holder(facts) else {
             return Err(Error::Conflict { key });
         };
-        let event = ForceReleased { key: key.clone(), holder, keeps };
+        let taken = Taken { key: key.clone(), holder, keeps };
         if immediate {
             let released = self.release(&key, &victim, index, &entry).await;
             if let Err(Error::Unknown { why, .. }) = &released {
-                self.tell_unknown(&event, why);
+                self.tell_unknown(&taken, why);
             }
             released?;
-            self.tell(&event);
+            self.tell(&taken);
         } else {
             let keeper = self.keeper(keeps).await?;
-            let taken = self.keep_and_release(&key, &victim, &keeper, &entry, &event).await;
+            let kept = self.keep_and_release(&key, &victim, &keeper, &entry, &taken).await;
             // Ends a take-over that is still on its way, too.
             self.destroy(&keeper).await;
-            taken?;
+            kept?;
         }
-        Ok(event)
+        Ok(taken)
     }
 
-    fn tell(&self, event: &ForceReleased) {
-        let (key, holder) = (&event.key, &event.holder);
-        tracing::warn!(%key, %holder, keeps = ?event.keeps, "lock taken away from its holder");
+    fn tell(&self, taken: &Taken) {
+        let (key, holder) = (&taken.key, &taken.holder);
+        tracing::warn!(%key, %holder, keeps = ?taken.keeps, "lock taken away from its holder");
         let what = format!("taken away from {holder}");
         self.hub.journal().incident(Some(key), what);
-        self.hub.publish(event);
+        match self.purpose {
+            Purpose::ForceRelease { .. } => self.hub.publish(&ForceReleased::from(taken.clone())),
+            Purpose::StepDown => self.hub.publish(&SteppedDown::from(taken.clone())),
+        }
     }
 
     /// Whether the lock was taken away is unknown.
-    fn tell_unknown(&self, event: &ForceReleased, why: &str) {
-        let (key, holder) = (&event.key, &event.holder);
+    fn tell_unknown(&self, taken: &Taken, why: &str) {
+        let (key, holder) = (&taken.key, &taken.holder);
         tracing::warn!(%key, %holder, why, "lock may have been taken away from its holder");
         let what = format!("may have been taken away from {holder}: {why}");
         self.hub.journal().incident(Some(key), what);
@@ -142,11 +187,16 @@ impl Taking {
     /// early, its lock-delay does the same.
     async fn keeper(&self, keeps: Duration) -> Result<SessionId, Error> {
         let margin = self.limit * 2;
+        let purpose = match self.purpose {
+            Purpose::ForceRelease { .. } => "force-release",
+            Purpose::StepDown => "step-down",
+        };
         let create = CreateSession {
-            name: format!("{} (force-release)", self.service),
-            ttl: keeps.saturating_add(margin).max(SHORTEST_TTL),
+            name: format!("{} ({purpose})", self.service),
+            ttl: keeps.saturating_add(margin).max(Timing::SHORTEST_TTL),
             lock_delay: keeps,
-            node_checks: Vec::new(),
+            checks: Checks::default(),
+            patience: Duration::ZERO,
         };
         match self.consul.ask(&create, self.limit).await {
             Created::Session(session) => Ok(session),
@@ -155,7 +205,7 @@ impl Taking {
                 Err(Error::Invalid { field: "session_ttl", why })
             }
             Created::Denied(right) => Err(Error::Denied { right }),
-            Created::Unknown(trouble) => Err(unavailable(Step::CreateSession, &trouble)),
+            Created::Unknown(trouble) => Err(trouble.to_error(Step::CreateSession)),
         }
     }
 
@@ -165,9 +215,13 @@ impl Taking {
         victim: &SessionId,
         keeper: &SessionId,
         entry: &Entry,
-        event: &ForceReleased,
+        taken: &Taken,
     ) -> Result<(), Error> {
-        let (value, flags) = (entry.value.clone(), entry.flags);
+        let value = match self.purpose {
+            Purpose::ForceRelease { .. } => entry.value.clone(),
+            Purpose::StepDown => StandBack::value(victim.as_str(), taken.keeps),
+        };
+        let flags = entry.flags;
         let what = What::PassTo { session: keeper.clone(), value, flags };
         let (session, index) = (victim.clone(), entry.modify_index);
         let pass = Write { key: key.clone(), session, index, what };
@@ -179,15 +233,15 @@ impl Taking {
             }
             Written::Denied(right) => return Err(Error::Denied { right }),
             Written::Refused(why) => return Err(Error::Unavailable { step, why }),
-            Written::Failed(trouble) => return Err(unavailable(step, &trouble)),
+            Written::Failed(trouble) => return Err(trouble.to_error(step)),
             Written::Unknown(trouble) => {
                 let why = trouble.to_string();
-                self.tell_unknown(event, &why);
+                self.tell_unknown(taken, &why);
                 return Err(Error::Unknown { step, why });
             }
         };
-        self.tell(event);
-        tokio::time::sleep(event.keeps).await;
+        self.tell(taken);
+        tokio::time::sleep(taken.keeps).await;
         match self.release(key, keeper, index, entry).await {
             // Somebody has changed the key meanwhile; the end of the session frees it.
             Err(Error::Conflict { .. }) => Ok(()),

@@ -1,6 +1,6 @@
 //! The settings of a runtime.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -13,6 +13,7 @@ use crate::{
     actors::Settings,
     clock::Clock,
     config::{Config, Limits, Login, Retention, Timing, TlsSettings},
+    consul::ask::Checks,
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slots::Slots,
@@ -178,6 +179,18 @@ impl Builder {
         self
     }
 
+    /// Sets [`Config::warn_after`].
+    pub fn warn_after(mut self, span: Duration) -> Self {
+        self.config.warn_after = Some(span);
+        self
+    }
+
+    /// Sets [`Config::service_checks`].
+    pub fn service_checks(mut self, checks: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.service_checks = checks.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets [`Config::metrics_by_key`].
     pub fn metrics_by_key(mut self, by_key: bool) -> Self {
         self.config.metrics_by_key = by_key;
@@ -258,14 +271,13 @@ impl Builder {
     /// With [`on_current_arbiter`](Builder::on_current_arbiter), if called outside an actix
     /// System.
     pub fn start(self) -> Result<Dsync, ConfigError> {
-        let timing = self.config.timing.clone();
         let plan = self.plan()?;
         let intake = if plan.settings.clock.is_boot() {
             plan.launch_on_thread()?
         } else {
             plan.launch(oneshot::channel().0)?
         };
-        Ok(Dsync(Arc::new(Inner { intake, timing, work: Arc::default() })))
+        Ok(Dsync(Arc::new(Inner { intake, work: Arc::default() })))
     }
 
     fn defaults(&self) -> Result<Defaults, ConfigError> {
@@ -343,8 +355,9 @@ impl Builder {
                 timing: config.timing,
                 retention: config.retention,
                 flags: config.flags,
-                node_checks: config.node_checks,
+                checks: Checks { node: config.node_checks, service: config.service_checks },
                 watches,
+                warn_after: config.warn_after,
                 journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },
             slots: Slots::new(

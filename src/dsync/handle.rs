@@ -13,7 +13,7 @@ use crate::{
     key::Key,
     messages::{Campaign, Event, Events, Filter},
     status::{
-        preflight::Preflight,
+        findings::Preflight,
         report::{HealthReport, KeyReport, Report},
     },
 };
@@ -35,7 +35,6 @@ pub struct Dsync(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) intake: Intake,
-    pub(super) timing: Timing,
     pub(super) work: Arc<Ledger>,
 }
 
@@ -173,7 +172,7 @@ impl Dsync {
     /// The runtime's timing.
     #[must_use]
     pub fn timing(&self) -> Timing {
-        self.0.timing.clone()
+        self.0.intake.timing.clone()
     }
 
     /// Ends the runtime in good order. Waiting callers get [`Error::Stopped`], current leases
@@ -196,6 +195,6 @@ impl Dsync {
 
 impl fmt::Debug for Dsync {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dsync").field("timing", &self.0.timing).finish_non_exhaustive()
+        f.debug_struct("Dsync").field("timing", &self.0.intake.timing).finish_non_exhaustive()
     }
 }

@@ -6,8 +6,8 @@ use actix::prelude::*;
 use futures::future::LocalBoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::preflight::Survey;
-use crate::{actors::Settings, consul::client::Consul, key::Key, status::preflight::Preflight};
+use super::survey::Survey;
+use crate::{actors::Settings, consul::client::Consul, key::Key, status::findings::Preflight};
 
 /// Asks Consul on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
@@ -18,7 +18,7 @@ pub(super) struct Inspector {
 /// Requests a preflight.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Fly {
+pub(super) struct RunPreflight {
     pub(super) keys: BTreeSet<Key>,
     pub(super) reply: oneshot::Sender<Preflight>,
     pub(super) permit: OwnedSemaphorePermit,
@@ -30,7 +30,7 @@ pub(super) type Reading = Box<dyn FnOnce(Consul, Duration) -> LocalBoxFuture<'st
 /// Requests a reading.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Look {
+pub(super) struct RunReading {
     pub(super) reading: Reading,
     /// A permit for one of the concurrent reads, if it is one; held until the read ends, even if the caller
     /// has gone.
@@ -47,10 +47,10 @@ impl Actor for Inspector {
     type Context = Context<Self>;
 }
 
-impl Handler<Look> for Inspector {
+impl Handler<RunReading> for Inspector {
     type Result = ();
 
-    fn handle(&mut self, Look { reading, permit }: Look, _: &mut Context<Self>) {
+    fn handle(&mut self, RunReading { reading, permit }: RunReading, _: &mut Context<Self>) {
         let limit = self.settings.timing.request_timeout();
         let reading = reading(self.consul.clone(), limit);
         actix_rt::spawn(async move {
@@ -60,10 +60,14 @@ impl Handler<Look> for Inspector {
     }
 }
 
-impl Handler<Fly> for Inspector {
+impl Handler<RunPreflight> for Inspector {
     type Result = ();
 
-    fn handle(&mut self, Fly { keys, reply, permit }: Fly, _: &mut Context<Self>) {
+    fn handle(
+        &mut self,
+        RunPreflight { keys, reply, permit }: RunPreflight,
+        _: &mut Context<Self>,
+    ) {
         let (consul, settings) = (self.consul.clone(), self.settings.clone());
         actix_rt::spawn(async move {
             let survey = Survey {

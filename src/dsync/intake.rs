@@ -9,8 +9,12 @@ use tokio::{
     sync::{Semaphore, oneshot, watch},
     time::Instant,
 };
+use tracing::{
+    Instrument as _, Span,
+    field::{Empty, display},
+};
 
-use super::inspector::{Fly, Inspector};
+use super::inspector::{Inspector, RunPreflight};
 use crate::{
     actors::{ForWarden, LockSupervisor, Stop},
     config::Timing,
@@ -35,7 +39,7 @@ use crate::{
         queue::{Obstacle, Patience},
         warden::{self, Readiness},
     },
-    status::{journal::Journal, preflight::Preflight},
+    status::{findings::Preflight, journal::Journal},
     value::LockValue,
 };
 
@@ -124,6 +128,21 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
     }
 }
 
+/// The span of a caller's wait, within the caller's own span.
+fn wait_span(key: &Key) -> Span {
+    tracing::debug_span!("wait for lock", %key, token = Empty, error = Empty)
+}
+
+/// Notes how a wait ended in its span.
+async fn noting(waits: impl Future<Output = Result<Lease, Error>>) -> Result<Lease, Error> {
+    let result = waits.await;
+    match &result {
+        Ok(lease) => Span::current().record("token", display(lease.token())),
+        Err(error) => Span::current().record("error", display(error)),
+    };
+    result
+}
+
 impl Intake {
     pub(crate) fn acquire(&self, asked: Acquire) -> Pending<Lease> {
         self.acquire_for(Purpose::Lock, asked)
@@ -132,16 +151,23 @@ impl Intake {
     pub(crate) fn acquire_for(
         &self,
         purpose: Purpose,
-        Acquire { key, within, value }: Acquire,
+        Acquire { key, within, value, holding }: Acquire,
     ) -> Pending<Lease> {
         let asked_at = Instant::now();
+        let span = wait_span(&key);
         let place = self.enter(&key, purpose, Patience::Unlimited, value);
-        self.granted(place, asked_at, within)
+        if let Ok(Place { entered, .. }) = &place
+            && !holding.is_empty()
+        {
+            entered.slot.callers.declare(entered.call, holding.into());
+        }
+        Box::pin(self.granted(place, asked_at, within).instrument(span))
     }
 
     pub(crate) fn try_acquire(&self, TryAcquire { key, value }: TryAcquire) -> Pending<Lease> {
+        let span = wait_span(&key);
         let place = self.enter(&key, Purpose::Lock, Patience::None, value);
-        self.granted(place, Instant::now(), None)
+        Box::pin(self.granted(place, Instant::now(), None).instrument(span))
     }
 
     /// The lease that a caller waits for, at most `within` from `asked_at`.
@@ -152,7 +178,7 @@ impl Intake {
         within: Option<Duration>,
     ) -> Pending<Lease> {
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
-        Box::pin(async move {
+        let granted = async move {
             let mut place = place?;
             // An instant too far away to represent means no limit.
             let end = within.and_then(|limit| asked_at.checked_add(limit));
@@ -164,7 +190,8 @@ impl Intake {
                 },
             };
             answer.map(|grant| Lease::of(grant, keep_alive))
-        })
+        };
+        Box::pin(noting(granted))
     }
 
     fn enter(
@@ -179,7 +206,7 @@ impl Intake {
     }
 
     pub(super) fn placed(&self, entered: Entered) -> Place {
-        self.announce(&entered);
+        self.announce(&entered.slot, entered.is_new);
         Place { entered, answered: false }
     }
 
@@ -192,8 +219,8 @@ impl Intake {
     }
 
     /// Has an actor started for the slot if it is new.
-    pub(super) fn announce(&self, Entered { slot, is_new, .. }: &Entered) {
-        if *is_new {
+    pub(super) fn announce(&self, slot: &Slot, is_new: bool) {
+        if is_new {
             self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
         }
     }
@@ -225,9 +252,7 @@ impl Intake {
     }
 
     fn opened<T>(&self, Opened { slot, answer, is_new }: Opened<T>) -> T {
-        if is_new {
-            self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
-        }
+        self.announce(&slot, is_new);
         answer
     }
 
@@ -254,7 +279,7 @@ impl Intake {
         }
         keys.extend(self.slots.all().iter().map(|slot| slot.key.clone()));
         let (reply, answer) = oneshot::channel();
-        self.inspector.do_send(Fly { keys, reply, permit });
+        self.inspector.do_send(RunPreflight { keys, reply, permit });
         answer.await.map_err(|_| Error::Stopped)
     }
 

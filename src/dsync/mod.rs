@@ -4,15 +4,18 @@ mod account;
 mod administration;
 mod builder;
 mod handle;
+mod hindrance;
 mod inspector;
 pub(crate) mod intake;
 mod launch;
 mod permits;
-mod preflight;
 mod reach;
 mod reading;
 mod request;
 mod sets;
+mod survey;
+#[cfg(feature = "embedded")]
+mod testing;
 mod writing;
 
 pub use builder::Builder;

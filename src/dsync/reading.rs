@@ -4,19 +4,18 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::inspector::{Look, Reading};
+use super::inspector::{Reading, RunReading};
 use crate::{
     consul::{
         ask::{Read, SessionInfo},
         client::Consul,
-        fact::{Entry, Seen, SessionSeen},
+        fact::{Entry, SessionSeen},
     },
     dsync::intake::{Intake, Pending},
-    error::{Error, Step},
+    error::Error,
     key::Key,
     messages::{Inspect, ReadEntry, StoredEntry},
     ownership::Holder,
-    protocol::session::unavailable,
     token::FencingToken,
 };
 
@@ -53,7 +52,7 @@ impl Intake {
                     let _ = reply.send(act(consul, limit).await);
                 })
             });
-            self.inspector.do_send(Look { reading, permit: None });
+            self.inspector.do_send(RunReading { reading, permit: None });
         }
         Box::pin(async move { answer.await.unwrap_or(Err(Error::Stopped)) })
     }
@@ -81,7 +80,7 @@ impl Intake {
                     }
                 })
             });
-            intake.inspector.do_send(Look { reading, permit: Some(permit) });
+            intake.inspector.do_send(RunReading { reading, permit: Some(permit) });
             answer.await.unwrap_or(Err(Error::Stopped))
         })
     }
@@ -92,29 +91,16 @@ pub(super) async fn entry_of(
     key: Key,
     limit: Duration,
 ) -> Result<Option<Entry>, Error> {
-    match consul.ask(&Read::Key(key.clone()), limit).await {
-        Seen::Found { entry, .. } => Ok(Some(entry)),
-        Seen::Missing { .. } => Ok(None),
-        Seen::Denied(right) => Err(Error::Denied { right }),
-        Seen::NameRefused(why) => Err(Error::NameRefused { key, why }),
-        Seen::Unknown(trouble) => Err(unavailable(Step::Read, &trouble)),
-    }
+    consul.ask(&Read::Key(key.clone()), limit).await.into_entry(&key)
 }
 
 async fn holder_of(consul: &Consul, key: Key, limit: Duration) -> Result<Option<Holder>, Error> {
     let Some(entry) = entry_of(consul, key, limit).await? else { return Ok(None) };
-    let Some(session) = entry.session else { return Ok(None) };
-    let info = SessionInfo { session: session.clone() };
-    let (session_name, node) = match consul.ask(&info, limit).await {
-        SessionSeen::Exists { name, node, .. } => (Some(name), Some(node)),
+    let Some(session) = entry.session.clone() else { return Ok(None) };
+    let names = match consul.ask(&SessionInfo { session }, limit).await {
+        SessionSeen::Exists { name, node, .. } => Some((name, node)),
         // The holder is known; its names are optional.
-        _ => (None, None),
+        _ => None,
     };
-    Ok(Some(Holder {
-        session: session.to_string(),
-        session_name,
-        node,
-        value: entry.value.into(),
-        since: entry.modify_index,
-    }))
+    Ok(entry.into_holder(names))
 }

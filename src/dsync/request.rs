@@ -22,9 +22,9 @@ use crate::{
     },
     messages::{
         Acquire, AcquireAll, AcquirePermit, Campaign, Event, Explain, ForceRelease, ForceReleased,
-        HeldKey, Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign,
-        StoredEntry, Subscribe, SubscriptionId, TryAcquire, TryAcquirePermit, Unsubscribe,
-        UpdateValue, Write,
+        HeldKey, Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StepDown,
+        SteppedDown, StoredEntry, Subscribe, SubscriptionId, TryAcquire, TryAcquirePermit,
+        Unsubscribe, UpdateValue, Write,
     },
     ownership::{Holder, Released},
     status::report::{KeyReport, Report},
@@ -89,7 +89,7 @@ macro_rules! request {
             }
 
             fn recipient(intake: &Intake) -> Recipient<Self> {
-                Desk::open(intake).recipient()
+                IntakeActor::open(intake).recipient()
             }
         }
     )*};
@@ -119,24 +119,25 @@ request! { false:
     UpdateValue => update_value -> (),
     Write => write -> (),
     ForceRelease => force_release -> ForceReleased,
+    StepDown => step_down -> SteppedDown,
 }
 
 /// Receives the requests of one recipient. It lives on the runtime's thread as long as the
 /// recipient exists, and keeps the runtime running.
-pub(super) struct Desk(Intake);
+pub(super) struct IntakeActor(Intake);
 
-impl Desk {
+impl IntakeActor {
     pub(super) fn open(intake: &Intake) -> Addr<Self> {
         let taken_in = intake.clone();
         Self::start_in_arbiter(&intake.arbiter, move |_| Self(taken_in))
     }
 }
 
-impl Actor for Desk {
+impl Actor for IntakeActor {
     type Context = Context<Self>;
 }
 
-impl<M> Handler<M> for Desk
+impl<M> Handler<M> for IntakeActor
 where
     M: Request + Message<Result = Result<<M as Request>::Reply, Error>>,
 {
@@ -154,11 +155,11 @@ pub(super) struct Asked<M> {
     intake: Intake,
 }
 
-impl<M> MessageResponse<Desk, M> for Asked<M>
+impl<M> MessageResponse<IntakeActor, M> for Asked<M>
 where
     M: Request + Message<Result = Result<<M as Request>::Reply, Error>>,
 {
-    fn handle(self, _: &mut Context<Desk>, asker: Option<OneshotSender<M::Result>>) {
+    fn handle(self, _: &mut Context<IntakeActor>, asker: Option<OneshotSender<M::Result>>) {
         let Self { request, intake } = self;
         if asker.is_none() && M::FOR_ITS_ANSWER {
             let request = std::any::type_name::<M>();

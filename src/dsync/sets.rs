@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::intake::{Intake, Pending, unserved};
 use crate::{
@@ -32,7 +33,9 @@ impl Intake {
         let value = value.and_then(|value| self.check_set(&keys, value));
         let party = value.and_then(|value| Ok((self.join(&keys, value.clone())?, value)));
         let intake = self.clone();
-        Box::pin(async move {
+        // Within the caller's own span.
+        let span = tracing::debug_span!("wait for locks", keys = keys.len());
+        let granted = async move {
             let (mut party, value) = party?;
             // An instant too far away to represent means no limit.
             let end = within.and_then(|limit| asked_at.checked_add(limit));
@@ -54,7 +57,8 @@ impl Intake {
                     }
                 }
             }
-        })
+        };
+        Box::pin(granted.instrument(span))
     }
 
     pub(crate) fn release_all(&self, ReleaseAll(leases): ReleaseAll) -> Pending<Released> {
@@ -81,7 +85,7 @@ impl Intake {
 
     fn join(&self, keys: &BTreeSet<Key>, value: Arc<[u8]>) -> Result<Party, Error> {
         let party = Party::enter(&self.slots, keys, value)?;
-        party.entered().for_each(|entered| self.announce(entered));
+        party.entered().for_each(|entered| self.announce(&entered.slot, entered.is_new));
         Ok(party)
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     api::{Api, Parked, Reply, Response},
@@ -17,6 +17,7 @@ use crate::clock::{Clock, Moment};
 pub(super) struct Agent {
     clock: Clock,
     state: Mutex<State>,
+    frozen: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -25,6 +26,17 @@ struct State {
     waiters: Waiters,
     /// The engine's version and life when [`State::settle`] last woke waiters.
     settled: (u64, u64),
+    /// The requests that arrived while the agent is frozen.
+    held: Vec<Held>,
+}
+
+/// A request to a frozen agent. It is carried out even if its client no longer waits.
+#[derive(Debug)]
+struct Held {
+    method: String,
+    target: String,
+    body: Vec<u8>,
+    thawed: oneshot::Sender<Response<Reply>>,
 }
 
 impl Agent {
@@ -32,8 +44,50 @@ impl Agent {
         let mut api = Api::new(Settings::default());
         api.engine.record_touched();
         let settled = (api.engine.version(), api.engine.life());
-        let state = State { api, waiters: Waiters::default(), settled };
-        Self { clock: Clock::tokio(), state: Mutex::new(state) }
+        let state = State { api, waiters: Waiters::default(), settled, held: Vec::new() };
+        Self { clock: Clock::tokio(), state: Mutex::new(state), frozen: watch::Sender::default() }
+    }
+
+    /// Answers nothing until [`thaw`](Self::thaw).
+    pub(super) fn freeze(&self) {
+        let _state = self.lock();
+        self.frozen.send_replace(true);
+    }
+
+    /// Carries out what has arrived meanwhile, in its order.
+    pub(super) fn thaw(&self) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        self.frozen.send_replace(false);
+        for Held { method, target, body, thawed } in std::mem::take(&mut state.held) {
+            let response = state.api.serve(now, &method, &target, body);
+            state.settle(now);
+            // The client may be gone.
+            let _ = thawed.send(response);
+        }
+    }
+
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// The agent is frozen, and answers later.
+    fn take_in(
+        &self,
+        method: &str,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Reply>, oneshot::Receiver<Response<Reply>>> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if *self.frozen.borrow() {
+            let (thawed, response) = oneshot::channel();
+            let (method, target) = (method.to_owned(), target.to_owned());
+            state.held.push(Held { method, target, body, thawed });
+            return Err(response);
+        }
+        let response = state.api.serve(now, method, target, body);
+        state.settle(now);
+        Ok(response)
     }
 
     /// Runs an operator action on the engine, then wakes the reads that it
@@ -48,17 +102,21 @@ impl Agent {
 
     /// Answers a request with any HTTP method.
     pub(super) async fn serve(&self, method: &str, target: &str, body: Vec<u8>) -> Reply {
-        let now = self.clock.now();
-        let parked = {
-            let mut state = self.lock();
-            let response = state.api.serve(now, method, target, body);
-            state.settle(now);
-            match response {
-                Response::Now(reply) => return reply,
-                Response::Parked(parked) => Arc::new(parked),
-            }
+        let response = match self.take_in(method, target, body) {
+            Ok(response) => response,
+            Err(later) => match later.await {
+                Ok(response) => response,
+                // Never: a frozen agent keeps what it holds.
+                Err(_) => std::future::pending().await,
+            },
+        };
+        let parked = match response {
+            Response::Now(reply) => return reply,
+            Response::Parked(parked) => Arc::new(parked),
         };
         loop {
+            // Cannot fail: `self` holds the sender.
+            let _ = self.frozen.subscribe().wait_for(|frozen| !*frozen).await;
             let now = self.clock.now();
             let (waiting, woken, until) = {
                 let mut state = self.lock();

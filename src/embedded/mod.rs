@@ -8,17 +8,18 @@ mod agent;
 pub(crate) mod api;
 pub(crate) mod engine;
 mod golang;
+mod network;
 mod server;
 mod waiters;
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use futures::future::{Either, LocalBoxFuture, select};
-use tokio::sync::watch;
+use futures::future::LocalBoxFuture;
 
 use self::{
     agent::Agent,
     engine::{Engine, Expiry, IndexAfterRestore, PutMode, Snapshot},
+    network::Network,
 };
 use crate::consul::{
     fact::Trouble,
@@ -76,8 +77,8 @@ pub use crate::holding::mock::MockLease;
 #[derive(Clone)]
 pub struct Embedded {
     agent: Arc<Agent>,
-    /// Whether the network between this handle and the agent is down.
-    cut: Arc<watch::Sender<bool>>,
+    /// The network between this handle and the agent.
+    network: Arc<Network>,
 }
 
 impl Embedded {
@@ -87,14 +88,16 @@ impl Embedded {
     /// every run; see [`Embedded::seed`].
     #[must_use]
     pub fn new() -> Self {
-        Self { agent: Arc::new(Agent::new()), cut: Arc::default() }
+        let newer = std::env::var_os("DSYNC_EMBEDDED").is_some_and(|which| which == "newer");
+        Self { agent: Arc::new(Agent::new()), network: Arc::default() }.newer(newer)
     }
 
     /// Returns a handle to the same agent over a network of its own, so that
-    /// [`cut`](Embedded::cut) isolates only the runtime that uses it.
+    /// [`cut`](Embedded::cut), [`delay_replies`](Embedded::delay_replies) and
+    /// [`lose_replies`](Embedded::lose_replies) affect only the runtime that uses it.
     #[must_use]
     pub fn link(&self) -> Self {
-        Self { agent: self.agent.clone(), cut: Arc::default() }
+        Self { agent: self.agent.clone(), network: Arc::default() }
     }
 
     /// Cuts the network between the agent and this handle with its clones.
@@ -103,12 +106,39 @@ impl Embedded {
     /// those in flight, vanish without an error. Operator actions on the handle and
     /// requests through a [served](Embedded::serve) port still work.
     pub fn cut(&self) {
-        self.cut.send_replace(true);
+        self.network.cut(true);
     }
 
     /// Restores the network for requests sent from now on.
     pub fn mend(&self) {
-        self.cut.send_replace(false);
+        self.network.cut(false);
+    }
+
+    /// Delays each reply to this handle and its clones by `delay`, from now on; zero ends it.
+    ///
+    /// The agent carries requests out at once. A client whose time limit passes first does not
+    /// learn what happened.
+    pub fn delay_replies(&self, delay: Duration) {
+        self.network.delay(delay);
+    }
+
+    /// Loses the replies to the next `count` requests that lock, release or write keys
+    /// through this handle and its clones. The agent carries the requests out, and their
+    /// clients hear nothing.
+    pub fn lose_replies(&self, count: u32) {
+        self.network.lose(count);
+    }
+
+    /// Freezes the agent, like SIGSTOP: it answers nobody, on any handle or port, until
+    /// [`thaw`](Embedded::thaw). Operator actions still work.
+    pub fn freeze(&self) {
+        self.agent.freeze();
+    }
+
+    /// Ends [`freeze`](Embedded::freeze). Sessions whose TTL has passed end. Then the agent
+    /// carries out every request that has arrived, also those whose clients no longer wait.
+    pub fn thaw(&self) {
+        self.agent.thaw();
     }
 
     /// Sets whether sessions end exactly at their TTL, the earliest instant that
@@ -149,6 +179,37 @@ impl Embedded {
     #[must_use]
     pub fn strict_names(self, strict: bool) -> Self {
         self.agent.operate(|engine, _| engine.settings_mut().strict_names = strict);
+        self
+    }
+
+    /// Sets whether the agent behaves as Consul 1.21 where that differs from 1.8.7 and
+    /// matters to locks.
+    ///
+    /// Default: `false`, unless the environment variable `DSYNC_EMBEDDED` is `newer` when the
+    /// agent is created; so a whole test suite can run against both. What differs, by the
+    /// sources in `hashicorp/consul`; nothing of it was measured:
+    ///
+    /// - A transaction has up to 128 operations (pull request 14599, version 1.14).
+    /// - Writes to other keys do not wake a blocking read of a missing key or an empty prefix
+    ///   (pull request 12110, version 1.12).
+    /// - `/v1/agent/self` says 1.21.0.
+    ///
+    /// [`strict_names`](Self::strict_names) and [`request_rate`](Self::request_rate) model
+    /// differences that depend on the configuration or on the patch release.
+    #[must_use]
+    pub fn newer(self, newer: bool) -> Self {
+        self.agent.operate(|engine, _| engine.settings_mut().newer = newer);
+        self
+    }
+
+    /// Limits the requests that the agent answers in each second, like `request_limits` of
+    /// Consul 1.15 and later. Beyond that, a read is answered 429 and a write 503, with
+    /// Consul's texts (`agent/consul/rate/handler.go`).
+    ///
+    /// Default: `None`, no limit.
+    #[must_use]
+    pub fn request_rate(self, most: Option<u32>) -> Self {
+        self.agent.operate(|engine, _| engine.settings_mut().request_rate = most);
         self
     }
 
@@ -244,6 +305,18 @@ impl Embedded {
         })
     }
 
+    /// Ends the sessions of a service now, as if their TTL had passed: this starts the
+    /// lock-delay of their keys. Returns how many there were.
+    ///
+    /// `service` is the name that its runtime was given.
+    pub fn expire_sessions(&self, service: &str) -> usize {
+        let is_of = |session: &EmbeddedSession| {
+            session.name.rsplit_once('#').is_some_and(|(name, _)| name == service)
+        };
+        let sessions = self.sessions().into_iter().filter(is_of);
+        sessions.filter(|session| self.destroy_session(&session.id)).count()
+    }
+
     /// Lets the agent leave the cluster, which ends every session, and rejoin at
     /// once.
     pub fn leave(&self) {
@@ -321,17 +394,10 @@ impl Embedded {
     /// read changes nothing.
     pub(crate) async fn exchange(&self, request: WireRequest) -> Result<WireReply, Trouble> {
         let method = request.method.as_str();
-        let served = pin!(self.agent.serve(method, &request.target, request.body));
-        match select(pin!(self.is_cut()), served).await {
-            Either::Left(_) => std::future::pending().await,
-            Either::Right((reply, _)) => Ok(reply.into()),
-        }
-    }
-
-    /// Completes once the network is cut.
-    async fn is_cut(&self) {
-        // Cannot fail: `self` holds the sender.
-        let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
+        let writes = method != "GET"
+            && ["/v1/kv/", "/v1/txn"].iter().any(|path| request.target.starts_with(path));
+        let served = self.agent.serve(method, &request.target, request.body);
+        Ok(self.network.carry(writes, served).await.into())
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
     Config, FencingToken, Key, Timing,
     clock::Moment,
     consul::{
-        ask::hostile::verdicts,
-        http::{Address, hostile::answer_to},
+        ask::tests::hostile::verdicts,
+        http::{Address, tests::hostile::answer_to},
         wire::{Method, WireReply, WireRequest},
     },
     embedded::{

@@ -120,7 +120,7 @@ impl LeaseSet {
         }
     }
 
-    fn states(&self) -> impl Iterator<Item = &Arc<LeaseState>> {
+    pub(crate) fn states(&self) -> impl Iterator<Item = &Arc<LeaseState>> {
         self.grants.iter().map(Grant::state)
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod claim;
 #[cfg(test)]
 pub(crate) mod fuse;
 pub(crate) mod keep_alive;
+pub(crate) mod keeping;
 pub(crate) mod lease;
 pub(crate) mod lease_set;
 pub(crate) mod lease_state;
@@ -13,6 +14,7 @@ pub(crate) mod ledger;
 #[cfg(feature = "embedded")]
 pub(crate) mod mock;
 pub(crate) mod observer;
+pub(crate) mod oversight;
 pub(crate) mod party;
 pub(crate) mod slot;
 pub(crate) mod slots;

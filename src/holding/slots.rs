@@ -96,6 +96,13 @@ pub(crate) struct Entered {
     pub(crate) is_new: bool,
 }
 
+impl From<Opened<(CallId, oneshot::Receiver<Answer>)>> for Entered {
+    fn from(opened: Opened<(CallId, oneshot::Receiver<Answer>)>) -> Self {
+        let Opened { slot, answer: (call, answer), is_new } = opened;
+        Self { slot, call, answer, is_new }
+    }
+}
+
 impl Slots {
     pub(crate) fn new(
         clock: Clock,
@@ -168,27 +175,32 @@ impl Slots {
         let limit = self.most_waiters;
         let enter = |callers: &Arc<Callers>| callers.enter(patience, value, limit);
         let opened = self.open(key, kind, purpose, enter)?;
-        let Opened { slot, answer: (call, answer), is_new } = opened;
-        Ok(Entered { slot, call, answer, is_new })
+        Ok(opened.into())
     }
 
-    /// Adds a write under `lease`, which is answered through the channel.
+    /// Adds a write under `lease`, which is answered through the channel. It relies on
+    /// `others`, too; its content must check them.
     ///
     /// # Errors
     /// [`Error::NotHeld`], [`Error::TooManyWaiters`]; [`Error::Invalid`] for a permit.
     pub(crate) fn write(
         &self,
         lease: &Arc<LeaseState>,
+        others: &[Arc<LeaseState>],
         content: Content,
     ) -> Result<oneshot::Receiver<WriteAnswer>, Error> {
-        match self.get(lease.key()) {
-            Some(slot) if slot.kind() != Kind::Lock => Err(Error::Invalid {
-                field: "lease",
-                why: "is a permit of a semaphore; only locks guard writes".into(),
-            }),
-            Some(slot) => slot.callers.write(lease, content, self.most_waiters),
-            None => Err(Error::NotHeld { key: lease.key().clone(), token: lease.token() }),
+        if self.get(lease.key()).is_some_and(|slot| slot.kind() != Kind::Lock) {
+            let why = "is a permit of a semaphore; only locks guard writes".into();
+            return Err(Error::Invalid { field: "lease", why });
         }
+        let slot_of = |lease: &LeaseState| {
+            let (key, token) = (lease.key(), lease.token());
+            self.get(key).ok_or_else(|| Error::NotHeld { key: key.clone(), token })
+        };
+        for other in others {
+            slot_of(other)?.callers.rely_on(other)?;
+        }
+        slot_of(lease)?.callers.write(lease, content, self.most_waiters)
     }
 
     /// Queues a caller that wants all of `keys` at once. All queues have the callers of
@@ -206,12 +218,10 @@ impl Slots {
         let id = lock(&self.gather).enter(now, keys.clone(), value.clone());
         let patience = Patience::Set { id, since: now };
         let enter = |callers: &Arc<Callers>| callers.enter(patience, value.clone(), limit);
-        let mut all = Vec::with_capacity(keys.len());
+        let mut all: Vec<Entered> = Vec::with_capacity(keys.len());
         for key in keys {
             match self.open_in(&mut table, key, Kind::Lock, Purpose::Lock, enter) {
-                Ok(Opened { slot, answer: (call, answer), is_new }) => {
-                    all.push(Entered { slot, call, answer, is_new });
-                }
+                Ok(opened) => all.push(opened.into()),
                 Err(error) => {
                     self.leave_set(id);
                     for Entered { slot, call, is_new, .. } in all {

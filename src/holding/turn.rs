@@ -2,7 +2,7 @@
 //!
 //! The turn reads the facts that were reported to the slot, publishes the news of the key,
 //! passes the callers' demand to the machine, and applies the machine's effects on the
-//! callers. It returns the other effects as [`Step`]s, to be carried out in order.
+//! callers. It returns the other effects as [`Order`]s, to be carried out in order.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(crate) enum Cause {
 
 /// An action that a turn leaves to its caller.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Order {
     Publish(News),
     /// The process owns the key. `token` belongs to the caller that took it; without one
     /// it is `None`.
@@ -142,33 +142,33 @@ impl Slot {
         now: Moment,
         cause: Cause,
         style: &Style,
-        step: &mut impl FnMut(Step),
+        out: &mut impl FnMut(Order),
     ) {
         match cause {
             Cause::Poke => {}
-            Cause::Timer => self.feed(now, Event::Tick, style, step),
-            Cause::Recovery => self.recover(now, style, step),
+            Cause::Timer => self.feed(now, Event::Tick, style, out),
+            Cause::Recovery => self.recover(now, style, out),
         }
         while let Some(fact) = self.next_fact() {
-            self.feed(now, fact, style, step);
+            self.feed(now, fact, style, out);
         }
-        let demand = self.publish(step);
-        self.feed(now, Event::Demand(demand), style, step);
-        self.decide(now, demand.follow, style, step);
+        let demand = self.publish(out);
+        self.feed(now, Event::Demand(demand), style, out);
+        self.decide(now, demand.follow, style, out);
         if self.is_idle() {
-            step(Step::Idle);
+            out(Order::Idle);
         }
     }
 
     /// Begins the first turn after the slot's actor died.
-    fn recover(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+    fn recover(&self, now: Moment, style: &Style, out: &mut impl FnMut(Order)) {
         // An answer may be lost. The callers of these sets ask anew.
         let sets = self.gather().forget(&self.key);
         sets.into_iter().for_each(|set| self.desert(set));
         let mut effects = Vec::new();
         let floor = self.callers.last_index();
         self.machine().recover(now, floor, &mut effects);
-        self.apply_all(now, effects, None, style, step);
+        self.apply_all(now, effects, None, style, out);
         // Its outcome may have died with the actor.
         let dropped = Trouble::Broken("the lock's actor failed".into());
         self.callers.wrote(Written::Unknown(dropped));
@@ -186,7 +186,7 @@ impl Slot {
         now: Moment,
         event: impl Into<permit::Event>,
         style: &Style,
-        step: &mut impl FnMut(Step),
+        out: &mut impl FnMut(Order),
     ) {
         let event = event.into();
         let is_new_session = matches!(event, permit::Event::Lock(Event::Session(_)));
@@ -203,7 +203,7 @@ impl Slot {
         let set = sent.map(|sent| sent.set);
         let mut effects = Vec::new();
         self.machine().handle(now, event, &mut effects);
-        self.apply_all(now, effects, set, style, step);
+        self.apply_all(now, effects, set, style, out);
         if let (Some(ticket), Some(set)) = (locked, set) {
             self.gather().answered(&self.key, ticket);
             if is_locked {
@@ -213,7 +213,7 @@ impl Slot {
         }
         // The offered lock has the former session or fence.
         if is_new_session {
-            self.withdraw(now, style, step);
+            self.withdraw(now, style, out);
         }
     }
 
@@ -223,14 +223,14 @@ impl Slot {
         effects: Vec<permit::Effect>,
         set: Option<SetId>,
         style: &Style,
-        step: &mut impl FnMut(Step),
+        out: &mut impl FnMut(Order),
     ) {
         for effect in effects {
             #[cfg(test)]
             fuse::burn();
             match effect {
-                permit::Effect::Lock(effect) => self.apply(now, effect, set, style, step),
-                effect => self.apply_to_semaphore(effect, style, step),
+                permit::Effect::Lock(effect) => self.apply(now, effect, set, style, out),
+                effect => self.apply_to_semaphore(effect, style, out),
             }
         }
         #[cfg(test)]
@@ -243,7 +243,7 @@ impl Slot {
         effect: Effect,
         set: Option<SetId>,
         style: &Style,
-        step: &mut impl FnMut(Step),
+        out: &mut impl FnMut(Order),
     ) {
         let key = self.key.clone();
         match effect {
@@ -252,7 +252,7 @@ impl Slot {
                 if let Some(InLine::Set(_)) = self.callers.line().first() {
                     self.gather().offer(&key, offer);
                 } else {
-                    self.lock_alone(offer, style, step);
+                    self.lock_alone(offer, style, out);
                 }
             }
             Effect::Release { ticket, session, index, found } => {
@@ -263,17 +263,17 @@ impl Slot {
                         flags: style.flags,
                     },
                 };
-                step(Step::Release { ticket, ask: Release { key, session, index, how } });
+                out(Order::Release { ticket, ask: Release { key, session, index, how } });
             }
-            Effect::Read { ticket } => step(Step::Read { ticket, ask: Read::Key(key) }),
+            Effect::Read { ticket } => out(Order::Read { ticket, ask: Read::Key(key) }),
             Effect::AskSession { ticket, session } => {
-                step(Step::AskSession { ticket, ask: SessionInfo { session } });
+                out(Order::AskSession { ticket, ask: SessionInfo { session } });
             }
             Effect::Watch { ticket, after } => {
                 let held = self.machine().owns();
-                step(Step::Watch { ticket, after, held });
+                out(Order::Watch { ticket, after, held });
             }
-            Effect::Request(request) => step(Step::Request(request)),
+            Effect::Request(request) => out(Order::Request(request)),
             Effect::Own { index, session, cell } => {
                 let holder = Box::new(Holder {
                     session: session.to_string(),
@@ -283,17 +283,17 @@ impl Slot {
                     since: index,
                 });
                 let token = self.callers.owned(index, cell, holder, set);
-                step(Step::Won { index, session, token });
-                self.publish(step);
+                out(Order::Won { index, session, token });
+                self.publish(out);
             }
             Effect::Revoke => self.callers.revoke(),
             Effect::Lost { reason } => {
                 self.callers.lost(reason);
-                self.publish(step);
+                self.publish(out);
             }
             Effect::Released => {
                 self.callers.released();
-                self.publish(step);
+                self.publish(out);
             }
             Effect::Write { ticket, session, index } => match self.callers.begin_write() {
                 Some(content) => {
@@ -301,7 +301,7 @@ impl Slot {
                         Content::Value(value) => What::Value { value, flags: style.flags },
                         Content::Entries(entries) => What::Entries(entries),
                     };
-                    step(Step::Write { ticket, ask: Write { key, session, index, what } });
+                    out(Order::Write { ticket, ask: Write { key, session, index, what } });
                 }
                 None => {
                     let why = Trouble::Broken("the lease has ended".into());
@@ -313,13 +313,13 @@ impl Slot {
                     self.set_written(value);
                 }
             }
-            Effect::Unreleased(error) => step(Step::Unreleased(error)),
-            Effect::Overwrote(text) => step(Step::Overwrote(text)),
+            Effect::Unreleased(error) => out(Order::Unreleased(error)),
+            Effect::Overwrote(text) => out(Order::Overwrote(text)),
             Effect::Free => self.callers.free(),
             Effect::Obstructed(obstacle) => self.callers.obstructed(obstacle),
             Effect::Failed(obstacle) => {
                 self.callers.failed(&obstacle);
-                step(Step::Failed(obstacle.into_error(&key)));
+                out(Order::Failed(obstacle.into_error(&key)));
             }
         }
     }
@@ -329,7 +329,7 @@ impl Slot {
         &self,
         effect: permit::Effect,
         style: &Style,
-        step: &mut impl FnMut(Step),
+        out: &mut impl FnMut(Order),
     ) {
         let key = self.key.clone();
         let left = |roster: Roster| match style.retention {
@@ -341,43 +341,43 @@ impl Slot {
             permit::Effect::Join { ticket, session, fence, expect, roster } => {
                 let value = self.value().to_vec();
                 let ask = JoinSemaphore { key, session, fence, expect, roster, value };
-                step(Step::Join { ticket, ask });
+                out(Order::Join { ticket, ask });
             }
             permit::Effect::Leave { ticket, session, index, left: roster } => {
                 let ask = LeaveSemaphore { key, session, index, left: left(roster) };
-                step(Step::Leave { ticket, ask });
+                out(Order::Leave { ticket, ask });
             }
             permit::Effect::List { ticket, prefix } => {
                 let ask = List { prefix, after: None, wait: Duration::ZERO };
-                step(Step::List { ticket, ask });
+                out(Order::List { ticket, ask });
             }
             permit::Effect::Prune { ticket, index, left: roster, ended } => {
                 let ask = PruneSemaphore { key, index, left: left(roster), ended };
-                step(Step::Prune { ticket, ask });
+                out(Order::Prune { ticket, ask });
             }
         }
     }
 
-    fn lock_alone(&self, offer: Offer, style: &Style, step: &mut impl FnMut(Step)) {
+    fn lock_alone(&self, offer: Offer, style: &Style, out: &mut impl FnMut(Order)) {
         let (ticket, value) = (offer.ticket, self.value());
-        step(Step::Lock { ticket, ask: offer.lock(self.key.clone(), &value, style.flags) });
+        out(Order::Lock { ticket, ask: offer.lock(self.key.clone(), &value, style.flags) });
     }
 
     /// Decides what becomes of the offered lock, if there is one.
-    fn decide(&self, now: Moment, follow: bool, style: &Style, step: &mut impl FnMut(Step)) {
+    fn decide(&self, now: Moment, follow: bool, style: &Style, out: &mut impl FnMut(Order)) {
         let line = self.callers.line();
         let decision = self.gather().decide(now, &self.key, &line, follow);
         let mut decides_at = None;
         match decision {
             Decision::Wait { until } => decides_at = until,
             Decision::Withdraw(ticket) => {
-                self.withdrawn(now, ticket, style, step);
+                self.withdrawn(now, ticket, style, out);
                 // The machine may have offered its lock anew.
                 if !line.is_empty() && self.is_offered() {
-                    return self.decide(now, follow, style, step);
+                    return self.decide(now, follow, style, out);
                 }
             }
-            Decision::Alone(offer) => self.lock_alone(offer, style, step),
+            Decision::Alone(offer) => self.lock_alone(offer, style, out),
             Decision::Set { id, value, offers } => {
                 #[cfg(test)]
                 fuse::burn();
@@ -385,7 +385,7 @@ impl Slot {
                 let tickets: Vec<_> = tickets.collect();
                 let locks = offers.into_iter().map(|(key, it)| it.lock(key, &value, style.flags));
                 let ask = LockAll(locks.collect());
-                step(Step::LockAll { tickets: tickets.clone(), ask });
+                out(Order::LockAll { tickets: tickets.clone(), ask });
                 self.gather().send(id, &value, tickets);
             }
         }
@@ -393,15 +393,15 @@ impl Slot {
     }
 
     /// Takes back the offered lock, if there is one; the machine decides anew.
-    fn withdraw(&self, now: Moment, style: &Style, step: &mut impl FnMut(Step)) {
+    fn withdraw(&self, now: Moment, style: &Style, out: &mut impl FnMut(Order)) {
         let offered = self.gather().revoke(&self.key);
         if let Some(ticket) = offered {
-            self.withdrawn(now, ticket, style, step);
+            self.withdrawn(now, ticket, style, out);
         }
     }
 
-    fn withdrawn(&self, now: Moment, ticket: Ticket, style: &Style, step: &mut impl FnMut(Step)) {
-        self.feed(now, Event::Locked { ticket, answer: Locked::Withdrawn }, style, step);
+    fn withdrawn(&self, now: Moment, ticket: Ticket, style: &Style, out: &mut impl FnMut(Order)) {
+        self.feed(now, Event::Locked { ticket, answer: Locked::Withdrawn }, style, out);
     }
 
     /// Lets the set's caller ask anew, if it waits for this key.
@@ -412,7 +412,7 @@ impl Slot {
     }
 
     /// Publishes the news of the key and returns its callers' demand.
-    fn publish(&self, step: &mut impl FnMut(Step)) -> Demand {
-        self.callers.report(|news| step(Step::Publish(news)))
+    fn publish(&self, out: &mut impl FnMut(Order)) -> Demand {
+        self.callers.report(|news| out(Order::Publish(news)))
     }
 }

@@ -1,9 +1,16 @@
 //! Requests of administrators.
 
-use actix::Message;
-use serde::Serialize;
+use std::time::Duration;
 
-use crate::{error::Error, key::Key, messages::ForceReleased, ownership::Holder};
+use actix::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Error,
+    key::Key,
+    messages::{ForceReleased, SteppedDown},
+    ownership::Holder,
+};
 
 /// Takes a lock away from its holder, and frees it.
 ///
@@ -18,6 +25,11 @@ use crate::{error::Error, key::Key, messages::ForceReleased, ownership::Holder};
 /// process was stopped or cut off. The key is then released, with its value. A holder that
 /// Consul reaches learns it within moments and reports
 /// [`LossReason::ForceReleased`](crate::LossReason::ForceReleased).
+///
+/// One holder is not covered: one that renews its session but never learns that the key has
+/// changed, because its right to read the key is missing, or because only its blocking reads
+/// are lost. Its session stays alive, and it believes to have the lock until a read is
+/// answered.
 ///
 /// The reply comes when the key is free. A subscriber of this runtime gets [`ForceReleased`]
 /// as soon as the key is taken over.
@@ -60,6 +72,84 @@ impl ForceRelease {
     }
 }
 
+/// Makes the leader of a key step down, so that another candidate is elected.
+///
+/// The request names the leader as [`Inspect`](crate::Inspect), [`Holders`] or an
+/// [`Observer`](crate::Observer) returned it. If the key has changed since, in its holder or
+/// its value, nothing happens ([`Error::Conflict`]): a newer leader is never hit. To resign
+/// from this process's own leadership, send [`Resign`](crate::Resign): it needs no wait.
+///
+/// As for [`ForceRelease`], a session made for this purpose takes the key over and keeps it
+/// while the leader's lease may last, so that the next leader does not overlap with one that
+/// is cut off. Meanwhile nobody leads, and the key's value tells the old leader's process to
+/// stand back: its campaign continues, but does not contend until 2 s after the key is free.
+/// A candidate elsewhere wins meanwhile. If there is none, the old leader is elected again. A
+/// leader that Consul does not reach while the key is kept contends like everybody else.
+///
+/// The reply comes when the key is free. A subscriber of this runtime gets [`SteppedDown`] as
+/// soon as the key is taken over. The old leader's process reports
+/// [`Deposed`](crate::events::Deposed) with
+/// [`LossReason::ForceReleased`](crate::LossReason::ForceReleased).
+///
+/// An ordinary lease is taken away just the same; only a campaign stands back. It needs the
+/// rights of [`ForceRelease`].
+///
+/// # Errors
+/// As for [`ForceRelease`].
+///
+/// # Cancel safety
+/// As for [`ForceRelease`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<SteppedDown, Error>")]
+#[must_use = "a request does nothing until it is sent"]
+pub struct StepDown {
+    pub(crate) key: Key,
+    pub(crate) session: String,
+    pub(crate) index: u64,
+}
+
+impl StepDown {
+    /// Makes `leader` step down from the leadership of `key`.
+    pub fn of(key: Key, leader: &Holder) -> Self {
+        Self { key, session: leader.session.clone(), index: leader.since }
+    }
+}
+
+/// The value of a key that is kept after its leader was made to step down. It is addressed to
+/// the process of that leader.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StandBack {
+    stand_back: Note,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    session: String,
+    pause_ms: u64,
+}
+
+impl StandBack {
+    /// The longest pause that is obeyed: anybody who may write the key can demand one.
+    const LONGEST: Duration = Duration::from_secs(70);
+    /// How long the others have, once the key is free.
+    const MARGIN: Duration = Duration::from_secs(2);
+
+    /// Demands a pause from the process with that session, until others had time to win a key
+    /// that is kept for `keeps`.
+    pub(crate) fn value(session: &str, keeps: Duration) -> Vec<u8> {
+        let pause_ms = u64::try_from((keeps + Self::MARGIN).as_millis()).unwrap_or(u64::MAX);
+        let note = Note { session: session.to_owned(), pause_ms };
+        serde_json::to_vec(&Self { stand_back: note }).unwrap_or_default()
+    }
+
+    /// The pause that the value demands from the process with that session.
+    pub(crate) fn demanded(value: &[u8], session: &str) -> Option<Duration> {
+        let Self { stand_back } = serde_json::from_slice(value).ok()?;
+        let pause = Duration::from_millis(stand_back.pause_ms).min(Self::LONGEST);
+        (stand_back.session == session).then_some(pause)
+    }
+}
+
 /// Lists who holds what in all processes, below a prefix of the runtime's keys.
 ///
 /// The reply is the state at Consul's leader at that moment, sorted by key: every entry that
@@ -97,4 +187,22 @@ pub struct HeldKey {
     pub key: String,
     /// Who holds it.
     pub holder: Holder,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_stands_back_only_when_it_is_addressed_and_not_for_ever() {
+        let keeps = Duration::from_secs(15);
+        let value = StandBack::value("a", keeps);
+        assert_eq!(StandBack::demanded(&value, "a"), Some(keeps + StandBack::MARGIN));
+        assert_eq!(StandBack::demanded(&value, "b"), None);
+        let long = br#"{"stand_back":{"session":"a","pause_ms":18446744073709551615}}"#;
+        assert_eq!(StandBack::demanded(long, "a"), Some(StandBack::LONGEST));
+        for other in [&b""[..], b"a", b"{}", br#"{"stand_back":{"session":"a"}}"#] {
+            assert_eq!(StandBack::demanded(other, "a"), None);
+        }
+    }
 }

@@ -51,6 +51,15 @@ pub struct LockLost {
     pub reason: LossReason,
 }
 
+#[cfg(feature = "embedded")]
+impl LockLost {
+    /// A loss that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, token: FencingToken, reason: LossReason) -> Self {
+        Self { key, token, reason }
+    }
+}
+
 /// This process's ownership of a key has ended by its owner's release.
 ///
 /// Usually Consul confirmed the release. If Consul was unreachable until the session
@@ -112,6 +121,24 @@ pub struct ForceReleased {
     pub holder: Holder,
     /// How long this process keeps the key, so that the holder's lease ends before anybody
     /// else can have it. Zero if this wait was waived.
+    pub keeps: Duration,
+}
+
+/// This process has made the leader of a key step down, by
+/// [`StepDown`](crate::admin::StepDown).
+///
+/// The leader's process reports [`LockLost`] and [`Deposed`] with
+/// [`LossReason::ForceReleased`].
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct SteppedDown {
+    /// The key.
+    pub key: Key,
+    /// Who led.
+    pub leader: Holder,
+    /// How long this process keeps the key, so that the leader's lease ends before anybody
+    /// else can lead.
     pub keeps: Duration,
 }
 

@@ -11,10 +11,12 @@ pub(crate) mod subscribers;
 mod writes;
 
 pub use accounts::{Explain, List};
-pub use administration::{ForceRelease, HeldKey, Holders};
+pub(crate) use administration::StandBack;
+pub use administration::{ForceRelease, HeldKey, Holders, StepDown};
 pub use elections::{Campaign, Observe, Resign};
 pub use events::{
     Deposed, Elected, ForceReleased, LeaderChanged, LockAcquired, LockLost, LockReleased,
+    SteppedDown,
 };
 pub use permits::{AcquirePermit, TryAcquirePermit};
 pub use requests::{

@@ -6,9 +6,10 @@ use actix::{Message, Recipient};
 
 use crate::{
     error::Error,
-    holding::lease::Lease,
+    holding::{claim::Claim, lease::Lease},
     key::Key,
     ownership::{Holder, Released},
+    token::FencingToken,
     value::LockValue,
 };
 
@@ -34,12 +35,29 @@ pub struct Acquire {
     pub(crate) key: Key,
     pub(crate) within: Option<Duration>,
     pub(crate) value: Option<LockValue>,
+    pub(crate) holding: Vec<(Key, FencingToken)>,
 }
 
 impl Acquire {
     /// Requests the lock on `key`.
     pub fn new(key: Key) -> Self {
-        Self { key, within: None, value: None }
+        Self { key, within: None, value: None, holding: Vec::new() }
+    }
+
+    /// Says that the caller keeps `held`, a `&Lease` or a `&Term`, while it waits.
+    ///
+    /// If callers of this process that say so wait for each other in a circle, the circle
+    /// is logged as a warning within two seconds, and recorded as an
+    /// [`Incident`](crate::report::Incident) of each of its keys. Nobody is refused: limit
+    /// the wait with [`within`](Acquire::within). Who holds what is not known otherwise,
+    /// because a lease may be passed between tasks. To lock several keys without such
+    /// circles, use [`AcquireAll`](crate::AcquireAll).
+    ///
+    /// Default: nothing.
+    pub fn holding(mut self, held: impl Into<Claim>) -> Self {
+        let Claim(state) = held.into();
+        self.holding.push((state.key().clone(), state.token()));
+        self
     }
 
     /// Limits the wait to `limit`, counted from when the request is sent.

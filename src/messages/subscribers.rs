@@ -17,7 +17,7 @@ use crate::{
     key::Key,
     messages::{
         Deposed, Elected, Filter, ForceReleased, LeaderChanged, LockAcquired, LockLost,
-        LockReleased, SubscriptionId,
+        LockReleased, SteppedDown, SubscriptionId,
     },
     ownership::Holder,
     status::journal::Journal,
@@ -29,8 +29,8 @@ mod sealed {
 }
 
 /// An event of the runtime: [`LockAcquired`], [`LockLost`] or
-/// [`LockReleased`] of locks; [`ForceReleased`]; [`Elected`], [`Deposed`] or [`LeaderChanged`] of
-/// leadership.
+/// [`LockReleased`] of locks; [`ForceReleased`] and [`SteppedDown`]; [`Elected`], [`Deposed`]
+/// or [`LeaderChanged`] of leadership.
 ///
 /// This trait is sealed.
 pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + sealed::Sealed {
@@ -85,6 +85,7 @@ event!(LockReleased, released, |_| None);
 event!(Elected, elected, |known| Some(Self { key: known.key, token: known.led? }));
 event!(Deposed, deposed, |_| None);
 event!(ForceReleased, force_released, |_| None);
+event!(SteppedDown, stepped_down, |_| None);
 event!(LeaderChanged, leader_changed, |known| {
     Some(Self { key: known.key, leader: Some(known.leader?) })
 });
@@ -147,6 +148,7 @@ pub struct Hub {
     elected: Subscribers<Elected>,
     deposed: Subscribers<Deposed>,
     force_released: Subscribers<ForceReleased>,
+    stepped_down: Subscribers<SteppedDown>,
     leader_changed: Subscribers<LeaderChanged>,
 }
 
@@ -178,6 +180,7 @@ impl Hub {
             elected: Subscribers::default(),
             deposed: Subscribers::default(),
             force_released: Subscribers::default(),
+            stepped_down: Subscribers::default(),
             leader_changed: Subscribers::default(),
         }
     }
@@ -243,6 +246,7 @@ impl Hub {
         self.elected.with(Vec::clear);
         self.deposed.with(Vec::clear);
         self.force_released.with(Vec::clear);
+        self.stepped_down.with(Vec::clear);
         self.leader_changed.with(Vec::clear);
     }
 
@@ -254,6 +258,7 @@ impl Hub {
         self.elected.remove(id);
         self.deposed.remove(id);
         self.force_released.remove(id);
+        self.stepped_down.remove(id);
         self.leader_changed.remove(id);
     }
 }

@@ -5,7 +5,11 @@ use std::{fmt, sync::Arc};
 use actix::Message;
 
 use crate::{
-    consul::ask::EntryOp, error::Error, holding::claim::Claim, key::Key, token::FencingToken,
+    consul::ask::EntryOp,
+    error::Error,
+    holding::{claim::Claim, lease_set::LeaseSet, lease_state::LeaseState},
+    key::Key,
+    token::FencingToken,
     value::LockValue,
 };
 
@@ -53,9 +57,12 @@ impl UpdateValue {
 /// Each entry that is put carries the [token](FencingToken) in its flags;
 /// [`ReadEntry`] returns it.
 ///
+/// Under a [`LeaseSet`](crate::LeaseSet), the transaction checks the ownership of every key of
+/// the set.
+///
 /// Keys are below the runtime's [prefix](crate::Builder::prefix), as those of locks are, and
 /// must not be locks themselves. At most 62 operations with 360 KiB of values fit in one
-/// write.
+/// write; under a set, one less for each key after the first.
 ///
 /// ```
 /// # use actix_dsync::{Dsync, Error, Key, Lease, fencing::Write};
@@ -68,7 +75,8 @@ impl UpdateValue {
 ///
 /// # Errors
 /// [`Error::NotHeld`] if the lease or term has ended, or Consul reports that the lock is no
-/// longer this ownership's: nothing was written. [`Error::Conflict`] if an entry is not as
+/// longer this ownership's: nothing was written. Under a set, this is also the error if
+/// somebody has overwritten the value of one of its keys. [`Error::Conflict`] if an entry is not as
 /// [required](Write::require): nothing was written. [`Error::Unknown`] if no complete answer
 /// arrived: the entries may be written, or may still be, as long as the ownership lasts, and
 /// then even after later writes under it. Read them, or release the lock, which ends that.
@@ -81,13 +89,31 @@ impl UpdateValue {
 #[must_use = "a request does nothing until it is sent"]
 pub struct Write {
     pub(crate) claim: Claim,
+    /// The other ownerships that the write relies on.
+    pub(crate) others: Vec<Arc<LeaseState>>,
     pub(crate) ops: Vec<EntryOp>,
 }
 
 impl Write {
     /// Writes under `claim`, a `&Lease` or a `&Term`.
     pub fn under(claim: impl Into<Claim>) -> Self {
-        Self { claim: claim.into(), ops: Vec::new() }
+        Self { claim: claim.into(), others: Vec::new(), ops: Vec::new() }
+    }
+
+    /// Writes under all keys of a set. Entries carry the token of its first key.
+    pub fn under_all(set: &LeaseSet) -> Self {
+        let mut states = set.states().cloned();
+        let first = states.next().expect("a set is never empty");
+        Self { claim: Claim(first), others: states.collect(), ops: Vec::new() }
+    }
+
+    /// The checks of the other ownerships. An index changes with each ownership, whoever
+    /// has it.
+    pub(crate) fn guards(&self) -> impl Iterator<Item = EntryOp> {
+        self.others.iter().map(|lease| {
+            let index = Some(lease.token().index());
+            EntryOp::Require { key: lease.key().clone(), index }
+        })
     }
 
     /// Creates or replaces an entry.

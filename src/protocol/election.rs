@@ -20,7 +20,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::mutation::Mutation;
-use super::queue::CallId;
+use super::{backoff::backoff, queue::CallId};
 use crate::{
     clock::Moment,
     ownership::{Holder, LossReason},
@@ -185,7 +185,7 @@ impl Election {
         if self.stopped {
             self.campaign = None;
         } else if let Some(campaign) = &mut self.campaign {
-            let rest = (SHORTEST_REST * (1 << campaign.refusals.min(5))).min(LONGEST_REST);
+            let rest = backoff(SHORTEST_REST, campaign.refusals, LONGEST_REST);
             campaign.refusals += 1;
             campaign.stance = Stance::Resting { until: now + rest };
         }

@@ -14,6 +14,7 @@
 //! are harmless. Every question carries a ticket; an answer with an old ticket
 //! changes nothing.
 
+pub(crate) mod backoff;
 pub(crate) mod cell;
 pub(crate) mod contest;
 pub(crate) mod election;
@@ -23,6 +24,7 @@ pub(crate) mod permit;
 pub(crate) mod queue;
 pub(crate) mod seat;
 pub(crate) mod session;
+pub(crate) mod takeover;
 pub(crate) mod warden;
 pub(crate) mod watch;
 

@@ -105,7 +105,6 @@ impl Queue {
     pub(crate) fn demand(&self) -> Demand {
         Demand {
             keep: self.is_granted(),
-            contending: self.waiting.len(),
             patient: self.waiting.len() > self.waiting.impatient(),
             impatient: self.waiting.impatient() > 0,
             sets_only: self.waiting.sets_only(),

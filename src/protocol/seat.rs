@@ -1,7 +1,7 @@
 //! The machine of one key: of a lock, or of a semaphore's permit.
 
 use super::{
-    lock::{self, Lock},
+    lock::{self, Lock, Pause},
     permit::{Effect, Event, Permit},
 };
 use crate::{clock::Moment, ownership::KeyState};
@@ -76,6 +76,11 @@ impl Machine {
     /// Whether the machine considers the key owned.
     pub(crate) fn owns(&self) -> bool {
         self.lock().owns()
+    }
+
+    /// Why the machine pauses, and until when.
+    pub(crate) fn pausing(&self, now: Moment) -> Option<(Pause, Moment)> {
+        self.lock().pausing(now)
     }
 
     /// The current state as shown to users.

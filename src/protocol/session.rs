@@ -38,12 +38,11 @@ pub(crate) use self::messages::{Effect, Event, Notice, Request, SessionView};
 use self::{blocked::Blocked, doomed::DoomedSessions, tidying::Tidying};
 #[cfg(test)]
 use super::mutation::Mutation;
-use super::{Ticket, Tickets};
+use super::{Ticket, Tickets, backoff::backoff};
 use crate::{
     clock::Moment,
     config::Timing,
-    consul::fact::{Fence, SessionId, SessionsSeen, Trouble},
-    error::{Error, Step},
+    consul::fact::{Fence, SessionId, SessionsSeen},
     ownership::LossReason,
 };
 
@@ -63,7 +62,9 @@ enum Phase {
     Stopping {
         ticket: Ticket,
     },
+    /// Stopped, and its sessions are being destroyed.
     Stopped,
+    Ended,
 }
 
 #[derive(Debug)]
@@ -100,14 +101,24 @@ pub(crate) struct Session {
     tidying: Tidying,
     tickets: Tickets,
 }
+
+/// The pauses after other failures.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Pause after a session could not be used because Consul is too far: each attempt may
 /// leave a session behind until its TTL.
 const TOO_FAR: Duration = Duration::from_secs(5);
 
 impl Session {
-    /// Creates a machine that numbers its generations from `generation + 1`.
-    pub(crate) fn new(timing: Timing, generation: u64) -> Self {
-        Self {
+    /// Creates a machine that numbers its generations from `generation + 1`. It destroys
+    /// `left_behind`, the session of a machine that died.
+    pub(crate) fn new(
+        now: Moment,
+        timing: Timing,
+        generation: u64,
+        left_behind: Option<SessionId>,
+    ) -> Self {
+        let mut session = Self {
             doomed: DoomedSessions::new(timing.session_ttl),
             timing,
             phase: Phase::Absent { since: None },
@@ -116,7 +127,11 @@ impl Session {
             blocked: Blocked::default(),
             tidying: Tidying::new(),
             tickets: Tickets::default(),
+        };
+        if let Some(left_behind) = left_behind {
+            session.doom(now, left_behind, true);
         }
+        session
     }
 
     /// The open session, if there is one.
@@ -137,7 +152,7 @@ impl Session {
     }
 
     /// Schedules the destruction of a session.
-    pub(crate) fn doom(&mut self, now: Moment, session: SessionId, raised: bool) {
+    fn doom(&mut self, now: Moment, session: SessionId, raised: bool) {
         self.doomed.add(now, session, raised);
     }
 
@@ -158,7 +173,8 @@ impl Session {
             | Phase::Creating { .. }
             | Phase::Telling(_)
             | Phase::Stopping { .. }
-            | Phase::Stopped => None,
+            | Phase::Stopped
+            | Phase::Ended => None,
         };
         phase.into_iter().chain(self.doomed.next_wakeup()).min()
     }
@@ -177,7 +193,8 @@ impl Session {
             Event::Renewed { ticket, answer } => self.renewed(now, ticket, answer, effects),
             Event::Destroyed { ticket, answer } => {
                 let stopped = matches!(self.phase, Phase::Stopped);
-                self.doomed.destroyed(now, ticket, &answer, stopped);
+                let (answer, tickets) = ((ticket, &answer), &mut self.tickets);
+                self.doomed.destroyed(now, answer, stopped, tickets, effects);
             }
             Event::Asked(request) => self.asked(now, request, effects),
             Event::Raised { ticket, answer } => self.raised(now, ticket, answer, effects),
@@ -233,6 +250,7 @@ impl Session {
         }
         self.doomed.act(now, &mut self.tickets, effects);
         if matches!(self.phase, Phase::Stopped) && self.doomed.is_empty() {
+            self.phase = Phase::Ended;
             effects.push(Effect::Stopped);
         }
     }
@@ -282,13 +300,14 @@ impl Session {
 
     fn pause(&mut self, now: Moment) {
         self.failures = self.failures.saturating_add(1);
-        self.phase = Phase::Absent { since: Some(now + backoff(self.failures)) };
+        let pause = backoff(PAUSE, self.failures - 1, LONGEST_PAUSE);
+        self.phase = Phase::Absent { since: Some(now + pause) };
     }
 
     fn stop(&mut self, now: Moment) {
         match self.phase {
             Phase::Creating { ticket, .. } => self.phase = Phase::Stopping { ticket },
-            Phase::Stopping { .. } | Phase::Stopped => {}
+            Phase::Stopping { .. } | Phase::Stopped | Phase::Ended => {}
             Phase::Absent { .. } | Phase::Open(_) | Phase::Telling(_) => {
                 self.retire(now);
                 self.phase = Phase::Stopped;
@@ -320,13 +339,4 @@ impl Session {
             Request::Suspect { .. } => {}
         }
     }
-}
-
-/// The pause after `failures` consecutive failures: 100 ms to 2 s.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(50 << failures.clamp(1, 6)).min(Duration::from_secs(2))
-}
-
-pub(crate) fn unavailable(step: Step, trouble: &Trouble) -> Error {
-    Error::Unavailable { step, why: trouble.to_string() }
 }

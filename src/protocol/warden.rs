@@ -34,7 +34,7 @@ pub(crate) use self::messages::{Effect, End, Event, ForActors, ForSlots, Readine
 #[cfg(test)]
 use super::mutation::Mutation;
 use super::session::{Notice, Request, SessionView};
-use crate::{clock::Moment, key::Key, ownership::LossReason};
+use crate::{clock::Moment, consul::fact::SessionId, key::Key, ownership::LossReason};
 
 /// The warden of one runtime.
 #[derive(Debug, Default)]
@@ -142,12 +142,12 @@ impl Warden {
         }));
     }
 
-    fn left_behind(&self) -> Option<SessionView> {
+    fn left_behind(&self) -> Option<SessionId> {
         #[cfg(test)]
         if Mutation::LeftBehindForgotten.is_chosen() {
             return None;
         }
-        self.last.clone()
+        self.last.as_ref().map(|view| view.id.clone())
     }
 
     fn show(&self, readiness: Readiness, effects: &mut Vec<Effect>) {

@@ -217,8 +217,15 @@ impl World {
     }
 
     fn cut(&mut self, process: usize, lasts: Duration) {
-        let (out, back) =
-            self.random.pick(&[(true, true), (true, true), (true, false), (false, true)]);
+        let ways = self.random.pick(&[(true, true), (true, true), (true, false), (false, true)]);
+        self.cut_ways(process, ways, lasts);
+    }
+
+    pub(super) fn cut_both_ways(&mut self, process: usize, lasts: Duration) {
+        self.cut_ways(process, (true, true), lasts);
+    }
+
+    fn cut_ways(&mut self, process: usize, (out, back): (bool, bool), lasts: Duration) {
         let until = self.now + lasts;
         let link = &mut self.links[process];
         if out {
@@ -245,7 +252,7 @@ impl World {
         self.trace.note(self.now, 11, || format!("network  p{process} is REFUSED for {lasts:?}"));
     }
 
-    fn pause(&mut self, process: usize, lasts: Duration) {
+    pub(super) fn pause(&mut self, process: usize, lasts: Duration) {
         if self.paused[process] {
             return;
         }

@@ -23,6 +23,8 @@ pub(super) enum Focus {
     DeadActors,
     /// The store returns to a snapshot, far behind the indexes of the last locks.
     Rewinds,
+    /// An operator takes the lock away from a holder that is cut off or stopped, or is not.
+    Takeovers,
 }
 
 /// One raft entry per write elsewhere, many of them.
@@ -35,7 +37,9 @@ impl Focus {
     /// The focus of a few seeds' histories.
     pub(super) fn of(seed: u64) -> Option<Self> {
         let mut r = Random::new(seed ^ 0x666f_6375);
-        r.chance(40).then(|| r.pick(&Self::ALL))
+        let first = r.chance(40).then(|| r.pick(&Self::ALL));
+        // From a generator of its own, so that the other histories stay as they were.
+        first.or_else(|| Random::new(seed ^ 0x7461_6b65).chance(8).then_some(Self::Takeovers))
     }
 
     /// Turns the plan into one with this kind of fault alone.
@@ -67,6 +71,9 @@ impl Focus {
                 (plan.call_every, plan.longest_hold, plan.fault_every) = (2_500, 20, 4_000);
                 (plan.other_stores, plan.gap) = (true, LARGE_GAP);
             }
+            Self::Takeovers => {
+                (plan.call_every, plan.longest_hold, plan.fault_every) = (600, 60_000, 10_000);
+            }
         }
     }
 }
@@ -85,6 +92,7 @@ impl World {
                 }
             }
             Focus::LateAnswers => self.operate(Act::Destroy(key, process)),
+            Focus::Takeovers => self.strike_before_a_takeover(&key),
             Focus::LostLocks => {
                 self.stats.fault("reads denied after lost locks");
                 let lasts = self.random.millis(100..=5_000);

@@ -152,7 +152,8 @@ impl World {
         let Some(token) = token else { return };
         self.stats.grants += 1;
         let alive = self.server.is_alive(session);
-        let holds = self.server.holder(key).is_some_and(|(holder, _)| holder == *session);
+        let holds = self.server.holder(key).is_some_and(|(holder, _)| holder == *session)
+            || self.takeovers.ended(key, session, index);
         let seen = self.invariants.keys.entry(key.clone()).or_default();
         if applied_at <= seen.bypassed_at {
             return;
@@ -315,6 +316,8 @@ impl World {
         let holder = self.server.holder(key);
         let seen = self.invariants.keys.entry(key.clone()).or_default();
         match &holder {
+            // Nobody's lease is by this session.
+            Some((session, _)) if self.takeovers.keeps(session) => seen.held = false,
             Some((session, index)) => {
                 let same = seen.owner.as_ref().is_some_and(|(owner, _)| owner == session);
                 if !(seen.held && same) {
@@ -371,6 +374,7 @@ impl World {
                          locked the key at {index}"
                     ));
                 } else if self.server.is_alive(&own.session)
+                    && !self.takeovers.ended(key, &own.session, index_of(token))
                     && holder.as_ref().is_none_or(|(session, _)| *session != own.session)
                 {
                     wrong = Some(format!(

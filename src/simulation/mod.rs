@@ -52,6 +52,7 @@ mod report;
 mod runs;
 mod server;
 mod sets;
+mod takeovers;
 mod trace;
 mod world;
 mod writes;

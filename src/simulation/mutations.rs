@@ -19,13 +19,14 @@ const SHOWN_BY: [(Mutation, u64); 2] =
 type Kind = fn(&Plan) -> bool;
 
 /// The mutations that only histories of a certain kind show. Only those are searched.
-const KINDS: [(Mutation, Kind); 10] = [
+const KINDS: [(Mutation, Kind); 11] = [
     (Mutation::LeaseFromResponse, |plan| plan.focus == Some(Focus::SlowRenewals)),
     (Mutation::LateLockedBelieved, |plan| plan.focus == Some(Focus::LateAnswers)),
     (Mutation::LeftoverForgotten, |plan| plan.focus == Some(Focus::LostLocks)),
     (Mutation::DeniedReadForgotten, |plan| plan.focus == Some(Focus::LostLocks)),
     (Mutation::SuspicionNotRepeated, |plan| plan.focus == Some(Focus::DeadActors)),
     (Mutation::OtherStoreIgnored, |plan| plan.focus == Some(Focus::Rewinds)),
+    (Mutation::TakenUnkept, |plan| plan.focus == Some(Focus::Takeovers)),
     (Mutation::BatchSurvivorForgotten, |plan| plan.turns == 1),
     (Mutation::RefusalIgnored, |plan| plan.connections.is_some()),
     (Mutation::PermitCountedTwice, |plan| plan.semaphore.is_some()),

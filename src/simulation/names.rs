@@ -4,7 +4,7 @@ use super::{plan::Plan, random::Random, server::Server, world::START};
 use crate::{
     consul::{
         Answer,
-        ask::{Ask as _, CreateSession, Keyspace},
+        ask::{Ask as _, Checks, CreateSession, Keyspace},
         fact::{Created, SessionId},
     },
     embedded::api::Response,
@@ -42,7 +42,13 @@ fn hostile(plan: &Plan) -> Vec<String> {
 /// The id of the history's first session.
 fn first_session(plan: &Plan) -> Option<SessionId> {
     let (ttl, lock_delay) = (plan.timing.session_ttl, plan.timing.lock_delay);
-    let ask = CreateSession { name: String::new(), ttl, lock_delay, node_checks: Vec::new() };
+    let ask = CreateSession {
+        name: String::new(),
+        ttl,
+        lock_delay,
+        checks: Checks::default(),
+        patience: std::time::Duration::ZERO,
+    };
     let keys = Keyspace::default();
     let Response::Now(reply) = Server::new(plan).api.respond(START, &ask.request(&keys)) else {
         return None;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{event::Event, process::Process, world::World};
 use crate::{
     config::HASHICORP_LOCK_FLAGS,
-    consul::fact::Trouble,
+    consul::{ask::Release, fact::Trouble},
     embedded::engine::{IndexAfterRestore, PutMode},
     key::Key,
 };
@@ -35,6 +35,10 @@ pub(super) enum Act {
     RestartEmpty,
     Save,
     Restore(IndexAfterRestore),
+    /// Takes the key away from its holder, safely.
+    TakeAway(Key),
+    /// Releases a key that was taken away.
+    GiveUp(Release),
     /// Cuts a process off and destroys its session.
     CutAndDestroy(usize, Duration),
 }
@@ -126,6 +130,8 @@ impl World {
                 self.stats.fault("fence entries meddled with");
                 self.meddle_with_fences(how);
             }
+            Act::TakeAway(key) => self.take_away(&key),
+            Act::GiveUp(release) => self.give_up(&release),
             Act::Gap => {
                 self.stats.fault("raft index jumps");
                 engine.write_elsewhere(now, self.plan.gap);

@@ -157,7 +157,7 @@ impl Process {
                 self.watchers = Some(Watchers::new(self.watches, seed));
             }
             ForActors::StartSession { generation, left_behind } => {
-                self.start_session(generation, left_behind.as_ref());
+                self.start_session(generation, left_behind);
             }
             ForActors::StartLock { key, worker, recovering } => {
                 if let Some(slot) = self.wards.slots().get(&key) {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     config::{HASHICORP_LOCK_FLAGS, Timing},
-    consul::{ask::DeleteFence, fact::SessionId},
+    consul::fact::SessionId,
     holding::{
         observer::Observer,
         slot::Slot,
@@ -338,10 +338,6 @@ impl Process {
         }
         match (part, fact) {
             (Part::Session(number), Fact::Session(event)) => self.feed_session(number, event),
-            (Part::Session(_), Fact::DeleteFence(ticket, session)) => {
-                let question = Question::DeleteFence { ticket, ask: DeleteFence { session } };
-                self.out.push(Out::Ask(question, part));
-            }
             (Part::Watch(number), Fact::Watch(event)) => {
                 self.watch(number, |watchers, now| watchers.handle(now, event));
             }

@@ -10,7 +10,7 @@ use crate::{
             Keyspace, LeaveSemaphore, List, ListSessions, ListStaleFences, Lock, LockAll, Locks,
             PruneSemaphore, RaiseFence, Read, Release, RenewSession, SessionInfo, Watch, Write,
         },
-        fact::{Destroyed, Expect, Fence, Locked, SessionId, Trouble, Written},
+        fact::{Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
     holding::slot::Slot,
@@ -31,7 +31,6 @@ pub(super) enum Question {
     Destroy {
         ticket: Ticket,
         ask: DestroySession,
-        raised: bool,
     },
     DeleteFence {
         ticket: Ticket,
@@ -43,7 +42,7 @@ pub(super) enum Question {
     },
     ReadFence {
         ticket: Ticket,
-        session: SessionId,
+        ask: Read,
     },
     List {
         ticket: Ticket,
@@ -51,6 +50,7 @@ pub(super) enum Question {
     },
     ListFences {
         ticket: Ticket,
+        ask: ListStaleFences,
     },
     DeleteFences {
         ask: DeleteStaleFences,
@@ -129,8 +129,6 @@ impl Waiter {
 /// An answer, addressed to a machine.
 pub(super) enum Fact {
     Session(session::Event),
-    /// The session is destroyed; delete its fence entry next.
-    DeleteFence(Ticket, SessionId),
     /// The request expects no answer.
     Nothing,
     Lock(Arc<Slot>, lock::Event),
@@ -153,15 +151,9 @@ macro_rules! of_any {
             Question::Destroy { ask: $ask, .. } => $does,
             Question::DeleteFence { ask: $ask, .. } => $does,
             Question::Raise { ask: $ask, .. } => $does,
-            Question::ReadFence { session, .. } => {
-                let $ask = &Read::Fence(session.clone());
-                $does
-            }
+            Question::ReadFence { ask: $ask, .. } => $does,
             Question::List { ask: $ask, .. } => $does,
-            Question::ListFences { .. } => {
-                let $ask = &ListStaleFences;
-                $does
-            }
+            Question::ListFences { ask: $ask, .. } => $does,
             Question::DeleteFences { ask: $ask } => $does,
             Question::Lock { locks, .. } => {
                 let locks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
@@ -264,11 +256,8 @@ impl Question {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Renewed { ticket, answer })
             }
-            Self::Destroy { ticket, ask, raised } => {
+            Self::Destroy { ticket, ask } => {
                 let answer = concluded(&ask, result);
-                if raised && answer == Destroyed::Done {
-                    return Fact::DeleteFence(ticket, ask.session);
-                }
                 Fact::Session(session::Event::Destroyed { ticket, answer })
             }
             Self::DeleteFence { ticket, ask } => {
@@ -279,16 +268,16 @@ impl Question {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Raised { ticket, answer })
             }
-            Self::ReadFence { ticket, session } => {
-                let answer = concluded(&Read::Fence(session), result);
+            Self::ReadFence { ticket, ask } => {
+                let answer = concluded(&ask, result);
                 Fact::Session(session::Event::FenceRead { ticket, answer })
             }
             Self::List { ticket, ask } => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Listed { ticket, answer })
             }
-            Self::ListFences { ticket } => {
-                let answer = concluded(&ListStaleFences, result);
+            Self::ListFences { ticket, ask } => {
+                let answer = concluded(&ask, result);
                 Fact::Session(session::Event::StaleFences { ticket, answer })
             }
             Self::DeleteFences { .. } => Fact::Nothing,
@@ -366,7 +355,10 @@ impl fmt::Display for Question {
             Self::Raise { ask, .. } => {
                 write!(f, "raise fence of {} from {:?}", short(&ask.session), ask.from)
             }
-            Self::ReadFence { session, .. } => write!(f, "read fence of {}", short(session)),
+            Self::ReadFence { ask: Read::Fence(session), .. } => {
+                write!(f, "read fence of {}", short(session))
+            }
+            Self::ReadFence { ask, .. } => write!(f, "read {ask:?}"),
             Self::List { ask, .. } => write!(f, "list sessions of {}", ask.name),
             Self::ListFences { .. } => f.write_str("list fences"),
             Self::DeleteFences { ask } => write!(f, "delete stale fences {:?}", ask.stale),
@@ -416,7 +408,6 @@ impl fmt::Debug for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session(event) => event.fmt(f),
-            Self::DeleteFence(_, session) => write!(f, "Destroyed {}", short(session)),
             Self::Nothing => f.write_str("nothing"),
             Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
             Self::Locked { answers, .. } => {

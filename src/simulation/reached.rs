@@ -20,7 +20,7 @@ use crate::{
 /// So many histories must reach everything.
 pub(super) const ENOUGH: u64 = 20_000;
 
-const FAULTS: [&str; 40] = [
+const FAULTS: [&str; 41] = [
     "a lock's actor died",
     "agent left",
     "answer from the past",
@@ -35,6 +35,7 @@ const FAULTS: [&str; 40] = [
     "key edited",
     "key released by force",
     "late lock withheld",
+    "lock taken away",
     "partition",
     "partition of replies",
     "partition of requests",
@@ -211,7 +212,7 @@ pub(super) fn answer(fact: &Fact) -> Option<&'static str> {
         }
         Fact::Watch(watch::Event::Seen { .. }) => Some("watched"),
         Fact::Semaphore(_, event) => of_semaphore(event),
-        Fact::Locks(_) | Fact::Watch(_) | Fact::DeleteFence(..) | Fact::Nothing => None,
+        Fact::Locks(_) | Fact::Watch(_) | Fact::Nothing => None,
     }
 }
 

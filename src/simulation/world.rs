@@ -15,6 +15,7 @@ use super::{
     random::Random,
     report::Stats,
     server::{Exchange, Server},
+    takeovers::Takeovers,
     trace::Trace,
     writes::Writes,
 };
@@ -59,6 +60,7 @@ pub(super) struct World {
     pub(super) invariants: Invariants,
     pub(super) elections: Elections,
     pub(super) writes: Writes,
+    pub(super) takeovers: Takeovers,
     pub(super) stats: Stats,
     pub(super) violation: Option<String>,
     pub(super) healed_at: Option<Moment>,
@@ -114,6 +116,7 @@ impl World {
             invariants: Invariants::default(),
             elections: Elections::default(),
             writes: Writes::new(&plan),
+            takeovers: Takeovers::default(),
             stats: Stats::default(),
             violation: None,
             healed_at: None,

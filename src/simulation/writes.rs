@@ -106,7 +106,7 @@ impl World {
             Content::Entries([put].into())
         };
         let host = &self.processes[process];
-        let Ok(answer) = host.wards.slots().write(lease, content) else { return };
+        let Ok(answer) = host.wards.slots().write(lease, &[], content) else { return };
         self.stats.fault("(write under a lock)");
         self.trace.note(now, number, || format!("p{process}      writes w{number} under {key}"));
         let (life, answer) = (host.life, Some(answer));

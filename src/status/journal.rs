@@ -16,8 +16,8 @@ use crate::{
     key::Key,
     protocol::{cell::DeadlineCell, contest::News, session::SessionView},
     status::{
+        findings::Preflight,
         history::History,
-        preflight::Preflight,
         report::{Change, HealthReport, Incident, Saturation, SessionReport, StuckJob},
         telemetry::Telemetry,
     },
@@ -79,6 +79,7 @@ impl Journal {
     pub(crate) fn ended(&self, orderly: bool) {
         self.pulse.end(orderly);
         self.telemetry.in_use(0, 0);
+        self.telemetry.oldest(Duration::ZERO, Duration::ZERO);
         self.notes().session = None;
     }
 

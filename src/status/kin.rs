@@ -2,10 +2,8 @@
 
 use serde_json::Value;
 
-use crate::{key::Key, ownership::Holder};
+use crate::{key::Key, ownership::Holder, value::parsed};
 
-/// The longest value of a leader that is parsed, in bytes.
-const LONGEST_VALUE: usize = 8 * 1_024;
 /// The longest part of a field that is logged, in characters.
 const LONGEST_FIELD: usize = 64;
 
@@ -22,11 +20,7 @@ enum Difference {
 /// The difference between this process's program and the leader's, according to their
 /// values. Missing fields are no difference.
 fn difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
-    let [ours, theirs] = [ours, theirs].map(|value| {
-        let value = Some(value).filter(|value| value.len() <= LONGEST_VALUE)?;
-        serde_json::from_slice::<Value>(value).ok()
-    });
-    let (ours, theirs) = (ours?, theirs?);
+    let (ours, theirs): (Value, Value) = (parsed(ours)?, parsed(theirs)?);
     let differ = |field: &str| {
         let pair = [&ours, &theirs].map(|value| value.get(field).and_then(Value::as_str));
         let [Some(ours), Some(theirs)] = pair else { return None };
@@ -59,6 +53,7 @@ pub(crate) fn log_difference(key: &Key, own: &[u8], leader: &Holder) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::LONGEST_PARSED;
 
     #[test]
     fn another_binary_service_or_build_is_a_difference_and_what_is_not_said_is_none() {
@@ -77,7 +72,7 @@ mod tests {
         {
             assert_eq!(differs(same), None, "{same}");
         }
-        let long = format!(r#"{{"binary":"{}"}}"#, "x".repeat(LONGEST_VALUE));
+        let long = format!(r#"{{"binary":"{}"}}"#, "x".repeat(LONGEST_PARSED));
         assert_eq!(differs(&long), None, "not parsed");
         let cut = format!(r#"{{"binary":"{}"}}"#, "x".repeat(1_000));
         assert_eq!(differs(&cut), program(&"x".repeat(LONGEST_FIELD)));

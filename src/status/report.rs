@@ -2,13 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
     escape::Escaped,
     key::Key,
     ownership::{Holder, KeyState, LossReason},
-    status::preflight::Preflight,
+    status::{
+        findings::Preflight,
+        millis::{millis, optional_millis},
+        why::Why,
+    },
     token::FencingToken,
 };
 
@@ -106,10 +110,19 @@ pub struct KeyReport {
     /// How long that lease or term stays valid if no further renewal succeeds.
     #[serde(rename = "remaining_ms", serialize_with = "optional_millis")]
     pub remaining: Option<Duration>,
+    /// How long the caller or the term has held the key.
+    #[serde(rename = "held_ms", serialize_with = "optional_millis")]
+    pub held: Option<Duration>,
     /// The holder of the key: this process, or the one that it last read.
     pub holder: Option<Holder>,
     /// The number of callers of this process that wait for the key.
     pub waiters: usize,
+    /// How long the first of them has waited.
+    #[serde(rename = "waited_ms", serialize_with = "optional_millis")]
+    pub waited: Option<Duration>,
+    /// Why those who want the key do not have it. `None` if nobody wants it, or a request
+    /// for it is on its way.
+    pub why: Option<Why>,
     /// The key's last error, if it is less than 10 minutes old.
     pub last_error: Option<String>,
     /// The longest time until another process can acquire the key if this one dies
@@ -218,18 +231,6 @@ pub struct Incident {
     pub what: String,
 }
 
-fn millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_u64(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
-}
-
-#[allow(clippy::ref_option, reason = "serde's signature")]
-fn optional_millis<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    match span {
-        Some(span) => millis(span, to),
-        None => to.serialize_none(),
-    }
-}
-
 /// The report as text, for logs and terminals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -282,13 +283,24 @@ impl fmt::Display for KeyReport {
         }
         if let (Some(token), Some(remaining)) = (self.token, self.remaining) {
             write!(f, ", token {token}, lease left {remaining:.1?}")?;
-        } else if let Some(holder) = &self.holder {
+        } else if let Some(holder) = self.holder.as_ref().filter(|_| self.why.is_none()) {
             write!(f, ", held by {holder}")?;
+        }
+        if let Some(held) = self.held {
+            write!(f, ", held for {held:.1?}")?;
         }
         if self.waiters > 0 {
             write!(f, ", {} waiting", self.waiters)?;
         }
-        if let Some(error) = &self.last_error {
+        if let Some(waited) = self.waited {
+            write!(f, ", the first for {waited:.1?}")?;
+        }
+        if let Some(why) = &self.why {
+            write!(f, "; {why}")?;
+        }
+        let is_told =
+            |error: &&String| self.why.as_ref().is_some_and(|why| why.text.contains(&**error));
+        if let Some(error) = self.last_error.as_ref().filter(|error| !is_told(error)) {
             write!(f, "; {}", Escaped(error))?;
         }
         Ok(())
@@ -310,7 +322,10 @@ mod tests {
     use super::*;
     use crate::{
         escape::is_printable,
-        status::preflight::{Check, Verdict},
+        status::{
+            findings::{Check, Verdict},
+            why::Hindrance,
+        },
     };
 
     #[test]
@@ -334,23 +349,42 @@ mod tests {
             },
             lease: Duration::ZERO,
             failover: Duration::ZERO,
-            keys: vec![KeyReport {
-                key: key.clone(),
-                state: KeyState::Waiting,
-                role: None,
-                token: None,
-                remaining: None,
-                holder: Some(holder),
-                waiters: 1,
-                last_error: Some(wild.into()),
-                failover: Duration::ZERO,
-            }],
+            keys: vec![
+                KeyReport {
+                    key: key.clone(),
+                    state: KeyState::Waiting,
+                    role: None,
+                    token: None,
+                    remaining: None,
+                    held: None,
+                    holder: Some(holder),
+                    waiters: 1,
+                    waited: None,
+                    why: None,
+                    last_error: Some(wild.into()),
+                    failover: Duration::ZERO,
+                },
+                KeyReport {
+                    key: key.clone(),
+                    state: KeyState::Waiting,
+                    role: None,
+                    token: None,
+                    remaining: None,
+                    held: None,
+                    holder: None,
+                    waiters: 1,
+                    waited: Some(Duration::ZERO),
+                    why: Some(Why::new(Hindrance::Held, wild)),
+                    last_error: None,
+                    failover: Duration::ZERO,
+                },
+            ],
             changes: Vec::new(),
             preflight: Some(preflight),
             incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };
         let text = report.to_string();
-        assert_eq!(text.lines().count(), 10, "{text:?}");
+        assert_eq!(text.lines().count(), 11, "{text:?}");
         assert!(text.lines().all(|line| line.chars().all(is_printable)), "{text:?}");
         assert!(
             text.contains("saying \\u{1b}[2Jall is well\\r\\norders: ready\\u{202e}"),

@@ -9,6 +9,8 @@
 //! |---|---|---|
 //! | `dsync_held` | gauge | keys that this process owns; updated once a second |
 //! | `dsync_waiting` | gauge | waiting callers; updated once a second |
+//! | `dsync_oldest_hold_seconds` | gauge | the longest current hold of a caller, terms excluded; updated once a second |
+//! | `dsync_oldest_wait_seconds` | gauge | the longest current wait of a caller; updated once a second |
 //! | `dsync_leader` | gauge, by key | 1 while this process leads, otherwise 0 |
 //! | `dsync_acquisitions_total` | counter, by key | ownerships that this process acquired in Consul |
 //! | `dsync_hand_overs_total` | counter, by key | grants from one caller of this process to the next |
@@ -48,6 +50,12 @@ impl Telemetry {
     pub(crate) fn in_use(&self, held: usize, waiting: usize) {
         metrics::gauge!("dsync_held", self.labels(None)).set(held as f64);
         metrics::gauge!("dsync_waiting", self.labels(None)).set(waiting as f64);
+    }
+
+    pub(crate) fn oldest(&self, hold: Duration, wait: Duration) {
+        let labels = || self.labels(None);
+        metrics::gauge!("dsync_oldest_hold_seconds", labels()).set(hold.as_secs_f64());
+        metrics::gauge!("dsync_oldest_wait_seconds", labels()).set(wait.as_secs_f64());
     }
 
     pub(crate) fn leads(&self, key: &Key, leads: bool) {
@@ -122,6 +130,7 @@ impl Telemetry {
 #[allow(clippy::unused_self, reason = "the signatures of the feature `metrics`")]
 impl Telemetry {
     pub(crate) fn in_use(&self, _held: usize, _waiting: usize) {}
+    pub(crate) fn oldest(&self, _hold: Duration, _wait: Duration) {}
     pub(crate) fn leads(&self, _key: &Key, _leads: bool) {}
     pub(crate) fn acquired(&self, _key: &Key) {}
     pub(crate) fn handed_over(&self, _key: &Key) {}

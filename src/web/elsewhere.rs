@@ -20,6 +20,7 @@ use super::refusal::RETRY_AFTER_DEFAULT;
 use crate::{
     host::{url_host, without_root},
     ownership::Holder,
+    value::parsed,
 };
 
 /// How a process that does not lead answers requests for the leader. Add it to the app
@@ -62,8 +63,6 @@ enum Scheme {
 /// The query parameter that counts redirections. A client that follows a redirection
 /// keeps query parameters and drops headers.
 const MARK: &str = "dsync-hops";
-/// The longest leader's value that is parsed, in bytes.
-const LONGEST_VALUE: usize = 8 * 1_024;
 
 impl LeaderConfig {
     /// The default of [`hops`](Self::hops): 2.
@@ -188,12 +187,12 @@ impl LeaderConfig {
 
     /// The host and port of the leader.
     fn authority(&self, leader: &Holder, own: &[u8]) -> Result<String, NoWay> {
-        let Place { address, port } = Place::of(&leader.value).ok_or(NoWay::Unnamed)?;
+        let Place { address, port } = parsed(&leader.value).ok_or(NoWay::Unnamed)?;
         let host = url_host(&address).filter(|_| port != 0);
         let host = host.ok_or_else(|| NoWay::Useless(shortened(&address), port))?;
         let name = without_root(&address);
         let is_own = |own: Place<'_>| own.port == port && without_root(&own.address) == name;
-        if Place::of(own).is_some_and(is_own) {
+        if parsed(own).is_some_and(is_own) {
             return Err(NoWay::Own);
         }
         let allowed = match &self.allowed {
@@ -258,14 +257,6 @@ struct Place<'a> {
     #[serde(borrow)]
     address: Cow<'a, str>,
     port: u16,
-}
-
-impl<'a> Place<'a> {
-    fn of(value: &'a [u8]) -> Option<Self> {
-        // A value may have 512 KiB, and each request to a follower parses it.
-        let value = Some(value).filter(|value| value.len() <= LONGEST_VALUE)?;
-        serde_json::from_slice(value).ok()
-    }
 }
 
 /// The beginning of an untrusted text.

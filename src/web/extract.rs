@@ -20,10 +20,12 @@ impl FromRequest for Dsync {
 }
 
 pub(super) fn dsync_of(request: &HttpRequest) -> Result<&Dsync, NotSetUp> {
-    request
-        .app_data::<Dsync>()
-        .or_else(|| request.app_data::<Data<Dsync>>().map(Data::get_ref))
-        .ok_or(NotSetUp("no Dsync: give the App one with .app_data(dsync.clone())"))
+    given(request).ok_or(NotSetUp("no Dsync: give the App one with .app_data(dsync.clone())"))
+}
+
+/// What the App was given by `app_data`, bare or as `Data`.
+pub(super) fn given<T: 'static>(request: &HttpRequest) -> Option<&T> {
+    request.app_data::<T>().or_else(|| request.app_data::<Data<T>>().map(Data::get_ref))
 }
 
 /// The app lacks data that a handler needs: a programming error, found at the first

@@ -13,13 +13,12 @@ use actix_web::{
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     error::InternalError,
     http::StatusCode,
-    web::Data,
 };
 use futures::future::LocalBoxFuture;
 
 use super::{
     elsewhere::LeaderConfig,
-    extract::NotSetUp,
+    extract::{NotSetUp, given},
     refusal::{RETRY_AFTER_DEFAULT, answer},
 };
 use crate::holding::{tenure::Tenure, term::Term};
@@ -38,7 +37,7 @@ use crate::holding::{tenure::Tenure, term::Term};
 /// ```
 ///
 /// It needs the [`Tenure`] of a [`Campaign`](crate::Campaign), added with
-/// `app_data(tenure.clone())` or in a [`Data`]. Without one, the answer is 500. It compares
+/// `app_data(tenure.clone())` or in a [`Data`](actix_web::web::Data). Without one, the answer is 500. It compares
 /// the term's deadline with the clock and sends no message. If this process does not lead,
 /// the app's [`LeaderConfig`] determines the answer: 503, or a redirection to the leader.
 ///
@@ -80,13 +79,12 @@ impl FromRequest for Leader {
 fn tenure_of(request: &HttpRequest) -> Result<Tenure, NotSetUp> {
     let around = request.extensions().get::<Tenure>().cloned();
     around
-        .or_else(|| request.app_data::<Tenure>().cloned())
-        .or_else(|| request.app_data::<Data<Tenure>>().map(|tenure| tenure.get_ref().clone()))
+        .or_else(|| given::<Tenure>(request).cloned())
         .ok_or(NotSetUp("no Tenure: give the App one with .app_data(tenure.clone())"))
 }
 
 /// Extracts the tenure of a [`Campaign`](crate::Campaign), added with
-/// `app_data(tenure.clone())` or in a [`Data`]. Without one, the answer is 500.
+/// `app_data(tenure.clone())` or in a [`Data`](actix_web::web::Data). Without one, the answer is 500.
 ///
 /// For handlers that run in any process and need to know the leader. [`Leader`] is for
 /// handlers that only the leader may run.
@@ -101,9 +99,7 @@ impl FromRequest for Tenure {
 
 /// Answers a request in a process that does not lead.
 fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
-    let config = request
-        .app_data::<LeaderConfig>()
-        .or_else(|| request.app_data::<Data<LeaderConfig>>().map(Data::get_ref));
+    let config = given::<LeaderConfig>(request);
     let own = tenure.observer().callers().campaign_value();
     let redirection =
         config.and_then(|config| config.redirection(request, &tenure.leader()?, &own));

@@ -1,12 +1,15 @@
 //! Work that runs only on the leader.
 
+mod calendar;
 mod every;
 mod hand_over;
 mod period;
 mod rest;
+mod schedule;
 mod singleton;
 mod while_leading;
 
 pub use every::Turn;
 pub use period::Period;
+pub use schedule::{Missed, Schedule};
 pub use singleton::{Singleton, SingletonHandle};

@@ -88,14 +88,6 @@ impl Grid {
         let past = if since >= offset { since - offset } else { since + self.millis - offset };
         now.saturating_sub(past)
     }
-
-    /// The first begin at or after that time; the end of time if there is none.
-    pub(super) fn next_begin(self, at: u64) -> u64 {
-        match self.begin(at) {
-            begin if begin == at => at,
-            begin => begin.saturating_add(self.millis),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -113,19 +105,12 @@ mod tests {
                 .unwrap()
         };
         let (plain, late) = (grid(0), grid(HOUR / 4));
-        for (now, begin, next) in [
-            (5 * HOUR, 5 * HOUR, 5 * HOUR),
-            (5 * HOUR + 1, 5 * HOUR, 6 * HOUR),
-            (6 * HOUR - 1, 5 * HOUR, 6 * HOUR),
-        ] {
-            assert_eq!((plain.begin(now), plain.next_begin(now)), (begin, next));
-            let later = HOUR / 4;
-            assert_eq!(late.begin(now + later), begin + later);
-            assert_eq!(late.next_begin(now + later), next + later);
+        for now in [5 * HOUR, 5 * HOUR + 1, 6 * HOUR - 1] {
+            assert_eq!(plain.begin(now), 5 * HOUR);
+            assert_eq!(late.begin(now + HOUR / 4), 5 * HOUR + HOUR / 4);
         }
         assert_eq!(late.begin(5 * HOUR), 4 * HOUR + HOUR / 4);
         assert_eq!(late.begin(1), 0, "before the first");
-        assert_eq!(plain.next_begin(u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::protocol::backoff::backoff;
+
 /// A pause that doubles from [`SHORTEST`](Rest::SHORTEST) to [`LONGEST`](Rest::LONGEST).
 #[derive(Debug)]
 pub(super) struct Rest {
-    next: Duration,
+    failures: u32,
     began: Instant,
 }
 
@@ -18,7 +20,7 @@ impl Rest {
     const LONG_RUN: Duration = Duration::from_secs(10);
 
     pub(super) fn new() -> Self {
-        Self { next: Self::SHORTEST, began: Instant::now() }
+        Self { failures: 0, began: Instant::now() }
     }
 
     /// The work starts.
@@ -29,10 +31,10 @@ impl Rest {
     /// The work has failed. Returns the pause before it starts again.
     pub(super) fn after_failure(&mut self) -> Duration {
         if self.began.elapsed() >= Self::LONG_RUN {
-            self.next = Self::SHORTEST;
+            self.failures = 0;
         }
-        let pause = self.next;
-        self.next = (pause * 2).min(Self::LONGEST);
+        let pause = backoff(Self::SHORTEST, self.failures, Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
         pause
     }
 }

@@ -156,10 +156,10 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
         let make = self.make.into();
         let (guard, dsync) = (Rc::new(guard), dsync.clone());
         let handle = SingletonHandle { tenure, place, stop, dsync: dsync.clone() };
-        let post = Post { make, stop_within, dsync, guard, called_off, actor };
+        let keeper = Keeper { make, stop_within, dsync, guard, called_off, actor };
         actix_rt::spawn(async move {
-            post.hold().await;
-            let Post { guard, actor, .. } = post;
+            keeper.hold().await;
+            let Keeper { guard, actor, .. } = keeper;
             // The last life has ended, and its reference with it.
             if let Some(guard) = Rc::into_inner(guard) {
                 guard.withdraw().await;
@@ -257,8 +257,8 @@ impl<A: Actor> fmt::Debug for SingletonHandle<A> {
 /// Completes when no actor is wanted any more.
 type CalledOff = Shared<LocalBoxFuture<'static, ()>>;
 
-/// The actor's place in this process.
-struct Post<A: Actor<Context = Context<A>>> {
+/// Keeps the actor alive in this process's terms.
+struct Keeper<A: Actor<Context = Context<A>>> {
     make: Rc<dyn Fn(Term) -> A>,
     stop_within: Duration,
     dsync: Dsync,
@@ -277,7 +277,7 @@ enum End {
     Own,
 }
 
-impl<A: Actor<Context = Context<A>>> Post<A> {
+impl<A: Actor<Context = Context<A>>> Keeper<A> {
     /// Keeps the actor alive in each term until it is called off.
     async fn hold(&self) {
         while let Some(term) = self.unless_called_off(self.guard.tenure().elected()).await {

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use actix_dsync::{
-    Error, Holder, LossReason, Release, TryAcquire,
+    Campaign, Error, Holder, LossReason, Release, TryAcquire,
     events::{Filter, LockLost},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -196,6 +196,35 @@ async fn the_tool_watches_a_key_and_takes_a_lock_away() {
     kill_process(Pid::from_child(&watch), Signal::INT).expect("our own child");
     assert_eq!(watch.wait().expect("our own child").code(), Some(0));
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tool_makes_a_leader_step_down_and_another_candidate_is_elected() {
+    let url = agent().url();
+    let Some(mut step_down) = tool(&url, "cli-step") else { return };
+    let timing = actix_dsync::Timing::default().with_session_ttl(Duration::from_secs(10));
+    let candidate = || crate::locks::at(agent().url(), "cli-step").timing(timing.clone()).start();
+    let (first, second) = (candidate().expect("valid"), candidate().expect("valid"));
+    let leads = first.send(Campaign::on(key("lead"))).await.expect("a tenure");
+    let term = leads.elected().await;
+    let follows = second.send(Campaign::on(key("lead"))).await.expect("a tenure");
+    let ask = first.send(actix_dsync::Inspect(key("lead"))).await.expect("an answer");
+    let since = ask.expect("it is held").since;
+    let other = (since + 1).to_string();
+    let refused = tool(&url, "cli-step")
+        .map(|mut it| output(&mut it, &["step-down", "lead", "--index", &other]));
+    assert_eq!(refused.expect("it was built").0, Some(1));
+    assert!(term.is_valid());
+    // The agent may be slow to tell the first that it no longer leads.
+    let (code, told, errors) =
+        output(&mut step_down, &["step-down", "lead", "--index", &since.to_string()]);
+    assert!(code == Some(0) && told.contains("no longer leads lead"), "{told}{errors}");
+    assert!(!term.is_valid());
+    let next = tokio::time::timeout(Duration::from_secs(30), follows.elected()).await;
+    assert!(next.expect("elected").token() > term.token());
+    for dsync in [first, second] {
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

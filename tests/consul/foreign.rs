@@ -60,6 +60,11 @@ async fn locks_of_another_kind_are_refused_held_or_free_unless_configured() {
     assert!(matches!(refused, Err(Error::Held { .. })), "{refused:?}");
     let lease = acquire(&lanai, "free").await;
     assert_eq!(operator.kv_get("lanai/free").expect("held").flags, LANAI_FLAGS);
+    // What its client sends to lock a key is refused.
+    let path = format!("/v1/kv/lanai/free?flags={LANAI_FLAGS}&acquire={session}");
+    let answer = operator.ask("PUT", &path, b"v").expect("an answer");
+    assert_eq!((answer.status, answer.body.trim_ascii()), (200, &b"false"[..]));
+    assert!(lease.is_valid());
     assert_eq!(lanai.send(Release(lease)).await, Ok(Released::Confirmed));
     operator.destroy_session(&session);
     drop(acquire(&lanai, "held").await);

@@ -105,6 +105,35 @@ async fn a_session_bound_to_a_node_check_ends_when_the_check_turns_critical() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_bound_to_a_service_s_check_ends_when_the_check_turns_critical() {
+    let agent = Agent::builder().start();
+    let operator = agent.operator();
+    let put = |path: &str, body: &str| {
+        let answer = operator.ask("PUT", path, body.as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    };
+    let check = r#"{ "CheckID": "service:web", "TTL": "600s", "Status": "passing" }"#;
+    let service = format!(r#"{{ "Name": "web", "Port": 8080, "Check": {check} }}"#);
+    put("/v1/agent/service/register", &service);
+    let timing = short_delay();
+    // The lock-delay, which alone protects a bound session, is in the lease.
+    assert!(timing.lease() < timing.lock_delay);
+    let started = || at(agent.url(), "bound").timing(timing.clone());
+    let bound = started().service_checks(["service:web"]).start().expect("valid");
+    let other = started().start().expect("valid");
+    let mut lost = bound.events::<LockLost>(actix_dsync::events::Filter::All);
+    let lease = acquire(&bound, "a").await;
+    put("/v1/agent/check/fail/service:web", "");
+    let waiting = tokio::spawn(async move { acquire(&other, "a").await });
+    let event = next(&mut lost, SOON).await;
+    assert_eq!((event.key.as_str(), event.reason), ("a", LossReason::SessionGone));
+    assert!(!lease.is_valid());
+    assert!(waiting.await.expect("granted").token() > lease.token());
+    put("/v1/agent/check/pass/service:web", "");
+    assert!(acquire(&bound, "a").await.is_valid());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
     let dsync = at(agent().url(), "several").timing(short_delay()).start().expect("valid");
     let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);

@@ -10,6 +10,7 @@ mod support;
 
 mod acl;
 mod bad_input;
+mod beside;
 mod cancel;
 mod certificates;
 mod cli;

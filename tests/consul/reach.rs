@@ -1,10 +1,11 @@
 //! The ways to reach a real agent: TLS from files, unix sockets, a gateway's path, scopes.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_dsync::{
-    Acquire, Builder, Campaign, Config, Dsync, Error, LossReason, Release, Released, TryAcquire,
+    Acquire, Builder, Campaign, Config, Dsync, Error, Inspect, LossReason, Release, Released,
+    TryAcquire,
     config::TlsSettings,
     events::{Filter, LockLost},
 };
@@ -207,6 +208,40 @@ async fn everything_works_over_a_unix_socket() {
 
     let text = refusal(at("unix:///nonexistent/consul.sock", "unix")).await;
     assert!(text.contains("/nonexistent/consul.sock"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_pass_between_a_client_agent_and_its_server_and_stay_held() {
+    let server = Agent::start();
+    let client = Agent::builder().start_client_of(&server);
+    let (near, far) = (|| at(client.url(), "client"), || at(server.url(), "client"));
+    pass_a_lock(near).await;
+    let one = near().start().expect("valid");
+    let two = far().start().expect("valid");
+    let mut lost = one.events::<LockLost>(Filter::All);
+    let held = acquire(&one, "held").await;
+    let holder = two.send(Inspect(held.key().clone())).await.expect("an answer").expect("held");
+    assert_eq!(holder.node.as_deref(), Some(client.node()), "the session is the client agent's");
+    let since = Instant::now();
+    // The key passes to and fro; each wait is a blocking read through the client agent or not.
+    let (mut owner, mut other) = (&one, &two);
+    let mut lease = acquire(owner, "k").await;
+    while since.elapsed() < Duration::from_secs(20) {
+        let asked = Acquire::new(key("k")).within(Duration::from_secs(30));
+        let waiting = other.send(asked);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let token = lease.token();
+        assert_eq!(owner.send(Release(lease)).await, Ok(Released::Confirmed));
+        lease = waiting.await.expect("granted");
+        assert!(lease.token() > token && held.is_valid());
+        (owner, other) = (other, owner);
+    }
+    assert!(held.remaining() > one.timing().lease() / 2, "it is renewed");
+    assert_eq!(pending(&mut lost), []);
+    drop((held, lease));
+    for dsync in [one, two] {
+        dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

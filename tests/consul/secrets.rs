@@ -115,6 +115,16 @@ fn log_of(config: &serde_json::Value) -> Vec<String> {
     Player::start_with("secrets", "", "", &[("DSYNC_CONFIG", &config)]).ended()
 }
 
+/// Checks that every type that may hold a secret was printed.
+fn assert_printed(log: &[String]) {
+    let list = include_str!("../support/public-types.txt");
+    for line in list.lines().filter(|line| !line.starts_with('#')) {
+        let (name, text) = line.split_once(' ').expect("a name and a text");
+        let is_printed = text == "-" || log.iter().any(|line| line.contains(text));
+        assert!(is_printed, "no {name} was printed: {text}");
+    }
+}
+
 fn assert_secret(log: &[String], secrets: &[&str]) {
     for level in ["TRACE", "LOG TRACE rustls", "METRIC"] {
         assert!(log.iter().any(|line| line.contains(level)), "no {level} among {}", log.len());
@@ -174,6 +184,7 @@ fn no_planted_secret_is_in_logs_reports_metrics_pages_or_debug_texts() {
     let log = log_of(&with("login", login));
     let issued = watcher.join().expect("no panic").expect("a login");
     assert!(log.iter().any(|line| line.contains("Lease")), "no lock was granted: {log:#?}");
+    assert_printed(&log);
     assert_secret(&log, &[&secrets[..], &[issued.as_str()]].concat());
     assert_eq!(logins(&server.agent, "secrets"), Vec::<String>::new());
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix_dsync::{
     Campaign, Dsync, Error, Holder, Inspect, Lease, LossReason, TryAcquire, UpdateValue,
-    admin::{ForceRelease, Holders},
+    admin::{ForceRelease, Holders, StepDown},
     embedded::Embedded,
-    events::{Filter, ForceReleased, LockLost},
+    events::{Deposed, Filter, ForceReleased, LockLost, SteppedDown},
 };
 use futures::{FutureExt, StreamExt};
 
@@ -129,6 +129,77 @@ async fn a_newer_holder_is_never_hit() {
     }
     assert!(lease.is_valid());
     assert!(!consul.sessions().iter().any(|session| session.name.contains("force-release")));
+}
+
+/// Leads "lead" as one of two candidates, or as the only one.
+async fn leader(consul: &Embedded, others: bool) -> (Dsync, Option<Dsync>, Holder) {
+    let first = runtime("first", consul);
+    let tenure = first.send(Campaign::on(key("lead"))).await.unwrap();
+    soon(tenure.elected()).await;
+    let second = others.then(|| runtime("second", consul));
+    if let Some(second) = &second {
+        let _ = second.send(Campaign::on(key("lead"))).await.unwrap();
+    }
+    tokio::time::sleep(SECOND * 3).await;
+    let holder = holder_of(&first, "lead").await;
+    (first, second, holder)
+}
+
+#[actix::test]
+async fn a_leader_that_is_made_to_step_down_leaves_the_lead_to_another_candidate() {
+    tokio::time::pause();
+    for _ in 0..10 {
+        let consul = Embedded::new();
+        let admin = runtime("admin", &consul);
+        let (first, second, holder) = leader(&consul, true).await;
+        let mut told = admin.events::<SteppedDown>(Filter::All);
+        let mut deposed = first.events::<Deposed>(Filter::All);
+        let asked = admin.send(StepDown::of(key("lead"), &holder));
+        let event = soon(told.next()).await.unwrap();
+        assert_eq!((&event.leader.session, event.keeps), (&holder.session, SECOND * 15));
+        assert_eq!(soon(deposed.next()).await.unwrap().reason, LossReason::ForceReleased);
+        assert_eq!(holding_session(&consul, "lead").as_deref(), Some("admin (step-down)"));
+        assert_eq!(soon(asked).await, Ok(event));
+        tokio::time::sleep(SECOND).await;
+        assert!(holding_session(&consul, "lead").unwrap().starts_with("second#"));
+        // The old leader's campaign goes on.
+        second.unwrap().shutdown(SECOND * 5).await.unwrap();
+        tokio::time::sleep(SECOND * 5).await;
+        assert!(holding_session(&consul, "lead").unwrap().starts_with("first#"));
+        assert!(!consul.sessions().iter().any(|session| session.name.contains("step-down")));
+        first.shutdown(SECOND * 5).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_leader_that_steps_down_is_elected_again_if_nobody_else_contends() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let admin = runtime("admin", &consul);
+    let (first, _, holder) = leader(&consul, false).await;
+    soon(admin.send(StepDown::of(key("lead"), &holder))).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(holding_session(&consul, "lead"), None, "it stands back");
+    tokio::time::sleep(SECOND * 4).await;
+    assert!(holding_session(&consul, "lead").unwrap().starts_with("first#"));
+    // Its value is its own again.
+    let entry = consul.entries().into_iter().find(|entry| entry.key == "lead").unwrap();
+    assert!(!String::from_utf8_lossy(&entry.value).contains("stand_back"));
+    drop(first);
+}
+
+#[actix::test]
+async fn a_newer_leader_is_never_made_to_step_down() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let admin = runtime("admin", &consul);
+    let (first, second, holder) = leader(&consul, true).await;
+    first.shutdown(SECOND * 5).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    let refused = admin.send(StepDown::of(key("lead"), &holder)).await;
+    assert_eq!(refused, Err(Error::Conflict { key: key("lead") }));
+    assert!(holding_session(&consul, "lead").unwrap().starts_with("second#"));
+    drop(second);
 }
 
 #[actix::test]

@@ -36,7 +36,7 @@ impl Replica {
         let job = dsync.every(key("job"), PERIOD, move |turn| {
             let (turns, led) = (turns.clone(), led.clone());
             async move {
-                assert!(turn.term().is_valid() && turn.period() == PERIOD);
+                assert!(turn.term().is_valid());
                 turns.borrow_mut().push((turn.due(), turn.token()));
                 *led.borrow_mut() = Some(turn.term().clone());
                 tokio::time::sleep(takes).await;
@@ -268,7 +268,6 @@ async fn periods_begin_later_by_the_offset_that_they_are_given() {
     let begun = turns.clone();
     let period = Period::new(PERIOD).starting_at(Duration::from_secs(7));
     let job = actix_rt::spawn(dsync.every(key("job"), period, move |turn| {
-        assert_eq!(turn.period(), PERIOD);
         begun.borrow_mut().push((turn.due(), turn.token()));
         std::future::ready(())
     }));

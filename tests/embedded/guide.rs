@@ -2,6 +2,7 @@
 
 mod fail_over;
 mod handler;
+mod reaction;
 mod silence;
 
 #[test]
@@ -10,6 +11,7 @@ fn the_guide_shows_these_tests_word_for_word() {
     for shown in [
         include_str!("guide/silence.rs"),
         include_str!("guide/handler.rs"),
+        include_str!("guide/reaction.rs"),
         include_str!("guide/fail_over.rs"),
     ] {
         assert!(page.contains(&format!("```rust\n{shown}```\n")), "not in the guide:\n{shown}");

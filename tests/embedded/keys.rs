@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use actix_dsync::{
     Acquire, Dsync, Error, Explain, Inspect, Key, LockValue, LossReason, Release, Released,
-    TryAcquire,
+    TryAcquire, UpdateValue,
+    admin::Holders,
     config::{HASHICORP_LOCK_FLAGS, Retention},
     embedded::Embedded,
+    fencing::{ReadEntry, Write},
     report::KeyState,
 };
 
@@ -123,33 +125,66 @@ async fn a_thousand_keys_one_after_another_leave_nothing() {
     assert_eq!(consul.sessions().len(), 1);
 }
 
+/// A name that Consul 1.21.5 refuses in a path, and takes in a transaction.
+const REFUSED: &str = "orders/2024%2F17";
+
 #[actix::test]
-async fn a_name_that_newer_consul_cannot_read_is_refused_in_words() {
+async fn a_name_that_newer_consul_refuses_in_a_path_is_read_by_transaction() {
     tokio::time::pause();
     let consul = Embedded::new().strict_names(true);
-    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
-    let name = Key::new("orders/2024%2F17").unwrap();
-    // Consul takes the name in a transaction, and nobody can read it.
-    let lease = one.send(Acquire::new(name.clone())).await.unwrap();
-    let asked = tokio::time::Instant::now();
-    let acquired = two.send(Acquire::new(name.clone())).await.map(drop);
-    let tried = two.send(TryAcquire::new(name.clone())).await.map(drop);
-    let inspected = one.send(Inspect(name.clone())).await.map(drop);
-    for refused in [acquired, tried, inspected] {
-        let error = refused.unwrap_err();
-        assert!(matches!(&error, Error::NameRefused { key, .. } if *key == name), "{error:?}");
-        let text = error.to_string();
-        assert!(text.contains("orders/2024%2F17") && text.contains("Key::join"), "{text}");
-        assert!(text.contains("invalid key name"), "{text}");
-    }
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
-    let report = two.send(Explain(name.clone())).await.unwrap();
-    assert!(report.last_error.is_some_and(|why| why.contains("Key::join")));
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    let one = runtime("one", &consul);
+    let lease = acquire(&one, REFUSED).await;
+    let two = runtime("two", &consul);
+    let held = two.send(TryAcquire::new(key(REFUSED))).await.map(drop).unwrap_err();
+    assert!(matches!(&held, Error::Held { key, .. } if key.as_str() == REFUSED), "{held:?}");
+    let holder = two.send(Inspect(key(REFUSED))).await.unwrap().unwrap();
+    assert_eq!(holder.session_name.as_deref(), Some("one"));
+    let holders = two.send(Holders::below("orders/2024%")).await.unwrap();
+    let [held] = &holders[..] else { panic!("{holders:?}") };
+    assert_eq!((&*held.key, held.holder.session_name.as_deref()), (REFUSED, Some("one")));
+
+    let data = key("orders/2024%2F17 data");
+    assert_eq!(two.send(ReadEntry(data.clone())).await, Ok(None));
+    one.send(Write::under(&lease).put(data.clone(), "1")).await.unwrap();
+    one.send(UpdateValue::of(&lease, "half")).await.unwrap();
+    let entry = two.send(ReadEntry(data)).await.unwrap().unwrap();
+    assert_eq!((&*entry.value, entry.token), (&b"1"[..], Some(lease.token())));
+
+    // Two processes wait, and learn of each release within the interval of the reads.
+    let three = runtime("three", &consul);
+    let waits = |dsync: &Dsync| {
+        let asked = Acquire::new(key(REFUSED)).within(Duration::from_secs(90));
+        Box::pin(dsync.send(asked))
+    };
+    let early = futures::future::select(waits(&two), waits(&three));
+    let limit = Duration::from_secs(40);
+    let Err(_) = tokio::time::timeout(limit, early).await else { panic!("it is held") };
+    let (waiting, also) = (waits(&two), waits(&three));
+    tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(lease.is_valid());
     assert_eq!(one.send(Release(lease)).await, Ok(Released::Confirmed));
-    let lease = two.send(Acquire::new(name)).await.unwrap();
-    assert_eq!(two.send(Release(lease)).await, Ok(Released::Confirmed));
+    let released = tokio::time::Instant::now();
+    let (lease, other) = futures::future::select(waiting, also).await.factor_first();
+    assert!(released.elapsed() < Duration::from_secs(3), "{:?}", released.elapsed());
+    drop(lease.unwrap());
+    let released = tokio::time::Instant::now();
+    assert!(other.await.unwrap().is_valid());
+    assert!(released.elapsed() < Duration::from_secs(3), "{:?}", released.elapsed());
+}
+
+#[actix::test]
+async fn a_holder_of_a_refused_name_learns_that_its_key_was_deleted() {
+    tokio::time::pause();
+    let consul = Embedded::new().strict_names(true);
+    let dsync = runtime("one", &consul);
+    let (lease, other) = (acquire(&dsync, REFUSED).await, acquire(&dsync, "other").await);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(lease.is_valid());
+    assert!(consul.delete_key(REFUSED));
+    let lost = tokio::time::timeout(Duration::from_secs(3), lease.lost()).await;
+    assert_eq!(lost, Ok(LossReason::KeyDeleted));
+    assert!(other.is_valid(), "it is not taken for another store");
+    assert!(acquire(&dsync, REFUSED).await.is_valid());
 }
 
 #[actix::test]

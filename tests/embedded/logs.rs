@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Campaign, Dsync, Release, embedded::Embedded};
-use tracing::Level;
+use actix_dsync::{Acquire, Campaign, Dsync, Release, TryAcquire, embedded::Embedded};
+use tracing::{Instrument as _, Level};
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 use crate::{acquire, key, runtime};
@@ -137,4 +137,60 @@ async fn spans_name_the_key_the_session_and_the_token() {
             assert!(line.contains(field.as_str()), "{field}: {line}");
         }
     }
+}
+
+#[actix::test]
+async fn a_wait_is_a_span_within_the_callers_own() {
+    tokio::time::pause();
+    let log = Log::default();
+    let _guard = log.of(Level::DEBUG);
+    let consul = Embedded::new();
+    let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
+    let held = acquire(&dsync, "k").await;
+    let waits = |request: u64, limit: u64| {
+        let dsync = other.clone();
+        let asks = async move {
+            dsync.send(Acquire::new(key("k")).within(Duration::from_secs(limit))).await
+        };
+        asks.instrument(tracing::info_span!("request", request))
+    };
+    let refused = waits(7, 3).await;
+    assert!(refused.is_err());
+    let waiting = waits(8, 60);
+    let (lease, ()) = futures::future::join(waiting, async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(held);
+    })
+    .await;
+    let tries = async { other.send(TryAcquire::new(key("k"))).await.map(drop) };
+    tries.instrument(tracing::info_span!("request", request = 9)).await.unwrap_err();
+    let lease = lease.unwrap();
+    let told = log.take();
+    for (request, end) in [(7, "error="), (8, &*format!("token={}", lease.token())), (9, "error=")]
+    {
+        let span = format!("request{{request={request}}}:wait for lock{{key=k");
+        let is_its = |line: &&str| line.contains(&span) && line.contains("close");
+        let line = told.lines().find(is_its).unwrap_or_else(|| panic!("{span}:\n{told}"));
+        assert!(line.contains(end), "{line}");
+    }
+}
+
+#[actix::test]
+async fn a_circle_and_a_long_hold_are_logged_once() {
+    tokio::time::pause();
+    let log = Log::default();
+    let consul = Embedded::new();
+    let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+    let dsync = builder.warn_after(Duration::from_secs(5)).start().unwrap();
+    let (a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
+    let _guard = log.of(Level::WARN);
+    let wants = |name: &str| Acquire::new(key(name));
+    let waiting = (dsync.send(wants("b").holding(&a)), dsync.send(wants("a").holding(&b)));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let told = log.take();
+    for (words, times) in [("wait for each other", 2), ("held for 5s", 2), ("has waited for 5s", 2)]
+    {
+        assert_eq!(told.matches(words).count(), times, "{words}: {told}");
+    }
+    drop(waiting);
 }

@@ -193,3 +193,26 @@ async fn keys_are_labels_only_if_configured() {
     assert_eq!(numbers.all("dsync_wait_seconds service=one key=k").len(), 1);
     assert_eq!(numbers.all("dsync_hold_seconds service=one key=k").len(), 1);
 }
+
+#[actix::test]
+async fn the_longest_hold_and_wait_show_while_they_last() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let dsync = runtime("one", &Embedded::new());
+    // A term is no hold: it lasts for weeks.
+    let tenure = dsync.send(Campaign::default()).await.unwrap();
+    tenure.elected().await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let lease = acquire(&dsync, "k").await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let waiting = dsync.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let last = |name: &str| numbers.last(&format!("{name} service=one")).unwrap();
+    assert!((48.0..=50.0).contains(&last("dsync_oldest_hold_seconds")));
+    assert!((18.0..=20.0).contains(&last("dsync_oldest_wait_seconds")));
+    drop((lease, waiting));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(last("dsync_oldest_hold_seconds"), 0.0);
+    assert_eq!(last("dsync_oldest_wait_seconds"), 0.0);
+}

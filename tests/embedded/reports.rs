@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_dsync::{
     Acquire, Dsync, Error, Explain, List, LossReason, Observe,
     embedded::Embedded,
-    report::{KeyState, What},
+    report::{Hindrance, KeyReport, KeyState, What, Why},
 };
 use serde_json::json;
 
@@ -107,6 +107,7 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     let of_key = &report["keys"][0];
     let expected = [
         "failover_ms",
+        "held_ms",
         "holder",
         "key",
         "last_error",
@@ -114,7 +115,9 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
         "role",
         "state",
         "token",
+        "waited_ms",
         "waiters",
+        "why",
     ];
     assert_eq!(names(of_key), expected);
     assert_eq!((&of_key["key"], &of_key["state"]), (&json!("k"), &json!("held")));
@@ -164,4 +167,166 @@ async fn a_process_without_consul_or_after_its_shutdown_is_live_and_not_ready() 
     let health = dsync.health();
     assert!(health.live && !health.ready, "{health:?}");
     assert_eq!(dsync.send(List).await.unwrap().keys, []);
+}
+
+/// Why a caller of `dsync` that waits for `k` does not get it, after `wait`.
+async fn why(dsync: &Dsync, wait: Duration) -> Why {
+    let waiting = dsync.send(Acquire::new(key("k")));
+    tokio::time::sleep(wait).await;
+    let report = explained(dsync).await;
+    drop(waiting);
+    report.why.unwrap_or_else(|| panic!("no reason"))
+}
+
+/// The report on `k`, which says the same in words, as JSON and on one line.
+async fn explained(dsync: &Dsync) -> KeyReport {
+    let report = dsync.send(Explain(key("k"))).await.unwrap();
+    if let Some(why) = &report.why {
+        assert!(report.to_string().contains(&why.text), "{report}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["why"]["text"], json!(why.text));
+        assert_eq!(why.to_string(), why.text);
+        let left = why.left.map(|left| u64::try_from(left.as_millis()).unwrap());
+        assert_eq!(json["why"]["left_ms"], json!(left));
+    }
+    report
+}
+
+#[actix::test]
+async fn who_waits_for_another_holder_sees_which_and_since_when() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let lease = acquire(&one, "k").await;
+    let found = why(&two, Duration::from_secs(30)).await;
+    assert_eq!((found.kind, found.left), (Hindrance::Held, None));
+    assert!(found.text.starts_with("held by session "), "{}", found.text);
+    assert!(
+        found.text.contains("\"one\"") && found.text.contains("seen with it for 30"),
+        "{}",
+        found.text
+    );
+
+    // Within one process.
+    let waiting = one.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let report = explained(&one).await;
+    let found = report.why.unwrap();
+    assert_eq!(found.kind, Hindrance::Held);
+    assert_eq!(found.text, "held by another caller of this process for 40.0s");
+    let seconds = |span: Option<Duration>| span.map(|span| span.as_secs());
+    assert_eq!((seconds(report.held), seconds(report.waited)), (Some(40), Some(10)));
+    drop((lease, waiting));
+}
+
+#[actix::test]
+async fn who_waits_for_a_lock_delay_sees_how_long_it_lasts() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let lease = acquire(&one, "k").await;
+    let waiting = two.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let session = one.health().session.unwrap().id;
+    assert!(consul.destroy_session(&session));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let found = explained(&two).await.why.unwrap();
+    assert_eq!(found.kind, Hindrance::LockDelay);
+    let left = found.left.unwrap();
+    assert!((Duration::from_secs(9)..=Duration::from_secs(10)).contains(&left), "{left:?}");
+    assert!(
+        found.text.starts_with("lock-delay: Consul keeps the key closed for "),
+        "{}",
+        found.text
+    );
+    // Another process knows only that there is one.
+    let late = runtime("late", &consul);
+    let found = why(&late, Duration::from_secs(2)).await;
+    assert_eq!(found.kind, Hindrance::LockDelay);
+    assert!(found.text.contains("for an unknown time; the next attempt is in"), "{}", found.text);
+    drop((lease, waiting));
+}
+
+#[actix::test]
+async fn who_has_no_session_or_an_agent_that_does_not_answer_sees_that() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let link = consul.link();
+    let dsync = runtime("one", &link);
+    dsync.ready().await.unwrap();
+    link.cut();
+    let waiting = dsync.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let found = explained(&dsync).await.why;
+    let kinds = [Hindrance::Unavailable, Hindrance::Unclear];
+    assert!(found.as_ref().is_none_or(|why| kinds.contains(&why.kind)), "{found:?}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let found = explained(&dsync).await.why.unwrap();
+    assert_eq!(found.kind, Hindrance::NoSession);
+    assert!(found.text.starts_with("no session: "), "{}", found.text);
+    drop(waiting);
+}
+
+#[actix::test]
+async fn a_candidate_sees_that_the_key_is_no_lock_of_ours() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    consul.write_key("k", "a setting");
+    let dsync = runtime("one", &consul);
+    let _tenure = dsync.send(actix_dsync::Campaign::on(key("k"))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let report = explained(&dsync).await;
+    let told = report.why.map(|why| why.text).or(report.last_error).unwrap();
+    assert!(told.contains("flags are 0"), "{told}");
+}
+
+#[actix::test]
+async fn a_hold_or_a_wait_that_lasts_too_long_is_an_incident_once_and_a_term_is_none() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+    let dsync = builder.warn_after(Duration::from_secs(20)).start().unwrap();
+    let tenure = dsync.send(actix_dsync::Campaign::default()).await.unwrap();
+    tenure.elected().await;
+    let lease = acquire(&dsync, "k").await;
+    let waiting = dsync.send(Acquire::new(key("k")));
+    let short = acquire(&dsync, "short").await;
+    tokio::time::sleep(Duration::from_secs(19)).await;
+    drop(short);
+    assert_eq!(dsync.list().incidents, []);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let told: Vec<_> = dsync.list().incidents.into_iter().map(|it| (it.key, it.what)).collect();
+    let held = format!("held for 20s by one caller, token {}", lease.token());
+    let waits = "a caller has waited for 20s".to_owned();
+    assert_eq!(told, [(Some(key("k")), waits), (Some(key("k")), held)]);
+
+    // The next hold is another.
+    drop(lease);
+    let next = waiting.await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let told = &dsync.list().incidents[0].what;
+    assert!(told.ends_with(&format!("token {}", next.token())), "{told}");
+}
+
+#[actix::test]
+async fn callers_that_wait_for_each_other_in_a_circle_are_named() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let (a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
+    let wants = |name: &str| Acquire::new(key(name)).within(Duration::from_secs(30));
+    let one = dsync.send(wants("b").holding(&a));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(dsync.list().incidents, [], "a chain is no circle");
+    let two = dsync.send(wants("a").holding(&b));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let incidents = dsync.list().incidents;
+    let told: Vec<_> = incidents.iter().map(|it| (it.key.clone().unwrap(), &*it.what)).collect();
+    let circle = "callers of this process wait for each other: who holds a waits for b, who holds b waits for a";
+    assert_eq!(told, [(key("b"), circle), (key("a"), circle)], "once each");
+    // It ends when one of them gives up.
+    drop((two, b));
+    assert!(one.await.unwrap().is_valid());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(dsync.list().incidents.len(), 2);
 }

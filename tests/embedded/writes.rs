@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Campaign, Dsync, Error, FencingToken, Key, Lease, LossReason, Observe, Release,
-    Resign, TryAcquire, UpdateValue,
+    Acquire, AcquireAll, Campaign, Dsync, Error, FencingToken, Key, Lease, LossReason, Observe,
+    Release, Resign, TryAcquire, UpdateValue,
     config::Retention,
     embedded::Embedded,
     events::LockLost,
@@ -309,4 +309,80 @@ async fn writes_are_answered_when_the_runtime_ends() {
     }
     let late = dsync.send(Write::under(&lease).put(key("d"), "1")).now_or_never();
     assert!(matches!(late, Some(Err(_))), "{late:?}");
+}
+
+/// A set of `a`, `b` and `c`.
+async fn set(dsync: &Dsync) -> actix_dsync::LeaseSet {
+    dsync.send(AcquireAll::new(["a", "b", "c"].map(key))).await.unwrap()
+}
+
+#[actix::test]
+async fn a_write_under_a_set_relies_on_every_key_of_it() {
+    tokio::time::pause();
+    for lost in ["a", "b", "c"] {
+        let consul = Embedded::new();
+        let link = consul.link();
+        let (one, two) = (runtime("one", &link), runtime("two", &consul));
+        let leases = set(&one).await;
+        one.send(Write::under_all(&leases).put(key("data/x"), "1")).await.unwrap();
+        let entry = read(&one, "data/x").await.unwrap();
+        assert_eq!((&*entry.value, entry.token), (&b"1"[..], leases.token(&key("a"))));
+        // The loss is not noticed yet; the other keys are still held.
+        consul.delete_key(lost);
+        let next = acquire(&two, lost).await;
+        assert!(leases.is_valid());
+        let refused = one.send(Write::under_all(&leases).put(key("data/x"), "2")).await;
+        let Err(Error::NotHeld { key: of, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(of, key(lost));
+        assert_eq!(&*read(&one, "data/x").await.unwrap().value, b"1");
+        drop(next);
+    }
+}
+
+#[actix::test]
+async fn a_late_write_under_a_set_does_not_take_effect_after_any_of_its_keys_has_a_later_owner() {
+    in_a_task(async {
+        for name in ["a", "b", "c"] {
+            for count in 0..30 {
+                let consul = Embedded::new();
+                let one = runtime("one", &consul);
+                let leases = set(&one).await;
+                let last = leases.token(&key(name)).unwrap();
+                let waiting = one.send(Acquire::new(key(name)));
+                let late = one.send(Write::under_all(&leases).put(key("data/x"), "late"));
+                steps(count).await;
+                drop(leases);
+                let later = soon(waiting).await.unwrap();
+                let found = read(&one, "data/x").await;
+                assert!(later.token() > last);
+                let answer = soon(late).await;
+                let after = read(&one, "data/x").await;
+                assert_eq!(found, after, "{name} after {count} steps: {answer:?}");
+                drop(later);
+                one.shutdown(SECOND * 5).await.unwrap();
+            }
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_write_under_a_set_has_room_for_the_checks_of_its_keys() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    // The era is in the token, and not in the index that the write checks.
+    let builder = Dsync::builder("one").embedded(&consul).era(3);
+    let one = builder.on_current_arbiter().start().unwrap();
+    let keys = (0..AcquireAll::MOST_KEYS).map(|n| key(&format!("k{n}")));
+    let leases = one.send(AcquireAll::new(keys)).await.unwrap();
+    let puts = |count: usize| {
+        let put = |write: Write, n: usize| write.put(key(&format!("data/{n}")), "x");
+        (0..count).fold(Write::under_all(&leases), put)
+    };
+    let most = 62 - (AcquireAll::MOST_KEYS - 1);
+    one.send(puts(most)).await.unwrap();
+    let refused = one.send(puts(most + 1)).await;
+    assert!(matches!(refused, Err(Error::Invalid { field: "write", .. })), "{refused:?}");
+    drop(leases);
+    tokio::time::sleep(SECOND).await;
 }

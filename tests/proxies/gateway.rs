@@ -36,6 +36,16 @@ impl Gateway {
         Self::nginx(name, "nginx-2", agent, files, "ssl http2", server)
     }
 
+    /// Serves the agent below a path.
+    pub(crate) fn nginx_below_a_path(agent: SocketAddr, files: &Path) -> Self {
+        let name = "nginx, TLS and HTTP/2, below `/consul`";
+        let server = "ssl_certificate cert.pem; ssl_certificate_key key.pem;";
+        let mut gateway =
+            Self::nginx_at("/consul/", name, "nginx-3", agent, files, "ssl http2", server);
+        gateway.url.push_str("/consul");
+        gateway
+    }
+
     /// Cuts reads off after 10 s.
     pub(crate) fn haproxy_http1(agent: SocketAddr, files: &Path) -> Self {
         let name = "HAProxy, HTTP/1.1, `timeout server 10s`";
@@ -57,6 +67,22 @@ impl Gateway {
         listen: &str,
         server: &str,
     ) -> Self {
+        Self::nginx_at("/", name, folder, agent, files, listen, server)
+    }
+
+    /// The agent's paths lie below `path`, which ends in a slash.
+    fn nginx_at(
+        path: &str,
+        name: &'static str,
+        folder: &str,
+        agent: SocketAddr,
+        files: &Path,
+        listen: &str,
+        server: &str,
+    ) -> Self {
+        // With a path, nginx replaces what `location` matched; without one, it passes the
+        // request's path on as it is.
+        let replaced = if path == "/" { "" } else { "/" };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|what| format!("{what}_temp_path {what};\n"))
@@ -69,8 +95,8 @@ impl Gateway {
                 upstream consul {{ server {agent}; keepalive 64; }}
                 server {{
                     listen {address} {listen}; {server}
-                    location / {{
-                        proxy_pass http://consul; proxy_http_version 1.1;
+                    location {path} {{
+                        proxy_pass http://consul{replaced}; proxy_http_version 1.1;
                         proxy_set_header Connection '';
                     }}
                 }}

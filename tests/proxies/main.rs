@@ -29,6 +29,7 @@ async fn main() {
     let gateways = [
         Gateway::nginx_http1(agent_at, identity.folder()),
         Gateway::nginx_http2(agent_at, identity.folder()),
+        Gateway::nginx_below_a_path(agent_at, identity.folder()),
         Gateway::haproxy_http1(agent_at, identity.folder()),
         Gateway::haproxy_http2(agent_at, identity.folder()),
     ];

@@ -71,7 +71,9 @@ pub(crate) async fn all(name: &str, url: &str, tls: &Arc<ClientConfig>) -> Vec<D
     eprintln!("{name}");
     let (one, two) = (start("one", url, tls), start("two", url, tls));
     let mut losses = [&one, &two].map(|dsync| dsync.events::<LockLost>(Filter::All));
-    refuse_and_release(&one, &two).await;
+    for name in ["k", "an odd/name, 100% of=it?", "orders/2024%2F17"] {
+        refuse_and_release(&one, &two, key(name)).await;
+    }
     contend(&one, &two).await;
     let took = hand_over(&one, &two).await;
     let lost: Vec<_> =
@@ -82,8 +84,7 @@ pub(crate) async fn all(name: &str, url: &str, tls: &Arc<ClientConfig>) -> Vec<D
     took
 }
 
-async fn refuse_and_release(one: &Dsync, two: &Dsync) {
-    let key = key("k");
+async fn refuse_and_release(one: &Dsync, two: &Dsync, key: Key) {
     let lease = acquire(one, &key).await;
     let tried = two.send(TryAcquire::new(key.clone())).await;
     assert!(matches!(tried, Err(Error::Held { .. })), "{tried:?}");

@@ -104,9 +104,22 @@ impl AgentBuilder {
     }
 
     pub(crate) fn start(self) -> Agent {
+        self.start_as(|_| vec!["-dev".into()])
+    }
+
+    /// Starts a client agent, which is no server: it forwards requests to `server`.
+    pub(crate) fn start_client_of(self, server: &Agent) -> Agent {
+        let join = format!("-retry-join=127.0.0.1:{}", server.server.ports.serf);
+        self.start_as(|dir| {
+            let data = format!("-data-dir={}", dir.join("data").display());
+            vec![data, join.clone(), "-retry-interval=1s".into()]
+        })
+    }
+
+    fn start_as(self, arguments: impl Fn(&Path) -> Vec<String>) -> Agent {
         for _ in 0..PORT_TRIES {
             let mut server = Server::new(Ports::free(), self.token.clone());
-            server.arguments.push("-dev".into());
+            server.arguments.extend(arguments(&server.dir));
             for config in &self.config {
                 server.arguments.push("-hcl".into());
                 server.arguments.push(config.clone());

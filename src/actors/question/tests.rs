@@ -9,8 +9,8 @@ async fn a_question_that_panics_or_is_dropped_is_answered_all_the_same() {
         let told = told.clone();
         move |answer| told.borrow_mut().push(answer)
     };
-    ask_detached("lost", tell(), async { "answered" });
-    ask_detached("lost", tell(), async { panic!("on purpose") });
+    run("lost", tell(), async { "answered" });
+    run("lost", tell(), async { panic!("on purpose") });
     actix_rt::task::yield_now().await;
     actix_rt::task::yield_now().await;
     drop(Question { answer: Some("dropped"), tell: tell() });

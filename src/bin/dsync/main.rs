@@ -8,7 +8,7 @@ use std::{process::ExitCode, time::Duration};
 use actix_dsync::{
     Acquire, AcquirePermit, ConfigError, Dsync, Error, Holder, Inspect, Key, Lease, Observe,
     Release, Reply, Request, TryAcquire, TryAcquirePermit,
-    admin::{ForceRelease, Holders},
+    admin::{ForceRelease, Holders, StepDown},
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -71,6 +71,16 @@ enum Task {
         /// only if its process has ended.
         #[arg(long)]
         immediate: bool,
+    },
+    /// Makes a leader step down, so that another candidate is elected.
+    ///
+    /// Nobody leads while the old leader's lease may last, up to a minute. Its process then
+    /// leaves the key to others for two seconds.
+    StepDown {
+        key: Key,
+        /// Only from the leadership with this index, which `explain` shows.
+        #[arg(long)]
+        index: Option<u64>,
     },
 }
 
@@ -188,6 +198,7 @@ async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
         Task::ForceRelease { key, index, immediate } => {
             force_release(&dsync, key, index, immediate).await
         }
+        Task::StepDown { key, index } => step_down(&dsync, key, index).await,
     };
     if let Err(error) = dsync.shutdown(Duration::from_secs(5)).await {
         eprintln!("dsync: {error}");
@@ -269,17 +280,23 @@ async fn named(dsync: &Dsync, key: &Key, leader: Option<Holder>) -> Option<Holde
     Some(read.filter(|read| read.session == leader.session).unwrap_or(leader))
 }
 
+/// The holder, if it holds the key at that index.
+async fn victim_of(dsync: &Dsync, key: &Key, index: Option<u64>) -> Result<Holder, Failure> {
+    let holder = holder_of(dsync, key).await?;
+    if index.is_some_and(|index| index != holder.since) {
+        let text = format!("{key} is held since index {} by {holder}", holder.since);
+        return Err(Failure::Nothing(text));
+    }
+    Ok(holder)
+}
+
 async fn force_release(
     dsync: &Dsync,
     key: Key,
     index: Option<u64>,
     immediate: bool,
 ) -> Result<u8, Failure> {
-    let holder = holder_of(dsync, &key).await?;
-    if index.is_some_and(|index| index != holder.since) {
-        let text = format!("{key} is held since index {} by {holder}", holder.since);
-        return Err(Failure::Nothing(text));
-    }
+    let holder = victim_of(dsync, &key, index).await?;
     let ask = ForceRelease::of(key.clone(), &holder);
     let ask = if immediate { ask.immediate() } else { ask };
     if !immediate {
@@ -289,5 +306,14 @@ async fn force_release(
     show::progress("");
     let released = released?;
     println!("{key} was taken away from {}", released.holder);
+    Ok(0)
+}
+
+async fn step_down(dsync: &Dsync, key: Key, index: Option<u64>) -> Result<u8, Failure> {
+    let leader = victim_of(dsync, &key, index).await?;
+    show::progress(&format!("keeping {key} while the lease of its leader may last"));
+    let stepped_down = dsync.send(StepDown::of(key.clone(), &leader)).await;
+    show::progress("");
+    println!("{} no longer leads {key}", stepped_down?.leader);
     Ok(0)
 }

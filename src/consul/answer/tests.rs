@@ -20,6 +20,20 @@ fn an_excerpt_is_short_printable_and_without_the_token() {
 }
 
 #[test]
+fn no_part_of_a_token_shows_wherever_a_long_answer_is_cut() {
+    let token = Secret::new("b1gs3cret-token");
+    for pad in 0..3 * EXCERPT {
+        for end in ["", " and more", token.expose()] {
+            let page = format!("{}{}{end}", "x".repeat(pad), token.expose().repeat(40));
+            let reply = reply(500, &page);
+            let excerpt = Answer::new(&reply, Some(&token)).words();
+            assert!(!excerpt.contains("b1g"), "{pad}: {excerpt}");
+            assert!(excerpt.chars().count() <= EXCERPT, "{pad}: {excerpt}");
+        }
+    }
+}
+
+#[test]
 fn trouble_says_whose_answer_it_was() {
     let trouble = |status, body: &str| Answer::new(&reply(status, body), None).trouble();
     let server = |status, text: &str| Trouble::Server { status, text: text.into() };

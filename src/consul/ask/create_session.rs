@@ -17,19 +17,31 @@ pub(crate) struct CreateSession {
     pub(crate) name: String,
     pub(crate) ttl: Duration,
     pub(crate) lock_delay: Duration,
-    /// The node checks whose failure ends the session.
-    pub(crate) node_checks: Vec<String>,
+    pub(crate) checks: Checks,
+    /// The least time limit of the answer: Consul creates the session even if its answer
+    /// comes too late, and such a session is lost.
+    pub(crate) patience: Duration,
+}
+
+/// The checks whose failure ends a session, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checks {
+    pub(crate) node: Vec<String>,
+    /// Those of services on the session's node.
+    pub(crate) service: Vec<String>,
 }
 
 impl Ask for CreateSession {
     type Fact = Created;
 
     fn request(&self, _: &Keyspace) -> WireRequest {
+        let service_checks = self.checks.service.iter().map(|id| json!({ "ID": id }));
         let body = json!({
             "Name": self.name,
             "TTL": millis(self.ttl),
             "LockDelay": millis(self.lock_delay),
-            "NodeChecks": self.node_checks,
+            "NodeChecks": self.checks.node,
+            "ServiceChecks": service_checks.collect::<Vec<_>>(),
             "Behavior": "release",
         });
         WireRequest::put("/v1/session/create".into(), body.to_string().into_bytes())
@@ -52,6 +64,10 @@ impl Ask for CreateSession {
             .flatten()
             .and_then(|json| json.get("ID")?.as_str().filter(|id| is_id(id)).map(SessionId::from));
         id.map_or_else(|| Created::Unknown(answer.trouble()), Created::Session)
+    }
+
+    fn limit(&self, limit: Duration) -> Duration {
+        limit.max(self.patience)
     }
 
     fn unanswered(&self, trouble: Trouble) -> Created {

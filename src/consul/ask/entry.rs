@@ -1,6 +1,9 @@
 //! Parses entries of Consul's store.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::read_right;
@@ -43,23 +46,42 @@ pub(super) fn entry_of(row: Option<&Value>, key: &str) -> Option<Entry> {
 
 /// Parses the complete entry of `key` in Consul's JSON.
 pub(super) fn entry(json: &Value, key: &str) -> Option<Entry> {
-    if json.get("Key")?.as_str()? != key {
-        return None;
+    let row = Row::deserialize(json).ok()?;
+    if row.key != key || row.modify_index == 0 { None } else { row.into_entry() }
+}
+
+/// An entry in Consul's JSON, with only the needed fields: a listing has thousands.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Row<'a> {
+    #[serde(borrow)]
+    pub(super) key: Cow<'a, str>,
+    #[serde(borrow, default)]
+    session: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    value: Option<Cow<'a, str>>,
+    pub(super) modify_index: u64,
+    #[serde(default)]
+    lock_index: u64,
+    flags: u64,
+}
+
+impl Row<'_> {
+    /// The session that holds the entry.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.session.as_deref().filter(|id| !id.is_empty()).map(SessionId::from)
     }
-    let session = match json.get("Session") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(id)) => (!id.is_empty()).then(|| SessionId::from(id.as_str())),
-        Some(_) => return None,
-    };
-    let value = match json.get("Value")? {
-        Value::Null => Vec::new(),
-        Value::String(text) => BASE64.decode(text).ok()?,
-        _ => return None,
-    };
-    let modify_index = json.get("ModifyIndex")?.as_u64().filter(|index| *index >= 1)?;
-    let lock_index = json.get("LockIndex").and_then(Value::as_u64).unwrap_or(0);
-    let flags = json.get("Flags")?.as_u64()?;
-    Some(Entry { session, modify_index, lock_index, flags, value })
+
+    /// The entry, if its value is readable.
+    pub(super) fn into_entry(self) -> Option<Entry> {
+        let session = self.session();
+        let Self { value, modify_index, lock_index, flags, .. } = self;
+        let value = match value {
+            None => Vec::new(),
+            Some(text) => BASE64.decode(text.as_bytes()).ok()?,
+        };
+        Some(Entry { session, modify_index, lock_index, flags, value })
+    }
 }
 
 #[cfg(test)]

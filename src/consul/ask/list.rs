@@ -1,19 +1,13 @@
 //! Lists all entries under a prefix.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde::Deserialize;
-
-use super::{Ask, Keyspace, escaped, millis, prolonged};
-use crate::{
-    consul::{
-        answer::Answer,
-        fact::{Entry, Listed, SessionId, Trouble},
-        http::Purpose,
-        wire::WireRequest,
-    },
-    key::RESERVED,
+use super::{Ask, Keyspace, entry::Row, escaped, is_reserved, millis, prolonged};
+use crate::consul::{
+    answer::Answer,
+    fact::{Entry, Listed, Trouble},
+    http::Purpose,
+    wire::WireRequest,
 };
 
 /// Lists all entries whose keys, relative to the runtime's prefix, begin with a string.
@@ -83,22 +77,6 @@ impl Ask for List {
     }
 }
 
-/// One entry in Consul's JSON, with only the needed fields: a listing has thousands.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row<'a> {
-    #[serde(borrow)]
-    key: Cow<'a, str>,
-    #[serde(borrow, default)]
-    session: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    value: Option<Cow<'a, str>>,
-    modify_index: u64,
-    #[serde(default)]
-    lock_index: u64,
-    flags: u64,
-}
-
 /// Parses a non-empty list whose entries are complete, lie under `prefix` and are covered
 /// by `index`. Keys are returned without their first `own` bytes, the runtime's prefix.
 fn entries(
@@ -115,17 +93,11 @@ fn entries(
     for row in rows {
         let sound = row.key.starts_with(prefix) && (1..=index).contains(&row.modify_index);
         let key = row.key.get(own..).filter(|_| sound)?;
-        if key.split('/').next() == Some(RESERVED) {
+        if is_reserved(key) {
             continue;
         }
-        let session = row.session.as_deref().filter(|id| !id.is_empty()).map(SessionId::from);
-        let value = match &row.value {
-            None => Vec::new(),
-            Some(text) => BASE64.decode(text.as_bytes()).ok()?,
-        };
-        let (modify_index, lock_index, flags) = (row.modify_index, row.lock_index, row.flags);
-        let entry = Entry { session, modify_index, lock_index, flags, value };
-        entries.push((key.into(), entry));
+        let key = key.into();
+        entries.push((key, row.into_entry()?));
     }
     Some(entries)
 }

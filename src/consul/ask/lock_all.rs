@@ -19,8 +19,7 @@ pub(crate) struct LockAll(pub(crate) Vec<Lock>);
 const MAX_BODY: usize = 512 * 1024;
 
 impl LockAll {
-    /// The most keys of a set: Consul accepts 64 operations. A lock needs two, the fence
-    /// needs one.
+    /// The most keys of a set: those that fit into one transaction.
     pub(crate) const MOST: usize = MOST;
 
     /// Whether a transaction can lock `keys` with a value of this length: its length in

@@ -9,6 +9,7 @@ mod delete_fence;
 mod destroy_session;
 mod duration;
 mod entry;
+mod get;
 mod join_semaphore;
 mod leave_semaphore;
 mod list;
@@ -30,9 +31,10 @@ mod write;
 
 use std::time::Duration;
 
-pub(crate) use create_session::CreateSession;
+pub(crate) use create_session::{Checks, CreateSession};
 pub(crate) use delete_fence::DeleteFence;
 pub(crate) use destroy_session::DestroySession;
+pub(crate) use get::GetTree;
 pub(crate) use join_semaphore::JoinSemaphore;
 pub(crate) use leave_semaphore::{LeaveSemaphore, Left};
 pub(crate) use list::List;
@@ -74,6 +76,16 @@ pub(crate) trait Ask {
 
     /// Returns the fact if no complete reply arrives.
     fn unanswered(&self, trouble: Trouble) -> Self::Fact;
+
+    /// Returns another question for the same fact, if `fact` says that Consul, or a proxy
+    /// before it, does not answer this one.
+    fn otherwise(
+        &self,
+        _keys: &Keyspace,
+        _fact: &Self::Fact,
+    ) -> Option<Box<dyn Ask<Fact = Self::Fact>>> {
+        None
+    }
 
     /// Returns the time limit of the answer. `limit` applies to requests that Consul
     /// answers at once.
@@ -172,6 +184,11 @@ fn escaped(path: &str) -> String {
     out
 }
 
+/// Whether this key, relative to the runtime's prefix, is one of the crate's own entries.
+fn is_reserved(key: &str) -> bool {
+    key.split('/').next() == Some(RESERVED)
+}
+
 fn read_right(key: &str) -> String {
     format!("key:read on \"{key}\"")
 }
@@ -181,8 +198,4 @@ fn write_right(key: &str) -> String {
 }
 
 #[cfg(test)]
-mod fixtures;
-#[cfg(test)]
-pub(crate) mod hostile;
-#[cfg(test)]
-mod names;
+pub(crate) mod tests;

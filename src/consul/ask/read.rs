@@ -1,6 +1,6 @@
 //! Reads one entry consistently.
 
-use super::{Ask, Keyspace, entry::seen, escaped};
+use super::{Ask, Keyspace, entry::seen, escaped, get::Get};
 use crate::{
     consul::{
         answer::Answer,
@@ -45,6 +45,15 @@ impl Ask for Read {
     fn unanswered(&self, trouble: Trouble) -> Seen {
         Seen::Unknown(trouble)
     }
+
+    fn otherwise(&self, keys: &Keyspace, seen: &Seen) -> Option<Box<dyn Ask<Fact = Seen>>> {
+        by_transaction(self.full(keys), seen)
+    }
+}
+
+/// The read of a full key by transaction, if its name was refused in a path.
+pub(super) fn by_transaction(key: String, seen: &Seen) -> Option<Box<dyn Ask<Fact = Seen>>> {
+    matches!(seen, Seen::NameRefused(_)).then(|| Box::new(Get { key }) as _)
 }
 
 /// Reads a full key without waiting.

@@ -1,10 +1,6 @@
 //! Lists and deletes fence entries of sessions that have ended.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
-use super::{Ask, Keyspace, escaped};
+use super::{Ask, Keyspace, entry::Row, escaped};
 use crate::{
     consul::{
         answer::Answer,
@@ -19,17 +15,6 @@ use crate::{
 /// Lists the fence entries that no session locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListStaleFences;
-
-/// One entry in Consul's JSON.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row<'a> {
-    #[serde(borrow)]
-    key: Cow<'a, str>,
-    #[serde(borrow, default)]
-    session: Option<Cow<'a, str>>,
-    modify_index: u64,
-}
 
 impl Ask for ListStaleFences {
     type Fact = StaleFences;
@@ -50,7 +35,7 @@ impl Ask for ListStaleFences {
         let rows = (answer.status() == 200).then(|| serde_json::from_slice(answer.body()));
         let Some(Ok(rows)) = rows else { return StaleFences::Unknown(answer.trouble()) };
         let stale = |row: Row<'_>| {
-            let is_unlocked = row.session.is_none_or(|id| id.is_empty());
+            let is_unlocked = row.session().is_none();
             let name = row.key.strip_prefix(&folder).filter(|id| is_unlocked && is_uuid(id))?;
             Some((SessionId::from(name), row.modify_index))
         };

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Ask, Keyspace, entry::seen, escaped, millis, prolonged, read::consistent};
+use super::{
+    Ask, Keyspace,
+    entry::seen,
+    escaped, millis, prolonged,
+    read::{by_transaction, consistent},
+};
 use crate::{
     consul::{
         answer::Answer,
@@ -44,6 +49,14 @@ impl Ask for Watch {
 
     fn unanswered(&self, trouble: Trouble) -> Seen {
         Seen::Unknown(trouble)
+    }
+
+    /// A transaction does not wait, so it replaces only a read at once.
+    fn otherwise(&self, keys: &Keyspace, seen: &Seen) -> Option<Box<dyn Ask<Fact = Seen>>> {
+        if self.after.is_some() {
+            return None;
+        }
+        by_transaction(keys.key(&self.key), seen)
     }
 
     fn limit(&self, limit: Duration) -> Duration {

@@ -59,8 +59,8 @@ pub(crate) enum EntryOp {
     },
 }
 
-/// The most entries of one write: Consul 1.8 allows 64 operations in a transaction.
-pub(crate) const MOST_ENTRIES: usize = 64 - GUARDS;
+/// The most entries of one write.
+pub(crate) const MOST_ENTRIES: usize = txn::MOST_OPS - GUARDS;
 
 impl EntryOp {
     pub(crate) fn key(&self) -> &Key {

@@ -1,10 +1,12 @@
 //! What the client adds to requests and replies: prefix, time limit, secrecy.
 
+mod script;
+
 use super::*;
 use crate::{
     consul::{
         ask::{
-            CreateSession, DeleteFence, DestroySession, Lock, RaiseFence, Read, Release,
+            Checks, CreateSession, DeleteFence, DestroySession, Lock, RaiseFence, Read, Release,
             ReleaseHow, RenewSession, SessionInfo, Watch,
         },
         fact::{Expect, Fence, Renewed, Seen, SessionId},
@@ -127,7 +129,8 @@ async fn no_outcome_carries_the_token_that_an_answer_repeats() {
                 name: String::new(),
                 ttl: LIMIT,
                 lock_delay: LIMIT,
-                node_checks: vec![],
+                checks: Checks::default(),
+                patience: Duration::ZERO,
             };
             let release = Release {
                 key: Key::new("k").unwrap(),
@@ -152,4 +155,28 @@ async fn no_outcome_carries_the_token_that_an_answer_repeats() {
             assert!(!format!("{:?}", *consul).contains("s3cr3t"));
         }
     }
+}
+
+#[actix::test]
+async fn a_key_whose_name_a_path_may_not_have_is_read_by_transaction() {
+    tokio::time::pause();
+    let refusal = |status| reply(status, "invalid key name, keys should respect the format");
+    let missing =
+        r#"{"Results": null, "Errors": [{"OpIndex": 0, "What": "key \"a\" doesn't exist"}]}"#;
+    let ask = Read::Key(Key::new("a").unwrap());
+
+    let consul = scripted(vec![refusal(500), reply(409, missing)], None);
+    assert_eq!(consul.ask(&ask, LIMIT).await, Seen::Missing { index: u64::MAX });
+    let targets: Vec<_> = consul.asked().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/v1/kv/a?consistent", "/v1/txn?consistent"]);
+
+    // Refused there, too: that is final. What says nothing is not.
+    let consul = scripted(vec![refusal(500), refusal(400)], None);
+    assert!(matches!(consul.ask(&ask, LIMIT).await, Seen::NameRefused(_)));
+    let consul = scripted(vec![refusal(400), reply(500, "No cluster leader")], None);
+    assert!(matches!(consul.ask(&ask, LIMIT).await, Seen::Unknown(Trouble::Server { .. })));
+    let consul = scripted(vec![refusal(400), None], None);
+    let asked = Instant::now();
+    assert!(matches!(consul.ask(&ask, LIMIT).await, Seen::Unknown(Trouble::Timeout(_))));
+    assert_eq!(asked.elapsed().as_secs(), LIMIT.as_secs(), "one limit for both");
 }

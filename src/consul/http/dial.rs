@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, io, net::SocketAddr, path::Path, rc::Rc, time::Duration};
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
@@ -29,11 +29,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The number of round trips that are remembered.
 const MEASURED: usize = 4;
 
+/// Returns the current addresses of a name and a port.
+type Resolve = Box<dyn Fn(String, u16) -> LocalBoxFuture<'static, io::Result<Vec<SocketAddr>>>>;
+
+/// Asks the operating system.
+fn resolve(host: String, port: u16) -> LocalBoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+    Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
+}
+
 /// Opens connections to one agent.
 pub(super) struct Dialer {
     place: Place,
     route: Rc<Route>,
     tls: Tls,
+    resolve: Resolve,
     /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
     /// How long the first requests on the last connections took, the newest first.
@@ -50,6 +59,7 @@ impl Dialer {
             place: config.address.place().clone(),
             route: Rc::new(Route::new(config)?),
             tls: Tls::of(config)?,
+            resolve: Box::new(resolve),
             served: Cell::default(),
             round_trips: Cell::default(),
             refused: Cell::default(),
@@ -117,8 +127,7 @@ impl Dialer {
 
     /// Resolves the name and connects to the first address that answers.
     async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let found = lookup_host((host, port)).await?;
-        let mut addresses: Vec<SocketAddr> = found.collect();
+        let mut addresses = (self.resolve)(host.to_owned(), port).await?;
         let served = |address: &SocketAddr| self.served.get() == Some(*address);
         if let Some(place) = addresses.iter().position(served) {
             addresses[..=place].rotate_right(1);

@@ -310,4 +310,4 @@ fn overloaded(purpose: Purpose, reply: WireReply) -> Result<WireReply, Trouble> 
 }
 
 #[cfg(test)]
-pub(crate) mod hostile;
+pub(crate) mod tests;

@@ -26,6 +26,8 @@ use crate::consul::wire::{WireReply, WireRequest};
 
 /// The version whose behaviour the agent reproduces.
 const VERSION: &str = "1.8.7";
+/// The same for a newer agent.
+const NEWER: &str = "1.21.0";
 
 /// The answer of `/v1/status/leader`.
 const LEADER: &str = "127.0.0.1:8300";
@@ -35,11 +37,13 @@ const LEADER: &str = "127.0.0.1:8300";
 pub(crate) struct Api {
     /// The state; operators act on it directly.
     pub(crate) engine: Engine,
+    /// The current second, and the requests in it, if they are limited.
+    spent: (u64, u32),
 }
 
 impl Api {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { engine: Engine::new(settings) }
+        Self { engine: Engine::new(settings), spent: (0, 0) }
     }
 
     /// Answers one of our client's requests; simulations call it.
@@ -68,6 +72,9 @@ impl Api {
     /// Answers a request with any HTTP method.
     pub(super) fn serve(&mut self, now: Moment, method: &str, target: &str, body: Vec<u8>) -> Step {
         self.engine.advance(now);
+        if let Some(refusal) = self.over_the_rate(now, method) {
+            return Response::Now(refusal);
+        }
         let Target { path, query } = match Target::parse(target, method) {
             Ok(target) => target,
             Err(reply) => return Response::Now(reply),
@@ -97,6 +104,24 @@ impl Api {
             }
         };
         result.unwrap_or_else(Response::Now)
+    }
+
+    /// The refusal of a request beyond the rate. Another server could answer a read; a write
+    /// needs the leader.
+    fn over_the_rate(&mut self, now: Moment, method: &str) -> Option<Reply> {
+        let most = self.engine.request_rate()?;
+        let second = now.as_nanos() / 1_000_000_000;
+        let (since, count) = self.spent;
+        self.spent = (second, if since == second { count + 1 } else { 1 });
+        let (status, text) = match method {
+            "GET" => (429, "rate limit exceeded, try again later or against a different server"),
+            _ => (
+                503,
+                "rate limit exceeded for operation that can only be performed by the leader, try \
+                 again later",
+            ),
+        };
+        (self.spent.1 > most).then(|| Reply::text(status, text))
     }
 
     /// The reply to a parked read, if it can be answered at `now`. The caller has
@@ -150,11 +175,12 @@ fn leader(query: &target::Query) -> Reply {
 fn agent_self(engine: &Engine) -> Reply {
     let mut node = String::new();
     json::string(&mut node, engine.node());
+    let version = if engine.is_newer() { NEWER } else { VERSION };
     Reply::json(
         200,
         format!(
             "{{\"Config\":{{\"Datacenter\":\"{DATACENTER}\",\"NodeName\":{node},\"Server\":true,\
-             \"Version\":\"{VERSION}\"}},\"DebugConfig\":{{\"KVMaxValueSize\":{MAX_BODY},\
+             \"Version\":\"{version}\"}},\"DebugConfig\":{{\"KVMaxValueSize\":{MAX_BODY},\
              \"TxnMaxReqLen\":{MAX_BODY}}},\"Member\":{{\"Name\":{node},\"Status\":1}}}}"
         ),
     )

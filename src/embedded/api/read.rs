@@ -55,6 +55,15 @@ impl Read {
         .max(1)
     }
 
+    /// Whether the read is of a missing key or an empty prefix.
+    fn finds_nothing(&self, engine: &Engine) -> bool {
+        match self {
+            Self::Key { key, .. } => engine.pair(key).is_none(),
+            Self::Recurse { prefix } => engine.pairs(prefix).next().is_none(),
+            Self::Keys { .. } | Self::Session(_) | Self::Sessions => false,
+        }
+    }
+
     /// The reply for the engine's current state, with the index `shown`.
     fn reply(&self, engine: &Engine, shown: u64) -> Reply {
         let mut out = String::new();
@@ -164,6 +173,8 @@ impl Parked {
     fn is_passed(&self, engine: &Engine) -> bool {
         match &self.read {
             Read::Session(id) if self.lived && engine.session(id).is_some() => false,
+            // Since Consul 1.12, other writes do not wake a read of what does not exist.
+            read if engine.is_newer() && !self.lived && read.finds_nothing(engine) => false,
             read => read.index(engine) > self.after,
         }
     }
@@ -199,8 +210,8 @@ pub(super) fn answer(
     let extra = if stagger == 0 { 0 } else { engine.draw() % stagger };
     let lived = match &read {
         Read::Session(id) => engine.session(id).is_some(),
-        Read::Key { key, .. } => engine.pair(key).is_some(),
-        Read::Recurse { .. } | Read::Keys { .. } | Read::Sessions => false,
+        Read::Key { .. } | Read::Recurse { .. } => !read.finds_nothing(engine),
+        Read::Keys { .. } | Read::Sessions => false,
     };
     Err(Parked {
         read,

@@ -79,3 +79,52 @@ fn a_thousand_locks_and_releases_take_less_than_two_seconds() {
     // Generous even for an unoptimised build on a busy machine.
     assert!(begin.elapsed() < Duration::from_secs(2), "took {:?}", begin.elapsed());
 }
+
+fn newer() -> Api {
+    Api::new(Settings { newer: true, ..Settings::default() })
+}
+
+#[test]
+fn a_newer_agent_takes_128_operations_and_says_its_version() {
+    let checks = |count: usize| {
+        let check = r#"{"KV":{"Verb":"check-not-exists","Key":"none"}}"#;
+        format!("[{}]", vec![check; count].join(","))
+    };
+    for (mut api, most) in [(Api::new(Settings::default()), 64), (newer(), 128)] {
+        let txn = |api: &mut Api, count| now(api, 0, Method::Put, "/v1/txn", &checks(count));
+        assert_eq!(txn(&mut api, most).status, 200);
+        let refused = txn(&mut api, most + 1);
+        let text = format!("Transaction contains too many operations ({} > {most})", most + 1);
+        assert_eq!((refused.status, refused.body), (413, text.into_bytes()));
+    }
+    let shown = now(&mut newer(), 0, Method::Get, "/v1/agent/self", "");
+    assert!(String::from_utf8(shown.body).unwrap().contains(r#""Version":"1.21.0""#));
+}
+
+#[test]
+fn other_writes_wake_a_read_of_what_does_not_exist_only_on_the_older_agent() {
+    for (mut api, wakes) in [(Api::new(Settings::default()), true), (newer(), false)] {
+        for target in ["missing", "none/?recurse"] {
+            let index =
+                now(&mut api, 0, Method::Get, &format!("/v1/kv/{target}"), "").index.unwrap();
+            let join = if target.contains('?') { '&' } else { '?' };
+            let read = parked(&mut api, 0, &format!("/v1/kv/{target}{join}index={index}&wait=60s"));
+            now(&mut api, 1, Method::Put, "/v1/kv/other", "1");
+            let woken = api.recheck(at(2), &read);
+            assert_eq!(woken.is_some(), wakes && target == "missing", "{target}: {woken:?}");
+            let key = target.replace("/?recurse", "/x");
+            now(&mut api, 3, Method::Put, &format!("/v1/kv/{key}"), "1");
+            assert_eq!(api.recheck(at(4), &read).unwrap().status, 200, "{target}");
+            now(&mut api, 5, Method::Put, "/v1/kv/end", "1");
+        }
+    }
+}
+
+#[test]
+fn requests_beyond_the_rate_are_refused_until_the_next_second() {
+    let mut api = Api::new(Settings { request_rate: Some(2), ..Settings::default() });
+    let mut status = |millis, method| now(&mut api, millis, method, "/v1/kv/k", "1").status;
+    assert_eq!([0, 10, 20].map(|at| status(at, Method::Put)), [200, 200, 503]);
+    assert_eq!(status(30, Method::Get), 429);
+    assert_eq!(status(1_000, Method::Get), 200);
+}

@@ -17,6 +17,8 @@ use crate::clock::Moment;
 
 /// The largest number of operations in a transaction.
 const MAX_OPS: usize = 64;
+/// The same since Consul 1.14.
+const MAX_OPS_NEWER: usize = 128;
 
 pub(super) fn put(
     engine: &mut Engine,
@@ -27,7 +29,7 @@ pub(super) fn put(
     query.check_consistency()?;
     query.blocking()?;
     check_length(Limit::Transaction, body.len())?;
-    let ops = decode(body)?;
+    let ops = decode(body, if engine.is_newer() { MAX_OPS_NEWER } else { MAX_OPS })?;
     query.check_datacenter()?;
     let read = Engine::only_reads(&ops);
     let outcome = engine.transact(now, ops);
@@ -36,7 +38,7 @@ pub(super) fn put(
 }
 
 /// Decodes a transaction's body like Go's decoder.
-fn decode(body: &[u8]) -> Result<Vec<TxnOp>, Reply> {
+fn decode(body: &[u8], most: usize) -> Result<Vec<TxnOp>, Reply> {
     let unreadable = |why: String| Reply::text(400, &format!("Failed to parse body: {why}"));
     let items = match golang::decode_json(body).map_err(unreadable)? {
         Value::Null => return Ok(Vec::new()),
@@ -50,8 +52,8 @@ fn decode(body: &[u8]) -> Result<Vec<TxnOp>, Reply> {
             ops.push(op);
         }
     }
-    if count > MAX_OPS {
-        let text = format!("Transaction contains too many operations ({count} > {MAX_OPS})");
+    if count > most {
+        let text = format!("Transaction contains too many operations ({count} > {most})");
         return Err(Reply::text(413, &text));
     }
     Ok(ops)

@@ -57,11 +57,22 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Whether `/v1/kv/` refuses names as Consul 1.21.5 does.
     pub(crate) strict_names: bool,
+    /// Whether the agent behaves as Consul 1.21 where that differs from 1.8.7.
+    pub(crate) newer: bool,
+    /// The number of requests that are answered in each second, if that is limited.
+    pub(crate) request_rate: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { expiry: Expiry::default(), node: "embedded".into(), seed: 0, strict_names: false }
+        Self {
+            expiry: Expiry::default(),
+            node: "embedded".into(),
+            seed: 0,
+            strict_names: false,
+            newer: false,
+            request_rate: None,
+        }
     }
 }
 
@@ -218,6 +229,14 @@ impl Engine {
     }
 
     /// Whether `/v1/kv/` refuses names as Consul 1.21.5 does.
+    pub(crate) fn is_newer(&self) -> bool {
+        self.settings.newer
+    }
+
+    pub(crate) fn request_rate(&self) -> Option<u32> {
+        self.settings.request_rate
+    }
+
     pub(crate) fn strict_names(&self) -> bool {
         self.settings.strict_names
     }

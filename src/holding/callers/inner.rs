@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Answer, Callers, Grant, SharedRelease,
+    Answer, Callers, Grant, Held, SharedRelease,
+    glance::Times,
     writes::{Answers, Writes},
 };
 use crate::{
@@ -28,6 +29,7 @@ pub(super) struct Inner {
     /// The current lease.
     pub(super) lease: Option<(CallId, Arc<LeaseState>)>,
     hold: Option<Stopwatch>,
+    pub(super) times: Times,
     /// Callers that wait for their release to be confirmed.
     pub(super) releasing: HashMap<CallId, oneshot::Sender<Released>>,
     /// The unconfirmed release of a resigned term.
@@ -45,6 +47,11 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<Answer>,
     pub(super) value: Arc<[u8]>,
     pub(super) wait: Stopwatch,
+    pub(super) since: Moment,
+    /// Its length was reported.
+    pub(super) reported: bool,
+    /// What the caller said it holds meanwhile.
+    pub(super) holding: Box<[Held]>,
 }
 
 /// A reply to send once the mutex is free.
@@ -124,6 +131,7 @@ impl Callers {
                 let state = Arc::new(state);
                 inner.lease = Some((call, state.clone()));
                 inner.hold = Some(self.telemetry.holds(&self.key));
+                inner.times.granted(self.clock.now());
                 if token.is_handed_over() {
                     self.telemetry.handed_over(&self.key);
                 }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod anatomy;
+mod glance;
 mod grant;
 mod inner;
 mod outline;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::{
     grant::Grant,
+    outline::Outline,
     writes::{Content, WriteAnswer},
 };
 use self::{
@@ -41,6 +43,9 @@ pub(crate) type Answer = Result<Grant, Error>;
 
 /// The outcome of a resigned term's release, for everybody who waits for it.
 pub(crate) type SharedRelease = Shared<oneshot::Receiver<Released>>;
+
+/// What a waiting caller holds: a key, and the token of its lease or term.
+pub(crate) type Held = (Key, FencingToken);
 
 /// The contest for one key, and the reply channels of its callers. The handle, the
 /// lock's actor and the leases share it.
@@ -91,7 +96,9 @@ impl Callers {
             }
             let call = inner.contest.enter(now, patience, effects);
             let wait = self.telemetry.waits(&self.key);
-            inner.waiting.insert(call, Waiting { answer, value, wait });
+            let (since, reported, holding) = (now, false, Box::default());
+            let waiting = Waiting { answer, value, wait, since, reported, holding };
+            inner.waiting.insert(call, waiting);
             Ok(call)
         })?;
         Ok((call, receiver))
@@ -240,7 +247,10 @@ impl Callers {
 
     /// An obstacle prevents the acquisition for now.
     pub(crate) fn obstructed(self: &Arc<Self>, obstacle: Obstacle) {
-        self.step(|inner, now, effects| inner.contest.obstructed(now, obstacle, effects));
+        self.step(|inner, now, effects| {
+            inner.times.obstructed(now, &obstacle);
+            inner.contest.obstructed(now, obstacle, effects);
+        });
     }
 
     /// The key cannot be acquired, however long a caller waits.

@@ -18,6 +18,12 @@ pub(crate) struct Outline {
     /// This process as a holder, while it owns the key.
     pub(crate) owner: Option<Holder>,
     pub(crate) waiting: usize,
+    /// The longest wait of a caller.
+    pub(crate) oldest_wait: Option<Duration>,
+    /// How long the current lease has been held.
+    pub(crate) held: Option<Duration>,
+    /// How long the holder that is the obstacle has been seen with the key.
+    pub(crate) met: Option<Duration>,
     /// Why the key could not be acquired so far.
     pub(crate) obstacle: Option<Obstacle>,
     /// The leader, if known.
@@ -26,17 +32,14 @@ pub(crate) struct Outline {
 }
 
 impl Callers {
-    /// The number of waiting callers.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().contest.queue().waiting()
-    }
-
     /// Describes the callers at this moment.
     pub(crate) fn outline(&self) -> Outline {
-        let inner = self.lock();
+        let (inner, now) = (self.lock(), self.clock.now());
         let lease = inner.lease.as_ref().filter(|(_, state)| state.is_valid());
         Outline {
+            oldest_wait: inner.oldest_wait(now),
+            held: lease.map(|_| inner.times.held(now)),
+            met: inner.times.met(now),
             is_lost: lease.is_none() && inner.lease.is_some(),
             lease: lease.map(|(_, state)| (state.token(), state.remaining())),
             owner: inner.contest.queue().holder().cloned(),

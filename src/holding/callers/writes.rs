@@ -6,10 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Callers, inner::Inner};
 use crate::{
-    consul::{
-        ask::EntryOp,
-        fact::{Trouble, Written},
-    },
+    consul::{ask::EntryOp, fact::Written},
     error::{Error, Step},
     holding::lease_state::LeaseState,
     protocol::queue::CallId,
@@ -158,6 +155,20 @@ impl Callers {
         Ok(answer)
     }
 
+    /// A write relies on `under`, beside the ownership of another key: from here on, this
+    /// ownership is not handed over within the process.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`].
+    pub(crate) fn rely_on(self: &Arc<Self>, under: &Arc<LeaseState>) -> Result<(), Error> {
+        let mut inner = self.lock();
+        if !inner.is_current(under) {
+            return Err(not_held(under));
+        }
+        inner.contest.write_sent();
+        Ok(())
+    }
+
     /// The content of the write to send; `None` if its lease has ended meanwhile.
     ///
     /// From here on, the ownership is not handed over within the process.
@@ -203,14 +214,13 @@ fn not_held(under: &LeaseState) -> Error {
 
 fn answer(outcome: Written, under: &LeaseState) -> WriteAnswer {
     let step = Step::Write;
-    let unavailable = |trouble: &Trouble| Error::Unavailable { step, why: trouble.to_string() };
     Err(match outcome {
         Written::Done { .. } => return Ok(()),
         Written::NotHeld | Written::Moved(_) => not_held(under),
         Written::Conflict(key) => Error::Conflict { key },
         Written::Denied(right) => Error::Denied { right },
         Written::Refused(why) => Error::Unavailable { step, why },
-        Written::Failed(trouble) => unavailable(&trouble),
+        Written::Failed(trouble) => trouble.to_error(step),
         Written::Unknown(trouble) => Error::Unknown { step, why: trouble.to_string() },
     })
 }

@@ -8,7 +8,7 @@ use crate::{
     consul::fact::{Expect, Locked},
     error::{Error, Step},
     ownership::LossReason,
-    protocol::{Ticket, queue::Obstacle, session::unavailable},
+    protocol::{Ticket, queue::Obstacle},
     token::FencingToken,
 };
 
@@ -98,11 +98,11 @@ impl Lock {
                 if Mutation::LeftoverForgotten.is_chosen() {
                     self.leftover = Leftover::None;
                 }
-                self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
+                self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Lock)), effects);
                 self.pause(now, Next::Try(attempt.expect));
             }
             Locked::Unknown(trouble) => {
-                self.obstruct(Obstacle::Trouble(unavailable(Step::Lock, &trouble)), effects);
+                self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Lock)), effects);
                 self.make_void(attempt, true, effects);
             }
         }

@@ -66,7 +66,7 @@ impl Lock {
 
     /// Rests while the key is free and nobody here can contend.
     pub(super) fn rest(&mut self, now: Moment) {
-        let until = now + self.jittered(FREE);
+        let until = now + self.random.within(FREE);
         self.follow_at(until);
     }
 

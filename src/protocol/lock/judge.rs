@@ -7,7 +7,7 @@ use crate::{
     clock::Moment,
     consul::fact::{Entry, Expect, Seen},
     error::{Error, Step},
-    protocol::{queue::Obstacle, session::unavailable},
+    protocol::queue::Obstacle,
 };
 
 impl Lock {
@@ -36,7 +36,7 @@ impl Lock {
                 self.unreadable(now, Obstacle::NameRefused { why }, effects);
             }
             Seen::Unknown(trouble) => {
-                self.obstruct(Obstacle::Trouble(unavailable(Step::Read, &trouble)), effects);
+                self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Read)), effects);
                 self.pause(now, Next::Read);
             }
         }

@@ -45,11 +45,13 @@ mod under_session;
 mod wait;
 mod write;
 
-use std::time::Duration;
-
-pub(crate) use self::messages::{Effect, Event};
+pub(crate) use self::{
+    messages::{Effect, Event},
+    state::Pause,
+};
 use super::{
     Ticket, Tickets,
+    backoff::Jitter,
     queue::{Demand, Obstacle},
     session::SessionView,
 };
@@ -167,7 +169,7 @@ pub(crate) struct Lock {
     /// The generation that this lock distrusts, until the session is closed.
     distrusted: Option<(u64, LossReason)>,
     tickets: Tickets,
-    random: u64,
+    random: Jitter,
 }
 
 impl Lock {
@@ -198,7 +200,7 @@ impl Lock {
             writes_from: Moment::default(),
             distrusted: None,
             tickets: Tickets::default(),
-            random: seed | 1,
+            random: Jitter::new(seed),
         }
     }
 
@@ -210,7 +212,7 @@ impl Lock {
     /// Fixes the jitter at its least, so that an exploration has fewer states.
     #[cfg(test)]
     pub(crate) fn hold_steady(&mut self) {
-        self.random = 0;
+        self.random = Jitter::steady();
     }
 
     /// Whether nothing is wanted, in flight or left to clean up.
@@ -256,7 +258,7 @@ impl Lock {
             Event::WatchLost => self.watch_lost(now, effects),
             Event::Unchanged { ticket } => self.unchanged(now, ticket, effects),
             Event::SessionSeen { ticket, answer } => {
-                self.session_seen(now, ticket, &answer, effects);
+                self.session_seen(ticket, &answer, effects);
             }
             Event::Written { ticket, answer } => self.written(now, ticket, answer, effects),
             Event::Tick => {}
@@ -341,18 +343,5 @@ impl Lock {
             Phase::Releasing(_) => self.release_read(now, ticket, answer, effects),
             _ => {}
         }
-    }
-
-    /// A random duration between half of `span` and `span`.
-    pub(super) fn jittered(&mut self, span: Duration) -> Duration {
-        span.mul_f64(0.5 + self.share() / 2.0)
-    }
-
-    /// A random number between 0 and 1.
-    fn share(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 40) as f64 / (1u64 << 24) as f64
     }
 }

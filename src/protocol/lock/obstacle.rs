@@ -3,7 +3,22 @@
 use std::time::Duration;
 
 use super::{Effect, Lock, Next, Phase};
-use crate::{clock::Moment, consul::fact::Expect, error::Error, protocol::queue::Obstacle};
+use crate::{
+    clock::Moment,
+    consul::fact::Expect,
+    error::Error,
+    protocol::{backoff::backoff, queue::Obstacle},
+};
+
+/// The pauses between attempts when a lock-delay should be over.
+const SOON: Duration = Duration::from_millis(5);
+const SOON_AT_MOST: Duration = Duration::from_millis(250);
+/// The pauses between attempts while a lock-delay of unknown end runs.
+const DELAYED: Duration = Duration::from_millis(50);
+const DELAYED_AT_MOST: Duration = Duration::from_millis(500);
+/// The pauses after a failed request.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Lock {
     /// Reports that no session can be created.
@@ -42,14 +57,10 @@ impl Lock {
         effects.push(Effect::Obstructed(obstacle));
         // The report answers all impatient callers.
         self.demand.impatient = false;
-        if !self.demand.patient {
-            self.demand.contending = 0;
-        }
     }
 
     pub(super) fn fail(&mut self, now: Moment, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.rest_refused(now);
-        self.demand.contending = 0;
         self.demand.patient = false;
         self.demand.impatient = false;
         effects.push(Effect::Failed(obstacle));
@@ -66,14 +77,14 @@ impl Lock {
         let until = match end {
             Some(end) if end > now => end,
             Some(_) => {
-                let pause = Duration::from_millis(5 << self.setbacks.min(6));
+                let pause = backoff(SOON, self.setbacks, SOON_AT_MOST);
                 self.setbacks += 1;
-                now + pause.min(Duration::from_millis(250))
+                now + pause
             }
             None => {
-                let pause = Duration::from_millis(50 << self.setbacks.min(4));
+                let pause = backoff(DELAYED, self.setbacks, DELAYED_AT_MOST);
                 self.setbacks += 1;
-                now + self.jittered(pause.min(Duration::from_millis(500)))
+                now + self.random.within(pause)
             }
         };
         let remaining = end.filter(|end| *end > now).map(|end| end.since(now));
@@ -86,9 +97,9 @@ impl Lock {
     }
 
     pub(super) fn pause(&mut self, now: Moment, next: Next) {
-        let pause = Duration::from_millis(100 << self.setbacks.min(4)).min(Duration::from_secs(1));
+        let pause = backoff(PAUSE, self.setbacks, LONGEST_PAUSE);
         self.setbacks += 1;
-        let until = now + self.jittered(pause);
+        let until = now + self.random.within(pause);
         self.phase = Phase::Pausing { until, next };
     }
 }

@@ -201,7 +201,6 @@ impl Lock {
     /// Handles the answer about our own session, which decides the reason of a loss.
     pub(super) fn own_session_seen(
         &mut self,
-        _now: Moment,
         asked: Ticket,
         answer: &SessionSeen,
         effects: &mut Vec<Effect>,

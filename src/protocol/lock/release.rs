@@ -12,8 +12,9 @@ use crate::{
     ownership::LossReason,
     protocol::{
         Ticket,
+        backoff::backoff,
         queue::Obstacle,
-        session::{Request, SessionView, unavailable},
+        session::{Request, SessionView},
     },
 };
 
@@ -34,6 +35,10 @@ pub(super) struct Releasing {
     /// [`Effect::Unreleased`] was reported.
     told: bool,
 }
+
+/// The pauses between releases that fail.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum ReleaseStep {
@@ -137,7 +142,7 @@ impl Lock {
             }
             Released::Unknown(trouble) => {
                 releasing.unsure = true;
-                self.release_obstructed(now, unavailable(Step::Release, &trouble), effects);
+                self.release_obstructed(now, trouble.to_error(Step::Release), effects);
             }
         }
     }
@@ -200,7 +205,7 @@ impl Lock {
                 return self.release_obstructed(now, error, effects);
             }
             Seen::Unknown(trouble) => {
-                return self.release_obstructed(now, unavailable(Step::Read, &trouble), effects);
+                return self.release_obstructed(now, trouble.to_error(Step::Read), effects);
             }
             Seen::Missing { .. } => LossReason::KeyDeleted,
             Seen::Found { .. } => LossReason::ForceReleased,
@@ -256,8 +261,8 @@ impl Releasing {
     }
 
     fn again(&mut self, now: Moment) {
-        let pause = Duration::from_millis(50 << self.setbacks.min(5));
+        let pause = backoff(PAUSE, self.setbacks, LONGEST_PAUSE);
         self.setbacks += 1;
-        self.step = ReleaseStep::Again(now + pause.min(Duration::from_secs(1)));
+        self.step = ReleaseStep::Again(now + pause);
     }
 }

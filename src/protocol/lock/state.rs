@@ -1,7 +1,20 @@
 //! The lock machine's state as shown to users.
 
 use super::{Leftover, Lock, Phase};
-use crate::ownership::KeyState;
+use crate::{clock::Moment, ownership::KeyState, protocol::queue::Obstacle};
+
+/// What a pausing lock waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// The turn of this process, among many.
+    Herd,
+    /// The end of Consul's lock-delay, or the next attempt if that is not known.
+    Delay { known: bool },
+    /// Other processes have a turn.
+    Courtesy,
+    /// The next attempt after a failed one.
+    Again,
+}
 
 impl Lock {
     /// The current state as shown to users.
@@ -23,6 +36,25 @@ impl Lock {
             Phase::Losing { .. } => KeyState::Losing,
             Phase::Releasing(_) => KeyState::Releasing,
             Phase::Following { .. } => KeyState::Observing,
+        }
+    }
+
+    /// What the lock pauses for and until when, if it does.
+    pub(crate) fn pausing(&self, now: Moment) -> Option<(Pause, Moment)> {
+        match &self.phase {
+            Phase::Resting { until } => Some((Pause::Herd, *until)),
+            Phase::Pausing { until, .. } => {
+                let pause = match &self.obstacle {
+                    _ if now < self.yields_until && *until <= self.yields_until => Pause::Courtesy,
+                    Some(Obstacle::Delayed { remaining }) => {
+                        Pause::Delay { known: remaining.is_some() }
+                    }
+                    _ => Pause::Again,
+                };
+                Some((pause, *until))
+            }
+            Phase::Following { until } => Some((Pause::Again, *until)),
+            _ => None,
         }
     }
 }

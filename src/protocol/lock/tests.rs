@@ -6,7 +6,7 @@ mod others;
 mod sets;
 mod write;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
@@ -36,11 +36,11 @@ fn view(generation: u64) -> SessionView {
 }
 
 fn waiting() -> Demand {
-    Demand { contending: 1, patient: true, ..Demand::default() }
+    Demand { patient: true, ..Demand::default() }
 }
 
 fn trying() -> Demand {
-    Demand { contending: 1, impatient: true, ..Demand::default() }
+    Demand { impatient: true, ..Demand::default() }
 }
 
 fn keeping() -> Demand {
@@ -238,7 +238,7 @@ fn who_does_not_wait_is_told_during_the_wait_of_others() {
     let (mut bench, ticket) = Bench::contending();
     let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
     bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
-    let both = Demand { contending: 2, impatient: true, ..waiting() };
+    let both = Demand { impatient: true, ..waiting() };
     let effects = bench.step(Event::Demand(both));
     assert!(matches!(effects[..], [Effect::Obstructed(Obstacle::Held(_))]));
 }

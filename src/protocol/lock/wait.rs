@@ -4,7 +4,6 @@ use super::{Effect, Lock, Phase};
 use crate::{
     clock::Moment,
     consul::fact::{Entry, Seen, SessionId, SessionSeen, Trouble},
-    ownership::Holder,
     protocol::{Ticket, queue::Obstacle},
 };
 
@@ -24,14 +23,10 @@ impl Lock {
         self.rival_at = Some(now);
         self.is_lock = true;
         self.yields_until = now;
-        let facts = self.holders.facts(&session);
-        let holder = Holder {
-            session: session.to_string(),
-            session_name: facts.map(|facts| facts.name.clone()),
-            node: facts.map(|facts| facts.node.clone()),
-            value: entry.value.into(),
-            since: entry.modify_index,
-        };
+        let names =
+            self.holders.facts(&session).map(|facts| (facts.name.clone(), facts.node.clone()));
+        let since = entry.modify_index;
+        let Some(holder) = entry.into_holder(names) else { return };
         self.obstruct(Obstacle::Held(Box::new(holder)), effects);
         if !self.demand.patient && !self.demand.follow {
             self.phase = Phase::Idle;
@@ -42,8 +37,8 @@ impl Lock {
             self.holders.asked(ticket);
             effects.push(Effect::AskSession { ticket, session: session.clone() });
         }
-        let share = self.share();
-        let again = self.herd.look_again(now, entry.modify_index, share);
+        let share = self.random.share();
+        let again = self.herd.look_again(now, since, share);
         // Followers must learn of every holder, so they never rest.
         match again.filter(|_| !self.demand.follow) {
             Some(until) => self.phase = Phase::Resting { until },
@@ -117,7 +112,6 @@ impl Lock {
     /// Handles the answer about a session: a holder's, or our own.
     pub(super) fn session_seen(
         &mut self,
-        now: Moment,
         asked: Ticket,
         answer: &SessionSeen,
         effects: &mut Vec<Effect>,
@@ -136,6 +130,6 @@ impl Lock {
             }
             return;
         }
-        self.own_session_seen(now, asked, answer, effects);
+        self.own_session_seen(asked, answer, effects);
     }
 }

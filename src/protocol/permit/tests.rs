@@ -27,11 +27,11 @@ fn view(generation: u64) -> SessionView {
 }
 
 fn waiting() -> Demand {
-    Demand { contending: 1, patient: true, ..Demand::default() }
+    Demand { patient: true, ..Demand::default() }
 }
 
 fn trying() -> Demand {
-    Demand { contending: 1, impatient: true, ..Demand::default() }
+    Demand { impatient: true, ..Demand::default() }
 }
 
 fn roster(limit: u64, holders: &[&str]) -> Roster {

@@ -5,11 +5,9 @@
 pub(crate) struct Demand {
     /// Keep the ownership: a caller has it, or will be granted it.
     pub(crate) keep: bool,
-    /// The number of waiting callers.
-    pub(crate) contending: usize,
-    /// At least one of them waits for another holder.
+    /// At least one waiting caller waits for another holder.
     pub(crate) patient: bool,
-    /// At least one of them does not wait for another holder.
+    /// At least one waiting caller does not wait for another holder.
     pub(crate) impatient: bool,
     /// The waiting callers all want the key only with other keys.
     pub(crate) sets_only: bool,
@@ -22,7 +20,8 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
+    /// Whether callers wait for the key.
     pub(crate) fn wants(self) -> bool {
-        self.contending > 0
+        self.patient || self.impatient
     }
 }

@@ -63,7 +63,7 @@ impl Blocked {
                 let why = format!("{trouble}; {}", advice(timing, *round_trip));
                 return (Error::Unavailable { step, why: why.clone() }, Some(why));
             }
-            Failure::Unknown(trouble) => Error::Unavailable { step, why: trouble.to_string() },
+            Failure::Unknown(trouble) => trouble.to_error(step),
         };
         if let Failure::Unknown(trouble) = failure
             && trouble != Trouble::UnknownToken

@@ -12,11 +12,21 @@ use crate::{
 #[derive(Debug)]
 struct Doomed {
     session: SessionId,
+    /// It has a fence entry, which is deleted after it: the entry must remain while the
+    /// session's lock attempts can still arrive.
     raised: bool,
-    asking: Option<Ticket>,
+    asking: Asking,
     again_at: Moment,
     /// From then on a refused destruction is not repeated: the TTL has ended the session.
     gives_up_at: Moment,
+}
+
+/// The request in flight about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    Nothing,
+    Destroy(Ticket),
+    DeleteFence(Ticket),
 }
 
 /// The sessions to destroy.
@@ -56,43 +66,47 @@ impl DoomedSessions {
             self.sessions.remove(0);
         }
         let gives_up_at = now + self.ttl * TTLS_TO_THE_END;
-        let doomed = Doomed { session, raised, asking: None, again_at: now, gives_up_at };
+        let doomed =
+            Doomed { session, raised, asking: Asking::Nothing, again_at: now, gives_up_at };
         self.sessions.push(doomed);
     }
 
     /// When [`act`](Self::act) is due.
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
-        self.sessions.iter().filter(|d| d.asking.is_none()).map(|d| d.again_at).min()
+        self.sessions.iter().filter(|d| d.asking == Asking::Nothing).map(|d| d.again_at).min()
     }
 
     /// Sends every destruction that is due.
     pub(super) fn act(&mut self, now: Moment, tickets: &mut Tickets, effects: &mut Vec<Effect>) {
         for doomed in &mut self.sessions {
-            if doomed.asking.is_none() && doomed.again_at <= now {
+            if doomed.asking == Asking::Nothing && doomed.again_at <= now {
                 let ticket = tickets.next();
-                doomed.asking = Some(ticket);
-                effects.push(Effect::Destroy {
-                    ticket,
-                    session: doomed.session.clone(),
-                    raised: doomed.raised,
-                });
+                doomed.asking = Asking::Destroy(ticket);
+                effects.push(Effect::Destroy { ticket, session: doomed.session.clone() });
             }
         }
     }
 
-    /// Handles the answer to a destruction.
+    /// Handles the answer to a destruction, or to the deletion of a fence entry.
     pub(super) fn destroyed(
         &mut self,
         now: Moment,
-        ticket: Ticket,
-        answer: &Destroyed,
+        (ticket, answer): (Ticket, &Destroyed),
         stopped: bool,
+        tickets: &mut Tickets,
+        effects: &mut Vec<Effect>,
     ) {
-        let place = self.sessions.iter().position(|doomed| doomed.asking == Some(ticket));
+        let asked = [Asking::Destroy(ticket), Asking::DeleteFence(ticket)];
+        let place = self.sessions.iter().position(|doomed| asked.contains(&doomed.asking));
         let Some(place) = place else { return };
         let doomed = &mut self.sessions[place];
-        doomed.asking = None;
+        let asked = std::mem::replace(&mut doomed.asking, Asking::Nothing);
         match answer {
+            Destroyed::Done if doomed.raised && asked == Asking::Destroy(ticket) => {
+                let ticket = tickets.next();
+                doomed.asking = Asking::DeleteFence(ticket);
+                effects.push(Effect::DeleteFence { ticket, session: doomed.session.clone() });
+            }
             Destroyed::Unknown(trouble) if *trouble != Trouble::UnknownToken => {
                 doomed.again_at = now + PAUSE;
             }

@@ -65,6 +65,7 @@ pub(crate) enum Event {
         ticket: Ticket,
         answer: Renewed,
     },
+    /// The answer to [`Effect::Destroy`] or [`Effect::DeleteFence`].
     Destroyed {
         ticket: Ticket,
         answer: Destroyed,
@@ -108,11 +109,14 @@ pub(crate) enum Effect {
         ticket: Ticket,
         session: SessionId,
     },
-    /// Destroy the session, then delete its fence entry if it was `raised`.
     Destroy {
         ticket: Ticket,
         session: SessionId,
-        raised: bool,
+    },
+    /// Delete the fence entry of a session that is destroyed.
+    DeleteFence {
+        ticket: Ticket,
+        session: SessionId,
     },
     Raise {
         ticket: Ticket,

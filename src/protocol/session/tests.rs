@@ -4,7 +4,10 @@ use super::{
     tidying::{FIRST_TIDYING, Look, MOST_TIDIED, TIDYING, share},
     *,
 };
-use crate::consul::fact::{Created, Destroyed, Entry, Raised, Renewed, Seen, StaleFences};
+use crate::{
+    consul::fact::{Created, Destroyed, Entry, Raised, Renewed, Seen, StaleFences, Trouble},
+    error::Error,
+};
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Duration::from_secs(1_000) + Duration::from_millis(millis)
@@ -25,7 +28,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { session: Session::new(Timing::default(), 0), now: at(0) }
+        Self { session: Session::new(at(0), Timing::default(), 0, None), now: at(0) }
     }
 
     /// A machine whose first session was requested at 0 and answered at 100 ms.
@@ -51,6 +54,13 @@ impl Bench {
             panic!("{effects:?}")
         };
         ticket
+    }
+
+    /// Destroys a session whose fence was raised, and deletes the fence entry.
+    fn destroyed(&mut self, ticket: Ticket) -> Vec<Effect> {
+        let effects = self.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+        let [Effect::DeleteFence { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+        self.step(Event::Destroyed { ticket, answer: Destroyed::Done })
     }
 
     fn raised(&mut self, ticket: Ticket, index: u64) -> SessionView {
@@ -256,12 +266,24 @@ fn a_closed_session_is_destroyed_until_that_is_answered() {
         let answer = Destroyed::Unknown(unknown());
         bench.step(Event::Destroyed { ticket, answer });
         let effects = bench.wake();
-        let [Effect::Destroy { ticket: again, raised: true, .. }] = effects[..] else {
-            panic!("{effects:?}")
-        };
+        let [Effect::Destroy { ticket: again, .. }] = effects[..] else { panic!("{effects:?}") };
         ticket = again;
     }
-    bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    bench.destroyed(ticket);
+    assert_eq!(bench.session.next_wakeup(bench.now), None);
+}
+
+#[test]
+fn a_fence_entry_is_deleted_after_its_session_and_both_are_repeated_if_that_fails() {
+    let (mut bench, ticket) = closed();
+    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    let [Effect::DeleteFence { ticket: deletes, .. }] = effects[..] else { panic!("{effects:?}") };
+    assert!(bench.step(Event::Destroyed { ticket, answer: Destroyed::Done }).is_empty());
+    let answer = Destroyed::Unknown(unknown());
+    bench.step(Event::Destroyed { ticket: deletes, answer });
+    let effects = bench.wake();
+    let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    bench.destroyed(ticket);
     assert_eq!(bench.session.next_wakeup(bench.now), None);
 }
 
@@ -599,7 +621,7 @@ fn stopping_destroys_the_session_also_one_that_is_still_being_created() {
     let effects = bench.step(Event::Stop);
     let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     assert!(!view.cell.is_valid(bench.now));
-    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    let effects = bench.destroyed(ticket);
     assert!(matches!(effects[..], [Effect::Stopped]));
 
     let mut bench = Bench::new();
@@ -633,7 +655,7 @@ fn where_consul_is_too_far_a_session_is_tried_at_long_intervals_and_destroyed() 
     assert!(blocks(&effects), "{effects:?}");
     assert!(matches!(effects.last(), Some(Effect::Destroy { .. })), "{effects:?}");
     let Some(Effect::Destroy { ticket, .. }) = effects.last() else { unreachable!() };
-    bench.step(Event::Destroyed { ticket: *ticket, answer: Destroyed::Done });
+    bench.destroyed(*ticket);
     let before = bench.now;
     create_ticket(&bench.wake());
     assert_eq!(bench.now.since(before), TOO_FAR);
@@ -649,7 +671,7 @@ fn an_answer_about_the_fence_of_a_session_that_is_gone_changes_nothing() {
     let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     let effects = bench.step(late(raise));
     assert!(effects.is_empty(), "{effects:?}");
-    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    let effects = bench.destroyed(ticket);
     assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
     let effects = bench.step(late(raise));
     assert!(effects.is_empty(), "{effects:?}");

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::{
+    consul::fact::SessionId,
     error::Error,
     key::Key,
     ownership::LossReason,
-    protocol::session::{self, Notice, Request, SessionView},
+    protocol::session::{self, Notice, Request},
 };
 
 /// An input of the warden.
@@ -93,7 +94,7 @@ pub(crate) enum ForActors {
     /// `left_behind`.
     StartSession {
         generation: u64,
-        left_behind: Option<SessionView>,
+        left_behind: Option<SessionId>,
     },
     /// Start actor number `worker` on the key's slot. `recovering` if it succeeds one
     /// that died.

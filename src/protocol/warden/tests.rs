@@ -68,6 +68,7 @@ fn show(readiness: Readiness) -> Effect {
 }
 
 fn start_session(generation: u64, left_behind: Option<SessionView>) -> Effect {
+    let left_behind = left_behind.map(|view| view.id);
     do_(ForActors::StartSession { generation, left_behind })
 }
 

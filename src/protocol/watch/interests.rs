@@ -33,7 +33,8 @@ pub(super) enum Carrier {
     Group,
     /// Its prefix cannot be listed, so it is checked periodically.
     Polled,
-    /// Listings do not show its true state, so it is checked periodically.
+    /// Listings do not show its true state, or no blocking read may name it, so it is
+    /// checked periodically.
     Hidden,
 }
 
@@ -120,7 +121,7 @@ impl Watches {
 
     pub(super) fn poll_later(&mut self, key: &Key) {
         let period = KEY_PERIOD.max(POLL_GAP * self.polled);
-        let due = self.now + self.jittered(period);
+        let due = self.now + self.random.within(period);
         self.set_due(key, due);
     }
 }

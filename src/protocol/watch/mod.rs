@@ -51,7 +51,10 @@ use self::{
     patience::Patience,
     singles::Single,
 };
-use super::{Ticket, Tickets};
+use super::{
+    Ticket, Tickets,
+    backoff::{Jitter, backoff},
+};
 use crate::{
     clock::Moment,
     consul::fact::{Seen, Trouble},
@@ -86,12 +89,15 @@ pub(crate) struct Watches {
     /// The number of polled keys.
     polled: u32,
     tickets: Tickets,
-    random: u64,
+    random: Jitter,
 }
 
 /// The shortest life of a watch without news; the longest is twice that. Abandoned
 /// watches end this way.
 const STAY: Duration = Duration::from_secs(60);
+/// The pauses after a failed read.
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 impl Watches {
     /// Creates a machine whose reads may use up to `connections`. `seed` feeds the
@@ -114,7 +120,7 @@ impl Watches {
             room_at: None,
             polled: 0,
             tickets: Tickets::default(),
-            random: seed | 1,
+            random: Jitter::new(seed),
         }
     }
 
@@ -183,7 +189,7 @@ impl Watches {
         // If the index went backwards, the read in flight would wait in vain.
         let fits = |read: &Ticket| self.singles.get(read).is_some_and(|s| s.after <= after);
         let read = read.filter(fits);
-        let expires = self.now + STAY + self.jittered(STAY);
+        let expires = self.now + STAY + self.random.within(STAY);
         let interest = Interest {
             ticket,
             born: self.tickets.next(),
@@ -244,7 +250,7 @@ impl Watches {
     }
 
     fn start_probe(&mut self, effects: &mut Vec<Effect>) {
-        let pause = self.jittered(Duration::from_secs(10));
+        let pause = self.random.within(Duration::from_secs(10));
         if self.budget.is_to_probe(self.now, self.blocking(), pause) && self.probe.is_none() {
             let read = self.tickets.next();
             self.probe = Some(read);
@@ -271,16 +277,7 @@ impl Watches {
 
     /// A pause that grows with consecutive setbacks.
     fn pause(&mut self, setbacks: u32) -> Duration {
-        self.jittered(Duration::from_millis(250 << setbacks.min(5)))
-    }
-
-    /// A random duration between half of `span` and `span`.
-    fn jittered(&mut self, span: Duration) -> Duration {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let share = (self.random >> 40) as f64 / (1u64 << 24) as f64;
-        span.mul_f64(0.5 + share / 2.0)
+        self.random.within(backoff(PAUSE, setbacks, LONGEST_PAUSE))
     }
 }
 

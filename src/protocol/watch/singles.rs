@@ -90,7 +90,12 @@ impl Watches {
                     self.place(&key, effects);
                 }
             }
-            Seen::Denied(_) | Seen::NameRefused(_) => self.answer(&key, answer, effects),
+            Seen::Denied(_) => self.answer(&key, answer, effects),
+            // A check can read it.
+            Seen::NameRefused(_) => {
+                self.set_carrier(&key, Carrier::Hidden);
+                self.queue_check(&key);
+            }
             Seen::Unknown(trouble) => {
                 if is_cut(trouble) && self.patience.cut(self.now, single.since) {
                     interest.setbacks = 0;

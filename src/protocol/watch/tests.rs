@@ -290,11 +290,32 @@ fn a_single_read_that_fails_is_repeated_quietly() {
 }
 
 #[test]
-fn a_refusal_is_told() {
-    for refusal in [Seen::Denied("key:read".into()), Seen::NameRefused("status 400".into())] {
+fn a_denial_is_told() {
+    let mut bench = Bench::new(22);
+    let ticket = read(&bench.watch("k", 5));
+    let denial = Seen::Denied("key:read".into());
+    assert_eq!(bench.seen(ticket, denial.clone()), [bench.answered("k", 1, denial)]);
+}
+
+#[test]
+fn a_name_that_no_blocking_read_may_have_is_checked_from_time_to_time() {
+    let refusal = Seen::NameRefused("status 400".into());
+    for held in [false, true] {
         let mut bench = Bench::new(22);
-        let ticket = read(&bench.watch("k", 5));
-        assert_eq!(bench.seen(ticket, refusal.clone()), [bench.answered("k", 1, refusal)]);
+        let ticket = read(&bench.ask("k", 5, held));
+        let mut checked = check(&bench.seen(ticket, refusal.clone()), "k");
+        for _ in 0..10 {
+            assert_eq!(bench.seen(checked, found(5)), []);
+            assert_eq!(bench.pass(900), [], "no sooner than a second later");
+            checked = check(&bench.pass(1_100), "k");
+        }
+        assert_eq!(bench.seen(checked, found(6)), [bench.answered("k", 1, found(6))]);
+
+        // The check meets the refusal, too.
+        let ticket = read(&bench.ask("k", 6, held));
+        let checked = check(&bench.seen(ticket, refusal.clone()), "k");
+        let told = bench.answered("k", 2, refusal.clone());
+        assert_eq!(bench.seen(checked, refusal.clone()), [told]);
     }
 }
 

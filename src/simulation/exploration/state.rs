@@ -147,7 +147,7 @@ fn describe(exchange: &Exchange) -> String {
         | Question::Raise { ticket, .. }
         | Question::ReadFence { ticket, .. }
         | Question::List { ticket, .. }
-        | Question::ListFences { ticket }
+        | Question::ListFences { ticket, .. }
         | Question::Join { ticket, .. }
         | Question::Leave { ticket, .. }
         | Question::ListHolders { ticket, .. }

@@ -13,7 +13,7 @@ use crate::{
     holding::{
         fuse,
         slot::Slot,
-        turn::{Cause, Step},
+        turn::{Cause, Order},
         watchers::Watch,
     },
     protocol::warden,
@@ -37,7 +37,7 @@ impl Process {
         let (slot, now, style) = (worker.slot.clone(), self.clock.now(), self.style.clone());
         let dies = self.fuse.take_if(|(key, _)| *key == slot.key);
         let turn = |process: &mut Self| {
-            slot.turn(now, cause, &style, &mut |step| process.take_step(number, &slot, step));
+            slot.turn(now, cause, &style, &mut |order| process.obey(number, &slot, order));
         };
         if let Some((_, points)) = dies {
             fuse::light(points);
@@ -60,43 +60,43 @@ impl Process {
         }
     }
 
-    fn take_step(&mut self, number: u64, slot: &Arc<Slot>, step: Step) {
+    fn obey(&mut self, number: u64, slot: &Arc<Slot>, order: Order) {
         let (me, slot) = (Part::Lock(number), slot.clone());
-        let question = match step {
-            Step::Publish(news) => return self.publish(&slot.key, news),
-            Step::Won { index, session, token } => {
+        let question = match order {
+            Order::Publish(news) => return self.publish(&slot.key, news),
+            Order::Won { index, session, token } => {
                 let key = slot.key.clone();
                 return self.out.push(Out::Won { key, index, session, token });
             }
-            Step::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
-            Step::LockAll { tickets, ask } => {
+            Order::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
+            Order::LockAll { tickets, ask } => {
                 self.sending(tickets.iter().map(|(key, _)| key));
                 let slots = tickets
                     .into_iter()
                     .filter_map(|(key, ticket)| Some((self.wards.slots().get(&key)?, ticket)));
                 Question::LockAll { slots: slots.collect(), ask }
             }
-            Step::Release { ticket, ask } => Question::Release { slot, ticket, ask },
-            Step::Join { ticket, ask } => Question::Join { slot, ticket, ask },
-            Step::Leave { ticket, ask } => Question::Leave { slot, ticket, ask },
-            Step::List { ticket, ask } => Question::ListHolders { slot, ticket, ask },
-            Step::Prune { ticket, ask } => Question::Prune { slot, ticket, ask },
-            Step::Write { ticket, ask } => Question::Write { slot, ticket, ask },
-            Step::Read { ticket, .. } => Question::Read { slot, ticket },
-            Step::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
-            Step::Watch { ticket, after, held } => {
+            Order::Release { ticket, ask } => Question::Release { slot, ticket, ask },
+            Order::Join { ticket, ask } => Question::Join { slot, ticket, ask },
+            Order::Leave { ticket, ask } => Question::Leave { slot, ticket, ask },
+            Order::List { ticket, ask } => Question::ListHolders { slot, ticket, ask },
+            Order::Prune { ticket, ask } => Question::Prune { slot, ticket, ask },
+            Order::Write { ticket, ask } => Question::Write { slot, ticket, ask },
+            Order::Read { ticket, .. } => Question::Read { slot, ticket },
+            Order::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
+            Order::Watch { ticket, after, held } => {
                 let watch = Watch { slot, after, ticket, held };
                 return self.post(me, Part::Warden, Mail::Watch(watch));
             }
-            Step::Request(request) => {
+            Order::Request(request) => {
                 let asked = warden::Event::Asked(request);
                 return self.post(me, Part::Warden, Mail::Warden(asked));
             }
-            Step::Idle => {
+            Order::Idle => {
                 let idle = warden::Event::Idle(slot.key.clone());
                 return self.post(me, Part::Warden, Mail::Warden(idle));
             }
-            Step::Unreleased(_) | Step::Overwrote(_) | Step::Failed(_) => return,
+            Order::Unreleased(_) | Order::Overwrote(_) | Order::Failed(_) => return,
         };
         self.out.push(Out::Ask(question, me));
     }

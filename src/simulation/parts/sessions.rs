@@ -3,15 +3,14 @@
 use super::{Mail, Part};
 use crate::{
     consul::{
-        ask::{
-            CreateSession, DeleteStaleFences, DestroySession, ListSessions, RaiseFence,
-            RenewSession,
-        },
+        ask::{Checks, CreateSession},
+        fact::SessionId,
         session_name::session_name,
     },
+    holding::keeping::{Order, new_session},
     ownership::LossReason,
     protocol::{
-        session::{self, Notice, Session, SessionView},
+        session::{self, Notice, Session},
         warden,
     },
     simulation::{
@@ -21,17 +20,19 @@ use crate::{
 };
 
 impl Process {
-    fn name(&self) -> String {
-        session_name(&format!("p{}", self.id), self.life as u32)
+    fn new_session(&self) -> CreateSession {
+        let name = session_name(&format!("p{}", self.id), self.life as u32);
+        new_session(
+            name,
+            &self.timing,
+            Checks { node: self.node_checks.clone(), service: Vec::new() },
+        )
     }
 
-    pub(super) fn start_session(&mut self, generation: u64, left_behind: Option<&SessionView>) {
-        let mut session = Session::new(self.timing.clone(), generation);
-        if let Some(view) = left_behind {
-            session.doom(self.clock.now(), view.id.clone(), true);
-        }
+    pub(super) fn start_session(&mut self, generation: u64, left_behind: Option<SessionId>) {
+        let (now, timing) = (self.clock.now(), self.timing.clone());
         self.session_number += 1;
-        self.session = Some(session);
+        self.session = Some(Session::new(now, timing, generation, left_behind));
         self.feed_session(self.session_number, session::Event::Start);
     }
 
@@ -42,41 +43,24 @@ impl Process {
         };
         let mut effects = Vec::new();
         session.handle(now, event, &mut effects);
+        let new = self.new_session();
         for effect in effects {
-            self.perform_session(effect);
+            self.keep_session(Order::of(effect, &new));
         }
     }
 
-    fn perform_session(&mut self, effect: session::Effect) {
-        use session::Effect;
-        let question = match effect {
-            Effect::Create { ticket } => {
-                let ask = CreateSession {
-                    name: self.name(),
-                    ttl: self.timing.session_ttl,
-                    lock_delay: self.timing.lock_delay,
-                    node_checks: self.node_checks.clone(),
-                };
-                Question::Create { ticket, ask }
-            }
-            Effect::Renew { ticket, session } => {
-                Question::Renew { ticket, ask: RenewSession { session } }
-            }
-            Effect::Destroy { ticket, session, raised } => {
-                Question::Destroy { ticket, ask: DestroySession { session }, raised }
-            }
-            Effect::Raise { ticket, session, from } => {
-                Question::Raise { ticket, ask: RaiseFence { session, from } }
-            }
-            Effect::ReadFence { ticket, session } => Question::ReadFence { ticket, session },
-            Effect::List { ticket } => {
-                Question::List { ticket, ask: ListSessions { name: self.name() } }
-            }
-            Effect::ListFences { ticket } => Question::ListFences { ticket },
-            Effect::DeleteFences { stale } => {
-                Question::DeleteFences { ask: DeleteStaleFences { stale } }
-            }
-            Effect::Notify(notice) => {
+    fn keep_session(&mut self, order: Order) {
+        let question = match order {
+            Order::Create { ticket, ask } => Question::Create { ticket, ask },
+            Order::Renew { ticket, ask } => Question::Renew { ticket, ask },
+            Order::Destroy { ticket, ask } => Question::Destroy { ticket, ask },
+            Order::DeleteFence { ticket, ask } => Question::DeleteFence { ticket, ask },
+            Order::Raise { ticket, ask } => Question::Raise { ticket, ask },
+            Order::ReadFence { ticket, ask } => Question::ReadFence { ticket, ask },
+            Order::List { ticket, ask } => Question::List { ticket, ask },
+            Order::ListFences { ticket, ask } => Question::ListFences { ticket, ask },
+            Order::DeleteFences { ask } => Question::DeleteFences { ask },
+            Order::Notify(notice) => {
                 match &notice {
                     Notice::Opened(view) => {
                         self.sessions.insert(view.id.clone(), false);
@@ -90,8 +74,8 @@ impl Process {
                 }
                 return self.tell_warden(warden::Event::Notified(notice));
             }
-            Effect::Blocked(_) | Effect::Recovered => return,
-            Effect::Stopped => {
+            Order::Blocked(_) | Order::Recovered => return,
+            Order::Stopped => {
                 self.session = None;
                 return self.tell_warden(warden::Event::SessionStopped);
             }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::value::LONGEST_PARSED;
 
 const OWN: &[u8] = br#"{"address":"own","port":80}"#;
 
@@ -83,8 +84,8 @@ fn a_leader_without_an_address_is_not_redirected_to() {
 #[test]
 fn a_value_that_is_too_long_is_not_parsed() {
     let padded = |length: usize| format!("{}{}", at("one", 80), " ".repeat(length));
-    assert!(authority(&to_all(), &padded(LONGEST_VALUE - 64)).is_ok());
-    assert_eq!(authority(&to_all(), &padded(LONGEST_VALUE)), Err(NoWay::Unnamed));
+    assert!(authority(&to_all(), &padded(LONGEST_PARSED - 64)).is_ok());
+    assert_eq!(authority(&to_all(), &padded(LONGEST_PARSED)), Err(NoWay::Unnamed));
 }
 
 #[test]

@@ -1,11 +1,12 @@
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn new() -> CreateSession {
     CreateSession {
         name: "orders \"7\"".into(),
         ttl: Duration::from_secs(15),
         lock_delay: Duration::ZERO,
-        node_checks: vec![],
+        checks: Checks::default(),
+        patience: Duration::ZERO,
     }
 }
 
@@ -20,8 +21,16 @@ fn durations_travel_as_texts_with_a_unit() {
     assert_eq!(
         body(&request),
         json!({"Name": "orders \"7\"", "TTL": "15000ms", "LockDelay": "0ms", "NodeChecks": [],
-                   "Behavior": "release"})
+                   "ServiceChecks": [], "Behavior": "release"})
     );
+}
+
+#[test]
+fn a_session_is_bound_to_the_checks_that_it_names() {
+    let checks = Checks { node: vec!["disk".into()], service: vec!["service:web".into()] };
+    let sent = body(&CreateSession { checks, ..new() }.request(&Keyspace::default()));
+    assert_eq!(sent["NodeChecks"], json!(["disk"]));
+    assert_eq!(sent["ServiceChecks"], json!([{"ID": "service:web"}]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 #[test]
 fn a_fence_is_deleted_whether_or_not_it_was_there() {

@@ -1,4 +1,4 @@
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 #[test]
 fn destroyed_is_the_word_true() {

@@ -1,4 +1,4 @@
-use super::{super::fixtures::ID, *};
+use super::{super::tests::fixtures::ID, *};
 use crate::consul::{fact::Trouble, wire::WireReply};
 
 const HELD: &str = r#"[

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 const OURS: &str = "jobs/ee474eed-262a-2872-71c3-42544dd66dce";
 

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{super::fixtures::ID, *};
+use super::{super::tests::fixtures::ID, *};
 use crate::consul::wire::WireReply;
 
 fn row(key: &str, index: u64) -> Value {

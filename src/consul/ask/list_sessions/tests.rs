@@ -1,4 +1,4 @@
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 #[test]
 fn the_sessions_of_one_name_are_those_with_just_that_name() {

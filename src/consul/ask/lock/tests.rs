@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 use crate::consul::answer::NO_TOKEN;
 
 fn a_lock(fence: Fence, expect: Expect) -> Lock {

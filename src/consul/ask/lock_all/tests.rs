@@ -1,6 +1,6 @@
 //! The transaction of a set, and what its answers mean for each key.
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn set(keys: &[&str]) -> LockAll {
     let lock = |key: &&str| Lock {

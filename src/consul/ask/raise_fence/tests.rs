@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn raise(from: Fence, status: u16, body: &str) -> Raised {
     read(&RaiseFence { session: id(), from }, status, body)

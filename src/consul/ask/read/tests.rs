@@ -1,4 +1,4 @@
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 #[test]
 fn every_byte_that_a_url_could_misread_is_escaped() {

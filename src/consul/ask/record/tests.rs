@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn ask(after: Option<u64>) -> Record {
     Record { key: Key::new("k").unwrap(), session: id(), after, value: b"b".to_vec() }

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn keep() -> ReleaseHow {
     ReleaseHow::Keep { value: b"b".to_vec(), flags: 7 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn renew(status: u16, body: &str) -> Renewed {
     read(&RenewSession { session: id() }, status, body)

@@ -1,4 +1,4 @@
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn info(status: u16, body: &str) -> SessionSeen {
     read(&SessionInfo { session: id() }, status, body)

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn row(key: &str, session: Option<&str>, index: u64) -> Value {
     json!({"LockIndex": 1, "Key": key, "Flags": 0, "Value": "YQ==", "Session": session,

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{super::tests::fixtures::*, *};
 
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()

@@ -1,4 +1,4 @@
-use std::{cell::RefCell, future::pending};
+use std::{cell::RefCell, future::pending, net::TcpListener};
 
 use tokio::time::Instant;
 
@@ -49,4 +49,28 @@ async fn where_all_addresses_refuse_the_last_failure_is_told_at_once() {
         (io::ErrorKind::ConnectionRefused, Duration::ZERO)
     );
     assert!(first_of(&[], connect).await.is_err());
+}
+
+#[actix::test]
+async fn a_name_is_resolved_anew_for_each_connection() {
+    let (old, new) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
+    let (old, new) = (old.unwrap().local_addr().unwrap(), new.unwrap());
+    let at = new.local_addr().unwrap();
+    let answers = Rc::new(RefCell::new(vec![vec![at], vec![old, at], vec![at], vec![old]]));
+    let config = super::super::tests::hostile::config("http://agent.example:8500");
+    let mut dialer = Dialer::new(&config).unwrap();
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let (names, given) = (asked.clone(), answers.clone());
+    dialer.resolve = Box::new(move |host, port| {
+        names.borrow_mut().push((host, port));
+        let answer = given.borrow_mut().pop().unwrap();
+        Box::pin(async move { Ok(answer) })
+    });
+    // Nobody listens at the old address any more.
+    assert!(dialer.connect("agent.example", 8500).await.is_err());
+    for _ in 0..3 {
+        let connected = dialer.connect("agent.example", 8500).await.unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), at);
+    }
+    assert_eq!(*asked.borrow(), vec![("agent.example".to_owned(), 8500); 4]);
 }

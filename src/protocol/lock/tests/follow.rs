@@ -193,7 +193,7 @@ fn a_wait_reads_the_key_again_under_a_new_session_since_the_store_may_be_another
 #[test]
 fn who_follows_a_key_with_foreign_flags_learns_its_holder_although_contending_fails() {
     let (mut bench, ticket) = followed();
-    let contending = Demand { contending: 1, patient: true, ..following() };
+    let contending = Demand { patient: true, ..following() };
     bench.step(Event::Demand(contending));
     let Seen::Found { mut entry, index } = found(Some("other"), 5) else { unreachable!() };
     entry.flags = 99;

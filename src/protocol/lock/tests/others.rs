@@ -40,7 +40,7 @@ fn one_of_many_waiters_rests_and_then_reads_before_it_watches_again() {
 #[test]
 fn who_does_not_wait_is_told_what_is_so_although_others_rest() {
     let mut bench = resting();
-    let both = Demand { contending: 2, impatient: true, ..waiting() };
+    let both = Demand { impatient: true, ..waiting() };
     let ticket = read_ticket(&bench.step(Event::Demand(both)));
     let effects = bench.step(Event::Read { ticket, answer: found(None, 70) });
     assert!(matches!(effects[..], [Effect::Lock { expect: Expect::Index(70), .. }]));

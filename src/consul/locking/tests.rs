@@ -225,7 +225,7 @@ async fn a_dropped_lock_does_not_affect_the_others() {
 #[actix::test]
 async fn a_hundred_concurrent_locks_get_the_free_keys_in_few_transactions() {
     use crate::consul::{
-        ask::CreateSession,
+        ask::{Checks, CreateSession},
         fact::{Created, SessionId},
     };
 
@@ -234,7 +234,8 @@ async fn a_hundred_concurrent_locks_get_the_free_keys_in_few_transactions() {
         name: String::new(),
         ttl: Duration::from_secs(15),
         lock_delay: Duration::ZERO,
-        node_checks: vec![],
+        checks: Checks::default(),
+        patience: Duration::ZERO,
     };
     let mut sessions = Vec::new();
     for _ in 0..2 {

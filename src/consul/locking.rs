@@ -27,7 +27,7 @@ use super::{
     batches::Batch,
     client::Consul,
     fact::{Locked, Trouble},
-    turns::{Place, Tell, Told, Turn},
+    places::{Place, Tell, Told, Turn},
 };
 
 impl Consul {

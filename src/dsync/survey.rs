@@ -6,14 +6,14 @@ use crate::{
     config::{Limits, Timing},
     consul::{
         ask::{
-            Agent, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite, Place,
-            SessionInfo,
+            Agent, Checks, CreateSession, DestroySession, Leader, MayList, MayRead, MayWrite,
+            Place, SessionInfo,
         },
         client::Consul,
         fact::{AgentSeen, Created, LeaderSeen, Right, SessionSeen},
     },
     key::{Key, RESERVED},
-    status::preflight::{
+    status::findings::{
         Check, Preflight,
         Verdict::{Good, Missing, Warning},
     },
@@ -24,8 +24,6 @@ use crate::{
 const MOST_KEYS: usize = 20;
 /// How long all checks together may take once the agent has answered the first.
 const LONGEST: Duration = Duration::from_secs(15);
-/// The lifetime of the session that is created to learn whether it may be.
-const TTL: Duration = Duration::from_secs(10);
 
 /// What to check.
 pub(super) struct Survey<'a> {
@@ -145,9 +143,10 @@ impl Survey<'_> {
     async fn session(&self, found: &mut Preflight) -> bool {
         let create = CreateSession {
             name: format!("{}: preflight", self.service),
-            ttl: TTL,
+            ttl: Timing::SHORTEST_TTL,
             lock_delay: Duration::ZERO,
-            node_checks: Vec::new(),
+            checks: Checks::default(),
+            patience: Duration::ZERO,
         };
         let session = match self.consul.ask(&create, self.limit()).await {
             Created::Session(session) => session,

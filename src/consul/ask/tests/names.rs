@@ -4,12 +4,12 @@
 use std::fmt::Debug;
 
 use super::{
+    super::*,
     fixtures::{ID, failed, id},
-    *,
 };
 use crate::consul::{
     answer::NO_TOKEN,
-    fact::{Destroyed, Expect, Fence, Locked, Raised, Recorded, Released, Written},
+    fact::{Destroyed, Expect, Fence, Locked, Raised, Recorded, Released, Seen, Written},
     wire::WireReply,
 };
 
@@ -213,6 +213,15 @@ fn no_word_in_a_name_changes_the_answer_to_a_raise_or_a_record() {
 }
 
 #[test]
+fn no_word_in_a_name_changes_the_answer_to_a_read_by_transaction() {
+    for name in names() {
+        let get = super::super::get::Get { key: name.clone() };
+        let missing = format!("key {} doesn't exist", quoted(&name));
+        check(None, &get, &name, vec![(0, missing, Seen::Missing { index: u64::MAX })]);
+    }
+}
+
+#[test]
 fn no_word_in_a_name_changes_the_answer_to_a_write() {
     for name in names() {
         let key = quoted(&name);
@@ -272,6 +281,7 @@ fn all(name: &str, status: u16, body: &str) -> Vec<String> {
         told(&writes(name)[1], status, body),
         told(&Read::Key(key.clone()), status, body),
         told(&Watch { key, after: Some(1), wait }, status, body),
+        told(&super::super::get::Get { key: name.into() }, status, body),
         told(&List { prefix: name.into(), after: None, wait }, status, body),
         told(&RenewSession { session: id() }, status, body),
         told(&SessionInfo { session: id() }, status, body),

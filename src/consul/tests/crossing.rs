@@ -5,20 +5,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{
-    ask::{
-        CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence, Read, Record,
-        Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
+use crate::{
+    consul::{
+        ask::{
+            Checks, CreateSession, DeleteFence, DestroySession, List, Lock, Locks, RaiseFence,
+            Read, Record, Release, ReleaseHow, RenewSession, Scope, SessionInfo, Watch,
+        },
+        client::Consul,
+        credentials::TokenSource,
+        fact::{
+            Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
+            Seen, SessionId, SessionSeen,
+        },
+        http::tests::hostile::{Deed, Server, config},
     },
-    client::Consul,
-    credentials::TokenSource,
-    fact::{
-        Created, Destroyed, Expect, Fence, Listed, Locked, Raised, Recorded, Released, Renewed,
-        Seen, SessionId, SessionSeen,
-    },
-    http::hostile::{Deed, Server, config},
+    key::Key,
 };
-use crate::key::Key;
 
 const ID: &str = "ee474eed-262a-2872-71c3-42544dd66dce";
 const RECORD: &str = ".dsync/every/k";
@@ -127,7 +129,8 @@ impl Call {
                     name: "n".into(),
                     ttl: Duration::from_secs(15),
                     lock_delay: Duration::from_secs(15),
-                    node_checks: Vec::new(),
+                    checks: Checks::default(),
+                    patience: Duration::ZERO,
                 };
                 let answer = consul.ask(&new, LIMIT).await;
                 judge!(answer, Created::Session(_), Created::Unknown(_))

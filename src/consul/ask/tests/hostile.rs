@@ -2,11 +2,12 @@
 //! does not contain.
 
 use proptest::prelude::*;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    super::*,
     fixtures::{FENCE, ID, id},
-    *,
 };
 use crate::consul::{
     fact::{
@@ -30,7 +31,13 @@ fn read<A: Ask>(ask: &A, reply: &WireReply) -> A::Fact {
 
 fn create() -> CreateSession {
     let (ttl, lock_delay) = (Duration::from_secs(15), Duration::ZERO);
-    CreateSession { name: String::new(), ttl, lock_delay, node_checks: vec![] }
+    CreateSession {
+        name: String::new(),
+        ttl,
+        lock_delay,
+        checks: Checks::default(),
+        patience: Duration::ZERO,
+    }
 }
 
 fn lock(fence: Fence, expect: Expect) -> Lock {
@@ -87,11 +94,27 @@ fn genuine() -> Vec<WireReply> {
         ok(json!({"Results": [{"KV": entry_json()}, {"KV": entry_json()}, {"KV": entry_json()}], "Errors": null})),
         ok(json!({"Results": [{"KV": fence}], "Errors": null})),
         ok(json!({"Results": [], "Errors": null})),
+        (409, json!({"Results": null, "Errors": [{"OpIndex": 0, "What": format!("key \"{KEY}\" doesn't exist")}]}).to_string()),
         (409, json!({"Results": null, "Errors": [{"OpIndex": 1, "What": format!("invalid session \"{ID}\"")}]}).to_string()),
     ]
     .into_iter()
     .map(|(status, body)| WireReply { status, index: Some(15), body: body.into() })
     .collect()
+}
+
+fn refused_name() -> Seen {
+    Seen::NameRefused(String::new())
+}
+
+/// The keys of a listing. Other fields may hold anything, also numbers beyond every type.
+fn listed_keys(body: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(rename = "Key")]
+        key: String,
+    }
+    let listed: Vec<Named> = serde_json::from_slice(body).unwrap_or_default();
+    listed.into_iter().map(|named| named.key).collect()
 }
 
 /// Whether a text in the JSON contains the words.
@@ -112,6 +135,7 @@ pub(crate) fn verdicts(reply: &WireReply) -> usize {
     // An id may also be written with JSON's escapes.
     let holds =
         |words: &str| names(words) || json.as_ref().is_some_and(|json| has_text(json, words));
+    let keys = listed_keys(&reply.body);
     let mut said_yes = 0;
     let mut yes = |backed: bool| {
         assert!(backed, "said yes to {} {text}", reply.status);
@@ -134,8 +158,21 @@ pub(crate) fn verdicts(reply: &WireReply) -> usize {
         yes(reply.status == 200 && json == Some(json!(true)));
     }
     if let Listed::Found { entries, .. } = read(&list(), reply) {
-        let keys_hold = entries.iter().all(|(key, _)| key.starts_with("jobs/") && holds(key));
+        let is_listed = |key: &str| keys.iter().any(|listed| *listed == key);
+        let keys_hold = entries.iter().all(|(key, _)| key.starts_with("jobs/") && is_listed(key));
         yes((reply.status == 404 && text.is_empty()) || (reply.status == 200 && keys_hold));
+    }
+    let by_transaction = Read::Key(key()).otherwise(&Keyspace::default(), &refused_name());
+    match by_transaction.unwrap().read(&Keyspace::default(), Answer::new(reply, None)) {
+        Seen::Found { index, entry } => {
+            yes(reply.status == 200 && holds(KEY) && index == entry.modify_index);
+        }
+        Seen::Missing { .. } => yes(reply.status == 409 && holds("doesn't exist")),
+        Seen::NameRefused(_) => yes(matches!(reply.status, 400 | 500)),
+        Seen::Denied(_) | Seen::Unknown(_) => {}
+    }
+    if let Listed::Found { entries, .. } = read(&GetTree { prefix: "jobs/".into() }, reply) {
+        yes(reply.status == 200 && entries.iter().all(|(key, _)| holds(key)));
     }
     match read(&Read::Key(key()), reply) {
         Seen::Found { index, .. } => {
@@ -186,7 +223,8 @@ pub(crate) fn verdicts(reply: &WireReply) -> usize {
         yes(reply.status == 200 && found.iter().all(|id| holds(id.as_str())));
     }
     if let StaleFences::Found(found) = read(&ListStaleFences, reply) {
-        yes(matches!(reply.status, 200 | 404) && found.iter().all(|(id, _)| holds(id.as_str())));
+        let is_listed = |id: &SessionId| keys.iter().any(|key| key.ends_with(id.as_str()));
+        yes(matches!(reply.status, 200 | 404) && found.iter().all(|(id, _)| is_listed(id)));
     }
     said_yes += other_verdicts(reply);
     said_yes

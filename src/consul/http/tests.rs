@@ -1,0 +1,3 @@
+//! Tests of whole exchanges.
+
+pub(crate) mod hostile;

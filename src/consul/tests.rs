@@ -1,0 +1,3 @@
+//! Tests of the client as a whole.
+
+mod crossing;

@@ -1,0 +1,112 @@
+//! Keeping the session: the orders of its machine, with the questions to Consul.
+
+use std::time::Duration;
+
+use crate::{
+    config::Timing,
+    consul::ask::{
+        Checks, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, ListSessions,
+        ListStaleFences, RaiseFence, Read, RenewSession,
+    },
+    protocol::{
+        Ticket,
+        session::{Effect, Notice},
+    },
+};
+
+/// An action that the session machine leaves to its driver.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Create {
+        ticket: Ticket,
+        ask: CreateSession,
+    },
+    Renew {
+        ticket: Ticket,
+        ask: RenewSession,
+    },
+    Destroy {
+        ticket: Ticket,
+        ask: DestroySession,
+    },
+    DeleteFence {
+        ticket: Ticket,
+        ask: DeleteFence,
+    },
+    Raise {
+        ticket: Ticket,
+        ask: RaiseFence,
+    },
+    ReadFence {
+        ticket: Ticket,
+        ask: Read,
+    },
+    List {
+        ticket: Ticket,
+        ask: ListSessions,
+    },
+    ListFences {
+        ticket: Ticket,
+        ask: ListStaleFences,
+    },
+    /// Expects no answer.
+    DeleteFences {
+        ask: DeleteStaleFences,
+    },
+    Notify(Notice),
+    /// Locks work only once an operator has mended this.
+    Blocked(String),
+    /// Renewals succeed again.
+    Recovered,
+    /// The session was stopped as requested; no further order follows.
+    Stopped,
+}
+
+impl Order {
+    /// The order of an effect, for the sessions that `new` creates.
+    pub(crate) fn of(effect: Effect, new: &CreateSession) -> Self {
+        match effect {
+            Effect::Create { ticket } => Self::Create { ticket, ask: new.clone() },
+            Effect::Renew { ticket, session } => {
+                Self::Renew { ticket, ask: RenewSession { session } }
+            }
+            Effect::Destroy { ticket, session } => {
+                Self::Destroy { ticket, ask: DestroySession { session } }
+            }
+            Effect::DeleteFence { ticket, session } => {
+                Self::DeleteFence { ticket, ask: DeleteFence { session } }
+            }
+            Effect::Raise { ticket, session, from } => {
+                Self::Raise { ticket, ask: RaiseFence { session, from } }
+            }
+            Effect::ReadFence { ticket, session } => {
+                Self::ReadFence { ticket, ask: Read::Fence(session) }
+            }
+            Effect::List { ticket } => {
+                Self::List { ticket, ask: ListSessions { name: new.name.clone() } }
+            }
+            Effect::ListFences { ticket } => Self::ListFences { ticket, ask: ListStaleFences },
+            Effect::DeleteFences { stale } => {
+                Self::DeleteFences { ask: DeleteStaleFences { stale } }
+            }
+            Effect::Notify(notice) => Self::Notify(notice),
+            Effect::Blocked(why) => Self::Blocked(why),
+            Effect::Recovered => Self::Recovered,
+            Effect::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// The most that the creation of a session waits for an answer beyond other requests.
+const LONGEST_CREATION: Duration = Duration::from_secs(2);
+
+/// The question that creates sessions of this name and timing.
+pub(crate) fn new_session(name: String, timing: &Timing, checks: Checks) -> CreateSession {
+    CreateSession {
+        name,
+        ttl: timing.session_ttl,
+        lock_delay: timing.lock_delay,
+        checks,
+        patience: (timing.lease() / 2).min(LONGEST_CREATION),
+    }
+}

@@ -1,0 +1,89 @@
+//! Whether `tests/support/public-types.txt` lists every public type, and whether a secret's
+//! text is read only where it is sent.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::House;
+
+/// The files whose public names are ours.
+const ROOTS: [&str; 4] = ["src/lib.rs", "src/config.rs", "src/web/mod.rs", "src/embedded/mod.rs"];
+
+/// Where the text of a secret is read: to send it, and to hide it in replies.
+const EXPOSING: [&str; 4] = [
+    "src/consul/answer.rs",
+    "src/consul/ask/log_in.rs",
+    "src/consul/credentials.rs",
+    "src/consul/http/line.rs",
+];
+
+fn exported(items: &[syn::Item], names: &mut BTreeSet<String>) {
+    let mut note = |name: &syn::Ident| {
+        let name = name.to_string();
+        // Constants have no lower case.
+        if name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase) {
+            names.insert(name);
+        }
+    };
+    for item in items {
+        match item {
+            syn::Item::Use(item) if is_public(&item.vis) => each_name(&item.tree, &mut note),
+            syn::Item::Struct(item) if is_public(&item.vis) => note(&item.ident),
+            syn::Item::Enum(item) if is_public(&item.vis) => note(&item.ident),
+            _ => {}
+        }
+    }
+    for item in items {
+        if let syn::Item::Mod(item) = item
+            && is_public(&item.vis)
+            && let Some((_, items)) = &item.content
+        {
+            exported(items, names);
+        }
+    }
+}
+
+fn each_name(tree: &syn::UseTree, note: &mut dyn FnMut(&syn::Ident)) {
+    match tree {
+        syn::UseTree::Path(path) => each_name(&path.tree, note),
+        syn::UseTree::Name(name) => note(&name.ident),
+        syn::UseTree::Rename(name) => note(&name.rename),
+        syn::UseTree::Glob(_) => panic!("a glob hides what it exports"),
+        syn::UseTree::Group(group) => group.items.iter().for_each(|tree| each_name(tree, note)),
+    }
+}
+
+fn is_public(visibility: &syn::Visibility) -> bool {
+    matches!(visibility, syn::Visibility::Public(_))
+}
+
+#[test]
+fn every_public_type_is_printed_among_planted_secrets_or_listed_as_without_any() {
+    let mut names = BTreeSet::new();
+    for root in ROOTS {
+        let source = syn::parse_file(&fs::read_to_string(root).unwrap()).unwrap();
+        exported(&source.items, &mut names);
+    }
+    let list = include_str!("../../tests/support/public-types.txt");
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let listed: BTreeSet<_> =
+        lines.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect();
+    let missing: Vec<_> = names.difference(&listed).collect();
+    assert!(missing.is_empty(), "not in tests/support/public-types.txt: {missing:?}");
+    let gone: Vec<_> = listed.difference(&names).collect();
+    assert!(gone.is_empty(), "no longer public: {gone:?}");
+}
+
+#[test]
+fn a_secret_is_read_only_where_it_is_sent_or_hidden() {
+    let house = House::read();
+    let reads = |file: &&PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        text.contains(".expose()") && !file.ends_with("secret.rs")
+    };
+    let reading: BTreeSet<&Path> = house.files.values().filter(reads).map(|file| &**file).collect();
+    assert_eq!(reading, EXPOSING.iter().map(Path::new).collect());
+}

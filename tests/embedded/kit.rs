@@ -1,0 +1,147 @@
+//! What the embedded Consul offers to a service's own tests.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix::prelude::*;
+use actix_dsync::{
+    Acquire, Dsync, FencingToken, LossReason, TryAcquire,
+    embedded::{Embedded, MockLease},
+    events::{Filter, LockLost, Subscribe},
+};
+use futures::StreamExt as _;
+
+use crate::{acquire, key};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A service that stops when it has lost its lock.
+struct Importer {
+    stopped: Arc<Mutex<Option<LossReason>>>,
+}
+
+impl Actor for Importer {
+    type Context = Context<Self>;
+}
+
+impl Handler<LockLost> for Importer {
+    type Result = ();
+
+    fn handle(&mut self, lost: LockLost, _: &mut Context<Self>) {
+        *self.stopped.lock().unwrap() = Some(lost.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_starts_with_one_line_under_tokio() {
+    let dsync = Dsync::on_embedded("shop", &Embedded::new());
+    assert!(acquire(&dsync, "k").await.is_valid());
+}
+
+#[actix::test]
+async fn a_subscriber_hears_of_a_loss_that_a_test_causes() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = Dsync::on_embedded("shop", &consul);
+    let stopped = Arc::default();
+    let importer = Importer { stopped: Arc::clone(&stopped) }.start();
+    let _ = dsync.send(Subscribe::to(importer.clone().recipient::<LockLost>())).await.unwrap();
+    let lease = acquire(&dsync, "k").await;
+    assert_eq!(consul.expire_sessions("another"), 0);
+    assert_eq!(consul.expire_sessions("shop"), 1);
+    assert_eq!(lease.lost().await, LossReason::SessionGone);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(stopped.lock().unwrap().take(), Some(LossReason::SessionGone));
+    // Without any runtime, too.
+    let token = FencingToken::try_from(7_u64).unwrap();
+    importer.send(LockLost::mock(key("k"), token, LossReason::KeyDeleted)).await.unwrap();
+    assert_eq!(stopped.lock().unwrap().take(), Some(LossReason::KeyDeleted));
+    let (lease, mock) = MockLease::new(key("k"), token);
+    mock.lose(LossReason::KeyDeleted);
+    assert!(!lease.is_valid());
+}
+
+#[actix::test]
+async fn a_frozen_agent_answers_nobody_and_carries_out_what_arrived_when_it_thaws() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) =
+        (Dsync::on_embedded("one", &consul.link()), Dsync::on_embedded("two", &consul));
+    let held = acquire(&one, "a").await;
+    two.ready().await.unwrap();
+    consul.freeze();
+    // The request reaches the agent, and its caller gives up.
+    let refused = two.send(Acquire::new(key("b")).within(SECOND * 4)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(!consul.entries().iter().any(|entry| entry.key == "b"));
+    assert_eq!(held.lost().await, LossReason::DeadlinePassed);
+    consul.thaw();
+    // What was locked late is given back.
+    tokio::time::sleep(SECOND * 40).await;
+    for name in ["a", "b"] {
+        assert!(one.send(TryAcquire::new(key(name))).await.is_ok(), "{name}");
+    }
+}
+
+#[actix::test]
+async fn an_agent_that_is_frozen_for_a_moment_costs_no_lock() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) =
+        (Dsync::on_embedded("one", &consul.link()), Dsync::on_embedded("two", &consul));
+    let held = acquire(&one, "k").await;
+    let waiting = two.send(Acquire::new(key("k")));
+    tokio::time::sleep(SECOND * 3).await;
+    consul.freeze();
+    tokio::time::sleep(SECOND * 3).await;
+    consul.thaw();
+    tokio::time::sleep(SECOND * 5).await;
+    assert!(held.is_valid());
+    drop(held);
+    assert!(tokio::time::timeout(SECOND * 5, waiting).await.unwrap().unwrap().is_valid());
+}
+
+#[actix::test]
+async fn late_replies_cost_nothing_until_they_are_later_than_a_request_waits() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (link, dsync) = {
+        let link = consul.link();
+        (link.clone(), Dsync::on_embedded("one", &link))
+    };
+    let lease = acquire(&dsync, "k").await;
+    link.delay_replies(SECOND);
+    tokio::time::sleep(SECOND * 60).await;
+    assert!(lease.is_valid());
+    let began = tokio::time::Instant::now();
+    drop(acquire(&dsync, "late").await);
+    assert!(began.elapsed() >= SECOND);
+    link.delay_replies(SECOND * 20);
+    assert_eq!(lease.lost().await, LossReason::DeadlinePassed);
+    link.delay_replies(Duration::ZERO);
+    assert!(acquire(&dsync, "k").await.is_valid());
+}
+
+#[actix::test]
+async fn a_lost_reply_to_a_lock_or_a_release_leaves_nothing_locked() {
+    tokio::time::pause();
+    for lost in [1, 2, 3] {
+        let consul = Embedded::new();
+        let link = consul.link();
+        let (one, two) = (Dsync::on_embedded("one", &link), Dsync::on_embedded("two", &consul));
+        let mut told = one.events::<LockLost>(Filter::All);
+        one.ready().await.unwrap();
+        link.lose_replies(lost);
+        let began = tokio::time::Instant::now();
+        let lease = acquire(&one, "k").await;
+        assert!(began.elapsed() >= SECOND, "{lost}: the reply was not lost");
+        assert!(lease.is_valid());
+        link.lose_replies(lost);
+        drop(lease);
+        let next = acquire(&two, "k").await;
+        assert!(next.is_valid());
+        assert!(futures::poll!(told.next()).is_pending(), "{lost}");
+    }
+}
