@@ -45,8 +45,6 @@ mod under_session;
 mod wait;
 mod write;
 
-use std::time::Duration;
-
 pub(crate) use self::{
     messages::{Effect, Event},
     state::Pause,
@@ -209,11 +207,6 @@ impl Lock {
     /// Like [`new`](Self::new), for a machine that reads the key before each attempt.
     pub(super) fn that_reads_first(flags: u64, seed: u64) -> Self {
         Self { reads_first: true, ..Self::new(flags, seed) }
-    }
-
-    /// A random duration between half of `span` and `span`.
-    pub(super) fn jittered(&mut self, span: Duration) -> Duration {
-        self.random.within(span)
     }
 
     /// Fixes the jitter at its least, so that an exploration has fewer states.

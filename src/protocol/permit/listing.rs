@@ -149,7 +149,7 @@ impl Permit {
         if !self.keeps_listing() {
             return;
         }
-        let next = now + self.lock.jittered(PERIOD);
+        let next = now + self.jitter.within(PERIOD);
         let passes_at = self.roll.next().filter(|at| *at > now);
         self.listing.by(passes_at.map_or(next, |at| at.min(next)));
     }

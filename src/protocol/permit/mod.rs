@@ -32,6 +32,7 @@ use roll::Roll;
 
 use super::{
     Ticket, Tickets,
+    backoff::Jitter,
     lock::{self, Lock},
     queue::{Demand, Obstacle},
     session::Notice,
@@ -112,6 +113,7 @@ pub(crate) struct Permit {
     joining: Option<(Ticket, Roster, Vec<u8>)>,
     roll: Roll,
     listing: listing::Listing,
+    jitter: Jitter,
     /// For questions that the lock machine does not know.
     tickets: Tickets,
 }
@@ -133,6 +135,7 @@ impl Permit {
             joining: None,
             roll: Roll::default(),
             listing: listing::Listing::default(),
+            jitter: Jitter::new(seed),
             tickets: Tickets::above_others(),
         }
     }
@@ -145,6 +148,7 @@ impl Permit {
     #[cfg(test)]
     pub(crate) fn hold_steady(&mut self) {
         self.lock.hold_steady();
+        self.jitter = Jitter::steady();
     }
 
     /// Nobody here uses the semaphore; the next caller may choose another limit.
