@@ -1,5 +1,5 @@
-//! Distributed locks on Consul for actix services. A holder knows that it has lost a
-//! lock before anyone else can hold it.
+//! Distributed locks, leader election and semaphores on Consul for actix services. A holder
+//! knows that it has lost a lock before anyone else can hold it.
 //!
 //! # What to know first
 //! - **A lock without a token check is advisory.** A write that is already in flight
