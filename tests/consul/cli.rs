@@ -86,6 +86,17 @@ async fn the_tool_runs_as_many_commands_as_a_semaphore_has_permits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tool_says_whether_locks_can_work_here() {
+    let Some(mut here) = tool(&agent().url(), "cli-preflight") else { return };
+    let (code, told, errors) = output(&mut here, &["preflight", "k"]);
+    assert!(code == Some(0) && told.starts_with("preflight: passed\n"), "{told}{errors}");
+    let mut nowhere = tool("http://127.0.0.1:1", "cli-preflight").expect("it was built");
+    let (code, told, errors) = output(&mut nowhere, &["preflight", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert!(code == Some(1) && found["passed"] == false, "{told}{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tool_shows_the_holder_and_refuses_a_held_lock() {
     let url = agent().url();
     let ask = |arguments: &[&str]| tool(&url, "cli-held").map(|mut it| output(&mut it, arguments));

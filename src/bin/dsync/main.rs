@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 /// The agent and the token come from the environment, as for Consul's own tools:
 /// CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE.
 ///
-/// Exit codes: 0 success; 1 there is nothing to show or to do; 2 a wrong argument; 69 Consul
+/// Exit codes: 0 success; 1 there is nothing to show or to do, or a preflight failed; 2 a wrong argument; 69 Consul
 /// is unavailable; 75 another holder has the lock; 76 the lock was lost and the command was
 /// stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise
 /// exits as its command does: with its code, or 128 and the number of the signal that ended
@@ -52,6 +52,15 @@ enum Task {
     /// Shows who holds a key.
     Explain {
         key: Key,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks the agent, its limits, the token's rights and the timing, and says what is
+    /// missing, with the ACL policy to paste. It changes no key.
+    Preflight {
+        /// Also checks these keys, besides those below the prefix.
+        keys: Vec<Key>,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -193,6 +202,11 @@ async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
             let holder = holder_of(&dsync, &key).await?;
             show::holder(&key, &holder, json);
             Ok(0)
+        }
+        Task::Preflight { keys, json } => {
+            let found = dsync.preflight_for(keys).await?;
+            show::preflight(&found, json);
+            Ok(u8::from(!found.passed))
         }
         Task::Watch { key } => watch(&dsync, key).await,
         Task::ForceRelease { key, index, immediate } => {

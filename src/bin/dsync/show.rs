@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use actix_dsync::{Holder, Key, admin::HeldKey};
+use actix_dsync::{Holder, Key, admin::HeldKey, report::Preflight};
 
 /// Shows a line of progress on a terminal; an empty one removes it.
 pub(crate) fn progress(text: &str) {
@@ -65,6 +65,13 @@ pub(crate) fn holder(key: &Key, holder: &Holder, json: bool) {
     println!("session       {session}");
     println!("index         {since}");
     println!("value         {value}");
+}
+
+pub(crate) fn preflight(found: &Preflight, json: bool) {
+    if json {
+        return print_json(found);
+    }
+    print!("{found}");
 }
 
 /// One line for a change of the holder.
