@@ -7,9 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::read_right;
-use crate::consul::{
-    answer::Answer,
-    fact::{Entry, Seen, SessionId},
+use crate::{
+    consul::{
+        answer::Answer,
+        fact::{Entry, Seen, SessionId},
+    },
+    token::FencingToken,
 };
 
 /// Parses the reply to a read of one full key.
@@ -72,8 +75,10 @@ impl Row<'_> {
         self.session.as_deref().filter(|id| !id.is_empty()).map(SessionId::from)
     }
 
-    /// The entry, if its value is readable.
+    /// The entry, if its value is readable, and its index small enough for a token: one that
+    /// no token can carry would be locked and released again for ever.
     pub(super) fn into_entry(self) -> Option<Entry> {
+        FencingToken::new(self.modify_index, 0)?;
         let session = self.session();
         let Self { value, modify_index, lock_index, flags, .. } = self;
         let value = match value {

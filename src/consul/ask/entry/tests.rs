@@ -97,3 +97,14 @@ fn a_redirect_or_an_election_is_no_news() {
         Seen::Unknown(Trouble::Server { status: 500, .. })
     ));
 }
+
+#[test]
+fn an_index_that_no_token_can_carry_is_no_answer() {
+    let with =
+        |index: u64| HELD.replace("\"ModifyIndex\": 26", &format!("\"ModifyIndex\": {index}"));
+    let largest = (1 << 40) - 1;
+    let found = read(200, Some(largest), &with(largest));
+    assert!(matches!(found, Seen::Found { .. }), "{found:?}");
+    let beyond = read(200, Some(1 << 40), &with(1 << 40));
+    assert!(matches!(beyond, Seen::Unknown(_)), "{beyond:?}");
+}
