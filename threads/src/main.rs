@@ -27,6 +27,7 @@ mod consul {
 /// The machines that threads share.
 #[path = "../../src/protocol"]
 mod protocol {
+    pub(crate) mod backoff;
     pub(crate) mod cell;
     pub(crate) mod contest;
     pub(crate) mod election;
