@@ -193,7 +193,7 @@ impl Plan {
     pub(super) fn specified(seed: u64) -> Self {
         let mut plan = Self { focus: None, ..Self::of(seed) };
         (plan.class, plan.is_specified) = (Class::Chaos, true);
-        (plan.keys, plan.sets, plan.elections) = (1, false, false);
+        (plan.keys, plan.sets, plan.elections, plan.semaphore) = (1, false, false, None);
         (plan.other_stores, plan.ttl_stretch, plan.stale) = (false, 1, 0);
         plan.processes = plan.processes.min(3);
         plan.drifts = vec![0; plan.processes];
