@@ -70,7 +70,7 @@ ${lines.map(quintOf).join(',\n')}
     val held = holder == line.session
     all {
       held or line.index == index,
-      end(line.session, if (held) line.index else raft + 1),
+      end(line.session, if (held) line.index else if (line.fence != 0) line.fence else raft + 1),
     }
   }
 

@@ -13,7 +13,7 @@
 //! | `hear` | `id`, `result`, `until` | the process heard that reply. Its ownerships are then proven `until` then |
 //! | `unsent` | `id` | the request was never sent, and its process knows |
 //! | `give up` | `id` | its process waits no longer for an answer |
-//! | `end` | `session`, `index` | the session ended. The key then has this `index` |
+//! | `end` | `session`, `index`, `fence` | the session ended. The key then has this `index`, and its fence entry this one, or 0 if there is none |
 //! | `own` | `process`, `index` | the process owns the key |
 //! | `lose` | `process`, `reason` | it reported the loss |
 //! | `close` | `process`, `reason` | its session is closed, and each ownership under it over |
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     clock::Moment,
     consul::{
-        ask::Read,
+        ask::{Keyspace, Read},
         fact::{Created, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId},
         wire::WireReply,
     },
@@ -189,9 +189,15 @@ impl World {
         let is_alive = |session: &SessionId| self.server.api.engine.session(session).is_some();
         let ended: Vec<_> =
             self.record.alive.extract_if(.., |session, _| !is_alive(session)).collect();
-        for (_, session) in ended {
-            let index = self.index();
-            self.note("end", json!({ "session": session, "index": index }));
+        let engine = &self.server.api.engine;
+        let fence = |id: &SessionId| engine.pair(Keyspace::default().fence(id).as_bytes());
+        let fence = |id: &SessionId| fence(id).map_or(0, |pair| pair.modify_index);
+        let mut ended: Vec<_> = ended.iter().map(|(id, session)| (fence(id), *session)).collect();
+        // In the order in which the store wrote them.
+        ended.sort_unstable();
+        let index = self.index();
+        for (fence, session) in ended {
+            self.note("end", json!({ "session": session, "index": index, "fence": fence }));
         }
     }
 

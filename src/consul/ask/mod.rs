@@ -139,7 +139,7 @@ impl Keyspace {
     }
 
     /// The fence entry of a session.
-    pub(super) fn fence(&self, session: &SessionId) -> String {
+    pub(crate) fn fence(&self, session: &SessionId) -> String {
         format!("{}{RESERVED}/{session}", self.prefix)
     }
 
