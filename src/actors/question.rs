@@ -28,7 +28,7 @@ impl<A, F: FnMut(A)> Drop for Question<A, F> {
 }
 
 /// Asks Consul in a task of its own and passes the fact to `tell`, also if the task is
-/// dropped. `limit` is that of [`Consul::ask`].
+/// dropped. [`Consul::ask`] explains `limit`.
 pub(super) fn ask<A: Ask + 'static>(
     consul: &Consul,
     ask: A,

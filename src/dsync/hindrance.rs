@@ -35,7 +35,7 @@ pub(super) fn of(
         }
         KeyState::NoSession => Some(Why::new(Hindrance::NoSession, no_session(health))),
         KeyState::Gathering => {
-            let text = "wanted only together with other keys, one of which cannot be locked now";
+            let text = "wanted only together with other keys, and one of them cannot be locked now";
             Some(Why::new(Hindrance::Gathering, text))
         }
         KeyState::Unclear => {

@@ -49,7 +49,7 @@ impl Intake {
     }
 }
 
-/// The error of a lock, as that of a semaphore.
+/// Turns the error of a lock into the error of a semaphore.
 fn of_semaphore(error: Error, limit: u32) -> Error {
     match error {
         Error::Held { key, .. } => Error::NoPermit { key, limit, waited: None },

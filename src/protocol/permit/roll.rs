@@ -76,7 +76,7 @@ impl Roll {
         !known.asked
     }
 
-    /// A listing shows that the session has ended. `index` is that of its own entry.
+    /// A listing shows that the session has ended. `index` is the index of its own entry.
     pub(super) fn ended(&mut self, now: Moment, session: &SessionId, index: Option<u64>) {
         let known = self.known.entry(session.clone()).or_default();
         let since = known.ended.map_or(now, |ended| ended.since);
