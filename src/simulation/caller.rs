@@ -34,6 +34,20 @@ pub(super) struct Conduct {
     pub(super) heedful: bool,
 }
 
+impl Conduct {
+    /// The plan of the callers that come after all faults: each holds briefly.
+    pub(super) fn at_the_end(now: Moment) -> Self {
+        Self {
+            patient: true,
+            looks_at: now,
+            gives_up_at: None,
+            hold: std::time::Duration::from_millis(20),
+            ending: Ending::Release,
+            heedful: true,
+        }
+    }
+}
+
 pub(super) struct Caller {
     entered: Option<Entered>,
     pub(super) key: Key,

@@ -3,12 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
-    caller::{Conduct, Ending},
-    event::Event,
-    permits::PASSES,
-    world::World,
-};
+use super::{caller::Conduct, event::Event, permits::PASSES, world::World};
 use crate::{
     consul::ask::{Ask as _, Watch},
     protocol::watch::LONGEST_WAIT,
@@ -46,14 +41,7 @@ impl World {
         }
         for key in self.keys.clone() {
             let process = self.random.below(self.processes.len());
-            let conduct = Conduct {
-                patient: true,
-                looks_at: self.now,
-                gives_up_at: None,
-                hold: Duration::from_millis(20),
-                ending: Ending::Release,
-                heedful: true,
-            };
+            let conduct = Conduct::at_the_end(self.now);
             self.processes[process].set_time(self.now);
             self.enter(process, &key, conduct);
         }

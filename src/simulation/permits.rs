@@ -117,14 +117,7 @@ impl World {
     /// After all faults, every process wants a permit once more.
     pub(super) fn want_permits_again(&mut self) {
         for process in 0..self.processes.len() {
-            let conduct = Conduct {
-                patient: true,
-                looks_at: self.now,
-                gives_up_at: None,
-                hold: Duration::from_millis(20),
-                ending: Ending::Release,
-                heedful: true,
-            };
+            let conduct = Conduct::at_the_end(self.now);
             self.processes[process].set_time(self.now);
             self.want_permit(process, conduct);
         }

@@ -49,6 +49,15 @@ fn work(operator: &Operator) {
     (0..200).for_each(|number| operator.kv_put(&format!("work/{number}"), b"x"));
 }
 
+/// An owner of the first era, with its runtime, that has written after much other work.
+async fn an_owner_that_wrote(agent: &Agent, row: &Row) -> (Dsync, Lease) {
+    work(&agent.operator());
+    let dsync = runtime(agent, 0);
+    let lease = acquire(&dsync, "k").await;
+    assert!(row.accepts(lease.token()));
+    (dsync, lease)
+}
+
 /// The old owner has written; the store is another one. Without a new era its owners are refused; in
 /// the new era they write at once, and the old owner never does.
 async fn only_the_next_era_writes(row: &Row, old: &Lease, agent: &Agent) {
@@ -71,12 +80,9 @@ async fn only_the_next_era_writes(row: &Row, old: &Lease, agent: &Agent) {
 
 #[tokio::test]
 async fn in_the_next_era_owners_write_at_once_after_consul_came_back_empty_and_old_ones_never() {
-    let agent = Agent::start();
-    work(&agent.operator());
-    let (row, former) = (Row::new(), runtime(&agent, 0));
+    let (agent, row) = (Agent::start(), Row::new());
+    let (former, old) = an_owner_that_wrote(&agent, &row).await;
     let mut losses = former.events::<LockLost>(Filter::All);
-    let old = acquire(&former, "k").await;
-    assert!(row.accepts(old.token()));
     agent.restart();
     next(&mut losses, Duration::from_secs(30)).await;
     assert!(!old.is_valid());
@@ -87,10 +93,7 @@ async fn in_the_next_era_owners_write_at_once_after_consul_came_back_empty_and_o
 async fn in_the_next_era_owners_write_at_once_after_new_servers_got_an_old_snapshot() {
     let (agent, row) = (Agent::start(), Row::new());
     let snapshot = agent.operator().ask("GET", "/v1/snapshot", b"").unwrap().body;
-    work(&agent.operator());
-    let former = runtime(&agent, 0);
-    let old = acquire(&former, "k").await;
-    assert!(row.accepts(old.token()));
+    let (_former, old) = an_owner_that_wrote(&agent, &row).await;
     agent.kill();
     let other = Agent::start();
     restore(&other, &snapshot);
@@ -102,10 +105,7 @@ async fn in_the_next_era_owners_write_at_once_after_new_servers_got_an_old_snaps
 async fn a_snapshot_restored_into_the_same_servers_needs_no_new_era() {
     let (agent, row) = (Agent::start(), Row::new());
     let snapshot = agent.operator().ask("GET", "/v1/snapshot", b"").unwrap().body;
-    work(&agent.operator());
-    let former = runtime(&agent, 0);
-    let old = acquire(&former, "k").await;
-    assert!(row.accepts(old.token()));
+    let (_former, old) = an_owner_that_wrote(&agent, &row).await;
     restore(&agent, &snapshot);
     let same = runtime(&agent, 0);
     let owner = acquire(&same, "k").await;
