@@ -22,7 +22,7 @@ use crate::{
         fact::{Renewed, SessionId},
         session_name::session_name,
     },
-    holding::keeping::{Order, new_session},
+    holding::keeping::{Order, SessionQuestion, new_session},
     ownership::LossReason,
     protocol::{
         Ticket,
@@ -80,35 +80,8 @@ impl SessionActor {
     }
 
     fn carry_out(&mut self, order: Order, ctx: &mut Context<Self>) {
-        let limit = self.settings.timing.request_timeout();
         match order {
-            Order::Create { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Created { ticket, answer });
-            }
-            Order::Renew { ticket, ask } => self.renew(ticket, ask, limit, ctx),
-            Order::Destroy { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
-            }
-            Order::DeleteFence { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
-            }
-            Order::Raise { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Raised { ticket, answer });
-            }
-            Order::ReadFence { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::FenceRead { ticket, answer });
-            }
-            Order::List { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Listed { ticket, answer });
-            }
-            Order::ListFences { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::StaleFences { ticket, answer });
-            }
-            Order::DeleteFences { ask } => {
-                let count = ask.stale.len();
-                tracing::debug!(count, "deleting fence entries of ended sessions");
-                question::ask(&self.consul, ask, limit, |()| {});
-            }
+            Order::Ask(question) => self.ask_consul(question, ctx),
             Order::Notify(notice) => {
                 self.record_notice(&notice);
                 self.warden.do_send(ForWarden(warden::Event::Notified(notice)));
@@ -123,6 +96,39 @@ impl SessionActor {
                 self.death_notice.withdraw();
                 self.warden.do_send(ForWarden(warden::Event::SessionStopped));
                 ctx.stop();
+            }
+        }
+    }
+
+    fn ask_consul(&self, question: SessionQuestion, ctx: &Context<Self>) {
+        let limit = self.settings.timing.request_timeout();
+        match question {
+            SessionQuestion::Create { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Created { ticket, answer });
+            }
+            SessionQuestion::Renew { ticket, ask } => self.renew(ticket, ask, limit, ctx),
+            SessionQuestion::Destroy { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
+            }
+            SessionQuestion::DeleteFence { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
+            }
+            SessionQuestion::Raise { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Raised { ticket, answer });
+            }
+            SessionQuestion::ReadFence { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::FenceRead { ticket, answer });
+            }
+            SessionQuestion::List { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::Listed { ticket, answer });
+            }
+            SessionQuestion::ListFences { ticket, ask } => {
+                self.ask(ask, limit, ctx, move |answer| Event::StaleFences { ticket, answer });
+            }
+            SessionQuestion::DeleteFences { ask } => {
+                let count = ask.stale.len();
+                tracing::debug!(count, "deleting fence entries of ended sessions");
+                question::ask(&self.consul, ask, limit, |()| {});
             }
         }
     }

@@ -14,9 +14,9 @@ use crate::{
     },
 };
 
-/// An action that the session machine leaves to its driver.
-#[derive(Debug)]
-pub(crate) enum Order {
+/// A question of the session machine to Consul.
+#[derive(Clone, Debug)]
+pub(crate) enum SessionQuestion {
     Create {
         ticket: Ticket,
         ask: CreateSession,
@@ -53,6 +53,12 @@ pub(crate) enum Order {
     DeleteFences {
         ask: DeleteStaleFences,
     },
+}
+
+/// An action that the session machine leaves to its driver.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Ask(SessionQuestion),
     Notify(Notice),
     /// Locks work only once an operator has mended this.
     Blocked(String),
@@ -65,35 +71,37 @@ pub(crate) enum Order {
 impl Order {
     /// The order of an effect, for the sessions that `new` creates.
     pub(crate) fn of(effect: Effect, new: &CreateSession) -> Self {
-        match effect {
-            Effect::Create { ticket } => Self::Create { ticket, ask: new.clone() },
+        Self::Ask(match effect {
+            Effect::Create { ticket } => SessionQuestion::Create { ticket, ask: new.clone() },
             Effect::Renew { ticket, session } => {
-                Self::Renew { ticket, ask: RenewSession { session } }
+                SessionQuestion::Renew { ticket, ask: RenewSession { session } }
             }
             Effect::Destroy { ticket, session } => {
-                Self::Destroy { ticket, ask: DestroySession { session } }
+                SessionQuestion::Destroy { ticket, ask: DestroySession { session } }
             }
             Effect::DeleteFence { ticket, session } => {
-                Self::DeleteFence { ticket, ask: DeleteFence { session } }
+                SessionQuestion::DeleteFence { ticket, ask: DeleteFence { session } }
             }
             Effect::Raise { ticket, session, from } => {
-                Self::Raise { ticket, ask: RaiseFence { session, from } }
+                SessionQuestion::Raise { ticket, ask: RaiseFence { session, from } }
             }
             Effect::ReadFence { ticket, session } => {
-                Self::ReadFence { ticket, ask: Read::Fence(session) }
+                SessionQuestion::ReadFence { ticket, ask: Read::Fence(session) }
             }
             Effect::List { ticket } => {
-                Self::List { ticket, ask: ListSessions { name: new.name.clone() } }
+                SessionQuestion::List { ticket, ask: ListSessions { name: new.name.clone() } }
             }
-            Effect::ListFences { ticket } => Self::ListFences { ticket, ask: ListStaleFences },
+            Effect::ListFences { ticket } => {
+                SessionQuestion::ListFences { ticket, ask: ListStaleFences }
+            }
             Effect::DeleteFences { stale } => {
-                Self::DeleteFences { ask: DeleteStaleFences { stale } }
+                SessionQuestion::DeleteFences { ask: DeleteStaleFences { stale } }
             }
-            Effect::Notify(notice) => Self::Notify(notice),
-            Effect::Blocked(why) => Self::Blocked(why),
-            Effect::Recovered => Self::Recovered,
-            Effect::Stopped => Self::Stopped,
-        }
+            Effect::Notify(notice) => return Self::Notify(notice),
+            Effect::Blocked(why) => return Self::Blocked(why),
+            Effect::Recovered => return Self::Recovered,
+            Effect::Stopped => return Self::Stopped,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     question::Question,
     world::World,
 };
+use crate::holding::keeping::SessionQuestion;
 use crate::{clock::Moment, key::Key, ownership::LossReason, token::FencingToken};
 
 /// A term whose start was published and whose end was not.
@@ -153,8 +154,8 @@ impl World {
                         question.locks().any(|ask| ask.key == *key)
                     }
                     Question::Release { ask, .. } => ask.key == *key,
-                    Question::Create { .. } => true,
-                    Question::Destroy { ask, .. } => {
+                    Question::Session(SessionQuestion::Create { .. }) => true,
+                    Question::Session(SessionQuestion::Destroy { ask, .. }) => {
                         self.invariants.session_of(told.owns) == Some(&ask.session)
                     }
                     _ => false,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{event::Event, parts::Part, question::Question, world::World};
 use crate::{
     consul::fact::SessionId,
+    holding::keeping::SessionQuestion,
     protocol::warden::{self, End},
 };
 
@@ -81,7 +82,7 @@ impl World {
     /// Checks that an orderly destroyed session holds no key: its end would close the
     /// key by lock-delay.
     pub(super) fn check_goes(&mut self, process: usize, question: &Question) {
-        let Question::Destroy { ask, .. } = question else { return };
+        let Question::Session(SessionQuestion::Destroy { ask, .. }) = question else { return };
         if self.processes[process].sessions.get(&ask.session) != Some(&false) {
             return;
         }

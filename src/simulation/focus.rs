@@ -7,6 +7,7 @@ use super::{
     event::Event, operator::Act, plan::Plan, question::Question, random::Random, server::Exchange,
     world::World,
 };
+use crate::holding::keeping::SessionQuestion;
 use crate::{config::Timing, consul::fact::Trouble, embedded::engine::IndexAfterRestore};
 
 /// The kind of fault.
@@ -136,14 +137,15 @@ impl World {
             self.stats.fault("reply to a lock late");
             return Some(self.random.skewed_millis(1_000..=15_000));
         }
-        if let Question::Raise { .. } | Question::ReadFence { .. } = exchange.question
+        if let Question::Session(SessionQuestion::Raise { .. })
+        | Question::Session(SessionQuestion::ReadFence { .. }) = exchange.question
             && self.plan.focus == Some(Focus::DeadActors)
             && !self.is_healed()
         {
             let points = self.random.below(4) as u32;
             self.processes[exchange.process].fuse = Some((self.keys[0].clone(), points));
         }
-        if let Question::Renew { .. } = exchange.question
+        if let Question::Session(SessionQuestion::Renew { .. }) = exchange.question
             && self.plan.focus == Some(Focus::SlowRenewals)
             && self.links[exchange.process].replies_slow > self.now
         {
@@ -152,7 +154,7 @@ impl World {
             let pause = self.random.millis(0..=300);
             self.after(pause, Event::Operator(act));
         }
-        if let Question::Raise { .. } = exchange.question
+        if let Question::Session(SessionQuestion::Raise { .. }) = exchange.question
             && self.plan.focus == Some(Focus::LateAnswers)
             && !self.is_healed()
         {

@@ -13,7 +13,8 @@ use super::{
     world::World,
 };
 use crate::{
-    clock::Moment, consul::fact::SessionId, key::Key, ownership::LossReason, token::FencingToken,
+    clock::Moment, consul::fact::SessionId, holding::keeping::SessionQuestion, key::Key,
+    ownership::LossReason, token::FencingToken,
 };
 
 /// Identifies a lease: the number of its ownership, and its token.
@@ -276,8 +277,8 @@ impl World {
             Question::Release { ask, .. } => ask.key == caller.key,
             Question::Join { ask, .. } => ask.key == caller.key,
             Question::Leave { ask, .. } => ask.key == caller.key,
-            Question::Create { .. } => true,
-            Question::Destroy { ask, .. } => owned
+            Question::Session(SessionQuestion::Create { .. }) => true,
+            Question::Session(SessionQuestion::Destroy { ask, .. }) => owned
                 .get((caller.owns as usize).wrapping_sub(1))
                 .is_some_and(|own| own.session == ask.session),
             _ => false,

@@ -6,55 +6,21 @@ use crate::{
     consul::{
         Answer,
         ask::{
-            Ask, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, JoinSemaphore,
-            Keyspace, LeaveSemaphore, List, ListSessions, ListStaleFences, Lock, LockAll, Locks,
-            PruneSemaphore, RaiseFence, Read, Release, RenewSession, SessionInfo, Watch, Write,
+            Ask, JoinSemaphore, Keyspace, LeaveSemaphore, List, Lock, LockAll, Locks,
+            PruneSemaphore, Read, Release, SessionInfo, Watch, Write,
         },
         fact::{Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
-    holding::slot::Slot,
+    holding::{keeping::SessionQuestion, slot::Slot},
     protocol::{Ticket, lock, permit, session, watch},
 };
 
 /// One request, with what is needed to route its answer.
 #[derive(Clone)]
 pub(super) enum Question {
-    Create {
-        ticket: Ticket,
-        ask: CreateSession,
-    },
-    Renew {
-        ticket: Ticket,
-        ask: RenewSession,
-    },
-    Destroy {
-        ticket: Ticket,
-        ask: DestroySession,
-    },
-    DeleteFence {
-        ticket: Ticket,
-        ask: DeleteFence,
-    },
-    Raise {
-        ticket: Ticket,
-        ask: RaiseFence,
-    },
-    ReadFence {
-        ticket: Ticket,
-        ask: Read,
-    },
-    List {
-        ticket: Ticket,
-        ask: ListSessions,
-    },
-    ListFences {
-        ticket: Ticket,
-        ask: ListStaleFences,
-    },
-    DeleteFences {
-        ask: DeleteStaleFences,
-    },
+    /// A question of the session.
+    Session(SessionQuestion),
     /// The locks of one transaction, with those that wait for its answer.
     Lock {
         batch: u64,
@@ -146,15 +112,15 @@ pub(super) enum Fact {
 macro_rules! of_any {
     ($question:expr, |$ask:ident| $does:expr) => {
         match $question {
-            Question::Create { ask: $ask, .. } => $does,
-            Question::Renew { ask: $ask, .. } => $does,
-            Question::Destroy { ask: $ask, .. } => $does,
-            Question::DeleteFence { ask: $ask, .. } => $does,
-            Question::Raise { ask: $ask, .. } => $does,
-            Question::ReadFence { ask: $ask, .. } => $does,
-            Question::List { ask: $ask, .. } => $does,
-            Question::ListFences { ask: $ask, .. } => $does,
-            Question::DeleteFences { ask: $ask } => $does,
+            Question::Session(SessionQuestion::Create { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::Renew { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::Destroy { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::DeleteFence { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::Raise { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::ReadFence { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::List { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::ListFences { ask: $ask, .. }) => $does,
+            Question::Session(SessionQuestion::DeleteFences { ask: $ask }) => $does,
             Question::Lock { locks, .. } => {
                 let locks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
                 let $ask = &Locks(&locks);
@@ -203,10 +169,10 @@ impl Question {
                 self.locks().any(|ask| ask.fence != Fence::Unusable)
             }
             Self::Join { ask, .. } => ask.fence != Fence::Unusable,
-            Self::Raise { .. }
-            | Self::ReadFence { .. }
-            | Self::DeleteFence { .. }
-            | Self::DeleteFences { .. } => true,
+            Self::Session(SessionQuestion::Raise { .. })
+            | Self::Session(SessionQuestion::ReadFence { .. })
+            | Self::Session(SessionQuestion::DeleteFence { .. })
+            | Self::Session(SessionQuestion::DeleteFences { .. }) => true,
             _ => false,
         }
     }
@@ -248,39 +214,39 @@ impl Question {
     /// Reads the answer and addresses it to its machine.
     pub(super) fn read(self, result: Result<&WireReply, Trouble>) -> Fact {
         match self {
-            Self::Create { ticket, ask } => {
+            Self::Session(SessionQuestion::Create { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Created { ticket, answer })
             }
-            Self::Renew { ticket, ask } => {
+            Self::Session(SessionQuestion::Renew { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Renewed { ticket, answer })
             }
-            Self::Destroy { ticket, ask } => {
+            Self::Session(SessionQuestion::Destroy { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Destroyed { ticket, answer })
             }
-            Self::DeleteFence { ticket, ask } => {
+            Self::Session(SessionQuestion::DeleteFence { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Destroyed { ticket, answer })
             }
-            Self::Raise { ticket, ask } => {
+            Self::Session(SessionQuestion::Raise { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Raised { ticket, answer })
             }
-            Self::ReadFence { ticket, ask } => {
+            Self::Session(SessionQuestion::ReadFence { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::FenceRead { ticket, answer })
             }
-            Self::List { ticket, ask } => {
+            Self::Session(SessionQuestion::List { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::Listed { ticket, answer })
             }
-            Self::ListFences { ticket, ask } => {
+            Self::Session(SessionQuestion::ListFences { ticket, ask }) => {
                 let answer = concluded(&ask, result);
                 Fact::Session(session::Event::StaleFences { ticket, answer })
             }
-            Self::DeleteFences { .. } => Fact::Nothing,
+            Self::Session(SessionQuestion::DeleteFences { .. }) => Fact::Nothing,
             Self::Lock { batch, locks } => {
                 let asks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
                 let answers = concluded(&Locks(&asks), result);
@@ -346,22 +312,30 @@ pub(super) fn short(session: &SessionId) -> &str {
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Create { .. } => f.write_str("create session"),
-            Self::Renew { ask, .. } => write!(f, "renew {}", short(&ask.session)),
-            Self::Destroy { ask, .. } => write!(f, "destroy {}", short(&ask.session)),
-            Self::DeleteFence { ask, .. } => {
+            Self::Session(SessionQuestion::Create { .. }) => f.write_str("create session"),
+            Self::Session(SessionQuestion::Renew { ask, .. }) => {
+                write!(f, "renew {}", short(&ask.session))
+            }
+            Self::Session(SessionQuestion::Destroy { ask, .. }) => {
+                write!(f, "destroy {}", short(&ask.session))
+            }
+            Self::Session(SessionQuestion::DeleteFence { ask, .. }) => {
                 write!(f, "delete fence of {}", short(&ask.session))
             }
-            Self::Raise { ask, .. } => {
+            Self::Session(SessionQuestion::Raise { ask, .. }) => {
                 write!(f, "raise fence of {} from {:?}", short(&ask.session), ask.from)
             }
-            Self::ReadFence { ask: Read::Fence(session), .. } => {
+            Self::Session(SessionQuestion::ReadFence { ask: Read::Fence(session), .. }) => {
                 write!(f, "read fence of {}", short(session))
             }
-            Self::ReadFence { ask, .. } => write!(f, "read {ask:?}"),
-            Self::List { ask, .. } => write!(f, "list sessions of {}", ask.name),
-            Self::ListFences { .. } => f.write_str("list fences"),
-            Self::DeleteFences { ask } => write!(f, "delete stale fences {:?}", ask.stale),
+            Self::Session(SessionQuestion::ReadFence { ask, .. }) => write!(f, "read {ask:?}"),
+            Self::Session(SessionQuestion::List { ask, .. }) => {
+                write!(f, "list sessions of {}", ask.name)
+            }
+            Self::Session(SessionQuestion::ListFences { .. }) => f.write_str("list fences"),
+            Self::Session(SessionQuestion::DeleteFences { ask }) => {
+                write!(f, "delete stale fences {:?}", ask.stale)
+            }
             Self::Lock { locks, .. } => {
                 for (place, (ask, _)) in locks.iter().enumerate() {
                     let (session, fence, expect) = (short(&ask.session), ask.fence, ask.expect);

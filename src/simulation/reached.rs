@@ -13,6 +13,7 @@ use crate::{
     consul::fact::{
         Created, Destroyed, Locked, Pruned, Raised, Released, Renewed, Seen, SessionSeen,
     },
+    holding::keeping::SessionQuestion,
     ownership::{KeyState, LossReason},
     protocol::{lock, permit, session, watch},
 };
@@ -161,15 +162,15 @@ pub(super) fn missed(stats: &Stats) -> Vec<String> {
 
 pub(super) fn question(question: &Question) -> &'static str {
     match question {
-        Question::Create { .. } => "ask: create session",
-        Question::Renew { .. } => "ask: renew session",
-        Question::Destroy { .. } => "ask: destroy session",
-        Question::DeleteFence { .. } => "ask: delete fence",
-        Question::Raise { .. } => "ask: raise fence",
-        Question::ReadFence { .. } => "ask: read fence",
-        Question::List { .. } => "ask: list sessions",
-        Question::ListFences { .. } => "ask: list fences",
-        Question::DeleteFences { .. } => "ask: delete stale fences",
+        Question::Session(SessionQuestion::Create { .. }) => "ask: create session",
+        Question::Session(SessionQuestion::Renew { .. }) => "ask: renew session",
+        Question::Session(SessionQuestion::Destroy { .. }) => "ask: destroy session",
+        Question::Session(SessionQuestion::DeleteFence { .. }) => "ask: delete fence",
+        Question::Session(SessionQuestion::Raise { .. }) => "ask: raise fence",
+        Question::Session(SessionQuestion::ReadFence { .. }) => "ask: read fence",
+        Question::Session(SessionQuestion::List { .. }) => "ask: list sessions",
+        Question::Session(SessionQuestion::ListFences { .. }) => "ask: list fences",
+        Question::Session(SessionQuestion::DeleteFences { .. }) => "ask: delete stale fences",
         Question::Lock { .. } => "ask: lock",
         Question::LockAll { .. } => "ask: lock a set",
         Question::Join { .. } => "ask: join a semaphore",

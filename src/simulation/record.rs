@@ -36,6 +36,7 @@ use crate::{
         fact::{Created, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId},
         wire::WireReply,
     },
+    holding::keeping::SessionQuestion,
     ownership::LossReason,
     protocol::{lock, session},
 };
@@ -109,12 +110,14 @@ impl World {
         }
         let record = &mut self.record;
         let (request, session, more) = match &exchange.question {
-            Question::Create { .. } => ("create", 0, json!({})),
-            Question::Renew { ask, .. } => ("renew", record.number(&ask.session), json!({})),
-            Question::ReadFence { ask: Read::Fence(session), .. } => {
+            Question::Session(SessionQuestion::Create { .. }) => ("create", 0, json!({})),
+            Question::Session(SessionQuestion::Renew { ask, .. }) => {
+                ("renew", record.number(&ask.session), json!({}))
+            }
+            Question::Session(SessionQuestion::ReadFence { ask: Read::Fence(session), .. }) => {
                 ("look", record.number(session), json!({}))
             }
-            Question::Raise { ask, .. } => {
+            Question::Session(SessionQuestion::Raise { ask, .. }) => {
                 let found = match ask.from {
                     Fence::At(index) => index,
                     Fence::Unraised | Fence::Unusable => 0,
@@ -206,13 +209,13 @@ impl World {
             return;
         }
         if let Some(result) = self.result(&exchange.question, reply) {
-            if let Question::Create { .. } = exchange.question {
+            if let Question::Session(SessionQuestion::Create { .. }) = exchange.question {
                 let id = self.record.sessions.iter().find(|(_, number)| **number == result);
                 let id = id.map(|(id, _)| id.clone());
                 self.record.alive.extend(id.map(|id| (id, result)));
             }
             let index = match exchange.question {
-                Question::Raise { .. } => result,
+                Question::Session(SessionQuestion::Raise { .. }) => result,
                 _ => self.index(),
             };
             self.note("serve", json!({ "id": exchange.id, "index": index, "result": result }));
@@ -240,10 +243,10 @@ impl World {
     fn record_knows(&self, question: &Question) -> bool {
         matches!(
             question,
-            Question::Create { .. }
-                | Question::Renew { .. }
-                | Question::ReadFence { .. }
-                | Question::Raise { .. }
+            Question::Session(SessionQuestion::Create { .. })
+                | Question::Session(SessionQuestion::Renew { .. })
+                | Question::Session(SessionQuestion::ReadFence { .. })
+                | Question::Session(SessionQuestion::Raise { .. })
                 | Question::Lock { .. }
                 | Question::Release { .. }
         )

@@ -18,6 +18,7 @@ use crate::{
         api::{Api, Parked, Response},
         engine::{Settings, Snapshot},
     },
+    holding::keeping::SessionQuestion,
     key::Key,
 };
 
@@ -115,7 +116,9 @@ impl Server {
         };
         let forbidden = || reply(403, "Permission denied");
         match question {
-            Question::Create { .. } | Question::Renew { .. } | Question::Destroy { .. } => {
+            Question::Session(SessionQuestion::Create { .. })
+            | Question::Session(SessionQuestion::Renew { .. })
+            | Question::Session(SessionQuestion::Destroy { .. }) => {
                 (lacking.sessions > now).then(forbidden)
             }
             Question::Lock { .. } | Question::LockAll { .. } if lacking.writes > now => {
@@ -136,7 +139,7 @@ impl Server {
             Question::Read { .. } | Question::Watch { .. } | Question::ListHolders { .. } => {
                 (lacking.reads > now).then(forbidden)
             }
-            Question::ReadFence { .. } => no_fence.then(forbidden),
+            Question::Session(SessionQuestion::ReadFence { .. }) => no_fence.then(forbidden),
             _ => (no_fence && question.touches_fence()).then(|| errors(&[0])),
         }
     }
@@ -180,7 +183,7 @@ impl Server {
         }
         let question = &exchange.question;
         let stretched = match question {
-            Question::Create { ask, .. } if self.ttl_stretch > 1 => {
+            Question::Session(SessionQuestion::Create { ask, .. }) if self.ttl_stretch > 1 => {
                 let ttl = ask.ttl * self.ttl_stretch;
                 Some(CreateSession { ttl, ..ask.clone() }.request(&Keyspace::default()))
             }

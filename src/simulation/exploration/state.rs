@@ -10,6 +10,7 @@ use super::{
     canon::Text,
     stage::Stage,
 };
+use crate::holding::keeping::SessionQuestion;
 use crate::{key::Key, protocol::Ticket};
 
 impl Stage {
@@ -124,14 +125,14 @@ fn anatomy(host: &Process, key: &Key) -> String {
 
 fn describe(exchange: &Exchange) -> String {
     let ticket = match &exchange.question {
-        Question::Create { ticket, .. }
-        | Question::Renew { ticket, .. }
-        | Question::Destroy { ticket, .. }
-        | Question::DeleteFence { ticket, .. }
-        | Question::Raise { ticket, .. }
-        | Question::ReadFence { ticket, .. }
-        | Question::List { ticket, .. }
-        | Question::ListFences { ticket, .. }
+        Question::Session(SessionQuestion::Create { ticket, .. })
+        | Question::Session(SessionQuestion::Renew { ticket, .. })
+        | Question::Session(SessionQuestion::Destroy { ticket, .. })
+        | Question::Session(SessionQuestion::DeleteFence { ticket, .. })
+        | Question::Session(SessionQuestion::Raise { ticket, .. })
+        | Question::Session(SessionQuestion::ReadFence { ticket, .. })
+        | Question::Session(SessionQuestion::List { ticket, .. })
+        | Question::Session(SessionQuestion::ListFences { ticket, .. })
         | Question::Join { ticket, .. }
         | Question::Leave { ticket, .. }
         | Question::ListHolders { ticket, .. }
@@ -146,7 +147,7 @@ fn describe(exchange: &Exchange) -> String {
             locks.first().map_or(Ticket(0), |(_, waiter)| waiter.ticket)
         }
         Question::LockAll { slots, .. } => slots.first().map_or(Ticket(0), |(_, ticket)| *ticket),
-        Question::DeleteFences { .. } => Ticket(0),
+        Question::Session(SessionQuestion::DeleteFences { .. }) => Ticket(0),
     };
     let body = String::from_utf8_lossy(&exchange.request.body);
     let (part, void, target) = (exchange.part, exchange.void.get(), &exchange.request.target);

@@ -7,6 +7,7 @@ use super::{
     stage::{MOST_AT_ONCE, Stage},
 };
 use crate::clock::Moment;
+use crate::holding::keeping::SessionQuestion;
 
 /// The longest leap.
 const LEAP: Duration = Duration::from_secs(4);
@@ -47,7 +48,8 @@ impl Stage {
     pub(super) fn pass_until_renewal(&mut self) {
         let is_renewed = |flight: &Flight| {
             let exchange = &flight.exchange;
-            let renews = matches!(exchange.question, Question::Renew { .. });
+            let renews =
+                matches!(exchange.question, Question::Session(SessionQuestion::Renew { .. }));
             exchange.process == 0 && renews && flight.reply.is_some()
         };
         while let Some(next) = self.next_moment() {
@@ -101,13 +103,13 @@ impl Stage {
         self.flights().iter().any(|flight| {
             let is_routine = matches!(
                 flight.exchange.question,
-                Question::Renew { .. }
+                Question::Session(SessionQuestion::Renew { .. })
                     | Question::Watch { .. }
                     | Question::Prefix { .. }
                     | Question::AskSession { .. }
-                    | Question::List { .. }
-                    | Question::ListFences { .. }
-                    | Question::DeleteFences { .. }
+                    | Question::Session(SessionQuestion::List { .. })
+                    | Question::Session(SessionQuestion::ListFences { .. })
+                    | Question::Session(SessionQuestion::DeleteFences { .. })
             );
             !is_routine && !flight.is_late
         })

@@ -51,15 +51,7 @@ impl Process {
 
     fn keep_session(&mut self, order: Order) {
         let question = match order {
-            Order::Create { ticket, ask } => Question::Create { ticket, ask },
-            Order::Renew { ticket, ask } => Question::Renew { ticket, ask },
-            Order::Destroy { ticket, ask } => Question::Destroy { ticket, ask },
-            Order::DeleteFence { ticket, ask } => Question::DeleteFence { ticket, ask },
-            Order::Raise { ticket, ask } => Question::Raise { ticket, ask },
-            Order::ReadFence { ticket, ask } => Question::ReadFence { ticket, ask },
-            Order::List { ticket, ask } => Question::List { ticket, ask },
-            Order::ListFences { ticket, ask } => Question::ListFences { ticket, ask },
-            Order::DeleteFences { ask } => Question::DeleteFences { ask },
+            Order::Ask(question) => Question::Session(question),
             Order::Notify(notice) => {
                 match &notice {
                     Notice::Opened(view) => {
