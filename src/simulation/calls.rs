@@ -99,21 +99,21 @@ impl World {
 
     /// Polls all callers. Returns whether any got an answer.
     pub(super) fn look(&mut self, process: usize) -> bool {
-        let mut any = false;
-        let ids: Vec<u64> = self.processes[process].callers.keys().copied().collect();
-        for id in ids {
-            let now = self.now;
-            let host = &mut self.processes[process];
-            let life = host.life;
-            let Some(caller) = host.callers.get_mut(&id) else { continue };
-            let found = caller.look(now);
-            let key = caller.key.clone();
-            let done = caller.is_done();
+        let now = self.now;
+        let host = &mut self.processes[process];
+        let life = host.life;
+        let found = host.callers.iter_mut().filter_map(|(id, caller)| match caller.look(now) {
+            Found::Nothing => None,
+            found => Some((*id, caller.key.clone(), caller.is_done(), found)),
+        });
+        let found: Vec<_> = found.collect();
+        let any = !found.is_empty();
+        for (id, key, done, found) in found {
             if done {
-                host.callers.remove(&id);
+                self.processes[process].callers.remove(&id);
             }
             match found {
-                Found::Nothing => continue,
+                Found::Nothing => {}
                 Found::Granted(token) => {
                     self.trace.note(now, id, || {
                         format!("p{process}      caller {id} has {key} {token:?}")
@@ -144,7 +144,6 @@ impl World {
                         .note(now, id, || format!("p{process}      caller {id}: {released:?}"));
                 }
             }
-            any = true;
         }
         any
     }

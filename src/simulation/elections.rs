@@ -10,6 +10,7 @@ use super::{
     event::Event,
     invariants::{TELL_LIMIT, index_of},
     plan::Class,
+    process::Process,
     question::Question,
     world::World,
 };
@@ -172,8 +173,15 @@ impl World {
         }
     }
 
-    /// Checks the terms of a key against the store.
-    pub(super) fn check_terms(&mut self, key: &Key) {
+    /// Checks the terms of all keys against the store.
+    pub(super) fn check_terms(&mut self) {
+        let works = |process: &Process| !(process.tenures.is_empty() && process.taken.is_empty());
+        if !self.elections.told.is_empty() || self.processes.iter().any(works) {
+            self.keys.clone().iter().for_each(|key| self.check_terms_for(key));
+        }
+    }
+
+    fn check_terms_for(&mut self, key: &Key) {
         let mut wrong = None;
         for (id, process) in self.processes.iter().enumerate() {
             let name = (id, process.life, key.clone());

@@ -45,6 +45,32 @@ struct Seen {
     starved_since: Option<Moment>,
 }
 
+impl Seen {
+    /// Notes the session that holds the key, and the key's `ModifyIndex`.
+    fn note_holder(&mut self, holder: Option<&(SessionId, u64)>) {
+        if let Some((session, _)) = holder {
+            let same = self.owner.as_ref().is_some_and(|(owner, _)| owner == session);
+            if !(self.held && same) {
+                self.owner = holder.cloned();
+            }
+        }
+        self.held = holder.is_some();
+    }
+}
+
+/// What one check sees of a key.
+struct Sight<'a> {
+    key: &'a Key,
+    seen: &'a mut Seen,
+    holder: Option<(SessionId, u64)>,
+    /// Whether a caller waits for it.
+    is_awaited: bool,
+    /// Whether any lease on it is valid.
+    is_held: bool,
+    /// The valid leases of one process.
+    valid: u32,
+}
+
 /// The state of all checks.
 #[derive(Debug, Default)]
 pub(super) struct Invariants {
@@ -69,6 +95,11 @@ pub(super) fn index_of(token: FencingToken) -> u64 {
 }
 
 impl Invariants {
+    pub(super) fn new(keys: &[Key]) -> Self {
+        let keys = keys.iter().map(|key| (key.clone(), Seen::default()));
+        Self { keys: keys.collect(), ..Self::default() }
+    }
+
     /// The session of the ownership numbered `owns`.
     pub(super) fn session_of(&self, owns: u64) -> Option<&SessionId> {
         let own = self.owned.get((owns as usize).wrapping_sub(1))?;
@@ -303,69 +334,59 @@ impl World {
             return;
         }
         self.processes.iter().for_each(|process| process.set_time(self.now));
-        for place in 0..self.keys.len() {
-            let key = self.keys[place].clone();
-            self.check_key(&key);
-            self.check_terms(&key);
-        }
+        self.check_keys();
+        self.check_terms();
         self.check_sets();
         self.check_permits();
     }
 
-    fn check_key(&mut self, key: &Key) {
+    fn check_keys(&mut self) {
         let now = self.now;
-        let holder = self.server.holder(key);
-        let seen = self.invariants.keys.entry(key.clone()).or_default();
-        match &holder {
-            // Nobody's lease is by this session.
-            Some((session, _)) if self.takeovers.keeps(session) => seen.held = false,
-            Some((session, index)) => {
-                let same = seen.owner.as_ref().is_some_and(|(owner, _)| owner == session);
-                if !(seen.held && same) {
-                    seen.owner = Some((session.clone(), *index));
-                }
-                seen.held = true;
-            }
-            None => seen.held = false,
-        }
+        let Invariants { keys, told, owned, .. } = &mut self.invariants;
         let mut wrong = None;
-        let mut someone_has_it = false;
-        let mut someone_waits = false;
+        let sights = keys.iter_mut().filter(|(key, _)| self.keys.contains(key));
+        let mut sights: Vec<Sight<'_>> = sights
+            .map(|(key, seen)| {
+                let holder = self.server.holder(key);
+                seen.note_holder(holder.as_ref().filter(|(it, _)| !self.takeovers.keeps(it)));
+                Sight { key, seen, holder, is_held: false, is_awaited: false, valid: 0 }
+            })
+            .collect();
         for (id, process) in self.processes.iter_mut().enumerate() {
-            let mut valid = 0;
-            for caller in process.callers.values_mut().filter(|caller| caller.key == *key) {
-                someone_waits |= caller.is_waiting();
+            for caller in process.callers.values_mut() {
+                let Some(sight) = sights.iter_mut().find(|sight| *sight.key == caller.key) else {
+                    continue;
+                };
+                sight.is_awaited |= caller.is_waiting();
                 let Some(lease) = &caller.lease else { continue };
-                let token = lease.token();
-                let name = (caller.owns, token);
+                let (key, token) = (sight.key, lease.token());
+                let was_told = told.contains(&(caller.owns, token));
                 if !lease.would_be_valid() {
                     caller.was_invalid = true;
-                    let told = self.invariants.told.contains(&name);
                     let since = *caller.untold_since.get_or_insert(now);
                     let since = since.max(self.runs_since[id]);
-                    if told || self.paused[id] {
+                    if was_told || self.paused[id] {
                         caller.untold_since = None;
                     } else if now.since(since) > TELL_LIMIT {
                         wrong = Some(format!("G2: p{id} does not report the loss of {key}"));
                     }
                     continue;
                 }
-                valid += 1;
+                sight.valid += 1;
+                sight.is_held = true;
                 if caller.was_invalid {
                     wrong = Some(format!("G1: p{id}'s lease on {key} is valid again"));
                 }
-                someone_has_it = true;
-                if self.invariants.told.contains(&name) {
+                if was_told {
                     wrong = Some(format!("G1: p{id}'s lease on {key} is valid after its loss"));
                 }
-                let Some(own) = self.invariants.owned.get((caller.owns as usize).wrapping_sub(1))
-                else {
+                let Some(own) = owned.get((caller.owns as usize).wrapping_sub(1)) else {
                     continue;
                 };
-                if own.applied_at <= seen.bypassed_at {
+                if own.applied_at <= sight.seen.bypassed_at {
                     continue;
                 }
-                if let Some((owner, index)) = &seen.owner
+                if let Some((owner, index)) = &sight.seen.owner
                     && *index > index_of(token)
                     && *owner != own.session
                 {
@@ -376,7 +397,7 @@ impl World {
                     ));
                 } else if self.server.is_alive(&own.session)
                     && !self.takeovers.ended(key, &own.session, index_of(token))
-                    && holder.as_ref().is_none_or(|(session, _)| *session != own.session)
+                    && sight.holder.as_ref().is_none_or(|(session, _)| *session != own.session)
                 {
                     wrong = Some(format!(
                         "G6: p{id}'s lease on {key} of {} is valid, and the key is not locked \
@@ -385,29 +406,35 @@ impl World {
                     ));
                 }
             }
-            if valid > 1 {
-                wrong = Some(format!("G1: p{id} has {valid} valid leases on {key}"));
-            }
-            // Includes locks of earlier sessions, which the process must destroy.
-            let ours = holder.as_ref().is_some_and(|(session, _)| {
-                !process.is_over && process.sessions.contains_key(session)
-            });
-            if ours && !process.wants(key) {
-                let since = *seen.unwanted_since.entry(id).or_insert(now);
-                let since = since.max(self.disturbed[id]);
-                if now.since(since) > ORPHAN_LIMIT {
-                    wrong =
-                        Some(format!("G4: p{id} keeps {key} locked, and nobody there wants it"));
+            for Sight { key, seen, holder, valid, .. } in &mut sights {
+                let valid = std::mem::take(valid);
+                if valid > 1 {
+                    wrong = Some(format!("G1: p{id} has {valid} valid leases on {key}"));
                 }
-            } else {
-                seen.unwanted_since.remove(&id);
+                // Includes locks of earlier sessions, which the process must destroy.
+                let ours = holder.as_ref().is_some_and(|(session, _)| {
+                    !process.is_over && process.sessions.contains_key(session)
+                });
+                if ours && !process.wants(key) {
+                    let since = *seen.unwanted_since.entry(id).or_insert(now);
+                    let since = since.max(self.disturbed[id]);
+                    if now.since(since) > ORPHAN_LIMIT {
+                        wrong = Some(format!(
+                            "G4: p{id} keeps {key} locked, and nobody there wants it"
+                        ));
+                    }
+                } else {
+                    seen.unwanted_since.remove(&id);
+                }
             }
         }
-        if someone_waits && !someone_has_it {
-            let since = *seen.starved_since.get_or_insert(now);
-            self.stats.longest_wait = self.stats.longest_wait.max(now.since(since));
-        } else {
-            seen.starved_since = None;
+        for Sight { seen, is_held, is_awaited, .. } in sights {
+            if is_awaited && !is_held {
+                let since = *seen.starved_since.get_or_insert(now);
+                self.stats.longest_wait = self.stats.longest_wait.max(now.since(since));
+            } else {
+                seen.starved_since = None;
+            }
         }
         if let Some(wrong) = wrong {
             self.violate(|| wrong);

@@ -13,6 +13,7 @@ use super::{
     plan::Plan,
     question::short,
     random::Random,
+    server::Server,
     world::World,
 };
 use crate::{
@@ -32,6 +33,8 @@ pub(super) struct Permits {
     tokens: BTreeSet<FencingToken>,
     /// Since when each process's session has been a holder unwanted.
     unwanted_since: BTreeMap<usize, Moment>,
+    /// The entry's last value, and the holders that it names.
+    read: (Vec<u8>, BTreeSet<SessionId>),
 }
 
 /// How long after the faults the last ended holder is removed, beyond its session's end.
@@ -46,12 +49,27 @@ impl Permits {
             random: Random::new(plan.seed ^ 0x7065_726d),
             tokens: BTreeSet::new(),
             unwanted_since: BTreeMap::new(),
+            read: (Vec::new(), BTreeSet::new()),
         })
     }
 
     pub(super) fn store_replaced(&mut self) {
         self.tokens.clear();
     }
+
+    /// Reads the holders, if the entry has changed.
+    fn read(&mut self, server: &Server) {
+        let pair = server.api.engine.pair(self.key.as_str().as_bytes());
+        let value = pair.map_or(&[][..], |pair| &pair.value);
+        if self.read.0 != value {
+            self.read = (value.to_vec(), holders(value));
+        }
+    }
+}
+
+/// The holders that an entry names.
+fn holders(value: &[u8]) -> BTreeSet<SessionId> {
+    Roster::parse(value).ok().flatten().map(|roster| roster.holders).unwrap_or_default()
 }
 
 impl World {
@@ -127,8 +145,7 @@ impl World {
     pub(super) fn permit_holders(&self) -> BTreeSet<SessionId> {
         let Some(permits) = &self.permits else { return BTreeSet::new() };
         let pair = self.server.api.engine.pair(permits.key.as_str().as_bytes());
-        let roster = pair.and_then(|pair| Roster::parse(&pair.value).ok().flatten());
-        roster.map(|roster| roster.holders).unwrap_or_default()
+        pair.map(|pair| holders(&pair.value)).unwrap_or_default()
     }
 
     /// Checks a new permit.
@@ -153,9 +170,9 @@ impl World {
     /// Checks that no more permits than the limit are valid, and that no holder is
     /// forgotten.
     pub(super) fn check_permits(&mut self) {
-        let holders = self.permit_holders();
         let Some(permits) = &mut self.permits else { return };
-        let (key, now) = (&permits.key, self.now);
+        permits.read(&self.server);
+        let (key, holders, now) = (&permits.key, &permits.read.1, self.now);
         let (mut valid, mut wrong) = (0, None);
         for (id, process) in self.processes.iter_mut().enumerate() {
             let mut here = 0;
