@@ -117,6 +117,7 @@ impl World {
         exchange: &Rc<Exchange>,
         result: Result<&WireReply, Trouble>,
     ) {
+        let mut is_heard = false;
         // A later answer to the same question is dropped, or reaches a machine that rejects
         // it by its ticket.
         if self.waiting.remove(&exchange.id).is_none() {
@@ -128,7 +129,7 @@ impl World {
         } else if let Err(Trouble::Connect(_)) = result {
             self.record_unsent(exchange);
         } else {
-            self.record_heard(exchange, result.as_ref().ok().copied());
+            is_heard = self.record_heard(exchange, result.as_ref().ok().copied());
         }
         let (process, id) = (exchange.process, exchange.id);
         if let Err(Trouble::Refused(_)) = result
@@ -145,7 +146,9 @@ impl World {
             _ => None,
         };
         self.processes[process].learn(exchange.part, fact);
-        self.record_deadline(process);
+        if is_heard {
+            self.record_deadline(process);
+        }
         self.settle(process);
         let phase = slot.and_then(|slot| reached::phase(slot.machine().state()));
         phase.into_iter().for_each(|name| self.stats.reach(name));

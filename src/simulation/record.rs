@@ -223,15 +223,22 @@ impl World {
         self.record_ends();
     }
 
-    /// Notes the answer to a request, before its process handles it.
-    pub(super) fn record_heard(&mut self, exchange: &Rc<Exchange>, heard: Option<&WireReply>) {
+    /// Notes the answer to a request, before its process handles it. Returns whether
+    /// [`record_deadline`](Self::record_deadline) must complete the line.
+    pub(super) fn record_heard(
+        &mut self,
+        exchange: &Rc<Exchange>,
+        heard: Option<&WireReply>,
+    ) -> bool {
         if !self.is_recorded() || !self.record_knows(&exchange.question) {
-            return;
+            return false;
         }
-        match heard.and_then(|reply| self.result(&exchange.question, reply)) {
-            Some(result) => self.note("hear", json!({ "id": exchange.id, "result": result })),
-            None => self.note("give up", json!({ "id": exchange.id })),
-        }
+        let Some(result) = heard.and_then(|reply| self.result(&exchange.question, reply)) else {
+            self.note("give up", json!({ "id": exchange.id }));
+            return false;
+        };
+        self.note("hear", json!({ "id": exchange.id, "result": result }));
+        true
     }
 
     pub(super) fn record_unsent(&mut self, exchange: &Exchange) {
@@ -252,19 +259,14 @@ impl World {
         )
     }
 
-    /// Completes the last line by the deadline that the process now has.
+    /// Completes the last line, an answer, by the deadline that the process now has.
     pub(super) fn record_deadline(&mut self, process: usize) {
-        if !self.is_recorded() {
-            return;
-        }
         let host = &self.processes[process];
         let view = host.session.as_ref().and_then(|session| session.view());
         let until = view.and_then(|view| view.cell.deadline(host.clock.now()));
         let until = until.map_or(0, since_start);
         let last = self.record.lines.iter_mut().flatten().next_back();
-        if let Some(Value::Object(line)) = last
-            && line.get("event").is_some_and(|event| event == "hear")
-        {
+        if let Some(Value::Object(line)) = last {
             line.insert("until".into(), until.into());
         }
     }
