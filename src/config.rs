@@ -285,16 +285,30 @@ fn is_name(name: &str) -> bool {
 
 /// Returns the address without user, path, query and fragment, which may hold secrets.
 fn without_secrets(address: &str) -> String {
+    const HIDDEN: &str = "(..)";
     let (scheme, rest) = match address.split_once("://") {
         // A file's path is no secret.
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("unix") => return address.to_owned(),
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
+        Some(_) => return HIDDEN.into(),
         None => (String::new(), address),
     };
-    let host = rest.rsplit('@').next().unwrap_or_default();
-    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-    let hidden = if host.len() == rest.trim_end_matches('/').len() { "" } else { " (..)" };
-    format!("{scheme}{host}{hidden}")
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at(end);
+    // Either the password has such a character, or the query has an '@'.
+    if after.contains('@') {
+        return format!("{scheme}{HIDDEN}");
+    }
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match host.len() == rest.trim_end_matches('/').len() {
+        true => format!("{scheme}{host}"),
+        false => format!("{scheme}{host} {HIDDEN}"),
+    }
+}
+
+/// Whether it can be the scheme of a URL. Otherwise it may be a user and a password.
+pub(crate) fn is_scheme(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// What a release does with the key.

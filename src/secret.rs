@@ -38,6 +38,17 @@ impl Secret {
         &self.0
     }
 
+    /// Another secret that is as valid as this one.
+    #[cfg(test)]
+    pub(crate) fn like(&self) -> Self {
+        Self::new(match (self.is_blank(), self.is_text(), self.fits_a_header()) {
+            (true, ..) => "",
+            (_, false, _) => "an\u{1}other",
+            (_, _, false) => "an other",
+            _ => "another",
+        })
+    }
+
     /// `text` with every occurrence of the secret redacted.
     pub(crate) fn strike_from(&self, text: String) -> String {
         if self.0.is_empty() || !text.contains(&self.0) {

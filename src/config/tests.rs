@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn refused(config: &Config) -> String {
@@ -124,4 +126,50 @@ fn the_token_is_neither_printed_nor_written_out() {
     let config = Config { token: Some(Secret::new("hush-hush".to_owned())), ..Config::default() };
     assert!(!format!("{config:?}").contains("hush"));
     assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
+}
+
+/// A text that has a secret in it, and what a mistyped address may have around it.
+fn with_a_secret() -> impl Strategy<Value = String> {
+    let around = "[a-z0-9:/?#@=&. %]{0,6}";
+    (around, around).prop_map(|(before, after)| format!("{before}s3cr3t{after}"))
+}
+
+proptest! {
+    #[test]
+    fn neither_the_text_of_a_configuration_nor_its_fault_depends_on_its_secrets(
+        token in ".{0,40}", http_auth in ".{0,40}", address in ".{0,40}",
+    ) {
+        let shown = |token: &str, http_auth: &str| {
+            let config = Config {
+                address: address.clone(),
+                token: Some(token.into()),
+                http_auth: Some(http_auth.into()),
+                ..Config::default()
+            };
+            (format!("{config:?}"), config.check().map_err(|fault| fault.to_string()))
+        };
+        let (like_token, like_auth) = (Secret::from(&*token).like(), Secret::from(&*http_auth).like());
+        prop_assert_eq!(
+            shown(&token, &http_auth),
+            shown(like_token.expose(), like_auth.expose())
+        );
+    }
+
+    #[test]
+    fn an_address_that_holds_a_secret_is_shown_without_it(secret in with_a_secret()) {
+        for address in [
+            format!("https://user:{secret}@host:8500/p"),
+            format!("user:{secret}@host:8500"),
+            format!("http:/user:{secret}@host"),
+            format!("https://host/?token={secret}"),
+            format!("host:8500/a/b#{secret}"),
+            format!("https://gateway/{secret}"),
+        ] {
+            let config = Config { address: address.clone(), ..Config::default() };
+            let shown = format!("{config:?}");
+            prop_assert!(!shown.contains("s3cr3t"), "{address}: {shown}");
+            let fault = crate::consul::http::Address::parse(&address).err().unwrap_or_default();
+            prop_assert!(!fault.contains("s3cr3t"), "{address}: {fault}");
+        }
+    }
 }

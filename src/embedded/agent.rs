@@ -48,6 +48,13 @@ impl Agent {
         Self { clock: Clock::tokio(), state: Mutex::new(state), frozen: watch::Sender::default() }
     }
 
+    /// The number of connections that a client address may have, if that is limited, and
+    /// whether the agent answers those beyond it.
+    pub(super) fn connections(&self) -> (Option<usize>, bool) {
+        let state = self.lock();
+        (state.api.engine.connections(), state.api.engine.is_newer())
+    }
+
     /// Answers nothing until [`thaw`](Self::thaw).
     pub(super) fn freeze(&self) {
         let _state = self.lock();

@@ -6,9 +6,11 @@
 
 mod agent;
 pub(crate) mod api;
+mod connections;
 pub(crate) mod engine;
 mod golang;
 mod network;
+mod profile;
 mod server;
 mod waiters;
 
@@ -18,7 +20,7 @@ use futures::future::LocalBoxFuture;
 
 use self::{
     agent::Agent,
-    engine::{Engine, Expiry, IndexAfterRestore, PutMode, Snapshot},
+    engine::{Engine, IndexAfterRestore, PutMode, Snapshot},
     network::Network,
 };
 use crate::consul::{
@@ -29,7 +31,7 @@ use crate::consul::{
 
 use crate::key::RESERVED;
 
-pub use self::server::EmbeddedServer;
+pub use self::{engine::EmbeddedRight, server::EmbeddedServer};
 pub use crate::holding::mock::MockLease;
 
 /// A Consul-compatible agent inside the process, for demos, simulations and
@@ -53,13 +55,14 @@ pub use crate::holding::mock::MockLease;
 /// # Differences from Consul
 /// - It serves `/v1/session/` `create`, `renew`, `info`, `destroy` and `list`,
 ///   `/v1/kv/`, `/v1/txn` with operations on keys, `/v1/status/leader` and a few
-///   fields of `/v1/agent/self`. There are no ACLs (tokens are ignored), one
+///   fields of `/v1/agent/self`. There are no tokens and policies;
+///   [`allow`](Embedded::allow) withdraws a right from everybody. There is one
 ///   datacenter (`dc1`) and one node; JSON is not pretty-printed.
 /// - A blocking read of a missing key, or of an empty prefix, wakes on every
 ///   write to any key; Consul wakes it on most.
 /// - A blocking read that its client abandons leaves nothing behind; in Consul
 ///   it holds its connection until its wait ends. The number of connections per
-///   client is not limited.
+///   client is limited only by [`connections`](Embedded::connections).
 /// - The raft index of a new agent starts at 20. Only clients and
 ///   [operator actions](#method.elect) advance it.
 ///
@@ -139,78 +142,6 @@ impl Embedded {
     /// carries out every request that has arrived, also those whose clients no longer wait.
     pub fn thaw(&self) {
         self.agent.thaw();
-    }
-
-    /// Sets whether sessions end exactly at their TTL, the earliest instant that
-    /// Consul's contract allows.
-    ///
-    /// Default: `false`; sessions end at twice their TTL, as on Consul's servers.
-    /// A live session keeps its current timer until it is renewed.
-    #[must_use]
-    pub fn strict_ttl(self, strict: bool) -> Self {
-        let expiry = if strict { Expiry::Ttl } else { Expiry::TwiceTtl };
-        self.agent.operate(|engine, _| engine.settings_mut().expiry = expiry);
-        self
-    }
-
-    /// Seeds the agent's random numbers. Default: 0.
-    ///
-    /// Agents with different seeds create different session ids.
-    #[must_use]
-    pub fn seed(self, seed: u64) -> Self {
-        self.agent.operate(|engine, _| engine.reseed(seed));
-        self
-    }
-
-    /// Sets the name of the agent's node. Default: `embedded`.
-    #[must_use]
-    pub fn node(self, name: impl Into<Arc<str>>) -> Self {
-        let name = name.into();
-        self.agent.operate(|engine, _| engine.settings_mut().node = name);
-        self
-    }
-
-    /// Sets whether `/v1/kv/` refuses names of keys as Consul 1.21.5 does: all with a
-    /// character other than `A-Z a-z 0-9 , _ . / - ? & =`, and those with `..`.
-    ///
-    /// Default: `false`. Transactions take every name, there as here. The rule and its
-    /// text are those of the pull request 22682 and the issues 22822 and 22835 of
-    /// `hashicorp/consul`; they were not measured.
-    #[must_use]
-    pub fn strict_names(self, strict: bool) -> Self {
-        self.agent.operate(|engine, _| engine.settings_mut().strict_names = strict);
-        self
-    }
-
-    /// Sets whether the agent behaves as Consul 1.21 where that differs from 1.8.7 and
-    /// matters to locks.
-    ///
-    /// Default: `false`, unless the environment variable `DSYNC_EMBEDDED` is `newer` when the
-    /// agent is created; so a whole test suite can run against both. What differs, by the
-    /// sources in `hashicorp/consul`; nothing of it was measured:
-    ///
-    /// - A transaction has up to 128 operations (pull request 14599, version 1.14).
-    /// - Writes to other keys do not wake a blocking read of a missing key or an empty prefix
-    ///   (pull request 12110, version 1.12).
-    /// - `/v1/agent/self` says 1.21.0.
-    ///
-    /// [`strict_names`](Self::strict_names) and [`request_rate`](Self::request_rate) model
-    /// differences that depend on the configuration or on the patch release.
-    #[must_use]
-    pub fn newer(self, newer: bool) -> Self {
-        self.agent.operate(|engine, _| engine.settings_mut().newer = newer);
-        self
-    }
-
-    /// Limits the requests that the agent answers in each second, like `request_limits` of
-    /// Consul 1.15 and later. Beyond that, a read is answered 429 and a write 503, with
-    /// Consul's texts (`agent/consul/rate/handler.go`).
-    ///
-    /// Default: `None`, no limit.
-    #[must_use]
-    pub fn request_rate(self, most: Option<u32>) -> Self {
-        self.agent.operate(|engine, _| engine.settings_mut().request_rate = most);
-        self
     }
 
     /// Returns all entries, sorted by the bytes of their keys, without the fence

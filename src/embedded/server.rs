@@ -12,6 +12,7 @@ use actix_web::{
     App, HttpRequest, HttpResponse, HttpResponseBuilder, HttpServer,
     dev::ServerHandle,
     http::{KeepAlive, StatusCode, header},
+    rt::net::TcpStream,
     web,
 };
 use futures::StreamExt as _;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 use super::{
     agent::Agent,
     api::{Content, Reply, too_long},
+    connections::{Connections, refuse},
 };
 
 /// The longest body, in bytes, that the server reads: more than any that Consul
@@ -50,10 +52,25 @@ impl EmbeddedServer {
             // Dropped when the thread ends, in whichever way.
             let _end = end;
             actix_web::rt::System::new().block_on(async move {
+                let connections = Arc::new(Connections::default());
+                let limits = Arc::clone(&agent);
                 let server = HttpServer::new(move || {
                     App::new()
                         .app_data(web::Data::from(Arc::clone(&agent)))
                         .default_service(web::to(answer))
+                })
+                .on_connect(move |stream, data| {
+                    let stream = stream.downcast_ref::<TcpStream>();
+                    if let Some((stream, client)) =
+                        stream.and_then(|stream| Some((stream, stream.peer_addr().ok()?.ip())))
+                    {
+                        let (most, is_newer) = limits.connections();
+                        match connections.admit(client, most) {
+                            // Dropped when the connection closes.
+                            Some(admitted) => drop(data.insert(admitted)),
+                            None => refuse(stream, is_newer),
+                        }
+                    }
                 })
                 .workers(1)
                 .keep_alive(KeepAlive::Timeout(IDLE))

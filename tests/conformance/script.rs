@@ -41,6 +41,11 @@ impl Script {
         }
     }
 
+    /// Sets `<name>`.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.names.insert(name.into(), value.into());
+    }
+
     /// Sends a request. The target is relative to `/v1/` unless it begins with `/`.
     pub(crate) fn send(&mut self, method: &str, target: &str, body: &str) -> u16 {
         let reply = self.exchange(method, target, body.as_bytes());
@@ -62,7 +67,12 @@ impl Script {
 
     /// Creates a session and sets `<name>` to its id.
     pub(crate) fn session(&mut self, name: &str, body: &str) {
-        self.put("session/create", body);
+        self.session_at(name, "session/create", body);
+    }
+
+    /// The same with a query.
+    pub(crate) fn session_at(&mut self, name: &str, target: &str, body: &str) {
+        self.put(target, body);
         let id = self.last["ID"].as_str().unwrap_or_default().to_owned();
         self.names.insert(name.into(), id);
     }
@@ -70,10 +80,15 @@ impl Script {
     /// Runs a transaction written as `verb key s=session v=value f=flags
     /// i=index`, with `;` between operations and keys below the case's prefix.
     pub(crate) fn txn(&mut self, ops: &str) {
+        self.txn_at("txn", ops);
+    }
+
+    /// The same with a query.
+    pub(crate) fn txn_at(&mut self, target: &str, ops: &str) {
         let body: Vec<Value> = ops.split(';').map(|op| self.operation(op)).collect();
         let body = self.fill(&Value::from(body).to_string());
-        let reply = self.exchange("PUT", "txn", body.as_bytes());
-        self.record(&format!("txn {ops}"), &reply);
+        let reply = self.exchange("PUT", target, body.as_bytes());
+        self.record(&format!("{target} {ops}"), &reply);
     }
 
     fn operation(&self, op: &str) -> Value {
@@ -188,8 +203,17 @@ impl Script {
 
     /// Sends a request and records only its status.
     pub(crate) fn quiet_put(&mut self, target: &str) {
-        let reply = self.exchange("PUT", target, b"");
-        self.lines.push(format!("PUT {target} -> {}", reply.status));
+        self.quiet("PUT", target);
+    }
+
+    /// The same for a read.
+    pub(crate) fn quiet_get(&mut self, target: &str) {
+        self.quiet("GET", target);
+    }
+
+    fn quiet(&mut self, method: &str, target: &str) {
+        let reply = self.exchange(method, target, b"");
+        self.lines.push(format!("{method} {target} -> {}", reply.status));
     }
 
     /// Sends a body after replacing its placeholders.

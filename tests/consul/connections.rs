@@ -7,20 +7,33 @@ use std::time::{Duration, Instant};
 use actix_dsync::{
     Acquire, Dsync, Timing,
     config::Limits,
+    embedded::Embedded,
     events::{Filter, LockLost},
 };
 use futures::StreamExt as _;
 
 use crate::locks::{acquire, at, key, next, pending, rounds};
 use crate::support::consul::Agent;
+use crate::support::operator::Operator;
 use crate::support::proxy::{Mode, Proxy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_held_keys_over_eight_connections_stay_held_and_are_watched() {
     let agent = Agent::builder().config("limits { http_max_conns_per_client = 8 }").start();
+    hold_sixty(agent.url(), agent.operator()).await;
+}
+
+/// Consul 1.9 and later answers 429 to a connection beyond the limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_held_keys_over_eight_connections_of_a_newer_agent_stay_held_and_are_watched() {
+    let server = Embedded::new().newer(true).connections(Some(8)).serve("127.0.0.1:0").unwrap();
+    hold_sixty(server.url(), Operator::new(server.address())).await;
+}
+
+async fn hold_sixty(url: String, operator: Operator) {
     let mut limits = Limits::default();
     limits.connections = Some(32);
-    let dsync = at(agent.url(), "few").limits(limits).start().expect("valid settings");
+    let dsync = at(url, "few").limits(limits).start().expect("valid settings");
     let mut losses = dsync.events::<LockLost>(Filter::All);
     let mut leases = Vec::new();
     for n in 0..60 {
@@ -38,8 +51,8 @@ async fn sixty_held_keys_over_eight_connections_stay_held_and_are_watched() {
     assert!(lost.is_empty(), "{lost:?}");
 
     // The operator needs a connection, too.
-    let operator = agent.operator();
-    let delete = || operator.ask("DELETE", "/v1/kv/few/jobs/33", b"").is_ok();
+    let delete =
+        || operator.ask("DELETE", "/v1/kv/few/jobs/33", b"").is_ok_and(|done| done.status == 200);
     while !delete() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -36,18 +36,26 @@ fn hold(operator: &Operator, prefix: &str) -> String {
     session
 }
 
-/// The number of connections to the port, from any process.
-fn connections(port: u16) -> usize {
-    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("Linux");
-    let peer = format!(":{port:04X}");
+/// The number of connections to the agent at this address, from any process.
+fn connections(url: &str) -> usize {
+    // The table, the column of the state and of the address, and how both look.
+    let (table, state, open, place, address) = match url.strip_prefix("unix://") {
+        Some(path) => ("unix", 5, "03", 7, path.to_owned()),
+        None => {
+            let port = url.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+            ("tcp", 3, "01", 2, format!(":{:04X}", port.expect("a port")))
+        }
+    };
+    let table = std::fs::read_to_string(format!("/proc/self/net/{table}")).expect("Linux");
     let is_one = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(2);
-        fields.next().is_some_and(|remote| remote.ends_with(&peer)) && fields.next() == Some("01")
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let at = |column: usize| fields.get(column).copied().unwrap_or_default();
+        at(state) == open && at(place).ends_with(&address)
     };
     table.lines().filter(is_one).count()
 }
 
-async fn all_are_waited_for(agent: &Agent, builder: Builder, port: u16, most: usize) {
+async fn all_are_waited_for(agent: &Agent, builder: Builder, url: &str, most: usize) {
     let operator = agent.operator();
     let session = hold(&operator, "many");
     let dsync: Dsync = builder.start().expect("valid settings");
@@ -57,7 +65,7 @@ async fn all_are_waited_for(agent: &Agent, builder: Builder, port: u16, most: us
     let begun = Instant::now();
     let mut highest = 0;
     while begun.elapsed() < Duration::from_secs(5) {
-        highest = highest.max(connections(port));
+        highest = highest.max(connections(url));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!((3..=most).contains(&highest), "{highest} connections");
@@ -71,7 +79,7 @@ async fn all_are_waited_for(agent: &Agent, builder: Builder, port: u16, most: us
         let lease = tokio::time::timeout(Duration::from_secs(10), &mut waiting[n]).await;
         drop(lease.expect("a grant in time").expect("a grant"));
         latencies.push(released.elapsed());
-        highest = highest.max(connections(port));
+        highest = highest.max(connections(url));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     latencies.sort();
@@ -85,28 +93,25 @@ async fn all_are_waited_for(agent: &Agent, builder: Builder, port: u16, most: us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_keys_are_waited_for_over_the_connections_allowed() {
     let agent = Agent::start();
-    let port = agent.http_addr().port();
-    all_are_waited_for(&agent, at(agent.url(), "many"), port, 32).await;
+    all_are_waited_for(&agent, at(agent.url(), "many"), &agent.url(), 32).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_keys_are_waited_for_over_the_connections_allowed_with_tls() {
     let (agent, url, certificate) = tls::agent();
-    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let builder = at(url, "many").tls(tls::trusting([certificate]));
-    all_are_waited_for(&agent, builder, port, 48).await;
+    let builder = at(&url, "many").tls(tls::trusting([certificate]));
+    all_are_waited_for(&agent, builder, &url, 48).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_keys_are_waited_for_over_the_connections_allowed_with_tls_and_http_1_1() {
     let (agent, url, certificate) = tls::agent();
-    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let mut http1 = rustls::ClientConfig::clone(&tls::trusting([certificate]));
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut limits = Limits::default();
     limits.connections = Some(14);
-    let builder = at(url, "many").tls(std::sync::Arc::new(http1)).limits(limits);
-    all_are_waited_for(&agent, builder, port, 14).await;
+    let builder = at(&url, "many").tls(std::sync::Arc::new(http1)).limits(limits);
+    all_are_waited_for(&agent, builder, &url, 14).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,7 +122,8 @@ async fn of_many_held_keys_the_one_that_is_deleted_is_lost() {
     let asked = (0..300).map(|n| dsync.send(Acquire::new(key(&name(n)))));
     let leases = futures::future::join_all(asked).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(connections(agent.http_addr().port()) <= 32);
+    let count = connections(&agent.url());
+    assert!((3..=32).contains(&count), "{count} connections");
     for n in [0, 150, 299] {
         agent.operator().kv_delete(&format!("held/{}", name(n)));
         assert_eq!(next(&mut losses, Duration::from_secs(5)).await.key, key(&name(n)));

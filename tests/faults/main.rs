@@ -12,6 +12,7 @@ mod cases;
 mod checker;
 mod checker_cases;
 mod cluster;
+mod crowd;
 mod harness;
 mod history;
 mod leadership;
@@ -34,12 +35,19 @@ fn main() -> ExitCode {
         player::play(&orders);
         return ExitCode::SUCCESS;
     }
+    if let Some(orders) = variable(crowd::MEMBER) {
+        crowd::play(&orders);
+        return ExitCode::SUCCESS;
+    }
     if let Some(run) = variable(namespace::INSIDE) {
         namespace::play(&run);
         return ExitCode::SUCCESS;
     }
     if let Some(folder) = variable("DSYNC_JUDGE") {
         return history::judge(folder.as_ref());
+    }
+    if let Some(plan) = variable("DSYNC_CROWD") {
+        return crowd::run_all(&plan);
     }
     if let Some(plan) = variable("DSYNC_SOAK") {
         return soak::run(&plan);

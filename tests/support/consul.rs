@@ -22,10 +22,37 @@ const CLUSTER_START: Duration = Duration::from_secs(120);
 /// The number of attempts to start servers if another process takes one of their ports.
 const PORT_TRIES: usize = 8;
 
+/// How a test's runtimes reach an [`Agent`] that the test has not configured otherwise:
+/// `DSYNC_REACH`, see `scripts/test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Over TCP.
+    Directly,
+    /// Over a unix socket.
+    Socket,
+    /// Through a client agent.
+    Client,
+}
+
+impl Reach {
+    fn chosen() -> Self {
+        match std::env::var("DSYNC_REACH").as_deref() {
+            Err(_) | Ok("") => Self::Directly,
+            Ok("socket") => Self::Socket,
+            Ok("client") => Self::Client,
+            Ok(other) => panic!("DSYNC_REACH is {other:?}; it must be socket or client"),
+        }
+    }
+}
+
 /// A Consul agent in memory (`-dev`); killed when dropped, or when the test process dies.
 #[derive(Debug)]
 pub(crate) struct Agent {
     server: Server,
+    /// The path of its unix socket, if its URL names it.
+    socket: Option<PathBuf>,
+    /// The server, if this is a client agent that stands for it.
+    _behind: Option<Box<Agent>>,
 }
 
 /// Options of an [`Agent`].
@@ -49,7 +76,10 @@ impl Agent {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.http_addr())
+        match &self.socket {
+            Some(path) => format!("unix://{}", path.display()),
+            None => format!("http://{}", self.http_addr()),
+        }
     }
 
     /// The name of the agent's node, to which sessions are bound.
@@ -104,29 +134,48 @@ impl AgentBuilder {
     }
 
     pub(crate) fn start(self) -> Agent {
-        self.start_as(|_| vec!["-dev".into()])
+        let dev = |builder: Self, socket| builder.start_as(socket, |_| vec!["-dev".into()]);
+        match Reach::chosen() {
+            Reach::Socket if !self.config.iter().any(|config| config.contains("addresses")) => {
+                dev(self, true)
+            }
+            Reach::Directly | Reach::Socket => dev(self, false),
+            // With a configuration of its own, the test is about this agent.
+            Reach::Client if !self.config.is_empty() => dev(self, false),
+            Reach::Client => {
+                let server = dev(self, false);
+                let client = Self::default().start_client_of(&server);
+                Agent { _behind: Some(Box::new(server)), ..client }
+            }
+        }
     }
 
     /// Starts a client agent, which is no server: it forwards requests to `server`.
     pub(crate) fn start_client_of(self, server: &Agent) -> Agent {
         let join = format!("-retry-join=127.0.0.1:{}", server.server.ports.serf);
-        self.start_as(|dir| {
+        self.start_as(false, |dir| {
             let data = format!("-data-dir={}", dir.join("data").display());
             vec![data, join.clone(), "-retry-interval=1s".into()]
         })
     }
 
-    fn start_as(self, arguments: impl Fn(&Path) -> Vec<String>) -> Agent {
+    fn start_as(self, has_socket: bool, arguments: impl Fn(&Path) -> Vec<String>) -> Agent {
         for _ in 0..PORT_TRIES {
             let mut server = Server::new(Ports::free(), self.token.clone());
             server.arguments.extend(arguments(&server.dir));
+            let socket = has_socket.then(|| server.dir.join("http.sock"));
+            if let Some(path) = &socket {
+                let both =
+                    format!("addresses {{ http = \"127.0.0.1 unix://{}\" }}", path.display());
+                server.arguments.extend(["-hcl".into(), both]);
+            }
             for config in &self.config {
                 server.arguments.push("-hcl".into());
                 server.arguments.push(config.clone());
             }
             server.launch();
             match server.wait_ready(AGENT_START) {
-                Ok(()) => return Agent { server },
+                Ok(()) => return Agent { server, socket, _behind: None },
                 Err(Failure::PortTaken) => {}
                 Err(Failure::Other(why)) => panic!("{why}"),
             }

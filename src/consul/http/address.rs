@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::http::Uri;
 
-use crate::escape::Escaped;
+use crate::{config::is_scheme, escape::Escaped};
 
 /// The validated address of a Consul agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +45,11 @@ impl Address {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("unix") => {
                 return Self::unix(rest);
             }
-            Some((scheme, _)) => {
-                return Err(format!(
-                    "has the scheme '{}'; use http://, https:// or unix://",
-                    Escaped(scheme)
-                ));
+            Some((scheme, _)) if is_scheme(scheme) => {
+                return Err(format!("has the scheme '{scheme}'; use http://, https:// or unix://"));
             }
+            // The text may hold a password.
+            Some(_) => return Err("has no scheme; use http://, https:// or unix://".into()),
             None => (false, text),
         };
         // The text may hold a password.

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        engine::{Engine, PutMode},
+        engine::{EmbeddedRight, Engine, PutMode},
         golang,
     },
     limits::{Limit, check_length},
@@ -31,6 +31,10 @@ pub(super) fn get(
         Read::Key { key, raw: query.has("raw") }
     };
     query.check_datacenter()?;
+    match &read {
+        Read::Key { key, .. } => Reply::check_right(engine, EmbeddedRight::KeyRead, key)?,
+        _ => Reply::check_token(engine)?,
+    }
     Ok(read::answer(engine, now, read, blocking).into())
 }
 
@@ -59,6 +63,7 @@ pub(super) fn put(
     };
     check_length(Limit::Value, body.len())?;
     query.check_datacenter()?;
+    Reply::check_right(engine, EmbeddedRight::KeyWrite, key)?;
     match engine.put(now, key, body, flags, mode) {
         Ok(done) => Ok(Reply::flag(done)),
         Err(fault) => Err(Reply::fault(&fault)),
@@ -76,6 +81,7 @@ pub(super) fn delete(
     query.conflict(&["recurse", "cas"])?;
     if query.has("recurse") {
         query.check_datacenter()?;
+        Reply::check_right(engine, EmbeddedRight::KeyWrite, key)?;
         engine.delete_tree(now, key);
         return Ok(Reply::flag(true));
     }
@@ -85,6 +91,7 @@ pub(super) fn delete(
         Err(why) => return Err(Reply::text(500, &why)),
     };
     query.check_datacenter()?;
+    Reply::check_right(engine, EmbeddedRight::KeyWrite, key)?;
     Ok(Reply::flag(engine.delete(now, key, cas)))
 }
 

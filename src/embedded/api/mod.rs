@@ -95,10 +95,10 @@ impl Api {
                 (_, Some(allowed)) if allowed != method => {
                     Err(Reply::not_allowed(method, &[allowed]))
                 }
+                ("/v1/status/leader", _) => Err(leader(&query)),
                 ("/v1/txn", _) => txn::put(engine, now, &query, &body).map(Response::Now),
                 ("/v1/session/create", _) => Err(session::create(engine, now, &query, &body)),
                 ("/v1/session/list", _) => session::list(engine, now, &query),
-                ("/v1/status/leader", _) => Err(leader(&query)),
                 ("/v1/agent/self", _) => Err(agent_self(engine)),
                 (path, _) => named_session(engine, now, &query, path),
             }
@@ -173,6 +173,9 @@ fn leader(query: &target::Query) -> Reply {
 
 /// The fields of `/v1/agent/self` that lock clients read.
 fn agent_self(engine: &Engine) -> Reply {
+    if let Err(denied) = Reply::check_token(engine) {
+        return denied;
+    }
     let mut node = String::new();
     json::string(&mut node, engine.node());
     let version = if engine.is_newer() { NEWER } else { VERSION };

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{super::engine::Engine, json, reply::Reply};
+use super::{
+    super::engine::{EmbeddedRight, Engine},
+    json,
+    reply::Reply,
+};
 use crate::{
     clock::Moment,
     consul::{fact::SessionId, wire::WireReply},
@@ -59,7 +63,7 @@ impl Read {
     fn finds_nothing(&self, engine: &Engine) -> bool {
         match self {
             Self::Key { key, .. } => engine.pair(key).is_none(),
-            Self::Recurse { prefix } => engine.pairs(prefix).next().is_none(),
+            Self::Recurse { prefix } => engine.shown_pairs(prefix).next().is_none(),
             Self::Keys { .. } | Self::Session(_) | Self::Sessions => false,
         }
     }
@@ -79,7 +83,7 @@ impl Read {
                 }
             },
             Self::Recurse { prefix } => {
-                let mut pairs = engine.pairs(prefix).peekable();
+                let mut pairs = engine.shown_pairs(prefix).peekable();
                 if pairs.peek().is_none() {
                     Reply::empty(404)
                 } else {
@@ -89,7 +93,7 @@ impl Read {
             }
             Self::Keys { prefix, separator } => {
                 let mut names: Vec<&[u8]> = Vec::new();
-                for (key, _) in engine.pairs(prefix) {
+                for (key, _) in engine.shown_pairs(prefix) {
                     let name = cut(key, prefix.len(), separator);
                     if separator.is_empty() || names.last() != Some(&name) {
                         names.push(name);
@@ -104,13 +108,15 @@ impl Read {
                 }
             }
             Self::Session(id) => {
-                json::array(&mut out, engine.session(id), |out, session| {
+                let shown =
+                    engine.session(id).filter(|_| !engine.lacks(EmbeddedRight::SessionRead));
+                json::array(&mut out, shown, |out, session| {
                     json::session(out, id, session, engine.node());
                 });
                 Reply::json(200, out)
             }
             Self::Sessions => {
-                json::array(&mut out, engine.sessions(), |out, (id, session)| {
+                json::array(&mut out, engine.shown_sessions(), |out, (id, session)| {
                     json::session(out, id, session, engine.node());
                 });
                 Reply::json(200, out)

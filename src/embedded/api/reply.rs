@@ -1,5 +1,6 @@
 //! The replies of the HTTP API.
 
+use super::super::engine::{EmbeddedRight, Engine};
 use crate::consul::wire::WireReply;
 
 /// The kind of a reply's body, which decides its `Content-Type`.
@@ -75,6 +76,24 @@ impl Reply {
 
     pub(super) fn fault(fault: &super::super::engine::Fault) -> Self {
         Self::text(500, &fault.to_string())
+    }
+
+    /// Refuses the request if the agent does not know the token, or if the right for the key
+    /// or node of this name is lacking.
+    pub(super) fn check_right(
+        engine: &Engine,
+        right: EmbeddedRight,
+        name: &[u8],
+    ) -> Result<(), Self> {
+        let unknown = engine.denial(EmbeddedRight::Token, b"");
+        let Some(denial) = unknown.or_else(|| engine.denial(right, name)) else { return Ok(()) };
+        let forwarded = if engine.is_newer() { "rpc error making call: " } else { "" };
+        Err(Self::text(403, &format!("{forwarded}{denial}")))
+    }
+
+    /// Refuses the request if the agent does not know the token.
+    pub(super) fn check_token(engine: &Engine) -> Result<(), Self> {
+        Self::check_right(engine, EmbeddedRight::Token, b"")
     }
 
     pub(super) fn redirect(location: String, body: String) -> Self {

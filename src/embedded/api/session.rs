@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        engine::{Engine, SessionDraft},
+        engine::{EmbeddedRight, Engine, SessionDraft},
         golang,
     },
     json,
@@ -22,6 +22,10 @@ pub(super) fn create(engine: &mut Engine, now: Moment, query: &Query, body: &[u8
     if let Err(reply) = query.check_datacenter() {
         return reply;
     }
+    let node = draft.node.as_deref().unwrap_or(engine.node());
+    if let Err(denied) = Reply::check_right(engine, EmbeddedRight::SessionWrite, node.as_bytes()) {
+        return denied;
+    }
     match engine.create_session(now, draft) {
         Ok(id) => Reply::json(200, format!("{{\"ID\":\"{id}\"}}")),
         Err(fault) => Reply::fault(&fault),
@@ -38,6 +42,7 @@ pub(super) fn renew(
     query.blocking()?;
     check_id(id)?;
     query.check_datacenter()?;
+    check_write(engine, now, id)?;
     let node = engine.node().to_owned();
     match engine.renew_session(now, id) {
         Ok(Some((id, session))) => {
@@ -59,6 +64,7 @@ pub(super) fn destroy(
 ) -> Result<Reply, Reply> {
     check_id(id)?;
     query.check_datacenter()?;
+    check_write(engine, now, id)?;
     match engine.destroy_session(now, id) {
         Ok(()) => Ok(Reply::flag(true)),
         Err(fault) => Err(Reply::fault(&fault)),
@@ -74,8 +80,7 @@ pub(super) fn info(
     query.check_consistency()?;
     let blocking = query.blocking()?;
     check_id(id)?;
-    // With a fault, Consul sends the headers of an empty answer.
-    query.check_datacenter().map_err(|reply| reply.with_meta(Some(1), false))?;
+    check_read(engine, query)?;
     engine.advance(now);
     let id = match engine.find_session(id) {
         Ok(found) => found.unwrap_or_else(|| SessionId::from(id)),
@@ -87,8 +92,26 @@ pub(super) fn info(
 pub(super) fn list(engine: &mut Engine, now: Moment, query: &Query) -> Result<Step, Reply> {
     query.check_consistency()?;
     let blocking = query.blocking()?;
-    query.check_datacenter().map_err(|reply| reply.with_meta(Some(1), false))?;
+    check_read(engine, query)?;
     Ok(read::answer(engine, now, Read::Sessions, blocking).into())
+}
+
+/// With a fault, Consul sends the headers of an empty answer.
+fn check_read(engine: &Engine, query: &Query) -> Result<(), Reply> {
+    let checked = query.check_datacenter().and_then(|()| Reply::check_token(engine));
+    checked.map_err(|reply| reply.with_meta(Some(1), false))
+}
+
+/// Refuses a change of a session that exists if the right is lacking, and any if the agent
+/// does not know the token.
+fn check_write(engine: &mut Engine, now: Moment, id: &str) -> Result<(), Reply> {
+    engine.advance(now);
+    match engine.find_session(id) {
+        Ok(Some(_)) => {
+            Reply::check_right(engine, EmbeddedRight::SessionWrite, engine.node().as_bytes())
+        }
+        _ => Reply::check_token(engine),
+    }
 }
 
 fn check_id(id: &str) -> Result<(), Reply> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::consul::wire::Method;
+use crate::{consul::wire::Method, embedded::EmbeddedRight};
 
 fn at(millis: u64) -> Moment {
     Moment::from_nanos(3_600_000_000_000) + Duration::from_millis(millis)
@@ -127,4 +127,19 @@ fn requests_beyond_the_rate_are_refused_until_the_next_second() {
     assert_eq!([0, 10, 20].map(|at| status(at, Method::Put)), [200, 200, 503]);
     assert_eq!(status(30, Method::Get), 429);
     assert_eq!(status(1_000, Method::Get), 200);
+}
+
+#[test]
+fn a_newer_agents_denial_names_the_token_the_right_and_the_unescaped_key() {
+    let mut api = newer();
+    api.engine.allow(EmbeddedRight::KeyWrite, false);
+    let written = now(&mut api, 0, Method::Put, "/v1/kv/a%22b", "1");
+    let text = "Permission denied: token with AccessorID '8a2d52a0-6b41-7077-8374-09d4fafa2d30' \
+                lacks permission 'key:write' on \"a\"b\"";
+    assert_eq!(written.status, 403);
+    assert_eq!(String::from_utf8(written.body).unwrap(), format!("rpc error making call: {text}"));
+    let set = r#"[{"KV":{"Verb":"set","Key":"a\"b"}}]"#;
+    let written = now(&mut api, 0, Method::Put, "/v1/txn", set);
+    let json: serde_json::Value = serde_json::from_slice(&written.body).unwrap();
+    assert_eq!((written.status, &json["Errors"][0]["What"]), (409, &text.into()));
 }

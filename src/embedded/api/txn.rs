@@ -31,6 +31,7 @@ pub(super) fn put(
     check_length(Limit::Transaction, body.len())?;
     let ops = decode(body, if engine.is_newer() { MAX_OPS_NEWER } else { MAX_OPS })?;
     query.check_datacenter()?;
+    Reply::check_token(engine)?;
     let read = Engine::only_reads(&ops);
     let outcome = engine.transact(now, ops);
     let reply = Reply::json(if outcome.is_ok() { 200 } else { 409 }, json::outcome(&outcome, read));

@@ -1,6 +1,6 @@
 //! The key-value store: how a write changes an entry and the indexes.
 
-use super::{Engine, Fault};
+use super::{EmbeddedRight, Engine, Fault};
 use crate::{clock::Moment, consul::fact::SessionId};
 
 /// An entry of the key-value store.
@@ -106,6 +106,15 @@ impl Engine {
             .pairs
             .range::<[u8], _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
             .take_while(move |(key, _)| key.starts_with(prefix))
+    }
+
+    /// The entries with `prefix` that clients may read, sorted by key.
+    pub(crate) fn shown_pairs<'a>(
+        &'a self,
+        prefix: &'a [u8],
+    ) -> impl Iterator<Item = (&'a Vec<u8>, &'a Pair)> {
+        let is_shown = !self.lacks(EmbeddedRight::KeyRead);
+        self.pairs(prefix).take_while(move |_| is_shown)
     }
 
     /// The index that a read of a missing key reports: the index of the last write,

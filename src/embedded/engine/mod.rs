@@ -6,6 +6,7 @@
 mod fault;
 mod kv;
 mod operator;
+mod rights;
 mod session;
 mod txn;
 
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::rights::EmbeddedRight;
 pub(crate) use self::{
     fault::Fault,
     kv::{Pair, PutMode},
@@ -61,6 +63,10 @@ pub(crate) struct Settings {
     pub(crate) newer: bool,
     /// The number of requests that are answered in each second, if that is limited.
     pub(crate) request_rate: Option<u32>,
+    /// The number of connections that a client address may have, if that is limited.
+    pub(crate) connections: Option<usize>,
+    /// The rights that clients lack.
+    pub(crate) lacking: BTreeSet<EmbeddedRight>,
     /// Whether session ids count up, blocking reads last as long as requested and
     /// tombstones stay, so that an exploration has fewer states.
     #[cfg(test)]
@@ -76,6 +82,8 @@ impl Default for Settings {
             strict_names: false,
             newer: false,
             request_rate: None,
+            connections: None,
+            lacking: BTreeSet::new(),
             #[cfg(test)]
             is_steady: false,
         }
@@ -234,7 +242,7 @@ impl Engine {
         self.random = seed;
     }
 
-    /// Whether `/v1/kv/` refuses names as Consul 1.21.5 does.
+    /// Whether the agent behaves as Consul 1.21 where that differs from 1.8.7.
     pub(crate) fn is_newer(&self) -> bool {
         self.settings.newer
     }
@@ -243,6 +251,12 @@ impl Engine {
         self.settings.request_rate
     }
 
+    /// The number of connections that a client address may have, if that is limited.
+    pub(crate) fn connections(&self) -> Option<usize> {
+        self.settings.connections
+    }
+
+    /// Whether `/v1/kv/` refuses names as Consul 1.21.5 does.
     pub(crate) fn strict_names(&self) -> bool {
         self.settings.strict_names
     }

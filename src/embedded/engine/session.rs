@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{super::golang, Engine, Expiry, Fault, LockDelay, SERF_HEALTH};
+use super::{super::golang, EmbeddedRight, Engine, Expiry, Fault, LockDelay, SERF_HEALTH};
 use crate::{clock::Moment, consul::fact::SessionId};
 
 /// The longest lock-delay that the server enforces.
@@ -163,6 +163,12 @@ impl Engine {
     /// All sessions, sorted by id.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
         self.store.sessions.iter()
+    }
+
+    /// The sessions that clients may read, sorted by id.
+    pub(crate) fn shown_sessions(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
+        let is_shown = !self.lacks(EmbeddedRight::SessionRead);
+        self.sessions().take_while(move |_| is_shown)
     }
 
     /// The index at which a session was last created or ended.

@@ -1,6 +1,6 @@
 //! Transactions: either all operations take effect or none.
 
-use super::{super::golang::quote, Engine, Pair, kv::Undo};
+use super::{super::golang::quote, EmbeddedRight, Engine, Pair, kv::Undo};
 use crate::clock::Moment;
 
 /// The verb of a transaction's operation.
@@ -27,6 +27,16 @@ impl Verb {
     fn writes(&self) -> bool {
         use Verb::{Cas, Delete, DeleteCas, DeleteTree, Lock, Set, Unlock};
         matches!(self, Set | Cas | Lock | Unlock | Delete | DeleteCas | DeleteTree)
+    }
+
+    /// The right that Consul checks before the transaction. It filters what `get` and
+    /// `get-tree` return instead.
+    fn right(&self) -> Option<EmbeddedRight> {
+        match self {
+            Self::Get | Self::GetTree => None,
+            Self::CheckIndex | Self::CheckSession => Some(EmbeddedRight::KeyRead),
+            _ => Some(EmbeddedRight::KeyWrite),
+        }
     }
 }
 
@@ -126,6 +136,10 @@ impl Engine {
         let refusal = |(op, request): (usize, &TxnOp)| {
             let what = if request.key.is_empty() && request.verb != Verb::DeleteTree {
                 "Must provide key".into()
+            } else if let Some(denial) =
+                request.verb.right().and_then(|right| self.denial(right, &request.key))
+            {
+                denial
             } else if request.verb == Verb::Lock && self.is_delayed(&request.key) {
                 format!("failed to lock key {} due to lock delay", quote(&request.key))
             } else {
@@ -176,11 +190,13 @@ impl Engine {
                 let Some(pair) = self.pair(&key) else {
                     return Err(format!("key {} doesn't exist", quote(&key)));
                 };
-                rows.push(TxnRow { pair: pair.clone(), key });
+                if !self.lacks(EmbeddedRight::KeyRead) {
+                    rows.push(TxnRow { pair: pair.clone(), key });
+                }
                 return Ok(());
             }
             Verb::GetTree => {
-                let found = self.pairs(&key);
+                let found = self.shown_pairs(&key);
                 rows.extend(
                     found.map(|(key, pair)| TxnRow { key: key.clone(), pair: pair.clone() }),
                 );

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::super::*;
+use crate::consul::ask::tests::hostile::verdicts;
 
 const LIMIT: Duration = Duration::from_millis(300);
 const GOOD: &str = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 4\r\n\r\ntrue";
@@ -40,6 +41,8 @@ pub(in crate::consul) struct Server {
     connections: Arc<AtomicUsize>,
     /// Connections beyond so many that are open are reset at once.
     most: Arc<AtomicUsize>,
+    /// What such a connection says first, before it has read anything.
+    farewell: Arc<std::sync::Mutex<String>>,
     requests: tokio::sync::mpsc::UnboundedReceiver<String>,
 }
 
@@ -54,10 +57,17 @@ impl Server {
         let count = Arc::clone(&connections);
         let most = Arc::new(AtomicUsize::new(usize::MAX));
         let (open, limit) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&most));
+        let farewell = Arc::new(std::sync::Mutex::new(String::new()));
+        let says = Arc::clone(&farewell);
         actix_rt::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((mut stream, _)) = listener.accept().await {
                 if open.load(Ordering::SeqCst) >= limit.load(Ordering::SeqCst) {
-                    let _ = stream.set_zero_linger();
+                    let says = says.lock().unwrap().clone();
+                    if says.is_empty() {
+                        let _ = stream.set_zero_linger();
+                    } else {
+                        let _ = stream.write_all(says.as_bytes()).await;
+                    }
                     continue;
                 }
                 open.fetch_add(1, Ordering::SeqCst);
@@ -70,11 +80,15 @@ impl Server {
                 });
             }
         });
-        Self { address, connections, most, requests }
+        Self { address, connections, most, farewell, requests }
     }
 
     fn allow(&self, most: usize) {
         self.most.store(most, Ordering::SeqCst);
+    }
+
+    fn say_beyond(&self, farewell: &str) {
+        farewell.clone_into(&mut self.farewell.lock().unwrap());
     }
 
     pub(in crate::consul) fn connections(&self) -> usize {
@@ -453,22 +467,53 @@ async fn an_agent_that_takes_no_more_connections_refuses_a_probe() {
     assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
 }
 
+/// Consul 1.9 and later answers 429 as soon as it has accepted the connection.
+const TOO_MANY: &str = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\n\
+                        Content-Length: 9\r\nConnection: close\r\n\r\ntoo many\n";
+
 #[actix::test]
 async fn a_refused_connection_of_any_purpose_is_noticed() {
-    let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
-    let address = format!("http://{}", server.address);
-    let http = Http::new(&HttpConfig { calls: 2, ..config(&address) }).unwrap();
-    settled(&http).await;
-    server.allow(CORE);
-    let long = Duration::from_millis(600);
-    let second = async {
-        actix_rt::time::sleep(Duration::from_millis(100)).await;
-        http.exchange(Purpose::Call, ask(), None, Duration::from_millis(300)).await
-    };
-    let (first, second) = futures::join!(http.exchange(Purpose::Call, ask(), None, long), second);
-    assert_eq!(first, Err(Trouble::Timeout(long)));
-    assert!(matches!(second, Err(Trouble::Connect(_))), "{second:?}");
-    assert!(http.take_refused() && !http.take_refused());
+    for farewell in ["", TOO_MANY] {
+        let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
+        server.say_beyond(farewell);
+        let address = format!("http://{}", server.address);
+        let http = Http::new(&HttpConfig { calls: 2, ..config(&address) }).unwrap();
+        settled(&http).await;
+        server.allow(CORE);
+        let long = Duration::from_millis(600);
+        let second = async {
+            actix_rt::time::sleep(Duration::from_millis(100)).await;
+            http.exchange(Purpose::Call, ask(), None, Duration::from_millis(300)).await
+        };
+        let first = http.exchange(Purpose::Call, ask(), None, long);
+        let (first, second) = futures::join!(first, second);
+        assert_eq!(first, Err(Trouble::Timeout(long)));
+        assert!(matches!(second, Err(Trouble::Connect(_))), "{second:?}");
+        assert!(http.take_refused() && !http.take_refused());
+    }
+}
+
+#[actix::test]
+async fn no_request_asks_for_compression_and_a_compressed_answer_is_not_guessed_at() {
+    let zipped = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nX-Consul-Index: 7\r\n\
+                  Content-Length: 4\r\n\r\n\x1f\x08zz";
+    let mut server = Server::doing(vec![Deed::Say(zipped.into())]).await;
+    let http = server.http();
+    let reply = call(&http).await.unwrap();
+    assert_eq!((reply.status, &*reply.body), (200, &b"\x1f\x08zz"[..]));
+    let head = server.requests.recv().await.unwrap().to_ascii_lowercase();
+    assert!(!head.contains("accept-encoding"), "{head}");
+    assert_eq!(verdicts(&reply), 0);
+}
+
+#[actix::test]
+async fn a_proxy_that_says_when_to_come_back_delays_no_other_request() {
+    let later =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n";
+    let server = Server::doing(vec![Deed::Say(later.into())]).await;
+    let http = server.http();
+    assert_eq!(call(&http).await.unwrap().status, 503);
+    assert_eq!(call(&http).await, good());
 }
 
 #[actix::test]
