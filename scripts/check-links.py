@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
-"""Checks that the relative links of Markdown files lead to files and headings: FILE or FOLDER..."""
+"""Checks that the relative links of the Markdown pages lead to files and headings.
+
+scripts/check-links.py [FILE or FOLDER...]; without arguments, every page of the repository.
+"""
 
 import re
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+# Without the folders that builds write to.
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "examples", "judge/README.md", "peers/README.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -43,7 +49,7 @@ def wrong_links(page):
 
 def main():
     pages = []
-    for name in map(Path, sys.argv[1:]):
+    for name in map(Path, sys.argv[1:] or [ROOT / page for page in PAGES]):
         pages += sorted(name.rglob("*.md")) if name.is_dir() else [name]
     wrong = [what for page in pages for what in wrong_links(page)]
     print("\n".join(wrong) or f"the links of {len(pages)} pages lead somewhere", file=sys.stderr)

@@ -3,6 +3,7 @@
 //!
 //! It reads the source, without what is compiled for tests alone.
 
+mod docs;
 mod public;
 
 use std::{
@@ -39,6 +40,13 @@ impl House {
         // The root exports everything; nothing below it may name it.
         house.arrows.remove(Path::new("src/lib.rs"));
         house
+    }
+
+    /// The source of every module.
+    fn sources() -> Vec<(Module, PathBuf, syn::File)> {
+        let mut house = Self::default();
+        house.enter(Vec::new(), Path::new("src/lib.rs").to_owned());
+        house.sources
     }
 
     fn enter(&mut self, module: Module, path: PathBuf) {
@@ -330,10 +338,8 @@ impl<'ast> Visit<'ast> for Types {
 #[test]
 fn a_field_that_is_named_like_a_secret_has_a_type_that_prints_none() {
     const QUIET: [&str; 3] = ["Secret", "HeaderValue", "PathBuf"];
-    let mut house = House::default();
-    house.enter(Vec::new(), Path::new("src/lib.rs").to_owned());
     let mut fields = SecretFields::default();
-    house.sources.iter().for_each(|(_, _, source)| fields.visit_file(source));
+    House::sources().iter().for_each(|(_, _, source)| fields.visit_file(source));
     let (mut found, mut loud) = (0, Vec::new());
     for (name, types) in fields.0 {
         found += 1;

@@ -128,6 +128,12 @@ fn the_token_is_neither_printed_nor_written_out() {
     assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
 }
 
+#[test]
+fn a_timing_is_described_in_times_that_people_read() {
+    let text = Timing::default().to_string();
+    assert_eq!(text, "TTL 15s, lock-delay 15s: fail-over within 45s, rides out 10.2s");
+}
+
 /// A text that has a secret in it, and what a mistyped address may have around it.
 fn with_a_secret() -> impl Strategy<Value = String> {
     let around = "[a-z0-9:/?#@=&. %]{0,6}";

@@ -189,7 +189,7 @@ impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "TTL {:?}, lock-delay {:?}: fail-over within {:?}, rides out {:?}",
+            "TTL {:?}, lock-delay {:?}: fail-over within {:?}, rides out {:.1?}",
             self.session_ttl,
             self.lock_delay,
             self.failover(),

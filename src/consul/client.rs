@@ -169,7 +169,7 @@ impl Consul {
         let left = || deadline.saturating_duration_since(Instant::now());
         let token = timeout_at(deadline, credentials.token(link, keys)).await;
         let mut token = token
-            .map_err(|_| Trouble::NoToken(format!("none within {limit:?}")))?
+            .map_err(|_| Trouble::NoToken(format!("none within {limit:.1?}")))?
             .map_err(Trouble::NoToken)?;
         loop {
             let header = token.as_ref().map(|token| &token.header);

@@ -110,7 +110,7 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout(limit) => write!(f, "no complete answer within {limit:?}"),
+            Self::Timeout(limit) => write!(f, "no complete answer within {limit:.1?}"),
             Self::TooFar { limit, round_trip } => {
                 write!(
                     f,
@@ -122,7 +122,7 @@ impl fmt::Display for Trouble {
                 write!(f, "the agent takes no more connections: {}", Escaped(why))
             }
             Self::NoToken(why) => write!(f, "no ACL token: {}", Escaped(why)),
-            Self::InLine(limit) => write!(f, "not sent within {limit:?}: too many locks at once"),
+            Self::InLine(limit) => write!(f, "not sent within {limit:.1?}: too many locks at once"),
             Self::Broken(why) => write!(f, "the connection broke: {}", Escaped(why)),
             Self::Server { status, text } => {
                 write!(f, "Consul answered {status}: {}", Escaped(text))

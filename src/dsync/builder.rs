@@ -23,7 +23,20 @@ use crate::{
     status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
 };
-/// Builds and starts a runtime.
+/// The settings of a runtime, which [`start`](Builder::start) starts.
+///
+/// ```no_run
+/// use actix_dsync::{Dsync, Timing};
+///
+/// # fn main() -> Result<(), actix_dsync::ConfigError> {
+/// let dsync = Dsync::builder("billing")
+///     .address("http://127.0.0.1:8500")
+///     .prefix("shop")
+///     .timing(Timing::patient())
+///     .start()?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     service: String,
@@ -48,7 +61,11 @@ enum Transport {
 }
 
 impl Dsync {
-    /// Creates a builder for a runtime of the given service, which names the Consul session.
+    /// Creates a builder for a runtime of the given service.
+    ///
+    /// The name is that of the Consul session, `<service>#<number>`, and of the service's
+    /// leadership, `service/<service>/leadership`. It must not be empty or contain a control
+    /// character: [`start`](Builder::start) refuses such a name.
     pub fn builder(service: impl Into<String>) -> Builder {
         Builder::new(service.into())
     }
@@ -208,10 +225,10 @@ impl Builder {
     }
 
     /// Sets the address at which other processes and clients reach this one. It is part of
-    /// the default value of its keys, so that followers find the leader. `address` is a host name, which may end
-    /// in a dot, or an IP address, without scheme, port or brackets. [`start`](Self::start)
-    /// refuses anything else, port 0, and addresses such as `0.0.0.0` and `::`, which a
-    /// server binds to and no client reaches.
+    /// the default value of its keys, so that followers find the leader. `address` is a host
+    /// name, which may end in a dot, or an IP address, without scheme, port or brackets.
+    /// [`start`](Self::start) refuses anything else, port 0, and addresses such as `0.0.0.0`
+    /// and `::`, which a server binds to and no client reaches.
     ///
     /// Default: no address, and nobody is redirected to this process.
     pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {

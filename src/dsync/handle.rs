@@ -57,9 +57,9 @@ impl Dsync {
     /// [`MailboxError::Closed`](actix::MailboxError::Closed) once the thread has ended.
     ///
     /// `do_send` and `try_send` send a request that cannot be answered. It is carried out if
-    /// it has an effect: [`Release`], [`Campaign`], [`Resign`], [`Subscribe`],
-    /// [`Unsubscribe`], [`UpdateValue`], [`Write`] and [`ForceRelease`]. Any other request is ignored with a warning in the log, because nobody
-    /// could receive its reply.
+    /// it has an effect: [`Release`], [`ReleaseAll`], [`Campaign`], [`Resign`], [`Subscribe`],
+    /// [`Unsubscribe`], [`UpdateValue`], [`Write`], [`ForceRelease`] and [`StepDown`]. Any other
+    /// request is ignored with a warning in the log, because nobody could receive its reply.
     ///
     /// # Cancel safety
     /// Dropping the future of `Recipient::send` before the runtime has read the mailbox
@@ -68,7 +68,9 @@ impl Dsync {
     ///
     /// [`ForceRelease`]: crate::admin::ForceRelease
     /// [`Release`]: crate::Release
+    /// [`ReleaseAll`]: crate::ReleaseAll
     /// [`Resign`]: crate::Resign
+    /// [`StepDown`]: crate::admin::StepDown
     /// [`Subscribe`]: crate::events::Subscribe
     /// [`Unsubscribe`]: crate::events::Unsubscribe
     /// [`UpdateValue`]: crate::UpdateValue
@@ -78,7 +80,10 @@ impl Dsync {
         M::recipient(&self.0.intake)
     }
 
-    /// Returns a stream of events from this call on, for code outside actors.
+    /// Returns a stream of events from this call on, for code outside actors. The first ones
+    /// are the current state, as for an actor that [subscribes](crate::events::Subscribe).
+    ///
+    /// Unread events wait in memory without a limit. The stream ends with the runtime.
     pub fn events<E: Event>(&self, of: impl Into<Filter>) -> Events<E> {
         self.0.intake.events(of.into())
     }

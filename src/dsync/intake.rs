@@ -122,7 +122,7 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
         (None, Readiness::Troubled(error)) => error.clone(),
         (None, Readiness::Starting) => Error::Unavailable {
             step: Step::CreateSession,
-            why: format!("Consul has not answered within {waited:?}"),
+            why: format!("Consul has not answered within {waited:.1?}"),
         },
         (None, Readiness::Stopped) => Error::Stopped,
     }

@@ -11,7 +11,7 @@ impl Dsync {
     /// With other settings, use [`Builder::embedded`].
     ///
     /// # Panics
-    /// If the name of the service is empty or too long.
+    /// If the name of the service is empty or has a control character.
     ///
     /// ```
     /// use actix_dsync::{Acquire, Dsync, Key, embedded::Embedded};

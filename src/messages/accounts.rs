@@ -29,8 +29,15 @@ pub struct Explain(
 );
 
 /// Requests a report on this process: its session, every key in use, and recent
-/// incidents. Otherwise like [`Explain`]. Its cost is proportional to the number of
-/// keys.
+/// incidents. Its cost is proportional to the number of keys.
+///
+/// As for [`Explain`], the reply comes from memory, and does not ask Consul.
+///
+/// # Errors
+/// None by [`Dsync::send`](crate::Dsync::send).
+///
+/// # Cancel safety
+/// Dropping the reply changes nothing.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Report, Error>")]
 #[must_use = "a request does nothing until it is sent"]

@@ -56,9 +56,9 @@ impl Campaign {
     }
 
     /// Sets the key's value while this process leads by an ownership that the campaign
-    /// acquired, or that another caller of this process handed over to it. If
-    /// `value` is a JSON object, its fields extend the
-    /// default's and replace equal names; any other value replaces the default.
+    /// acquired, or that another caller of this process handed over to it. If `value` is a
+    /// JSON object, its fields extend the default's and replace equal names; any other value
+    /// replaces the default.
     ///
     /// Default: a JSON document that names the service, the host and the process, with
     /// the values of [`Builder::advertise`](crate::Builder::advertise),
@@ -84,6 +84,9 @@ impl Campaign {
 /// covers a term that has expired unreported; it is still reported as a loss. If Consul
 /// is unreachable, the reply comes at the term's deadline at the latest. If Consul
 /// refuses the release, it can come later, as for [`Release`](crate::Release).
+///
+/// # Errors
+/// None: every reply is an outcome.
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the process still resigns.

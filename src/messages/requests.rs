@@ -124,6 +124,9 @@ impl TryAcquire {
 /// [`AlreadyLost`](Released::AlreadyLost). Replacing the session would lose every other
 /// key, so it waits until none is held; until then, however long, the key stays locked.
 ///
+/// # Errors
+/// None: every reply is an outcome.
+///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the lock is still released.
 #[derive(Debug, Message)]
@@ -193,6 +196,10 @@ impl From<Key> for Filter {
 ///
 /// # Errors
 /// [`Error::Stopped`].
+///
+/// # Cancel safety
+/// The subscription begins when the request is sent; dropping the reply does not end it, but
+/// loses its id.
 #[must_use = "a request does nothing until it is sent"]
 pub struct Subscribe<E>
 where
@@ -233,7 +240,13 @@ where
     }
 }
 
-/// Ends a subscription. It is not an error if the subscription has already ended.
+/// Ends a subscription.
+///
+/// # Errors
+/// None, also if the subscription has already ended.
+///
+/// # Cancel safety
+/// The subscription ends when the request is sent, whatever happens to the reply.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<(), Error>")]
 #[must_use = "a request does nothing until it is sent"]

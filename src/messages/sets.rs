@@ -86,6 +86,9 @@ impl AcquireAll {
 /// keys are released, as described for [`Release`](crate::Release); it is
 /// [`AlreadyLost`](Released::AlreadyLost) if any of them was lost before.
 ///
+/// # Errors
+/// None: every reply is an outcome.
+///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the locks are still released.
 #[derive(Debug, Message)]

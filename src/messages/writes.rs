@@ -76,11 +76,11 @@ impl UpdateValue {
 /// # Errors
 /// [`Error::NotHeld`] if the lease or term has ended, or Consul reports that the lock is no
 /// longer this ownership's: nothing was written. Under a set, this is also the error if
-/// somebody has overwritten the value of one of its keys. [`Error::Conflict`] if an entry is not as
-/// [required](Write::require): nothing was written. [`Error::Unknown`] if no complete answer
-/// arrived: the entries may be written, or may still be, as long as the ownership lasts, and
-/// then even after later writes under it. Read them, or release the lock, which ends that.
-/// The other errors are those of [`UpdateValue`].
+/// somebody has overwritten the value of one of its keys. [`Error::Conflict`] if an entry is
+/// not as [required](Write::require): nothing was written. [`Error::Unknown`] if no complete
+/// answer arrived: the entries may be written, or may still be, as long as the ownership
+/// lasts, and then even after later writes under it. Read them, or release the lock, which
+/// ends that. The other errors are those of [`UpdateValue`].
 ///
 /// # Cancel safety
 /// As for [`UpdateValue`].

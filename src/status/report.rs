@@ -90,7 +90,8 @@ pub struct SessionReport {
     /// How long everything held under it stays held if no further renewal succeeds.
     #[serde(rename = "remaining_ms", serialize_with = "millis")]
     pub remaining: Duration,
-    /// The index of its fence entry, if it had to void late lock requests.
+    /// The index of its entry `.dsync/<id>`, which voids lock requests that arrive late. `None`
+    /// while locks do without: the token may not write the entry.
     pub fence: Option<u64>,
 }
 

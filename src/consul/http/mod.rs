@@ -184,7 +184,7 @@ impl Http {
             (Err(_), None) => Err(self.too_far(limit).unwrap_or_else(|| {
                 let why = self.lane(purpose).why().map(|why| format!(": {why}"));
                 let why = why.unwrap_or_default();
-                Trouble::Connect(format!("none could be had within {limit:?}{why}"))
+                Trouble::Connect(format!("none could be had within {limit:.1?}{why}"))
             })),
         }
     }
