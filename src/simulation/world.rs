@@ -177,7 +177,8 @@ impl World {
             if at_once > MOST_AT_ONCE {
                 self.violate(|| format!("time stands still: {}", event.name()));
             }
-            self.now = at;
+            // What a stopped process of an exploration missed, it meets late.
+            self.now = self.now.max(at);
             self.step(event);
             self.check();
             if self.quiet_since.is_some() {
