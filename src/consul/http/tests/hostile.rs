@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::super::*;
+use crate::config::TlsSettings;
 
 const LIMIT: Duration = Duration::from_millis(300);
 const GOOD: &str = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 4\r\n\r\ntrue";
