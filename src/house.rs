@@ -12,7 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use syn::visit::{self, Visit};
+use syn::{
+    buffer::{Cursor, TokenBuffer},
+    visit::{self, Visit},
+};
 
 /// A module's path below the crate, such as `["protocol", "lock"]`.
 type Module = Vec<String>;
@@ -21,21 +24,29 @@ type Module = Vec<String>;
 #[derive(Default)]
 struct House {
     files: BTreeMap<Module, PathBuf>,
-    /// Which files each file names.
+    /// Which files each file uses.
     arrows: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Which names each module exports for other modules, and where they are from.
+    exports: BTreeMap<Module, BTreeMap<String, Module>>,
     sources: Vec<(Module, PathBuf, syn::File)>,
+    /// The files of the modules for tests alone.
+    tests: BTreeSet<PathBuf>,
 }
 
 impl House {
     fn read() -> Self {
         let mut house = Self::default();
-        house.enter(Vec::new(), Path::new("src/lib.rs").to_owned());
+        house.enter(Vec::new(), Path::new("src/lib.rs").to_owned(), false);
+        let mut found = Vec::new();
         for (module, path, source) in std::mem::take(&mut house.sources) {
-            let mut names = Names { inside: vec![module], found: BTreeSet::new() };
-            names.visit_file(&source);
-            let named = names.found.iter().filter_map(|name| house.file_of(name));
-            let named = named.filter(|file| *file != path).collect();
-            house.arrows.insert(path, named);
+            let names = Names::of(module.clone(), &source);
+            house.exports.insert(module, names.exports);
+            found.push((path, names.found));
+        }
+        for (path, names) in found {
+            let used = names.iter().filter_map(|name| house.file_of(name));
+            let used = used.filter(|file| *file != path).collect();
+            house.arrows.insert(path, used);
         }
         // The root exports everything; nothing below it may name it.
         house.arrows.remove(Path::new("src/lib.rs"));
@@ -45,11 +56,11 @@ impl House {
     /// The source of every module.
     fn sources() -> Vec<(Module, PathBuf, syn::File)> {
         let mut house = Self::default();
-        house.enter(Vec::new(), Path::new("src/lib.rs").to_owned());
+        house.enter(Vec::new(), Path::new("src/lib.rs").to_owned(), false);
         house.sources
     }
 
-    fn enter(&mut self, module: Module, path: PathBuf) {
+    fn enter(&mut self, module: Module, path: PathBuf, is_test_only: bool) {
         let text = fs::read_to_string(&path).unwrap_or_else(|err| panic!("{path:?}: {err}"));
         let source = syn::parse_file(&text).unwrap_or_else(|err| panic!("{path:?}: {err}"));
         let stem = path.file_stem().unwrap().to_owned();
@@ -60,21 +71,41 @@ impl House {
         for item in &source.items {
             if let syn::Item::Mod(inner) = item
                 && inner.content.is_none()
-                && !is_test(&inner.attrs)
             {
                 let name = inner.ident.to_string();
                 let flat = folder.join(format!("{name}.rs"));
                 let file = if flat.exists() { flat } else { folder.join(&name).join("mod.rs") };
-                self.enter([&module[..], &[name]].concat(), file);
+                let is_test_only = is_test_only || is_test(&inner.attrs);
+                self.enter([&module[..], &[name]].concat(), file, is_test_only);
             }
         }
-        self.files.insert(module.clone(), path.clone());
-        self.sources.push((module, path, source));
+        if is_test_only {
+            self.tests.insert(path);
+        } else {
+            self.files.insert(module.clone(), path.clone());
+            self.sources.push((module, path, source));
+        }
     }
 
-    /// The file in which the named thing is, or that exports it.
+    /// The file in which the named thing is, whichever modules export it.
     fn file_of(&self, name: &[String]) -> Option<PathBuf> {
-        (0..=name.len()).rev().find_map(|length| self.files.get(&name[..length])).cloned()
+        let length = (0..=name.len()).rev().find(|it| self.files.contains_key(&name[..*it]))?;
+        let (module, rest) = name.split_at(length);
+        let exported = rest.first().and_then(|first| self.exports.get(module)?.get(first));
+        match exported.filter(|from| *from != name) {
+            Some(from) => self.file_of(&[&from[..], &rest[1..]].concat()),
+            None => self.files.get(module).cloned(),
+        }
+    }
+
+    /// Every file, with those that it uses or exports from.
+    fn named(&self) -> impl Iterator<Item = (&Path, BTreeSet<PathBuf>)> {
+        self.files.iter().filter_map(|(module, file)| {
+            let mut named = self.arrows.get(file)?.clone();
+            let exported = self.exports.get(module).into_iter().flat_map(BTreeMap::values);
+            named.extend(exported.filter_map(|name| self.file_of(name)));
+            Some((&**file, named))
+        })
     }
 
     /// The groups of files that reach each other.
@@ -107,32 +138,114 @@ impl House {
 struct Names {
     /// The module around what is being read; the last is the innermost.
     inside: Vec<Module>,
+    /// The modules that the file declares: a path may begin with one.
+    children: BTreeSet<String>,
+    /// The names that the file exports for other modules. That alone uses nothing; whoever
+    /// uses such a name uses its origin.
+    exports: BTreeMap<String, Module>,
     found: BTreeSet<Module>,
 }
 
 impl Names {
-    fn note(&mut self, path: &[String]) {
-        let Some(module) = self.inside.last() else { return };
-        let ups = path.iter().take_while(|part| *part == "super").count();
-        let name = match path.first().map(String::as_str) {
-            Some("crate") => path[1..].to_vec(),
-            Some("self") => [&module[..], &path[1..]].concat(),
-            Some("super") => [&module[..module.len() - ups], &path[ups..]].concat(),
-            _ => return,
-        };
-        self.found.insert(name);
+    fn of(module: Module, source: &syn::File) -> Self {
+        let modules = source.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(inner) => Some(inner.ident.to_string()),
+            _ => None,
+        });
+        let (exports, found) = (BTreeMap::new(), BTreeSet::new());
+        let mut names = Self { inside: vec![module], children: modules.collect(), exports, found };
+        for item in &source.items {
+            if let syn::Item::Use(item) = item
+                && !matches!(item.vis, syn::Visibility::Inherited)
+                && !is_test(&item.attrs)
+            {
+                each_import(&[], &item.tree, &mut |path, name| {
+                    if let Some((path, name)) = names.absolute(path).zip(name) {
+                        names.exports.insert(name, path);
+                    }
+                });
+            }
+        }
+        names.visit_file(source);
+        names
     }
 
-    fn tree(&mut self, before: &[String], tree: &syn::UseTree) {
-        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
-        match tree {
-            syn::UseTree::Path(path) => self.tree(&with(&path.ident), &path.tree),
-            syn::UseTree::Name(name) => self.note(&with(&name.ident)),
-            syn::UseTree::Rename(name) => self.note(&with(&name.ident)),
-            syn::UseTree::Glob(_) => self.note(before),
-            syn::UseTree::Group(group) => {
-                group.items.iter().for_each(|tree| self.tree(before, tree));
+    fn note(&mut self, path: &[String]) {
+        self.found.extend(self.absolute(path));
+    }
+
+    /// The path from the crate's root, if it begins in this crate.
+    fn absolute(&self, path: &[String]) -> Option<Module> {
+        let module = self.inside.last()?;
+        let path = match path.iter().position(|part| part != "self") {
+            Some(first) if first > 0 && path[first] == "super" => &path[first..],
+            _ => path,
+        };
+        let ups = path.iter().take_while(|part| *part == "super").count();
+        match path.first()?.as_str() {
+            "crate" => Some(path[1..].to_vec()),
+            "self" => Some([&module[..], &path[1..]].concat()),
+            "super" => Some([&module[..module.len() - ups], &path[ups..]].concat()),
+            child if path.len() > 1 && self.children.contains(child) => {
+                Some([&self.inside[0][..], path].concat())
             }
+            exported => self.exports.get(exported).map(|from| [&from[..], &path[1..]].concat()),
+        }
+    }
+
+    /// Notes the paths among tokens that `syn` does not parse: those of a macro or an
+    /// attribute. `before` is the path before a group of a `use`.
+    fn tokens(&mut self, mut at: Cursor<'_>, before: &[String]) {
+        let fresh = || (before.to_vec(), if before.is_empty() { 0 } else { 2 });
+        let (mut path, mut colons) = fresh();
+        while !at.eof() {
+            if let Some((name, next)) = at.ident() {
+                if colons != 2 {
+                    self.note(&path);
+                    path.clear();
+                }
+                path.push(name.to_string());
+                (at, colons) = (next, 0);
+            } else if let Some((_, next)) = at.punct().filter(|(it, _)| it.as_char() == ':') {
+                (at, colons) = (next, colons + 1);
+            } else if let Some((inside, _, _, next)) = at.any_group() {
+                let is_tree = colons == 2 && !path.is_empty();
+                if !is_tree {
+                    self.note(&path);
+                    path.clear();
+                }
+                self.tokens(inside, &path);
+                at = next;
+                (path, colons) = fresh();
+            } else {
+                self.note(&path);
+                (path, colons) = fresh();
+                let Some((_, next)) = at.token_tree() else { return };
+                at = next;
+            }
+        }
+        self.note(&path);
+    }
+}
+
+/// Passes on each path of a `use`, with the name that it gets; a glob gives none.
+fn each_import(
+    before: &[String],
+    tree: &syn::UseTree,
+    to: &mut dyn FnMut(&[String], Option<String>),
+) {
+    let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+    match tree {
+        syn::UseTree::Path(path) => each_import(&with(&path.ident), &path.tree, to),
+        syn::UseTree::Name(name) if name.ident == "self" => to(before, before.last().cloned()),
+        syn::UseTree::Name(name) => to(&with(&name.ident), Some(name.ident.to_string())),
+        syn::UseTree::Rename(name) if name.ident == "self" => {
+            to(before, Some(name.rename.to_string()));
+        }
+        syn::UseTree::Rename(name) => to(&with(&name.ident), Some(name.rename.to_string())),
+        syn::UseTree::Glob(_) => to(before, None),
+        syn::UseTree::Group(group) => {
+            group.items.iter().for_each(|tree| each_import(before, tree, to));
         }
     }
 }
@@ -140,7 +253,12 @@ impl Names {
 impl<'ast> Visit<'ast> for Names {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         if !is_test(&item.attrs) {
-            self.tree(&[], &item.tree);
+            let exports = !matches!(item.vis, syn::Visibility::Inherited);
+            each_import(&[], &item.tree, &mut |path, name| {
+                if !exports || name.is_none() {
+                    self.note(path);
+                }
+            });
         }
     }
 
@@ -148,6 +266,26 @@ impl<'ast> Visit<'ast> for Names {
         let parts: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();
         self.note(&parts);
         visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        assert!(!call.path.is_ident("include"), "`include!` hides a file from this check");
+        self.visit_path(&call.path);
+        self.tokens(TokenBuffer::new2(call.tokens.clone()).begin(), &[]);
+    }
+
+    /// An attribute may name a function in a string: `#[serde(with = "crate::x")]`.
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        assert!(!attribute.path().is_ident("path"), "`#[path]` hides a file from this check");
+        let syn::Meta::List(list) = &attribute.meta else { return };
+        self.tokens(TokenBuffer::new2(list.tokens.clone()).begin(), &[]);
+        for text in list.tokens.to_string().split('"').skip(1).step_by(2) {
+            self.note(&text.split("::").map(|part| part.trim().to_owned()).collect::<Vec<_>>());
+        }
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
+        assert!(item.ident != "self", "another name of this crate hides paths from this check");
     }
 
     /// `pub(crate)` and `pub(super)` name nothing.
@@ -265,7 +403,7 @@ fn top(file: &Path) -> Option<&str> {
 fn arrows_between_modules_point_down_the_list_in_contributing() {
     let (house, list) = (House::read(), List::read());
     let mut wrong = Vec::new();
-    for (from, named) in &house.arrows {
+    for (from, named) in house.named() {
         let Some(floor) = list.floor(from) else {
             wrong.push(format!("{} is not in the list", from.display()));
             continue;
@@ -292,6 +430,80 @@ fn no_files_name_each_other_in_a_circle_except_within_one_machine() {
     let circles = house.circles();
     let wrong: Vec<_> = circles.iter().filter(|circle| !is_machine(circle)).collect();
     assert!(wrong.is_empty(), "circles: {wrong:#?}");
+}
+
+#[test]
+fn every_file_is_a_module_that_is_checked_or_for_tests_alone() {
+    let house = House::read();
+    let mut read: BTreeSet<PathBuf> = house.files.values().cloned().collect();
+    read.extend(house.tests);
+    let mut unread = Vec::new();
+    let mut folders = vec![PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path != Path::new("src/bin") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") && !read.contains(&path) {
+                unread.push(path);
+            }
+        }
+    }
+    assert!(unread.is_empty(), "no module has these files: {unread:?}");
+}
+
+#[test]
+fn a_module_is_found_however_it_is_named() {
+    for text in [
+        "use crate::actors;",
+        "use crate::actors as a;",
+        "use crate::{actors, clock};",
+        "use crate::{clock, actors::{self, lock}};",
+        "use crate::actors::*;",
+        "use super::super::actors::Lock;",
+        "use self::super::super::actors::Lock;",
+        "pub(super) use crate::actors::Lock;",
+        "fn f() { use crate::actors::Lock; }",
+        "fn f() { crate::actors::lock::run() }",
+        "fn f(it: Vec<crate::actors::Lock>) {}",
+        "fn f() -> impl Fn(crate::actors::Lock) {}",
+        "fn f() { <crate::actors::Lock as Clone>::clone() }",
+        "fn f() { <u8 as Into<crate::actors::Lock>>::into(1) }",
+        "impl crate::actors::Timed for u8 {}",
+        "#[derive(crate::actors::Derived)] struct A;",
+        "#[serde(with = \"crate::actors::text\")] struct A { b: u8 }",
+        "struct A { #[serde(with = \"super::super::actors::text\")] b: u8 }",
+        "fn f() { assert!(crate::actors::IS_OPEN, \"{}\", 1) }",
+        "fn f() { matches!(1, n if n == super::super::actors::lock::LIMIT) }",
+        "macro_rules! a { () => { $crate::actors::run() } }",
+        "macro_rules! a { () => { use crate::{clock::Moment, actors::Lock}; } }",
+        "crate::actors::handlers!(A, B);",
+        "mod inner { use super::super::super::actors::Lock; }",
+        "const A: [u8; crate::actors::SIZE] = [];",
+    ] {
+        let module = vec!["protocol".to_owned(), "lock".to_owned()];
+        let names = Names::of(module, &syn::parse_file(text).unwrap());
+        let mut found = names.found.iter().chain(names.exports.values());
+        assert!(found.any(|name| name.first().is_some_and(|it| it == "actors")), "{text}");
+    }
+}
+
+#[test]
+fn the_root_and_a_child_are_found_without_a_path_to_them() {
+    let found = |text: &str| {
+        let module = vec!["protocol".to_owned(), "lock".to_owned()];
+        let found = Names::of(module, &syn::parse_file(text).unwrap()).found;
+        found.into_iter().map(|name| name.join("::")).collect::<Vec<_>>()
+    };
+    assert_eq!(found("use crate as root;"), [""]);
+    assert_eq!(found("use crate::*;"), [""]);
+    assert_eq!(found("mod wait; use wait::Wait;"), ["protocol::lock::wait::Wait"]);
+    assert_eq!(found("mod wait; fn f() { wait::run(1) }"), ["protocol::lock::wait::run"]);
+    assert_eq!(found("mod wait; fn f(wait: u8) -> u8 { wait }"), [""; 0]);
+    assert_eq!(found("mod wait; pub(super) use wait::Wait;"), [""; 0]);
+    let uses = "mod wait; pub(super) use wait::Wait; fn f(it: Wait) {}";
+    assert_eq!(found(uses), ["protocol::lock::wait::Wait"]);
+    assert_eq!(found("/// See [`crate::actors`].\n#[cfg(test)] use crate::actors::A;"), [""; 0]);
 }
 
 #[test]

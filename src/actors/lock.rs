@@ -18,7 +18,7 @@ use crate::{
     consul::{
         ask::{Ask, JoinSemaphore, Lock, LockAll, Release},
         client::Consul,
-        fact::{Locked, SessionId},
+        fact::Locked,
     },
     holding::{
         slot::Slot,
@@ -27,7 +27,7 @@ use crate::{
         watchers,
     },
     key::Key,
-    messages::{StandBack, subscribers::Hub},
+    messages::subscribers::Hub,
     protocol::{Ticket, contest::News, lock::Event, permit, warden},
     status::kin,
     token::{Era, FencingToken},
@@ -53,8 +53,6 @@ pub(super) struct LockActor {
     timer: Timer,
     /// Open while the process owns the key.
     hold: Span,
-    /// The session under which this process won the key last.
-    won: Option<SessionId>,
     /// This actor replaces one that died.
     recovering: bool,
     death_notice: DeathNotice<ForWarden>,
@@ -68,8 +66,8 @@ impl LockActor {
     pub(super) fn new(slot: Arc<Slot>, shared: Rc<Shared>, worker: u64, recovering: bool) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
         let death_notice = DeathNotice::new(shared.warden.clone(), ForWarden(died));
-        let (timer, hold, won) = (Timer::default(), Span::none(), None);
-        Self { slot, shared, timer, hold, won, recovering, death_notice }
+        let (timer, hold) = (Timer::default(), Span::none());
+        Self { slot, shared, timer, hold, recovering, death_notice }
     }
 
     fn turn(&mut self, cause: Cause, ctx: &mut Context<Self>) {
@@ -87,18 +85,12 @@ impl LockActor {
                 if let News::LeaderChanged { leader: Some(leader) } = &news {
                     kin::log_difference(key, &self.slot.callers.campaign_value(), leader);
                 }
-                let pause = self.demanded_pause(&news);
                 self.hold.in_scope(|| publish(&self.shared.hub, key, news));
-                if let Some(pause) = pause {
-                    tracing::info!(%key, ?pause, "the campaign stands back");
-                    self.slot.callers.stand_back(pause);
-                }
                 if ends {
                     self.hold = Span::none();
                 }
             }
             Order::Won { session, token, .. } => {
-                self.won = Some(session.clone());
                 if let Some(token) = token {
                     self.hold = tracing::debug_span!("hold", %key, %token, %session);
                 }
@@ -150,12 +142,6 @@ impl LockActor {
             }
             Order::Idle => self.send_to_warden(warden::Event::Idle(key.clone())),
         }
-    }
-
-    /// The pause that an operator demands from the campaign of the leader that stepped down.
-    fn demanded_pause(&self, news: &News) -> Option<Duration> {
-        let News::LeaderChanged { leader: Some(keeper) } = news else { return None };
-        StandBack::demanded(&keeper.value, self.won.as_ref()?.as_str())
     }
 
     fn send_to_warden(&self, event: warden::Event) {

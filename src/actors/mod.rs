@@ -26,7 +26,7 @@ mod timer;
 mod watch;
 
 pub(crate) use messages::{ForWarden, Stop};
-pub(crate) use record::{LastTurn, Noted, ReadTurn, WriteTurn};
+pub(crate) use record::{Noted, ReadTurn, WriteTurn};
 pub(crate) use settings::Settings;
 pub(crate) use supervisor::LockSupervisor;
 

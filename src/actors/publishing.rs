@@ -21,7 +21,7 @@ fn record(journal: &Journal, key: &Key, news: &News) {
         }
         News::Elected { .. } => telemetry.leads(key, true),
         News::Deposed { .. } => telemetry.leads(key, false),
-        News::Released { .. } | News::LeaderChanged { .. } => {}
+        News::Released { .. } | News::LeaderChanged { .. } | News::StoodBack { .. } => {}
     }
 }
 
@@ -56,5 +56,6 @@ pub(super) fn publish(hub: &Hub, key: &Key, news: News) {
             tracing::debug!(%key, session, "leader changed");
             hub.publish(&LeaderChanged { key, leader });
         }
+        News::StoodBack { pause } => tracing::info!(%key, ?pause, "the campaign stands back"),
     }
 }

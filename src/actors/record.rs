@@ -1,14 +1,14 @@
 //! The record of a key's periodic job: when its next turn may begin.
 
 use actix::prelude::*;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::supervisor::LockSupervisor;
 use crate::{
     consul::{
         ask::{Read, Record},
-        fact::{Recorded, Seen, SessionId},
+        fact::Recorded,
+        turn_record::{LastTurn, TurnRecord},
     },
     error::{Error, Step},
     key::Key,
@@ -21,17 +21,6 @@ use crate::{
 pub(crate) struct ReadTurn {
     pub(crate) key: Key,
     pub(crate) reply: oneshot::Sender<Result<Option<LastTurn>, Error>>,
-}
-
-/// A recorded turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastTurn {
-    /// The record's `ModifyIndex`.
-    pub(crate) index: u64,
-    /// When the next one may begin, in milliseconds since 1970.
-    pub(crate) next: u64,
-    /// The attempt that wrote it, if that attempt belongs to the current session.
-    pub(crate) own: Option<u64>,
 }
 
 /// Records a turn of a key's job, provided that our session holds the key.
@@ -58,16 +47,6 @@ pub(crate) enum Noted {
     NotHeld,
 }
 
-/// The record as stored in Consul.
-#[derive(Serialize, Deserialize)]
-struct Turn {
-    /// When the next one may begin, in milliseconds since 1970.
-    next: u64,
-    session: String,
-    token: FencingToken,
-    attempt: u64,
-}
-
 impl Handler<ReadTurn> for LockSupervisor {
     type Result = ();
 
@@ -77,24 +56,9 @@ impl Handler<ReadTurn> for LockSupervisor {
         actix_rt::spawn(async move {
             let seen = consul.ask(&Read::Record(key.clone()), limit).await;
             // The caller may be gone.
-            let _ = reply.send(last_turn(&key, seen, session.as_ref()));
+            let _ = reply.send(LastTurn::of(&key, seen, session.as_ref()));
         });
     }
-}
-
-fn last_turn(
-    key: &Key,
-    seen: Seen,
-    session: Option<&SessionId>,
-) -> Result<Option<LastTurn>, Error> {
-    let Some(entry) = seen.into_entry(key)? else { return Ok(None) };
-    let turn: Turn = serde_json::from_slice(&entry.value).map_err(|error| {
-        let why = format!("holds no record of a job's turns ({error}); delete it");
-        Error::Invalid { field: "the key's entry below .dsync/every", why }
-    })?;
-    let ours = session.is_some_and(|session| session.as_str() == turn.session);
-    let own = ours.then_some(turn.attempt);
-    Ok(Some(LastTurn { index: entry.modify_index, next: turn.next, own }))
 }
 
 impl Handler<WriteTurn> for LockSupervisor {
@@ -106,8 +70,7 @@ impl Handler<WriteTurn> for LockSupervisor {
             let _ = reply.send(Ok(Noted::NotHeld));
             return;
         };
-        let turn = Turn { next, session: session.to_string(), token, attempt };
-        let value = serde_json::to_vec(&turn).unwrap_or_default();
+        let value = TurnRecord { next, session: session.to_string(), token, attempt }.to_bytes();
         let record = Record { key, session, after, value };
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();

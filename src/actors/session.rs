@@ -39,7 +39,6 @@ pub(super) struct SessionActor {
     /// Creates its sessions. Their name is unique to this actor.
     new: CreateSession,
     timer: Timer,
-    troubled: bool,
     death_notice: DeathNotice<ForWarden>,
 }
 
@@ -64,7 +63,7 @@ impl SessionActor {
         let machine = Session::new(now, timing, generation, left_behind);
         let death_notice = DeathNotice::new(warden.clone(), ForWarden(warden::Event::SessionDied));
         let timer = Timer::default();
-        Self { machine, consul, settings, warden, new, timer, troubled: false, death_notice }
+        Self { machine, consul, settings, warden, new, timer, death_notice }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -75,7 +74,7 @@ impl SessionActor {
             self.carry_out(Order::of(effect, &self.new), ctx);
         }
         self.settings.journal.session(self.machine.lent());
-        let wakeup = self.machine.next_wakeup(now);
+        let wakeup = self.machine.next_wakeup();
         self.arm(now, wakeup.map(|at| at.min(now + LOOK_PERIOD)), ctx);
     }
 
@@ -167,7 +166,7 @@ impl SessionActor {
     }
 
     /// Logs a notice and records it in the journal.
-    fn record_notice(&mut self, notice: &Notice) {
+    fn record_notice(&self, notice: &Notice) {
         match notice {
             Notice::Opened(view) => {
                 self.recovered();
@@ -179,21 +178,19 @@ impl SessionActor {
                 self.settings.journal.incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
-                if std::mem::replace(&mut self.troubled, true) {
-                    tracing::debug!(%error, "session request failed again; retrying");
-                } else {
+                if self.settings.journal.trouble(Some(error.to_string())) {
                     tracing::warn!(%error, "session request failed; retrying");
+                } else {
+                    tracing::debug!(%error, "session request failed again; retrying");
                 }
-                self.settings.journal.trouble(Some(error.to_string()));
                 self.settings.journal.incident(None, error.to_string());
             }
         }
     }
 
-    fn recovered(&mut self) {
-        self.settings.journal.trouble(None);
+    fn recovered(&self) {
         self.settings.journal.blocked(None);
-        if std::mem::take(&mut self.troubled) {
+        if self.settings.journal.trouble(None) {
             tracing::info!("Consul answers again");
         }
     }

@@ -20,6 +20,17 @@ impl SessionId {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// This session as the holder of a key that has this value since that index.
+    pub(crate) fn holder(
+        &self,
+        session_name: Option<String>,
+        node: Option<String>,
+        value: Arc<[u8]>,
+        since: u64,
+    ) -> Holder {
+        Holder { session: self.to_string(), session_name, node, value, since }
+    }
 }
 
 impl From<&str> for SessionId {
@@ -62,13 +73,7 @@ impl Entry {
     /// Its holder, if a session holds it. `names` are those of the session and its node.
     pub(crate) fn into_holder(self, names: Option<(String, String)>) -> Option<Holder> {
         let (session_name, node) = names.unzip();
-        Some(Holder {
-            session: self.session?.to_string(),
-            session_name,
-            node,
-            value: self.value.into(),
-            since: self.modify_index,
-        })
+        Some(self.session?.holder(session_name, node, self.value.into(), self.modify_index))
     }
 }
 

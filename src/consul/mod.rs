@@ -13,6 +13,8 @@ mod locking;
 mod places;
 pub(crate) mod roster;
 pub(crate) mod session_name;
+pub(crate) mod stand_back;
+pub(crate) mod turn_record;
 mod txn;
 pub(crate) mod wire;
 mod words;

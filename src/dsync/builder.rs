@@ -16,7 +16,7 @@ use crate::{
     consul::ask::Checks,
     dsync::intake::Defaults,
     error::ConfigError,
-    holding::slots::Slots,
+    holding::slots::{SlotSettings, Slots},
     host::url_host,
     key::Key,
     secret::Secret,
@@ -377,15 +377,15 @@ impl Builder {
                 warn_after: config.warn_after,
                 journal: Arc::new(Journal::new(clock, telemetry.clone())),
             },
-            slots: Slots::new(
+            slots: Slots::new(SlotSettings {
                 clock,
-                config.flags,
+                flags: config.flags,
                 era,
-                limits.keys,
-                limits.waiters_per_key,
-                std::process::id(),
+                most_keys: limits.keys,
+                most_waiters: limits.waiters_per_key,
+                process: std::process::id(),
                 telemetry,
-            ),
+            }),
             defaults,
         })
     }

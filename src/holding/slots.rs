@@ -36,16 +36,25 @@ use crate::{
 /// All slots of one runtime. A key has at most one.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    clock: Clock,
-    flags: u64,
-    era: Era,
-    most_keys: usize,
-    most_waiters: usize,
-    /// Makes this process's jitter differ from others'.
-    process: u32,
-    telemetry: Telemetry,
+    settings: SlotSettings,
     table: Mutex<Table>,
     gather: Arc<Mutex<Gather>>,
+}
+
+/// The settings of the slots of one runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct SlotSettings {
+    pub(crate) clock: Clock,
+    /// The flags of locks.
+    pub(crate) flags: u64,
+    pub(crate) era: Era,
+    /// The most keys in use.
+    pub(crate) most_keys: usize,
+    /// The most callers that wait for one key.
+    pub(crate) most_waiters: usize,
+    /// Makes this process's jitter differ from others'.
+    pub(crate) process: u32,
+    pub(crate) telemetry: Telemetry,
 }
 
 #[derive(Debug, Default)]
@@ -104,35 +113,17 @@ impl From<Opened<(CallId, oneshot::Receiver<Answer>)>> for Entered {
 }
 
 impl Slots {
-    pub(crate) fn new(
-        clock: Clock,
-        flags: u64,
-        era: Era,
-        most_keys: usize,
-        most_waiters: usize,
-        process: u32,
-        telemetry: Telemetry,
-    ) -> Self {
-        Self {
-            clock,
-            flags,
-            era,
-            most_keys,
-            most_waiters,
-            process,
-            telemetry,
-            table: Mutex::default(),
-            gather: Arc::default(),
-        }
+    pub(crate) fn new(settings: SlotSettings) -> Self {
+        Self { settings, table: Mutex::default(), gather: Arc::default() }
     }
 
     /// The era of all tokens.
     pub(crate) fn era(&self) -> Era {
-        self.era
+        self.settings.era
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        self.clock
+        self.settings.clock
     }
 
     /// Queues a caller for `key`.
@@ -172,7 +163,7 @@ impl Slots {
         patience: Patience,
         value: Arc<[u8]>,
     ) -> Result<Entered, Error> {
-        let limit = self.most_waiters;
+        let limit = self.settings.most_waiters;
         let enter = |callers: &Arc<Callers>| callers.enter(patience, value, limit);
         Ok(self.open(key, kind, purpose, enter)?.into())
     }
@@ -202,7 +193,7 @@ impl Slots {
         for other in others {
             slot_of(other)?.callers.rely_on(other)?;
         }
-        slot_of(lease)?.callers.write(lease, content, self.most_waiters)
+        slot_of(lease)?.callers.write(lease, content, self.settings.most_waiters)
     }
 
     /// Queues a caller that wants all of `keys` at once. All queues have the callers of
@@ -215,7 +206,7 @@ impl Slots {
         keys: &BTreeSet<Key>,
         value: Arc<[u8]>,
     ) -> Result<(SetId, Vec<Entered>), Error> {
-        let (now, limit) = (self.clock.now(), self.most_waiters);
+        let (now, limit) = (self.settings.clock.now(), self.settings.most_waiters);
         let mut table = lock(&self.table);
         let id = lock(&self.gather).enter(now, keys.clone(), value.clone());
         let patience = Patience::Set { id, since: now };
@@ -287,7 +278,7 @@ impl Slots {
         if Mutation::SlotTwice.is_chosen() {
             table.slots.remove(key);
         }
-        let limit = purpose.share(self.most_keys);
+        let limit = purpose.share(self.settings.most_keys);
         let full = table.slots.len() >= limit;
         let (slot, is_new) = match table.slots.entry(key.clone()) {
             hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
@@ -300,7 +291,7 @@ impl Slots {
             }
         };
         // Under the table's lock, so that the slot is not reaped in between.
-        match slot.admit(kind, self.flags).and_then(|()| ask(&slot.callers)) {
+        match slot.admit(kind, self.settings.flags).and_then(|()| ask(&slot.callers)) {
             Ok(answer) => Ok(Opened { slot, answer, is_new }),
             Err(error) => {
                 if is_new {
@@ -314,11 +305,13 @@ impl Slots {
 
     fn new_slot(&self, key: &Key, kind: Kind) -> Slot {
         // The seed makes jitter differ between processes and keys. Nothing else depends on it.
-        let seed = self.clock.now().as_nanos() ^ u64::from(self.process) << 32;
+        let seed = self.settings.clock.now().as_nanos() ^ u64::from(self.settings.process) << 32;
         let mix = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let seed = key.as_str().bytes().fold(seed, mix);
         let (machine, hand_over) = match kind {
-            Kind::Lock => (Machine::Lock(Lock::new(self.flags, seed)), HandOver::default()),
+            Kind::Lock => {
+                (Machine::Lock(Lock::new(self.settings.flags, seed)), HandOver::default())
+            }
             Kind::Permit(limit) => {
                 let prefix = key.as_str().strip_suffix(LOCK).unwrap_or_default();
                 let permit = Permit::new(prefix, limit, seed);
@@ -327,8 +320,9 @@ impl Slots {
                 (Machine::Permit(Box::new(permit)), HandOver::NONE)
             }
         };
-        let telemetry = self.telemetry.clone();
-        let callers = Callers::new(key.clone(), self.clock, self.era, telemetry, hand_over);
+        let telemetry = self.settings.telemetry.clone();
+        let callers =
+            Callers::new(key.clone(), self.settings.clock, self.settings.era, telemetry, hand_over);
         Slot::new(callers, machine, kind, self.gather.clone())
     }
 

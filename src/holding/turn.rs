@@ -22,7 +22,6 @@ use crate::{
     },
     error::Error,
     key::Key,
-    ownership::Holder,
     protocol::{
         Ticket,
         contest::News,
@@ -275,13 +274,8 @@ impl Slot {
             }
             Effect::Request(request) => out(Order::Request(request)),
             Effect::Own { index, session, cell } => {
-                let holder = Box::new(Holder {
-                    session: session.to_string(),
-                    session_name: Some(style.service.clone()),
-                    node: None,
-                    value: self.written(),
-                    since: index,
-                });
+                let name = Some(style.service.clone());
+                let holder = Box::new(session.holder(name, None, self.written(), index));
                 let token = self.callers.owned(index, cell, holder, set);
                 out(Order::Won { index, session, token });
                 self.publish(out);

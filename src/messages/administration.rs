@@ -1,9 +1,7 @@
 //! Requests of administrators.
 
-use std::time::Duration;
-
 use actix::Message;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     error::Error,
@@ -115,41 +113,6 @@ impl StepDown {
     }
 }
 
-/// The value of a key that is kept after its leader was made to step down. It is addressed to
-/// the process of that leader.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct StandBack {
-    stand_back: Note,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    session: String,
-    pause_ms: u64,
-}
-
-impl StandBack {
-    /// The longest pause that is obeyed: anybody who may write the key can demand one.
-    const LONGEST: Duration = Duration::from_secs(70);
-    /// How long the others have, once the key is free.
-    const MARGIN: Duration = Duration::from_secs(2);
-
-    /// Demands a pause from the process with that session, until others had time to win a key
-    /// that is kept for `keeps`.
-    pub(crate) fn value(session: &str, keeps: Duration) -> Vec<u8> {
-        let pause_ms = u64::try_from((keeps + Self::MARGIN).as_millis()).unwrap_or(u64::MAX);
-        let note = Note { session: session.to_owned(), pause_ms };
-        serde_json::to_vec(&Self { stand_back: note }).unwrap_or_default()
-    }
-
-    /// The pause that the value demands from the process with that session.
-    pub(crate) fn demanded(value: &[u8], session: &str) -> Option<Duration> {
-        let Self { stand_back } = serde_json::from_slice(value).ok()?;
-        let pause = Duration::from_millis(stand_back.pause_ms).min(Self::LONGEST);
-        (stand_back.session == session).then_some(pause)
-    }
-}
-
 /// Lists who holds what in all processes, below a prefix of the runtime's keys.
 ///
 /// The reply is the state at Consul's leader at that moment, sorted by key: every entry that
@@ -187,22 +150,4 @@ pub struct HeldKey {
     pub key: String,
     /// Who holds it.
     pub holder: Holder,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_stands_back_only_when_it_is_addressed_and_not_for_ever() {
-        let keeps = Duration::from_secs(15);
-        let value = StandBack::value("a", keeps);
-        assert_eq!(StandBack::demanded(&value, "a"), Some(keeps + StandBack::MARGIN));
-        assert_eq!(StandBack::demanded(&value, "b"), None);
-        let long = br#"{"stand_back":{"session":"a","pause_ms":18446744073709551615}}"#;
-        assert_eq!(StandBack::demanded(long, "a"), Some(StandBack::LONGEST));
-        for other in [&b""[..], b"a", b"{}", br#"{"stand_back":{"session":"a"}}"#] {
-            assert_eq!(StandBack::demanded(other, "a"), None);
-        }
-    }
 }

@@ -11,7 +11,6 @@ pub(crate) mod subscribers;
 mod writes;
 
 pub use accounts::{Explain, List};
-pub(crate) use administration::StandBack;
 pub use administration::{ForceRelease, HeldKey, Holders, StepDown};
 pub use elections::{Campaign, Observe, Resign};
 pub use events::{

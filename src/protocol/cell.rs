@@ -59,11 +59,16 @@ impl DeadlineCell {
         }
     }
 
+    /// The deadline, even if it has passed; `None` once latched. Changes nothing.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        let seen = self.0.load(Ordering::Acquire);
+        (seen >= FIRST_DEADLINE).then(|| Moment::from_nanos(seen))
+    }
+
     /// What [`is_valid`](Self::is_valid) would return, without latching the cell.
     #[cfg(test)]
     pub(crate) fn would_be_valid(&self, now: Moment) -> bool {
-        let seen = self.0.load(Ordering::Acquire);
-        seen >= FIRST_DEADLINE && now.as_nanos() < seen
+        self.due().is_some_and(|deadline| now < deadline)
     }
 
     /// Moves the deadline to `to` if that is later. Returns `false` if the cell is

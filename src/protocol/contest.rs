@@ -12,19 +12,20 @@
 //! the demand may follow from the news.
 
 mod messages;
+mod steps;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 pub(crate) use self::messages::{Effect, Ending, News};
 #[cfg(test)]
 use super::mutation::Mutation;
 use super::{
     cell::DeadlineCell,
-    election::{self, Election, Stood},
+    election::{Election, Stood},
     gather::SetId,
-    queue::{self, CallId, Demand, End, HandOver, Obstacle, Patience, Queue},
+    queue::{CallId, Demand, HandOver, Obstacle, Patience, Queue},
 };
 use crate::{
     clock::Moment,
@@ -39,11 +40,24 @@ pub(crate) struct Contest {
     queue: Queue,
     election: Election,
     cell: Option<Arc<DeadlineCell>>,
+    last_won: LastWon,
     stopped: bool,
     /// Oldest first.
     news: VecDeque<News>,
     #[cfg(test)]
     put_off: bool,
+}
+
+/// The session under which this process won the key last.
+#[derive(Default)]
+struct LastWon(Option<String>);
+
+/// Hides the session: an exploration tells states apart by this text, and it has no operator
+/// who demands a pause.
+impl fmt::Debug for LastWon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LastWon")
+    }
 }
 
 impl Contest {
@@ -156,6 +170,7 @@ impl Contest {
         effects: &mut Vec<Effect>,
     ) -> Option<FencingToken> {
         self.cell = Some(cell.clone());
+        self.last_won = LastWon(Some(holder.session.clone()));
         let mut then = Vec::new();
         let taken = self.queue.owned(now, index, cell, holder, set, &mut then);
         let token = taken.then(|| self.queue.token()).flatten();
@@ -320,136 +335,5 @@ impl Contest {
     fn demand(&self) -> Demand {
         let (follow, followings) = (self.election.is_followed(), self.election.followings());
         Demand { follow, followings, ..self.queue.demand() }
-    }
-
-    /// Takes a step of the queue and applies its effects.
-    fn step_queue<T>(
-        &mut self,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-        step: impl FnOnce(&mut Queue, &mut Vec<queue::Effect>) -> T,
-    ) -> T {
-        let mut then = Vec::new();
-        let result = step(&mut self.queue, &mut then);
-        self.apply(now, then, effects);
-        result
-    }
-
-    /// Applies the queue's effects and passes them to the election.
-    fn apply(&mut self, now: Moment, then: Vec<queue::Effect>, effects: &mut Vec<Effect>) {
-        for effect in then {
-            match effect {
-                queue::Effect::Grant { call, token } => self.granted(now, call, token, effects),
-                queue::Effect::Refuse { call, obstacle } => {
-                    if self.election.is_caller(call) {
-                        self.election.refused(now);
-                        effects.push(Effect::Poke);
-                    }
-                    effects.push(Effect::Refuse { call, obstacle });
-                }
-                queue::Effect::Ended { call } => {
-                    effects.push(Effect::End { call, how: Ending::Returned });
-                }
-                queue::Effect::Revoked { call } => {
-                    effects.push(Effect::End { call, how: Ending::Revoked });
-                }
-                queue::Effect::Lost { call, reason } => self.lose(now, call, reason, effects),
-                queue::Effect::Confirm { call, released } => {
-                    effects.push(Effect::Confirm { call, released });
-                }
-                queue::Effect::Poke => effects.push(Effect::Poke),
-            }
-        }
-    }
-
-    fn granted(
-        &mut self,
-        now: Moment,
-        call: CallId,
-        token: FencingToken,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(cell) = self.cell.clone() else { return };
-        let leads = self.election.is_caller(call);
-        effects.push(Effect::Grant { call, token, cell, leads });
-        let holder = self.queue.holder().cloned();
-        self.step_election(now, effects, |election, then| {
-            if leads {
-                election.granted(token, then);
-            }
-            election.seen(holder.as_ref(), then);
-        });
-    }
-
-    /// Takes a step of the election and applies its effects.
-    fn step_election<T>(
-        &mut self,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-        step: impl FnOnce(&mut Election, &mut Vec<election::Effect>) -> T,
-    ) -> T {
-        let mut then = Vec::new();
-        let result = step(&mut self.election, &mut then);
-        for effect in then {
-            self.news.push_back(match effect {
-                election::Effect::Enter => {
-                    let call = self.enter(now, Patience::Unlimited, effects);
-                    self.election.entered(call);
-                    continue;
-                }
-                election::Effect::Elected { token } => News::Elected { token },
-                election::Effect::Deposed { token, reason } => News::Deposed { token, reason },
-                election::Effect::LeaderChanged { leader } => News::LeaderChanged { leader },
-            });
-            effects.push(Effect::Poke);
-        }
-        result
-    }
-
-    fn seen(&mut self, now: Moment, holder: Option<&Holder>, effects: &mut Vec<Effect>) {
-        self.step_election(now, effects, |election, then| election.seen(holder, then));
-    }
-
-    /// The current lease is lost. Reports the loss before its consequences.
-    fn surrender(&mut self, now: Moment, reason: LossReason, effects: &mut Vec<Effect>) {
-        let mut then = Vec::new();
-        if let Some((call, token)) = self.queue.surrender(&mut then) {
-            self.news.push_back(News::Lost { token, reason });
-            self.lose(now, call, reason, effects);
-        }
-        self.apply(now, then, effects);
-    }
-
-    /// A caller's lease was lost.
-    fn lose(&mut self, now: Moment, call: CallId, reason: LossReason, effects: &mut Vec<Effect>) {
-        effects.push(Effect::End { call, how: Ending::Lost(reason) });
-        let leads = self.election.is_caller(call);
-        self.step_election(now, effects, |election, then| {
-            if leads {
-                election.lost(reason, then);
-            }
-            election.seen(None, then);
-        });
-    }
-
-    /// Reports the end of an ownership and applies the queue's effects.
-    fn ended(
-        &mut self,
-        now: Moment,
-        end: Option<End>,
-        reason: LossReason,
-        then: Vec<queue::Effect>,
-        effects: &mut Vec<Effect>,
-    ) {
-        match end {
-            // The end of the lease informs the election.
-            Some(End::Lost(token)) => self.news.push_back(News::Lost { token, reason }),
-            Some(End::Released(token)) => {
-                self.news.push_back(News::Released { token });
-                self.seen(now, None, effects);
-            }
-            None => {}
-        }
-        self.apply(now, then, effects);
     }
 }

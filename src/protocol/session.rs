@@ -157,11 +157,12 @@ impl Session {
     }
 
     /// When an [`Event::Tick`] is due.
-    pub(crate) fn next_wakeup(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         let phase = match &self.phase {
             Phase::Absent { since: Some(at) } => Some(*at),
             Phase::Open(open) => {
-                let deadline = open.view.cell.deadline(now).unwrap_or(now);
+                // The end of a latched cell is due at once: that moment has passed.
+                let deadline = open.view.cell.due().unwrap_or(open.renewed_at);
                 let raise = match open.raise {
                     Raise::Again(at) => at,
                     _ => deadline,

@@ -29,7 +29,7 @@ use crate::{
     mutation::Mutation,
     protocol::{
         contest::News,
-        session,
+        session::{self, Session},
         warden::{self, End, ForActors},
         watch,
     },
@@ -225,6 +225,7 @@ impl Process {
             News::LeaderChanged { leader } => {
                 Out::LeaderChanged { key, leader: leader.map(|leader| leader.session) }
             }
+            News::StoodBack { .. } => return,
         });
     }
 
@@ -272,7 +273,7 @@ impl Process {
         if self.is_over {
             return None;
         }
-        let session = self.session.as_ref().and_then(|s| s.next_wakeup(self.clock.now()));
+        let session = self.session.as_ref().and_then(Session::next_wakeup);
         let watch = self.watchers.as_ref().and_then(Watchers::next_wakeup);
         let others = [session, watch, self.wards.next_wakeup(), self.client.next_wakeup()];
         let locks = self.workers.values().filter_map(|worker| worker.wakes_at);
@@ -284,7 +285,7 @@ impl Process {
     pub(super) fn tick(&mut self) {
         let now = self.clock.now();
         let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
-        if is_due(self.session.as_ref().and_then(|session| session.next_wakeup(now))) {
+        if is_due(self.session.as_ref().and_then(Session::next_wakeup)) {
             self.feed_session(self.session_number, session::Event::Tick);
         }
         let due = self.workers.iter().filter(|(_, worker)| is_due(worker.wakes_at));

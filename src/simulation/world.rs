@@ -178,7 +178,8 @@ impl World {
             if at_once > MOST_AT_ONCE {
                 self.violate(|| format!("time stands still: {}", event.name()));
             }
-            self.now = at;
+            // What a stopped process of an exploration missed, it meets late.
+            self.now = self.now.max(at);
             let is_stale = self.is_stale(&event);
             self.step(event);
             if !is_stale {

@@ -29,7 +29,10 @@ impl History {
             News::Elected { token } => (What::Elected, token, None),
             News::Deposed { token, reason } => (What::Deposed, token, Some(reason)),
             News::Lost { token, reason } => (What::Lost, token, Some(reason)),
-            News::Acquired { .. } | News::Released { .. } | News::LeaderChanged { .. } => return,
+            News::Acquired { .. }
+            | News::Released { .. }
+            | News::LeaderChanged { .. }
+            | News::StoodBack { .. } => return,
         };
         if what == What::Deposed {
             // The loss of the same ownership says nothing more.

@@ -112,9 +112,12 @@ impl Journal {
         self.notes().preflight.clone()
     }
 
-    /// Sets why the session could not be created or renewed; `None` after a success.
-    pub(crate) fn trouble(&self, trouble: Option<String>) {
-        self.notes().trouble = trouble;
+    /// Sets why the session could not be created or renewed; `None` after a success. Returns
+    /// whether trouble has begun or ended.
+    pub(crate) fn trouble(&self, trouble: Option<String>) -> bool {
+        let is_trouble = trouble.is_some();
+        let before = std::mem::replace(&mut self.notes().trouble, trouble);
+        before.is_some() != is_trouble
     }
 
     /// Sets what an operator must mend before locks work. Returns whether it is new.

@@ -15,8 +15,9 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::schedule::{Around, Fires, Look};
 use crate::{
-    actors::{LastTurn, LockSupervisor, Noted, ReadTurn, WriteTurn},
+    actors::{LockSupervisor, Noted, ReadTurn, WriteTurn},
     clock::{Clock, wall_millis},
+    consul::turn_record::LastTurn,
     dsync::Dsync,
     error::Error,
     holding::term::Term,

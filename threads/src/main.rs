@@ -22,6 +22,7 @@ mod token;
 #[path = "../../src/consul"]
 mod consul {
     pub(crate) mod fact;
+    pub(crate) mod stand_back;
 }
 
 /// The machines that threads share.

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use super::{
-    HttpConfig,
     address::Place,
+    config::HttpConfig,
     line::{ASK_PERIOD, Line, MOST_UNANSWERED, QUIET, Route},
     tls::Tls,
     trouble::{self, Fault},

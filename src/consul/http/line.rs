@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{
-    HttpConfig,
+    config::HttpConfig,
     trouble::{self, Fault},
 };
 use crate::consul::{

@@ -5,6 +5,7 @@
 //! connections, other lanes give up spare ones for renewals and calls.
 
 mod address;
+mod config;
 mod dial;
 mod lane;
 mod line;
@@ -18,6 +19,7 @@ use futures::future::{Either, select};
 use hyper::header::HeaderValue;
 
 pub(crate) use address::Address;
+pub(crate) use config::HttpConfig;
 use dial::Dialer;
 use lane::{Lane, Seat};
 use line::MOST_STREAMS;
@@ -27,7 +29,6 @@ use super::{
     fact::Trouble,
     wire::{Method, WireReply, WireRequest},
 };
-use crate::{config::TlsSettings, secret::Secret};
 
 /// The longest body that is read, except for listings, in bytes. All expected answers are
 /// shorter.
@@ -47,27 +48,6 @@ const MOST_TRIES: usize = 4;
 /// Connections whose last answers are less than this apart have the same age: if one was
 /// dropped silently, so were the others.
 const SAME_AGE: Duration = Duration::from_secs(1);
-
-/// The address of the agent and the number of connections to it.
-#[derive(Clone, Debug)]
-pub(crate) struct HttpConfig {
-    pub(crate) address: Address,
-    /// `user:password` for a proxy.
-    pub(crate) basic: Option<Secret>,
-    /// Added to the query of every request: `ns=a&dc=b`, or empty.
-    pub(crate) query: String,
-    /// Connections for renewals: enough for all that can hang at the same time.
-    pub(crate) renewals: usize,
-    /// Connections for everything but renewals and blocking reads.
-    pub(crate) calls: usize,
-    /// Connections for blocking reads.
-    pub(crate) watches: usize,
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "for https://"))]
-    pub(crate) tls: TlsSettings,
-    /// Used instead of the files of `tls`. HTTP/2 is offered unless it names other protocols.
-    #[cfg(feature = "tls")]
-    pub(crate) ready_tls: Option<std::sync::Arc<rustls::ClientConfig>>,
-}
 
 /// The purpose of a request. Purposes use separate connections, so that none waits for
 /// another.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 
 use super::{
-    HttpConfig,
+    config::HttpConfig,
     line::{Line, Route},
 };
 use crate::consul::fact::Trouble;
@@ -16,7 +16,7 @@ mod files;
 #[cfg(feature = "tls")]
 use {
     super::trouble,
-    files::Files,
+    files::{Files, with_http_2},
     rustls::{ClientConfig, pki_types::ServerName},
     std::sync::Arc,
     tokio_rustls::TlsConnector,
@@ -86,16 +86,6 @@ impl Tls {
         }
         Line::http1(stream, route).await
     }
-}
-
-/// Offers HTTP/2 unless the configuration names protocols. Without it, the agent speaks
-/// HTTP/1.1: one connection per blocking read.
-#[cfg(feature = "tls")]
-fn with_http_2(mut tls: Arc<ClientConfig>) -> Arc<ClientConfig> {
-    if tls.alpn_protocols.is_empty() {
-        Arc::make_mut(&mut tls).alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    }
-    tls
 }
 
 #[cfg(test)]

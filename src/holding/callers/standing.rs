@@ -64,12 +64,6 @@ impl Callers {
         campaign.and_then(|campaign| self.resign(campaign, None)).or_else(|| self.pending_release())
     }
 
-    /// Pauses the campaign, if there is one.
-    pub(crate) fn stand_back(self: &Arc<Self>, pause: Duration) {
-        let campaign = self.lock().contest.election().campaign();
-        drop(campaign.and_then(|campaign| self.resign(campaign, Some(pause))));
-    }
-
     /// The unconfirmed release of a resigned term.
     pub(crate) fn pending_release(&self) -> Option<SharedRelease> {
         self.lock().resigning.as_ref().map(|(_, outcome)| outcome.clone())

@@ -39,3 +39,12 @@ fn the_latest_deadline_wins_whatever_the_order_of_the_renewals_answers() {
     assert!(cell.extend(at(2), at(200)));
     assert_eq!(cell.deadline(at(2)), Some(at(300)));
 }
+
+#[test]
+fn reading_when_a_deadline_is_due_does_not_latch_the_cell() {
+    let cell = DeadlineCell::new(at(100));
+    assert_eq!(cell.due(), Some(at(100)));
+    assert!(cell.extend(at(90), at(300)), "a renewal still extends it");
+    cell.latch(LossReason::Shutdown);
+    assert_eq!(cell.due(), None);
+}

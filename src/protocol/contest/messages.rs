@@ -1,6 +1,6 @@
 //! The messages of the contest: the events that it publishes, and its effects.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     ownership::{Holder, LossReason, Released},
@@ -14,12 +14,30 @@ use crate::{
 /// An event of a key to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    Acquired { token: FencingToken },
-    Lost { token: FencingToken, reason: LossReason },
-    Released { token: FencingToken },
-    Elected { token: FencingToken },
-    Deposed { token: FencingToken, reason: LossReason },
-    LeaderChanged { leader: Option<Box<Holder>> },
+    Acquired {
+        token: FencingToken,
+    },
+    Lost {
+        token: FencingToken,
+        reason: LossReason,
+    },
+    Released {
+        token: FencingToken,
+    },
+    Elected {
+        token: FencingToken,
+    },
+    Deposed {
+        token: FencingToken,
+        reason: LossReason,
+    },
+    LeaderChanged {
+        leader: Option<Box<Holder>>,
+    },
+    /// The campaign pauses, as the operator demands who took the key from this process.
+    StoodBack {
+        pause: Duration,
+    },
 }
 
 /// The effects of a step, in order.

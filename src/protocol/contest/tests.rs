@@ -1,5 +1,5 @@
 use super::*;
-use crate::ownership::Released;
+use crate::{consul::stand_back::StandBack, ownership::Released};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -230,4 +230,61 @@ fn the_last_index_counts_only_under_the_present_session() {
     assert_eq!(table.contest.last_index(), 7);
     table.contest.cell.as_ref().unwrap().latch(LossReason::SessionGone);
     assert_eq!(table.contest.last_index(), 0);
+}
+
+fn kept(session: &str, demands_from: &str) -> Obstacle {
+    let value = StandBack::value(demands_from, SECOND).into();
+    Obstacle::Held(Box::new(Holder { value, ..*holder(session) }))
+}
+
+#[test]
+fn a_campaign_whose_leader_was_made_to_step_down_pauses_and_one_that_was_not_waits() {
+    for (demands_from, pauses) in [("ours", true), ("another", false)] {
+        let mut table = Table::default();
+        table.campaign(1);
+        table.owned(2, 7, 100);
+        table.reports(2);
+        let reason = LossReason::ForceReleased;
+        table.step(3, |contest, now, effects| contest.lost(now, reason, effects));
+        let keeper = kept("keeper", demands_from);
+        table.step(3, |contest, now, effects| contest.obstructed(now, keeper, effects));
+        let (news, demand) = table.reports(3);
+        let stood_back = news.iter().find(|news| matches!(news, News::StoodBack { .. }));
+        let pause = 3 * SECOND;
+        assert_eq!(stood_back, pauses.then_some(&News::StoodBack { pause }));
+        assert_eq!(demand.wants(), !pauses);
+        assert_eq!(table.contest.next_wakeup(), pauses.then_some(at(3) + pause));
+        assert!(table.reports(6).1.wants(), "it contends after the pause");
+    }
+}
+
+#[test]
+fn a_waiting_campaign_leaves_the_queue_when_its_process_is_told_to_stand_back() {
+    let mut table = Table::default();
+    let lease = table.enter(1);
+    table.owned(2, 7, 100);
+    table.campaign(2);
+    table.reports(2);
+    table.step(3, |contest, now, effects| {
+        contest.lost(now, LossReason::ForceReleased, effects);
+        contest.obstructed(now, kept("keeper", "ours"), effects);
+    });
+    let how = lost(LossReason::ForceReleased);
+    assert_eq!(table.effects()[1..], [Effect::End { call: lease, how }]);
+    assert!(!table.reports(3).1.wants());
+    assert!(table.reports(6).1.wants());
+}
+
+#[test]
+fn a_demand_to_stand_back_that_nobody_campaigns_under_is_no_news() {
+    let mut table = Table::default();
+    table.step(1, Contest::observe);
+    table.enter(1);
+    table.owned(2, 7, 100);
+    table.step(3, |contest, now, effects| {
+        contest.lost(now, LossReason::ForceReleased, effects);
+        contest.obstructed(now, kept("keeper", "ours"), effects);
+    });
+    let (news, _) = table.reports(3);
+    assert!(!news.iter().any(|news| matches!(news, News::StoodBack { .. })), "{news:?}");
 }

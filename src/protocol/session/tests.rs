@@ -78,7 +78,7 @@ impl Bench {
     }
 
     fn wake(&mut self) -> Vec<Effect> {
-        self.now = self.session.next_wakeup(self.now).expect("nothing is due").max(self.now);
+        self.now = self.session.next_wakeup().expect("nothing is due").max(self.now);
         self.step(Event::Tick)
     }
 
@@ -169,7 +169,7 @@ fn an_interruption_that_ends_one_request_timeout_before_the_deadline_loses_nothi
         // answered at once.
         while bench.now < healed_at + timing.request_timeout() {
             answers.sort_by_key(|(due, _, _)| *due);
-            let wake = bench.session.next_wakeup(bench.now).unwrap().max(bench.now);
+            let wake = bench.session.next_wakeup().unwrap().max(bench.now);
             let effects = match answers.first() {
                 Some((due, _, _)) if *due <= wake => {
                     let (due, ticket, answer) = answers.remove(0);
@@ -223,7 +223,7 @@ fn a_loss_is_told_before_anything_is_done_about_it() {
         panic!("{effects:?}")
     };
     assert!(!view.cell.is_valid(bench.now));
-    assert_eq!(bench.session.next_wakeup(bench.now), None);
+    assert_eq!(bench.session.next_wakeup(), None);
     let effects = bench.step(Event::Told { generation: 1 });
     assert!(matches!(effects[..], [Effect::Create { .. }, Effect::Destroy { .. }]));
 }
@@ -270,7 +270,7 @@ fn a_closed_session_is_destroyed_until_that_is_answered() {
         ticket = again;
     }
     bench.destroyed(ticket);
-    assert_eq!(bench.session.next_wakeup(bench.now), None);
+    assert_eq!(bench.session.next_wakeup(), None);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_fence_entry_is_deleted_after_its_session_and_both_are_repeated_if_that_fail
     let effects = bench.wake();
     let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     bench.destroyed(ticket);
-    assert_eq!(bench.session.next_wakeup(bench.now), None);
+    assert_eq!(bench.session.next_wakeup(), None);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn a_session_that_may_not_be_destroyed_is_tried_again_until_its_ttl_has_ended_it
     loop {
         let answer = Destroyed::Denied("session:write".into());
         bench.step(Event::Destroyed { ticket, answer });
-        if bench.session.next_wakeup(bench.now).is_none() {
+        if bench.session.next_wakeup().is_none() {
             break;
         }
         let effects = bench.wake();
@@ -675,7 +675,7 @@ fn an_answer_about_the_fence_of_a_session_that_is_gone_changes_nothing() {
     assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
     let effects = bench.step(late(raise));
     assert!(effects.is_empty(), "{effects:?}");
-    assert!(bench.session.next_wakeup(bench.now).is_none());
+    assert!(bench.session.next_wakeup().is_none());
 
     // Its locks have not been told of its end yet: it may not be destroyed before.
     let (mut bench, view) = Bench::open();
@@ -712,7 +712,7 @@ fn a_session_whose_token_is_unknown_is_not_destroyed_for_ever() {
     for _ in 0..1_000 {
         let answer = Destroyed::Unknown(Trouble::UnknownToken);
         bench.step(Event::Destroyed { ticket, answer });
-        if bench.session.next_wakeup(bench.now).is_none() {
+        if bench.session.next_wakeup().is_none() {
             return;
         }
         let effects = bench.wake();
@@ -720,4 +720,14 @@ fn a_session_whose_token_is_unknown_is_not_destroyed_for_ever() {
         ticket = again;
     }
     panic!("still destroyed at {:?}", bench.now);
+}
+
+#[test]
+fn asking_when_the_next_tick_is_due_changes_nothing() {
+    let (bench, view) = Bench::open();
+    let due = bench.session.next_wakeup();
+    assert_eq!(view.cell.ended(), None);
+    view.cell.latch(LossReason::RuntimeFailed);
+    assert!(bench.session.next_wakeup() <= Some(bench.now), "the end is due at once");
+    assert!(due > Some(bench.now));
 }

@@ -27,10 +27,8 @@ impl Stage {
         let now = self.world.now;
         let deadlines = self.world.processes.iter().filter_map(|host| {
             host.set_time(now);
-            let (cell, local) = (host.wards.view()?.cell.clone(), host.clock.now());
-            // A check of a passed deadline would change the cell.
-            let deadline = cell.would_be_valid(local).then(|| cell.deadline(local)).flatten()?;
-            Some(host.world_time(deadline))
+            let deadline = host.wards.view()?.cell.due()?;
+            (deadline > host.clock.now()).then(|| host.world_time(deadline))
         });
         let engine = &self.world.server.api.engine;
         let ends = engine.next_wakeup().into_iter().chain(engine.next_delay_end());

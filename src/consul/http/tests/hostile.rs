@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::super::*;
+use crate::config::TlsSettings;
 use crate::consul::ask::tests::hostile::verdicts;
 
 const LIMIT: Duration = Duration::from_millis(300);

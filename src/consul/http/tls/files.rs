@@ -14,7 +14,6 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use super::with_http_2;
 use crate::config::TlsSettings;
 
 /// The configuration that the files give, which follows them.
@@ -229,4 +228,13 @@ impl ServerCertVerifier for Unverified {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Offers HTTP/2 unless the configuration names protocols. Without it, the agent speaks
+/// HTTP/1.1: one connection per blocking read.
+pub(super) fn with_http_2(mut tls: Arc<ClientConfig>) -> Arc<ClientConfig> {
+    if tls.alpn_protocols.is_empty() {
+        Arc::make_mut(&mut tls).alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    tls
 }
