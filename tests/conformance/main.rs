@@ -9,6 +9,7 @@ mod keys;
 mod paths;
 mod script;
 mod sessions;
+mod specified;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests; this one needs a part of it")]
 mod support;
@@ -95,10 +96,13 @@ fn agree(cases: &[Case], together: bool) {
     );
 }
 
+fn untimed() -> Vec<Case> {
+    [sessions::CASES, paths::CASES, keys::CASES, txns::CASES, waits::CASES].concat()
+}
+
 #[test]
 fn replies_and_wake_ups_of_both_agree() {
-    let cases = [sessions::CASES, paths::CASES, keys::CASES, txns::CASES, waits::CASES].concat();
-    agree(&cases, false);
+    agree(&untimed(), false);
 }
 
 #[test]
