@@ -80,6 +80,8 @@ function allowed(scope, lines) {
 
 const isOwn = (line) => line.event === 'own';
 const clone = (lines) => lines.map((line) => ({ ...line }));
+const requestOf = (lines) =>
+  new Map(lines.filter((it) => it.event === 'send').map((it) => [it.id, it.request]));
 
 // What is done to a record, where it can be done. Returns nothing where it cannot.
 const SPOILS = {
@@ -105,10 +107,24 @@ const SPOILS = {
     return heard && lines;
   },
   'a release never reached Consul': (lines) => {
-    const of = new Map(lines.filter((it) => it.event === 'send').map((it) => [it.id, it.request]));
+    const of = requestOf(lines);
     const at = lines.findIndex((it) =>
       it.event === 'serve' && of.get(it.id) === 'release' && it.result === 1);
     return at < 0 ? undefined : lines.toSpliced(at, 1);
+  },
+  'a lease is believed for a tenth longer': (lines, scope) => {
+    const told = lines.filter((it) => it.event === 'believe' && it.until > 0);
+    for (const line of told) line.until += scope.lease / 10;
+    return told.length > 0 && lines;
+  },
+  'the lock-delay of a holder lasts a second longer': (lines, scope) => {
+    const requests = requestOf(lines);
+    // Its fence entry and the key were freed together.
+    const held = lines.findIndex((it) => it.event === 'end' && it.fence > 0 && it.index === it.fence);
+    const next = lines.slice(held).find((it) =>
+      it.event === 'serve' && requests.get(it.id) === 'lock' && it.result > 0);
+    scope.delay += 1_000_000_000;
+    return held >= 0 && next?.at < lines[held].at + scope.delay && lines;
   },
   'a lock checks no fence': (lines) => {
     const lock = lines.find((it) => it.request === 'lock');
@@ -124,9 +140,10 @@ for (const name of process.argv.slice(2).filter((it) => it !== '--spoil')) {
   const [scope, ...lines] = text.map((line) => JSON.parse(line));
   if (spoils) {
     for (const [what, spoil] of Object.entries(SPOILS)) {
-      const spoiled = spoil(clone(lines), scope);
+      const [like] = clone([scope]);
+      const spoiled = spoil(clone(lines), like);
       if (!spoiled) continue;
-      const passes = allowed(scope, spoiled) === spoiled.length;
+      const passes = allowed(like, spoiled) === spoiled.length;
       wrong += passes ? 1 : 0;
       console.log(`${name}, ${what}: ${passes ? 'NOT REFUSED' : 'refused'}`);
     }

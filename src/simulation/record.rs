@@ -1,8 +1,9 @@
 //! The history of one key as lines of JSON, which `scripts/specify` checks against
 //! `spec/lock.qnt`.
 //!
-//! The first line describes the history: `ttl`, `delay` and `lease` in nanoseconds, and the
-//! number of `processes`. Each other line is an event: `at` in nanoseconds since the start,
+//! The first line describes the history: `ttl`, `delay` and `lease` in nanoseconds, the
+//! number of `processes`, and in a record of real processes the `slack`: how much later than
+//! its process the record may have seen a request. Each other line is an event: `at` in nanoseconds since the start,
 //! and `event`, with the numbers that belong to it. Sessions are numbered from 1 in the
 //! order in which they were created. 0 stands for none.
 //!
@@ -15,6 +16,7 @@
 //! | `give up` | `id` | its process waits no longer for an answer |
 //! | `end` | `session`, `index`, `fence` | the session ended. The key then has this `index`, and its fence entry this one, or 0 if there is none |
 //! | `own` | `process`, `index` | the process owns the key |
+//! | `believe` | `process`, `index`, `until` | only of real processes: it checked its ownership, which was valid, until then if `until` is not 0 |
 //! | `lose` | `process`, `reason` | it reported the loss |
 //! | `close` | `process`, `reason` | its session is closed, and each ownership under it over |
 //! | `restart` | `process` | it crashed, and starts again |

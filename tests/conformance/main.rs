@@ -13,6 +13,7 @@ mod paths;
 mod rights;
 mod script;
 mod sessions;
+mod specified;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests; this one needs a part of it")]
 mod support;
@@ -110,13 +111,13 @@ fn warm_up(address: SocketAddr) {
     script.delete("kv/<p>a");
 }
 
-fn quick() -> Vec<Case> {
+fn untimed() -> Vec<Case> {
     [sessions::CASES, paths::CASES, keys::CASES, txns::CASES, waits::CASES].concat()
 }
 
 #[test]
 fn replies_and_wake_ups_of_both_agree() {
-    agree(&quick(), false);
+    agree(&untimed(), false);
 }
 
 /// The cases in which an agent like Consul 1.21 differs from one like 1.8.7.
@@ -128,7 +129,7 @@ fn a_newer_agent_differs_from_an_older_one_only_where_its_documents_say() {
     let servers = agents.map(|agent| agent.serve("127.0.0.1:0").expect("a free port"));
     let addresses = [servers[0].address(), servers[1].address()];
     addresses.into_iter().for_each(warm_up);
-    let differences = quick().into_iter().enumerate().filter_map(|(place, (name, steps))| {
+    let differences = untimed().into_iter().enumerate().filter_map(|(place, (name, steps))| {
         let [older, newer] = transcripts(addresses, &format!("case{place}"), |_| steps);
         let difference = difference(name, &older, &newer)?;
         eprint!("{difference}");

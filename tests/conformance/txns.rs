@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     ("txn: deletes", txn_deletes),
     ("txn: all or nothing, and every fault is reported", txn_atomic),
     ("txn: fence-style transactions", txn_fences),
+    ("txn: raises of a fence", txn_raises),
     ("txn: records beside a lock", txn_records),
     ("txn: permits of a semaphore", txn_permits),
     ("txn: writes by the owner of a lock", txn_owner_writes),
@@ -210,6 +211,33 @@ fn txn_fences(s: &mut Script) {
     s.txn("check-index k i=<K>; unlock k s=<A>");
     s.keep_index("K", "k");
     s.txn("check-index k i=<K>; lock k s=<B> v=w f=1");
+    s.get("kv/<p>?recurse");
+}
+
+/// The transactions by which this crate raises the fence entry of a session.
+fn txn_raises(s: &mut Script) {
+    s.session("A", NO_DELAY);
+    s.session("B", NO_DELAY);
+    s.txn("check-not-exists F; lock F s=<A> v=0");
+    s.txn("check-not-exists F; lock F s=<A> v=0");
+    s.keep_index("F", "F");
+    s.txn("check-index F i=<F>; check-not-exists k; lock k s=<A> v=x f=3");
+    s.keep_index("K", "k");
+    s.txn("check-index F i=<F>; lock F s=<A> v=1");
+    s.keep_index("G", "F");
+    // A late raise, and a late lock.
+    s.txn("check-index F i=<F>; lock F s=<A> v=1");
+    s.txn("check-index F i=<F>; check-index k i=<K>; lock k s=<A> v=y f=3");
+    s.txn("check-index F i=<G>; check-index k i=<K>; lock k s=<A> v=y f=3");
+    s.get("kv/<p>F?consistent");
+    s.put("session/destroy/<A>", "");
+    s.get("kv/<p>?recurse");
+    s.txn("check-index F i=<G>; lock F s=<A> v=2");
+    s.keep_index("H", "F");
+    s.txn("check-index F i=<H>; lock F s=<A> v=2");
+    s.txn("check-index F i=<H>; check-not-exists k; lock k s=<A> v=x f=3");
+    s.txn("delete F");
+    s.txn("check-not-exists F; lock F s=<A> v=0");
     s.get("kv/<p>?recurse");
 }
 

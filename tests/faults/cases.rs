@@ -7,6 +7,7 @@ use crate::namespace;
 use crate::network;
 use crate::process;
 use crate::session;
+use crate::specified;
 use crate::stage::Outcome;
 use crate::support::consul::Cluster;
 
@@ -98,6 +99,18 @@ pub(crate) fn all() -> Vec<Case> {
         .map(|(cluster, fault, play)| Case::new(fault, 1, false, Play::Cluster(cluster, play)));
     cases.extend(on_cluster);
     cases
+}
+
+/// The cases whose records are checked against the specification.
+pub(crate) fn recorded() -> Vec<Case> {
+    let cases: [(&'static str, Alone); 5] = [
+        ("contended", specified::contended),
+        ("cut off", specified::cut_off),
+        ("stopped", specified::stopped),
+        ("destroyed while cut off", specified::destroyed),
+        ("killed", specified::killed),
+    ];
+    cases.map(|(fault, play)| Case::new(fault, 0, false, Play::Alone(play))).into()
 }
 
 /// The main faults, each repeated this often.

@@ -13,19 +13,23 @@ mod checker;
 mod checker_cases;
 mod cluster;
 mod crowd;
+mod exchange;
 mod harness;
 mod history;
 mod leadership;
 mod namespace;
 mod network;
+mod observer;
 mod player;
 mod process;
 mod random;
 mod record;
 mod session;
 mod soak;
+mod specified;
 mod stage;
 mod table;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -53,6 +57,9 @@ fn main() -> ExitCode {
         return soak::run(&plan);
     }
     let selection = harness::Selection::from_arguments();
+    if variable(specified::RECORDS).is_some() {
+        return harness::run(cases::recorded(), &selection);
+    }
     let cases = match variable("DSYNC_TRIAL").map(|runs| runs.parse().expect("a number of runs")) {
         Some(runs) => {
             let clusters = 4;

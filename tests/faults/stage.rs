@@ -271,7 +271,8 @@ impl Stage {
         LogFolder(self.dir.clone())
     }
 
-    pub(crate) fn report(&self) -> Report {
+    /// What the players have logged.
+    pub(crate) fn told(&self) -> Logs {
         let mut logs = Logs { pauses: self.pauses.clone(), ..Logs::default() };
         for player in &self.players {
             logs.events.push((player.orders.name.clone(), player.events()));
@@ -283,6 +284,11 @@ impl Stage {
             writes.push(Write::parse(&line).unwrap_or_else(|| panic!("written: {line:?}")));
         }
         logs.writes = writes;
+        logs
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let logs = self.told();
         history::keep(&self.prefix, &logs);
         Report::of(&logs)
     }

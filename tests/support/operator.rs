@@ -117,12 +117,18 @@ impl Operator {
 
     /// The locked keys under `prefix`, each with its session; an error while there is no leader.
     pub(crate) fn locked(&self, prefix: &str) -> io::Result<Vec<(String, String)>> {
+        let entries = self.entries(prefix)?.into_iter();
+        Ok(entries.filter_map(|(key, entry)| Some((key, entry.session?))).collect())
+    }
+
+    /// The entries under `prefix`; an error while there is no leader.
+    pub(crate) fn entries(&self, prefix: &str) -> io::Result<Vec<(String, Entry)>> {
         let answer = self.ask("GET", &format!("{}?recurse&consistent", kv(prefix)), b"")?;
         match answer.status {
             404 => Ok(Vec::new()),
             200 => Ok(list(&answer.json())
                 .iter()
-                .filter_map(|json| Some((text(&json["Key"]), entry(json).session?)))
+                .map(|json| (text(&json["Key"]), entry(json)))
                 .collect()),
             status => Err(io::Error::other(format!("{status} {}", answer.text()))),
         }
@@ -193,7 +199,7 @@ impl Answer {
 }
 
 /// Parses a complete response, read until the server closed the connection.
-fn parse(received: &[u8]) -> Option<Answer> {
+pub(crate) fn parse(received: &[u8]) -> Option<Answer> {
     let end = received.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
     let body = &received[end + 4..];
