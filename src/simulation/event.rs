@@ -75,6 +75,7 @@ impl Event {
             Self::Work { process, .. } => format!("work p{process}"),
             Self::Call { process, .. } => format!("call p{process}"),
             Self::Caller { process, caller, .. } => format!("caller {caller} p{process}"),
+            Self::Probe { process, read, .. } => format!("probe {read:?} p{process}"),
             Self::Recheck => "recheck".into(),
             Self::Fault => "fault".into(),
             _ => "other".into(),

@@ -14,7 +14,7 @@
 //! - *A copy of an answered lock request* that arrives after its lock was released and
 //!   the key deleted, after the lock-delay for which it was refused, or, for a set, after
 //!   the key for which it was refused became free (`Question::outlives`). No fence is raised for an answered attempt.
-//! - *A lock restored by a snapshot* although its session had released it
+//! - *A lock or a permit restored by a snapshot* although its session had released it
 //!   (`release_the_risen`), and *a late request that passes the older fence* of that
 //!   snapshot (`withhold_the_late`). No index distinguishes the two stores before
 //!   something is locked.

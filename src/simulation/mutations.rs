@@ -33,6 +33,23 @@ const KINDS: [(Mutation, Kind); 11] = [
     (Mutation::PrunedEarly, |plan| plan.semaphore.is_some()),
 ];
 
+/// The number of a mutation's first random history that shows it, and its place among the
+/// histories of the kind that is searched, counted from 1.
+pub(super) fn first_history(mutation: Mutation) -> Option<(u64, u64)> {
+    let like = kind(mutation);
+    let seeds = Seeds { first: 0, count: SEEDS, like };
+    // Every history before the first that was found has been played.
+    let (_, found) = many_histories(seeds, 1, Some(mutation), false);
+    let (seed, _) = found.first()?;
+    let of_kind = (0..=*seed).filter(|seed| like(&Plan::of(*seed))).count();
+    Some((seed + 1, of_kind as u64))
+}
+
+fn kind(mutation: Mutation) -> Kind {
+    let kind = KINDS.iter().find(|(shown, _)| *shown == mutation);
+    kind.map_or(|_| true, |(_, like)| *like)
+}
+
 /// `DSYNC_SEEDS` counts in how many of that many histories each mutation is found.
 /// `DSYNC_MUTATION` restricts the search to one mutation.
 #[test]
@@ -45,8 +62,7 @@ fn every_mutation_is_found() {
         let table = variable("DSYNC_SEEDS");
         let (count, enough) = table.map_or((SEEDS, 1), |count| (count, usize::MAX));
         let shown_by = SHOWN_BY.iter().find(|(shown, _)| *shown == mutation).map(|(_, seed)| *seed);
-        let kind = KINDS.iter().find(|(shown, _)| *shown == mutation).map(|(_, like)| *like);
-        let like = kind.unwrap_or(|_| true);
+        let like = kind(mutation);
         let near = shown_by.filter(|_| table.is_none()).map(|seed| (seed.saturating_sub(20), 40));
         let search = |(first, count)| {
             many_histories(Seeds { first, count, like }, enough, Some(mutation), false)

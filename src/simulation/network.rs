@@ -60,10 +60,12 @@ impl World {
     /// Transmits a request.
     pub(super) fn transmit(&mut self, exchange: Rc<Exchange>) {
         let link = self.links[exchange.process];
-        if let Some(flights) = &mut self.flights
-            && link.requests_cut <= self.now
-        {
-            return flights.push(Flight { exchange, reply: None, is_late: false });
+        if self.flights.is_some() && link.requests_cut <= self.now {
+            if self.is_refused(&exchange) {
+                return self.refuse_connection(exchange, Duration::ZERO);
+            }
+            let request = Flight { exchange, reply: None, is_late: false };
+            return self.flights.get_or_insert_default().push(request);
         }
         let mut delay = self.latency();
         let calm = self.is_healed();
@@ -81,9 +83,7 @@ impl World {
             return self.after(delay, Event::Break(exchange, trouble));
         }
         if self.is_refused(&exchange) {
-            self.stats.fault("connection refused by a full agent");
-            let trouble = Trouble::Refused("connection reset by peer".into());
-            return self.after(delay, Event::Break(exchange, trouble));
+            return self.refuse_connection(exchange, delay);
         }
         if link.requests_cut > self.now {
             return self.lose(&exchange, "request cut off");
@@ -118,7 +118,14 @@ impl World {
             Question::Prefix { ask, .. } => ask.after.is_some(),
             _ => false,
         };
-        self.is_full() && (blocks || (!self.is_healed() && self.random.chance(20)))
+        let is_calm = self.is_healed() || self.flights.is_some();
+        self.is_full() && (blocks || (!is_calm && self.random.chance(20)))
+    }
+
+    fn refuse_connection(&mut self, exchange: Rc<Exchange>, delay: Duration) {
+        self.stats.fault("connection refused by a full agent");
+        let trouble = Trouble::Refused("connection reset by peer".into());
+        self.after(delay, Event::Break(exchange, trouble));
     }
 
     /// Transmits a reply.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{event::Event, process::Process, world::World};
+use super::{event::Event, process::Process, question::Question, world::World};
 use crate::{
     config::HASHICORP_LOCK_FLAGS,
     consul::{ask::Release, fact::Trouble},
@@ -223,6 +223,7 @@ impl World {
                 self.server.api.engine.force_release(self.now, name);
             }
         }
+        self.withdraw_permits(|process, key| process.is_busy_with(key));
     }
 
     /// Works around the same limit: a late lock request that was fenced off can pass
@@ -234,7 +235,8 @@ impl World {
         });
         let carried = self.flights.iter().flatten().filter(|flight| flight.reply.is_none());
         for exchange in scheduled.chain(carried.map(|flight| &flight.exchange)) {
-            let locks = exchange.question.locks().next().is_some();
+            let joins = matches!(exchange.question, Question::Join { .. });
+            let locks = joins || exchange.question.locks().next().is_some();
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);
             }

@@ -11,6 +11,7 @@ use super::{
     event::Event,
     invariants::{ORPHAN_LIMIT, TELL_LIMIT},
     plan::Plan,
+    process::Process,
     question::short,
     random::Random,
     server::Server,
@@ -19,12 +20,14 @@ use super::{
 use crate::{
     clock::Moment,
     consul::{fact::SessionId, roster::Roster},
+    embedded::engine::PutMode,
     key::Key,
     protocol::queue::Patience,
     token::FencingToken,
 };
 
 /// The semaphore of a history, and the state of its checks.
+#[derive(Debug)]
 pub(super) struct Permits {
     pub(super) key: Key,
     pub(super) limit: u32,
@@ -102,7 +105,7 @@ impl World {
         self.after(pause, Event::Enlist { process, life });
     }
 
-    fn want_permit(&mut self, process: usize, conduct: Conduct) {
+    pub(super) fn want_permit(&mut self, process: usize, conduct: Conduct) {
         let Some((key, limit)) = self.permits.as_ref().map(|it| (it.key.clone(), it.limit)) else {
             return;
         };
@@ -225,6 +228,26 @@ impl World {
         if let Some(wrong) = wrong {
             self.violate(|| wrong);
         }
+    }
+
+    /// Removes the living holders whose processes do not know of their permits, which a
+    /// snapshot has brought back.
+    pub(super) fn withdraw_permits(&mut self, knows: impl Fn(&Process, &Key) -> bool) {
+        let Some(key) = self.permits.as_ref().map(|permits| permits.key.clone()) else { return };
+        let is_risen = |session: &SessionId| {
+            let mut processes = self.processes.iter();
+            let is_known =
+                processes.any(|it| it.live_session() == Some(session) && knows(it, &key));
+            self.server.is_alive(session) && !is_known
+        };
+        let holders = self.permit_holders();
+        let risen: Vec<_> = holders.iter().filter(|it| is_risen(it)).collect();
+        let (engine, name) = (&mut self.server.api.engine, key.as_str().as_bytes());
+        let Some(pair) = engine.pair(name).filter(|_| !risen.is_empty()) else { return };
+        let Ok(Some(roster)) = Roster::parse(&pair.value) else { return };
+        let (value, flags) = (roster.without(risen).to_bytes(), pair.flags);
+        // A plain write is never refused.
+        let _ = engine.put(self.now, name, value, flags, PutMode::Plain);
     }
 
     /// A living session that is a holder.

@@ -128,6 +128,7 @@ fn many() {
     let stats = assert_all_hold(first, count, variable("DSYNC_SEEDS").is_some());
     let rate = count as f64 / began.elapsed().as_secs_f64();
     println!("{stats}violations        0\nspeed             {rate:.0} histories a second");
+    assert_eq!(reached::unlisted(&stats), [""; 0], "on no list");
     if count >= ENOUGH {
         assert_eq!(reached::missed(&stats), [""; 0], "never reached");
     }

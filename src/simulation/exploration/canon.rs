@@ -195,7 +195,9 @@ fn scan<'a>(part: &'a Part, tokens: &mut Vec<Token<'a>>) {
             continue;
         }
         let digits = &bytes[at..end];
-        let number = digits.iter().take(18).fold(0, |sum, it| sum * 10 + u64::from(it - b'0'));
+        let number = digits
+            .iter()
+            .fold(0_u64, |sum, it| sum.wrapping_mul(10).wrapping_add(u64::from(it - b'0')));
         if let Some(token) = name(part, &bytes[..at], number) {
             tokens.extend([Token::Text(&bytes[plain..at]), token]);
             plain = end;

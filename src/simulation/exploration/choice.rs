@@ -22,7 +22,7 @@ pub(super) enum Choice {
     TimeOut(u64),
     Come {
         process: usize,
-        /// The key's place in the list.
+        /// The place of what it wants.
         key: usize,
         patient: bool,
     },
@@ -58,6 +58,10 @@ pub(super) enum Choice {
     Cut(usize),
     Pause(usize),
     EndSession(usize),
+    /// Cuts a process off and ends its session.
+    Sever(usize),
+    /// Takes the lock away from its holder.
+    Take,
     /// The lock's actor dies now, after so many points of a turn.
     KillLock(usize, u32),
     /// It dies in the turn in which it handles what comes next.
@@ -162,8 +166,8 @@ impl Stage {
 
     fn callers_choices(&self, process: usize, all: &mut Vec<Choice>) {
         let (host, left) = (&self.world.processes[process], self.left);
-        for key in (0..self.world.keys.len()).filter(|_| !host.is_ending()) {
-            let here = host.callers.values().filter(|it| it.key == self.world.keys[key]).count();
+        for (key, wanted) in self.wanted().into_iter().enumerate().filter(|_| !host.is_ending()) {
+            let here = host.callers.values().filter(|it| it.key == *wanted).count();
             if usize::from(left.callers) > here {
                 all.push(Choice::Come { process, key, patient: true });
                 if left.impatient > 0 {
@@ -245,11 +249,19 @@ impl Stage {
                 all.extend(rights.map(|right| Choice::Deny(process, right)));
             }
         }
-        for process in self.processes().filter(|_| left.ends > 0) {
+        for process in self.processes() {
             let session = self.world.processes[process].live_session();
-            if session.is_some_and(|session| self.world.server.is_alive(session)) {
+            let lives = session.is_some_and(|session| self.world.server.is_alive(session));
+            if left.ends > 0 && lives {
                 all.push(Choice::EndSession(process));
             }
+            if left.severs > 0 && lives && !self.is_cut(process) {
+                all.push(Choice::Sever(process));
+            }
+        }
+        let holder = self.world.server.holder(&self.world.keys[0]);
+        if left.takes > 0 && holder.is_some_and(|(it, _)| !self.world.takeovers.keeps(&it)) {
+            all.push(Choice::Take);
         }
         if left.stores > 0 {
             let kinds = [Store::Emptied, Store::RestoredHigher, Store::RestoredLower];

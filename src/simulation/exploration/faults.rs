@@ -7,17 +7,18 @@ use super::{
         event::Event,
         network::Flight,
         operator::{self, Act},
+        process::Process,
     },
     canon::FIRST_INDEX,
     choice::{Choice, Meddling, Right, Store},
     stage::{ALWAYS, Stage},
 };
-use crate::{embedded::engine::IndexAfterRestore, protocol::warden};
+use crate::{embedded::engine::IndexAfterRestore, key::Key, protocol::warden};
 
 impl Stage {
     pub(super) fn strike(&mut self, fault: Choice) {
+        let key = self.wanted()[0].clone();
         let (now, left) = (self.world.now, &mut self.left);
-        let key = self.world.keys[0].clone();
         match fault {
             Choice::Lose(place) => {
                 left.losses -= 1;
@@ -46,14 +47,7 @@ impl Stage {
             }
             Choice::Cut(process) => {
                 left.cuts -= 1;
-                let link = &mut self.world.links[process];
-                (link.requests_cut, link.replies_cut) = (now + ALWAYS, now + ALWAYS);
-                self.world.disturb(process, ALWAYS);
-                let is_lost =
-                    |flight: &mut Flight| flight.exchange.process == process && !flight.is_late;
-                let lost: Vec<_> =
-                    self.world.flights.get_or_insert_default().extract_if(.., is_lost).collect();
-                drop(lost);
+                self.cut_off(process);
             }
             Choice::Pause(process) => {
                 left.pauses -= 1;
@@ -62,14 +56,16 @@ impl Stage {
             }
             Choice::EndSession(process) => {
                 left.ends -= 1;
-                let session = self.world.processes[process].live_session().cloned();
-                if let Some(session) = session {
-                    // An unknown session is as good as destroyed.
-                    let engine = &mut self.world.server.api.engine;
-                    let _ = engine.destroy_session(now, session.as_str());
-                }
-                self.world.disturb(process, Duration::ZERO);
-                self.world.wake_readers();
+                self.end_session(process);
+            }
+            Choice::Sever(process) => {
+                left.severs -= 1;
+                self.cut_off(process);
+                self.end_session(process);
+            }
+            Choice::Take => {
+                left.takes -= 1;
+                self.world.operate(Act::TakeAway(key));
             }
             Choice::KillLock(process, points) => {
                 left.deaths -= 1;
@@ -149,16 +145,38 @@ impl Stage {
         }
     }
 
+    fn cut_off(&mut self, process: usize) {
+        let until = self.world.now + ALWAYS;
+        let link = &mut self.world.links[process];
+        (link.requests_cut, link.replies_cut) = (until, until);
+        self.world.disturb(process, ALWAYS);
+        self.world
+            .flights
+            .get_or_insert_default()
+            .retain(|flight| flight.exchange.process != process || flight.is_late);
+    }
+
+    fn end_session(&mut self, process: usize) {
+        let now = self.world.now;
+        if let Some(session) = self.world.processes[process].live_session().cloned() {
+            // An unknown session is as good as destroyed.
+            let _ = self.world.server.api.engine.destroy_session(now, session.as_str());
+        }
+        self.world.disturb(process, Duration::ZERO);
+        self.world.wake_readers();
+    }
+
     /// Works around a known limit, like `release_the_risen`: a snapshot brings back a lock
     /// whose release was under way.
     fn release_the_forgotten(&mut self) {
+        let owns = |host: &Process, key: &Key| {
+            host.wards.slots().get(key).is_some_and(|slot| slot.machine().owns())
+        };
+        self.world.withdraw_permits(owns);
         let key = self.world.keys[0].clone();
         let Some((session, _)) = self.world.server.holder(&key) else { return };
-        let is_known = self.world.processes.iter().any(|host| {
-            let slot = host.wards.slots().get(&key);
-            host.live_session() == Some(&session) && slot.is_some_and(|it| it.machine().owns())
-        });
-        if !is_known {
+        let mut hosts = self.world.processes.iter();
+        if !hosts.any(|host| host.live_session() == Some(&session) && owns(host, &key)) {
             self.world.operate(Act::ForceRelease(key));
         }
     }

@@ -42,6 +42,10 @@ pub(super) struct Budget {
     pub(super) pauses: u8,
     /// Sessions ended by an operator.
     pub(super) ends: u8,
+    /// Processes cut off from Consul at the moment at which their sessions are ended.
+    pub(super) severs: u8,
+    /// Locks taken away from their holders by an operator.
+    pub(super) takes: u8,
     /// Parts of a process that die.
     pub(super) deaths: u8,
     /// Locks' actors that die while they handle what comes next.
@@ -65,12 +69,14 @@ pub(super) enum Start {
     Cold,
     /// Every process has a session.
     Open,
-    /// Process 0 holds the key.
+    /// Process 0 holds the key, or a permit.
     Held,
     /// Process 0 holds the key, and the next one waits for it.
     Contended,
     /// As contended; the reply to a renewal of process 0 is late.
     Renewing,
+    /// Every process campaigns for every key.
+    Leading,
 }
 
 /// What is explored.
@@ -85,6 +91,10 @@ pub(super) struct Scope {
     pub(super) drift: u8,
     /// The lock transactions of a process in flight.
     pub(super) turns: usize,
+    /// The limit of a semaphore whose permits the callers want instead of the keys.
+    pub(super) semaphore: Option<u32>,
+    /// How many blocking reads the agent accepts.
+    pub(super) connections: Option<usize>,
     /// Whether the snapshot of the store is far behind the store.
     pub(super) has_gap: bool,
     pub(super) start: Start,
@@ -110,6 +120,8 @@ impl Scope {
             keys: 1,
             drift: 0,
             turns: TURNS,
+            semaphore: None,
+            connections: None,
             has_gap: false,
             start: Start::Open,
             budget: Budget::default(),
@@ -130,6 +142,7 @@ impl Scope {
                 "held" => scope.start = Start::Held,
                 "contended" => scope.start = Start::Contended,
                 "renewing" => scope.start = Start::Renewing,
+                "leading" => scope.start = Start::Leading,
                 "any-order" => scope.is_prompt = false,
                 "inward" => (scope.is_prompt, scope.is_inward) = (false, true),
                 "keep" => scope.retention = Retention::Keep,
@@ -140,6 +153,8 @@ impl Scope {
                 "keys" => scope.keys = number.into(),
                 "drift" => scope.drift = number,
                 "turns" => scope.turns = number.into(),
+                "semaphore" => scope.semaphore = Some(number.into()),
+                "connections" => scope.connections = Some(number.into()),
                 "gap" => scope.has_gap = true,
                 "leaps" => left.leaps = number,
                 "waits" => left.waits = number,
@@ -156,6 +171,8 @@ impl Scope {
                 "cuts" => left.cuts = number,
                 "pauses" => left.pauses = number,
                 "ends" => left.ends = number,
+                "severs" => left.severs = number,
+                "takes" => left.takes = number,
                 "deaths" => left.deaths = number,
                 "fuses" => left.fuses = number,
                 "stops" => left.stops = number,
@@ -204,14 +221,14 @@ impl Scope {
             gap: 0,
             ttl_stretch: 1,
             other_stores: self.budget.stores > 0,
-            elections: self.budget.stands > 0,
+            elections: self.budget.stands > 0 || self.start == Start::Leading,
             elect_every: 1_000,
             watches: 8,
-            connections: None,
+            connections: self.connections,
             turns: self.turns,
             focus: None,
             sets: self.budget.sets > 0,
-            semaphore: None,
+            semaphore: self.semaphore,
             is_specified: false,
             is_explored: true,
         }

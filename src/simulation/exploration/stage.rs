@@ -15,8 +15,9 @@ use super::{
     canon::FIRST_INDEX,
     choice::Choice,
     scope::{Budget, Scope, Start},
+    time::is_planned,
 };
-use crate::{clock::Moment, protocol::series};
+use crate::{clock::Moment, key::Key, protocol::series};
 
 /// Longer than any exploration.
 pub(super) const ALWAYS: Duration = Duration::from_secs(3_600);
@@ -50,6 +51,9 @@ impl Stage {
             stage.come(1, 0, true);
             stage.come_to_rest();
         }
+        if scope.start == Start::Leading {
+            stage.lead_everything();
+        }
         if scope.start == Start::Renewing {
             stage.pass_until_renewal();
         }
@@ -63,6 +67,16 @@ impl Stage {
         }
         stage.world.check();
         stage
+    }
+
+    fn lead_everything(&mut self) {
+        for process in self.processes() {
+            for key in self.world.keys.clone() {
+                self.world.processes[process].set_time(self.world.now);
+                self.world.campaign(process, &key);
+            }
+        }
+        self.come_to_rest();
     }
 
     pub(super) fn violation(&self) -> Option<&str> {
@@ -285,9 +299,19 @@ impl Stage {
     }
 
     pub(super) fn come(&mut self, process: usize, key: usize, patient: bool) {
-        let (key, conduct) = (self.world.keys[key].clone(), self.conduct(patient));
+        let (key, conduct) = (self.wanted()[key].clone(), self.conduct(patient));
         self.world.processes[process].set_time(self.world.now);
-        self.world.enter(process, &key, conduct);
+        match self.world.permits {
+            Some(_) => self.world.want_permit(process, conduct),
+            None => self.world.enter(process, &key, conduct),
+        }
+    }
+
+    /// What the callers want: the semaphore, if there is one, or else the keys.
+    pub(super) fn wanted(&self) -> Vec<&Key> {
+        let semaphore = self.world.permits.iter().map(|permits| &permits.key);
+        let keys = self.world.keys.iter().filter(|_| self.world.permits.is_none());
+        semaphore.chain(keys).collect()
     }
 
     /// The conduct of a caller that does what is chosen.
@@ -324,6 +348,9 @@ impl Stage {
             self.hold_steady(process);
         }
         self.tidy();
+        if self.go_by_plan() {
+            self.settle_all();
+        }
     }
 
     pub(super) fn hold_steady(&mut self, process: usize) {
@@ -341,7 +368,7 @@ impl Stage {
         let World { events, waiting, flights, processes, .. } = &mut self.world;
         events.retain(|_, event| match event {
             Event::Timeout(exchange) => waiting.contains_key(&exchange.id),
-            _ => false,
+            other => is_planned(other),
         });
         flights
             .get_or_insert_default()

@@ -24,7 +24,7 @@ impl Stage {
         for (id, host) in world.processes.iter().enumerate() {
             host.set_time(world.now);
             let now = host.clock.now();
-            for (place, key) in world.keys.iter().enumerate() {
+            for (place, key) in self.wanted().into_iter().enumerate() {
                 text.add((MOST_KEYS * id + place) as u8, now, anatomy(host, key));
             }
             let pokes = host.pending();
@@ -65,7 +65,7 @@ impl Stage {
             255,
             world.now,
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {} {:?} {:?} {:?}",
                 server.locks,
                 server.has_denied,
                 server.snapshot,
@@ -73,6 +73,7 @@ impl Stage {
                 world.elections,
                 world.restored,
                 world.writes,
+                (&world.permits, &world.takeovers),
                 // It decides the next caller's value.
                 (world.calls % 3, self.left)
             ),
@@ -97,6 +98,14 @@ impl Stage {
             if let Event::Timeout(exchange) = event {
                 add(format!("{at:?} {}", describe(exchange)), self.is_prompt);
             }
+        }
+        for ((at, _), event) in self.planned() {
+            let what = match event {
+                Event::Operator(act) => format!("{act:?}"),
+                Event::Break(exchange, _) => describe(exchange),
+                other => other.name(),
+            };
+            add(format!("{at:?} {what}"), true);
         }
         for (parked, exchange) in world.server.parked.values() {
             add(format!("{parked:?} {}", describe(exchange)), self.is_prompt);

@@ -1,14 +1,14 @@
 //! The scopes, and what must hold in them.
 
 use super::{
-    super::runs::variable,
+    super::{mutations::first_history, runs::variable},
     scope::Scope,
     search::{Explored, explore},
 };
 use crate::mutation::Mutation;
 
 /// The scopes that every run explores, and up to how many choices.
-const SCOPES: [(&str, usize); 24] = [
+const SCOPES: [(&str, usize); 30] = [
     ("any-order callers=1 leaves=1 leaps=1", 2),
     ("inward callers=1 leaps=1", 2),
     ("cold callers=1 losses=1 delays=1 leaps=3", 2),
@@ -33,6 +33,12 @@ const SCOPES: [(&str, usize); 24] = [
     ("held writes=1 callers=1 leaves=1 delays=1 leaps=2", 2),
     ("drift=10 contended ends=1 cuts=1 leaps=8", 1),
     ("stands=2 delays=1 losses=1 leaps=3", 2),
+    ("contended takes=1 cuts=1 leaps=8", 2),
+    ("semaphore=1 contended severs=1 leaps=8", 1),
+    ("semaphore=1 held callers=1 leaves=1 losses=1 leaps=3", 2),
+    ("semaphore=1 held callers=1 leaves=1 delays=1 leaps=3", 2),
+    ("semaphore=1 held stores=1 callers=1 leaves=1 leaps=3", 2),
+    ("keys=3 connections=2 leading ends=1 leaps=3", 1),
 ];
 
 /// Far more than the scopes above have.
@@ -69,7 +75,7 @@ const LARGE: [(&str, usize); 8] = [
 /// A mutation that breaks a guarantee within a scope, and with up to how many choices.
 type ShownBy = (Mutation, usize, &'static str);
 
-const SHOWN_BY: [ShownBy; 33] = [
+const SHOWN_BY: [ShownBy; 37] = [
     (Mutation::TokenFromLockIndex, 1, "processes=1 callers=1"),
     (Mutation::SlotTwice, 2, "processes=1 callers=2"),
     (Mutation::CellRevived, 1, "contended cuts=1 leaps=8"),
@@ -103,16 +109,19 @@ const SHOWN_BY: [ShownBy; 33] = [
     (Mutation::SetHandedOneKey, 2, "processes=1 keys=2 held sets=1 leaves=1 leaps=3"),
     (Mutation::SetPartlyLeft, 2, "processes=1 keys=2 held sets=1 leaves=1 leaps=2"),
     (Mutation::SetPartlyReleased, 1, "processes=1 keys=2 sets=1 leaps=1"),
+    (Mutation::LeaseFromResponse, 3, "renewing severs=1 waits=1 leaps=3"),
+    (Mutation::TakenUnkept, 2, "contended takes=1 cuts=1 leaps=2"),
+    (Mutation::PermitCountedTwice, 2, "semaphore=1 callers=1 leaps=2"),
+    (Mutation::PrunedEarly, 1, "semaphore=1 contended severs=1 leaps=3"),
 ];
 
-/// Mutations that need a scope too large for every run. Two have not been shown so:
-/// `LeaseFromResponse` needs four choices while renewals go on, in far more states;
-/// `RefusalIgnored` more keys and processes, since only many blocking reads fill an agent. The
-/// simulation finds all of these in every run.
-const SHOWN_BY_LARGE: [ShownBy; 3] = [
+/// Mutations that need a scope too large for every run. The simulation finds these, too, in
+/// every run.
+const SHOWN_BY_LARGE: [ShownBy; 4] = [
     (Mutation::LentUnfenced, 5, "processes=1 callers=1 leaves=1 delays=1 sweeps=1 leaps=3"),
     (Mutation::LateLockedBelieved, 5, "processes=1 callers=1 delays=1 ends=1 losses=1 leaps=2"),
     (Mutation::BatchSurvivorForgotten, 4, "keys=3 turns=1 callers=1 leaps=1"),
+    (Mutation::RefusalIgnored, 2, "keys=4 connections=2 leading ends=1 cuts=1 leaps=4"),
 ];
 
 /// Each scope holds without the mutation, and breaks with it.
@@ -127,21 +136,59 @@ fn every_mutation_that_a_small_scope_shows_is_found() {
     }
 }
 
+/// Mutations that undo the repair of a fault that this crate once had.
+const FAULTS: [(Mutation, &str); 6] = [
+    (Mutation::ErrorsSearched, "a key's words decided"),
+    (Mutation::LeftoverForgotten, "a lock that leaked"),
+    (Mutation::DeniedReadForgotten, "a lock that leaked"),
+    (Mutation::OtherStoreIgnored, "a store that went back"),
+    (Mutation::LentUnfenced, "a deleted fence entry"),
+    (Mutation::SuspicionNotRepeated, "a dead actor"),
+];
+
+fn explored_by(mutation: Mutation) -> ShownBy {
+    let mut all = SHOWN_BY.into_iter().chain(SHOWN_BY_LARGE);
+    all.find(|(shown, ..)| *shown == mutation).expect("a scope that shows it")
+}
+
+/// The beginning of a mutation's row in the table.
+fn row_of(mutation: Mutation) -> String {
+    let fault = FAULTS.iter().find(|(undoes, _)| *undoes == mutation);
+    let fault = fault.map(|(_, what)| format!(" ({what})")).unwrap_or_default();
+    let (_, choices, text) = explored_by(mutation);
+    format!("| `{mutation:?}`{fault} | `{text}` | {choices} |")
+}
+
 /// Prints the tables of `docs/safety.md`.
 #[test]
 #[ignore = "explores for many minutes"]
 fn table() {
     println!("| scope | choices | states | steps | ends played | s |\n|---|---|---|---|---|---|");
-    for (text, choices) in LARGE {
+    for (text, choices) in SCOPES.into_iter().chain(LARGE) {
         let explored = explore(&Scope::of(text), None, choices, MOST_STATES);
         println!("{}", explored.row());
         assert!(explored.found.is_none(), "{explored}");
     }
-    println!("| rule | scope | choices | states until it was noticed |\n|---|---|---|---|");
-    for (mutation, choices, text) in SHOWN_BY.into_iter().chain(SHOWN_BY_LARGE) {
+    println!("\n| rule | scope | choices | states | histories | of its kind |");
+    println!("|---|---|---|---|---|---|");
+    for mutation in Mutation::ALL {
+        let (_, choices, text) = explored_by(mutation);
         let broken = explore(&Scope::of(text), Some(mutation), choices, MOST_STATES);
         assert!(broken.found.is_some(), "{mutation:?} was not found");
-        println!("| `{mutation:?}` | `{text}` | {choices} | {} |", broken.states);
+        let (histories, of_kind) = first_history(mutation).expect("a history that shows it");
+        println!("{} {} | {histories} | {of_kind} |", row_of(mutation), broken.states);
+    }
+}
+
+#[test]
+fn the_safety_page_has_a_row_for_every_scope_of_every_run_and_every_mutation() {
+    let page = include_str!("../../../docs/safety.md");
+    for (text, choices) in SCOPES {
+        let row = format!("| `{text}` | {choices} |");
+        assert!(page.contains(&row), "no row {row:?}; scripts/explore table prints all");
+    }
+    for row in Mutation::ALL.map(row_of) {
+        assert!(page.contains(&row), "no row {row:?}; scripts/explore table prints all");
     }
 }
 

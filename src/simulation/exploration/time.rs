@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    super::{network::Flight, question::Question},
+    super::{event::Event, network::Flight, question::Question},
     stage::{MOST_AT_ONCE, Stage},
 };
 use crate::clock::Moment;
 use crate::holding::keeping::SessionQuestion;
+
+pub(super) fn is_planned(event: &Event) -> bool {
+    matches!(event, Event::Operator(_) | Event::Probe { .. } | Event::Break(..))
+}
 
 /// The longest leap.
 const LEAP: Duration = Duration::from_secs(4);
@@ -18,7 +22,10 @@ impl Stage {
         let processes = self.processes().filter(|it| self.runs(*it));
         let wakeups = processes.filter_map(|it| self.world.processes[it].next_wakeup());
         let limits = self.limits().map(|(at, _)| at);
-        let next = wakeups.chain(limits).chain(self.world.server.next_wakeup()).min();
+        let planned =
+            self.planned().filter(|(_, event)| self.is_heard(event)).map(|((at, _), _)| at);
+        let next =
+            wakeups.chain(limits).chain(planned).chain(self.world.server.next_wakeup()).min();
         next.map(|at| at.max(self.world.now))
     }
 
@@ -35,9 +42,34 @@ impl Stage {
         deadlines.chain(ends).filter(|at| *at > now).min()
     }
 
+    /// What happens at a moment that is known: the later steps of an operator, the answers to
+    /// probes, and refused connections.
+    pub(super) fn planned(&self) -> impl Iterator<Item = ((Moment, u64), &Event)> {
+        let events = self.world.events.iter().map(|(at, event)| (*at, event));
+        events.filter(|(_, event)| is_planned(event))
+    }
+
+    /// Whether nobody must run for it to happen, or who must does.
+    fn is_heard(&self, event: &Event) -> bool {
+        event.process().is_none_or(|(process, _)| self.runs(process))
+    }
+
+    /// Lets happen what is due by plan. Returns whether anything happened.
+    pub(super) fn go_by_plan(&mut self) -> bool {
+        let now = self.world.now;
+        let due = self.planned().filter(|((at, _), event)| *at <= now && self.is_heard(event));
+        let due: Vec<_> = due.map(|(at, _)| at).collect();
+        for at in &due {
+            let event = self.world.events.remove(at);
+            event.into_iter().for_each(|event| self.world.step(event));
+        }
+        !due.is_empty()
+    }
+
     pub(super) fn pass(&mut self, at: Moment) {
         self.world.now = at;
         self.world.processes.iter().for_each(|process| process.set_time(at));
+        self.go_by_plan();
         self.world.wake_readers();
         self.world.check();
     }
