@@ -11,7 +11,7 @@
 //! | `dsync_waiting` | gauge | waiting callers; updated once a second |
 //! | `dsync_oldest_hold_seconds` | gauge | the longest current hold of a caller, terms excluded; updated once a second |
 //! | `dsync_oldest_wait_seconds` | gauge | the longest current wait of a caller; updated once a second |
-//! | `dsync_leader` | gauge, by key | 1 while this process leads, otherwise 0 |
+//! | `dsync_leader` | gauge, by key | 1 while this process leads, otherwise 0; shown from the start of a campaign |
 //! | `dsync_acquisitions_total` | counter, by key | ownerships that this process acquired in Consul |
 //! | `dsync_hand_overs_total` | counter, by key | grants from one caller of this process to the next |
 //! | `dsync_losses_total` | counter, by key | ownerships lost, by `reason` |
@@ -23,6 +23,10 @@
 //! | `dsync_hold_seconds` | histogram, by key | time from a grant to its end |
 //! | `dsync_renew_seconds` | histogram | duration of a successful renewal |
 //! | `dsync_renew_margin_seconds` | histogram | time left until the deadline when a successful renewal was answered |
+//!
+//! Each counter is shown as 0 when the runtime starts, or, with the label `key`, when the key is first
+//! used: an expression such as `increase` does not see the first event of a counter that appears with
+//! it. Install the recorder before the runtime starts.
 //!
 //! Alert when `dsync_renew_margin_seconds` approaches zero: this process is then
 //! close to losing everything that it holds.
@@ -40,13 +44,40 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
+    /// Shows the counters of the whole runtime.
     pub(crate) fn new(service: &str, by_key: bool) -> Self {
-        Self { service: service.into(), by_key }
+        let telemetry = Self { service: service.into(), by_key };
+        telemetry.show_counters();
+        telemetry
     }
 }
 
 #[cfg(feature = "metrics")]
 impl Telemetry {
+    fn show_counters(&self) {
+        metrics::counter!("dsync_renewal_failures_total", self.labels(None)).increment(0);
+        metrics::counter!("dsync_connections_refused_total", self.labels(None)).increment(0);
+        if !self.by_key {
+            self.show_counters_of(None);
+        }
+    }
+
+    /// Shows the counters of a key that is used now, if they are by key.
+    pub(crate) fn used(&self, key: &Key) {
+        if self.by_key {
+            self.show_counters_of(Some(key));
+        }
+    }
+
+    fn show_counters_of(&self, key: Option<&Key>) {
+        for name in ["dsync_acquisitions_total", "dsync_hand_overs_total", "dsync_panics_total"] {
+            metrics::counter!(name, self.labels(key)).increment(0);
+        }
+        for reason in LossReason::ALL {
+            metrics::counter!("dsync_losses_total", self.loss_labels(key, reason)).increment(0);
+        }
+    }
+
     pub(crate) fn in_use(&self, held: usize, waiting: usize) {
         metrics::gauge!("dsync_held", self.labels(None)).set(held as f64);
         metrics::gauge!("dsync_waiting", self.labels(None)).set(waiting as f64);
@@ -71,9 +102,7 @@ impl Telemetry {
     }
 
     pub(crate) fn lost(&self, key: &Key, reason: LossReason) {
-        let mut labels = self.labels(Some(key));
-        labels.push(metrics::Label::from_static_parts("reason", reason.name()));
-        metrics::counter!("dsync_losses_total", labels).increment(1);
+        metrics::counter!("dsync_losses_total", self.loss_labels(Some(key), reason)).increment(1);
     }
 
     pub(crate) fn panicked(&self, key: &Key) {
@@ -116,6 +145,12 @@ impl Telemetry {
         metrics::counter!("dsync_connections_refused_total", self.labels(None)).increment(1);
     }
 
+    fn loss_labels(&self, key: Option<&Key>, reason: LossReason) -> Vec<metrics::Label> {
+        let mut labels = self.labels(key);
+        labels.push(metrics::Label::from_static_parts("reason", reason.name()));
+        labels
+    }
+
     fn labels(&self, key: Option<&Key>) -> Vec<metrics::Label> {
         let service = metrics::SharedString::from_shared(self.service.clone());
         let mut labels = vec![metrics::Label::new("service", service)];
@@ -129,6 +164,8 @@ impl Telemetry {
 #[cfg(not(feature = "metrics"))]
 #[allow(clippy::unused_self, reason = "the signatures of the feature `metrics`")]
 impl Telemetry {
+    fn show_counters(&self) {}
+    pub(crate) fn used(&self, _key: &Key) {}
     pub(crate) fn in_use(&self, _held: usize, _waiting: usize) {}
     pub(crate) fn oldest(&self, _hold: Duration, _wait: Duration) {}
     pub(crate) fn leads(&self, _key: &Key, _leads: bool) {}

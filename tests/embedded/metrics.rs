@@ -159,16 +159,47 @@ async fn holds_acquisitions_waits_hand_overs_and_losses_are_counted_by_service()
     assert_eq!(numbers.sum("dsync_losses_total service=one reason=shutdown"), 1.0);
 }
 
+/// `increase` does not see the first event of a counter that appears with it.
+#[actix::test]
+async fn every_counter_is_shown_before_it_counts() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let by_key = ["losses", "acquisitions", "hand_overs", "panics"];
+    let of_all = ["renewal_failures", "connections_refused"];
+    let shown = |names: &[&str], labels: &str| {
+        names.iter().for_each(|name| {
+            let reason = if *name == "losses" { " reason=session_gone" } else { "" };
+            let place = format!("dsync_{name}_total {labels}{reason}");
+            assert_eq!(numbers.all(&place).first(), Some(&0.0), "{place}");
+        });
+    };
+    let one = runtime("one", &Embedded::new());
+    shown(&by_key, "service=one");
+    shown(&of_all, "service=one");
+    let builder = Dsync::builder("two").embedded(&Embedded::new()).on_current_arbiter();
+    let two = builder.metrics_by_key(true).start().unwrap();
+    shown(&of_all, "service=two");
+    drop(acquire(&two, "k").await);
+    shown(&by_key, "service=two key=k");
+    drop((one, two));
+}
+
 #[actix::test]
 async fn leadership_is_a_gauge() {
     tokio::time::pause();
     let numbers = Numbers::default();
     let _guard = metrics::set_default_local_recorder(&numbers);
-    let dsync = runtime("one", &Embedded::new());
-    let tenure = dsync.send(Campaign::default()).await.unwrap();
+    let consul = Embedded::new();
+    let (dsync, other) = (runtime("one", &consul), runtime("two", &consul));
+    let tenure = dsync.send(Campaign::on(key("leader"))).await.unwrap();
     tenure.elected().await;
+    // Who has never led says so: otherwise no alert sees that nobody does.
+    let follower = other.send(Campaign::on(key("leader"))).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(numbers.last("dsync_leader service=one"), Some(1.0));
+    assert_eq!(numbers.all("dsync_leader service=one"), [0.0, 1.0]);
+    assert_eq!(numbers.all("dsync_leader service=two"), [0.0]);
+    drop(follower);
     dsync.send(Resign::of(&tenure)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(numbers.last("dsync_leader service=one"), Some(0.0));

@@ -16,6 +16,8 @@ impl Callers {
             let (number, began) = inner.contest.campaign_for(now, effects);
             if began {
                 inner.campaign_value = value;
+                // Before any news of it: who follows from the start leads nothing.
+                self.telemetry.leads(&self.key, false);
             }
             (number, began)
         })
