@@ -14,14 +14,14 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use actix_dsync::{
     Dsync, Key,
     jobs::{Missed, Schedule},
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use croner::Cron;
 
 use support::Store;
@@ -78,8 +78,8 @@ fn schedule(
     let job = dsync.every(Key::new("jobs/report")?, schedule, move |turn| {
         let turns = turns.clone();
         async move {
-            let due = turn.due().duration_since(UNIX_EPOCH).unwrap_or_default();
-            println!("  {name}: turn of {:.1} s, fenced by {}", due.as_secs_f64(), turn.token());
+            let due = DateTime::<Utc>::from(turn.due()).time();
+            println!("  {name}: turn of {due} UTC, fenced by {}", turn.token());
             turns.borrow_mut().entry(turn.due()).or_default().push(name);
         }
     });

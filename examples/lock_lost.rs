@@ -13,7 +13,7 @@ use actix::{
     Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _,
 };
 use actix_dsync::{
-    Acquire, Dsync, Key, Lease, Timing,
+    Acquire, Dsync, Key, Lease, LossReason, Timing,
     embedded::Embedded,
     events::{LockLost, Subscribe},
 };
@@ -65,6 +65,9 @@ impl Handler<LockLost> for Writer {
 
     fn handle(&mut self, lost: LockLost, ctx: &mut Context<Self>) {
         self.lease = None;
+        if lost.reason == LossReason::Shutdown {
+            return; // this process ends
+        }
         self.say(&format!(
             "lost after {} writes: {}; waits for it again",
             self.writes, lost.reason
