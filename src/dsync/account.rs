@@ -1,7 +1,6 @@
 //! Reports on the runtime, which do not wait for its thread.
 
 use crate::{
-    config::Timing,
     dsync::{
         hindrance,
         intake::{Intake, Pending},
@@ -44,7 +43,7 @@ impl Intake {
     pub(crate) fn report_on(&self, key: &Key) -> KeyReport {
         match self.slots.get(key) {
             Some(slot) => self.describe(&slot, &self.health()),
-            None => unused(key.clone(), &self.journal, &self.timing),
+            None => unused(key.clone(), &self.journal),
         }
     }
 
@@ -59,7 +58,7 @@ impl Intake {
     }
 
     fn describe(&self, slot: &Slot, health: &HealthReport) -> KeyReport {
-        let (journal, timing) = (&self.journal, &self.timing);
+        let journal = &self.journal;
         let outline = slot.callers.outline();
         let state = match slot.machine().state() {
             // The machine may not know of the end yet.
@@ -86,12 +85,12 @@ impl Intake {
             waited: outline.oldest_wait,
             why,
             last_error: trouble.or_else(|| journal.last_error(&slot.key)),
-            ..unused(slot.key.clone(), journal, timing)
+            ..unused(slot.key.clone(), journal)
         }
     }
 }
 
-fn unused(key: Key, journal: &Journal, timing: &Timing) -> KeyReport {
+fn unused(key: Key, journal: &Journal) -> KeyReport {
     KeyReport {
         state: KeyState::Idle,
         role: None,
@@ -103,7 +102,6 @@ fn unused(key: Key, journal: &Journal, timing: &Timing) -> KeyReport {
         waited: None,
         why: None,
         last_error: journal.last_error(&key),
-        failover: timing.failover(),
         key,
     }
 }

@@ -10,20 +10,20 @@ use std::{
 use super::slot::Slot;
 use crate::key::Key;
 
-/// What was reported already.
+/// The circles of waiting callers that were already reported.
 #[derive(Debug, Default)]
 pub(crate) struct Oversight {
     circles: BTreeSet<Vec<Key>>,
 }
 
-/// What all keys show together.
+/// The holds and waits of all keys.
 #[derive(Debug, Default)]
 pub(crate) struct Overview {
     pub(crate) held: usize,
     pub(crate) waiting: usize,
     pub(crate) oldest_hold: Duration,
     pub(crate) oldest_wait: Duration,
-    /// What an operator should know, each once.
+    /// Warnings for an operator; each is given once.
     pub(crate) notes: Vec<(Key, String)>,
 }
 

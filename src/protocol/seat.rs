@@ -83,7 +83,7 @@ impl Machine {
         self.lock().state()
     }
 
-    /// What the machine pauses for and until when, if it does.
+    /// The reason and the end of the machine's pause, if it pauses.
     pub(crate) fn pausing(&self, now: Moment) -> Option<(Pause, Moment)> {
         self.lock().pausing(now)
     }

@@ -1,4 +1,4 @@
-//! How long a key is kept that was taken away from its holder.
+//! How long a key is kept after it was taken away from its holder.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use super::mutation::Mutation;
 /// The longest lease: Consul enforces no longer lock-delay.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
-/// As long as the holder's lease may last after its key was taken away; `ttl` is that of its
-/// session, if known.
+/// The longest time for which the holder's lease may last after its key was taken away. `ttl`
+/// is the TTL of its session, if known.
 ///
 /// A lease is shorter than the TTL, and counts from before the last renewal. A holder whose
 /// renewals still reach Consul learns the loss from its watch of the key.

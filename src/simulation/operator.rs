@@ -43,7 +43,7 @@ pub(super) enum Act {
     CutAndDestroy(usize, Duration),
 }
 
-/// What somebody does to fence entries that they take for rubbish.
+/// The ways in which somebody meddles with fence entries.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meddling {
     Delete,

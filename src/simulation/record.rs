@@ -153,8 +153,8 @@ impl World {
         self.note("send", line);
     }
 
-    /// What the reply says, if the question is recorded and the reply is not of a server
-    /// without a leader.
+    /// The result in the reply, if the question is recorded. A server without a leader gives
+    /// none.
     fn result(&mut self, question: &Question, reply: &WireReply) -> Option<u64> {
         if reply.status == 500 {
             return None;

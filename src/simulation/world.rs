@@ -178,7 +178,7 @@ impl World {
             if at_once > MOST_AT_ONCE {
                 self.violate(|| format!("time stands still: {}", event.name()));
             }
-            // What a stopped process of an exploration missed, it meets late.
+            // A stopped process of an exploration gets the events that it missed late.
             self.now = self.now.max(at);
             let is_stale = self.is_stale(&event);
             self.step(event);

@@ -126,10 +126,6 @@ pub struct KeyReport {
     pub why: Option<Why>,
     /// The key's last error, if it is less than 10 minutes old.
     pub last_error: Option<String>,
-    /// The longest time until another process can acquire the key if this one dies
-    /// while it holds it: as [`Timing::failover`](crate::Timing::failover).
-    #[serde(rename = "failover_ms", serialize_with = "millis")]
-    pub failover: Duration,
 }
 
 /// A process's role in the election for a key.
@@ -226,9 +222,9 @@ pub struct Incident {
     /// How long ago.
     #[serde(rename = "ago_ms", serialize_with = "millis")]
     pub ago: Duration,
-    /// With which key; `None` if with the session.
+    /// The key concerned; `None` if it is the session.
     pub key: Option<Key>,
-    /// What.
+    /// What went wrong.
     pub what: String,
 }
 
@@ -247,17 +243,14 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         match &health.session {
-            Some(SessionReport { id, age, renewed, remaining, .. }) => writeln!(
-                f,
-                "session {id}: {age:.0?} old, renewed {renewed:.1?} ago, lease left {remaining:.1?}"
-            )?,
+            Some(session) => writeln!(f, "session {session}")?,
             None => writeln!(f, "no session")?,
         }
         if let Some(blocked) = &health.blocked {
             writeln!(f, "no locks until an operator acts: {}", Escaped(blocked))?;
         }
-        for StuckJob { key, why } in &health.stuck {
-            writeln!(f, "the periodic job {key} is stuck: {why}")?;
+        for job in &health.stuck {
+            writeln!(f, "{job}")?;
         }
         for key in keys {
             writeln!(f, "{key}")?;
@@ -268,11 +261,32 @@ impl fmt::Display for Report {
         if let Some(preflight) = preflight {
             preflight.fmt(f)?;
         }
-        for Incident { ago, key, what } in incidents {
-            let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
-            writeln!(f, "{ago:.1?} ago: {key}{}", Escaped(what))?;
+        for incident in incidents {
+            writeln!(f, "{incident}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for SessionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, age, renewed, remaining, .. } = self;
+        write!(f, "{id}: {age:.0?} old, renewed {renewed:.1?} ago, lease left {remaining:.1?}")
+    }
+}
+
+impl fmt::Display for StuckJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, why } = self;
+        write!(f, "the periodic job {key} is stuck: {}", Escaped(why))
+    }
+}
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ago, key, what } = self;
+        let key = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
+        write!(f, "{ago:.1?} ago: {key}{}", Escaped(what))
     }
 }
 
@@ -345,7 +359,7 @@ mod tests {
                 session: None,
                 trouble: Some(wild.into()),
                 blocked: Some(wild.into()),
-                stuck: Vec::new(),
+                stuck: vec![StuckJob { key: key.clone(), why: wild.into() }],
                 saturation: None,
             },
             lease: Duration::ZERO,
@@ -363,7 +377,6 @@ mod tests {
                     waited: None,
                     why: None,
                     last_error: Some(wild.into()),
-                    failover: Duration::ZERO,
                 },
                 KeyReport {
                     key: key.clone(),
@@ -377,7 +390,6 @@ mod tests {
                     waited: Some(Duration::ZERO),
                     why: Some(Why::new(Hindrance::Held, wild)),
                     last_error: None,
-                    failover: Duration::ZERO,
                 },
             ],
             changes: Vec::new(),
@@ -385,7 +397,7 @@ mod tests {
             incidents: vec![Incident { ago: Duration::ZERO, key: Some(key), what: wild.into() }],
         };
         let text = report.to_string();
-        assert_eq!(text.lines().count(), 11, "{text:?}");
+        assert_eq!(text.lines().count(), 12, "{text:?}");
         assert!(text.lines().all(|line| line.chars().all(is_printable)), "{text:?}");
         assert!(
             text.contains("saying \\u{1b}[2Jall is well\\r\\norders: ready\\u{202e}"),

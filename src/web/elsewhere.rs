@@ -38,6 +38,7 @@ use crate::{
 /// Without it, the answer is 503 with `Retry-After`, as with
 /// [`refuse`](LeaderConfig::refuse).
 #[derive(Clone)]
+#[must_use = "a configuration does nothing until it is app data"]
 pub struct LeaderConfig {
     redirects: bool,
     scheme: Scheme,
@@ -213,7 +214,7 @@ impl LeaderConfig {
         Some(format!("{path}?{query}{join}{MARK}={hops}"))
     }
 
-    /// Logs why the leader cannot be redirected to, once for each leader.
+    /// Logs, once for each leader, why requests are not redirected to it.
     fn log(&self, leader: &Holder, why: NoWay) {
         if matches!(why, NoWay::Own) {
             return;

@@ -175,7 +175,7 @@ pub(super) struct Around {
     pub(super) due: Option<u64>,
     /// The first to come; `None` if there is none.
     pub(super) next: Option<u64>,
-    /// What was due earlier is missed.
+    /// Due times before this one are missed.
     pub(super) missed_before: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the transport needs to know.
+//! The settings of the transport.
 
 use super::address::Address;
 use crate::{config::TlsSettings, secret::Secret};

@@ -20,7 +20,7 @@ pub(super) struct Times {
     met: Option<(Box<str>, Moment)>,
 }
 
-/// What holds and waits last, of one key.
+/// The current hold and the waits of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Glance {
     pub(crate) waiting: usize,
@@ -32,7 +32,7 @@ pub(crate) struct Glance {
     pub(crate) token: Option<FencingToken>,
     /// Holds and waits that have now lasted too long.
     pub(crate) overlong: Vec<String>,
-    /// What callers that wait for the key hold meanwhile.
+    /// The keys that callers hold while they wait for this one.
     pub(crate) held_by_waiters: Vec<Held>,
 }
 

@@ -34,7 +34,7 @@ pub(crate) enum News {
     LeaderChanged {
         leader: Option<Box<Holder>>,
     },
-    /// The campaign pauses, as the operator demands who took the key from this process.
+    /// The campaign pauses: an operator who took the key from this process demands it.
     StoodBack {
         pause: Duration,
     },

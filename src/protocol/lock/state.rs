@@ -39,7 +39,7 @@ impl Lock {
         }
     }
 
-    /// What the lock pauses for and until when, if it does.
+    /// The reason and the end of the lock's pause, if it pauses.
     pub(crate) fn pausing(&self, now: Moment) -> Option<(Pause, Moment)> {
         match &self.phase {
             Phase::Resting { until } => Some((Pause::Herd, *until)),

@@ -12,8 +12,8 @@ impl Lock {
         match notice {
             Notice::Opened(view) => {
                 self.session = Some(view);
-                // The store may be another since the wait began. There the key can have a
-                // lower index, and the watch would wait for the old one to be passed.
+                // The store may have been replaced since the wait began. In the new one, the
+                // key can have a lower index, and the watch would wait for the old one.
                 if matches!(self.phase, Phase::Waiting { .. }) {
                     self.look(effects);
                 }

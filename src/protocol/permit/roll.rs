@@ -1,5 +1,4 @@
-//! What is known of a semaphore's holders: their lock-delays, and since when each has been
-//! seen to have ended.
+//! The holders of a semaphore: their lock-delays, and when each was first seen to have ended.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -24,7 +24,7 @@ pub(super) enum Failure {
     Unknown(Trouble),
 }
 
-/// What only an operator can mend.
+/// The faults that only an operator can mend.
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
     /// The first of the consecutive denials.

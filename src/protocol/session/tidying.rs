@@ -84,7 +84,7 @@ impl Tidying {
         }
     }
 
-    /// A session may exist whose id this process did not learn.
+    /// This process may not know the id of a session that it created.
     pub(super) fn expect_stray(&mut self, now: Moment) {
         (self.strays, self.late_strays) = (Look::At(now), true);
     }

@@ -30,7 +30,7 @@ pub(super) struct Text {
 struct Part {
     /// The calls with this number belong together.
     calls: u8,
-    /// Where its moments are counted from.
+    /// The origin of its moments.
     now: Moment,
     text: String,
 }
@@ -207,7 +207,7 @@ fn scan<'a>(part: &'a Part, tokens: &mut Vec<Token<'a>>) {
     tokens.push(Token::Text(&bytes[plain..]));
 }
 
-/// What a number is that follows this text, unless it stands for itself.
+/// The token for a number after this text; `None` if the number stands for itself.
 fn name<'a>(part: &Part, before: &[u8], number: u64) -> Option<Token<'a>> {
     if before.last() == Some(&b'(') {
         let from = before.len().saturating_sub(16);

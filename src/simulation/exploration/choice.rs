@@ -10,7 +10,7 @@ use super::{
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// What comes first in order.
+    /// The first step in the order of the list.
     Next,
     /// A message arrives.
     Carry(usize),
@@ -26,7 +26,7 @@ pub(super) enum Choice {
         key: usize,
         patient: bool,
     },
-    /// A caller comes that wants all keys at once.
+    /// A caller that wants all keys at once comes.
     ComeForAll(usize),
     LeaveAll {
         process: usize,
@@ -111,7 +111,7 @@ impl Choice {
     }
 }
 
-/// How long a campaign rests that resigned for a while.
+/// The rest of a campaign that resigned for a while.
 const COOL_DOWN: Duration = Duration::from_secs(3);
 
 impl Stage {

@@ -18,7 +18,7 @@ pub(super) struct Budget {
     pub(super) waits: u8,
     /// New callers in each process.
     pub(super) callers: u8,
-    /// Of the callers, those that do not wait for another holder.
+    /// Callers that do not wait for another holder; they count as callers, too.
     pub(super) impatient: u8,
     /// Callers that leave the queue or give their lease back.
     pub(super) leaves: u8,
@@ -32,7 +32,7 @@ pub(super) struct Budget {
     pub(super) losses: u8,
     /// Messages that time overtakes.
     pub(super) delays: u8,
-    /// Requests of which a copy arrives too, whenever.
+    /// Requests that arrive twice, the second time at any later moment.
     pub(super) repeats: u8,
     /// Requests that are never sent, which the sender knows.
     pub(super) unsent: u8,

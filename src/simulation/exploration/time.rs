@@ -128,7 +128,7 @@ impl Stage {
         self.rest(|_| false);
     }
 
-    /// Whether a message is under way that is not routine.
+    /// Whether a message that is not routine is under way.
     pub(super) fn is_remarkable(&self) -> bool {
         self.flights().iter().any(|flight| {
             let is_routine = matches!(
