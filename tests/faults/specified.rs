@@ -109,14 +109,15 @@ pub(crate) fn stopped(case: &Case) -> Verdict {
     scene.end(case)
 }
 
-/// The holder's session is destroyed while its wire is cut.
+/// The holder's session is destroyed while its wire is cut, over the other wire: an end that no
+/// wire shows would be one by the TTL.
 pub(crate) fn destroyed(case: &Case) -> Verdict {
     let mut scene = Scene::new(case);
     let [holder, second] = scene.two();
     let key = format!("{}/0", scene.stage.prefix());
     let session = agent().operator().kv_get(&key).and_then(|entry| entry.session).expect("held");
     scene.wires[0].set(Passes::Nothing);
-    agent().operator().destroy_session(&session);
+    scene.wires[1].operator().destroy_session(&session);
     scene.wait_until_held(second);
     scene.wires[0].set(Passes::All);
     scene.stage.wait_until_told(holder, 1);
