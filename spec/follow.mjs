@@ -126,6 +126,10 @@ const SPOILS = {
     scope.delay += 1_000_000_000;
     return held >= 0 && next?.at < lines[held].at + scope.delay && lines;
   },
+  'a session expires before its TTL': (lines, scope) => {
+    scope.ttl *= 3;
+    return lines.some((it) => it.event === 'end' && it.reason === 'expired') && lines;
+  },
   'a lock checks no fence': (lines) => {
     const lock = lines.find((it) => it.request === 'lock');
     if (lock) lock.fence = 0;

@@ -45,11 +45,14 @@ pub(crate) struct Sent {
 impl Sent {
     /// Whether the reply shows that the session has ended.
     pub(crate) fn shows_end(&self, of: &str) -> bool {
-        match &self.request {
-            Request::Renew { session } => session == of && self.result == Some(0),
-            Request::Destroy { session } => session == of && self.result == Some(1),
-            _ => false,
-        }
+        let is_gone = |session: &String| session == of && self.result == Some(0);
+        self.destroys(of) || matches!(&self.request, Request::Renew { session } if is_gone(session))
+    }
+
+    /// Whether it ended the session, or found it ended.
+    pub(crate) fn destroys(&self, of: &str) -> bool {
+        let is_done = |session: &String| session == of && self.result == Some(1);
+        matches!(&self.request, Request::Destroy { session } if is_done(session))
     }
 }
 

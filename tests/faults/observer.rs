@@ -1,5 +1,6 @@
 //! The record of one key in real processes and a real Consul, for `spec/follow.mjs`.
-//! `src/simulation/record.rs` describes its lines.
+//! `src/simulation/record.rs` describes its lines. The end of a session has also a `reason`: it was
+//! `destroyed`, or it `expired`, if no wire shows that somebody destroyed it.
 //!
 //! Wires show the requests and the replies. Consul serves those that the specification knows one at
 //! a time, and after each the store is read, so that their order and the key's index are known. The
@@ -173,8 +174,10 @@ impl Observer {
             let index = if is_held { store.index } else { fence };
             let comes_first = served.as_ref().is_some_and(|it| it.follows_end(&session, index));
             let at = served.as_ref().filter(|_| comes_first).map_or(now, |served| served.from);
+            let is_asked = served.as_ref().is_some_and(|it| it.sent.destroys(&session));
             let fields = json!({
                 "event": "end", "session": state.number(&session), "index": store.index, "fence": fence,
+                "reason": if is_asked { "destroyed" } else { "expired" },
             });
             let not_before = is_held.then_some(state.looked);
             let places = if comes_first { &mut before } else { &mut after };

@@ -86,10 +86,26 @@ pub(crate) fn contended(case: &Case) -> Verdict {
 
 /// The holder's wire is cut until the second process has acquired; then late bytes arrive.
 pub(crate) fn cut_off(case: &Case) -> Verdict {
+    cut(case, |_| ())
+}
+
+/// The same, and the holder's session is destroyed meanwhile, over the other wire: an end that no
+/// wire shows would be one by the TTL.
+pub(crate) fn destroyed(case: &Case) -> Verdict {
+    cut(case, |scene| {
+        let key = format!("{}/0", scene.stage.prefix());
+        let session = agent().operator().kv_get(&key).and_then(|entry| entry.session);
+        scene.wires[1].operator().destroy_session(&session.expect("held"));
+    })
+}
+
+fn cut(case: &Case, meanwhile: impl Fn(&Scene)) -> Verdict {
     let mut scene = Scene::new(case);
     let [holder, second] = scene.two();
     scene.wires[0].set(Passes::Nothing);
+    meanwhile(&scene);
     scene.wait_until_held(second);
+    scene.stage.wait_until_told(holder, 1);
     scene.wires[0].set(Passes::All);
     scene.stage.rest(second);
     scene.wait_until_held(holder);
@@ -103,22 +119,6 @@ pub(crate) fn stopped(case: &Case) -> Verdict {
     scene.stage.stop(holder);
     scene.wait_until_held(second);
     scene.stage.resume(holder);
-    scene.stage.wait_until_told(holder, 1);
-    scene.stage.rest(second);
-    scene.wait_until_held(holder);
-    scene.end(case)
-}
-
-/// The holder's session is destroyed while its wire is cut.
-pub(crate) fn destroyed(case: &Case) -> Verdict {
-    let mut scene = Scene::new(case);
-    let [holder, second] = scene.two();
-    let key = format!("{}/0", scene.stage.prefix());
-    let session = agent().operator().kv_get(&key).and_then(|entry| entry.session).expect("held");
-    scene.wires[0].set(Passes::Nothing);
-    agent().operator().destroy_session(&session);
-    scene.wait_until_held(second);
-    scene.wires[0].set(Passes::All);
     scene.stage.wait_until_told(holder, 1);
     scene.stage.rest(second);
     scene.wait_until_held(holder);

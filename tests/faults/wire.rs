@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::observer::Observer;
 use crate::record::boot_nanos;
+use crate::support::operator::Operator;
 
 /// A listener for one process; its threads end with the test's process.
 #[derive(Debug)]
@@ -74,6 +75,11 @@ impl Wire {
         format!("http://{}", self.address)
     }
 
+    /// Somebody who speaks to the agent over this wire.
+    pub(crate) fn operator(&self) -> Operator {
+        Operator::new(self.address)
+    }
+
     pub(crate) fn set(&self, passes: Passes) {
         self.gate.set(passes);
     }
@@ -107,6 +113,9 @@ impl End {
                 // Noted before the process can act on it.
                 observer.heard(sent, boot_nanos());
                 client.write_all(&reply)?;
+                if head(&reply).contains("\r\nconnection: close") {
+                    break;
+                }
             }
             Ok(())
         });
@@ -124,6 +133,11 @@ fn has_closed(client: &TcpStream) -> io::Result<bool> {
     Ok(!matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock))
 }
 
+fn head(message: &[u8]) -> String {
+    let end = message.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(message.len());
+    String::from_utf8_lossy(&message[..end]).to_lowercase()
+}
+
 /// Reads a request or a reply, with its head; nothing at the end of the stream.
 fn read_message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut message = Vec::new();
@@ -136,7 +150,7 @@ fn read_message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
             };
         }
     }
-    let head = String::from_utf8_lossy(&message).to_lowercase();
+    let head = head(&message);
     if head.contains("\r\ntransfer-encoding: chunked") {
         while read_chunk(from, &mut message)? > 0 {}
     } else if let Some((_, length)) = head.split_once("\r\ncontent-length: ") {
