@@ -199,7 +199,9 @@ impl Actor for LockSupervisor {
         self.feed(Event::Start, ctx);
         ctx.run_interval(BEAT, |actor, _| {
             actor.settings.journal.beat();
-            actor.look();
+            if actor.oversight.is_due(actor.wards.slots().len()) {
+                actor.look();
+            }
         });
     }
 }
