@@ -15,7 +15,6 @@ mod support;
 use std::{net::SocketAddr, time::Duration};
 
 use actix_dsync::{Acquire, Dsync, Key, Release, Released};
-use criterion::{Criterion, criterion_group, criterion_main};
 use support::{
     Times,
     consul::{Agent, Cluster},
@@ -157,15 +156,11 @@ impl Ways {
     }
 }
 
-fn cycle(c: &mut Criterion) {
+fn main() {
     let agent = Agent::start();
     let mut ways = Ways::new(agent.http_addr());
     ways.measure("cycle", ROUNDS, 1);
     ways.measure("cycle.back", BLOCKS, ROUNDS / BLOCKS);
-    let mut group = c.benchmark_group("cycle");
-    group.bench_function("raw", |b| b.iter(|| ways.cycle(Way::Puts)));
-    group.bench_function("ours", |b| b.iter(|| ways.cycle(Way::Ours)));
-    group.finish();
     ways.end();
     drop(agent);
 
@@ -175,6 +170,3 @@ fn cycle(c: &mut Criterion) {
     ways.measure("cycle.cluster.back", BLOCKS, ROUNDS / 4 / BLOCKS);
     ways.end();
 }
-
-criterion_group!(benches, cycle);
-criterion_main!(benches);

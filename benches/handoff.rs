@@ -27,7 +27,7 @@ use support::{
 use tokio::runtime::Runtime;
 
 const WARM_UP: usize = 20;
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 200;
 /// The number of back-to-back blocks of each way.
 const BLOCKS: usize = 5;
 /// How long a waiter gets to find the key held and to start watching it.
@@ -231,8 +231,8 @@ fn main() {
     drop(agent);
     let cluster = Cluster::start();
     let leader = cluster.http_addr(cluster.leader());
-    measure("handoff.cluster", leader, ROUNDS / 3, 1);
-    measure("handoff.cluster.back", leader, BLOCKS, ROUNDS / 3 / BLOCKS);
+    measure("handoff.cluster", leader, ROUNDS / 2, 1);
+    measure("handoff.cluster.back", leader, BLOCKS, ROUNDS / 2 / BLOCKS);
 }
 
 /// Measures both ways in `blocks` blocks of `rounds` consecutive rounds, and prints

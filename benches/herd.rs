@@ -174,7 +174,7 @@ async fn main() {
     let limits = "limits { http_max_conns_per_client = 4000 }";
     let agent = Agent::builder().config(limits.to_owned()).start();
     let runtimes = std::env::var("DSYNC_BENCH_RUNTIMES").unwrap_or("2,50".into());
-    let seconds = std::env::var("DSYNC_BENCH_SECONDS").map_or(9, |text| text.parse().unwrap());
+    let seconds = std::env::var("DSYNC_BENCH_SECONDS").map_or(6, |text| text.parse().unwrap());
     println!(
         "| processes | hold | hand-overs | requests each | = txn + read + watch + other | release to grant p50 / p99, ms | longest wait, ms |"
     );

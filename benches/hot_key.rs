@@ -176,7 +176,7 @@ fn main() {
     if let Ok(text) = std::env::var("DSYNC_BENCH_JOB") {
         return job(&text);
     }
-    let seconds = std::env::var("DSYNC_BENCH_SECONDS").map_or(10, |text| text.parse().unwrap());
+    let seconds = std::env::var("DSYNC_BENCH_SECONDS").map_or(6, |text| text.parse().unwrap());
     let (agent, span) = (Agent::start(), Duration::from_secs(seconds));
     println!("| processes | watched | grants / s | raw cycles / s | ratio | shares |");
     println!("|---|---|---|---|---|---|");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use actix_dsync::{Acquire, Dsync, Key};
 use support::{Times, consul::Agent, raw::Raw};
 
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 25;
 const DELAY: Duration = Duration::from_secs(1);
 /// How long a waiter gets to find the key held and to start watching it.
 const SETTLE: Duration = Duration::from_millis(50);

@@ -207,7 +207,7 @@ fn main() {
         };
         return runtime.block_on(measure(what, state, count.parse().expect("a number")));
     }
-    let counts = std::env::var("DSYNC_BENCH_KEYS").unwrap_or("50,250,1000,10000".into());
+    let counts = std::env::var("DSYNC_BENCH_KEYS").unwrap_or("250,1000,10000".into());
     let counts: Vec<&str> = counts.split(',').collect();
     for (what, state) in
         [("plain", "waiting"), ("plain", "held"), ("tls", "waiting"), ("tls", "held")]

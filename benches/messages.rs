@@ -39,6 +39,7 @@ fn messages(c: &mut Criterion) {
         threads.block_on(dsync.send(Acquire::new(key).within(Duration::from_secs(10)))).unwrap();
 
     let mut group = c.benchmark_group("messages");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1));
     bench(&mut group, "is_valid", || black_box(&lease).is_valid());
     bench(&mut group, "remaining", || black_box(&lease).remaining());
 

@@ -1,6 +1,10 @@
 //! Drives one key's slot: takes its turns and carries out their orders.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use futures::stream;
@@ -13,6 +17,7 @@ use super::{
     question::{self, dropped},
     settings::Settings,
     timer::{Timed, Timer},
+    vigil::Vigil,
 };
 use crate::{
     consul::{
@@ -45,6 +50,7 @@ pub(super) struct Shared {
     pub(super) style: Style,
     pub(super) warden: Rc<Recipient<ForWarden>>,
     pub(super) watch: Recipient<Watch>,
+    pub(super) vigil: Rc<Vigil>,
 }
 
 pub(super) struct LockActor {
@@ -246,6 +252,7 @@ impl Timed for LockActor {
 
 impl StreamHandler<Poked> for LockActor {
     fn handle(&mut self, _: Poked, ctx: &mut Context<Self>) {
+        self.shared.vigil.note(Instant::now());
         self.turn(Cause::Poke, ctx);
     }
 }

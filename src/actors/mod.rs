@@ -23,6 +23,7 @@ mod session;
 mod settings;
 pub(crate) mod supervisor;
 mod timer;
+mod vigil;
 mod watch;
 
 pub(crate) use messages::{ForWarden, Stop};

@@ -12,6 +12,7 @@ use super::{
     session::SessionActor,
     settings::Settings,
     timer::{Timed, Timer},
+    vigil::Vigil,
     watch::WatchActor,
 };
 use crate::{
@@ -55,6 +56,11 @@ impl LockSupervisor {
         finished: oneshot::Sender<()>,
     ) -> (Addr<Self>, watch::Receiver<Readiness>) {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
+        let vigil = Vigil::new();
+        // A thread of its own, not that of a test, which may stop the clock.
+        if settings.clock.is_boot() {
+            actix_rt::spawn(Rc::clone(&vigil).keep());
+        }
         let supervisor = Self::create(|ctx| {
             let me = ctx.address();
             let shared = Shared {
@@ -69,6 +75,7 @@ impl LockSupervisor {
                 },
                 warden: Rc::new(me.clone().recipient()),
                 watch: me.recipient(),
+                vigil,
             };
             Self {
                 consul,
@@ -199,7 +206,9 @@ impl Actor for LockSupervisor {
         self.feed(Event::Start, ctx);
         ctx.run_interval(BEAT, |actor, _| {
             actor.settings.journal.beat();
-            actor.look();
+            if actor.oversight.is_due(actor.wards.slots().len()) {
+                actor.look();
+            }
         });
     }
 }

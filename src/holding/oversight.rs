@@ -2,7 +2,7 @@
 //! callers that wait for each other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -10,11 +10,17 @@ use std::{
 use super::slot::Slot;
 use crate::key::Key;
 
-/// The circles of waiting callers that were already reported.
+/// Decides when to look, and knows the circles of waiting callers that were already reported.
 #[derive(Debug, Default)]
 pub(crate) struct Oversight {
+    /// The beats since the last look.
+    beats: usize,
     circles: BTreeSet<Vec<Key>>,
 }
+
+/// The number of keys that are looked at for each beat. A look at ten thousand keys takes
+/// about 10 ms, so it is made every sixth beat.
+const KEYS_PER_BEAT: usize = 2_000;
 
 /// The holds and waits of all keys.
 #[derive(Debug, Default)]
@@ -28,10 +34,20 @@ pub(crate) struct Overview {
 }
 
 impl Oversight {
+    /// Whether to look at this beat of a regular signal, with so many keys.
+    pub(crate) fn is_due(&mut self, keys: usize) -> bool {
+        self.beats += 1;
+        let is_due = self.beats > keys / KEYS_PER_BEAT;
+        if is_due {
+            self.beats = 0;
+        }
+        is_due
+    }
+
     /// Looks over all keys. Holds and waits longer than `limit` are noted.
     pub(crate) fn look(&mut self, slots: &[Arc<Slot>], limit: Option<Duration>) -> Overview {
         let mut view = Overview::default();
-        let mut tokens = BTreeMap::new();
+        let mut tokens = Vec::new();
         let mut waits = Vec::new();
         for slot in slots {
             let glance = slot.callers.glance(limit);
@@ -42,8 +58,11 @@ impl Oversight {
             view.notes.extend(glance.overlong.into_iter().map(|what| (slot.key.clone(), what)));
             let wanted = |(held, token)| (held, token, slot.key.clone());
             waits.extend(glance.held_by_waiters.into_iter().map(wanted));
-            tokens.extend(glance.token.map(|token| (slot.key.clone(), token)));
+            tokens.extend(glance.token.map(|token| (&slot.key, token)));
         }
+        // Usually no caller says what it holds, and there can be thousands of keys.
+        let tokens: HashMap<_, _> =
+            if waits.is_empty() { HashMap::new() } else { tokens.into_iter().collect() };
         // Only who still holds a key keeps others waiting.
         let current = waits.into_iter().filter(|(held, token, _)| tokens.get(held) == Some(token));
         let edges: BTreeSet<_> = current.map(|(held, _, wanted)| (held, wanted)).collect();

@@ -1,0 +1,40 @@
+use futures::FutureExt as _;
+
+use super::*;
+
+/// Whether the events begin a streak, each after such a wait.
+fn begins(waits: impl IntoIterator<Item = Duration>) -> bool {
+    let vigil = Vigil::new();
+    let mut now = vigil.noted_at.get();
+    for wait in waits {
+        now += wait;
+        vigil.note(now);
+    }
+    vigil.begins.notified().now_or_never().is_some()
+}
+
+#[test]
+fn short_waits_in_a_row_begin_a_streak() {
+    let short = |count| (0..count).map(|_| AWAKE / 2);
+    assert!(begins(short(SHORT_WAITS)));
+    assert!(!begins(short(SHORT_WAITS - 1)));
+    let interrupted = short(SHORT_WAITS - 1).chain([AWAKE]).chain(short(SHORT_WAITS - 1));
+    assert!(!begins(interrupted), "a long wait begins the count anew");
+    assert!(!begins((0..1000).map(|_| AWAKE)), "a slow agent");
+}
+
+#[actix::test]
+async fn a_streak_ends_by_itself_and_can_begin_again() {
+    let vigil = Vigil::new();
+    let keeps = actix_rt::spawn(Rc::clone(&vigil).keep());
+    for _ in 0..3 {
+        let now = Instant::now();
+        (0..=SHORT_WAITS).for_each(|_| vigil.note(now));
+        assert_ne!(vigil.short_waits.get(), 0);
+        while vigil.short_waits.get() != 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(vigil.noted_at.get().elapsed() >= AWAKE);
+    }
+    keeps.abort();
+}
