@@ -95,8 +95,8 @@ fn hindered(
                 Obstacle::Held(_) | Obstacle::Trouble(_) => Hindrance::Unavailable,
             };
             let why = Why::new(kind, obstacle.clone().into_error(&slot.key).to_string());
-            Some(match paused {
-                Some((_, left)) => why.until("; the next attempt is in ", left),
+            Some(match paused.map(|(_, left)| left).or(outline.rests) {
+                Some(left) => why.until("; the next attempt is in ", left),
                 None => why,
             })
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Error, Explain, List, LossReason, Observe,
-    embedded::Embedded,
+    Acquire, AcquireAll, Dsync, Error, Explain, List, LossReason, Observe,
+    embedded::{Embedded, EmbeddedRight},
     report::{Hindrance, KeyReport, KeyState, What, Why},
 };
 use serde_json::json;
@@ -274,9 +274,73 @@ async fn a_candidate_sees_that_the_key_is_no_lock_of_ours() {
     let dsync = runtime("one", &consul);
     let _tenure = dsync.send(actix_dsync::Campaign::on(key("k"))).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let report = explained(&dsync).await;
-    let told = report.why.map(|why| why.text).or(report.last_error).unwrap();
-    assert!(told.contains("flags are 0"), "{told}");
+    let found = explained(&dsync).await.why.unwrap();
+    assert_eq!(found.kind, Hindrance::FlagConflict);
+    assert!(found.text.contains("flags are 0"), "{}", found.text);
+    assert!(found.text.contains("the next attempt is in ") && found.left.is_some());
+}
+
+#[actix::test]
+async fn a_candidate_whose_token_lacks_a_right_sees_which_and_when_it_tries_again() {
+    tokio::time::pause();
+    for newer in [false, true] {
+        let consul = Embedded::new().newer(newer);
+        let dsync = runtime("one", &consul);
+        dsync.ready().await.unwrap();
+        consul.allow(EmbeddedRight::KeyWrite, false);
+        let tenure = dsync.send(actix_dsync::Campaign::on(key("k"))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let found = explained(&dsync).await.why.unwrap();
+        assert_eq!(found.kind, Hindrance::Denied);
+        assert!(found.text.contains("Consul denied key:write on \"k\""), "{}", found.text);
+        assert!(found.text.contains("the next attempt is in ") && found.left.is_some());
+        consul.allow(EmbeddedRight::KeyWrite, true);
+        tenure.elected().await;
+    }
+}
+
+#[actix::test]
+async fn who_waits_for_a_set_sees_that_another_key_is_not_free() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
+    let lease = acquire(&one, "other").await;
+    let waiting = two.send(AcquireAll::new([key("k"), key("other")]));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let found = explained(&two).await.why.unwrap();
+    assert_eq!((found.kind, found.left), (Hindrance::Gathering, None));
+    drop(lease);
+    assert!(waiting.await.unwrap().is_valid());
+}
+
+#[actix::test]
+async fn who_rests_in_a_crowd_sees_that_and_when_it_reads_the_key_again() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let crowd: Vec<_> = (0..20).map(|n| runtime(&format!("r{n}"), &consul)).collect();
+    for dsync in crowd.clone() {
+        actix_rt::spawn(async move {
+            loop {
+                let lease = acquire(&dsync, "k").await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                drop(lease);
+            }
+        });
+    }
+    let mut resting = None;
+    for _ in 0..3_000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        for dsync in &crowd {
+            let why = dsync.explain(&key("k")).why;
+            resting = resting.or(why.filter(|why| why.kind == Hindrance::Crowd));
+        }
+        if resting.is_some() {
+            break;
+        }
+    }
+    let why = resting.expect("one of them rests");
+    assert!(why.text.contains("many wait for it, so this process rests"), "{}", why.text);
+    assert!(why.left.is_some() && why.text.contains("reads it again in "), "{}", why.text);
 }
 
 #[actix::test]

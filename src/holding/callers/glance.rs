@@ -18,6 +18,8 @@ pub(super) struct Times {
     reported: bool,
     /// The session that was last seen with the key, and since when.
     met: Option<(Box<str>, Moment)>,
+    /// Why the last attempt failed for good; a campaign makes another one.
+    failed: Option<Obstacle>,
 }
 
 /// The current hold and the waits of one key.
@@ -41,7 +43,17 @@ impl Times {
         *self = Self { granted: now, ..Self::default() };
     }
 
+    pub(super) fn failed(&mut self, obstacle: &Obstacle) {
+        self.failed = Some(obstacle.clone());
+    }
+
+    /// Why the last attempt failed, if it failed for good.
+    pub(super) fn failure(&self) -> Option<&Obstacle> {
+        self.failed.as_ref()
+    }
+
     pub(super) fn obstructed(&mut self, now: Moment, obstacle: &Obstacle) {
+        self.failed = None;
         match obstacle {
             Obstacle::Held(holder) => {
                 let known = self.met.as_ref().is_some_and(|(met, _)| **met == *holder.session);

@@ -256,7 +256,10 @@ impl Callers {
 
     /// The key cannot be acquired, however long a caller waits.
     pub(crate) fn failed(self: &Arc<Self>, obstacle: &Obstacle) {
-        self.step(|inner, now, effects| inner.contest.failed(now, obstacle, effects));
+        self.step(|inner, now, effects| {
+            inner.times.failed(obstacle);
+            inner.contest.failed(now, obstacle, effects);
+        });
     }
 
     /// Stops granting the key; the current lease is lost.

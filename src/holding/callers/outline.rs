@@ -26,6 +26,8 @@ pub(crate) struct Outline {
     pub(crate) met: Option<Duration>,
     /// Why the key could not be acquired so far.
     pub(crate) obstacle: Option<Obstacle>,
+    /// How long the campaign rests before its next attempt.
+    pub(crate) rests: Option<Duration>,
     /// The leader, if known.
     pub(crate) leader: Option<Holder>,
     pub(crate) role: Option<Role>,
@@ -36,6 +38,8 @@ impl Callers {
     pub(crate) fn outline(&self) -> Outline {
         let (inner, now) = (self.lock(), self.clock.now());
         let lease = inner.lease.as_ref().filter(|(_, state)| state.is_valid());
+        let campaign = inner.contest.election().campaign();
+        let failure = inner.times.failure().filter(|_| campaign.is_some());
         Outline {
             oldest_wait: inner.oldest_wait(now),
             held: lease.map(|_| inner.times.held(now)),
@@ -44,9 +48,10 @@ impl Callers {
             lease: lease.map(|(_, state)| (state.token(), state.remaining())),
             owner: inner.contest.queue().holder().cloned(),
             waiting: inner.contest.queue().waiting(),
-            obstacle: inner.contest.queue().obstacle().cloned(),
+            obstacle: inner.contest.queue().obstacle().or(failure).cloned(),
+            rests: inner.contest.next_wakeup().map(|until| until.since(now)),
             leader: inner.contest.election().leader().cloned(),
-            role: match inner.contest.election().campaign() {
+            role: match campaign {
                 Some(_) if inner.contest.election().token().is_some() && lease.is_some() => {
                     Some(Role::Leader)
                 }
