@@ -20,6 +20,12 @@ fn the_presets_keep_the_times_that_the_table_gives() {
 }
 
 #[test]
+fn a_timing_is_described_in_times_that_people_read() {
+    let text = Timing::default().to_string();
+    assert_eq!(text, "TTL 15s, lock-delay 15s: fail-over within 45s, rides out 10.2s");
+}
+
+#[test]
 fn the_lease_is_shorter_than_the_ttl_and_the_lock_delay() {
     let long_delay = Timing::default().with_lock_delay(Duration::from_secs(60));
     assert!(long_delay.lease() < long_delay.session_ttl);
@@ -126,12 +132,6 @@ fn the_token_is_neither_printed_nor_written_out() {
     let config = Config { token: Some(Secret::new("hush-hush".to_owned())), ..Config::default() };
     assert!(!format!("{config:?}").contains("hush"));
     assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
-}
-
-#[test]
-fn a_timing_is_described_in_times_that_people_read() {
-    let text = Timing::default().to_string();
-    assert_eq!(text, "TTL 15s, lock-delay 15s: fail-over within 45s, rides out 10.2s");
 }
 
 /// A text that has a secret in it, and what a mistyped address may have around it.
