@@ -3,9 +3,9 @@
 //!
 //! The first line describes the history: `ttl`, `delay` and `lease` in nanoseconds, the
 //! number of `processes`, and in a record of real processes the `slack`: how much later than
-//! its process the record may have seen a request. Each other line is an event: `at` in nanoseconds since the start,
-//! and `event`, with the numbers that belong to it. Sessions are numbered from 1 in the
-//! order in which they were created. 0 stands for none.
+//! its process the record may have seen a request. Each other line is an event: `at` in
+//! nanoseconds since the start, and `event`, with the numbers that belong to it. Sessions
+//! are numbered from 1 in the order in which they were created. 0 stands for none.
 //!
 //! | `event` | and | what happened |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! | `hear` | `id`, `result`, `until` | the process heard that reply. Its ownerships are then proven `until` then |
 //! | `unsent` | `id` | the request was never sent, and its process knows |
 //! | `give up` | `id` | its process waits no longer for an answer |
-//! | `end` | `session`, `index`, `fence` | the session ended. The key then has this `index`, and its fence entry this one, or 0 if there is none |
+//! | `end` | `session`, `index`, `fence` | the session ended. The key then has this `index`, and its fence entry this one, or 0 if there is none. In a record of real processes, `reason` is `destroyed` or `expired` |
 //! | `own` | `process`, `index` | the process owns the key |
 //! | `believe` | `process`, `index`, `until` | only of real processes: it checked its ownership, which was valid, until then if `until` is not 0 |
 //! | `lose` | `process`, `reason` | it reported the loss |
