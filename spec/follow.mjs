@@ -138,6 +138,7 @@ const SPOILS = {
 };
 
 let wrong = 0;
+const done = new Set();
 const spoils = process.argv.includes('--spoil');
 for (const name of process.argv.slice(2).filter((it) => it !== '--spoil')) {
   const text = readFileSync(name, 'utf8').split('\n').filter(Boolean);
@@ -147,6 +148,7 @@ for (const name of process.argv.slice(2).filter((it) => it !== '--spoil')) {
       const [like] = clone([scope]);
       const spoiled = spoil(clone(lines), like);
       if (!spoiled) continue;
+      done.add(what);
       const passes = allowed(like, spoiled) === spoiled.length;
       wrong += passes ? 1 : 0;
       console.log(`${name}, ${what}: ${passes ? 'NOT REFUSED' : 'refused'}`);
@@ -161,5 +163,9 @@ for (const name of process.argv.slice(2).filter((it) => it !== '--spoil')) {
   }
   wrong += 1;
   console.log(`${name}: line ${good + 2} is REFUSED: ${text[good + 1]}`);
+}
+for (const what of spoils ? Object.keys(SPOILS).filter((it) => !done.has(it)) : []) {
+  wrong += 1;
+  console.log(`${what}: NEVER DONE`);
 }
 process.exitCode = wrong > 0 ? 1 : 0;

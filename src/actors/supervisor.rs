@@ -57,8 +57,8 @@ impl LockSupervisor {
     ) -> (Addr<Self>, watch::Receiver<Readiness>) {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
         let vigil = Vigil::new();
-        // A thread of its own, not that of a test, which may stop the clock.
-        if settings.clock.is_boot() {
+        // Only on the runtime's own thread: tests pause the clock of theirs.
+        if settings.clock.is_boot() && Vigil::is_affordable() {
             actix_rt::spawn(Rc::clone(&vigil).keep());
         }
         let supervisor = Self::create(|ctx| {

@@ -17,9 +17,11 @@ struct Note {
 }
 
 impl StandBack {
+    /// The longest value that can be a demand, in bytes.
+    const MOST: usize = 256;
     /// The longest pause that is obeyed: anybody who may write the key can demand one.
     const LONGEST: Duration = Duration::from_secs(70);
-    /// How long the others have, once the key is free.
+    /// Time for other candidates to win the free key.
     const MARGIN: Duration = Duration::from_secs(2);
 
     /// Demands a pause from the process with that session, until others had time to win a key
@@ -32,6 +34,7 @@ impl StandBack {
 
     /// The pause that the value demands from the process with that session.
     pub(crate) fn demanded(value: &[u8], session: &str) -> Option<Duration> {
+        let value = Some(value).filter(|value| value.len() <= Self::MOST)?;
         let Self { stand_back } = serde_json::from_slice(value).ok()?;
         let pause = Duration::from_millis(stand_back.pause_ms).min(Self::LONGEST);
         (stand_back.session == session).then_some(pause)

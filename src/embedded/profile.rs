@@ -101,7 +101,8 @@ impl Embedded {
 
     /// Withdraws a right from all clients, or gives it back. All rights are allowed at first.
     ///
-    /// Consul checks a blocking read when it begins, so one that waits already still returns.
+    /// Consul checks a blocking read when it begins. One of a key that waits already still
+    /// returns the key; one of a prefix or of sessions returns what may be seen at its end.
     pub fn allow(&self, right: EmbeddedRight, is_allowed: bool) {
         self.agent.operate(|engine, _| engine.allow(right, is_allowed));
     }

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::{
     agent::Agent,
     api::{Content, Reply, too_long},
-    connections::{Connections, refuse},
+    connections::{Admitted, Connections, refuse},
 };
 
 /// The longest body, in bytes, that the server reads: more than any that Consul
@@ -135,6 +135,10 @@ async fn answer(
     mut payload: web::Payload,
     agent: web::Data<Agent>,
 ) -> HttpResponse {
+    // A refused connection may have sent a request before it was closed.
+    if request.conn_data::<Admitted>().is_none() {
+        return HttpResponse::TooManyRequests().force_close().finish();
+    }
     let method = request.method().as_str();
     // Not normalised: the API handles escapes and double slashes as Consul does.
     let target = request

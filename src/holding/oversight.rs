@@ -21,6 +21,8 @@ pub(crate) struct Oversight {
 /// The number of keys that are looked at for each beat. A look at ten thousand keys takes
 /// about 10 ms, so it is made every sixth beat.
 const KEYS_PER_BEAT: usize = 2_000;
+/// The most beats from one look to the next.
+const MOST_BEATS: usize = 15;
 
 /// The holds and waits of all keys.
 #[derive(Debug, Default)]
@@ -37,7 +39,7 @@ impl Oversight {
     /// Whether to look at this beat of a regular signal, with so many keys.
     pub(crate) fn is_due(&mut self, keys: usize) -> bool {
         self.beats += 1;
-        let is_due = self.beats > keys / KEYS_PER_BEAT;
+        let is_due = self.beats >= (1 + keys / KEYS_PER_BEAT).min(MOST_BEATS);
         if is_due {
             self.beats = 0;
         }

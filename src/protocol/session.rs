@@ -161,7 +161,7 @@ impl Session {
         let phase = match &self.phase {
             Phase::Absent { since: Some(at) } => Some(*at),
             Phase::Open(open) => {
-                // The end of a latched cell is due at once: that moment has passed.
+                // A latched cell is due at once: its last renewal is in the past.
                 let deadline = open.view.cell.due().unwrap_or(open.renewed_at);
                 let raise = match open.raise {
                     Raise::Again(at) => at,

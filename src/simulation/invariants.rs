@@ -352,6 +352,7 @@ impl World {
                 Sight { key, seen, holder, is_held: false, is_awaited: false, valid: 0 }
             })
             .collect();
+        debug_assert_eq!(sights.len(), self.keys.len());
         for (id, process) in self.processes.iter_mut().enumerate() {
             for caller in process.callers.values_mut() {
                 let Some(sight) = sights.iter_mut().find(|sight| *sight.key == caller.key) else {

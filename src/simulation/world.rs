@@ -180,11 +180,8 @@ impl World {
             }
             // A stopped process of an exploration gets the events that it missed late.
             self.now = self.now.max(at);
-            let is_stale = self.is_stale(&event);
             self.step(event);
-            if !is_stale {
-                self.check();
-            }
+            self.check();
             if self.quiet_since.is_some() {
                 break;
             }
@@ -193,11 +190,6 @@ impl World {
         self.stats.lasted = self.now.since(START);
         let record = self.record;
         Outcome { violation: self.violation, trace: self.trace, record, stats: self.stats }
-    }
-
-    /// Whether the event is the time limit of an answered request, which changes nothing.
-    fn is_stale(&self, event: &Event) -> bool {
-        matches!(event, Event::Timeout(exchange) if !self.waiting.contains_key(&exchange.id))
     }
 
     pub(super) fn step(&mut self, event: Event) {

@@ -91,7 +91,7 @@ pub struct SessionReport {
     #[serde(rename = "remaining_ms", serialize_with = "millis")]
     pub remaining: Duration,
     /// The index of its entry `.dsync/<id>`, which voids lock requests that arrive late. `None`
-    /// while locks do without: the token may not write the entry.
+    /// if the token may not write the entry: locks then do not check it.
     pub fence: Option<u64>,
 }
 

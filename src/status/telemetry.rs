@@ -24,12 +24,13 @@
 //! | `dsync_renew_seconds` | histogram | duration of a successful renewal |
 //! | `dsync_renew_margin_seconds` | histogram | time left until the deadline when a successful renewal was answered |
 //!
-//! The first four are updated once a second. Every 2,000 keys in use add a second: with
-//! 10,000 keys, they are updated every six seconds.
+//! The first four are updated once a second. Every 2,000 keys in use add a second, up to 15
+//! seconds: with 10,000 keys, they are updated every six seconds.
 //!
-//! Each counter is shown as 0 when the runtime starts, or, with the label `key`, when the key is first
-//! used: an expression such as `increase` does not see the first event of a counter that appears with
-//! it. Install the recorder before the runtime starts.
+//! Each counter is shown as 0 when the runtime starts: an expression such as `increase` does
+//! not see the first event of a counter that appears with it. With the label `key`, those of
+//! losses and panics are shown when the key is acquired. Install the recorder before the
+//! runtime starts.
 //!
 //! Alert when `dsync_renew_margin_seconds` approaches zero: this process is then
 //! close to losing everything that it holds.
@@ -61,21 +62,14 @@ impl Telemetry {
         metrics::counter!("dsync_renewal_failures_total", self.labels(None)).increment(0);
         metrics::counter!("dsync_connections_refused_total", self.labels(None)).increment(0);
         if !self.by_key {
-            self.show_counters_of(None);
+            metrics::counter!("dsync_acquisitions_total", self.labels(None)).increment(0);
+            metrics::counter!("dsync_hand_overs_total", self.labels(None)).increment(0);
+            self.show_failures_of(None);
         }
     }
 
-    /// Shows the counters of a key that is used now, if they are by key.
-    pub(crate) fn used(&self, key: &Key) {
-        if self.by_key {
-            self.show_counters_of(Some(key));
-        }
-    }
-
-    fn show_counters_of(&self, key: Option<&Key>) {
-        for name in ["dsync_acquisitions_total", "dsync_hand_overs_total", "dsync_panics_total"] {
-            metrics::counter!(name, self.labels(key)).increment(0);
-        }
+    fn show_failures_of(&self, key: Option<&Key>) {
+        metrics::counter!("dsync_panics_total", self.labels(key)).increment(0);
         for reason in LossReason::ALL {
             metrics::counter!("dsync_losses_total", self.loss_labels(key, reason)).increment(0);
         }
@@ -97,6 +91,9 @@ impl Telemetry {
     }
 
     pub(crate) fn acquired(&self, key: &Key) {
+        if self.by_key {
+            self.show_failures_of(Some(key));
+        }
         metrics::counter!("dsync_acquisitions_total", self.labels(Some(key))).increment(1);
     }
 
@@ -168,7 +165,6 @@ impl Telemetry {
 #[allow(clippy::unused_self, reason = "the signatures of the feature `metrics`")]
 impl Telemetry {
     fn show_counters(&self) {}
-    pub(crate) fn used(&self, _key: &Key) {}
     pub(crate) fn in_use(&self, _held: usize, _waiting: usize) {}
     pub(crate) fn oldest(&self, _hold: Duration, _wait: Duration) {}
     pub(crate) fn leads(&self, _key: &Key, _leads: bool) {}

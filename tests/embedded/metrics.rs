@@ -194,7 +194,7 @@ async fn leadership_is_a_gauge() {
     let (dsync, other) = (runtime("one", &consul), runtime("two", &consul));
     let tenure = dsync.send(Campaign::on(key("leader"))).await.unwrap();
     tenure.elected().await;
-    // Who has never led says so: otherwise no alert sees that nobody does.
+    // A process that never led shows 0, so that an alert can see that nobody leads.
     let follower = other.send(Campaign::on(key("leader"))).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(numbers.all("dsync_leader service=one"), [0.0, 1.0]);

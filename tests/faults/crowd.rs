@@ -133,7 +133,10 @@ async fn hold(dsync: Dsync, key: Key, own: Arc<AtomicUsize>, deeds: Noted) {
                 lease.lost().await;
                 own.fetch_sub(1, Ordering::Relaxed);
             }
-            Err(error) => note(&deeds, |deeds| deeds.failures.push(error.to_string())),
+            Err(error) => {
+                note(&deeds, |deeds| deeds.failures.push(error.to_string()));
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }
@@ -159,7 +162,10 @@ async fn take_turns(dsync: Dsync, key: Key, deeds: Noted) {
                     deeds.turns.extend(turn);
                 });
             }
-            Err(error) => note(&deeds, |deeds| deeds.failures.push(error.to_string())),
+            Err(error) => {
+                note(&deeds, |deeds| deeds.failures.push(error.to_string()));
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -194,7 +200,10 @@ async fn take_sets(dsync: Dsync, mut random: Random, deeds: Noted) {
                     deeds.failures.extend(released.err().map(|error| error.to_string()));
                 });
             }
-            Err(error) => note(&deeds, |deeds| deeds.failures.push(error.to_string())),
+            Err(error) => {
+                note(&deeds, |deeds| deeds.failures.push(error.to_string()));
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }

@@ -72,7 +72,6 @@ impl Callers {
         telemetry: Telemetry,
         hand_over: HandOver,
     ) -> Self {
-        telemetry.used(&key);
         let inner = Mutex::new(Inner::new(era, hand_over));
         Self { key, clock, telemetry, inner, poke: Notify::new() }
     }

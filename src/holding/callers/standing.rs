@@ -16,7 +16,7 @@ impl Callers {
             let (number, began) = inner.contest.campaign_for(now, effects);
             if began {
                 inner.campaign_value = value;
-                // Before any news of it: who follows from the start leads nothing.
+                // Shown as 0 until the first election is reported.
                 self.telemetry.leads(&self.key, false);
             }
             (number, began)
