@@ -22,9 +22,9 @@ use crate::{error::Error, escape::is_printable};
 /// 1.21.5 reads only keys of `A-Z a-z 0-9 , - _ . / = ? &`, without `..`; later versions
 /// refuse a space at either end; some proxies refuse an escaped `%` or `/`. The runtime
 /// then reads such a key by transactions, which they accept. A transaction cannot wait for
-/// a change, so the key is read once in two seconds instead. If transactions refuse the
-/// name as well, requests fail with [`Error::NameRefused`]. [`Key::join`] makes keys that
-/// pass everywhere.
+/// a change, so the key is read every 1 to 2 s instead. If transactions refuse the name as
+/// well, requests fail with [`Error::NameRefused`]. [`Key::join`] makes keys that pass
+/// everywhere.
 ///
 /// ```
 /// use actix_dsync::Key;

@@ -58,9 +58,9 @@ use crate::{
 /// The key is [`Key::join`] of the prefix and the segment, decoded as by
 /// [`Path`](actix_web::web::Path). The client chooses it. With
 /// [`Retention::Keep`](crate::config::Retention::Keep), every requested key stays in Consul, so
-/// expose such a handler only to clients that you trust. Requests can use half of
-/// [`Limits::keys`](crate::config::Limits::keys), so they cannot block other locks or campaigns.
-/// Beyond that, the answer is 503.
+/// expose such a handler only to clients that you trust. Requests can use half of what
+/// [`Limits::keys`](crate::config::Limits::keys) leaves to locks, so they cannot block other
+/// locks or campaigns. Beyond that, the answer is 503.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss, as with
 /// [`Lease::run`]. The answer is then [`Lost`](crate::Lost), returned as an error
