@@ -63,9 +63,9 @@ enum Transport {
 impl Dsync {
     /// Creates a builder for a runtime of the given service.
     ///
-    /// The name is that of the Consul session, `<service>#<number>`, and of the service's
-    /// leadership, `service/<service>/leadership`. It must not be empty or contain a control
-    /// character: [`start`](Builder::start) refuses such a name.
+    /// The runtime names its Consul session `<service>#<number>`, and the service's leadership
+    /// `service/<service>/leadership`. [`start`](Builder::start) refuses a service name that is
+    /// empty or contains a control character.
     pub fn builder(service: impl Into<String>) -> Builder {
         Builder::new(service.into())
     }

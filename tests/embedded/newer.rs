@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Error, Inspect, LossReason, Release, Released, TryAcquire,
+    Acquire, Dsync, Error, Inspect, Lease, LossReason, Release, Released, TryAcquire,
     embedded::{Embedded, EmbeddedRight},
-    events::{Filter, LockLost},
+    events::{Events, Filter, LockLost},
 };
 use futures::{FutureExt as _, StreamExt as _};
 
@@ -16,10 +16,7 @@ use crate::{acquire, key, runtime};
 async fn an_agent_that_limits_requests_delays_and_costs_no_lock() {
     tokio::time::pause();
     let consul = Embedded::new().newer(true);
-    let (one, two) = (runtime("one", &consul), runtime("two", &consul));
-    let mut lost = one.events::<LockLost>(Filter::All);
-    let lease = acquire(&one, "k").await;
-    two.ready().await.unwrap();
+    let Pair { one, two, mut lost, lease } = Pair::of(&consul).await;
     let consul = consul.request_rate(Some(10));
     let waiting = two.send(Acquire::new(key("k")).within(Duration::from_secs(300)));
     let (mut reads, mut tries) = (0, 0);
@@ -51,14 +48,29 @@ fn both() -> [Embedded; 2] {
     [false, true].map(|newer| Embedded::new().newer(newer))
 }
 
+/// Two runtimes with sessions. The first holds `k`.
+struct Pair {
+    one: Dsync,
+    two: Dsync,
+    lost: Events<LockLost>,
+    lease: Lease,
+}
+
+impl Pair {
+    async fn of(consul: &Embedded) -> Self {
+        let (one, two) = (runtime("one", consul), runtime("two", consul));
+        let lost = one.events::<LockLost>(Filter::All);
+        let lease = acquire(&one, "k").await;
+        two.ready().await.unwrap();
+        Self { one, two, lost, lease }
+    }
+}
+
 #[actix::test]
 async fn a_withdrawn_right_to_write_keys_denies_at_once_and_loses_no_lock() {
     tokio::time::pause();
     for consul in both() {
-        let (one, two) = (runtime("one", &consul), runtime("two", &consul));
-        let mut lost = one.events::<LockLost>(Filter::All);
-        let lease = acquire(&one, "k").await;
-        two.ready().await.unwrap();
+        let Pair { one, two, mut lost, lease } = Pair::of(&consul).await;
         consul.allow(EmbeddedRight::KeyWrite, false);
         // Neither the text of a denial nor a key that reads like one means anything else.
         for name in
@@ -83,10 +95,7 @@ async fn a_withdrawn_right_to_write_keys_denies_at_once_and_loses_no_lock() {
 async fn without_read_rights_a_held_lock_looks_neither_lost_nor_free() {
     tokio::time::pause();
     for consul in both() {
-        let (one, two) = (runtime("one", &consul), runtime("two", &consul));
-        let mut lost = one.events::<LockLost>(Filter::All);
-        let lease = acquire(&one, "k").await;
-        two.ready().await.unwrap();
+        let Pair { one, two, mut lost, lease } = Pair::of(&consul).await;
         consul.allow(EmbeddedRight::KeyRead, false);
         let denied = two.send(TryAcquire::new(key("k"))).await.unwrap_err();
         assert!(matches!(denied, Error::Denied { .. }), "{denied:?}");

@@ -162,10 +162,7 @@ async fn take_turns(dsync: Dsync, key: Key, deeds: Noted) {
                     deeds.turns.extend(turn);
                 });
             }
-            Err(error) => {
-                note(&deeds, |deeds| deeds.failures.push(error.to_string()));
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(error) => note(&deeds, |deeds| deeds.failures.push(error.to_string())),
         }
         tokio::time::sleep(PAUSE).await;
     }
