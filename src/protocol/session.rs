@@ -62,7 +62,7 @@ enum Phase {
     Stopping {
         ticket: Ticket,
     },
-    /// Stopped, and its sessions are being destroyed.
+    /// Stopped, and its sessions are being searched for and destroyed.
     Stopped,
     Ended,
 }
@@ -111,7 +111,8 @@ const TOO_FAR: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Creates a machine that numbers its generations from `generation + 1`. It destroys
-    /// `left_behind`, the session of a machine that died.
+    /// `left_behind`, the session of a machine that died, and whatever sessions that machine
+    /// had still to destroy.
     pub(crate) fn new(
         now: Moment,
         timing: Timing,
@@ -130,6 +131,7 @@ impl Session {
         };
         if let Some(left_behind) = left_behind {
             session.doom(now, left_behind, true);
+            session.tidying.expect_stray(now);
         }
         session
     }
@@ -170,11 +172,11 @@ impl Session {
                 let tidying = self.tidying.next_wakeup().filter(|_| open.lent);
                 Some(deadline.min(open.renew_at).min(raise).min(tidying.unwrap_or(deadline)))
             }
+            Phase::Stopped => self.tidying.next_look_for_strays(),
             Phase::Absent { since: None }
             | Phase::Creating { .. }
             | Phase::Telling(_)
             | Phase::Stopping { .. }
-            | Phase::Stopped
             | Phase::Ended => None,
         };
         phase.into_iter().chain(self.doomed.next_wakeup()).min()
@@ -247,10 +249,12 @@ impl Session {
                     self.tidying.act(now, &mut self.tickets, effects);
                 }
             }
+            Phase::Stopped => self.tidying.look_for_strays(now, &mut self.tickets, effects),
             _ => {}
         }
         self.doomed.act(now, &mut self.tickets, effects);
-        if matches!(self.phase, Phase::Stopped) && self.doomed.is_empty() {
+        let is_clean = self.doomed.is_empty() && !self.tidying.expects_strays();
+        if matches!(self.phase, Phase::Stopped) && is_clean {
             self.phase = Phase::Ended;
             effects.push(Effect::Stopped);
         }
@@ -306,6 +310,7 @@ impl Session {
     }
 
     fn stop(&mut self, now: Moment) {
+        self.tidying.hurry(now);
         match self.phase {
             Phase::Creating { ticket, .. } => self.phase = Phase::Stopping { ticket },
             Phase::Stopping { .. } | Phase::Stopped | Phase::Ended => {}
@@ -318,7 +323,11 @@ impl Session {
 
     /// Dooms every session with this process's name except the current one.
     fn listed(&mut self, now: Moment, ticket: Ticket, answer: SessionsSeen) {
-        let present = self.view().map(|view| view.id.clone());
+        let present = match &self.phase {
+            Phase::Open(open) => Some(open.view.id.clone()),
+            Phase::Stopped => None,
+            _ => return self.tidying.search_again(now, ticket),
+        };
         for stray in self.tidying.sessions_listed(now, ticket, answer, present.as_ref()) {
             if !self.doomed.contains(&stray) {
                 self.doom(now, stray, false);

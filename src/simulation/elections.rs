@@ -210,7 +210,13 @@ impl World {
             }
             for (token, _) in process.terms(key).filter(|(_, valid)| *valid) {
                 let owns = self.ownership(id, key, token);
-                if let Some(found) = self.invariants.contradiction(key, token, owns) {
+                let unheard = self.invariants.session_of(owns).is_some_and(|session| {
+                    let lease = (key, session, index_of(token));
+                    self.takeovers.may_be_unheard(self.now, self.runs_since[id], lease)
+                });
+                if let Some(found) = self.invariants.contradiction(key, token, owns)
+                    && !unheard
+                {
                     let token = index_of(token);
                     wrong = Some(format!("G1: p{id} leads {key} by {token}, and {found}"));
                 }

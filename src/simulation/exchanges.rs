@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     consul::{fact::Trouble, wire::WireReply},
+    holding::keeping::SessionQuestion,
     protocol::{Ticket, watch},
 };
 
@@ -28,6 +29,11 @@ impl World {
         let (id, host) = (self.exchanges, &self.processes[process]);
         let limit = host.world_span(question.limit(host.request_timeout()));
         let request = question.request();
+        let renews = match &question {
+            Question::Session(SessionQuestion::Renew { ask, .. }) => Some(&ask.session),
+            _ => None,
+        };
+        let robbed = renews.filter(|session| self.takeovers.concern(session)).cloned();
         let exchange = Rc::new(Exchange {
             id,
             process,
@@ -35,6 +41,7 @@ impl World {
             part,
             question,
             request,
+            robbed,
             void: Cell::new(false),
         });
         self.trace.note(self.now, 16 + id, || {
@@ -139,6 +146,7 @@ impl World {
         }
         let fact = exchange.question.clone().read(result);
         self.trace.note(self.now, 16 + id, || format!("p{process}      #{id} {fact:?}"));
+        self.note_news_of_takeovers(exchange, &fact);
         reached::answer(&fact).into_iter().for_each(|name| self.stats.reach(name));
         let slot = match &fact {
             Fact::Lock(slot, _) => Some(slot.clone()),

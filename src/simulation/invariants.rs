@@ -390,6 +390,11 @@ impl World {
                 if let Some((owner, index)) = &sight.seen.owner
                     && *index > index_of(token)
                     && *owner != own.session
+                    && !self.takeovers.may_be_unheard(
+                        now,
+                        self.runs_since[id],
+                        (key, &own.session, index_of(token)),
+                    )
                 {
                     let (owner, token) = (short(owner), index_of(token));
                     wrong = Some(format!(

@@ -35,6 +35,8 @@ pub(super) enum Act {
     RestartEmpty,
     Save,
     Restore(IndexAfterRestore),
+    /// Releases the locks that a snapshot brought back and that their processes do not know.
+    ReleaseRisen,
     /// Takes the key away from its holder, safely.
     TakeAway(Key),
     /// Releases a key that was taken away.
@@ -59,8 +61,8 @@ impl World {
     pub(super) fn operate(&mut self, act: Act) {
         let now = self.now;
         self.trace.note(now, 14, || format!("consul  OPERATOR: {act:?}"));
-        for process in 0..self.processes.len() {
-            self.disturb(process, Duration::ZERO);
+        if !matches!(act, Act::ReleaseRisen) {
+            (0..self.processes.len()).for_each(|process| self.disturb(process, Duration::ZERO));
         }
         let engine = &mut self.server.api.engine;
         match act {
@@ -132,6 +134,7 @@ impl World {
             }
             Act::TakeAway(key) => self.take_away(&key),
             Act::GiveUp(release) => self.give_up(&release),
+            Act::ReleaseRisen => self.release_the_risen(),
             Act::Gap => {
                 self.stats.fault("raft index jumps");
                 engine.write_elsewhere(now, self.plan.gap);
@@ -157,6 +160,7 @@ impl World {
                     engine.restore(now, &snapshot, index);
                     self.server.forget_the_past();
                     self.store_replaced();
+                    self.note_the_risen();
                     self.release_the_risen();
                     self.withhold_the_late();
                 }
@@ -209,21 +213,34 @@ impl World {
         self.wake_readers();
     }
 
+    /// Notes the locks that a snapshot has brought back.
+    fn note_the_risen(&mut self) {
+        let held = |key: &Key| Some((key.clone(), self.server.holder(key)?));
+        self.risen = self.keys.iter().filter_map(held).collect();
+    }
+
     /// Works around a known limit: a snapshot can restore the lock of a live session
-    /// whose process no longer knows of it. The operator who restores a snapshot must
-    /// release such locks.
+    /// whose process no longer knows of it, or forgets its interest before it looks. The
+    /// operator who restores a snapshot must release such locks.
     fn release_the_risen(&mut self) {
-        for key in self.keys.clone() {
-            let Some((session, _)) = self.server.holder(&key) else { continue };
+        let mut risen = std::mem::take(&mut self.risen);
+        risen.retain(|(key, lock)| self.server.holder(key).as_ref() == Some(lock));
+        risen.retain(|(key, (session, _))| {
             let knows = |process: &Process| {
-                process.live_session() == Some(&session) && process.is_busy_with(&key)
+                process.live_session() == Some(session) && process.is_busy_with(key)
             };
-            if !self.processes.iter().any(knows) {
-                let name = key.as_str().as_bytes();
-                self.server.api.engine.force_release(self.now, name);
+            let is_known = self.processes.iter().any(knows);
+            if !is_known {
+                self.server.api.engine.force_release(self.now, key.as_str().as_bytes());
             }
-        }
+            is_known
+        });
         self.withdraw_permits(|process, key| process.is_busy_with(key));
+        // An exploration releases them all at once.
+        if !risen.is_empty() && self.flights.is_none() {
+            self.risen = risen;
+            self.after(Duration::from_secs(1), Event::Operator(Act::ReleaseRisen));
+        }
     }
 
     /// Works around the same limit: a late lock request that was fenced off can pass

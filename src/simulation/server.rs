@@ -31,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) part: Part,
     pub(super) question: Question,
     pub(super) request: WireRequest,
+    /// The session that it renews, if a lock was taken away from it before.
+    pub(super) robbed: Option<SessionId>,
     /// The process has read an answer, after which no copy may arrive.
     pub(super) void: Cell<bool>,
 }

@@ -1,27 +1,37 @@
 //! An operator takes locks away from their holders, as `ForceRelease` does.
 //!
 //! Its requests are those of the library; they are answered at once. A holder that still
-//! renews its session learns the loss only from its watch. So the holder is cut off until its
-//! lease has ended, or is stopped, or reads undisturbed.
+//! renews its session learns the loss only from its watch: the one exception of G1. Its lease
+//! may stay valid until it has heard.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use super::{event::Event, operator::Act, world::World};
+use super::{
+    event::Event,
+    invariants::TELL_LIMIT,
+    operator::Act,
+    question::{Fact, Question},
+    server::Exchange,
+    world::World,
+};
 use crate::{
+    clock::Moment,
     consul::{
         Answer,
         ask::{
             Ask, Checks, CreateSession, DestroySession, Keyspace, Release, ReleaseHow, SessionInfo,
             What, Write,
         },
-        fact::{Created, Released, SessionId, SessionSeen, Trouble, Written},
+        fact::{
+            Created, Listed, Released, Renewed, Seen, SessionId, SessionSeen, Trouble, Written,
+        },
     },
     embedded::api::Response,
     key::Key,
-    protocol::takeover,
+    protocol::{session, takeover, watch},
 };
 
 /// The locks that were taken away.
@@ -29,8 +39,21 @@ use crate::{
 pub(super) struct Takeovers {
     /// The sessions that keep keys.
     keepers: BTreeSet<SessionId>,
-    /// The last index at which each session lost a key to one of them.
-    taken: BTreeMap<(Key, SessionId), u64>,
+    /// The last taking of each key from each session.
+    taken: BTreeMap<(Key, SessionId), Taken>,
+}
+
+/// A lock that was taken away.
+#[derive(Debug)]
+struct Taken {
+    /// The index of the ownership.
+    index: u64,
+    /// The index at which the operator's session locked the key.
+    kept_at: u64,
+    /// A renewal that its holder sent later was answered.
+    is_renewed: bool,
+    /// When the holder's watch showed it.
+    heard_at: Option<Moment>,
 }
 
 impl Takeovers {
@@ -40,7 +63,48 @@ impl Takeovers {
 
     /// Whether the ownership that this session won at `index` was taken away.
     pub(super) fn ended(&self, key: &Key, session: &SessionId, index: u64) -> bool {
-        self.taken.get(&(key.clone(), session.clone())).is_some_and(|taken| *taken >= index)
+        self.taken(key, session, index).is_some()
+    }
+
+    /// Whether the lease of this ownership may still be valid: its holder renews its session
+    /// and has not heard. It gets the time to tell from `runs_since` on.
+    pub(super) fn may_be_unheard(
+        &self,
+        now: Moment,
+        runs_since: Moment,
+        (key, session, index): (&Key, &SessionId, u64),
+    ) -> bool {
+        self.taken(key, session, index).is_some_and(|taken| {
+            let has_told = |at: Moment| now.since(at.max(runs_since)) > TELL_LIMIT;
+            taken.is_renewed && !taken.heard_at.is_some_and(has_told)
+        })
+    }
+
+    fn taken(&self, key: &Key, session: &SessionId, index: u64) -> Option<&Taken> {
+        if self.taken.is_empty() {
+            return None;
+        }
+        self.taken.get(&(key.clone(), session.clone())).filter(|taken| taken.index >= index)
+    }
+
+    /// Whether a lock was taken away from this session.
+    pub(super) fn concern(&self, session: &SessionId) -> bool {
+        self.taken.keys().any(|(_, victim)| victim == session)
+    }
+
+    /// Notes a renewal that was sent after a taking, and answered.
+    fn renewed(&mut self, session: &SessionId) {
+        let of_victim = |(of, _): &(&(Key, SessionId), _)| of.1 == *session;
+        self.taken.iter_mut().filter(of_victim).for_each(|(_, taken)| taken.is_renewed = true);
+    }
+
+    /// Notes what a read showed to the process of this session.
+    fn heard(&mut self, now: Moment, session: &SessionId, shows: impl Fn(&Key, u64) -> bool) {
+        for ((key, victim), taken) in &mut self.taken {
+            if victim == session && shows(key, taken.kept_at) {
+                taken.heard_at.get_or_insert(now);
+            }
+        }
     }
 }
 
@@ -86,11 +150,42 @@ impl World {
         };
         self.stats.fault("lock taken away");
         self.takeovers.keepers.insert(keeper.clone());
-        self.takeovers.taken.insert((key.clone(), victim), index);
+        let taken = Taken { index, kept_at, is_renewed: false, heard_at: None };
+        self.takeovers.taken.insert((key.clone(), victim), taken);
         self.last_arrival = self.last_arrival.max(self.now + keeps);
         let how = ReleaseHow::Keep { value, flags };
         let release = Release { key: key.clone(), session: keeper, index: kept_at, how };
         self.after(keeps, Event::Operator(Act::GiveUp(release)));
+    }
+
+    /// Notes an answer that tells a process that its lock was taken away, or lets it go on
+    /// believing.
+    pub(super) fn note_news_of_takeovers(&mut self, exchange: &Exchange, fact: &Fact) {
+        if let Fact::Session(session::Event::Renewed { answer: Renewed::Alive { .. }, .. }) = fact
+            && let Some(session) = &exchange.robbed
+        {
+            self.takeovers.renewed(session);
+        }
+        let Some(session) = self.processes[exchange.process].live_session() else { return };
+        match (&exchange.question, fact) {
+            (
+                Question::Watch { ask, .. },
+                Fact::Watch(watch::Event::Seen {
+                    answer: Seen::Found { index, .. } | Seen::Missing { index },
+                    ..
+                }),
+            ) => {
+                self.takeovers.heard(self.now, session, |key, at| ask.key == *key && *index >= at);
+            }
+            (
+                Question::Prefix { ask, .. },
+                Fact::Watch(watch::Event::Listed { answer: Listed::Found { index, .. }, .. }),
+            ) => {
+                let shows = |key: &Key, at| key.as_str().starts_with(&*ask.prefix) && *index >= at;
+                self.takeovers.heard(self.now, session, shows);
+            }
+            _ => {}
+        }
     }
 
     /// Releases a key that was kept.

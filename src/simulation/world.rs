@@ -20,7 +20,12 @@ use super::{
     trace::Trace,
     writes::Writes,
 };
-use crate::{clock::Moment, consul::fact::Trouble, key::Key, ownership::LossReason};
+use crate::{
+    clock::Moment,
+    consul::fact::{SessionId, Trouble},
+    key::Key,
+    ownership::LossReason,
+};
 
 /// The start of every history, away from the clocks' origin.
 pub(super) const START: Moment = Moment::from_nanos(3_600_000_000_000);
@@ -68,6 +73,8 @@ pub(super) struct World {
     pub(super) healed_at: Option<Moment>,
     /// Whether a snapshot was restored, which can bring back sessions.
     pub(super) restored: bool,
+    /// The locks that a snapshot has brought back, with their sessions and indexes.
+    pub(super) risen: Vec<(Key, (SessionId, u64))>,
     /// The latest possible arrival of a delayed request.
     pub(super) last_arrival: Moment,
     /// When a caller last waited for a key or held one.
@@ -125,6 +132,7 @@ impl World {
             violation: None,
             healed_at: None,
             restored: false,
+            risen: Vec::new(),
             last_arrival: START,
             busy_until: START,
             quiet_since: None,

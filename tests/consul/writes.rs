@@ -48,7 +48,8 @@ async fn the_late_write_of_a_replaced_holder_is_refused() {
         let queued: Vec<_> = old.iter().enumerate().map(write).map(|it| cut.send(it)).collect();
         let queued = tokio::spawn(join_all(queued));
         let sent = || proxy.requests("late-write/d").len() - before;
-        until(async || sent() == AT_ONCE).await;
+        // A request of the session's own may be in flight too, so not all need to be sent.
+        until(async || sent() > 0).await;
         agent().operator().destroy_session(&session.expect("the lock is held"));
         let new = join_all((0..AT_ONCE).map(async |n| acquire(&direct, &lock(n)).await)).await;
         for (n, lease) in new.iter().enumerate() {

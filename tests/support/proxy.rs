@@ -58,7 +58,7 @@ enum Direction {
     Reply,
 }
 
-/// A request as it was read from the client: its head and usually its body.
+/// A request as it was read from the client: its head and its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) at: std::time::Instant,
@@ -78,12 +78,23 @@ struct Requests {
 }
 
 impl Requests {
-    /// Records a request; waits if it is the one to hold.
-    async fn record(&self, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes).into_owned();
+    /// Records a request, or more of the connection's latest one, whose place `latest` is;
+    /// waits if it is the one to hold.
+    async fn record(&self, bytes: &[u8], latest: &mut Option<usize>) {
+        let text = String::from_utf8_lossy(bytes);
         let mut passes = self.passes.subscribe();
-        let held = lock(&self.armed).take_if(|armed| text.contains(armed.as_str())).is_some();
-        lock(&self.seen).push(Seen { at: std::time::Instant::now(), text });
+        let held = {
+            let mut seen = lock(&self.seen);
+            if bytes.starts_with(b"GET ") || bytes.starts_with(b"PUT ") {
+                *latest = Some(seen.len());
+                seen.push(Seen { at: std::time::Instant::now(), text: String::new() });
+            }
+            // Not HTTP in clear text.
+            let Some(place) = *latest else { return };
+            seen[place].text.push_str(&text);
+            let is_armed = |armed: &mut String| seen[place].text.contains(armed.as_str());
+            lock(&self.armed).take_if(is_armed).is_some()
+        };
         if held {
             let _ = passes.changed().await;
         }
@@ -298,6 +309,7 @@ async fn pump(
     asked: &Mutex<Option<Instant>>,
 ) -> io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
+    let mut latest = None;
     loop {
         let count = match tokio::time::timeout(TICK, from.read(&mut bytes)).await {
             Ok(count) => count?,
@@ -308,10 +320,8 @@ async fn pump(
             Err(_) => continue,
         };
         *lock(asked) = matches!(direction, Direction::Request).then(Instant::now);
-        if let Some(requests) = &requests
-            && (bytes[..count].starts_with(b"GET ") || bytes[..count].starts_with(b"PUT "))
-        {
-            requests.record(&bytes[..count]).await;
+        if let Some(requests) = requests.as_ref().filter(|_| count > 0) {
+            requests.record(&bytes[..count], &mut latest).await;
         }
         passage(direction, Instant::now(), &mut mode).await?;
         if count == 0 {

@@ -25,8 +25,8 @@ pub(super) struct Releasing {
     step: ReleaseStep,
     /// An earlier request may already have released the key.
     unsure: bool,
-    /// The value was overwritten since the release began.
-    moved: bool,
+    /// The request in flight directly follows a read of the key.
+    is_fresh: bool,
     /// A caller here wants the key again, but others get a chance first.
     yielding: bool,
     setbacks: u32,
@@ -39,18 +39,21 @@ pub(super) struct Releasing {
 /// The pauses between releases that fail.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause while others keep writing the key.
+const LONGEST_PAUSE_AMONG_WRITERS: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 enum ReleaseStep {
     Asked(Ticket),
     Reading(Ticket),
     Again(Moment),
+    ReadAgain(Moment),
 }
 
 impl Releasing {
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         match self.step {
-            ReleaseStep::Again(at) => Some(at),
+            ReleaseStep::Again(at) | ReleaseStep::ReadAgain(at) => Some(at),
             ReleaseStep::Asked(_) | ReleaseStep::Reading(_) => None,
         }
     }
@@ -82,7 +85,7 @@ impl Lock {
             own,
             step: ReleaseStep::Asked(ticket),
             unsure: false,
-            moved: false,
+            is_fresh: false,
             yielding: self.demand.wants(),
             setbacks: 0,
             obstructed_at: None,
@@ -100,16 +103,24 @@ impl Lock {
 
     pub(super) fn release_again_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Phase::Releasing(releasing) = &mut self.phase else { return };
-        if matches!(releasing.step, ReleaseStep::Again(at) if at <= now) {
-            let ticket = self.tickets.next();
-            releasing.step = ReleaseStep::Asked(ticket);
-            let own = &releasing.own;
-            effects.push(Effect::Release {
-                ticket,
-                session: own.session.clone(),
-                index: own.index,
-                found: own.found.clone(),
-            });
+        match releasing.step {
+            ReleaseStep::Again(at) if at <= now => {
+                let ticket = self.tickets.next();
+                releasing.step = ReleaseStep::Asked(ticket);
+                let own = &releasing.own;
+                effects.push(Effect::Release {
+                    ticket,
+                    session: own.session.clone(),
+                    index: own.index,
+                    found: own.found.clone(),
+                });
+            }
+            ReleaseStep::ReadAgain(at) if at <= now => {
+                let ticket = self.tickets.next();
+                releasing.step = ReleaseStep::Reading(ticket);
+                effects.push(Effect::Read { ticket });
+            }
+            _ => {}
         }
     }
 
@@ -131,10 +142,16 @@ impl Lock {
         }
         match answer {
             Released::Done => self.release_concluded(now, effects),
+            // Others write the key. A release succeeds only directly after a read, so the
+            // pause comes before the read.
+            Released::FenceFailed if releasing.is_fresh => {
+                let longest = LONGEST_PAUSE_AMONG_WRITERS;
+                let pause = self.random.within(backoff(PAUSE, releasing.setbacks, longest));
+                releasing.setbacks += 1;
+                (releasing.is_fresh, releasing.step) = (false, ReleaseStep::ReadAgain(now + pause));
+            }
             Released::FenceFailed => {
-                let ticket = self.tickets.next();
-                releasing.step = ReleaseStep::Reading(ticket);
-                effects.push(Effect::Read { ticket });
+                releasing.step = ReleaseStep::ReadAgain(now);
             }
             Released::Denied(right) => {
                 releasing.unsure = true;
@@ -194,7 +211,7 @@ impl Lock {
                 own.index = entry.modify_index;
                 own.found = Some(entry.value);
                 self.floor = self.floor.max(own.index);
-                releasing.moved(now);
+                (releasing.is_fresh, releasing.step) = (true, ReleaseStep::Again(now));
                 return;
             }
             Seen::Denied(right) => {
@@ -249,20 +266,9 @@ impl Lock {
 }
 
 impl Releasing {
-    /// Handles a write to the value between a read and the release. The first time, the
-    /// release is repeated at once; later ones back off, because the writer keeps
-    /// writing.
-    fn moved(&mut self, now: Moment) {
-        if std::mem::replace(&mut self.moved, true) {
-            self.again(now);
-        } else {
-            self.step = ReleaseStep::Again(now);
-        }
-    }
-
     fn again(&mut self, now: Moment) {
         let pause = backoff(PAUSE, self.setbacks, LONGEST_PAUSE);
         self.setbacks += 1;
-        self.step = ReleaseStep::Again(now + pause);
+        (self.is_fresh, self.step) = (false, ReleaseStep::Again(now + pause));
     }
 }

@@ -228,8 +228,18 @@ fn a_release_follows_the_entry_that_others_have_changed() {
     let effects = bench.lock(lock::Event::Released { ticket, answer });
     let [Effect::Lock(lock::Effect::Read { ticket })] = effects[..] else { panic!("{effects:?}") };
     let effects = bench.lock(lock::Event::Read { ticket, answer: found(14, &["b", OURS]) });
-    let [Effect::Leave { index: 14, left, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Leave { index: 14, left, ticket, .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
     assert_eq!(*left, roster(2, &["b"]));
+    // Others go on changing it: the next release again follows a read at once.
+    let answer = Released::FenceFailed;
+    assert_eq!(bench.lock(lock::Event::Released { ticket: *ticket, answer }), []);
+    bench.now = bench.permit.next_wakeup().expect("a read is due");
+    let effects = bench.lock(lock::Event::Tick);
+    let [Effect::Lock(lock::Effect::Read { ticket })] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.lock(lock::Event::Read { ticket, answer: found(16, &["b", OURS]) });
+    assert!(matches!(effects[..], [Effect::Leave { index: 16, .. }]), "{effects:?}");
 }
 
 #[test]

@@ -32,8 +32,10 @@ impl Session {
             Phase::Creating { ticket: asked, asked_at } if asked == ticket => asked_at,
             // The session is not used.
             _ => {
-                if let Created::Session(id) = answer {
-                    self.doom(now, id, false);
+                match answer {
+                    Created::Session(id) => self.doom(now, id, false),
+                    Created::Unknown(trouble) => self.created_unknown(now, &trouble),
+                    Created::Denied(_) | Created::TtlRefused(_) => {}
                 }
                 if matches!(self.phase, Phase::Stopping { ticket: asked } if asked == ticket) {
                     self.phase = Phase::Stopped;
@@ -100,14 +102,21 @@ impl Session {
             }
             Created::Unknown(trouble) => {
                 self.pause(now);
-                // The session may exist nevertheless.
-                self.tidying.expect_stray(now);
+                self.created_unknown(now, &trouble);
                 if let Trouble::TooFar { .. } = trouble {
                     self.phase = Phase::Absent { since: Some(now + TOO_FAR) };
                 }
                 let failed = (Step::CreateSession, Failure::Unknown(trouble));
                 self.blocked.report(now, &self.timing, failed, effects);
             }
+        }
+    }
+
+    /// A session may exist whose id is not known.
+    fn created_unknown(&mut self, now: Moment, trouble: &Trouble) {
+        let was_sent = !matches!(trouble, Trouble::Connect(_));
+        if was_sent {
+            self.tidying.expect_stray(now);
         }
     }
 

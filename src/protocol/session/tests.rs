@@ -526,8 +526,7 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
         panic!("{effects:?}")
     };
-    let found = |ids: &[&str]| SessionsSeen::Found(ids.iter().map(|id| (*id).into()).collect());
-    let effects = bench.step(Event::Listed { ticket, answer: found(&["s-1", "s-2"]) });
+    let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1", "s-2"]) });
     let [Effect::Destroy { ticket, session, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(session.as_str(), "s-1");
     let ticket = *ticket;
@@ -537,7 +536,7 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     let effects = next_of_interest(&mut bench);
     let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
     assert_eq!(bench.now.since(since), Duration::from_secs(30));
-    assert!(bench.step(Event::Listed { ticket, answer: found(&["s-2"]) }).is_empty());
+    assert!(bench.step(Event::Listed { ticket, answer: all(&["s-2"]) }).is_empty());
     assert!(matches!(bench.session.tidying.strays, Look::Never));
 }
 
@@ -630,6 +629,93 @@ fn stopping_destroys_the_session_also_one_that_is_still_being_created() {
     let answer = Created::Session("s-1".into());
     let effects = bench.step(Event::Created { ticket, answer });
     assert!(matches!(effects[..], [Effect::Destroy { .. }]), "{effects:?}");
+}
+
+/// A successor of a session's machine that died, which has a session of its own.
+fn successor() -> (Bench, Ticket) {
+    let left_behind = Some("s-2".into());
+    let session = Session::new(at(0), Timing::default(), 2, left_behind);
+    let mut bench = Bench { session, now: at(0) };
+    let effects = bench.step(Event::Start);
+    let [Effect::Create { ticket }, Effect::Destroy { ticket: destroy, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let raise = bench.created_as("s-3", ticket);
+    bench.destroyed(destroy);
+    let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
+    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    (bench, ticket)
+}
+
+fn all(ids: &[&str]) -> SessionsSeen {
+    SessionsSeen::Found(ids.iter().map(|id| (*id).into()).collect())
+}
+
+#[test]
+fn a_successor_destroys_the_sessions_that_its_predecessor_had_still_to_destroy() {
+    let (mut bench, ticket) = successor();
+    let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1", "s-3"]) });
+    let [Effect::Destroy { session, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(session.as_str(), "s-1");
+}
+
+#[test]
+fn stopping_waits_for_the_search_for_sessions_and_for_their_end() {
+    // The search has not been answered yet.
+    let (mut bench, ticket) = successor();
+    let effects = bench.step(Event::Stop);
+    let [Effect::Destroy { ticket: own, .. }] = effects[..] else { panic!("{effects:?}") };
+    assert!(bench.destroyed(own).is_empty(), "a session may be left");
+    assert!(
+        bench.step(Event::Listed { ticket, answer: SessionsSeen::Unknown(unknown()) }).is_empty()
+    );
+    let since = bench.now;
+    let effects = bench.wake();
+    assert_eq!(bench.now.since(since), Duration::from_millis(500));
+    let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1"]) });
+    let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+
+    // Its repetition is due in half a minute: it takes place at once.
+    let (mut bench, ticket) = successor();
+    bench.step(Event::Listed { ticket, answer: all(&["s-3"]) });
+    let effects = bench.step(Event::Stop);
+    let [Effect::List { ticket }, Effect::Destroy { ticket: own, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    bench.destroyed(own);
+    let effects = bench.step(Event::Listed { ticket, answer: all(&[]) });
+    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+
+    // A token that may not list sessions finds none, now or later.
+    let (mut bench, ticket) = successor();
+    bench.step(Event::Listed { ticket, answer: SessionsSeen::Denied("session:read".into()) });
+    let effects = bench.step(Event::Stop);
+    let [Effect::Destroy { ticket: own, .. }] = effects[..] else { panic!("{effects:?}") };
+    assert!(matches!(bench.destroyed(own)[..], [Effect::Stopped]));
+}
+
+#[test]
+fn stopping_finds_the_session_of_a_creation_that_is_not_answered() {
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    assert!(bench.step(Event::Stop).is_empty());
+    let effects = bench.step(Event::Created { ticket, answer: Created::Unknown(unknown()) });
+    let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1"]) });
+    assert!(matches!(effects[..], [Effect::Destroy { .. }]), "{effects:?}");
+
+    // One that was never sent has left nothing.
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    assert!(bench.step(Event::Stop).is_empty());
+    let answer = Created::Unknown(Trouble::Connect("refused".into()));
+    let effects = bench.step(Event::Created { ticket, answer });
+    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
 }
 
 fn far() -> Trouble {

@@ -51,6 +51,8 @@ pub(super) struct Tidying {
 const LATE_STRAY: Duration = Duration::from_secs(30);
 /// Pause before retrying a listing that failed.
 const LIST_AGAIN: Duration = Duration::from_secs(5);
+/// The same while the runtime stops.
+const LIST_AGAIN_AT_STOP: Duration = Duration::from_millis(500);
 /// The longest delay of a process's first search for stale fence entries. Each
 /// session's delay is random: processes that start together do not search together,
 /// and some of many short-lived ones do search.
@@ -72,15 +74,42 @@ impl Tidying {
 
     /// Sends the listings that are due.
     pub(super) fn act(&mut self, now: Moment, tickets: &mut Tickets, effects: &mut Vec<Effect>) {
+        self.look_for_strays(now, tickets, effects);
+        if self.stale_fences.is_due(now) {
+            let ticket = tickets.next();
+            self.stale_fences = Look::Asking(ticket);
+            effects.push(Effect::ListFences { ticket });
+        }
+    }
+
+    /// Sends the listing of sessions, if it is due.
+    pub(super) fn look_for_strays(
+        &mut self,
+        now: Moment,
+        tickets: &mut Tickets,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.strays.is_due(now) {
             let ticket = tickets.next();
             self.strays = Look::Asking(ticket);
             effects.push(Effect::List { ticket });
         }
-        if self.stale_fences.is_due(now) {
-            let ticket = tickets.next();
-            self.stale_fences = Look::Asking(ticket);
-            effects.push(Effect::ListFences { ticket });
+    }
+
+    /// Whether a search for sessions is due or under way.
+    pub(super) fn expects_strays(&self) -> bool {
+        !matches!(self.strays, Look::Never)
+    }
+
+    /// When the search for sessions is due.
+    pub(super) fn next_look_for_strays(&self) -> Option<Moment> {
+        self.strays.due()
+    }
+
+    /// Searches for sessions now instead of later.
+    pub(super) fn hurry(&mut self, now: Moment) {
+        if let Look::At(_) = self.strays {
+            self.strays = Look::At(now);
         }
     }
 
@@ -96,8 +125,16 @@ impl Tidying {
         }
     }
 
+    /// Repeats the search for sessions: one that is being created would be mistaken for a
+    /// stray.
+    pub(super) fn search_again(&mut self, now: Moment, ticket: Ticket) {
+        if self.strays.asked(ticket) {
+            self.strays = Look::At(now);
+        }
+    }
+
     /// Handles the list of sessions with this process's name. Returns those that are not
-    /// the `present` one.
+    /// the `present` one. There is none when the runtime stops; this search is then the last.
     pub(super) fn sessions_listed(
         &mut self,
         now: Moment,
@@ -108,19 +145,16 @@ impl Tidying {
         if !self.strays.asked(ticket) {
             return Vec::new();
         }
-        // A session being created would be mistaken for a stray.
-        let Some(present) = present else {
-            self.strays = Look::At(now);
-            return Vec::new();
-        };
         let mut strays = Vec::new();
         self.strays = match answer {
             SessionsSeen::Found(sessions) => {
-                strays = sessions.into_iter().filter(|session| session != present).collect();
-                let again = std::mem::take(&mut self.late_strays);
+                strays = sessions;
+                strays.retain(|session| Some(session) != present);
+                let again = std::mem::take(&mut self.late_strays) && present.is_some();
                 if again { Look::At(now + LATE_STRAY) } else { Look::Never }
             }
             SessionsSeen::Denied(_) => Look::Never,
+            SessionsSeen::Unknown(_) if present.is_none() => Look::At(now + LIST_AGAIN_AT_STOP),
             SessionsSeen::Unknown(_) => Look::At(now + LIST_AGAIN),
         };
         strays
