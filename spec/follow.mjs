@@ -83,6 +83,23 @@ const clone = (lines) => lines.map((line) => ({ ...line }));
 const requestOf = (lines) =>
   new Map(lines.filter((it) => it.event === 'send').map((it) => [it.id, it.request]));
 
+// Whether a loss ends an ownership, and its process asks for another later.
+const endsOwnership = (lines, at) => {
+  const { process } = lines[at];
+  const its = (it) => it.process === process;
+  const isEnd = (it) => it.event === 'lose' || it.event === 'restart' || it.request === 'release';
+  const last = lines.slice(0, at).findLast((it) => its(it) && (isOwn(it) || isEnd(it)));
+  const next = lines.slice(at).find((it) =>
+    its(it) && (it.event === 'restart' || it.request === 'create' || it.request === 'lock'));
+  return last !== undefined && isOwn(last) && next?.event === 'send';
+};
+// The record with one loss more, told just after the first ownership.
+const withLoss = (lines, reason) => {
+  const at = lines.findIndex(isOwn);
+  const { at: when, process } = lines[at] ?? {};
+  return at >= 0 && lines.toSpliced(at + 1, 0, { at: when, event: 'lose', process, reason });
+};
+
 // What is done to a record, where it can be done. Returns nothing where it cannot.
 const SPOILS = {
   'an ownership has another index': (lines) => {
@@ -102,7 +119,9 @@ const SPOILS = {
     return heard && lines;
   },
   'a lease is a millisecond longer': (lines) => {
-    const heard = lines.findLast((it) => it.event === 'hear' && it.until > 0);
+    const of = requestOf(lines);
+    const proves = (it) => ['create', 'renew'].includes(of.get(it.id)) && it.until > 0;
+    const heard = lines.findLast((it) => it.event === 'hear' && proves(it));
     if (heard) heard.until += 1_000_000;
     return heard && lines;
   },
@@ -126,6 +145,12 @@ const SPOILS = {
     scope.delay += 1_000_000_000;
     return held >= 0 && next?.at < lines[held].at + scope.delay && lines;
   },
+  'a loss is not told': (lines) => {
+    const at = lines.findIndex((it, at) => it.event === 'lose' && endsOwnership(lines, at));
+    return at >= 0 && lines.toSpliced(at, 1);
+  },
+  'a loss is told before the deadline': (lines) => withLoss(lines, 'DeadlinePassed'),
+  'a loss is told of a session that lives': (lines) => withLoss(lines, 'SessionGone'),
   'a session expires before its TTL': (lines, scope) => {
     scope.ttl *= 3;
     return lines.some((it) => it.event === 'end' && it.reason === 'expired') && lines;
