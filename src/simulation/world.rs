@@ -172,6 +172,11 @@ impl World {
         self.events.insert((self.now + pause, self.events_made), event);
     }
 
+    /// Whether chance decides. In an exploration, what happens next depends on the state alone.
+    fn is_drawn(&self) -> bool {
+        self.flights.is_none()
+    }
+
     pub(super) fn is_healed(&self) -> bool {
         self.healed_at.is_some()
     }
@@ -224,9 +229,10 @@ impl World {
             Event::Timeout(exchange) => {
                 let limit = self.processes[exchange.process].request_timeout();
                 // The connection may have measured that the path is longer than the limit.
-                let trouble = match self.random.below(8) {
-                    0 => Trouble::TooFar { limit, round_trip: limit * 2 },
-                    _ => Trouble::Timeout(limit),
+                let is_far = self.is_drawn() && self.random.below(8) == 0;
+                let trouble = match is_far {
+                    true => Trouble::TooFar { limit, round_trip: limit * 2 },
+                    false => Trouble::Timeout(limit),
                 };
                 self.conclude(&exchange, Err(trouble));
             }
@@ -386,7 +392,7 @@ impl World {
             }
         }
         let mut inbox = std::mem::take(&mut self.inbox[process]);
-        if self.random.chance(500) {
+        if self.is_drawn() && self.random.chance(500) {
             // Read an answer that has arrived before its timeout.
             inbox.sort_by_key(|event| matches!(event, Event::Timeout(_)));
         }
