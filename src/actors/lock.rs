@@ -21,12 +21,14 @@ use super::{
 };
 use crate::{
     consul::{
-        ask::{Ask, JoinSemaphore, Lock, LockAll, Release},
+        ask::{Ask, JoinSemaphore, LeaveSemaphore, Lock, LockAll, Release},
         client::Consul,
         fact::Locked,
     },
     holding::{
+        asker::Asker,
         slot::Slot,
+        slot_question::SlotQuestion,
         slots::Slots,
         turn::{Cause, Order, Style},
         watchers,
@@ -103,28 +105,7 @@ impl LockActor {
             }
             Order::Lock { ticket, ask } => self.lock(ticket, ask),
             Order::LockAll { tickets, ask } => self.lock_all(&tickets, ask),
-            Order::Release { ticket, ask } => self.release(ticket, ask),
-            Order::Join { ticket, ask } => self.join(ticket, ask),
-            Order::Leave { ticket, ask } => {
-                let (session, index) = (&ask.session, ask.index);
-                let span = tracing::debug_span!("release", %key, %session, index);
-                span.in_scope(|| self.ask(ask, move |answer| Event::Released { ticket, answer }));
-            }
-            Order::List { ticket, ask } => {
-                self.ask(ask, move |answer| permit::Event::Listed { ticket, answer });
-            }
-            Order::Prune { ticket, ask } => {
-                self.ask(ask, move |answer| permit::Event::Pruned { ticket, answer });
-            }
-            Order::Write { ticket, ask } => {
-                self.ask(ask, move |answer| Event::Written { ticket, answer });
-            }
-            Order::Read { ticket, ask } => {
-                self.ask(ask, move |answer| Event::Read { ticket, answer });
-            }
-            Order::AskSession { ticket, ask } => {
-                self.ask(ask, move |answer| Event::SessionSeen { ticket, answer });
-            }
+            Order::Ask(question) => self.ask(question),
             Order::Watch { ticket, after, held } => {
                 let slot = self.slot.clone();
                 self.shared.watch.do_send(Watch(watchers::Watch { slot, after, ticket, held }));
@@ -158,15 +139,19 @@ impl LockActor {
         self.shared.settings.timing.request_timeout()
     }
 
-    /// Asks Consul; the slot gets the event of its answer, even after this actor has stopped.
-    fn ask<A: Ask<Fact: 'static> + 'static, E: Into<permit::Event>>(
-        &self,
-        ask: A,
-        event: impl Fn(A::Fact) -> E + 'static,
-    ) {
-        let slot = self.slot.clone();
-        let tell = move |answer| slot.report(event(answer));
-        question::ask(&self.shared.consul, ask, self.limit(), tell);
+    fn ask(&self, question: SlotQuestion) {
+        let key = &self.slot.key;
+        let span = match &question {
+            SlotQuestion::Release { ask: Release { session, index, .. }, .. }
+            | SlotQuestion::Leave { ask: LeaveSemaphore { session, index, .. }, .. } => {
+                tracing::debug_span!("release", %key, %session, index)
+            }
+            _ => Span::current(),
+        };
+        span.in_scope(|| match question {
+            SlotQuestion::Join { ticket, ask } => self.join(ticket, ask),
+            question => question.put(self),
+        });
     }
 
     fn lock(&self, ticket: Ticket, ask: Lock) {
@@ -210,11 +195,20 @@ impl LockActor {
         let span = tracing::debug_span!("acquire all", keys = tickets.len());
         span.in_scope(|| question::ask(&self.shared.consul, ask, self.limit(), tell));
     }
+}
 
-    fn release(&self, ticket: Ticket, ask: Release) {
-        let (key, session, index) = (&ask.key, &ask.session, ask.index);
-        let span = tracing::debug_span!("release", %key, %session, index);
-        span.in_scope(|| self.ask(ask, move |answer| Event::Released { ticket, answer }));
+impl Asker<permit::Event> for &LockActor {
+    type Asked = ();
+
+    /// The slot gets the event of the answer, even after this actor has stopped.
+    fn ask<A: Ask<Fact: 'static> + 'static>(
+        self,
+        ask: A,
+        event: impl Fn(A::Fact) -> permit::Event + 'static,
+    ) {
+        let slot = self.slot.clone();
+        let tell = move |answer| slot.report(event(answer));
+        question::ask(&self.shared.consul, ask, self.limit(), tell);
     }
 }
 

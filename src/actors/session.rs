@@ -22,7 +22,10 @@ use crate::{
         fact::{Renewed, SessionId},
         session_name::session_name,
     },
-    holding::keeping::{Order, SessionQuestion, new_session},
+    holding::{
+        asker::Asker,
+        keeping::{Order, SessionQuestion, new_session},
+    },
     ownership::LossReason,
     protocol::{
         Ticket,
@@ -101,48 +104,14 @@ impl SessionActor {
 
     fn ask_consul(&self, question: SessionQuestion, ctx: &Context<Self>) {
         let limit = self.settings.timing.request_timeout();
-        match question {
-            SessionQuestion::Create { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Created { ticket, answer });
-            }
-            SessionQuestion::Renew { ticket, ask } => self.renew(ticket, ask, limit, ctx),
-            SessionQuestion::Destroy { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
-            }
-            SessionQuestion::DeleteFence { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Destroyed { ticket, answer });
-            }
-            SessionQuestion::Raise { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Raised { ticket, answer });
-            }
-            SessionQuestion::ReadFence { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::FenceRead { ticket, answer });
-            }
-            SessionQuestion::List { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::Listed { ticket, answer });
-            }
-            SessionQuestion::ListFences { ticket, ask } => {
-                self.ask(ask, limit, ctx, move |answer| Event::StaleFences { ticket, answer });
-            }
-            SessionQuestion::DeleteFences { ask } => {
-                let count = ask.stale.len();
-                tracing::debug!(count, "deleting fence entries of ended sessions");
-                question::ask(&self.consul, ask, limit, |()| {});
-            }
+        if let SessionQuestion::DeleteFences { ask } = &question {
+            let count = ask.stale.len();
+            tracing::debug!(count, "deleting fence entries of ended sessions");
         }
-    }
-
-    /// Asks Consul; the machine gets the event of its answer.
-    fn ask<A: Ask<Fact: 'static> + 'static>(
-        &self,
-        ask: A,
-        limit: Duration,
-        ctx: &Context<Self>,
-        event: impl Fn(A::Fact) -> Event + 'static,
-    ) {
-        let actor = ctx.address();
-        let tell = move |answer| actor.do_send(ForSession(event(answer)));
-        question::ask(&self.consul, ask, limit, tell);
+        match question {
+            SessionQuestion::Renew { ticket, ask } => self.renew(ticket, ask, limit, ctx),
+            question => question.put(Sender { consul: &self.consul, limit, to: ctx.address() }),
+        }
     }
 
     fn renew(&self, ticket: Ticket, ask: RenewSession, limit: Duration, ctx: &Context<Self>) {
@@ -193,6 +162,31 @@ impl SessionActor {
         if self.settings.journal.trouble(None) {
             tracing::info!("Consul answers again");
         }
+    }
+}
+
+/// Asks Consul; the actor gets the event of the answer.
+struct Sender<'a> {
+    consul: &'a Consul,
+    limit: Duration,
+    to: Addr<SessionActor>,
+}
+
+impl Asker<Option<Event>> for Sender<'_> {
+    type Asked = ();
+
+    fn ask<A: Ask<Fact: 'static> + 'static>(
+        self,
+        ask: A,
+        event: impl Fn(A::Fact) -> Option<Event> + 'static,
+    ) {
+        let Self { consul, limit, to } = self;
+        let tell = move |answer| {
+            if let Some(event) = event(answer) {
+                to.do_send(ForSession(event));
+            }
+        };
+        question::ask(consul, ask, limit, tell);
     }
 }
 

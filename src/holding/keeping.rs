@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::asker::Asker;
 use crate::{
     config::Timing,
     consul::ask::{
@@ -10,7 +11,7 @@ use crate::{
     },
     protocol::{
         Ticket,
-        session::{Effect, Notice},
+        session::{Effect, Event, Notice},
     },
 };
 
@@ -53,6 +54,39 @@ pub(crate) enum SessionQuestion {
     DeleteFences {
         ask: DeleteStaleFences,
     },
+}
+
+impl SessionQuestion {
+    /// Lets `asker` ask it.
+    pub(crate) fn put<A: Asker<Option<Event>>>(self, asker: A) -> A::Asked {
+        match self {
+            Self::Create { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::Created { ticket, answer }))
+            }
+            Self::Renew { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::Renewed { ticket, answer }))
+            }
+            Self::Destroy { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::Destroyed { ticket, answer }))
+            }
+            Self::DeleteFence { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::Destroyed { ticket, answer }))
+            }
+            Self::Raise { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::Raised { ticket, answer }))
+            }
+            Self::ReadFence { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::FenceRead { ticket, answer }))
+            }
+            Self::List { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::Listed { ticket, answer }))
+            }
+            Self::ListFences { ticket, ask } => {
+                asker.ask(ask, move |answer| Some(Event::StaleFences { ticket, answer }))
+            }
+            Self::DeleteFences { ask } => asker.ask(ask, |()| None),
+        }
+    }
 }
 
 /// An action that the session machine leaves to its driver.

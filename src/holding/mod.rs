@@ -1,6 +1,7 @@
 //! What callers hold: the callers of a key, their leases, terms, tenures and observers.
 //! And what a runtime holds for them: slots, which take turns under a warden.
 
+pub(crate) mod asker;
 pub(crate) mod callers;
 pub(crate) mod claim;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub(crate) mod observer;
 pub(crate) mod oversight;
 pub(crate) mod party;
 pub(crate) mod slot;
+pub(crate) mod slot_question;
 pub(crate) mod slots;
 pub(crate) mod tenure;
 pub(crate) mod term;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::fuse;
-use super::{callers::Content, slot::Slot};
+use super::{callers::Content, slot::Slot, slot_question::SlotQuestion};
 use crate::{
     clock::Moment,
     config::Retention,
@@ -74,41 +74,7 @@ pub(crate) enum Order {
         tickets: Vec<(Key, Ticket)>,
         ask: LockAll,
     },
-    Release {
-        ticket: Ticket,
-        ask: Release,
-    },
-    /// Take a permit; answered as a lock.
-    Join {
-        ticket: Ticket,
-        ask: JoinSemaphore,
-    },
-    /// Give a permit back; answered as a release.
-    Leave {
-        ticket: Ticket,
-        ask: LeaveSemaphore,
-    },
-    /// List a semaphore's entries.
-    List {
-        ticket: Ticket,
-        ask: List,
-    },
-    Prune {
-        ticket: Ticket,
-        ask: PruneSemaphore,
-    },
-    Write {
-        ticket: Ticket,
-        ask: Write,
-    },
-    Read {
-        ticket: Ticket,
-        ask: Read,
-    },
-    AskSession {
-        ticket: Ticket,
-        ask: SessionInfo,
-    },
+    Ask(SlotQuestion),
     /// Report when the key's index passes `after`. Keys that are `held` come after keys
     /// with waiting callers.
     Watch {
@@ -262,11 +228,14 @@ impl Slot {
                         flags: style.flags,
                     },
                 };
-                out(Order::Release { ticket, ask: Release { key, session, index, how } });
+                let ask = Release { key, session, index, how };
+                out(Order::Ask(SlotQuestion::Release { ticket, ask }));
             }
-            Effect::Read { ticket } => out(Order::Read { ticket, ask: Read::Key(key) }),
+            Effect::Read { ticket } => {
+                out(Order::Ask(SlotQuestion::Read { ticket, ask: Read::Key(key) }))
+            }
             Effect::AskSession { ticket, session } => {
-                out(Order::AskSession { ticket, ask: SessionInfo { session } });
+                out(Order::Ask(SlotQuestion::AskSession { ticket, ask: SessionInfo { session } }));
             }
             Effect::Watch { ticket, after } => {
                 let held = self.machine().owns();
@@ -295,7 +264,8 @@ impl Slot {
                         Content::Value(value) => What::Value { value, flags: style.flags },
                         Content::Entries(entries) => What::Entries(entries),
                     };
-                    out(Order::Write { ticket, ask: Write { key, session, index, what } });
+                    let ask = Write { key, session, index, what };
+                    out(Order::Ask(SlotQuestion::Write { ticket, ask }));
                 }
                 None => {
                     let why = Trouble::Broken("the lease has ended".into());
@@ -335,19 +305,19 @@ impl Slot {
             permit::Effect::Join { ticket, session, fence, expect, roster } => {
                 let value = self.value().to_vec();
                 let ask = JoinSemaphore { key, session, fence, expect, roster, value };
-                out(Order::Join { ticket, ask });
+                out(Order::Ask(SlotQuestion::Join { ticket, ask }));
             }
             permit::Effect::Leave { ticket, session, index, left: roster } => {
                 let ask = LeaveSemaphore { key, session, index, left: left(roster) };
-                out(Order::Leave { ticket, ask });
+                out(Order::Ask(SlotQuestion::Leave { ticket, ask }));
             }
             permit::Effect::List { ticket, prefix } => {
                 let ask = List { prefix, after: None, wait: Duration::ZERO };
-                out(Order::List { ticket, ask });
+                out(Order::Ask(SlotQuestion::ListHolders { ticket, ask }));
             }
             permit::Effect::Prune { ticket, index, left: roster, ended } => {
                 let ask = PruneSemaphore { key, index, left: left(roster), ended };
-                out(Order::Prune { ticket, ask });
+                out(Order::Ask(SlotQuestion::Prune { ticket, ask }));
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{
     question::Question,
     world::World,
 };
-use crate::holding::keeping::SessionQuestion;
+use crate::holding::{keeping::SessionQuestion, slot_question::SlotQuestion};
 use crate::{clock::Moment, key::Key, ownership::LossReason, token::FencingToken};
 
 /// A term whose start was published and whose end was not.
@@ -154,7 +154,7 @@ impl World {
                     Question::Lock { .. } | Question::LockAll { .. } => {
                         question.locks().any(|ask| ask.key == *key)
                     }
-                    Question::Release { ask, .. } => ask.key == *key,
+                    Question::Slot(_, SlotQuestion::Release { ask, .. }) => ask.key == *key,
                     Question::Session(SessionQuestion::Create { .. }) => true,
                     Question::Session(SessionQuestion::Destroy { ask, .. }) => {
                         self.invariants.session_of(told.owns) == Some(&ask.session)

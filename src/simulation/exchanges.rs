@@ -13,7 +13,7 @@ use super::{
 use crate::{
     consul::{fact::Trouble, wire::WireReply},
     holding::keeping::SessionQuestion,
-    protocol::{Ticket, watch},
+    protocol::{Ticket, permit, watch},
 };
 
 /// The most requests of a process per second.
@@ -27,8 +27,8 @@ impl World {
         self.stats.reach(reached::question(&question));
         self.count_request(process);
         let (id, host) = (self.exchanges, &self.processes[process]);
-        let limit = host.world_span(question.limit(host.request_timeout()));
-        let request = question.request();
+        let (request, limit) = question.prepare(host.request_timeout());
+        let limit = host.world_span(limit);
         let renews = match &question {
             Question::Session(SessionQuestion::Renew { ask, .. }) => Some(&ask.session),
             _ => None,
@@ -149,7 +149,7 @@ impl World {
         self.note_news_of_takeovers(exchange, &fact);
         reached::answer(&fact).into_iter().for_each(|name| self.stats.reach(name));
         let slot = match &fact {
-            Fact::Lock(slot, _) => Some(slot.clone()),
+            Fact::Slot(slot, permit::Event::Lock(_)) => Some(slot.clone()),
             Fact::Locked { answers, .. } => answers.first().map(|(it, _)| it.slot.clone()),
             _ => None,
         };

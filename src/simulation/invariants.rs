@@ -13,8 +13,12 @@ use super::{
     world::World,
 };
 use crate::{
-    clock::Moment, consul::fact::SessionId, holding::keeping::SessionQuestion, key::Key,
-    ownership::LossReason, token::FencingToken,
+    clock::Moment,
+    consul::fact::SessionId,
+    holding::{keeping::SessionQuestion, slot_question::SlotQuestion},
+    key::Key,
+    ownership::LossReason,
+    token::FencingToken,
 };
 
 /// Identifies a lease: the number of its ownership, and its token.
@@ -305,9 +309,9 @@ impl World {
             Question::Lock { .. } | Question::LockAll { .. } => {
                 question.locks().any(|ask| ask.key == caller.key)
             }
-            Question::Release { ask, .. } => ask.key == caller.key,
-            Question::Join { ask, .. } => ask.key == caller.key,
-            Question::Leave { ask, .. } => ask.key == caller.key,
+            Question::Slot(_, SlotQuestion::Release { ask, .. }) => ask.key == caller.key,
+            Question::Slot(_, SlotQuestion::Join { ask, .. }) => ask.key == caller.key,
+            Question::Slot(_, SlotQuestion::Leave { ask, .. }) => ask.key == caller.key,
             Question::Session(SessionQuestion::Create { .. }) => true,
             Question::Session(SessionQuestion::Destroy { ask, .. }) => owned
                 .get((caller.owns as usize).wrapping_sub(1))

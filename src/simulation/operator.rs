@@ -7,6 +7,7 @@ use crate::{
     config::HASHICORP_LOCK_FLAGS,
     consul::{ask::Release, fact::Trouble},
     embedded::engine::{IndexAfterRestore, PutMode},
+    holding::slot_question::SlotQuestion,
     key::Key,
 };
 
@@ -252,7 +253,7 @@ impl World {
         });
         let carried = self.flights.iter().flatten().filter(|flight| flight.reply.is_none());
         for exchange in scheduled.chain(carried.map(|flight| &flight.exchange)) {
-            let joins = matches!(exchange.question, Question::Join { .. });
+            let joins = matches!(exchange.question, Question::Slot(_, SlotQuestion::Join { .. }));
             let locks = joins || exchange.question.locks().next().is_some();
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);

@@ -342,8 +342,7 @@ impl Process {
                 self.watch(number, |watchers, now| watchers.handle(now, event));
             }
             // Delivered to the slot, whichever actor drives it now.
-            (_, Fact::Lock(slot, event)) => slot.report(event),
-            (_, Fact::Semaphore(slot, event)) => slot.report(event),
+            (_, Fact::Slot(slot, event)) => slot.report(event),
             (_, Fact::Locked { batch, answers }) => self.locked(batch, answers),
             (_, Fact::Locks(events)) => {
                 events.into_iter().for_each(|(slot, event)| slot.report(event));

@@ -5,14 +5,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     consul::{
         Answer,
-        ask::{
-            Ask, JoinSemaphore, Keyspace, LeaveSemaphore, List, Lock, LockAll, Locks,
-            PruneSemaphore, Read, Release, SessionInfo, Watch, Write,
-        },
+        ask::{Ask, Keyspace, List, Lock, LockAll, Locks, Read, Watch},
         fact::{Expect, Fence, Locked, SessionId, Trouble, Written},
         wire::{WireReply, WireRequest},
     },
-    holding::{keeping::SessionQuestion, slot::Slot},
+    holding::{asker::Asker, keeping::SessionQuestion, slot::Slot, slot_question::SlotQuestion},
     protocol::{Ticket, lock, permit, session, watch},
 };
 
@@ -30,45 +27,8 @@ pub(super) enum Question {
         slots: Vec<(Arc<Slot>, Ticket)>,
         ask: LockAll,
     },
-    Release {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-        ask: Release,
-    },
-    Join {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-        ask: JoinSemaphore,
-    },
-    Leave {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-        ask: LeaveSemaphore,
-    },
-    ListHolders {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-        ask: List,
-    },
-    Prune {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-        ask: PruneSemaphore,
-    },
-    Write {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-        ask: Write,
-    },
-    Read {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-    },
-    AskSession {
-        slot: Arc<Slot>,
-        ticket: Ticket,
-        ask: SessionInfo,
-    },
+    /// A question of a slot's machine.
+    Slot(Arc<Slot>, SlotQuestion),
     Watch {
         read: Ticket,
         ask: Watch,
@@ -97,51 +57,51 @@ pub(super) enum Fact {
     Session(session::Event),
     /// The request expects no answer.
     Nothing,
-    Lock(Arc<Slot>, lock::Event),
+    Slot(Arc<Slot>, permit::Event),
     /// The answers to the locks of a transaction.
     Locked {
         batch: u64,
         answers: Vec<(Waiter, Option<Locked>)>,
     },
     Locks(Vec<(Arc<Slot>, lock::Event)>),
-    Semaphore(Arc<Slot>, permit::Event),
     Watch(watch::Event),
 }
 
-/// Evaluates `$does` for any kind of question.
-macro_rules! of_any {
-    ($question:expr, |$ask:ident| $does:expr) => {
-        match $question {
-            Question::Session(SessionQuestion::Create { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::Renew { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::Destroy { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::DeleteFence { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::Raise { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::ReadFence { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::List { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::ListFences { ask: $ask, .. }) => $does,
-            Question::Session(SessionQuestion::DeleteFences { ask: $ask }) => $does,
-            Question::Lock { locks, .. } => {
-                let locks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
-                let $ask = &Locks(&locks);
-                $does
-            }
-            Question::LockAll { ask: $ask, .. } => $does,
-            Question::Release { ask: $ask, .. } => $does,
-            Question::Join { ask: $ask, .. } => $does,
-            Question::Leave { ask: $ask, .. } => $does,
-            Question::ListHolders { ask: $ask, .. } => $does,
-            Question::Prune { ask: $ask, .. } => $does,
-            Question::Write { ask: $ask, .. } => $does,
-            Question::Read { slot, .. } => {
-                let $ask = &Read::Key(slot.key.clone());
-                $does
-            }
-            Question::AskSession { ask: $ask, .. } => $does,
-            Question::Watch { ask: $ask, .. } => $does,
-            Question::Prefix { ask: $ask, .. } => $does,
-        }
-    };
+/// Returns the request of a question, and the time limit of its answer if a single request's limit
+/// is this.
+struct Prepare(Duration);
+
+impl Prepare {
+    fn of(&self, ask: &impl Ask) -> (WireRequest, Duration) {
+        (ask.request(&Keyspace::default()), ask.limit(self.0))
+    }
+}
+
+impl<Event> Asker<Event> for Prepare {
+    type Asked = (WireRequest, Duration);
+
+    fn ask<A: Ask<Fact: 'static> + 'static>(
+        self,
+        ask: A,
+        _: impl Fn(A::Fact) -> Event + 'static,
+    ) -> (WireRequest, Duration) {
+        self.of(&ask)
+    }
+}
+
+/// Answers a question at once.
+struct Conclude<'a>(Result<&'a WireReply, Trouble>);
+
+impl<Event> Asker<Event> for Conclude<'_> {
+    type Asked = Event;
+
+    fn ask<A: Ask<Fact: 'static> + 'static>(
+        self,
+        ask: A,
+        event: impl Fn(A::Fact) -> Event + 'static,
+    ) -> Event {
+        event(concluded(&ask, self.0))
+    }
 }
 
 /// The fact that a reply, or its absence, proves.
@@ -153,13 +113,20 @@ fn concluded<A: Ask>(ask: &A, result: Result<&WireReply, Trouble>) -> A::Fact {
 }
 
 impl Question {
-    pub(super) fn request(&self) -> WireRequest {
-        of_any!(self, |ask| ask.request(&Keyspace::default()))
-    }
-
-    /// The time limit of the answer if a single request's limit is `limit`.
-    pub(super) fn limit(&self, limit: Duration) -> Duration {
-        of_any!(self, |ask| ask.limit(limit))
+    /// The request, and the time limit of the answer if a single request's limit is `limit`.
+    pub(super) fn prepare(&self, limit: Duration) -> (WireRequest, Duration) {
+        let prepare = Prepare(limit);
+        match self {
+            Self::Session(question) => question.clone().put(prepare),
+            Self::Slot(_, question) => question.clone().put(prepare),
+            Self::Lock { locks, .. } => {
+                let locks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
+                prepare.of(&Locks(&locks))
+            }
+            Self::LockAll { ask, .. } => prepare.of(ask),
+            Self::Watch { ask, .. } => prepare.of(ask),
+            Self::Prefix { ask, .. } => prepare.of(ask),
+        }
     }
 
     /// Whether it accesses a session's fence entry.
@@ -168,7 +135,7 @@ impl Question {
             Self::Lock { .. } | Self::LockAll { .. } => {
                 self.locks().any(|ask| ask.fence != Fence::Unusable)
             }
-            Self::Join { ask, .. } => ask.fence != Fence::Unusable,
+            Self::Slot(_, SlotQuestion::Join { ask, .. }) => ask.fence != Fence::Unusable,
             Self::Session(SessionQuestion::Raise { .. })
             | Self::Session(SessionQuestion::ReadFence { .. })
             | Self::Session(SessionQuestion::DeleteFence { .. })
@@ -194,11 +161,11 @@ impl Question {
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
         match self {
             Self::LockAll { .. } => return true,
-            Self::Write { ask, .. } => {
+            Self::Slot(_, SlotQuestion::Write { ask, .. }) => {
                 let written = concluded(ask, Ok(answer));
                 return matches!(written, Written::Denied(_) | Written::Failed(_));
             }
-            Self::Join { ask, .. } => {
+            Self::Slot(_, SlotQuestion::Join { ask, .. }) => {
                 let joined = concluded(ask, Ok(answer));
                 let is_denied = matches!(joined, Locked::Denied(_) | Locked::FenceDenied(_));
                 return is_denied || ask.expect == Expect::Missing;
@@ -214,39 +181,10 @@ impl Question {
     /// Reads the answer and addresses it to its machine.
     pub(super) fn read(self, result: Result<&WireReply, Trouble>) -> Fact {
         match self {
-            Self::Session(SessionQuestion::Create { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::Created { ticket, answer })
+            Self::Session(question) => {
+                question.put(Conclude(result)).map_or(Fact::Nothing, Fact::Session)
             }
-            Self::Session(SessionQuestion::Renew { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::Renewed { ticket, answer })
-            }
-            Self::Session(SessionQuestion::Destroy { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::Destroyed { ticket, answer })
-            }
-            Self::Session(SessionQuestion::DeleteFence { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::Destroyed { ticket, answer })
-            }
-            Self::Session(SessionQuestion::Raise { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::Raised { ticket, answer })
-            }
-            Self::Session(SessionQuestion::ReadFence { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::FenceRead { ticket, answer })
-            }
-            Self::Session(SessionQuestion::List { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::Listed { ticket, answer })
-            }
-            Self::Session(SessionQuestion::ListFences { ticket, ask }) => {
-                let answer = concluded(&ask, result);
-                Fact::Session(session::Event::StaleFences { ticket, answer })
-            }
-            Self::Session(SessionQuestion::DeleteFences { .. }) => Fact::Nothing,
+            Self::Slot(slot, question) => Fact::Slot(slot, question.put(Conclude(result))),
             Self::Lock { batch, locks } => {
                 let asks: Vec<&Lock> = locks.iter().map(|(lock, _)| lock).collect();
                 let answers = concluded(&Locks(&asks), result);
@@ -259,38 +197,6 @@ impl Question {
                 let facts = to_each
                     .map(|((slot, ticket), answer)| (slot, lock::Event::Locked { ticket, answer }));
                 Fact::Locks(facts.collect())
-            }
-            Self::Release { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Lock(slot, lock::Event::Released { ticket, answer })
-            }
-            Self::Join { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Lock(slot, lock::Event::Locked { ticket, answer })
-            }
-            Self::Leave { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Lock(slot, lock::Event::Released { ticket, answer })
-            }
-            Self::ListHolders { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Semaphore(slot, permit::Event::Listed { ticket, answer })
-            }
-            Self::Prune { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Semaphore(slot, permit::Event::Pruned { ticket, answer })
-            }
-            Self::Write { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Lock(slot, lock::Event::Written { ticket, answer })
-            }
-            Self::Read { slot, ticket } => {
-                let answer = concluded(&Read::Key(slot.key.clone()), result);
-                Fact::Lock(slot, lock::Event::Read { ticket, answer })
-            }
-            Self::AskSession { slot, ticket, ask } => {
-                let answer = concluded(&ask, result);
-                Fact::Lock(slot, lock::Event::SessionSeen { ticket, answer })
             }
             Self::Watch { read, ask } => {
                 let answer = concluded(&ask, result);
@@ -349,27 +255,29 @@ impl fmt::Display for Question {
                 let keys: Vec<_> = ask.0.iter().map(|ask| (&ask.key, ask.expect)).collect();
                 write!(f, "lock all of {keys:?}")
             }
-            Self::Release { ask, .. } => {
+            Self::Slot(_, SlotQuestion::Release { ask, .. }) => {
                 write!(f, "release {} of {} at {}", ask.key, short(&ask.session), ask.index)
             }
-            Self::Join { ask, .. } => {
+            Self::Slot(_, SlotQuestion::Join { ask, .. }) => {
                 let (key, session, fence, expect) =
                     (&ask.key, short(&ask.session), ask.fence, ask.expect);
                 write!(f, "join {key} for {session}, {fence:?}, expecting {expect:?}")
             }
-            Self::Leave { ask, .. } => {
+            Self::Slot(_, SlotQuestion::Leave { ask, .. }) => {
                 write!(f, "leave {} of {} at {}", ask.key, short(&ask.session), ask.index)
             }
-            Self::ListHolders { slot, .. } => write!(f, "list the holders of {}", slot.key),
-            Self::Prune { ask, .. } => {
+            Self::Slot(slot, SlotQuestion::ListHolders { .. }) => {
+                write!(f, "list the holders of {}", slot.key)
+            }
+            Self::Slot(_, SlotQuestion::Prune { ask, .. }) => {
                 write!(f, "prune {} at {} of {:?}", ask.key, ask.index, ask.ended)
             }
-            Self::Write { ask, .. } => {
+            Self::Slot(_, SlotQuestion::Write { ask, .. }) => {
                 let (key, session, index) = (&ask.key, short(&ask.session), ask.index);
                 write!(f, "write under {key} of {session} at {index}: {:?}", ask.what)
             }
-            Self::Read { slot, .. } => write!(f, "read {}", slot.key),
-            Self::AskSession { ask, .. } => {
+            Self::Slot(slot, SlotQuestion::Read { .. }) => write!(f, "read {}", slot.key),
+            Self::Slot(_, SlotQuestion::AskSession { ask, .. }) => {
                 write!(f, "ask for session {}", short(&ask.session))
             }
             Self::Watch { ask, .. } => write!(f, "watch {} after {:?}", ask.key, ask.after),
@@ -383,7 +291,8 @@ impl fmt::Debug for Fact {
         match self {
             Self::Session(event) => event.fmt(f),
             Self::Nothing => f.write_str("nothing"),
-            Self::Lock(slot, event) => write!(f, "{} {event:?}", slot.key),
+            Self::Slot(slot, permit::Event::Lock(event)) => write!(f, "{} {event:?}", slot.key),
+            Self::Slot(slot, event) => write!(f, "{} {event:?}", slot.key),
             Self::Locked { answers, .. } => {
                 let answers = answers.iter().map(|(waiter, answer)| (&waiter.slot.key, answer));
                 f.debug_map().entries(answers).finish()
@@ -392,7 +301,6 @@ impl fmt::Debug for Fact {
                 let each = events.iter().map(|(slot, event)| format!("{} {event:?}", slot.key));
                 write!(f, "{}", each.collect::<Vec<_>>().join("; "))
             }
-            Self::Semaphore(slot, event) => write!(f, "{} {event:?}", slot.key),
             Self::Watch(event) => event.fmt(f),
         }
     }

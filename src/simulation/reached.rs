@@ -13,7 +13,7 @@ use crate::{
     consul::fact::{
         Created, Destroyed, Locked, Pruned, Raised, Released, Renewed, Seen, SessionSeen,
     },
-    holding::keeping::SessionQuestion,
+    holding::{keeping::SessionQuestion, slot_question::SlotQuestion},
     ownership::{KeyState, LossReason},
     protocol::{lock, permit, session, watch},
 };
@@ -190,14 +190,14 @@ pub(super) fn question(question: &Question) -> &'static str {
         Question::Session(SessionQuestion::DeleteFences { .. }) => "ask: delete stale fences",
         Question::Lock { .. } => "ask: lock",
         Question::LockAll { .. } => "ask: lock a set",
-        Question::Join { .. } => "ask: join a semaphore",
-        Question::Leave { .. } => "ask: leave a semaphore",
-        Question::ListHolders { .. } => "ask: list holders",
-        Question::Prune { .. } => "ask: prune holders",
-        Question::Write { .. } => "ask: write",
-        Question::Release { .. } => "ask: release",
-        Question::Read { .. } => "ask: read",
-        Question::AskSession { .. } => "ask: session info",
+        Question::Slot(_, SlotQuestion::Join { .. }) => "ask: join a semaphore",
+        Question::Slot(_, SlotQuestion::Leave { .. }) => "ask: leave a semaphore",
+        Question::Slot(_, SlotQuestion::ListHolders { .. }) => "ask: list holders",
+        Question::Slot(_, SlotQuestion::Prune { .. }) => "ask: prune holders",
+        Question::Slot(_, SlotQuestion::Write { .. }) => "ask: write",
+        Question::Slot(_, SlotQuestion::Release { .. }) => "ask: release",
+        Question::Slot(_, SlotQuestion::Read { .. }) => "ask: read",
+        Question::Slot(_, SlotQuestion::AskSession { .. }) => "ask: session info",
         Question::Watch { .. } => "ask: watch",
         Question::Prefix { .. } => "ask: list keys",
     }
@@ -224,12 +224,12 @@ pub(super) fn phase(state: KeyState) -> Option<&'static str> {
 pub(super) fn answer(fact: &Fact) -> Option<&'static str> {
     match fact {
         Fact::Session(event) => of_session(event),
-        Fact::Lock(_, event) => of_lock(event),
+        Fact::Slot(_, permit::Event::Lock(event)) => of_lock(event),
         Fact::Locked { answers, .. } => {
             answers.first().and_then(|(_, answer)| answer.as_ref()).and_then(of_locked)
         }
         Fact::Watch(watch::Event::Seen { .. }) => Some("watched"),
-        Fact::Semaphore(_, event) => of_semaphore(event),
+        Fact::Slot(_, event) => of_semaphore(event),
         Fact::Locks(_) | Fact::Watch(_) | Fact::Nothing => None,
     }
 }

@@ -38,9 +38,9 @@ use crate::{
         fact::{Created, Expect, Fence, Locked, Raised, Released, Renewed, Seen, SessionId},
         wire::WireReply,
     },
-    holding::keeping::SessionQuestion,
+    holding::{keeping::SessionQuestion, slot_question::SlotQuestion},
     ownership::LossReason,
-    protocol::{lock, session},
+    protocol::{lock, permit, session},
 };
 
 /// The lines, if they are kept.
@@ -139,7 +139,7 @@ impl World {
                 let session = record.number(&ask.session);
                 ("lock", session, json!({ "fence": fence, "found": found }))
             }
-            Question::Release { ask, .. } => {
+            Question::Slot(_, SlotQuestion::Release { ask, .. }) => {
                 ("release", record.number(&ask.session), json!({ "index": ask.index }))
             }
             _ => return,
@@ -178,7 +178,7 @@ impl World {
                 Some((_, Some(Locked::At(index)))) => *index,
                 _ => 0,
             },
-            Fact::Lock(_, lock::Event::Released { answer, .. }) => {
+            Fact::Slot(_, permit::Event::Lock(lock::Event::Released { answer, .. })) => {
                 u64::from(answer == Released::Done)
             }
             _ => return None,
@@ -257,7 +257,7 @@ impl World {
                 | Question::Session(SessionQuestion::ReadFence { .. })
                 | Question::Session(SessionQuestion::Raise { .. })
                 | Question::Lock { .. }
-                | Question::Release { .. }
+                | Question::Slot(_, SlotQuestion::Release { .. })
         )
     }
 

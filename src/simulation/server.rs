@@ -18,7 +18,7 @@ use crate::{
         api::{Api, Parked, Response},
         engine::{Settings, Snapshot},
     },
-    holding::keeping::SessionQuestion,
+    holding::{keeping::SessionQuestion, slot_question::SlotQuestion},
     key::Key,
 };
 
@@ -129,16 +129,25 @@ impl Server {
                 let ops = first..first + 2 * question.locks().count() as u64;
                 Some(errors(&ops.collect::<Vec<_>>()))
             }
-            Question::Join { ask, .. } if lacking.writes > now => {
+            Question::Slot(_, SlotQuestion::Join { ask, .. }) if lacking.writes > now => {
                 let first = u64::from(ask.fence != Fence::Unusable);
                 Some(errors(&[first, first + 1]))
             }
-            Question::Leave { .. } | Question::Prune { .. } if lacking.writes > now => {
+            Question::Slot(_, SlotQuestion::Leave { .. })
+            | Question::Slot(_, SlotQuestion::Prune { .. })
+                if lacking.writes > now =>
+            {
                 Some(errors(&[0]))
             }
-            Question::Write { .. } if lacking.writes > now => Some(errors(&[2])),
-            Question::Release { .. } if lacking.writes > now => Some(errors(&[0, 1])),
-            Question::Read { .. } | Question::Watch { .. } | Question::ListHolders { .. } => {
+            Question::Slot(_, SlotQuestion::Write { .. }) if lacking.writes > now => {
+                Some(errors(&[2]))
+            }
+            Question::Slot(_, SlotQuestion::Release { .. }) if lacking.writes > now => {
+                Some(errors(&[0, 1]))
+            }
+            Question::Slot(_, SlotQuestion::Read { .. })
+            | Question::Watch { .. }
+            | Question::Slot(_, SlotQuestion::ListHolders { .. }) => {
                 (lacking.reads > now).then(forbidden)
             }
             Question::Session(SessionQuestion::ReadFence { .. }) => no_fence.then(forbidden),
@@ -159,7 +168,7 @@ impl Server {
 
     fn note_past(&mut self, question: &Question, given: &WireReply) {
         let key = match question {
-            Question::Read { slot, .. } => &slot.key,
+            Question::Slot(slot, SlotQuestion::Read { .. }) => &slot.key,
             Question::Watch { ask, .. } => &ask.key,
             _ => return,
         };
@@ -199,7 +208,7 @@ impl Server {
                         self.locks.insert(lock, now);
                     }
                 }
-                if let Question::Join { ask, .. } = question
+                if let Question::Slot(_, SlotQuestion::Join { ask, .. }) = question
                     && reply.status == 200
                     && let Some(pair) = self.api.engine.pair(ask.key.as_str().as_bytes())
                 {

@@ -15,6 +15,7 @@ use crate::{
     holding::{
         callers::{Content, WriteAnswer},
         lease_state::LeaseState,
+        slot_question::SlotQuestion,
     },
     key::Key,
     token::FencingToken,
@@ -58,7 +59,7 @@ impl Writes {
 
     /// The number of the write, if it is one that an owner requested.
     fn number(&self, question: &Question) -> Option<u64> {
-        let Question::Write { ask, .. } = question else { return None };
+        let Question::Slot(_, SlotQuestion::Write { ask, .. }) = question else { return None };
         let value = match &ask.what {
             What::Value { value, .. } => value.to_vec(),
             What::PassTo { .. } => return None,

@@ -10,8 +10,11 @@ use super::{
     canon::Text,
     stage::Stage,
 };
-use crate::holding::keeping::SessionQuestion;
-use crate::{key::Key, protocol::Ticket};
+use crate::{
+    holding::{keeping::SessionQuestion, slot_question::SlotQuestion},
+    key::Key,
+    protocol::Ticket,
+};
 
 impl Stage {
     /// The hash of the state's canonical form.
@@ -142,14 +145,14 @@ fn describe(exchange: &Exchange) -> String {
         | Question::Session(SessionQuestion::ReadFence { ticket, .. })
         | Question::Session(SessionQuestion::List { ticket, .. })
         | Question::Session(SessionQuestion::ListFences { ticket, .. })
-        | Question::Join { ticket, .. }
-        | Question::Leave { ticket, .. }
-        | Question::ListHolders { ticket, .. }
-        | Question::Prune { ticket, .. }
-        | Question::Write { ticket, .. }
-        | Question::Release { ticket, .. }
-        | Question::Read { ticket, .. }
-        | Question::AskSession { ticket, .. }
+        | Question::Slot(_, SlotQuestion::Join { ticket, .. })
+        | Question::Slot(_, SlotQuestion::Leave { ticket, .. })
+        | Question::Slot(_, SlotQuestion::ListHolders { ticket, .. })
+        | Question::Slot(_, SlotQuestion::Prune { ticket, .. })
+        | Question::Slot(_, SlotQuestion::Write { ticket, .. })
+        | Question::Slot(_, SlotQuestion::Release { ticket, .. })
+        | Question::Slot(_, SlotQuestion::Read { ticket, .. })
+        | Question::Slot(_, SlotQuestion::AskSession { ticket, .. })
         | Question::Watch { read: ticket, .. }
         | Question::Prefix { read: ticket, .. } => *ticket,
         Question::Lock { locks, .. } => {

@@ -7,7 +7,7 @@ use super::{
     stage::{MOST_AT_ONCE, Stage},
 };
 use crate::clock::Moment;
-use crate::holding::keeping::SessionQuestion;
+use crate::holding::{keeping::SessionQuestion, slot_question::SlotQuestion};
 
 pub(super) fn is_planned(event: &Event) -> bool {
     matches!(event, Event::Operator(_) | Event::Probe { .. } | Event::Break(..))
@@ -136,7 +136,7 @@ impl Stage {
                 Question::Session(SessionQuestion::Renew { .. })
                     | Question::Watch { .. }
                     | Question::Prefix { .. }
-                    | Question::AskSession { .. }
+                    | Question::Slot(_, SlotQuestion::AskSession { .. })
                     | Question::Session(SessionQuestion::List { .. })
                     | Question::Session(SessionQuestion::ListFences { .. })
                     | Question::Session(SessionQuestion::DeleteFences { .. })

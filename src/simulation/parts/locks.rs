@@ -76,14 +76,7 @@ impl Process {
                     .filter_map(|(key, ticket)| Some((self.wards.slots().get(&key)?, ticket)));
                 Question::LockAll { slots: slots.collect(), ask }
             }
-            Order::Release { ticket, ask } => Question::Release { slot, ticket, ask },
-            Order::Join { ticket, ask } => Question::Join { slot, ticket, ask },
-            Order::Leave { ticket, ask } => Question::Leave { slot, ticket, ask },
-            Order::List { ticket, ask } => Question::ListHolders { slot, ticket, ask },
-            Order::Prune { ticket, ask } => Question::Prune { slot, ticket, ask },
-            Order::Write { ticket, ask } => Question::Write { slot, ticket, ask },
-            Order::Read { ticket, .. } => Question::Read { slot, ticket },
-            Order::AskSession { ticket, ask } => Question::AskSession { slot, ticket, ask },
+            Order::Ask(question) => Question::Slot(slot, question),
             Order::Watch { ticket, after, held } => {
                 let watch = Watch { slot, after, ticket, held };
                 return self.post(me, Part::Warden, Mail::Watch(watch));
