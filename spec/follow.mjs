@@ -151,6 +151,7 @@ const SPOILS = {
   },
   'a loss is told before the deadline': (lines) => withLoss(lines, 'DeadlinePassed'),
   'a loss is told of a session that lives': (lines) => withLoss(lines, 'SessionGone'),
+  'a loss is told of a key that is still locked': (lines) => withLoss(lines, 'KeyDeleted'),
   'a session expires before its TTL': (lines, scope) => {
     scope.ttl *= 3;
     return lines.some((it) => it.event === 'end' && it.reason === 'expired') && lines;

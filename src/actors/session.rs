@@ -1,10 +1,6 @@
 //! Drives the session machine, which keeps the process's Consul session.
 
-use std::{
-    hash::{BuildHasher, Hasher, RandomState},
-    rc::Rc,
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
 use actix::prelude::*;
 
@@ -19,8 +15,7 @@ use crate::{
     consul::{
         ask::{Ask, CreateSession, RenewSession},
         client::Consul,
-        fact::{Renewed, SessionId},
-        session_name::session_name,
+        fact::Renewed,
     },
     holding::{
         asker::Asker,
@@ -29,7 +24,7 @@ use crate::{
     ownership::LossReason,
     protocol::{
         Ticket,
-        session::{Event, Notice, Session},
+        session::{Event, LeftBehind, Notice, Session},
         warden,
     },
 };
@@ -39,7 +34,7 @@ pub(super) struct SessionActor {
     consul: Consul,
     settings: Rc<Settings>,
     warden: Recipient<ForWarden>,
-    /// Creates its sessions. Their name is unique to this actor.
+    /// Creates its sessions.
     new: CreateSession,
     timer: Timer,
     death_notice: DeathNotice<ForWarden>,
@@ -50,19 +45,17 @@ pub(super) struct SessionActor {
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 impl SessionActor {
-    /// Creates the actor. It numbers its sessions from `generation + 1`, and destroys
-    /// `left_behind`, the session of an actor that died.
+    /// Creates the actor. It numbers its sessions from `generation + 1`, and destroys what an
+    /// actor that died left behind.
     pub(super) fn new(
         consul: Consul,
         settings: Rc<Settings>,
         warden: Recipient<ForWarden>,
         generation: u64,
-        left_behind: Option<SessionId>,
+        left_behind: LeftBehind,
     ) -> Self {
         let (now, timing) = (settings.clock.now(), settings.timing.clone());
-        let instance = RandomState::new().build_hasher().finish() as u32;
-        let name = session_name(&settings.service, instance);
-        let new = new_session(name, &timing, settings.checks.clone());
+        let new = new_session(settings.session_name.clone(), &timing, settings.checks.clone());
         let machine = Session::new(now, timing, generation, left_behind);
         let death_notice = DeathNotice::new(warden.clone(), ForWarden(warden::Event::SessionDied));
         let timer = Timer::default();

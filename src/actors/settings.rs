@@ -13,6 +13,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) service: String,
+    /// The name of the runtime's sessions, which no other process uses.
+    pub(crate) session_name: String,
     pub(crate) clock: Clock,
     pub(crate) timing: Timing,
     pub(crate) retention: Retention,

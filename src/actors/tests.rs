@@ -116,6 +116,29 @@ async fn a_panic_in_the_sessions_actor_ends_all_ownership_and_begins_anew() {
 }
 
 #[actix::test]
+async fn a_session_that_the_sessions_actor_never_learned_of_is_destroyed_after_its_panic() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    consul.lose_replies(1);
+    let dsync = runtime(&consul);
+    let minute = Duration::from_secs(60);
+    let created = tokio::time::timeout(minute, async {
+        while consul.sessions().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    created.await.expect("a session is created");
+    // Its actor waits for the lost reply.
+    let lost = consul.sessions()[0].id.clone();
+    dsync.intake().supervisor.do_send(Crash::Session);
+    dsync.ready().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let sessions = consul.sessions();
+    assert_eq!(sessions.len(), 1);
+    assert_ne!(sessions[0].id, lost);
+}
+
+#[actix::test]
 async fn a_panic_in_the_watch_costs_nothing() {
     let mut world = World::new().await;
     let other = runtime(&world.consul);

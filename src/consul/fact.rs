@@ -106,6 +106,11 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether a write that met it certainly had no effect.
+    pub(crate) fn is_without_effect(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Refused(_) | Self::NoToken(_) | Self::UnknownToken)
+    }
+
     /// The error of a step that this prevents.
     pub(crate) fn to_error(&self, step: Step) -> Error {
         Error::Unavailable { step, why: self.to_string() }
@@ -272,13 +277,7 @@ pub(crate) enum Locked {
 impl Locked {
     /// The answer to a lock request without a conclusive reply.
     pub(crate) fn unanswered(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Connect(_)
-            | Trouble::Refused(_)
-            | Trouble::NoToken(_)
-            | Trouble::UnknownToken => Self::Unsent(trouble),
-            _ => Self::Unknown(trouble),
-        }
+        if trouble.is_without_effect() { Self::Unsent(trouble) } else { Self::Unknown(trouble) }
     }
 }
 

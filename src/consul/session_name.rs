@@ -1,5 +1,5 @@
-//! The name of a process's sessions: the service, and a number per process. By that name,
-//! the process finds sessions whose ids it never learned.
+//! The name of a runtime's sessions: the service, and a number per runtime. By that name,
+//! the runtime finds sessions whose ids it never learned, or has forgotten.
 
 /// The number of hexadecimal digits.
 const DIGITS: usize = 8;

@@ -1,6 +1,12 @@
 //! The settings of a runtime.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 
@@ -13,7 +19,7 @@ use crate::{
     actors::Settings,
     clock::Clock,
     config::{Config, Limits, Login, Retention, Timing, TlsSettings},
-    consul::ask::Checks,
+    consul::{ask::Checks, session_name::session_name},
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slots::{SlotSettings, Slots},
@@ -363,10 +369,12 @@ impl Builder {
             Transport::Embedded(embedded) => Reach::Embedded(embedded),
         };
         let watches = limits.watches(reach.is_https());
+        let instance = RandomState::new().build_hasher().finish() as u32;
         Ok(Plan {
             reach,
             prefix: config.prefix,
             settings: Settings {
+                session_name: session_name(&self.service, instance),
                 service: self.service,
                 clock,
                 timing: config.timing,

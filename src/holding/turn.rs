@@ -232,7 +232,7 @@ impl Slot {
                 out(Order::Ask(SlotQuestion::Release { ticket, ask }));
             }
             Effect::Read { ticket } => {
-                out(Order::Ask(SlotQuestion::Read { ticket, ask: Read::Key(key) }))
+                out(Order::Ask(SlotQuestion::Read { ticket, ask: Read::Key(key) }));
             }
             Effect::AskSession { ticket, session } => {
                 out(Order::Ask(SlotQuestion::AskSession { ticket, ask: SessionInfo { session } }));

@@ -34,7 +34,7 @@ mod tidying;
 
 use std::time::Duration;
 
-pub(crate) use self::messages::{Effect, Event, Notice, Request, SessionView};
+pub(crate) use self::messages::{Effect, Event, LeftBehind, Notice, Request, SessionView};
 use self::{blocked::Blocked, doomed::DoomedSessions, tidying::Tidying};
 #[cfg(test)]
 use super::mutation::Mutation;
@@ -110,14 +110,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const TOO_FAR: Duration = Duration::from_secs(5);
 
 impl Session {
-    /// Creates a machine that numbers its generations from `generation + 1`. It destroys
-    /// `left_behind`, the session of a machine that died, and whatever sessions that machine
-    /// had still to destroy.
+    /// Creates a machine that numbers its generations from `generation + 1`. It destroys what
+    /// a machine that died left behind.
     pub(crate) fn new(
         now: Moment,
         timing: Timing,
         generation: u64,
-        left_behind: Option<SessionId>,
+        left_behind: LeftBehind,
     ) -> Self {
         let mut session = Self {
             doomed: DoomedSessions::new(timing.session_ttl),
@@ -129,9 +128,11 @@ impl Session {
             tidying: Tidying::new(),
             tickets: Tickets::default(),
         };
-        if let Some(left_behind) = left_behind {
-            session.doom(now, left_behind, true);
+        if left_behind != LeftBehind::Nothing {
             session.tidying.expect_stray(now);
+        }
+        if let LeftBehind::Session(id) = left_behind {
+            session.doom(now, id, true);
         }
         session
     }
@@ -330,7 +331,8 @@ impl Session {
         };
         for stray in self.tidying.sessions_listed(now, ticket, answer, present.as_ref()) {
             if !self.doomed.contains(&stray) {
-                self.doom(now, stray, false);
+                // It may have a fence entry.
+                self.doom(now, stray, true);
             }
         }
     }

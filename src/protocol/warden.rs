@@ -33,8 +33,8 @@ use std::{
 pub(crate) use self::messages::{Effect, End, Event, ForActors, ForSlots, Readiness, Told, Which};
 #[cfg(test)]
 use super::mutation::Mutation;
-use super::session::{Notice, Request, SessionView};
-use crate::{clock::Moment, consul::fact::SessionId, key::Key, ownership::LossReason};
+use super::session::{LeftBehind, Notice, Request, SessionView};
+use crate::{clock::Moment, key::Key, ownership::LossReason};
 
 /// The warden of one runtime.
 #[derive(Debug, Default)]
@@ -87,7 +87,7 @@ impl Warden {
         match event {
             Event::Start => {
                 effects.push(Effect::Actors(ForActors::StartWatch));
-                self.start_session(effects);
+                self.start_session(LeftBehind::Nothing, effects);
             }
             Event::SlotMade(key) => self.slot_made(key, effects),
             Event::Idle(key) => self.offered(now, key, effects),
@@ -135,19 +135,19 @@ impl Warden {
         self.sweep_at.get_or_insert(now + LINGER);
     }
 
-    fn start_session(&self, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Actors(ForActors::StartSession {
-            generation: self.last.as_ref().map_or(0, |view| view.generation),
-            left_behind: self.left_behind(),
-        }));
+    fn start_session(&self, left_behind: LeftBehind, effects: &mut Vec<Effect>) {
+        let generation = self.last.as_ref().map_or(0, |view| view.generation);
+        let order = ForActors::StartSession { generation, left_behind };
+        effects.push(Effect::Actors(order));
     }
 
-    fn left_behind(&self) -> Option<SessionId> {
+    fn left_behind(&self) -> LeftBehind {
         #[cfg(test)]
         if Mutation::LeftBehindForgotten.is_chosen() {
-            return None;
+            return LeftBehind::Nothing;
         }
-        self.last.as_ref().map(|view| view.id.clone())
+        let last = self.last.as_ref().map(|view| view.id.clone());
+        last.map_or(LeftBehind::Unknown, LeftBehind::Session)
     }
 
     fn show(&self, readiness: Readiness, effects: &mut Vec<Effect>) {
@@ -241,7 +241,7 @@ impl Warden {
 
     fn session_died(&mut self, effects: &mut Vec<Effect>) {
         self.close(LossReason::RuntimeFailed, effects);
-        self.start_session(effects);
+        self.start_session(self.left_behind(), effects);
         if let Some(stopping) = &mut self.stopping {
             stopping.session_told = false;
             effects.push(Effect::Slots(ForSlots::Reap(Which::All)));

@@ -33,7 +33,7 @@ impl World {
             Question::Session(SessionQuestion::Renew { ask, .. }) => Some(&ask.session),
             _ => None,
         };
-        let robbed = renews.filter(|session| self.takeovers.concern(session)).cloned();
+        let robbed = renews.and_then(|session| self.takeovers.robbed(session));
         let exchange = Rc::new(Exchange {
             id,
             process,

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{event::Event, process::Process, question::Question, world::World};
 use crate::{
     config::HASHICORP_LOCK_FLAGS,
-    consul::{ask::Release, fact::Trouble},
+    consul::{
+        ask::Release,
+        fact::{SessionId, Trouble},
+    },
     embedded::engine::{IndexAfterRestore, PutMode},
     holding::slot_question::SlotQuestion,
     key::Key,
@@ -158,11 +161,14 @@ impl World {
                 if let Some(snapshot) = self.server.snapshot.take() {
                     self.stats.fault("snapshot restored");
                     self.restored = true;
-                    engine.restore(now, &snapshot, index);
+                    let before = self.held();
+                    self.server.api.engine.restore(now, &snapshot, index);
                     self.server.forget_the_past();
                     self.store_replaced();
-                    self.note_the_risen();
+                    self.risen = self.held();
+                    self.risen.retain(|lock| !before.contains(lock));
                     self.release_the_risen();
+                    self.withdraw_permits(|process, key| process.is_busy_with(key));
                     self.withhold_the_late();
                 }
             }
@@ -214,10 +220,10 @@ impl World {
         self.wake_readers();
     }
 
-    /// Notes the locks that a snapshot has brought back.
-    fn note_the_risen(&mut self) {
+    /// The locked keys, with their sessions and indexes.
+    fn held(&self) -> Vec<(Key, (SessionId, u64))> {
         let held = |key: &Key| Some((key.clone(), self.server.holder(key)?));
-        self.risen = self.keys.iter().filter_map(held).collect();
+        self.keys.iter().filter_map(held).collect()
     }
 
     /// Works around a known limit: a snapshot can restore the lock of a live session
@@ -236,8 +242,7 @@ impl World {
             }
             is_known
         });
-        self.withdraw_permits(|process, key| process.is_busy_with(key));
-        // An exploration releases them all at once.
+        // An exploration releases at once what a process does not own.
         if !risen.is_empty() && self.flights.is_none() {
             self.risen = risen;
             self.after(Duration::from_secs(1), Event::Operator(Act::ReleaseRisen));

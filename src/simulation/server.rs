@@ -31,8 +31,9 @@ pub(super) struct Exchange {
     pub(super) part: Part,
     pub(super) question: Question,
     pub(super) request: WireRequest,
-    /// The session that it renews, if a lock was taken away from it before.
-    pub(super) robbed: Option<SessionId>,
+    /// The session that it renews, if locks were taken away from it before, and the index of
+    /// the last taking.
+    pub(super) robbed: Option<(SessionId, u64)>,
     /// The process has read an answer, after which no copy may arrive.
     pub(super) void: Cell<bool>,
 }

@@ -13,6 +13,7 @@ use super::{
     event::Event,
     invariants::TELL_LIMIT,
     operator::Act,
+    parts::Part,
     question::{Fact, Question},
     server::Exchange,
     world::World,
@@ -87,15 +88,18 @@ impl Takeovers {
         self.taken.get(&(key.clone(), session.clone())).filter(|taken| taken.index >= index)
     }
 
-    /// Whether a lock was taken away from this session.
-    pub(super) fn concern(&self, session: &SessionId) -> bool {
-        self.taken.keys().any(|(_, victim)| victim == session)
+    /// The session, if locks were taken away from it, and the index of the last taking.
+    pub(super) fn robbed(&self, session: &SessionId) -> Option<(SessionId, u64)> {
+        let its = self.taken.iter().filter(|((_, victim), _)| victim == session);
+        let last = its.map(|(_, taken)| taken.kept_at).max()?;
+        Some((session.clone(), last))
     }
 
-    /// Notes a renewal that was sent after a taking, and answered.
-    fn renewed(&mut self, session: &SessionId) {
-        let of_victim = |(of, _): &(&(Key, SessionId), _)| of.1 == *session;
-        self.taken.iter_mut().filter(of_victim).for_each(|(_, taken)| taken.is_renewed = true);
+    /// Notes an answered renewal that was sent after the taking at this index.
+    fn renewed(&mut self, session: &SessionId, last: u64) {
+        for ((_, victim), taken) in &mut self.taken {
+            taken.is_renewed |= victim == session && taken.kept_at <= last;
+        }
     }
 
     /// Notes what a read showed to the process of this session.
@@ -162,11 +166,13 @@ impl World {
     /// believing.
     pub(super) fn note_news_of_takeovers(&mut self, exchange: &Exchange, fact: &Fact) {
         if let Fact::Session(session::Event::Renewed { answer: Renewed::Alive { .. }, .. }) = fact
-            && let Some(session) = &exchange.robbed
+            && let Some((session, last)) = &exchange.robbed
         {
-            self.takeovers.renewed(session);
+            self.takeovers.renewed(session, *last);
         }
-        let Some(session) = self.processes[exchange.process].live_session() else { return };
+        let host = &self.processes[exchange.process];
+        let is_read = exchange.part == Part::Watch(host.watch_number);
+        let Some(session) = host.live_session().filter(|_| is_read) else { return };
         match (&exchange.question, fact) {
             (
                 Question::Watch { ask, .. },

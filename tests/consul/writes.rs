@@ -34,7 +34,7 @@ async fn the_late_write_of_a_replaced_holder_is_refused() {
     let cut = at(proxy.url(), "late-write").timing(short_delay()).start().expect("valid settings");
     let direct = runtime("late-write");
     let (lock, data) = (|n| format!("k{n}"), |n| key(&format!("d{n}")));
-    let (mut held, mut refused, rounds) = (0, 0, rounds(2, 25));
+    let (mut held, rounds) = (0, rounds(2, 25));
     for round in 0..rounds {
         let old = join_all((0..AT_ONCE).map(async |n| acquire(&cut, &lock(n)).await)).await;
         let session = agent().operator().kv_get("late-write/k0").and_then(|entry| entry.session);
@@ -69,10 +69,9 @@ async fn the_late_write_of_a_replaced_holder_is_refused() {
             let stored = direct.send(ReadEntry(data(n))).await.expect("an answer");
             let stored = stored.expect("it exists");
             assert_eq!((&*stored.value, stored.token), (&b"new"[..], Some(lease.token())));
-            refused += 1;
         }
     }
-    eprintln!("{held} writes were held; {refused} of {} were refused", rounds * AT_ONCE);
+    eprintln!("{held} of {} writes were held, and none took effect", rounds * AT_ONCE);
     for dsync in [cut, direct] {
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }

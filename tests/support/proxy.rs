@@ -85,7 +85,7 @@ impl Requests {
         let mut passes = self.passes.subscribe();
         let held = {
             let mut seen = lock(&self.seen);
-            if bytes.starts_with(b"GET ") || bytes.starts_with(b"PUT ") {
+            if [&b"GET "[..], b"PUT ", b"POST "].iter().any(|verb| bytes.starts_with(verb)) {
                 *latest = Some(seen.len());
                 seen.push(Seen { at: std::time::Instant::now(), text: String::new() });
             }

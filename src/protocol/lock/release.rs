@@ -30,6 +30,8 @@ pub(super) struct Releasing {
     /// A caller here wants the key again, but others get a chance first.
     yielding: bool,
     setbacks: u32,
+    /// How often it failed directly after a read.
+    outrun: u32,
     /// When it first met an error.
     obstructed_at: Option<Moment>,
     /// [`Effect::Unreleased`] was reported.
@@ -88,6 +90,7 @@ impl Lock {
             is_fresh: false,
             yielding: self.demand.wants(),
             setbacks: 0,
+            outrun: 0,
             obstructed_at: None,
             told: false,
         });
@@ -142,13 +145,19 @@ impl Lock {
         }
         match answer {
             Released::Done => self.release_concluded(now, effects),
-            // Others write the key. A release succeeds only directly after a read, so the
-            // pause comes before the read.
+            // While others write the key, a release succeeds only if it quickly follows a
+            // read, so the pause comes before the read.
             Released::FenceFailed if releasing.is_fresh => {
                 let longest = LONGEST_PAUSE_AMONG_WRITERS;
-                let pause = self.random.within(backoff(PAUSE, releasing.setbacks, longest));
-                releasing.setbacks += 1;
+                let pause = self.random.within(backoff(PAUSE, releasing.outrun, longest));
+                releasing.outrun += 1;
                 (releasing.is_fresh, releasing.step) = (false, ReleaseStep::ReadAgain(now + pause));
+                let why = "others keep writing the key".into();
+                self.tell_obstruction(
+                    now,
+                    Error::Unavailable { step: Step::Release, why },
+                    effects,
+                );
             }
             Released::FenceFailed => {
                 releasing.step = ReleaseStep::ReadAgain(now);
@@ -164,12 +173,19 @@ impl Lock {
         }
     }
 
-    /// Retries a release after it, or the read after it, failed. If Consul denies it,
-    /// or fails for a whole lease while the session stays renewed, it may never
-    /// succeed; then only the session's end frees the key.
+    /// Retries a release after it, or the read after it, failed.
     fn release_obstructed(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        if let Phase::Releasing(releasing) = &mut self.phase {
+            releasing.again(now);
+        }
+        self.tell_obstruction(now, error, effects);
+    }
+
+    /// Reports a failed release that may never succeed, because Consul denies it, or it has
+    /// failed for a whole lease while the session stays renewed. Then only the session's end
+    /// frees the key.
+    fn tell_obstruction(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         let Phase::Releasing(releasing) = &mut self.phase else { return };
-        releasing.again(now);
         let since = *releasing.obstructed_at.get_or_insert(now);
         let refused = matches!(error, Error::Denied { .. });
         let in_vain = |view: &SessionView| now.since(since) >= view.lease;

@@ -591,6 +591,29 @@ fn a_key_that_others_write_is_released_directly_after_each_read_with_pauses_befo
 }
 
 #[test]
+fn a_key_that_others_write_for_a_whole_lease_is_freed_by_the_end_of_the_session() {
+    let mut bench = Bench::owning(9);
+    let (mut ticket, mut index) = (bench.release_ticket(), 20);
+    let since = bench.now;
+    loop {
+        let mut effects = bench.step(Event::Released { ticket, answer: Released::FenceFailed });
+        if let [Effect::Unreleased(error), Effect::Request(Request::Suspect { .. })] = &effects[..]
+        {
+            assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+            assert!(bench.now.since(since) >= view(1).lease);
+            return;
+        }
+        if effects.is_empty() {
+            effects = bench.wake();
+        }
+        let (read, answer) = (read_ticket(&effects), found(Some("ours-1"), index));
+        ticket = release_ticket(&bench.step(Event::Read { ticket: read, answer }));
+        index += 1;
+        assert!(index < 1_000, "it is repeated for ever");
+    }
+}
+
+#[test]
 fn an_attempt_that_checked_no_fence_is_swept_although_there_is_one_now() {
     let mut bench = Bench::new();
     bench.step(Event::Session(Notice::Opened(SessionView { fence: Fence::Unusable, ..view(1) })));

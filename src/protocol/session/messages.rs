@@ -39,6 +39,17 @@ pub(crate) enum Notice {
     Troubled(Error),
 }
 
+/// The sessions that a session's machine which died may have left in Consul.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LeftBehind {
+    /// None: this is the first machine.
+    Nothing,
+    /// Some, of which nobody knows the ids.
+    Unknown,
+    /// The one that was opened last, and perhaps others.
+    Session(SessionId),
+}
+
 /// A message from a lock to the session.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]

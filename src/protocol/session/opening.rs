@@ -114,8 +114,7 @@ impl Session {
 
     /// A session may exist whose id is not known.
     fn created_unknown(&mut self, now: Moment, trouble: &Trouble) {
-        let was_sent = !matches!(trouble, Trouble::Connect(_));
-        if was_sent {
+        if !trouble.is_without_effect() {
             self.tidying.expect_stray(now);
         }
     }

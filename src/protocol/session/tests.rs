@@ -28,7 +28,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { session: Session::new(at(0), Timing::default(), 0, None), now: at(0) }
+        Self { session: Session::new(at(0), Timing::default(), 0, LeftBehind::Nothing), now: at(0) }
     }
 
     /// A machine whose first session was requested at 0 and answered at 100 ms.
@@ -530,7 +530,7 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     let [Effect::Destroy { ticket, session, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(session.as_str(), "s-1");
     let ticket = *ticket;
-    bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
+    bench.destroyed(ticket);
     // The request may have been in flight, so the search is repeated once.
     let since = bench.now;
     let effects = next_of_interest(&mut bench);
@@ -631,17 +631,18 @@ fn stopping_destroys_the_session_also_one_that_is_still_being_created() {
     assert!(matches!(effects[..], [Effect::Destroy { .. }]), "{effects:?}");
 }
 
-/// A successor of a session's machine that died, which has a session of its own.
-fn successor() -> (Bench, Ticket) {
-    let left_behind = Some("s-2".into());
+/// A successor of a machine that died, which has a session of its own.
+fn successor(left_behind: LeftBehind) -> (Bench, Ticket) {
+    let doomed = matches!(left_behind, LeftBehind::Session(_));
     let session = Session::new(at(0), Timing::default(), 2, left_behind);
     let mut bench = Bench { session, now: at(0) };
     let effects = bench.step(Event::Start);
-    let [Effect::Create { ticket }, Effect::Destroy { ticket: destroy, .. }] = effects[..] else {
-        panic!("{effects:?}")
-    };
-    let raise = bench.created_as("s-3", ticket);
-    bench.destroyed(destroy);
+    let [Effect::Create { ticket }, rest @ ..] = &effects[..] else { panic!("{effects:?}") };
+    let raise = bench.created_as("s-3", *ticket);
+    assert_eq!(rest.len(), usize::from(doomed), "{rest:?}");
+    if let [Effect::Destroy { ticket, .. }] = rest {
+        bench.destroyed(*ticket);
+    }
     let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
     let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
         panic!("{effects:?}")
@@ -655,48 +656,64 @@ fn all(ids: &[&str]) -> SessionsSeen {
 
 #[test]
 fn a_successor_destroys_the_sessions_that_its_predecessor_had_still_to_destroy() {
-    let (mut bench, ticket) = successor();
-    let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1", "s-3"]) });
-    let [Effect::Destroy { session, .. }] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!(session.as_str(), "s-1");
+    for left_behind in [LeftBehind::Unknown, LeftBehind::Session("s-2".into())] {
+        let (mut bench, ticket) = successor(left_behind);
+        let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1", "s-3"]) });
+        let [Effect::Destroy { session, ticket }] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(session.as_str(), "s-1");
+        let ticket = *ticket;
+        // With its fence entry.
+        assert!(bench.destroyed(ticket).is_empty());
+    }
+}
+
+/// A stopping machine whose own session has ended, and which still searches for others.
+fn stopping() -> (Bench, Ticket) {
+    let (mut bench, former) = successor(LeftBehind::Unknown);
+    let effects = bench.step(Event::Stop);
+    // The search under way may have been served too early.
+    let [Effect::List { ticket }, Effect::Destroy { ticket: own, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(bench.step(Event::Listed { ticket: former, answer: all(&[]) }).is_empty());
+    assert!(bench.destroyed(own).is_empty(), "a session may be left");
+    (bench, ticket)
 }
 
 #[test]
 fn stopping_waits_for_the_search_for_sessions_and_for_their_end() {
-    // The search has not been answered yet.
-    let (mut bench, ticket) = successor();
-    let effects = bench.step(Event::Stop);
-    let [Effect::Destroy { ticket: own, .. }] = effects[..] else { panic!("{effects:?}") };
-    assert!(bench.destroyed(own).is_empty(), "a session may be left");
-    assert!(
-        bench.step(Event::Listed { ticket, answer: SessionsSeen::Unknown(unknown()) }).is_empty()
-    );
-    let since = bench.now;
-    let effects = bench.wake();
-    assert_eq!(bench.now.since(since), Duration::from_millis(500));
-    let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
+    let (mut bench, ticket) = stopping();
     let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1"]) });
     let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
-    let effects = bench.step(Event::Destroyed { ticket, answer: Destroyed::Done });
-    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+    assert!(matches!(bench.destroyed(ticket)[..], [Effect::Stopped]));
 
-    // Its repetition is due in half a minute: it takes place at once.
-    let (mut bench, ticket) = successor();
+    // The repetition of a search, due in half a minute, takes place at once.
+    let (mut bench, ticket) = successor(LeftBehind::Unknown);
     bench.step(Event::Listed { ticket, answer: all(&["s-3"]) });
     let effects = bench.step(Event::Stop);
-    let [Effect::List { ticket }, Effect::Destroy { ticket: own, .. }] = effects[..] else {
-        panic!("{effects:?}")
-    };
-    bench.destroyed(own);
-    let effects = bench.step(Event::Listed { ticket, answer: all(&[]) });
-    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::List { .. }, Effect::Destroy { .. }]), "{effects:?}");
+}
 
-    // A token that may not list sessions finds none, now or later.
-    let (mut bench, ticket) = successor();
-    bench.step(Event::Listed { ticket, answer: SessionsSeen::Denied("session:read".into()) });
-    let effects = bench.step(Event::Stop);
-    let [Effect::Destroy { ticket: own, .. }] = effects[..] else { panic!("{effects:?}") };
-    assert!(matches!(bench.destroyed(own)[..], [Effect::Stopped]));
+#[test]
+fn stopping_ends_although_the_search_for_sessions_fails() {
+    // At once without the right to list sessions.
+    let (mut bench, ticket) = stopping();
+    let answer = SessionsSeen::Denied("session:read".into());
+    assert!(matches!(bench.step(Event::Listed { ticket, answer })[..], [Effect::Stopped]));
+
+    // After three searches that are not answered.
+    let (mut bench, mut ticket) = stopping();
+    let since = bench.now;
+    for _ in 0..2 {
+        let answer = SessionsSeen::Unknown(unknown());
+        assert!(bench.step(Event::Listed { ticket, answer }).is_empty());
+        let effects = bench.wake();
+        let [Effect::List { ticket: next }] = effects[..] else { panic!("{effects:?}") };
+        ticket = next;
+    }
+    assert_eq!(bench.now.since(since), Duration::from_secs(1));
+    let answer = SessionsSeen::Unknown(unknown());
+    assert!(matches!(bench.step(Event::Listed { ticket, answer })[..], [Effect::Stopped]));
 }
 
 #[test]
@@ -708,14 +725,23 @@ fn stopping_finds_the_session_of_a_creation_that_is_not_answered() {
     let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
     let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1"]) });
     assert!(matches!(effects[..], [Effect::Destroy { .. }]), "{effects:?}");
+}
 
-    // One that was never sent has left nothing.
-    let mut bench = Bench::new();
-    let ticket = create_ticket(&bench.step(Event::Start));
-    assert!(bench.step(Event::Stop).is_empty());
-    let answer = Created::Unknown(Trouble::Connect("refused".into()));
-    let effects = bench.step(Event::Created { ticket, answer });
-    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+#[test]
+fn stopping_does_not_search_where_no_creation_had_an_effect() {
+    let why = || "refused".into();
+    for trouble in [
+        Trouble::Connect(why()),
+        Trouble::Refused(why()),
+        Trouble::NoToken(why()),
+        Trouble::UnknownToken,
+    ] {
+        let mut bench = Bench::new();
+        let ticket = create_ticket(&bench.step(Event::Start));
+        bench.step(Event::Created { ticket, answer: Created::Unknown(trouble) });
+        let effects = bench.step(Event::Stop);
+        assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+    }
 }
 
 fn far() -> Trouble {

@@ -1,6 +1,5 @@
-//! The search for what ended processes and lost replies left in Consul: sessions that
-//! this process created without learning their ids, and fence entries of crashed
-//! processes.
+//! The search for what dead actors, ended processes and lost replies left in Consul: sessions
+//! of this process whose ids it does not know, and fence entries of crashed processes.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::{
     protocol::{Ticket, Tickets},
 };
 
-/// A periodic listing while a session is in use.
+/// A listing, now or later.
 #[derive(Debug)]
 pub(super) enum Look {
     Never,
@@ -36,13 +35,16 @@ impl Look {
     }
 }
 
-/// The searches, which run while a session is in use.
+/// The searches, which run while a session is in use. That for sessions also runs when the
+/// runtime stops.
 #[derive(Debug)]
 pub(super) struct Tidying {
     /// The search for sessions created without this process learning their ids.
     pub(super) strays: Look,
     /// A creation may still be in flight, so the search is repeated once.
     late_strays: bool,
+    /// How often the search failed since the runtime stopped.
+    failed_at_stop: u32,
     /// The search for fence entries of crashed processes.
     stale_fences: Look,
 }
@@ -51,8 +53,9 @@ pub(super) struct Tidying {
 const LATE_STRAY: Duration = Duration::from_secs(30);
 /// Pause before retrying a listing that failed.
 const LIST_AGAIN: Duration = Duration::from_secs(5);
-/// The same while the runtime stops.
+/// The same while the runtime stops, which does not wait for more than so many searches.
 const LIST_AGAIN_AT_STOP: Duration = Duration::from_millis(500);
+const MOST_AT_STOP: u32 = 3;
 /// The longest delay of a process's first search for stale fence entries. Each
 /// session's delay is random: processes that start together do not search together,
 /// and some of many short-lived ones do search.
@@ -64,7 +67,8 @@ pub(super) const MOST_TIDIED: usize = 32;
 
 impl Tidying {
     pub(super) fn new() -> Self {
-        Self { strays: Look::Never, late_strays: false, stale_fences: Look::Never }
+        let (strays, stale_fences) = (Look::Never, Look::Never);
+        Self { strays, late_strays: false, failed_at_stop: 0, stale_fences }
     }
 
     /// When [`act`](Self::act) is due.
@@ -106,9 +110,10 @@ impl Tidying {
         self.strays.due()
     }
 
-    /// Searches for sessions now instead of later.
+    /// Searches for sessions now instead of later, and again if a search is under way: that
+    /// one may have been served before the last session was created.
     pub(super) fn hurry(&mut self, now: Moment) {
-        if let Look::At(_) = self.strays {
+        if self.expects_strays() {
             self.strays = Look::At(now);
         }
     }
@@ -154,7 +159,13 @@ impl Tidying {
                 if again { Look::At(now + LATE_STRAY) } else { Look::Never }
             }
             SessionsSeen::Denied(_) => Look::Never,
-            SessionsSeen::Unknown(_) if present.is_none() => Look::At(now + LIST_AGAIN_AT_STOP),
+            SessionsSeen::Unknown(_) if present.is_none() => {
+                self.failed_at_stop += 1;
+                match self.failed_at_stop < MOST_AT_STOP {
+                    true => Look::At(now + LIST_AGAIN_AT_STOP),
+                    false => Look::Never,
+                }
+            }
             SessionsSeen::Unknown(_) => Look::At(now + LIST_AGAIN),
         };
         strays

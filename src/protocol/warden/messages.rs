@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    consul::fact::SessionId,
     error::Error,
     key::Key,
     ownership::LossReason,
-    protocol::session::{self, Notice, Request},
+    protocol::session::{self, LeftBehind, Notice, Request},
 };
 
 /// An input of the warden.
@@ -90,11 +89,11 @@ pub(crate) enum ForSlots {
 #[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum ForActors {
     StartWatch,
-    /// Start the session. It numbers its generations from `generation + 1` and destroys
-    /// `left_behind`.
+    /// Start the session. It numbers its generations from `generation + 1` and destroys what
+    /// one that died left behind.
     StartSession {
         generation: u64,
-        left_behind: Option<SessionId>,
+        left_behind: LeftBehind,
     },
     /// Start actor number `worker` on the key's slot. `recovering` if it succeeds one
     /// that died.

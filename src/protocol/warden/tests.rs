@@ -17,7 +17,10 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let mut bench = Self { warden: Warden::default(), now: Moment::from_nanos(1_000_000_000) };
-        assert_eq!(bench.step(Event::Start), [do_(ForActors::StartWatch), start_session(0, None)]);
+        assert_eq!(
+            bench.step(Event::Start),
+            [do_(ForActors::StartWatch), start_session(0, LeftBehind::Nothing)]
+        );
         bench
     }
 
@@ -67,8 +70,7 @@ fn show(readiness: Readiness) -> Effect {
     do_(ForActors::Show(readiness))
 }
 
-fn start_session(generation: u64, left_behind: Option<SessionView>) -> Effect {
-    let left_behind = left_behind.map(|view| view.id);
+fn start_session(generation: u64, left_behind: LeftBehind) -> Effect {
     do_(ForActors::StartSession { generation, left_behind })
 }
 
@@ -263,7 +265,7 @@ fn a_shutdown_stays_one_whatever_becomes_of_the_session() {
     bench.step(Event::Reaped { keys: vec![], left: 0 });
     assert_eq!(
         bench.step(Event::SessionDied)[2..],
-        [start_session(1, Some(view)), Effect::Slots(ForSlots::Reap(Which::All))]
+        [start_session(1, LeftBehind::Session(view.id)), Effect::Slots(ForSlots::Reap(Which::All))]
     );
     // Readiness is not published again, and the new session ends as well.
     assert_eq!(bench.step(Event::Reaped { keys: vec![], left: 0 }), [to_session(Told::Stop)]);
@@ -282,12 +284,12 @@ fn a_dead_session_is_lost_before_another_begins_and_left_for_that_to_destroy() {
             show(Readiness::Starting),
             lose_all(reason),
             notify_all(Notice::Closed { generation: 1, reason }),
-            start_session(1, Some(view.clone())),
+            start_session(1, LeftBehind::Session(view.id.clone())),
         ]
     );
     assert_eq!(view.cell.ended(), Some(reason));
     // It dies again before it opens a session.
-    assert_eq!(bench.step(Event::SessionDied), [start_session(1, Some(view))]);
+    assert_eq!(bench.step(Event::SessionDied), [start_session(1, LeftBehind::Session(view.id))]);
 }
 
 #[test]
@@ -295,7 +297,7 @@ fn a_session_that_dies_after_it_closed_is_destroyed_all_the_same() {
     let (mut bench, view) = Bench::open();
     let reason = LossReason::SessionGone;
     bench.step(Event::Notified(Notice::Closed { generation: 1, reason }));
-    assert_eq!(bench.step(Event::SessionDied), [start_session(1, Some(view))]);
+    assert_eq!(bench.step(Event::SessionDied), [start_session(1, LeftBehind::Session(view.id))]);
 }
 
 #[test]
@@ -315,4 +317,11 @@ fn a_dead_watch_has_a_successor_before_the_locks_watch_again() {
     let mut bench = Bench::new();
     let effects = bench.step(Event::WatchDied);
     assert_eq!(effects, [do_(ForActors::StartWatch), Effect::Slots(ForSlots::WatchLost)]);
+}
+
+#[test]
+fn a_session_actor_that_died_before_its_first_session_may_have_left_one() {
+    let mut bench = Bench::new();
+    let effects = bench.step(Event::SessionDied);
+    assert_eq!(effects, [start_session(0, LeftBehind::Unknown)]);
 }

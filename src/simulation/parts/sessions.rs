@@ -4,13 +4,12 @@ use super::{Mail, Part};
 use crate::{
     consul::{
         ask::{Checks, CreateSession},
-        fact::SessionId,
         session_name::session_name,
     },
     holding::keeping::{Order, new_session},
     ownership::LossReason,
     protocol::{
-        session::{self, Notice, Session},
+        session::{self, LeftBehind, Notice, Session},
         warden,
     },
     simulation::{
@@ -29,7 +28,7 @@ impl Process {
         )
     }
 
-    pub(super) fn start_session(&mut self, generation: u64, left_behind: Option<SessionId>) {
+    pub(super) fn start_session(&mut self, generation: u64, left_behind: LeftBehind) {
         let (now, timing) = (self.clock.now(), self.timing.clone());
         self.session_number += 1;
         self.session = Some(Session::new(now, timing, generation, left_behind));
