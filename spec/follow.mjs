@@ -83,15 +83,16 @@ const clone = (lines) => lines.map((line) => ({ ...line }));
 const requestOf = (lines) =>
   new Map(lines.filter((it) => it.event === 'send').map((it) => [it.id, it.request]));
 
-// Whether a loss ends an ownership, and its process asks for another later.
+// Whether a loss ends an ownership, and its process next asks for another.
 const endsOwnership = (lines, at) => {
   const { process } = lines[at];
   const its = (it) => it.process === process;
   const isEnd = (it) => it.event === 'lose' || it.event === 'restart' || it.request === 'release';
   const last = lines.slice(0, at).findLast((it) => its(it) && (isOwn(it) || isEnd(it)));
+  const requests = ['create', 'lock', 'release'];
   const next = lines.slice(at).find((it) =>
-    its(it) && (it.event === 'restart' || it.request === 'create' || it.request === 'lock'));
-  return last !== undefined && isOwn(last) && next?.event === 'send';
+    its(it) && (it.event === 'restart' || requests.includes(it.request)));
+  return last !== undefined && isOwn(last) && ['create', 'lock'].includes(next?.request);
 };
 // The record with one loss more, told just after the first ownership.
 const withLoss = (lines, reason) => {

@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 17] = [
+const SEEDS: [(u64, &str); 28] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -25,6 +25,17 @@ const SEEDS: [(u64, &str); 17] = [
     (5_025_733, "a lock's actor died before it sent that its session was suspect"),
     (5_030_898, "in a rewound store, a watch waited for an index of the old store"),
     (2_408_445, "a restored snapshot admitted a late lock request that had been fenced off"),
+    (3_028_972, "others changed a semaphore's entry between each read and the release after it"),
+    (3_031_444, "as seed 3,028,972"),
+    (3_071_291, "as seed 3,028,972"),
+    (3_074_374, "as seed 3,028,972"),
+    (3_043_626, "a session's actor died while the end of an earlier session was not answered"),
+    (3_095_954, "as seed 3,043,626"),
+    (3_031_124, "a snapshot brought back a lock, and its process stopped before it looked"),
+    (3_168_168, "a snapshot brought back a lock, and its process left before it looked"),
+    (3_034_070, "a lock was taken away, and its holder's watch was not answered"),
+    (3_099_898, "as seed 3,034,070"),
+    (3_175_171, "as seed 3,034,070"),
 ];
 
 #[test]
