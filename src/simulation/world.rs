@@ -263,10 +263,12 @@ impl World {
             Event::Fault => self.strike(),
             Event::Operator(act) => self.operate(act),
             Event::ElectionEnds => {
-                self.server.election = None;
-                self.server.api.engine.elect(self.now);
-                self.trace.note(self.now, 1, || "a leader is elected".into());
-                self.wake_readers();
+                // Once all faults have ended, there is a leader already.
+                if self.server.election.take().is_some() {
+                    self.server.api.engine.elect(self.now);
+                    self.trace.note(self.now, 1, || "a leader is elected".into());
+                    self.wake_readers();
+                }
             }
             Event::Heal => self.heal(),
             Event::Watchdog => self.look_for_the_end(),
