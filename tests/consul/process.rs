@@ -262,6 +262,17 @@ async fn a_process_that_was_stopped_and_continued_knows_that_it_is_not_the_owner
 
 #[test]
 fn two_processes_alternate_without_overlap() {
+    // A machine that is busy with other tests may tell the waiting process too late.
+    let alternates = (0..3).any(|_| {
+        let (turns, ownerships) = alternate();
+        turns > ownerships / 10
+    });
+    assert!(alternates, "in three runs, the key seldom changed hands");
+}
+
+/// Lets two processes contend for a key, and checks that they do not overlap. Returns how often
+/// it changed hands, and in how many ownerships.
+fn alternate() -> (usize, usize) {
     let url = agent().url();
     let mut players = [(); 2].map(|()| Player::start("cycle", &url, "alternate"));
     for player in &mut players {
@@ -283,10 +294,10 @@ fn two_processes_alternate_without_overlap() {
     all.sort_by_key(|(_, stretch)| stretch.token);
     let turns = all.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
     eprintln!("{turns} changes of the owning process in {} ownerships", all.len());
-    // How often depends on the load of the machine; `benches/herd` measures it.
-    assert!(turns > 2, "{turns} of {} times it changed hands", all.len());
+    let ownerships = all.len();
     assert_exclusive(all.into_iter().map(|(_, stretch)| stretch).collect());
     assert_eq!(agent().operator().kv_keys("alternate/"), Vec::<String>::new());
+    (turns, ownerships)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

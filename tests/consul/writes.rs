@@ -1,11 +1,14 @@
 //! Writes under a lock: what a holder that was cut off sends late.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_dsync::{
     Campaign, Error, Lease, Observe, Release, TryAcquire, UpdateValue,
     fencing::{ReadEntry, StoredEntry, Write},
 };
+use futures::FutureExt as _;
 use futures::future::join_all;
 
 use crate::locks::{acquire, agent, at, key, rounds, runtime, short_delay};
@@ -45,11 +48,19 @@ async fn the_late_write_of_a_replaced_holder_is_refused() {
         proxy.set(Mode::BlackHole);
         let late = format!("late {round}");
         let write = |(n, lease): (usize, &Lease)| Write::under(lease).put(data(n), &*late);
-        let queued: Vec<_> = old.iter().enumerate().map(write).map(|it| cut.send(it)).collect();
-        let queued = tokio::spawn(join_all(queued));
+        let answered = Arc::new(AtomicUsize::new(0));
+        let queued = old.iter().enumerate().map(write).map(|it| {
+            let (reply, answered) = (cut.send(it), answered.clone());
+            reply.inspect(move |_| {
+                answered.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        let queued = tokio::spawn(join_all(queued.collect::<Vec<_>>()));
         let sent = || proxy.requests("late-write/d").len() - before;
-        // A request of the session's own may be in flight too, so not all need to be sent.
-        until(async || sent() > 0).await;
+        // A request of the session's own may be in flight too. Then a write waits in line until its
+        // time is up, and is answered without having been sent.
+        until(async || sent() + answered.load(Ordering::Relaxed) >= AT_ONCE).await;
+        assert!(sent() > 0, "no write was sent");
         agent().operator().destroy_session(&session.expect("the lock is held"));
         let new = join_all((0..AT_ONCE).map(async |n| acquire(&direct, &lock(n)).await)).await;
         for (n, lease) in new.iter().enumerate() {

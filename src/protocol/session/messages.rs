@@ -44,9 +44,9 @@ pub(crate) enum Notice {
 pub(crate) enum LeftBehind {
     /// None: this is the first machine.
     Nothing,
-    /// Some, of which nobody knows the ids.
+    /// Perhaps some. Nobody knows their ids.
     Unknown,
-    /// The one that was opened last, and perhaps others.
+    /// This one, which was opened last, and perhaps others.
     Session(SessionId),
 }
 
