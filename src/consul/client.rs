@@ -112,7 +112,7 @@ impl Consul {
 
     async fn ask_once<A: Ask + ?Sized>(&self, ask: &A, limit: Duration) -> A::Fact {
         let keys = &self.0.keys;
-        match self.exchange(ask.purpose(), ask.request(keys), ask.limit(limit)).await {
+        match self.exchange(ask.purpose(), &ask.request(keys), ask.limit(limit)).await {
             Ok((reply, token)) => {
                 ask.read(keys, Answer::new(&reply, token.as_ref().map(|token| &token.secret)))
             }
@@ -132,12 +132,12 @@ impl Consul {
     async fn exchange(
         &self,
         purpose: Purpose,
-        request: WireRequest,
+        request: &WireRequest,
         limit: Duration,
     ) -> Result<(WireReply, Option<Token>), Trouble> {
         let asked_at = Instant::now();
-        let (method, target) = (request.method.as_str(), request.target.clone());
         let result = self.exchange_with_token(purpose, request, limit).await;
+        let (method, target) = (request.method.as_str(), &request.target);
         let elapsed = asked_at.elapsed();
         match &result {
             Ok((WireReply { status, .. }, _)) => {
@@ -155,7 +155,7 @@ impl Consul {
     async fn exchange_with_token(
         &self,
         purpose: Purpose,
-        request: WireRequest,
+        request: &WireRequest,
         limit: Duration,
     ) -> Result<(WireReply, Option<Token>), Trouble> {
         let Inner { link, credentials, keys, .. } = &*self.0;
@@ -173,7 +173,7 @@ impl Consul {
             .map_err(Trouble::NoToken)?;
         loop {
             let header = token.as_ref().map(|token| &token.header);
-            let reply = link.exchange(purpose, request.clone(), header, left()).await?;
+            let reply = link.exchange(purpose, request, header, left()).await?;
             if !Answer::new(&reply, None).lacks_token() {
                 return Ok((reply, token));
             }

@@ -200,7 +200,7 @@ impl Credentials {
         let _turn = tokio::time::timeout(limit, self.turn.lock()).await;
         let Some(token) = self.token.borrow_mut().take() else { return };
         let header = Some(&token.header);
-        let reply = link.exchange(Purpose::Call, LogOut.request(keys), header, limit).await;
+        let reply = link.exchange(Purpose::Call, &LogOut.request(keys), header, limit).await;
         let fact = match &reply {
             Ok(reply) => LogOut.read(keys, Answer::new(reply, Some(&token.secret))),
             Err(trouble) => Err(trouble.clone()),
@@ -242,7 +242,8 @@ impl Credentials {
                 {
                     return Err(why.clone());
                 }
-                self.log_in(login, link, keys).await.map(Some)
+                // Boxed: it is large and rare, and every request reserves space for it.
+                Box::pin(self.log_in(login, link, keys)).await.map(Some)
             }
         };
         match fetched {
@@ -277,7 +278,7 @@ impl Credentials {
             bearer: Secret::new(bearer),
             meta: login.meta.clone(),
         };
-        let reply = link.exchange(Purpose::Call, ask.request(keys), None, LOGIN_LIMIT).await;
+        let reply = link.exchange(Purpose::Call, &ask.request(keys), None, LOGIN_LIMIT).await;
         let fact = match &reply {
             Ok(reply) => ask.read(keys, Answer::new(reply, Some(&ask.bearer))),
             Err(trouble) => ask.unanswered(trouble.clone()),
@@ -302,7 +303,7 @@ impl Credentials {
     async fn wait_until_visible(&self, token: &Token, link: &Link, keys: &Keyspace) {
         for _ in 0..MOST_LOOKS {
             let (request, header) = (IsVisible.request(keys), Some(&token.header));
-            let reply = link.exchange(Purpose::Call, request, header, LOGIN_LIMIT).await;
+            let reply = link.exchange(Purpose::Call, &request, header, LOGIN_LIMIT).await;
             let is_visible =
                 reply.is_ok_and(|reply| IsVisible.read(keys, Answer::new(&reply, None)));
             if is_visible {

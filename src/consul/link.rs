@@ -34,13 +34,13 @@ impl Link {
     pub(super) async fn exchange(
         &self,
         purpose: Purpose,
-        request: WireRequest,
+        request: &WireRequest,
         token: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<WireReply, Trouble> {
         match self {
             Self::Http(http) => http.exchange(purpose, request, token, limit).await,
-            Self::Backend(backend) => tokio::time::timeout(limit, backend.exchange(request))
+            Self::Backend(backend) => tokio::time::timeout(limit, backend.exchange(request.clone()))
                 .await
                 .unwrap_or(Err(Trouble::Timeout(limit))),
         }

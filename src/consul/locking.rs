@@ -37,7 +37,7 @@ impl Consul {
         let Some(turn) = Turn::take(self.batches()) else {
             return self.lock_in_line(ask, limit).await;
         };
-        let answer = self.ask(ask, limit).await;
+        let answer = Box::pin(self.ask(ask, limit)).await;
         drop(turn);
         answer
     }
@@ -57,7 +57,7 @@ impl Consul {
             Ok(Told::Turn(turn)) => {
                 let others = self.batches().borrow_mut().take_along(ask);
                 if others.is_empty() {
-                    let answer = self.ask(ask, limit).await;
+                    let answer = Box::pin(self.ask(ask, limit)).await;
                     drop(turn);
                     return answer;
                 }

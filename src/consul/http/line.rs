@@ -21,6 +21,7 @@ use hyper::{
     client::conn::http2,
     http::uri::{Authority, Scheme},
 };
+use futures::FutureExt as _;
 use hyper_util::rt::TokioIo;
 #[cfg(feature = "tls")]
 use hyper_util::rt::TokioTimer;
@@ -142,7 +143,7 @@ impl Line {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|err| trouble::of_handshake(&err))?;
-        let task = actix_rt::spawn(async move { drop(connection.await) });
+        let task = actix_rt::spawn(connection.map(drop));
         Ok(Self::new(Sender::Http1(RefCell::new(sender)), vec![task], route))
     }
 
@@ -243,7 +244,10 @@ impl Line {
                 sent.await
             }
             #[cfg(feature = "tls")]
-            Sender::Http2 { sender, .. } => sender.clone().try_send_request(request).await,
+            Sender::Http2 { sender, .. } => {
+                let sent = sender.clone().try_send_request(request);
+                sent.await
+            }
         };
         let response = response.map_err(trouble::of_sending)?;
         self.read(response, longest).await
@@ -350,7 +354,8 @@ struct Local(Rc<RefCell<Option<JoinHandle<()>>>>);
 #[cfg(feature = "tls")]
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, task: F) {
-        let task = actix_rt::spawn(async move { drop(task.await) });
+        // An `async` block would reserve the space of the task twice.
+        let task = actix_rt::spawn(task.map(drop));
         let mut first = self.0.borrow_mut();
         if first.is_none() {
             *first = Some(task);

@@ -111,7 +111,7 @@ impl Http {
     pub(crate) async fn exchange(
         &self,
         purpose: Purpose,
-        request: WireRequest,
+        request: &WireRequest,
         token: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<WireReply, Trouble> {
@@ -119,12 +119,12 @@ impl Http {
         let exchange = async {
             let mut tries = 1;
             loop {
-                let taken = self.seat(purpose, &request).await?;
+                let taken = self.seat(purpose, request).await?;
                 let line = taken.line();
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
                 let asked = async {
-                    let asked = pin!(line.ask(&request, token, longest));
+                    let asked = pin!(line.ask(request, token, longest));
                     match select(asked, pin!(line.silent.notified())).await {
                         Either::Left((reply, _)) => reply,
                         Either::Right(_) => Err(Fault::Other(Trouble::Timeout(limit))),
@@ -138,7 +138,7 @@ impl Http {
                 seat.take().into_iter().for_each(Seat::retire);
                 let goes_on = match &fault {
                     Fault::Unsent(_) => true,
-                    Fault::Closed(_) => is_repeatable(purpose, &request),
+                    Fault::Closed(_) => is_repeatable(purpose, request),
                     Fault::Other(_) | Fault::Tls(_) => false,
                 };
                 if !goes_on || tries == MOST_TRIES {

@@ -190,7 +190,7 @@ fn ask() -> WireRequest {
 
 async fn call(http: &Http) -> Result<WireReply, Trouble> {
     let from = Instant::now();
-    let result = http.exchange(Purpose::Call, ask(), None, LIMIT).await;
+    let result = http.exchange(Purpose::Call, &ask(), None, LIMIT).await;
     assert!(from.elapsed() < LIMIT + Duration::from_millis(500), "took {:?}", from.elapsed());
     result
 }
@@ -365,7 +365,7 @@ async fn a_request_carries_the_token_and_nothing_that_was_not_asked_for() {
         ..config(&server.address.to_string())
     });
     let token = HeaderValue::from_static("s3cr3t");
-    let reply = http.unwrap().exchange(Purpose::Call, ask(), Some(&token), LIMIT).await;
+    let reply = http.unwrap().exchange(Purpose::Call, &ask(), Some(&token), LIMIT).await;
     assert_eq!(reply, good());
     let head = server.requests.recv().await.unwrap();
     let mut lines: Vec<_> = head.trim_end().split("\r\n").map(str::to_ascii_lowercase).collect();
@@ -381,19 +381,19 @@ async fn renewals_and_calls_pass_blocking_reads_and_who_finds_no_connection_was_
     let server = Server::doing(vec![Deed::SayAndHang(String::new()); 2]).await;
     let http = server.http();
     let long = Duration::from_millis(600);
-    let watch = || http.exchange(Purpose::Watch, ask(), None, long);
+    let watch = || http.exchange(Purpose::Watch, &ask(), None, long);
     let others = async {
         actix_rt::time::sleep(Duration::from_millis(100)).await;
         for purpose in [Purpose::Renewal, Purpose::Call] {
-            assert_eq!(http.exchange(purpose, ask(), None, LIMIT).await, good());
+            assert_eq!(http.exchange(purpose, &ask(), None, LIMIT).await, good());
         }
-        let third = http.exchange(Purpose::Watch, ask(), None, LIMIT).await;
+        let third = http.exchange(Purpose::Watch, &ask(), None, LIMIT).await;
         assert!(matches!(third, Err(Trouble::Connect(_))), "{third:?}");
         assert_eq!(server.connections(), CORE + 2);
     };
     let (first, second, ()) = futures::join!(watch(), watch(), others);
     assert_eq!((first, second), (Err(Trouble::Timeout(long)), Err(Trouble::Timeout(long))));
-    assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
+    assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LIMIT).await, good());
 }
 
 #[actix::test]
@@ -402,17 +402,17 @@ async fn renewals_and_calls_have_their_connections_before_any_blocking_read() {
     server.allow(CORE);
     let http = server.http();
     let blocking = WireRequest { blocks: true, ..ask() };
-    let read = http.exchange(Purpose::Watch, blocking, None, LIMIT).await;
+    let read = http.exchange(Purpose::Watch, &blocking, None, LIMIT).await;
     assert!(matches!(read, Err(Trouble::Refused(_))), "{read:?}");
     // A short read uses a connection for calls.
-    assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
+    assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LIMIT).await, good());
     assert_eq!(server.connections(), CORE);
     for purpose in [Purpose::Renewal, Purpose::Call, Purpose::Renewal] {
-        assert_eq!(http.exchange(purpose, ask(), None, LIMIT).await, good());
+        assert_eq!(http.exchange(purpose, &ask(), None, LIMIT).await, good());
     }
     assert!(http.take_refused() && !http.take_refused());
     server.allow(CORE + 1);
-    assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
+    assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LIMIT).await, good());
     assert_eq!(server.connections(), CORE + 1);
 }
 
@@ -420,13 +420,13 @@ async fn renewals_and_calls_have_their_connections_before_any_blocking_read() {
 async fn renewals_whose_connections_broke_where_no_other_is_taken_get_those_of_reads() {
     let server = Server::doing(vec![]).await;
     let http = server.http();
-    assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
+    assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LIMIT).await, good());
     // Both are closed, and another client has their places.
     server.allow(2);
     http.renewals.suspect(tokio::time::Instant::now());
     let mut well = 0;
     for _ in 0..4 {
-        well += usize::from(http.exchange(Purpose::Renewal, ask(), None, LIMIT).await == good());
+        well += usize::from(http.exchange(Purpose::Renewal, &ask(), None, LIMIT).await == good());
         actix_rt::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(well, 4);
@@ -440,7 +440,7 @@ async fn a_renewal_whose_connection_closes_is_sent_again_over_another() {
     let http = server.http();
     settled(&http).await;
     for _ in 0..3 {
-        assert_eq!(http.exchange(Purpose::Renewal, ask(), None, LIMIT).await, good());
+        assert_eq!(http.exchange(Purpose::Renewal, &ask(), None, LIMIT).await, good());
     }
     settled(&http).await;
     assert_eq!(server.connections(), CORE + 1);
@@ -452,7 +452,7 @@ async fn a_read_whose_connection_closes_without_an_answer_is_sent_again() {
     let server = Server::doing(vec![shut.clone(), Deed::Reset, shut]).await;
     let http = server.http();
     let read = WireRequest { method: Method::Get, ..ask() };
-    assert_eq!(http.exchange(Purpose::Call, read, None, Duration::from_secs(5)).await, good());
+    assert_eq!(http.exchange(Purpose::Call, &read, None, Duration::from_secs(5)).await, good());
     assert_eq!(server.connections(), CORE + 3);
 }
 
@@ -460,12 +460,12 @@ async fn a_read_whose_connection_closes_without_an_answer_is_sent_again() {
 async fn an_agent_that_takes_no_more_connections_refuses_a_probe() {
     let server = Server::doing(vec![]).await;
     let http = server.http();
-    assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
+    assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LIMIT).await, good());
     assert_eq!(http.probe().await, Ok(()));
     server.allow(CORE + 1);
     let probed = http.probe().await;
     assert!(matches!(probed, Err(Trouble::Refused(_))), "{probed:?}");
-    assert_eq!(http.exchange(Purpose::Watch, ask(), None, LIMIT).await, good());
+    assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LIMIT).await, good());
 }
 
 /// Consul 1.9 and later answers 429 as soon as it has accepted the connection.
@@ -484,9 +484,9 @@ async fn a_refused_connection_of_any_purpose_is_noticed() {
         let long = Duration::from_millis(600);
         let second = async {
             actix_rt::time::sleep(Duration::from_millis(100)).await;
-            http.exchange(Purpose::Call, ask(), None, Duration::from_millis(300)).await
+            http.exchange(Purpose::Call, &ask(), None, Duration::from_millis(300)).await
         };
-        let first = http.exchange(Purpose::Call, ask(), None, long);
+        let first = http.exchange(Purpose::Call, &ask(), None, long);
         let (first, second) = futures::join!(first, second);
         assert_eq!(first, Err(Trouble::Timeout(long)));
         assert!(matches!(second, Err(Trouble::Connect(_))), "{second:?}");
@@ -527,9 +527,9 @@ async fn a_short_read_does_not_wait_behind_the_only_blocking_one_whatever_its_ke
     let short = async {
         actix_rt::time::sleep(Duration::from_millis(100)).await;
         let named = WireRequest { target: "/v1/kv/wait=21?consistent".into(), ..ask() };
-        assert_eq!(http.exchange(Purpose::Watch, named, None, LIMIT).await, good());
+        assert_eq!(http.exchange(Purpose::Watch, &named, None, LIMIT).await, good());
     };
-    let (read, ()) = futures::join!(http.exchange(Purpose::Watch, blocking, None, long), short);
+    let (read, ()) = futures::join!(http.exchange(Purpose::Watch, &blocking, None, long), short);
     assert_eq!(read, Err(Trouble::Timeout(long)));
 }
 
@@ -537,7 +537,7 @@ async fn a_short_read_does_not_wait_behind_the_only_blocking_one_whatever_its_ke
 async fn fewer_connections_for_reads_close_those_that_nothing_is_on() {
     let server = Server::doing(vec![Deed::Trickle(GOOD.into(), Duration::ZERO); 2]).await;
     let http = server.http();
-    let read = || http.exchange(Purpose::Watch, ask(), None, LIMIT);
+    let read = || http.exchange(Purpose::Watch, &ask(), None, LIMIT);
     let (one, other) = futures::join!(read(), read());
     assert_eq!((one, other), (good(), good()));
     http.bound(1, 2);
@@ -552,7 +552,7 @@ async fn an_overloaded_proxy_is_as_an_agent_without_connections() {
     for status in ["429 Too Many Requests", "502 Bad Gateway", "503 Service Unavailable"] {
         let server = Server::doing(vec![Deed::Say(with_length(status, 4, "full"))]).await;
         let http = server.http();
-        let read = http.exchange(Purpose::Watch, ask(), None, LIMIT).await;
+        let read = http.exchange(Purpose::Watch, &ask(), None, LIMIT).await;
         assert!(matches!(read, Err(Trouble::Refused(_))), "{read:?}");
     }
 }
@@ -566,7 +566,7 @@ async fn who_waits_for_a_connection_is_not_overtaken() {
         async move {
             for _ in 0..3 {
                 let request = WireRequest { target: path.into(), ..ask() };
-                assert_eq!(http.exchange(Purpose::Call, request, None, LIMIT).await, good());
+                assert_eq!(http.exchange(Purpose::Call, &request, None, LIMIT).await, good());
             }
         }
     };
@@ -581,7 +581,7 @@ async fn who_waits_for_a_connection_is_not_overtaken() {
 async fn a_dropped_exchange_leaves_its_connection_to_nobody() {
     let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
     let http = server.http();
-    let dropped = http.exchange(Purpose::Call, ask(), None, Duration::from_secs(60));
+    let dropped = http.exchange(Purpose::Call, &ask(), None, Duration::from_secs(60));
     assert!(tokio::time::timeout(Duration::from_millis(50), dropped).await.is_err());
     assert_eq!(call(&http).await, good());
     assert_eq!(server.connections(), CORE + 1);

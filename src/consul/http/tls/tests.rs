@@ -112,7 +112,7 @@ impl Server {
 async fn get(http: &Http, purpose: Purpose, target: &str) -> Result<String, Trouble> {
     let request =
         WireRequest { method: Method::Get, target: target.into(), body: vec![], blocks: false };
-    let reply = http.exchange(purpose, request, None, LIMIT).await?;
+    let reply = http.exchange(purpose, &request, None, LIMIT).await?;
     assert_eq!((reply.status, reply.index), (200, Some(7)));
     Ok(String::from_utf8(reply.body).unwrap())
 }
