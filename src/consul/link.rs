@@ -40,9 +40,11 @@ impl Link {
     ) -> Result<WireReply, Trouble> {
         match self {
             Self::Http(http) => http.exchange(purpose, request, token, limit).await,
-            Self::Backend(backend) => tokio::time::timeout(limit, backend.exchange(request.clone()))
-                .await
-                .unwrap_or(Err(Trouble::Timeout(limit))),
+            Self::Backend(backend) => {
+                tokio::time::timeout(limit, backend.exchange(request.clone()))
+                    .await
+                    .unwrap_or(Err(Trouble::Timeout(limit)))
+            }
         }
     }
 }

@@ -71,6 +71,12 @@ impl LeaseState {
         self.call
     }
 
+    /// Whether its deadline is this one.
+    #[cfg(test)]
+    pub(crate) fn is_under(&self, cell: &Arc<DeadlineCell>) -> bool {
+        Arc::ptr_eq(&self.cell, cell)
+    }
+
     pub(crate) fn is_valid(&self) -> bool {
         self.ended.load(Ordering::Acquire) == RUNS && self.cell.is_valid(self.clock.now())
     }

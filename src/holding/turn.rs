@@ -4,7 +4,7 @@
 //! passes the callers' demand to the machine, and applies the machine's effects on the
 //! callers. It returns the other effects as [`Order`]s, to be carried out in order.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 #[cfg(test)]
 use super::fuse;
@@ -24,6 +24,7 @@ use crate::{
     key::Key,
     protocol::{
         Ticket,
+        cell::DeadlineCell,
         contest::News,
         gather::{Decision, InLine, Offer, SetId},
         lock::{Effect, Event},
@@ -63,6 +64,9 @@ pub(crate) enum Order {
         #[cfg_attr(not(test), expect(dead_code, reason = "the simulation checks it"))]
         index: u64,
         session: SessionId,
+        /// The deadline of the ownership.
+        #[cfg_attr(not(test), expect(dead_code, reason = "the simulation checks it"))]
+        cell: Arc<DeadlineCell>,
         token: Option<FencingToken>,
     },
     Lock {
@@ -245,8 +249,8 @@ impl Slot {
             Effect::Own { index, session, cell } => {
                 let name = Some(style.service.clone());
                 let holder = Box::new(session.holder(name, None, self.written(), index));
-                let token = self.callers.owned(index, cell, holder, set);
-                out(Order::Won { index, session, token });
+                let token = self.callers.owned(index, cell.clone(), holder, set);
+                out(Order::Won { index, session, cell, token });
                 self.publish(out);
             }
             Effect::Revoke => self.callers.revoke(),

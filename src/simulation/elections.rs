@@ -96,7 +96,8 @@ impl World {
     /// Checks a published `Elected`.
     pub(super) fn check_elected(&mut self, process: usize, key: &Key, token: FencingToken) {
         self.stats.elections += 1;
-        let owns = self.check_taken(process, key, token);
+        let owns = self.ownership(process, key, token);
+        self.check_taken(process, key, token, owns);
         let life = self.processes[process].life;
         let told = Told { token, owns, over_since: None };
         if self.elections.told.insert((process, life, key.clone()), told).is_some() {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,14 +16,18 @@ use super::{
 use crate::{
     clock::Moment,
     consul::fact::SessionId,
-    holding::{keeping::SessionQuestion, slot_question::SlotQuestion},
+    holding::{keeping::SessionQuestion, lease_state::LeaseState, slot_question::SlotQuestion},
     key::Key,
     ownership::LossReason,
+    protocol::cell::DeadlineCell,
     token::FencingToken,
 };
 
 /// Identifies a lease: the number of its ownership, and its token.
 type LeaseName = (u64, FencingToken);
+
+/// Process, life, key and index. Another store may repeat an index.
+type OwnershipName = (usize, u64, Key, u64);
 
 /// An ownership granted to a process.
 #[derive(Clone, Debug)]
@@ -30,6 +35,8 @@ struct Ownership {
     session: SessionId,
     /// When its lock took effect in Consul.
     applied_at: Moment,
+    /// Its deadline.
+    cell: Arc<DeadlineCell>,
 }
 
 /// The state of one key's checks.
@@ -80,9 +87,8 @@ struct Sight<'a> {
 pub(super) struct Invariants {
     keys: BTreeMap<Key, Seen>,
     owned: Vec<Ownership>,
-    /// The latest ownership's number by process, life, key and index. Another store may
-    /// repeat an index.
-    latest: BTreeMap<(usize, u64, Key, u64), u64>,
+    /// The ownerships' numbers, the latest last.
+    numbers: BTreeMap<OwnershipName, Vec<u64>>,
     /// Ownerships published as acquired and not yet as ended, by process, life and key.
     published: BTreeMap<(usize, u64, Key), FencingToken>,
     told: BTreeSet<LeaseName>,
@@ -102,6 +108,13 @@ impl Invariants {
     pub(super) fn new(keys: &[Key]) -> Self {
         let keys = keys.iter().map(|key| (key.clone(), Seen::default()));
         Self { keys: keys.collect(), ..Self::default() }
+    }
+
+    /// The number of the latest ownership of this name that is `like` this, or 0.
+    fn number(&self, name: OwnershipName, like: impl Fn(&Ownership) -> bool) -> u64 {
+        let numbers = self.numbers.get(&name).into_iter().flatten().rev().copied();
+        let of = |number: u64| self.owned.get((number as usize).wrapping_sub(1));
+        numbers.into_iter().find(|number| of(*number).is_some_and(&like)).unwrap_or(0)
     }
 
     /// The session of the ownership numbered `owns`.
@@ -171,9 +184,10 @@ impl World {
         process: usize,
         key: &Key,
         index: u64,
-        session: &SessionId,
+        (session, cell): (SessionId, Arc<DeadlineCell>),
         token: Option<FencingToken>,
     ) {
+        let session = &session;
         let life = self.processes[process].life;
         let lock = (key.clone(), session.clone(), index);
         let Some(&applied_at) = self.server.locks.get(&lock) else {
@@ -181,10 +195,11 @@ impl World {
                 format!("G6: p{process} was granted {key} at {index}, where it was never locked")
             });
         };
-        let own = Ownership { session: session.clone(), applied_at };
+        let own = Ownership { session: session.clone(), applied_at, cell };
         self.invariants.owned.push(own);
         let number = self.invariants.owned.len() as u64;
-        self.invariants.latest.insert((process, life, key.clone(), index), number);
+        let name = (process, life, key.clone(), index);
+        self.invariants.numbers.entry(name).or_default().push(number);
         let Some(token) = token else { return };
         self.stats.grants += 1;
         let alive = self.server.is_alive(session);
@@ -213,26 +228,41 @@ impl World {
     }
 
     /// Checks a caller's new lease, whether from Consul or handed over locally. Returns
-    /// the number of its ownership.
-    pub(super) fn check_taken(&mut self, process: usize, key: &Key, token: FencingToken) -> u64 {
+    /// the number of its ownership, which may have ended long before a slow caller looks.
+    pub(super) fn check_lease(&mut self, process: usize, lease: &LeaseState) -> u64 {
+        let (key, token) = (lease.key(), lease.token());
+        let of_it = |own: &Ownership| lease.is_under(&own.cell);
+        let number = self.invariants.number(self.own_name(process, key, token), of_it);
+        self.check_taken(process, key, token, number);
+        number
+    }
+
+    /// Checks a new lease or term of this ownership.
+    pub(super) fn check_taken(
+        &mut self,
+        process: usize,
+        key: &Key,
+        token: FencingToken,
+        number: u64,
+    ) {
         if token.as_u64() & 0xFFFF > 0 {
             self.stats.handed_over += 1;
         }
-        let number = self.ownership(process, key, token);
         if self.invariants.protects(key, number).is_some() {
             self.writes.granted(key, token);
         }
         if number == 0 {
             self.violate(|| format!("G3: p{process} has a lease on {key} without an ownership"));
         }
-        number
     }
 
     /// The number of the latest ownership with this token.
     pub(super) fn ownership(&self, process: usize, key: &Key, token: FencingToken) -> u64 {
-        let life = self.processes[process].life;
-        let own = (process, life, key.clone(), index_of(token));
-        self.invariants.latest.get(&own).copied().unwrap_or(0)
+        self.invariants.number(self.own_name(process, key, token), |_| true)
+    }
+
+    fn own_name(&self, process: usize, key: &Key, token: FencingToken) -> OwnershipName {
+        (process, self.processes[process].life, key.clone(), index_of(token))
     }
 
     /// Notes that a caller released its lease.

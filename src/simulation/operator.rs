@@ -250,7 +250,8 @@ impl World {
     }
 
     /// Works around the same limit: a late lock request that was fenced off can pass
-    /// the fence of a snapshot.
+    /// the fence of a snapshot, and a late change of a semaphore can expect an index that
+    /// its entry has again.
     fn withhold_the_late(&mut self) {
         let scheduled = self.events.values().filter_map(|event| match event {
             Event::Arrive(exchange) => Some(exchange),
@@ -258,8 +259,12 @@ impl World {
         });
         let carried = self.flights.iter().flatten().filter(|flight| flight.reply.is_none());
         for exchange in scheduled.chain(carried.map(|flight| &flight.exchange)) {
-            let joins = matches!(exchange.question, Question::Slot(_, SlotQuestion::Join { .. }));
-            let locks = joins || exchange.question.locks().next().is_some();
+            use SlotQuestion::{Join, Leave, Prune};
+            let locks = exchange.question.locks().next().is_some()
+                || matches!(
+                    exchange.question,
+                    Question::Slot(_, Join { .. } | Leave { .. } | Prune { .. })
+                );
             if locks && !self.waiting.contains_key(&exchange.id) {
                 exchange.void.set(true);
             }

@@ -38,7 +38,9 @@ use crate::{
     key::Key,
     ownership::LossReason,
     protocol::{
-        Ticket, queue,
+        Ticket,
+        cell::DeadlineCell,
+        queue,
         session::Session,
         warden::{self, End},
     },
@@ -56,6 +58,7 @@ pub(super) enum Out {
         key: Key,
         index: u64,
         session: SessionId,
+        cell: Arc<DeadlineCell>,
         token: Option<FencingToken>,
     },
     /// `LockAcquired` is published.

@@ -157,8 +157,8 @@ impl World {
                     }
                     for (slot, grant) in slots.into_iter().zip(grants) {
                         self.calls += 1;
-                        let (caller, token) = (self.calls, grant.token());
-                        let owns = self.check_taken(process, &slot.key, token);
+                        let caller = self.calls;
+                        let owns = self.check_lease(process, grant.state());
                         let mut member = Caller::granted(slot, grant, troop.conduct, now);
                         member.owns = owns;
                         let host = &mut self.processes[process];

@@ -329,12 +329,12 @@ impl World {
                     self.after(pause, Event::Probe { process, life, read, part });
                 }
                 Out::Acquired { key, token } => self.check_acquired(process, &key, token),
-                Out::Won { key, index, session, token } => {
+                Out::Won { key, index, session, cell, token } => {
                     self.trace.note(now, index, || {
                         format!("p{process}      owns {key} at {index}, {token:?}")
                     });
                     self.record_owned(process, index);
-                    self.check_won(process, &key, index, &session, token);
+                    self.check_won(process, &key, index, (session, cell), token);
                 }
                 Out::Lost { key, token, reason, still_valid } => {
                     self.trace

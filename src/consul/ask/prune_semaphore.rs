@@ -6,7 +6,7 @@ use crate::{
         answer::Answer,
         fact::{Pruned, SessionId, Trouble},
         roster::contender,
-        txn::{self, Failure, Op, Outcome},
+        txn::{self, Failure, MOST_OPS, Op, Outcome},
         wire::WireRequest,
     },
     key::Key,
@@ -25,8 +25,9 @@ pub(crate) struct PruneSemaphore {
 }
 
 impl PruneSemaphore {
-    /// The most sessions of one request: Consul 1.8 allows 64 operations in a transaction.
-    pub(crate) const MOST: usize = 60;
+    /// The most sessions of one request. Each needs two operations, the semaphore's entry
+    /// at most two.
+    pub(crate) const MOST: usize = (MOST_OPS - 2) / 2;
 
     fn names(&self, keys: &Keyspace) -> (String, Vec<String>) {
         let lock = keys.key(&self.key);
@@ -36,10 +37,13 @@ impl PruneSemaphore {
 
     fn ops<'a>(&'a self, lock: &'a str, ended: &'a [String]) -> Vec<Op<'a>> {
         let mut ops = self.left.ops(lock, self.index);
-        ops.extend(ended.iter().zip(&self.ended).map(|(key, (_, index))| match *index {
-            Some(index) => Op::DeleteCas { key, index },
-            None => Op::CheckNotExists { key },
-        }));
+        for (key, (_, index)) in ended.iter().zip(&self.ended) {
+            match *index {
+                // A `delete-cas` of a missing entry succeeds.
+                Some(index) => ops.extend([Op::CheckIndex { key, index }, Op::Delete { key }]),
+                None => ops.push(Op::CheckNotExists { key }),
+            }
+        }
         ops
     }
 }

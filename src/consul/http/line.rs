@@ -8,6 +8,7 @@ use std::{
 
 use actix_rt::task::JoinHandle;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Response, Version,
@@ -21,7 +22,6 @@ use hyper::{
     client::conn::http2,
     http::uri::{Authority, Scheme},
 };
-use futures::FutureExt as _;
 use hyper_util::rt::TokioIo;
 #[cfg(feature = "tls")]
 use hyper_util::rt::TokioTimer;

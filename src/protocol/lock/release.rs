@@ -7,7 +7,7 @@ use super::{Effect, Leftover, Lock, Next, Phase, own::Own};
 use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Moment,
-    consul::fact::{Expect, Released, Seen},
+    consul::fact::{Expect, Released, Seen, SessionId},
     error::{Error, Step},
     ownership::LossReason,
     protocol::{
@@ -102,6 +102,19 @@ impl Lock {
         if let Some(view) = self.session.clone() {
             self.release(Own::new(Moment::default(), index, &view), effects);
         }
+    }
+
+    /// Releases, once and without regard to the outcome, a lock that nobody was granted,
+    /// before its session is ended for another reason. The end of a session that holds
+    /// the key would start a lock-delay.
+    pub(super) fn release_in_passing(
+        &mut self,
+        session: SessionId,
+        index: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ticket = self.tickets.next();
+        effects.push(Effect::Release { ticket, session, index, found: None });
     }
 
     pub(super) fn release_again_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -220,6 +233,12 @@ impl Lock {
             Seen::Missing { index } => *index,
             Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => u64::MAX,
         };
+        let still_held_at = match &answer {
+            Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
+                Some(entry.modify_index)
+            }
+            _ => None,
+        };
         let reason = match answer {
             _ if seen_at < own.won_at => LossReason::StoreReplaced,
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
@@ -243,13 +262,16 @@ impl Lock {
             Seen::Missing { .. } => LossReason::KeyDeleted,
             Seen::Found { .. } => LossReason::ForceReleased,
         };
-        let generation = own.generation;
+        let (generation, session) = (own.generation, own.session.clone());
         if releasing.unsure {
             self.release_concluded(now, effects);
         } else {
             self.lose(reason, effects);
         }
         if reason == LossReason::StoreReplaced {
+            if let Some(index) = still_held_at {
+                self.release_in_passing(session, index, effects);
+            }
             self.store_replaced(generation, effects);
         }
     }

@@ -532,7 +532,11 @@ fn a_lock_below_the_index_of_an_ended_ownership_is_of_another_store() {
     let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
     let effects = bench.step(Event::Locked { ticket, answer: Locked::At(30) });
     let reason = LossReason::StoreReplaced;
-    assert_eq!(effects, [Effect::Request(Request::Distrust { generation: 1, reason })]);
+    // The end of the session starts no lock-delay: nobody was granted the lock.
+    let [Effect::Release { index: 30, .. }, distrust] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(*distrust, Effect::Request(Request::Distrust { generation: 1, reason }));
     // The next session starts with that store.
     bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
     let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
@@ -553,7 +557,8 @@ fn a_release_that_finds_lower_indexes_ends_the_session() {
         let failed = Released::FenceFailed;
         let ticket = read_ticket(&bench.step(Event::Released { ticket, answer: failed }));
         let effects = bench.step(Event::Read { ticket, answer: answer.clone() });
-        assert_eq!(effects, [Effect::Lost { reason }, distrust()], "{answer:?}");
+        let is_ours = answer == found(Some("ours-1"), 20);
+        assert_eq!(without_release(effects, is_ours), [Effect::Lost { reason }, distrust()]);
         // The key may have been released in the old store, which is no loss.
         let mut bench = Bench::owning(90);
         let ticket = bench.release_ticket();
@@ -562,8 +567,16 @@ fn a_release_that_finds_lower_indexes_ends_the_session() {
         let failed = Released::FenceFailed;
         let ticket = read_ticket(&bench.step(Event::Released { ticket, answer: failed }));
         let effects = bench.step(Event::Read { ticket, answer });
-        assert_eq!(effects, [Effect::Released, distrust()]);
+        assert_eq!(without_release(effects, is_ours), [Effect::Released, distrust()]);
     }
+}
+
+/// The effects without the release of a key at 20, which are two with it `if released`.
+fn without_release(mut effects: Vec<Effect>, released: bool) -> Vec<Effect> {
+    if released {
+        assert!(matches!(effects.remove(1), Effect::Release { index: 20, .. }));
+    }
+    effects
 }
 
 #[test]

@@ -64,9 +64,9 @@ impl Process {
         let (me, slot) = (Part::Lock(number), slot.clone());
         let question = match order {
             Order::Publish(news) => return self.publish(&slot.key, news),
-            Order::Won { index, session, token } => {
+            Order::Won { index, session, cell, token } => {
                 let key = slot.key.clone();
-                return self.out.push(Out::Won { key, index, session, token });
+                return self.out.push(Out::Won { key, index, session, cell, token });
             }
             Order::Lock { ticket, ask } => return self.lock(ask, Waiter { slot, ticket }),
             Order::LockAll { tickets, ask } => {

@@ -12,9 +12,10 @@ fn prune() -> PruneSemaphore {
 fn a_prune_requires_that_no_ended_sessions_entry_is_locked() {
     let cas = json!({"KV": {"Verb": "cas", "Key": "jobs/.lock", "Index": 8,
                             "Flags": crate::consul::roster::SEMAPHORE_FLAGS, "Value": "cg=="}});
-    let a = json!({"KV": {"Verb": "delete-cas", "Key": "jobs/a", "Index": 5}});
+    let is_a = json!({"KV": {"Verb": "check-index", "Key": "jobs/a", "Index": 5}});
+    let a = json!({"KV": {"Verb": "delete", "Key": "jobs/a"}});
     let b = json!({"KV": {"Verb": "check-not-exists", "Key": "jobs/b"}});
-    assert_eq!(body(&prune().request(&Keyspace::default())), json!([cas, a, b]));
+    assert_eq!(body(&prune().request(&Keyspace::default())), json!([cas, is_a, a, b]));
 }
 
 #[test]
@@ -23,8 +24,9 @@ fn the_outcome_of_a_prune_is_read_with_its_names() {
     assert_eq!(read(&prune(), 200, &done(&[kv("jobs/.lock", None, 9)])), Pruned::Done);
     assert!(matches!(read(&prune(), 200, &done(&[])), Pruned::Unknown(_)));
     assert_eq!(told(&[(0, "failed to set key \"jobs/.lock\", index is stale")]), Pruned::Stale);
-    assert_eq!(told(&[(1, "failed to delete key \"jobs/a\", index is stale")]), Pruned::Stale);
-    assert_eq!(told(&[(2, "key \"jobs/b\" exists")]), Pruned::Stale);
-    assert!(matches!(told(&[(2, "key \"jobs/c\" exists")]), Pruned::Unknown(_)));
-    assert_eq!(told(&[(2, "Permission denied")]), Pruned::Denied(write_right("jobs/.lock")));
+    let gone = "failed to check index, key \"jobs/a\" doesn't exist";
+    assert_eq!(told(&[(1, gone)]), Pruned::Stale);
+    assert_eq!(told(&[(3, "key \"jobs/b\" exists")]), Pruned::Stale);
+    assert!(matches!(told(&[(3, "key \"jobs/c\" exists")]), Pruned::Unknown(_)));
+    assert_eq!(told(&[(3, "Permission denied")]), Pruned::Denied(write_right("jobs/.lock")));
 }

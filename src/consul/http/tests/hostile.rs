@@ -380,8 +380,8 @@ async fn a_request_carries_the_token_and_nothing_that_was_not_asked_for() {
 async fn renewals_and_calls_pass_blocking_reads_and_who_finds_no_connection_was_not_sent() {
     let server = Server::doing(vec![Deed::SayAndHang(String::new()); 2]).await;
     let http = server.http();
-    let long = Duration::from_millis(600);
-    let watch = || http.exchange(Purpose::Watch, &ask(), None, long);
+    let (read, long) = (ask(), Duration::from_millis(600));
+    let watch = || http.exchange(Purpose::Watch, &read, None, long);
     let others = async {
         actix_rt::time::sleep(Duration::from_millis(100)).await;
         for purpose in [Purpose::Renewal, Purpose::Call] {
@@ -481,12 +481,12 @@ async fn a_refused_connection_of_any_purpose_is_noticed() {
         let http = Http::new(&HttpConfig { calls: 2, ..config(&address) }).unwrap();
         settled(&http).await;
         server.allow(CORE);
-        let long = Duration::from_millis(600);
+        let (request, long) = (ask(), Duration::from_millis(600));
         let second = async {
             actix_rt::time::sleep(Duration::from_millis(100)).await;
             http.exchange(Purpose::Call, &ask(), None, Duration::from_millis(300)).await
         };
-        let first = http.exchange(Purpose::Call, &ask(), None, long);
+        let first = http.exchange(Purpose::Call, &request, None, long);
         let (first, second) = futures::join!(first, second);
         assert_eq!(first, Err(Trouble::Timeout(long)));
         assert!(matches!(second, Err(Trouble::Connect(_))), "{second:?}");
@@ -537,7 +537,8 @@ async fn a_short_read_does_not_wait_behind_the_only_blocking_one_whatever_its_ke
 async fn fewer_connections_for_reads_close_those_that_nothing_is_on() {
     let server = Server::doing(vec![Deed::Trickle(GOOD.into(), Duration::ZERO); 2]).await;
     let http = server.http();
-    let read = || http.exchange(Purpose::Watch, &ask(), None, LIMIT);
+    let request = ask();
+    let read = || http.exchange(Purpose::Watch, &request, None, LIMIT);
     let (one, other) = futures::join!(read(), read());
     assert_eq!((one, other), (good(), good()));
     http.bound(1, 2);
@@ -581,7 +582,8 @@ async fn who_waits_for_a_connection_is_not_overtaken() {
 async fn a_dropped_exchange_leaves_its_connection_to_nobody() {
     let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
     let http = server.http();
-    let dropped = http.exchange(Purpose::Call, &ask(), None, Duration::from_secs(60));
+    let request = ask();
+    let dropped = http.exchange(Purpose::Call, &request, None, Duration::from_secs(60));
     assert!(tokio::time::timeout(Duration::from_millis(50), dropped).await.is_err());
     assert_eq!(call(&http).await, good());
     assert_eq!(server.connections(), CORE + 1);

@@ -269,7 +269,7 @@ async fn a_write_that_http_2_says_was_not_processed_is_sent_over_another_connect
                 body: b"x".to_vec(),
                 blocks: false,
             };
-            let reply = http.exchange(Purpose::Call, request, None, LIMIT).await;
+            let reply = http.exchange(Purpose::Call, &request, None, LIMIT).await;
             assert_eq!(reply.map(|reply| reply.status), Ok(200));
         }
     }
@@ -327,7 +327,7 @@ async fn a_connection_with_a_silent_stream_is_not_asked_again() {
     assert_eq!(get(&http, Purpose::Call, "/").await.unwrap(), "HTTP/2.0");
     http.renewals.core().await.unwrap();
     assert_eq!(
-        http.exchange(Purpose::Call, request, None, limit).await,
+        http.exchange(Purpose::Call, &request, None, limit).await,
         Err(Trouble::Timeout(limit))
     );
     assert_eq!(get(&http, Purpose::Call, "/").await.unwrap(), "HTTP/2.0");
