@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 33] = [
+const SEEDS: [(u64, &str); 34] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -38,6 +38,10 @@ const SEEDS: [(u64, &str); 33] = [
     (3_175_171, "as seed 3,034,070"),
     (3_072_076, "an election that was over ended again, and gave a dead session another two TTLs"),
     (4_024_072, "a late removal of a holder expected an index that a restored entry had again"),
+    (
+        4_275_553,
+        "in an emptied store, a semaphore's entry had an index again, and a late leave passed",
+    ),
     (4_066_908, "a slow caller's lease was taken for a later ownership with the same index"),
     (4_071_283, "as seed 4,066,908"),
     (

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Writes the semaphore's entry without our session and deletes our session's own entry,
-/// if the semaphore's entry was last changed at this index.
+/// if the semaphore's entry was last changed at this index and our session locks its own.
 ///
 /// A later grant to the same session has another index, so a late copy never takes it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,9 @@ impl LeaveSemaphore {
 
     fn ops<'a>(&'a self, lock: &'a str, ours: &'a str) -> Vec<Op<'a>> {
         let mut ops = self.left.ops(lock, self.index);
-        ops.push(Op::Delete { key: ours });
+        let session = self.session.as_str();
+        // In a replaced store, the semaphore's entry can have the index again.
+        ops.extend([Op::CheckSession { key: ours, session }, Op::Delete { key: ours }]);
         ops
     }
 }

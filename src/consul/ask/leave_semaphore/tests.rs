@@ -14,14 +14,15 @@ fn leaves() -> [LeaveSemaphore; 2] {
 
 #[test]
 fn a_leave_is_fenced_by_the_index_of_the_semaphores_entry() {
+    let held = json!({"KV": {"Verb": "check-session", "Key": OURS, "Session": id().as_str()}});
     let ours = json!({"KV": {"Verb": "delete", "Key": OURS}});
     let [some, last] = leaves().map(|leave| body(&leave.request(&Keyspace::default())));
     let cas = json!({"KV": {"Verb": "cas", "Key": "jobs/.lock", "Index": 8,
                             "Flags": SEMAPHORE_FLAGS, "Value": "cg=="}});
-    assert_eq!(some, json!([cas, ours]));
+    assert_eq!(some, json!([cas, held, ours]));
     let at = json!({"KV": {"Verb": "check-index", "Key": "jobs/.lock", "Index": 8}});
     let delete = json!({"KV": {"Verb": "delete", "Key": "jobs/.lock"}});
-    assert_eq!(last, json!([at, delete, ours]));
+    assert_eq!(last, json!([at, delete, held, ours]));
 }
 
 #[test]
@@ -48,6 +49,8 @@ fn a_leave_that_consul_did_not_do_says_so() {
     ] {
         assert_eq!(read(&last, 409, &failed(&[(0, what)])), Released::FenceFailed);
     }
+    let gone = format!("failed to check session, key \"{OURS}\" doesn't exist");
+    assert_eq!(read(&some, 409, &failed(&[(1, &gone)])), Released::FenceFailed);
     let denied = Released::Denied(write_right("jobs/.lock"));
     assert_eq!(read(&some, 409, &failed(&[(1, "Permission denied")])), denied);
     assert!(matches!(read(&some, 409, &failed(&[(0, "new")])), Released::Unknown(_)));
