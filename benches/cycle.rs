@@ -2,7 +2,8 @@
 //!
 //! The floor is `PUT ?acquire` and `PUT ?release` over one persistent connection. Two
 //! intermediate measurements show where the time goes: this crate's transactions over
-//! such a connection, and the same transactions through awc without this crate.
+//! such a connection, and the same transactions through awc without this crate. A third
+//! puts [`PAUSE`] between the raw calls, in which the server's threads fall asleep.
 //!
 //! All are measured in turns, so that other load on the machine affects them equally,
 //! and back to back, like a busy caller. Each runs against an agent in memory and
@@ -12,7 +13,10 @@
 
 mod support;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use actix_dsync::{Acquire, Dsync, Key, Release, Released};
 use support::{
@@ -23,6 +27,8 @@ use support::{
 };
 use tokio::{runtime::Runtime, task::LocalSet};
 
+/// About the time from a reply to this crate's next request: two threads wake each other.
+const PAUSE: Duration = Duration::from_micros(100);
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 2_000;
 /// The number of back-to-back blocks of each way.
@@ -35,9 +41,20 @@ struct Puts {
 }
 
 impl Puts {
-    fn cycle(&mut self) {
-        assert!(self.raw.acquire(&self.session, "raw/key"));
-        self.raw.release(&self.session, "raw/key");
+    /// Returns the time of both calls, without the pauses between them.
+    fn cycle(&mut self, pause: Duration) -> Duration {
+        let locked = timed(|| assert!(self.raw.acquire(&self.session, "raw/key"))).1;
+        stay_awake(pause);
+        let released = timed(|| self.raw.release(&self.session, "raw/key")).1;
+        stay_awake(pause);
+        locked + released
+    }
+}
+
+fn stay_awake(pause: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < pause {
+        std::hint::spin_loop();
     }
 }
 
@@ -93,12 +110,13 @@ struct Ways {
 #[derive(Clone, Copy)]
 enum Way {
     Puts,
+    PausedPuts,
     Txns,
     Awc,
     Ours,
 }
 
-const WAYS: [Way; 4] = [Way::Puts, Way::Txns, Way::Awc, Way::Ours];
+const WAYS: [Way; 5] = [Way::Puts, Way::PausedPuts, Way::Txns, Way::Awc, Way::Ours];
 
 impl Ways {
     fn new(address: SocketAddr) -> Self {
@@ -123,12 +141,14 @@ impl Ways {
         }
     }
 
-    fn cycle(&mut self, way: Way) {
+    /// Returns the time of one cycle.
+    fn cycle(&mut self, way: Way) -> Duration {
         match way {
-            Way::Puts => self.puts.cycle(),
-            Way::Txns => self.txns.cycle(),
-            Way::Awc => self.tasks.block_on(&self.runtime, self.awc.cycle()),
-            Way::Ours => self.runtime.block_on(ours(&self.dsync, &self.key)),
+            Way::Puts => self.puts.cycle(Duration::ZERO),
+            Way::PausedPuts => self.puts.cycle(PAUSE),
+            Way::Txns => timed(|| self.txns.cycle()).1,
+            Way::Awc => timed(|| self.tasks.block_on(&self.runtime, self.awc.cycle())).1,
+            Way::Ours => timed(|| self.runtime.block_on(ours(&self.dsync, &self.key))).1,
         }
     }
 
@@ -137,15 +157,16 @@ impl Ways {
     fn measure(&mut self, name: &str, blocks: usize, cycles: usize) {
         let mut times = WAYS.map(|_| Times::default());
         for way in WAYS {
-            (0..WARM_UP).for_each(|_| self.cycle(way));
+            (0..WARM_UP).for_each(|_| drop(self.cycle(way)));
         }
         for _ in 0..blocks {
             for (way, times) in WAYS.into_iter().zip(&mut times) {
-                (0..cycles).for_each(|_| times.add(timed(|| self.cycle(way)).1));
+                (0..cycles).for_each(|_| times.add(self.cycle(way)));
             }
         }
-        let [mut floor, mut txns, mut awc, mut ours] = times;
+        let [mut floor, mut paused, mut txns, mut awc, mut ours] = times;
         let percents = [50, 90, 99];
+        paused.report(&format!("{name}.paused"), &mut floor, &percents);
         txns.report(&format!("{name}.txn"), &mut floor, &percents);
         awc.report(&format!("{name}.awc"), &mut floor, &percents);
         ours.report(name, &mut floor, &percents);

@@ -19,8 +19,8 @@ pub(crate) struct Oversight {
 }
 
 /// The number of keys that are looked at for each beat. A look at ten thousand keys takes
-/// about 10 ms, so it is made every sixth beat.
-const KEYS_PER_BEAT: usize = 2_000;
+/// about 10 ms, so it is made every eleventh beat.
+const KEYS_PER_BEAT: usize = 1_000;
 /// The most beats from one look to the next.
 const MOST_BEATS: usize = 15;
 
