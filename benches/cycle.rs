@@ -157,7 +157,9 @@ impl Ways {
     fn measure(&mut self, name: &str, blocks: usize, cycles: usize) {
         let mut times = WAYS.map(|_| Times::default());
         for way in WAYS {
-            (0..WARM_UP).for_each(|_| drop(self.cycle(way)));
+            for _ in 0..WARM_UP {
+                self.cycle(way);
+            }
         }
         for _ in 0..blocks {
             for (way, times) in WAYS.into_iter().zip(&mut times) {
