@@ -17,6 +17,7 @@
 
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -37,9 +38,14 @@ impl Consul {
         let Some(turn) = Turn::take(self.batches()) else {
             return self.lock_in_line(ask, limit).await;
         };
-        let answer = Box::pin(self.ask(ask, limit)).await;
+        let answer = self.lock_now(ask, limit).await;
         drop(turn);
         answer
+    }
+
+    /// Boxed: thousands of locks may wait in line, each with space for its request.
+    fn lock_now<'a>(&'a self, ask: &'a Lock, limit: Duration) -> LocalBoxFuture<'a, Locked> {
+        Box::pin(self.ask(ask, limit))
     }
 
     async fn lock_in_line(&self, ask: &Lock, limit: Duration) -> Locked {
@@ -57,7 +63,7 @@ impl Consul {
             Ok(Told::Turn(turn)) => {
                 let others = self.batches().borrow_mut().take_along(ask);
                 if others.is_empty() {
-                    let answer = Box::pin(self.ask(ask, limit)).await;
+                    let answer = self.lock_now(ask, limit).await;
                     drop(turn);
                     return answer;
                 }
