@@ -8,7 +8,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Slot {
     gather: Arc<Mutex<Gather>>,
     /// When to decide again about the offered lock.
     decides_at: Mutex<Option<Moment>>,
+    /// Another slot may have taken its place.
+    is_removed: AtomicBool,
 }
 
 impl Slot {
@@ -64,7 +66,17 @@ impl Slot {
             written: Mutex::new(Arc::from([])),
             gather,
             decides_at: Mutex::default(),
+            is_removed: AtomicBool::default(),
         }
+    }
+
+    /// The slot was removed from the table. Its actor may take a last turn.
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
     }
 
     /// What the key is used for.

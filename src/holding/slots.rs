@@ -343,7 +343,9 @@ impl Slots {
         #[cfg(test)]
         let idle = idle || Mutation::StaleOfferTaken.is_chosen();
         if idle {
-            table.slots.remove(key);
+            if let Some(slot) = table.slots.remove(key) {
+                slot.remove();
+            }
             lock(&self.gather).forget(key);
         }
         idle
@@ -368,3 +370,6 @@ impl Slots {
         format!("{:?}", lock(&self.gather))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ impl Offer {
 }
 
 impl Slot {
-    /// Takes a turn: handles everything since the last one.
+    /// Takes a turn: handles everything since the last one. A removed slot has nothing to do.
     pub(crate) fn turn(
         &self,
         now: Moment,
@@ -113,6 +113,10 @@ impl Slot {
         style: &Style,
         out: &mut impl FnMut(Order),
     ) {
+        // The key's offer is its successor's.
+        if self.is_removed() {
+            return;
+        }
         match cause {
             Cause::Poke => {}
             Cause::Timer => self.feed(now, Event::Tick, style, out),

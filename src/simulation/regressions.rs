@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 34] = [
+const SEEDS: [(u64, &str); 35] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -47,6 +47,10 @@ const SEEDS: [(u64, &str); 34] = [
     (
         4_095_087,
         "each process found out about a restored store by a lock, and ended its session with it",
+    ),
+    (
+        6_165_502,
+        "the actor of a removed slot took a last turn, and took back its successor's offer",
     ),
 ];
 
