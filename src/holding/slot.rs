@@ -70,7 +70,7 @@ impl Slot {
         }
     }
 
-    /// The slot was removed from the table. Its actor may take a last turn.
+    /// The slot was removed from the table. Its actor may be woken once more.
     pub(super) fn remove(&self) {
         self.is_removed.store(true, Ordering::Relaxed);
     }

@@ -149,6 +149,9 @@ impl Slot {
 
     /// When a turn for [`Cause::Timer`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
+        if self.is_removed() {
+            return None;
+        }
         let election = self.callers.next_wakeup();
         let decides_at = *self.decides_at();
         self.machine().next_wakeup().into_iter().chain(election).chain(decides_at).min()

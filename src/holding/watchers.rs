@@ -70,9 +70,13 @@ impl Watchers {
         self.machine.next_wakeup()
     }
 
-    /// Starts or replaces a watch; returns the reads to start.
+    /// Starts or replaces a watch, unless its slot was removed; returns the reads to start.
     pub(crate) fn watch(&mut self, now: Moment, watch: Watch) -> Vec<Read> {
         let Watch { slot, after, ticket, held } = watch;
+        // The watch of its successor may be there already.
+        if slot.is_removed() {
+            return Vec::new();
+        }
         let key = slot.key.clone();
         self.slots.insert(key.clone(), slot);
         self.handle(now, Event::Watch { key, ticket, after, held })

@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 35] = [
+const SEEDS: [(u64, &str); 37] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -51,6 +51,11 @@ const SEEDS: [(u64, &str); 35] = [
     (
         6_165_502,
         "the actor of a removed slot took a last turn, and took back its successor's offer",
+    ),
+    (7_317_474, "a restored snapshot brought back a session with locks that were still in line"),
+    (
+        7_381_767,
+        "a held key had a lower index in a restored store, and was checked without a pause",
     ),
 ];
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Writes the semaphore's entry without our session and deletes our session's own entry,
-/// if the semaphore's entry was last changed at this index and our session locks its own.
+/// if the semaphore's entry was last changed at this index and our session lives.
 ///
 /// A later grant to the same session has another index, so a late copy never takes it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +62,11 @@ impl LeaveSemaphore {
 
     fn ops<'a>(&'a self, lock: &'a str, ours: &'a str) -> Vec<Op<'a>> {
         let mut ops = self.left.ops(lock, self.index);
-        let session = self.session.as_str();
-        // In a replaced store, the semaphore's entry can have the index again.
-        ops.extend([Op::CheckSession { key: ours, session }, Op::Delete { key: ours }]);
+        // In an emptied store, the semaphore's entry can have the index again, but our session
+        // cannot lock anything. Our own entry may be missing or unlocked.
+        let (session, flags) = (self.session.as_str(), SEMAPHORE_FLAGS);
+        let lock = Op::Lock { key: ours, session, flags, value: &[] };
+        ops.extend([lock, Op::Delete { key: ours }]);
         ops
     }
 }
@@ -88,7 +90,12 @@ impl Ask for LeaveSemaphore {
             }
             Outcome::Failed(failures) => match failures.denial() {
                 Some(denial) => Released::Denied(denial.right(&write_right(&lock))),
-                None if failures.any(&Failure::Unmet) => Released::FenceFailed,
+                None if [Failure::Unmet, Failure::SessionGone, Failure::Held]
+                    .iter()
+                    .any(|failure| failures.any(failure)) =>
+                {
+                    Released::FenceFailed
+                }
                 None => Released::Unknown(answer.server(failures.first())),
             },
             Outcome::Done(_) | Outcome::Other => Released::Unknown(answer.trouble()),

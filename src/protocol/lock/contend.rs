@@ -120,7 +120,7 @@ impl Lock {
         if is_other_store {
             // Indexes only rise within one store's history.
             self.phase = Phase::Idle;
-            self.release_in_passing(view.id, index, effects);
+            self.release_in_passing(view.id, index, None, effects);
             return self.store_replaced(view.generation, effects);
         }
         let own = Own::new(now, index, &view);

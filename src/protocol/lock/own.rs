@@ -116,8 +116,8 @@ impl Lock {
                 return;
             }
         };
-        if index < own.won_at {
-            // Older than our ownership, or from another store: ask the leader.
+        if index < own.index {
+            // Older than what we know, or from another store: ask the leader.
             let ticket = self.tickets.next();
             own.look = Look::Reading(ticket);
             effects.push(Effect::Read { ticket });
@@ -151,7 +151,7 @@ impl Lock {
         let Phase::Owned(own) = &mut self.phase else { return };
         match seen {
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
-                if entry.modify_index < own.won_at {
+                if entry.modify_index < own.index {
                     self.own_of_another_store(effects);
                 } else if entry.modify_index > own.index {
                     own.index = entry.modify_index;
@@ -159,7 +159,7 @@ impl Lock {
                     own.found = Some(entry.value);
                 }
             }
-            Seen::Found { index, .. } | Seen::Missing { index } if index < own.won_at => {
+            Seen::Found { index, .. } | Seen::Missing { index } if index < own.index => {
                 self.own_of_another_store(effects);
             }
             Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),

@@ -104,17 +104,18 @@ impl Lock {
         }
     }
 
-    /// Releases, once and without regard to the outcome, a lock that nobody was granted,
+    /// Releases, once and without regard to the outcome, a lock that nobody here owns,
     /// before its session is ended for another reason. The end of a session that holds
     /// the key would start a lock-delay.
     pub(super) fn release_in_passing(
         &mut self,
         session: SessionId,
         index: u64,
+        found: Option<Vec<u8>>,
         effects: &mut Vec<Effect>,
     ) {
         let ticket = self.tickets.next();
-        effects.push(Effect::Release { ticket, session, index, found: None });
+        effects.push(Effect::Release { ticket, session, index, found });
     }
 
     pub(super) fn release_again_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -233,9 +234,9 @@ impl Lock {
             Seen::Missing { index } => *index,
             Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => u64::MAX,
         };
-        let still_held_at = match &answer {
+        let still_held = match &answer {
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
-                Some(entry.modify_index)
+                Some((entry.modify_index, entry.value.clone()))
             }
             _ => None,
         };
@@ -269,8 +270,8 @@ impl Lock {
             self.lose(reason, effects);
         }
         if reason == LossReason::StoreReplaced {
-            if let Some(index) = still_held_at {
-                self.release_in_passing(session, index, effects);
+            if let Some((index, value)) = still_held {
+                self.release_in_passing(session, index, Some(value), effects);
             }
             self.store_replaced(generation, effects);
         }

@@ -745,6 +745,23 @@ fn an_index_from_before_our_own_is_confirmed_by_the_leader() {
 }
 
 #[test]
+fn an_index_below_that_of_our_last_read_is_of_another_store() {
+    let mut bench = Bench::owning(90);
+    let ticket = watch_ticket(&bench.wake());
+    let effects = bench.step(Event::Watched { ticket, answer: found(Some("ours-1"), 95) });
+    let ticket = watch_ticket(&effects);
+    // Not watched again at once, which a listing would contradict for ever.
+    let ticket =
+        read_ticket(&bench.step(Event::Watched { ticket, answer: found(Some("ours-1"), 92) }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 92) });
+    let reason = LossReason::StoreReplaced;
+    assert_eq!(
+        effects,
+        [Effect::Lost { reason }, Effect::Request(Request::Distrust { generation: 1, reason })]
+    );
+}
+
+#[test]
 fn the_end_of_the_session_ends_the_ownership() {
     let mut bench = Bench::owning(9);
     let reason = LossReason::DeadlinePassed;

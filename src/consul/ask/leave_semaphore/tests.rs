@@ -14,7 +14,8 @@ fn leaves() -> [LeaveSemaphore; 2] {
 
 #[test]
 fn a_leave_is_fenced_by_the_index_of_the_semaphores_entry() {
-    let held = json!({"KV": {"Verb": "check-session", "Key": OURS, "Session": id().as_str()}});
+    let held = json!({"KV": {"Verb": "lock", "Key": OURS, "Session": id().as_str(),
+                             "Flags": SEMAPHORE_FLAGS, "Value": ""}});
     let ours = json!({"KV": {"Verb": "delete", "Key": OURS}});
     let [some, last] = leaves().map(|leave| body(&leave.request(&Keyspace::default())));
     let cas = json!({"KV": {"Verb": "cas", "Key": "jobs/.lock", "Index": 8,
@@ -49,8 +50,11 @@ fn a_leave_that_consul_did_not_do_says_so() {
     ] {
         assert_eq!(read(&last, 409, &failed(&[(0, what)])), Released::FenceFailed);
     }
-    let gone = format!("failed to check session, key \"{OURS}\" doesn't exist");
-    assert_eq!(read(&some, 409, &failed(&[(1, &gone)])), Released::FenceFailed);
+    let gone = format!("invalid session {:?}", id().as_str());
+    let held = format!("failed to lock key \"{OURS}\", lock is already held");
+    for what in [gone, held] {
+        assert_eq!(read(&some, 409, &failed(&[(1, &what)])), Released::FenceFailed, "{what}");
+    }
     let denied = Released::Denied(write_right("jobs/.lock"));
     assert_eq!(read(&some, 409, &failed(&[(1, "Permission denied")])), denied);
     assert!(matches!(read(&some, 409, &failed(&[(0, "new")])), Released::Unknown(_)));
