@@ -8,7 +8,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::{
     clock::Moment,
     error::Error,
-    holding::{callers::Grant, slot::Slot, slots::Entered},
+    holding::{callers::Grant, lease_state::LeaseState, slot::Slot, slots::Entered},
     key::Key,
     ownership::Released,
     token::FencingToken,
@@ -71,7 +71,7 @@ pub(super) struct Caller {
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
-    Granted(FencingToken),
+    Granted(Arc<LeaseState>),
     Refused(Error),
     /// The channel closed without the required answer.
     Deserted,
@@ -149,10 +149,10 @@ impl Caller {
                 Found::Deserted
             }
             Ok(Ok(grant)) => {
-                let token = grant.token();
+                let state = grant.state().clone();
                 self.lease = Some(grant);
                 self.holds_until = Some(now + self.conduct.hold);
-                Found::Granted(token)
+                Found::Granted(state)
             }
             Ok(Err(error)) => {
                 self.done = true;

@@ -114,15 +114,14 @@ impl World {
             }
             match found {
                 Found::Nothing => {}
-                Found::Granted(token) => {
+                Found::Granted(lease) => {
+                    let token = lease.token();
                     self.trace.note(now, id, || {
                         format!("p{process}      caller {id} has {key} {token:?}")
                     });
-                    let lease = |caller: &Caller| Some(caller.lease.as_ref()?.state().clone());
-                    let lease = self.processes[process].callers.get(&id).and_then(lease);
-                    let owns = lease.map(|lease| self.check_lease(process, &lease));
+                    let owns = self.check_lease(process, &lease);
                     if let Some(caller) = self.processes[process].callers.get_mut(&id) {
-                        caller.owns = owns.unwrap_or(0);
+                        caller.owns = owns;
                     }
                     self.after(Duration::ZERO, Event::Caller { process, life, caller: id });
                 }

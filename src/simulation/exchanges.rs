@@ -33,7 +33,7 @@ impl World {
             Question::Session(SessionQuestion::Renew { ask, .. }) => Some(&ask.session),
             _ => None,
         };
-        // A known limit: a restored snapshot can bring back the session of a lock that was in line.
+        // A known limit: a restored snapshot can bring back a session that has ended.
         let is_late = |ask: &Lock| host.live_session() != Some(&ask.session);
         let is_void = self.restored && question.locks().any(is_late);
         let robbed = renews.and_then(|session| self.takeovers.robbed(session));

@@ -74,6 +74,24 @@ async fn as_many_processes_as_the_limit_have_a_permit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permit_is_given_back_although_an_operator_deleted_or_unlocked_its_own_entry() {
+    let prefix = "permits-own-entry";
+    let (dsync, operator) = (runtime(prefix), agent().operator());
+    for is_deleted in [true, false] {
+        let lease = permit(&dsync, 1).await;
+        let own = format!("{prefix}/s/{}", holders(prefix)[0]);
+        if is_deleted {
+            operator.kv_delete(&own);
+        } else {
+            assert!(operator.force_release(&own));
+        }
+        assert_eq!(dsync.send(Release(lease)).await, Ok(Released::Confirmed));
+        assert_eq!(operator.kv_keys(&format!("{prefix}/")), Vec::<String>::new());
+    }
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consul_lock_with_a_limit_and_we_count_each_other() {
     let prefix = "permits-interop";
     let (one, two) = (runtime(prefix), runtime(prefix));

@@ -84,18 +84,14 @@ impl Ask for LeaveSemaphore {
         if let Some(right) = answer.denied(&write_right(&lock)) {
             return Released::Denied(right);
         }
+        let unmet = [Failure::Unmet, Failure::SessionGone, Failure::Held];
         match txn::outcome(&self.ops(&lock, &ours), answer) {
             Outcome::Done(rows) if self.left.is_shown(rows.first(), &lock, self.index) => {
                 Released::Done
             }
             Outcome::Failed(failures) => match failures.denial() {
                 Some(denial) => Released::Denied(denial.right(&write_right(&lock))),
-                None if [Failure::Unmet, Failure::SessionGone, Failure::Held]
-                    .iter()
-                    .any(|failure| failures.any(failure)) =>
-                {
-                    Released::FenceFailed
-                }
+                None if unmet.iter().any(|failure| failures.any(failure)) => Released::FenceFailed,
                 None => Released::Unknown(answer.server(failures.first())),
             },
             Outcome::Done(_) | Outcome::Other => Released::Unknown(answer.trouble()),

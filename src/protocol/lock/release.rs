@@ -234,13 +234,15 @@ impl Lock {
             Seen::Missing { index } => *index,
             Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => u64::MAX,
         };
-        let still_held = match &answer {
-            Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
-                Some((entry.modify_index, entry.value.clone()))
-            }
-            _ => None,
-        };
+        // What our session holds in another store.
+        let mut left = None;
         let reason = match answer {
+            Seen::Found { entry, .. }
+                if seen_at < own.won_at && entry.session.as_ref() == Some(&own.session) =>
+            {
+                left = Some((entry.modify_index, entry.value));
+                LossReason::StoreReplaced
+            }
             _ if seen_at < own.won_at => LossReason::StoreReplaced,
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
                 // The value was overwritten meanwhile, so the index has moved.
@@ -270,7 +272,7 @@ impl Lock {
             self.lose(reason, effects);
         }
         if reason == LossReason::StoreReplaced {
-            if let Some((index, value)) = still_held {
+            if let Some((index, value)) = left {
                 self.release_in_passing(session, index, Some(value), effects);
             }
             self.store_replaced(generation, effects);

@@ -571,10 +571,11 @@ fn a_release_that_finds_lower_indexes_ends_the_session() {
     }
 }
 
-/// The effects without the release of a key at 20, which are two with it `if released`.
+/// The effects without the second one, which if `released` is the release of a key at 20 that
+/// keeps the value found there.
 fn without_release(mut effects: Vec<Effect>, released: bool) -> Vec<Effect> {
     if released {
-        assert!(matches!(effects.remove(1), Effect::Release { index: 20, .. }));
+        assert!(matches!(effects.remove(1), Effect::Release { index: 20, found: Some(_), .. }));
     }
     effects
 }

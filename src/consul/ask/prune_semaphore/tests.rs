@@ -19,6 +19,13 @@ fn a_prune_requires_that_no_ended_sessions_entry_is_locked() {
 }
 
 #[test]
+fn the_largest_prune_fits_into_a_transaction() {
+    let ended = vec![(SessionId::from("a"), Some(5)); PruneSemaphore::MOST];
+    let largest = PruneSemaphore { left: Left::Nothing, ended, ..prune() };
+    assert_eq!(body(&largest.request(&Keyspace::default())).as_array().unwrap().len(), MOST_OPS);
+}
+
+#[test]
 fn the_outcome_of_a_prune_is_read_with_its_names() {
     let told = |errors: &[(u64, &str)]| read(&prune(), 409, &failed(errors));
     assert_eq!(read(&prune(), 200, &done(&[kv("jobs/.lock", None, 9)])), Pruned::Done);
