@@ -3,8 +3,10 @@
 //!
 //! The floor is `PUT ?release` in one process, the reply to the other's blocking read,
 //! its `PUT ?acquire` and the reply. Each process has one connection for writes and one
-//! for reads, and the roles alternate. Both ways are measured in turns and back to back,
-//! against an agent in memory and against the leader of three servers on disk.
+//! for reads, and the roles alternate. An intermediate measurement shows where the time
+//! goes: this crate's transactions over such connections. All are measured in turns and
+//! back to back, against an agent in memory and against the leader of three servers on
+//! disk.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -22,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 use support::{
     Times,
     consul::{Agent, Cluster},
-    raw::Raw,
+    raw::{Raw, Txns},
 };
 use tokio::runtime::Runtime;
 
@@ -32,7 +34,7 @@ const ROUNDS: usize = 200;
 const BLOCKS: usize = 5;
 /// How long a waiter gets to find the key held and to start watching it.
 const SETTLE: Duration = Duration::from_millis(20);
-const KEYS: [&str; 2] = ["ours/key", "raw/key"];
+const WAYS: [&str; 3] = ["ours", "txn", "raw"];
 
 /// Reads a clock that all processes share.
 fn now() -> Duration {
@@ -67,7 +69,7 @@ impl Ours {
 
 impl Player for Ours {
     fn want(&mut self) {
-        let key = Key::new(KEYS[0]).unwrap();
+        let key = Key::new("ours/key").unwrap();
         self.asked = Some(self.dsync.send(Acquire::new(key)));
     }
 
@@ -86,6 +88,53 @@ impl Player for Ours {
     }
 }
 
+/// The transactions over raw connections.
+struct RawTxns {
+    reads: Raw,
+    writes: Raw,
+    txns: Txns,
+    locked: String,
+    watching: bool,
+}
+
+impl RawTxns {
+    const KEY: &str = "txn/key";
+
+    fn new(address: SocketAddr) -> Self {
+        let mut writes = Raw::new(address);
+        let txns = Txns::new(Self::KEY, &writes.session("0s"));
+        Self { reads: Raw::new(address), writes, txns, locked: String::new(), watching: false }
+    }
+
+    /// Locks the key; returns whether the session has it.
+    fn lock(&mut self) -> bool {
+        self.locked = self.writes.ask("PUT", "/v1/txn", &self.txns.lock()).1;
+        self.locked.contains("ModifyIndex")
+    }
+}
+
+impl Player for RawTxns {
+    fn want(&mut self) {
+        while !self.watching && !self.lock() {
+            self.watching = self.reads.watch(Self::KEY);
+        }
+    }
+
+    fn granted(&mut self) -> Duration {
+        if std::mem::take(&mut self.watching) {
+            self.reads.receive();
+            assert!(self.lock());
+        }
+        now()
+    }
+
+    fn release(&mut self) -> Duration {
+        let at = now();
+        self.writes.txn(&self.txns.release(self.locked.as_bytes()));
+        at
+    }
+}
+
 struct Floor {
     reads: Raw,
     writes: Raw,
@@ -94,6 +143,8 @@ struct Floor {
 }
 
 impl Floor {
+    const KEY: &str = "raw/key";
+
     fn new(address: SocketAddr) -> Self {
         let mut writes = Raw::new(address);
         let session = writes.session("0s");
@@ -103,22 +154,22 @@ impl Floor {
 
 impl Player for Floor {
     fn want(&mut self) {
-        while !self.watching && !self.writes.acquire(&self.session, KEYS[1]) {
-            self.watching = self.reads.watch(KEYS[1]);
+        while !self.watching && !self.writes.acquire(&self.session, Self::KEY) {
+            self.watching = self.reads.watch(Self::KEY);
         }
     }
 
     fn granted(&mut self) -> Duration {
         if std::mem::take(&mut self.watching) {
             self.reads.receive();
-            assert!(self.writes.acquire(&self.session, KEYS[1]));
+            assert!(self.writes.acquire(&self.session, Self::KEY));
         }
         now()
     }
 
     fn release(&mut self) -> Duration {
         let at = now();
-        self.writes.release(&self.session, KEYS[1]);
+        self.writes.release(&self.session, Self::KEY);
         at
     }
 }
@@ -178,6 +229,7 @@ fn obey(mut player: Box<dyn Player>) {
 fn player(kind: &str, address: SocketAddr) -> Box<dyn Player> {
     match kind {
         "ours" => Box::new(Ours::new(address)),
+        "txn" => Box::new(RawTxns::new(address)),
         _ => Box::new(Floor::new(address)),
     }
 }
@@ -235,16 +287,16 @@ fn main() {
     measure("handoff.cluster.back", leader, BLOCKS, ROUNDS / 2 / BLOCKS);
 }
 
-/// Measures both ways in `blocks` blocks of `rounds` consecutive rounds, and prints
+/// Measures every way in `blocks` blocks of `rounds` consecutive rounds, and prints
 /// the figures under `name`.
 fn measure(name: &str, address: SocketAddr, blocks: usize, rounds: usize) {
-    let mut matches = ["ours", "raw"].map(|kind| Match::new(kind, address));
+    let mut matches = WAYS.map(|kind| Match::new(kind, address));
     for players in &mut matches {
         for _ in 0..WARM_UP {
             players.round();
         }
     }
-    let mut times = [Times::default(), Times::default()];
+    let mut times = WAYS.map(|_| Times::default());
     for _ in 0..blocks {
         for (players, times) in matches.iter_mut().zip(&mut times) {
             for _ in 0..rounds {
@@ -252,7 +304,9 @@ fn measure(name: &str, address: SocketAddr, blocks: usize, rounds: usize) {
             }
         }
     }
-    let [mut ours, mut floor] = times;
-    ours.report(name, &mut floor, &[50, 90, 99]);
+    let [mut ours, mut txns, mut floor] = times;
+    let percents = [50, 90, 99];
+    txns.report(&format!("{name}.txn"), &mut floor, &percents);
+    ours.report(name, &mut floor, &percents);
     matches.into_iter().for_each(Match::end);
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::{
     consul::{fact::Trouble, wire::WireReply},
@@ -40,7 +40,7 @@ impl<'a> Answer<'a> {
     }
 
     /// The body as JSON.
-    pub(super) fn json(self) -> Option<Value> {
+    pub(super) fn json<T: Deserialize<'a>>(self) -> Option<T> {
         serde_json::from_slice(&self.reply.body).ok()
     }
 

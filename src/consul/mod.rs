@@ -12,6 +12,7 @@ pub(crate) mod link;
 mod locking;
 mod places;
 pub(crate) mod roster;
+mod row;
 pub(crate) mod session_name;
 pub(crate) mod stand_back;
 pub(crate) mod turn_record;

@@ -3,12 +3,13 @@
 //! Consul applies all of a transaction or nothing. If it applies nothing, it lists an error
 //! for every failed operation, not only for the first.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde_json::{Value, json};
+use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
 use super::{
     answer::{Answer, Denial},
     ask::Scope,
+    row::Row,
     wire::WireRequest,
     words::{
         Part::{Is, Number, Quotes, QuotesAny},
@@ -80,6 +81,47 @@ pub(super) enum Op<'a> {
     },
 }
 
+/// An operation in Consul's JSON.
+#[derive(Serialize)]
+struct WireOp<'a> {
+    #[serde(rename = "KV")]
+    kv: Kv<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Kv<'a> {
+    verb: &'static str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flags: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Base64<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<&'a str>,
+}
+
+impl<'a> Kv<'a> {
+    fn written(self, flags: u64, value: &'a [u8]) -> Self {
+        Self { flags: Some(flags), value: Some(Base64(value)), ..self }
+    }
+}
+
+/// Bytes that JSON carries as base64.
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
+}
+
 /// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -98,43 +140,42 @@ pub(super) enum Failure {
     Unclear,
 }
 
-impl Op<'_> {
-    fn json(&self) -> Value {
+impl<'a> Op<'a> {
+    /// The operation in Consul's JSON. It names the namespace and the partition: the query's
+    /// do not apply to operations.
+    fn wire(&self, scope: &'a Scope) -> WireOp<'a> {
+        let kv = |verb, key| Kv {
+            verb,
+            key,
+            session: None,
+            index: None,
+            flags: None,
+            value: None,
+            namespace: scope.namespace.as_deref(),
+            partition: scope.partition.as_deref(),
+        };
         let kv = match *self {
-            Self::Get { key } => json!({"Verb": "get", "Key": key}),
-            Self::GetTree { prefix } => json!({"Verb": "get-tree", "Key": prefix}),
-            Self::CheckNotExists { key } => json!({"Verb": "check-not-exists", "Key": key}),
-            Self::CheckIndex { key, index } => {
-                json!({"Verb": "check-index", "Key": key, "Index": index})
-            }
+            Self::Get { key } => kv("get", key),
+            Self::GetTree { prefix } => kv("get-tree", prefix),
+            Self::CheckNotExists { key } => kv("check-not-exists", key),
+            Self::CheckIndex { key, index } => Kv { index: Some(index), ..kv("check-index", key) },
             Self::CheckSession { key, session } => {
-                json!({"Verb": "check-session", "Key": key, "Session": session})
+                Kv { session: Some(session), ..kv("check-session", key) }
             }
-            Self::Lock { key, session, flags, value }
-            | Self::Unlock { key, session, flags, value } => {
-                let verb = if matches!(self, Self::Lock { .. }) { "lock" } else { "unlock" };
-                json!({
-                    "Verb": verb,
-                    "Key": key,
-                    "Session": session,
-                    "Flags": flags,
-                    "Value": BASE64.encode(value),
-                })
+            Self::Lock { key, session, flags, value } => {
+                Kv { session: Some(session), ..kv("lock", key).written(flags, value) }
+            }
+            Self::Unlock { key, session, flags, value } => {
+                Kv { session: Some(session), ..kv("unlock", key).written(flags, value) }
             }
             Self::Cas { key, index, flags, value } => {
-                let value = BASE64.encode(value);
-                json!({"Verb": "cas", "Key": key, "Index": index, "Flags": flags, "Value": value})
+                Kv { index: Some(index), ..kv("cas", key).written(flags, value) }
             }
-            Self::Set { key, flags, value } => {
-                let value = BASE64.encode(value);
-                json!({"Verb": "set", "Key": key, "Flags": flags, "Value": value})
-            }
-            Self::Delete { key } => json!({"Verb": "delete", "Key": key}),
-            Self::DeleteCas { key, index } => {
-                json!({"Verb": "delete-cas", "Key": key, "Index": index})
-            }
+            Self::Set { key, flags, value } => kv("set", key).written(flags, value),
+            Self::Delete { key } => kv("delete", key),
+            Self::DeleteCas { key, index } => Kv { index: Some(index), ..kv("delete-cas", key) },
         };
-        json!({"KV": kv})
+        WireOp { kv }
     }
 
     /// Searches Consul's text for words: the mutation that tests must find.
@@ -235,20 +276,12 @@ fn lock_failure(what: &str, key: &str, session: &str) -> Failure {
     }
 }
 
-/// Returns the request of a transaction with these operations. Each names the namespace and
-/// the partition: the query's do not apply to operations.
+/// Returns the request of a transaction with these operations.
 pub(super) fn request(scope: &Scope, ops: &[Op<'_>]) -> WireRequest {
-    let json = |op: &Op<'_>| {
-        let mut json = op.json();
-        for (field, name) in [("Namespace", &scope.namespace), ("Partition", &scope.partition)] {
-            if let Some(name) = name {
-                json["KV"][field] = name.as_str().into();
-            }
-        }
-        json
-    };
-    let body = Value::Array(ops.iter().map(json).collect());
-    WireRequest::put("/v1/txn".into(), body.to_string().into_bytes())
+    let ops: Vec<WireOp<'_>> = ops.iter().map(|op| op.wire(scope)).collect();
+    // Only a map with keys other than text fails.
+    let body = serde_json::to_vec(&ops).unwrap_or_default();
+    WireRequest::put("/v1/txn".into(), body)
 }
 
 /// Returns the request of a transaction that only reads. Consul's leader answers.
@@ -258,9 +291,9 @@ pub(super) fn reading(scope: &Scope, ops: &[Op<'_>]) -> WireRequest {
 
 /// The outcome of a transaction.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum Outcome<'a> {
     /// Consul applied it; the entries that its operations return.
-    Done(Vec<Value>),
+    Done(Vec<Row<'a>>),
     /// Consul applied nothing, because at least one operation failed.
     Failed(Failures),
     /// The reply is not one to a transaction.
@@ -317,7 +350,7 @@ impl Failures {
 }
 
 /// Parses the reply to a transaction with these operations.
-pub(super) fn outcome(ops: &[Op<'_>], answer: Answer<'_>) -> Outcome {
+pub(super) fn outcome<'a>(ops: &[Op<'_>], answer: Answer<'a>) -> Outcome<'a> {
     let read = match answer.status() {
         200 => results(answer).map(Outcome::Done),
         409 => failures(ops, answer).map(Outcome::Failed),
@@ -326,29 +359,53 @@ pub(super) fn outcome(ops: &[Op<'_>], answer: Answer<'_>) -> Outcome {
     read.unwrap_or(Outcome::Other)
 }
 
-fn results(answer: Answer<'_>) -> Option<Vec<Value>> {
-    let mut json = answer.json()?;
-    let failed = json.get("Errors").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if failed {
+/// The reply to a transaction that was applied.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Applied<'a> {
+    /// Null if no operation returns an entry; never absent.
+    #[serde(borrow, deserialize_with = "Option::deserialize")]
+    results: Option<Vec<Returned<'a>>>,
+    #[serde(default)]
+    errors: Option<Vec<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+struct Returned<'a> {
+    #[serde(borrow, rename = "KV")]
+    row: Row<'a>,
+}
+
+fn results(answer: Answer<'_>) -> Option<Vec<Row<'_>>> {
+    let Applied { results, errors } = answer.json()?;
+    if errors.is_some_and(|errors| !errors.is_empty()) {
         return None;
     }
-    match json.get_mut("Results")?.take() {
-        Value::Array(results) => Some(results),
-        Value::Null => Some(Vec::new()),
-        _ => None,
-    }
+    Some(results.into_iter().flatten().map(|returned| returned.row).collect())
+}
+
+/// The reply to a transaction that was not applied.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NotApplied {
+    errors: Vec<OpError>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OpError {
+    op_index: u64,
+    /// Consul's text.
+    what: String,
 }
 
 fn failures(ops: &[Op<'_>], answer: Answer<'_>) -> Option<Failures> {
-    let json = answer.json()?;
-    let list = json.get("Errors")?.as_array()?;
-    let failures = list.iter().map(|error| {
-        let op = error.get("OpIndex")?.as_u64()?;
-        let what = error.get("What")?.as_str()?.to_owned();
-        let sent = usize::try_from(op).ok().and_then(|op| ops.get(op));
+    let NotApplied { errors } = answer.json()?;
+    let failed = |OpError { op_index, what }| {
+        let sent = usize::try_from(op_index).ok().and_then(|op| ops.get(op));
         let failure = sent.map_or(Failure::Unclear, |op| op.failure(&what));
-        Some(Failed { op, failure, what })
-    });
-    let failures: Vec<_> = failures.collect::<Option<_>>()?;
+        Failed { op: op_index, failure, what }
+    };
+    let failures: Vec<_> = errors.into_iter().map(failed).collect();
     (!failures.is_empty()).then_some(Failures(failures))
 }

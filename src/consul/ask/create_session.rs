@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Ask, Keyspace, millis};
 use crate::consul::{
@@ -60,7 +60,7 @@ impl Ask for CreateSession {
             return Created::TtlRefused(answer.excerpt(range));
         }
         let id = (answer.status() == 200)
-            .then(|| answer.json())
+            .then(|| answer.json::<Value>())
             .flatten()
             .and_then(|json| json.get("ID")?.as_str().filter(|id| is_id(id)).map(SessionId::from));
         id.map_or_else(|| Created::Unknown(answer.trouble()), Created::Session)

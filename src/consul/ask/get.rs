@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::{Ask, Keyspace, entry, is_reserved, read_right};
+use super::{Ask, Keyspace, is_reserved, read_right};
 use crate::consul::{
     answer::Answer,
     fact::{Entry, Listed, Seen, Trouble},
+    row::{Row, entry_of},
     txn::{self, Failure, Op, Outcome},
     wire::WireRequest,
 };
@@ -45,7 +44,7 @@ impl Ask for Get {
             Outcome::Done(rows) if rows.is_empty() => return Seen::Denied(right),
             Outcome::Done(rows) => {
                 if let [row] = &*rows
-                    && let Some(entry) = entry::entry_of(Some(row), &self.key)
+                    && let Some(entry) = entry_of(Some(row), &self.key)
                 {
                     let index = entry.modify_index;
                     return Seen::Found { entry, index };
@@ -113,12 +112,11 @@ impl Ask for GetTree {
 
 /// Parses complete entries under `prefix`. Keys are returned without their first `own`
 /// bytes, the runtime's prefix.
-fn entries(rows: &[Value], prefix: &str, own: usize) -> Option<Vec<(Box<str>, Entry)>> {
+fn entries(rows: &[Row<'_>], prefix: &str, own: usize) -> Option<Vec<(Box<str>, Entry)>> {
     let mut entries = Vec::with_capacity(rows.len());
     for row in rows {
-        let full = row.get("KV")?.get("Key")?.as_str()?;
-        let key = full.get(own..).filter(|_| full.starts_with(prefix))?;
-        let entry = entry::entry_of(Some(row), full)?;
+        let key = row.key.get(own..).filter(|_| row.key.starts_with(prefix))?;
+        let entry = entry_of(Some(row), &row.key)?;
         if !is_reserved(key) {
             entries.push((key.into(), entry));
         }

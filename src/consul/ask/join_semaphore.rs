@@ -1,6 +1,6 @@
 //! Adds our session to a semaphore's holders.
 
-use super::{Ask, Keyspace, entry::entry_of, lock::is_refusal, write_right};
+use super::{Ask, Keyspace, lock::is_refusal, write_right};
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
         answer::Answer,
         fact::{Expect, Fence, Locked, SessionId, Trouble},
         roster::{SEMAPHORE_FLAGS, contender},
+        row::entry_of,
         txn::{self, Failure, Failures, Op, Outcome},
         wire::WireRequest,
     },

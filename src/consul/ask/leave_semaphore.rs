@@ -1,11 +1,12 @@
 //! Removes our session from a semaphore's holders.
 
-use super::{Ask, Keyspace, entry::entry_of, write_right};
+use super::{Ask, Keyspace, write_right};
 use crate::{
     consul::{
         answer::Answer,
         fact::{Released, SessionId, Trouble},
         roster::{SEMAPHORE_FLAGS, contender},
+        row::{Row, entry_of},
         txn::{self, Failure, Op, Outcome},
         wire::WireRequest,
     },
@@ -44,7 +45,7 @@ impl Left {
     }
 
     /// Whether the first row of the results shows that the operations took effect.
-    pub(super) fn is_shown(&self, row: Option<&serde_json::Value>, key: &str, index: u64) -> bool {
+    pub(super) fn is_shown(&self, row: Option<&Row<'_>>, key: &str, index: u64) -> bool {
         let shown = entry_of(row, key).map(|entry| entry.modify_index);
         match self {
             Self::Roster(_) => shown.is_some_and(|shown| shown > index),

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Ask, Keyspace, entry::Row, escaped, is_reserved, millis, prolonged};
+use super::{Ask, Keyspace, escaped, is_reserved, millis, prolonged};
 use crate::consul::{
     answer::Answer,
     fact::{Entry, Listed, Trouble},
     http::Purpose,
+    row::Row,
     wire::WireRequest,
 };
 
@@ -85,7 +86,7 @@ fn entries(
     own: usize,
     index: u64,
 ) -> Option<Vec<(Box<str>, Entry)>> {
-    let rows: Vec<Row<'_>> = serde_json::from_slice(answer.body()).ok()?;
+    let rows: Vec<Row<'_>> = answer.json()?;
     if rows.is_empty() {
         return None;
     }
@@ -97,7 +98,7 @@ fn entries(
             continue;
         }
         let key = key.into();
-        entries.push((key, row.into_entry()?));
+        entries.push((key, row.entry()?));
     }
     Some(entries)
 }

@@ -1,12 +1,13 @@
 //! Locks keys, each only if it has the expected state.
 
-use super::{Ask, Keyspace, entry::entry_of, write_right};
+use super::{Ask, Keyspace, write_right};
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::{
     consul::{
         answer::Answer,
         fact::{Expect, Fence, Locked, SessionId, Trouble},
+        row::{Row, entry_of},
         txn::{self, Failure, Failures, Op, Outcome},
         wire::WireRequest,
         words::{
@@ -95,7 +96,7 @@ impl Locks<'_> {
     fn locked(
         self,
         names: &Names,
-        outcome: &Outcome,
+        outcome: &Outcome<'_>,
         answer: Answer<'_>,
         place: usize,
     ) -> Option<Locked> {
@@ -119,11 +120,11 @@ impl Locks<'_> {
 
     /// Returns the index in the key's last row, if that row shows our session as the
     /// holder. The last lock's row is the last of all.
-    fn index(self, rows: &[serde_json::Value], place: usize, key: &str) -> Option<u64> {
+    fn index(self, rows: &[Row<'_>], place: usize, key: &str) -> Option<u64> {
         let row = if place + 1 == self.0.len() {
             rows.last()
         } else {
-            rows.iter().rev().find(|row| row["KV"]["Key"] == key)
+            rows.iter().rev().find(|row| row.key == key)
         };
         let entry = entry_of(row, key)?;
         if entry.session.as_ref() != Some(&self.0[place].session) {

@@ -59,7 +59,7 @@ impl Ask for LogIn {
 }
 
 fn token_in(answer: Answer<'_>) -> Option<LoggedIn> {
-    let json = answer.json()?;
+    let json: Value = answer.json()?;
     let token = Secret::new(json.get("SecretID")?.as_str()?);
     let at = |field| json.get(field).and_then(Value::as_str).and_then(instant);
     // Both times are Consul's, so that our wall clock does not matter.

@@ -1,9 +1,10 @@
 //! Raises the fence entry of a session.
 
-use super::{Ask, Keyspace, entry::entry_of, write_right};
+use super::{Ask, Keyspace, write_right};
 use crate::consul::{
     answer::Answer,
     fact::{Fence, Raised, SessionId, Trouble},
+    row::entry_of,
     txn::{self, Failure, Op, Outcome},
     wire::WireRequest,
 };

@@ -1,10 +1,11 @@
 //! Writes the record beside a key that our session holds.
 
-use super::{Ask, Keyspace, entry::entry_of, write_right};
+use super::{Ask, Keyspace, write_right};
 use crate::{
     consul::{
         answer::Answer,
         fact::{Recorded, SessionId, Trouble},
+        row::entry_of,
         txn::{self, Failure, Op, Outcome},
         wire::WireRequest,
     },

@@ -1,12 +1,13 @@
 //! Releases a key, if our session holds it at the expected index.
 
-use super::{Ask, Keyspace, entry::entry_of, write_right};
+use super::{Ask, Keyspace, write_right};
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::{
     consul::{
         answer::Answer,
         fact::{Released, SessionId, Trouble},
+        row::entry_of,
         txn::{self, Failure, Op, Outcome},
         wire::WireRequest,
     },

@@ -33,7 +33,7 @@ impl Ask for SessionInfo {
             return SessionSeen::Denied(right);
         }
         if answer.status() == 200 {
-            if answer.json().is_some_and(|json| json.as_array().is_some_and(Vec::is_empty)) {
+            if answer.json::<[Value; 0]>().is_some() {
                 return SessionSeen::NotShown;
             }
             if let Some(seen) = one_session(answer, &self.session).as_ref().and_then(described) {
@@ -50,8 +50,7 @@ impl Ask for SessionInfo {
 
 /// Returns the session with this id, if the reply lists it alone.
 pub(super) fn one_session(answer: Answer<'_>, id: &SessionId) -> Option<Value> {
-    let Value::Array(sessions) = answer.json()? else { return None };
-    let [session] = <[Value; 1]>::try_from(sessions).ok()?;
+    let [session] = answer.json::<[Value; 1]>()?;
     (session.get("ID")?.as_str()? == id.as_str()).then_some(session)
 }
 

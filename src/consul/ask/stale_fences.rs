@@ -1,11 +1,12 @@
 //! Lists and deletes fence entries of sessions that have ended.
 
-use super::{Ask, Keyspace, entry::Row, escaped};
+use super::{Ask, Keyspace, escaped};
 use crate::{
     consul::{
         answer::Answer,
         fact::{SessionId, StaleFences, Trouble},
         http::Purpose,
+        row::Row,
         txn::{self, Op},
         wire::WireRequest,
     },
@@ -32,14 +33,13 @@ impl Ask for ListStaleFences {
         if answer.status() == 404 && answer.body().is_empty() {
             return StaleFences::Found(Vec::new());
         }
-        let rows = (answer.status() == 200).then(|| serde_json::from_slice(answer.body()));
-        let Some(Ok(rows)) = rows else { return StaleFences::Unknown(answer.trouble()) };
+        let rows = (answer.status() == 200).then(|| answer.json::<Vec<Row<'_>>>()).flatten();
+        let Some(rows) = rows else { return StaleFences::Unknown(answer.trouble()) };
         let stale = |row: Row<'_>| {
             let is_unlocked = row.session().is_none();
             let name = row.key.strip_prefix(&folder).filter(|id| is_unlocked && is_uuid(id))?;
             Some((SessionId::from(name), row.modify_index))
         };
-        let rows: Vec<Row<'_>> = rows;
         StaleFences::Found(rows.into_iter().filter_map(stale).collect())
     }
 

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::{Ask, Keyspace, entry::entry_of, lock::is_refusal, read_right, write_right};
+use super::{Ask, Keyspace, lock::is_refusal, read_right, write_right};
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::{
     consul::{
         answer::Answer,
         fact::{SessionId, Trouble, Written},
+        row::{Row, entry_of},
         txn::{self, Failure, Failures, Op, Outcome},
         wire::WireRequest,
     },
@@ -195,7 +194,7 @@ impl Ask for Write {
         }
         match txn::outcome(&self.ops(&key, &others), answer) {
             Outcome::Done(rows) => {
-                let held = |row: Option<&Value>, by: &SessionId| {
+                let held = |row: Option<&Row<'_>>, by: &SessionId| {
                     entry_of(row, &key).filter(|entry| entry.session.as_ref() == Some(by))
                 };
                 let ours = &self.session;

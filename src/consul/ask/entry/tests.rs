@@ -1,5 +1,10 @@
+use serde_json::Value;
+
 use super::{super::tests::fixtures::ID, *};
-use crate::consul::{fact::Trouble, wire::WireReply};
+use crate::consul::{
+    fact::{SessionId, Trouble},
+    wire::WireReply,
+};
 
 const HELD: &str = r#"[
     {
