@@ -12,8 +12,9 @@
 //! Each is a limit of what Consul lets a client do, described in `docs/safety.md`:
 //!
 //! - *A copy of an answered lock request* that arrives after its lock was released and
-//!   the key deleted, after the lock-delay for which it was refused, or, for a set, after
-//!   the key for which it was refused became free (`Question::outlives`). No fence is raised for an answered attempt.
+//!   the key deleted, after the lock-delay for which it was refused, after the right that it
+//!   lacked was granted, or, for a set, after the key for which it was refused became free
+//!   (`Question::outlives`). No fence is raised for an answered attempt.
 //! - *A lock or a permit restored by a snapshot* although its session had released it
 //!   (`release_the_risen`), and *a late request that passes the older fence* of that
 //!   snapshot, or expects an index that a semaphore has again (`withhold_the_late`), and

@@ -114,11 +114,9 @@ impl World {
             }
             Act::Overwrite(key) => {
                 self.stats.fault("value overwritten");
-                let name = key.as_str().as_bytes();
-                if let Some(pair) = engine.pair(name) {
-                    let (flags, value) = (pair.flags, format!("op {}", now.as_nanos()));
-                    // A plain write is never refused.
-                    let _ = engine.put(now, name, value.into_bytes(), flags, PutMode::Plain);
+                let flags = engine.pair(key.as_str().as_bytes()).map(|pair| pair.flags);
+                if let Some(flags) = flags {
+                    self.write_over(&key, flags);
                 }
             }
             Act::Edit(key) => {
@@ -179,8 +177,13 @@ impl World {
     fn write_over(&mut self, key: &Key, flags: u64) {
         let (now, name) = (self.now, key.as_str().as_bytes());
         let value = format!("op {}", now.as_nanos()).into_bytes();
-        // A plain write is never refused.
+        let lock = self.server.holder(key).map(|lock| (key.clone(), lock));
+        let risen = self.risen.iter().position(|risen| Some(risen) == lock.as_ref());
+        // A plain write is never refused. It changes a lock's index, but not its holder.
         let _ = self.server.api.engine.put(now, name, value, flags, PutMode::Plain);
+        if let Some((risen, lock)) = risen.zip(self.server.holder(key)) {
+            self.risen[risen].1 = lock;
+        }
     }
 
     fn meddle_with_fences(&mut self, how: Meddling) {

@@ -156,8 +156,8 @@ impl Question {
 
     /// Whether a copy of it that arrives after this answer can still lock a key,
     /// because the key was released and deleted, was closed by a lock-delay, or belongs to
-    /// a set of which another key was at fault; or can still write, because a right was
-    /// missing or a lock-delay ran.
+    /// a set of which another key was at fault, or because a right was missing; or can still
+    /// write, because a right was missing or a lock-delay ran.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
         match self {
             Self::LockAll { .. } => return true,
@@ -173,9 +173,11 @@ impl Question {
             _ => {}
         }
         let locks: Vec<&Lock> = self.locks().collect();
-        let mut expectations = locks.iter().map(|lock| lock.expect);
-        let delayed = || concluded(&Locks(&locks), Ok(answer)).contains(&Some(Locked::Delayed));
-        expectations.any(|expect| expect == Expect::Missing) || (!locks.is_empty() && delayed())
+        let expects_none = locks.iter().any(|lock| lock.expect == Expect::Missing);
+        let may_succeed_later =
+            |locked: Option<Locked>| matches!(locked, Some(Locked::Delayed | Locked::Denied(_)));
+        let answers = || concluded(&Locks(&locks), Ok(answer));
+        expects_none || (!locks.is_empty() && answers().into_iter().any(may_succeed_later))
     }
 
     /// Reads the answer and addresses it to its machine.

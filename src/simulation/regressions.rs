@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 37] = [
+const SEEDS: [(u64, &str); 39] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -57,6 +57,8 @@ const SEEDS: [(u64, &str); 37] = [
         7_381_767,
         "a held key had a lower index in a restored store, and was checked without a pause",
     ),
+    (10_050_046, "a copy of a lock request came after the right that the request had lacked"),
+    (10_105_264, "a lock that a snapshot brought back was written over, and its process left"),
 ];
 
 #[test]
