@@ -159,7 +159,7 @@ impl LockSupervisor {
     }
 
     fn finish(&mut self, end: End, ctx: &mut Context<Self>) {
-        if end == End::Orderly && self.consul.is_logged_in() {
+        if end == End::Orderly && self.consul.logs_in() {
             let (consul, limit) = (self.consul.clone(), self.settings.timing.request_timeout());
             let logs_out = async move { consul.log_out(limit).await };
             ctx.wait(logs_out.into_actor(self).map(move |(), actor, ctx| actor.end(end, ctx)));

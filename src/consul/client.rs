@@ -27,8 +27,8 @@ use super::{
 pub(crate) struct Consul(Rc<Inner>);
 
 struct Inner {
-    link: Link,
-    credentials: Credentials,
+    link: Rc<Link>,
+    credentials: Rc<Credentials>,
     keys: Keyspace,
     batches: Rc<RefCell<Batches<Tell>>>,
 }
@@ -45,9 +45,9 @@ impl Consul {
         prefix: Option<&str>,
         scope: Scope,
     ) -> Result<Self, String> {
-        let credentials = Credentials::new(token)?;
+        let first = token.first()?;
         let link = Link::Http(Box::new(Http::new(config)?));
-        let client = Self::over(link, credentials, Keyspace::below(prefix).within(scope));
+        let client = Self::over(link, token, first, Keyspace::below(prefix).within(scope));
         if client.0.credentials.may_change() {
             client.tend_credentials();
         }
@@ -58,10 +58,12 @@ impl Consul {
     #[cfg_attr(not(feature = "embedded"), allow(dead_code, reason = "handed in by features"))]
     pub(crate) fn over_backend(backend: impl Backend + 'static, prefix: Option<&str>) -> Self {
         let link = Link::Backend(Box::new(backend));
-        Self::over(link, Credentials::default(), Keyspace::below(prefix))
+        Self::over(link, TokenSource::Fixed(None), None, Keyspace::below(prefix))
     }
 
-    fn over(link: Link, credentials: Credentials, keys: Keyspace) -> Self {
+    fn over(link: Link, source: TokenSource, first: Option<Token>, keys: Keyspace) -> Self {
+        let link = Rc::new(link);
+        let credentials = Credentials::new(source, first, link.clone(), keys.clone());
         Self(Rc::new(Inner { link, credentials, keys, batches: Rc::default() }))
     }
 
@@ -72,7 +74,7 @@ impl Consul {
             loop {
                 tokio::time::sleep(LOOK_PERIOD).await;
                 let Some(client) = client.upgrade() else { return };
-                client.credentials.tend(&client.link, &client.keys).await;
+                client.credentials.tend().await;
             }
         });
     }
@@ -87,14 +89,14 @@ impl Consul {
         self.0.credentials.current().is_some()
     }
 
-    /// Whether the token came from a login.
-    pub(crate) fn is_logged_in(&self) -> bool {
-        self.0.credentials.is_logged_in()
+    /// Whether the token comes from a login.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.0.credentials.logs_in()
     }
 
     /// Destroys the token if it came from a login. No request may follow.
     pub(crate) async fn log_out(&self, limit: Duration) {
-        self.0.credentials.log_out(&self.0.link, &self.0.keys, limit).await;
+        self.0.credentials.log_out(limit).await;
     }
 
     /// Asks one question. The answer arrives within `limit`. A blocking read is answered
@@ -122,7 +124,7 @@ impl Consul {
 
     /// The connections to the agent, if the link is HTTP.
     pub(crate) fn connections(&self) -> Option<&Http> {
-        match &self.0.link {
+        match &*self.0.link {
             Link::Http(http) => Some(http),
             Link::Backend(_) => None,
         }
@@ -158,7 +160,7 @@ impl Consul {
         request: &WireRequest,
         limit: Duration,
     ) -> Result<(WireReply, Option<Token>), Trouble> {
-        let Inner { link, credentials, keys, .. } = &*self.0;
+        let Inner { link, credentials, .. } = &*self.0;
         if !credentials.may_change() {
             let token = credentials.current();
             let header = token.as_ref().map(|token| &token.header);
@@ -167,7 +169,7 @@ impl Consul {
         }
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let token = timeout_at(deadline, credentials.token(link, keys)).await;
+        let token = timeout_at(deadline, credentials.token()).await;
         let mut token = token
             .map_err(|_| Trouble::NoToken(format!("none within {limit:.1?}")))?
             .map_err(Trouble::NoToken)?;
@@ -177,7 +179,7 @@ impl Consul {
             if !Answer::new(&reply, None).lacks_token() {
                 return Ok((reply, token));
             }
-            let next = credentials.replaced(token.as_ref(), link, keys);
+            let next = credentials.replaced(token.as_ref());
             match timeout_at(deadline, next).await {
                 Ok(next) if !left().is_zero() => token = next,
                 _ => return Ok((reply, token)),

@@ -1,12 +1,13 @@
 //! The ACL token of the requests: fixed, from a file that may change, or from a login.
 
-use std::{cell::RefCell, path::PathBuf, time::Duration};
+use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
 
-use hyper::header::HeaderValue;
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep},
+use futures::{
+    FutureExt as _,
+    future::{LocalBoxFuture, Shared},
 };
+use hyper::header::HeaderValue;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     answer::Answer,
@@ -20,12 +21,12 @@ use crate::{config::Login, secret::Secret};
 pub(super) const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// The pause between two looks for a token that replaces an unknown one.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// The pause after a failed login.
+/// The pause between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
 /// The time limit of a login or a logout.
 const LOGIN_LIMIT: Duration = Duration::from_secs(5);
-/// How often, at most, the agent is asked whether it knows the token of a login yet.
-const MOST_LOOKS: usize = 10;
+/// How long to wait, at most, until the agent's server knows the token of a login.
+const VISIBLE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Where the ACL token comes from.
 #[derive(Clone, Debug)]
@@ -37,6 +38,31 @@ pub(crate) enum TokenSource {
         fallback: Option<Secret>,
     },
     Login(Login),
+}
+
+impl TokenSource {
+    /// Returns the token at the start; none before a login.
+    ///
+    /// # Errors
+    /// Why the token cannot be used or read.
+    pub(super) fn first(&self) -> Result<Option<Token>, String> {
+        match self {
+            Self::Fixed(None) | Self::Login(_) => Ok(None),
+            Self::Fixed(Some(token)) => {
+                Token::new(token.clone()).map_err(|why| format!("token {why}"))
+            }
+            Self::File { path, fallback } => {
+                let name = path.display();
+                let text = std::fs::read(path);
+                let text = text.map_err(|err| format!("token_file '{name}' cannot be read: {err}"));
+                let token = of_file(&text?).and_then(|token| match (token, fallback) {
+                    (None, Some(fallback)) => Token::new(fallback.clone()),
+                    (token, _) => Ok(token),
+                });
+                token.map_err(|why| format!("token_file '{name}' {why}"))
+            }
+        }
+    }
 }
 
 /// An ACL token.
@@ -66,56 +92,38 @@ impl Token {
 /// The current token, and how to get the next one.
 pub(super) struct Credentials {
     source: TokenSource,
+    link: Rc<Link>,
+    keys: Keyspace,
     token: RefCell<Option<Token>>,
-    /// Held while a token is fetched.
-    turn: Mutex<()>,
+    /// The fetch of a token that is under way.
+    fetch: RefCell<Option<Fetch>>,
     state: RefCell<State>,
 }
+
+/// The end of a fetch, or why it gave no token.
+type Fetch = Shared<LocalBoxFuture<'static, Result<(), String>>>;
 
 #[derive(Default)]
 struct State {
     /// When to log in again.
     log_in_at: Option<Instant>,
+    logged_in_at: Option<Instant>,
     /// Why no token could be had, and when that was.
     failed: Option<(String, Instant)>,
     /// The runtime has logged out, so requests that are still under way must not log in.
     is_closed: bool,
 }
 
-impl Default for Credentials {
-    /// The anonymous token.
-    fn default() -> Self {
-        let source = TokenSource::Fixed(None);
-        Self {
-            source,
-            token: RefCell::default(),
-            turn: Mutex::default(),
-            state: RefCell::default(),
-        }
-    }
-}
-
 impl Credentials {
-    /// # Errors
-    /// Why the token cannot be used or read.
-    pub(super) fn new(source: TokenSource) -> Result<Self, String> {
-        let token = match &source {
-            TokenSource::Fixed(Some(token)) => {
-                Token::new(token.clone()).map_err(|why| format!("token {why}"))?
-            }
-            TokenSource::File { path, fallback } => {
-                let name = path.display();
-                let text = std::fs::read(path);
-                let text = text.map_err(|err| format!("token_file '{name}' cannot be read: {err}"));
-                let token = of_file(&text?).and_then(|token| match (token, fallback) {
-                    (None, Some(fallback)) => Token::new(fallback.clone()),
-                    (token, _) => Ok(token),
-                });
-                token.map_err(|why| format!("token_file '{name}' {why}"))?
-            }
-            TokenSource::Fixed(None) | TokenSource::Login(_) => None,
-        };
-        Ok(Self { source, token: RefCell::new(token), ..Self::default() })
+    /// `first` is the source's first token.
+    pub(super) fn new(
+        source: TokenSource,
+        first: Option<Token>,
+        link: Rc<Link>,
+        keys: Keyspace,
+    ) -> Rc<Self> {
+        let (token, fetch, state) = (RefCell::new(first), RefCell::default(), RefCell::default());
+        Rc::new(Self { source, link, keys, token, fetch, state })
     }
 
     /// Whether the token may change.
@@ -123,58 +131,49 @@ impl Credentials {
         !matches!(self.source, TokenSource::Fixed(_))
     }
 
-    pub(super) fn is_logged_in(&self) -> bool {
-        matches!(self.source, TokenSource::Login(_)) && self.token.borrow().is_some()
+    /// Whether a login gives the token.
+    pub(super) fn logs_in(&self) -> bool {
+        matches!(self.source, TokenSource::Login(_))
     }
 
     /// Returns the token, after a login if necessary. `None` is the anonymous token.
     ///
     /// # Errors
     /// Why the login failed.
-    pub(super) async fn token(
-        &self,
-        link: &Link,
-        keys: &Keyspace,
-    ) -> Result<Option<Token>, String> {
-        let token = self.current();
-        if token.is_some() || !matches!(self.source, TokenSource::Login(_)) {
-            return Ok(token);
-        }
-        let _turn = self.turn.lock().await;
-        if self.current().is_none() {
-            self.fetch(link, keys).await?;
+    ///
+    /// # Cancel safety
+    /// A login goes on when the future is dropped.
+    pub(super) async fn token(self: &Rc<Self>) -> Result<Option<Token>, String> {
+        if self.logs_in() && self.current().is_none() {
+            self.fetched().await?;
         }
         Ok(self.current())
     }
 
     /// Waits for a token that replaces `unknown`, which Consul does not know. A file may be
-    /// written after its former token was deleted.
+    /// written after its former token was deleted. The token of a login is returned again if
+    /// it is new: the server may know it by then.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
-    pub(super) async fn replaced(
-        &self,
-        unknown: Option<&Token>,
-        link: &Link,
-        keys: &Keyspace,
-    ) -> Option<Token> {
+    /// A login goes on when the future is dropped.
+    pub(super) async fn replaced(self: &Rc<Self>, unknown: Option<&Token>) -> Option<Token> {
         loop {
-            {
-                let _turn = self.turn.lock().await;
-                if self.is_current(unknown) {
-                    // A failure is reported by the next request that needs a token.
-                    let _ = self.fetch(link, keys).await;
-                }
-                if !self.is_current(unknown) {
-                    return self.current();
-                }
+            if self.is_current(unknown) {
+                // A failure is reported by the next request that needs a token.
+                let _ = self.fetched().await;
+            }
+            if !self.is_current(unknown) {
+                return self.current();
             }
             sleep(LOOK_AGAIN).await;
+            if self.has_just_logged_in() {
+                return self.current();
+            }
         }
     }
 
     /// Fetches a new token if the file has changed or the token expires soon.
-    pub(super) async fn tend(&self, link: &Link, keys: &Keyspace) {
+    pub(super) async fn tend(self: &Rc<Self>) {
         let is_due = match &self.source {
             TokenSource::Fixed(_) => false,
             TokenSource::File { .. } => true,
@@ -183,26 +182,27 @@ impl Credentials {
             }
         };
         if is_due {
-            let _turn = self.turn.lock().await;
             // It has been reported.
-            let _ = self.fetch(link, keys).await;
+            let _ = self.fetched().await;
         }
     }
 
-    /// Destroys the token of a login.
-    pub(super) async fn log_out(&self, link: &Link, keys: &Keyspace, limit: Duration) {
-        if !self.is_logged_in() {
+    /// Destroys the token of a login. A login that is under way may end first, within `limit`.
+    pub(super) async fn log_out(&self, limit: Duration) {
+        self.state.borrow_mut().is_closed = true;
+        let under_way = self.fetch.borrow().clone();
+        if let Some(fetch) = under_way {
+            let _ = timeout(limit, fetch).await;
+        }
+        if !self.logs_in() {
             return;
         }
-        self.state.borrow_mut().is_closed = true;
-        let limit = limit.min(LOGIN_LIMIT);
-        // A login that is under way ends first.
-        let _turn = tokio::time::timeout(limit, self.turn.lock()).await;
         let Some(token) = self.token.borrow_mut().take() else { return };
-        let header = Some(&token.header);
-        let reply = link.exchange(Purpose::Call, &LogOut.request(keys), header, limit).await;
+        let (request, header) = (LogOut.request(&self.keys), Some(&token.header));
+        let limit = limit.min(LOGIN_LIMIT);
+        let reply = self.link.exchange(Purpose::Call, &request, header, limit).await;
         let fact = match &reply {
-            Ok(reply) => LogOut.read(keys, Answer::new(reply, Some(&token.secret))),
+            Ok(reply) => LogOut.read(&self.keys, Answer::new(reply, Some(&token.secret))),
             Err(trouble) => Err(trouble.clone()),
         };
         if let Err(trouble) = fact {
@@ -219,8 +219,31 @@ impl Credentials {
         current.as_ref().map(|token| &token.secret) == token.map(|token| &token.secret)
     }
 
-    /// Reads the file, or logs in unless that has just failed. Reports a new failure.
-    async fn fetch(&self, link: &Link, keys: &Keyspace) -> Result<(), String> {
+    fn has_just_logged_in(&self) -> bool {
+        self.state.borrow().logged_in_at.is_some_and(|at| at.elapsed() < LOGIN_PAUSE)
+    }
+
+    /// Waits for the fetch that is under way, or for a new one.
+    ///
+    /// It runs in a task of its own: a request has less time than a login may take, and a login
+    /// that is cut off leaves a token that nobody uses.
+    fn fetched(self: &Rc<Self>) -> Fetch {
+        let mut under_way = self.fetch.borrow_mut();
+        let start = || {
+            let me = Rc::clone(self);
+            let task = actix_rt::spawn(async move {
+                let fetched = me.fetch().await;
+                me.fetch.take();
+                fetched
+            });
+            let ended = async { task.await.unwrap_or_else(|_| Err("the runtime ends".into())) };
+            ended.boxed_local().shared()
+        };
+        under_way.get_or_insert_with(start).clone()
+    }
+
+    /// Reads the file, or logs in unless that was done a moment ago. Reports a new failure.
+    async fn fetch(&self) -> Result<(), String> {
         let fetched = match &self.source {
             TokenSource::Fixed(_) => return Ok(()),
             TokenSource::File { path, .. } => {
@@ -242,8 +265,10 @@ impl Credentials {
                 {
                     return Err(why.clone());
                 }
-                // Boxed: it is large and rare, and every request reserves space for it.
-                Box::pin(self.log_in(login, link, keys)).await.map(Some)
+                if self.has_just_logged_in() {
+                    return Ok(());
+                }
+                self.log_in(login).await.map(Some)
             }
         };
         match fetched {
@@ -266,7 +291,7 @@ impl Credentials {
         }
     }
 
-    async fn log_in(&self, login: &Login, link: &Link, keys: &Keyspace) -> Result<Token, String> {
+    async fn log_in(&self, login: &Login) -> Result<Token, String> {
         let asked_at = Instant::now();
         let file = login.bearer_token_file.clone();
         let bearer = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
@@ -278,9 +303,10 @@ impl Credentials {
             bearer: Secret::new(bearer),
             meta: login.meta.clone(),
         };
-        let reply = link.exchange(Purpose::Call, &ask.request(keys), None, LOGIN_LIMIT).await;
+        let request = ask.request(&self.keys);
+        let reply = self.link.exchange(Purpose::Call, &request, None, LOGIN_LIMIT).await;
         let fact = match &reply {
-            Ok(reply) => ask.read(keys, Answer::new(reply, Some(&ask.bearer))),
+            Ok(reply) => ask.read(&self.keys, Answer::new(reply, Some(&ask.bearer))),
             Err(trouble) => ask.unanswered(trouble.clone()),
         };
         let method = &login.auth_method;
@@ -294,19 +320,20 @@ impl Credentials {
             }
         };
         let token = Token::new(token)?.ok_or("the login gave no token")?;
-        self.wait_until_visible(&token, link, keys).await;
-        self.state.borrow_mut().log_in_at = lifetime.map(|lifetime| asked_at + lifetime * 2 / 3);
+        // It is used even if it does not become visible in time.
+        let _ = timeout(VISIBLE_LIMIT, self.until_visible(&token)).await;
+        let mut state = self.state.borrow_mut();
+        state.log_in_at = lifetime.map(|lifetime| asked_at + lifetime * 2 / 3);
+        state.logged_in_at = Some(Instant::now());
         Ok(token)
     }
 
     /// Waits until the agent's server knows the token of a login; another server made it.
-    async fn wait_until_visible(&self, token: &Token, link: &Link, keys: &Keyspace) {
-        for _ in 0..MOST_LOOKS {
-            let (request, header) = (IsVisible.request(keys), Some(&token.header));
-            let reply = link.exchange(Purpose::Call, &request, header, LOGIN_LIMIT).await;
-            let is_visible =
-                reply.is_ok_and(|reply| IsVisible.read(keys, Answer::new(&reply, None)));
-            if is_visible {
+    async fn until_visible(&self, token: &Token) {
+        loop {
+            let (request, header) = (IsVisible.request(&self.keys), Some(&token.header));
+            let reply = self.link.exchange(Purpose::Call, &request, header, VISIBLE_LIMIT).await;
+            if reply.is_ok_and(|reply| IsVisible.read(&self.keys, Answer::new(&reply, None))) {
                 return;
             }
             sleep(LOOK_AGAIN).await;

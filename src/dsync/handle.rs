@@ -182,14 +182,17 @@ impl Dsync {
 
     /// Ends the runtime in good order. Waiting callers get [`Error::Stopped`], current leases
     /// are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown), every key is
-    /// released, and the session is destroyed. A second call waits for the same end.
+    /// released, and the session is destroyed, then the token of a login. A second call waits
+    /// for the same end.
     ///
     /// Work that depends on leadership is stopped without time to stop; call
     /// [`hand_over`](Dsync::hand_over) first.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if `limit` passes first. The runtime has ended even then; the
-    /// end of the session by its TTL frees what it held.
+    /// end of the session by its TTL frees what it held, and the token of a login stays until
+    /// it expires. The end of a login's token is waited for beyond `limit`, for up to twice the
+    /// [request timeout](crate::Timing::request_timeout).
     ///
     /// # Cancel safety
     /// Dropping the future does not cancel the shutdown.

@@ -46,8 +46,8 @@ pub(crate) fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) ->
         Rc::new(script::Script { replies: RefCell::new(replies.into()), ..Default::default() });
     let link = Link::Backend(Box::new(script.clone()));
     let token = TokenSource::Fixed(Some("s3cr3t-t0k3n".into()));
-    let credentials = Credentials::new(token).unwrap();
-    let consul = Consul::over(link, credentials, Keyspace::below(prefix));
+    let first = token.first().unwrap();
+    let consul = Consul::over(link, token, first, Keyspace::below(prefix));
     Scripted { consul, script }
 }
 

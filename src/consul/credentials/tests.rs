@@ -29,17 +29,20 @@ struct Server {
     oldest: Arc<AtomicUsize>,
     logins: Arc<AtomicUsize>,
     logouts: Arc<AtomicUsize>,
+    /// How long a login takes, in milliseconds.
+    pace: Arc<AtomicUsize>,
 }
 
 impl Server {
     async fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let [oldest, logins, logouts] = [1, 0, 0].map(|n| Arc::new(AtomicUsize::new(n)));
-        let counts = web::Data::new([oldest.clone(), logins.clone(), logouts.clone()]);
-        type Counts = web::Data<[Arc<AtomicUsize>; 3]>;
+        let numbers = [1, 0, 0, 0].map(|n| Arc::new(AtomicUsize::new(n)));
+        let counts = web::Data::new(numbers.clone());
+        let [oldest, logins, logouts, pace] = numbers;
+        type Counts = web::Data<[Arc<AtomicUsize>; 4]>;
         let answer = |request: HttpRequest, counts: Counts| async move {
-            let [oldest, logins, logouts] = &**counts;
+            let [oldest, logins, logouts, pace] = &**counts;
             let token = request.headers().get("x-consul-token");
             let token = token.map(|token| token.to_str().unwrap().to_owned());
             let number = token.as_deref().and_then(|token| token[1..].parse::<usize>().ok());
@@ -47,6 +50,7 @@ impl Server {
             match request.path() {
                 "/v1/acl/login" => {
                     let n = logins.fetch_add(1, Ordering::SeqCst) + 1;
+                    sleep(Duration::from_millis(pace.load(Ordering::SeqCst) as u64)).await;
                     HttpResponse::Ok().json(serde_json::json!({
                         "SecretID": format!("t{n}"),
                         "CreateTime": "2020-01-01T00:00:00Z",
@@ -54,19 +58,19 @@ impl Server {
                     }))
                 }
                 "/v1/status/leader" => HttpResponse::Ok().body("\"a\""),
+                "/v1/acl/token/self" if number.is_some() => HttpResponse::Ok().finish(),
                 _ if !is_known => HttpResponse::Forbidden().body("ACL not found"),
                 "/v1/acl/logout" => {
                     logouts.fetch_add(1, Ordering::SeqCst);
                     HttpResponse::Ok().finish()
                 }
-                "/v1/acl/token/self" => HttpResponse::Ok().finish(),
                 _ => HttpResponse::NotFound().insert_header(("X-Consul-Index", "7")).finish(),
             }
         };
         let app = move || App::new().app_data(counts.clone()).default_service(web::to(answer));
         let server = HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap();
         actix_rt::spawn(server.run());
-        Self { address, oldest, logins, logouts }
+        Self { address, oldest, logins, logouts, pace }
     }
 
     fn client(&self, source: TokenSource) -> Result<Consul, String> {
@@ -92,7 +96,11 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 async fn read(consul: &Consul) -> Seen {
-    consul.ask(&Read::Key(Key::new("k").unwrap()), Duration::from_secs(6)).await
+    read_within(consul, Duration::from_secs(6)).await
+}
+
+async fn read_within(consul: &Consul, limit: Duration) -> Seen {
+    consul.ask(&Read::Key(Key::new("k").unwrap()), limit).await
 }
 
 const KNOWN: Seen = Seen::Missing { index: 7 };
@@ -168,6 +176,40 @@ async fn a_login_is_repeated_before_its_token_expires_and_when_it_is_unknown() {
 }
 
 #[actix::test]
+async fn a_login_that_outlasts_the_requests_gives_their_successors_its_token() {
+    let server = Server::start().await;
+    server.pace.store(1_000, Ordering::SeqCst);
+    let bearer = file("slow", "b34r3r");
+    let consul = server.client(TokenSource::Login(Login::new("jwt", &bearer))).unwrap();
+    let granted = async {
+        let mut unserved = 0;
+        while read_within(&consul, Duration::from_millis(200)).await != KNOWN {
+            unserved += 1;
+        }
+        unserved
+    };
+    let unserved = timeout(Duration::from_secs(30), granted).await.unwrap();
+    assert!(unserved > 1, "{unserved}");
+    assert_eq!(server.logins.load(Ordering::SeqCst), 1);
+    std::fs::remove_file(&bearer).unwrap();
+}
+
+#[actix::test]
+async fn a_token_that_a_server_does_not_know_is_not_replaced_by_login_after_login() {
+    let server = Server::start().await;
+    server.oldest.store(usize::MAX, Ordering::SeqCst);
+    let bearer = file("unknown-login", "b34r3r");
+    let consul = server.client(TokenSource::Login(Login::new("jwt", &bearer))).unwrap();
+    let asked_at = Instant::now();
+    let seen = read_within(&consul, Duration::from_secs(3)).await;
+    assert_eq!(seen, Seen::Unknown(Trouble::UnknownToken));
+    let logins = server.logins.load(Ordering::SeqCst);
+    let most = 1 + asked_at.elapsed().as_secs() as usize;
+    assert!((2..=most).contains(&logins), "{logins} logins in {:?}", asked_at.elapsed());
+    std::fs::remove_file(&bearer).unwrap();
+}
+
+#[actix::test]
 async fn without_a_bearer_token_nothing_is_sent_and_the_error_names_its_file() {
     let server = Server::start().await;
     let login = Login::new("jwt", "/nonexistent/bearer");
@@ -181,6 +223,6 @@ async fn without_a_bearer_token_nothing_is_sent_and_the_error_names_its_file() {
 #[actix::test]
 async fn a_token_that_no_header_carries_is_refused_at_once_and_not_shown() {
     let source = TokenSource::Fixed(Some("with\nnewline".into()));
-    let why = Credentials::new(source).err().unwrap();
+    let why = source.first().err().unwrap();
     assert!(why.contains("character") && !why.contains("newline"), "{why}");
 }
