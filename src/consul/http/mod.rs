@@ -17,6 +17,7 @@ use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
 use futures::future::{Either, select};
 
 use hyper::header::HeaderValue;
+use tokio::time::Instant;
 
 pub(crate) use address::Address;
 pub(crate) use config::HttpConfig;
@@ -102,9 +103,10 @@ impl Http {
         })
     }
 
-    /// Sends a request with an ACL token and reads the complete reply within `limit`. A request that was
-    /// certainly not processed is sent again over another connection. So is a repeatable
-    /// request whose connection was closed without an answer.
+    /// Sends a request with an ACL token and reads the complete reply within `limit`. A request
+    /// that was certainly not processed is sent again over another connection. So is a
+    /// repeatable request whose connection was closed without an answer. A request that has
+    /// waited for a connection for most of `limit` is not sent.
     ///
     /// # Cancel safety
     /// The agent may still act on a request whose future was dropped.
@@ -115,11 +117,17 @@ impl Http {
         token: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<WireReply, Trouble> {
+        let asked_at = Instant::now();
+        let sent_at = Cell::new(asked_at);
         let seat = Cell::new(None);
         let exchange = async {
             let mut tries = 1;
             loop {
                 let taken = self.seat(purpose, request).await?;
+                sent_at.set(Instant::now());
+                if sent_at.get() - asked_at >= limit * 3 / 4 {
+                    return Err(self.no_connection(purpose, limit));
+                }
                 let line = taken.line();
                 seat.set(Some(taken));
                 let longest = if purpose == Purpose::List { LONGEST_LISTING } else { LONGEST_BODY };
@@ -153,20 +161,25 @@ impl Http {
             (Ok(result), _) => result,
             // Do not use a connection again that did not answer in time.
             (Err(_), Some(seat)) => {
-                let silent_since = seat.line().answered_at.get() + SAME_AGE;
+                let (sent_at, answered_at) = (sent_at.get(), seat.line().answered_at.get());
                 seat.retire();
-                for lane in self.lanes() {
-                    lane.suspect(silent_since);
+                // A request that waited for its connection does not show that it is silent.
+                if answered_at <= sent_at && sent_at.elapsed() >= limit - limit / 16 {
+                    let silent_since = sent_at.min(answered_at + SAME_AGE);
+                    self.lanes().into_iter().for_each(|lane| lane.suspect(silent_since));
                 }
                 self.tend();
                 Err(self.too_far(limit).unwrap_or(Trouble::Timeout(limit)))
             }
-            (Err(_), None) => Err(self.too_far(limit).unwrap_or_else(|| {
-                let why = self.lane(purpose).why().map(|why| format!(": {why}"));
-                let why = why.unwrap_or_default();
-                Trouble::Connect(format!("none could be had within {limit:.1?}{why}"))
-            })),
+            (Err(_), None) => {
+                Err(self.too_far(limit).unwrap_or_else(|| self.no_connection(purpose, limit)))
+            }
         }
+    }
+
+    fn no_connection(&self, purpose: Purpose, limit: Duration) -> Trouble {
+        let why = self.lane(purpose).why().map(|why| format!(": {why}")).unwrap_or_default();
+        Trouble::Connect(format!("none could be had within {limit:.1?}{why}"))
     }
 
     /// Why no request can be answered within `limit`, if that is so on this path.

@@ -579,6 +579,37 @@ async fn who_waits_for_a_connection_is_not_overtaken() {
 }
 
 #[actix::test]
+async fn a_request_that_waited_for_its_connection_blames_no_other_connection() {
+    let slow = Deed::Trickle(GOOD.into(), Duration::from_millis(1));
+    let server = Server::doing(vec![slow; 100]).await;
+    let http = server.http();
+    settled(&http).await;
+    let (request, limit) = (ask(), Duration::from_secs(1));
+    let calls = (0..40).map(|_| http.exchange(Purpose::Call, &request, None, limit));
+    let results = futures::future::join_all(calls).await;
+    let unsent = results.iter().filter(|it| matches!(it, Err(Trouble::Connect(_)))).count();
+    assert!(unsent > 0, "{results:?}");
+    // The connection of each unanswered request is closed, and no other.
+    let unanswered = results.iter().filter(|it| matches!(it, Err(Trouble::Timeout(_)))).count();
+    settled(&http).await;
+    let made = server.connections();
+    assert!(made <= CORE + unanswered, "{made} connections, {unanswered} unanswered");
+}
+
+#[actix::test]
+async fn a_request_without_time_is_not_sent() {
+    let mut server = Server::doing(vec![]).await;
+    let http = server.http();
+    settled(&http).await;
+    let result = http.exchange(Purpose::Call, &ask(), None, Duration::ZERO).await;
+    assert!(matches!(result, Err(Trouble::Connect(_))), "{result:?}");
+    assert_eq!(call(&http).await, good());
+    assert_eq!(server.connections(), CORE);
+    server.requests.recv().await.unwrap();
+    assert!(server.requests.try_recv().is_err());
+}
+
+#[actix::test]
 async fn a_dropped_exchange_leaves_its_connection_to_nobody() {
     let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
     let http = server.http();
