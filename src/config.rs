@@ -301,10 +301,21 @@ fn without_secrets(address: &str) -> String {
         return format!("{scheme}{HIDDEN}");
     }
     let host = authority.rsplit('@').next().unwrap_or_default();
+    if !has_plain_port(host) {
+        return format!("{scheme}{HIDDEN}");
+    }
     match host.len() == rest.trim_end_matches('/').len() {
         true => format!("{scheme}{host}"),
         false => format!("{scheme}{host} {HIDDEN}"),
     }
+}
+
+/// Whether the text after the host is a number or absent. Otherwise it may be a password, and
+/// the host a user.
+pub(crate) fn has_plain_port(authority: &str) -> bool {
+    let host_ends = authority.rfind(']').unwrap_or_default();
+    let port = authority[host_ends..].split_once(':').map_or("", |(_, port)| port);
+    port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether it can be the scheme of a URL. Otherwise it may be a user and a password.

@@ -123,6 +123,15 @@ fn a_mistyped_address_shows_no_secret() {
         assert!(!format!("{builder:?}").contains("hush"));
         assert!(!builder.start().unwrap_err().to_string().contains("hush"));
     }
+    for address in ["me:hush", "http://me:hush", "https://me:hush/consul"] {
+        let config = Config { address: address.into(), ..Config::default() };
+        let why = crate::consul::http::Address::parse(address).unwrap_err();
+        assert!(!format!("{config:?} {why}").contains("hush"), "{config:?} {why}");
+    }
+    for address in ["http://[::1]:8500", "[::1]", "consul:8500"] {
+        let config = Config { address: address.into(), ..Config::default() };
+        assert!(format!("{config:?}").contains(&format!("{address:?}")), "{config:?}");
+    }
     let config = Config { address: "http://consul:8500/".into(), ..Config::default() };
     assert!(format!("{config:?}").contains("\"http://consul:8500\""));
 }

@@ -30,7 +30,8 @@
 //! Each counter is shown as 0 when the runtime starts: an expression such as `increase` does
 //! not see the first event of a counter that appears with it. With the label `key`, those of
 //! losses and panics are shown when the key is acquired. Install the recorder before the
-//! runtime starts.
+//! runtime starts. It must not block: the runtime and its callers wait for it. If it panics,
+//! the value is missing.
 //!
 //! Alert when `dsync_renew_margin_seconds` approaches zero: this process is then
 //! close to losing everything that it holds.
@@ -59,54 +60,53 @@ impl Telemetry {
 #[cfg(feature = "metrics")]
 impl Telemetry {
     fn show_counters(&self) {
-        metrics::counter!("dsync_renewal_failures_total", self.labels(None)).increment(0);
-        metrics::counter!("dsync_connections_refused_total", self.labels(None)).increment(0);
+        count("dsync_renewal_failures_total", self.labels(None), 0);
+        count("dsync_connections_refused_total", self.labels(None), 0);
         if !self.by_key {
-            metrics::counter!("dsync_acquisitions_total", self.labels(None)).increment(0);
-            metrics::counter!("dsync_hand_overs_total", self.labels(None)).increment(0);
+            count("dsync_acquisitions_total", self.labels(None), 0);
+            count("dsync_hand_overs_total", self.labels(None), 0);
             self.show_failures_of(None);
         }
     }
 
     fn show_failures_of(&self, key: Option<&Key>) {
-        metrics::counter!("dsync_panics_total", self.labels(key)).increment(0);
+        count("dsync_panics_total", self.labels(key), 0);
         for reason in LossReason::ALL {
-            metrics::counter!("dsync_losses_total", self.loss_labels(key, reason)).increment(0);
+            count("dsync_losses_total", self.loss_labels(key, reason), 0);
         }
     }
 
     pub(crate) fn in_use(&self, held: usize, waiting: usize) {
-        metrics::gauge!("dsync_held", self.labels(None)).set(held as f64);
-        metrics::gauge!("dsync_waiting", self.labels(None)).set(waiting as f64);
+        show("dsync_held", self.labels(None), held as f64);
+        show("dsync_waiting", self.labels(None), waiting as f64);
     }
 
     pub(crate) fn oldest(&self, hold: Duration, wait: Duration) {
-        let labels = || self.labels(None);
-        metrics::gauge!("dsync_oldest_hold_seconds", labels()).set(hold.as_secs_f64());
-        metrics::gauge!("dsync_oldest_wait_seconds", labels()).set(wait.as_secs_f64());
+        show("dsync_oldest_hold_seconds", self.labels(None), hold.as_secs_f64());
+        show("dsync_oldest_wait_seconds", self.labels(None), wait.as_secs_f64());
     }
 
     pub(crate) fn leads(&self, key: &Key, leads: bool) {
-        metrics::gauge!("dsync_leader", self.labels(Some(key))).set(f64::from(u8::from(leads)));
+        show("dsync_leader", self.labels(Some(key)), f64::from(u8::from(leads)));
     }
 
     pub(crate) fn acquired(&self, key: &Key) {
         if self.by_key {
             self.show_failures_of(Some(key));
         }
-        metrics::counter!("dsync_acquisitions_total", self.labels(Some(key))).increment(1);
+        count("dsync_acquisitions_total", self.labels(Some(key)), 1);
     }
 
     pub(crate) fn handed_over(&self, key: &Key) {
-        metrics::counter!("dsync_hand_overs_total", self.labels(Some(key))).increment(1);
+        count("dsync_hand_overs_total", self.labels(Some(key)), 1);
     }
 
     pub(crate) fn lost(&self, key: &Key, reason: LossReason) {
-        metrics::counter!("dsync_losses_total", self.loss_labels(Some(key), reason)).increment(1);
+        count("dsync_losses_total", self.loss_labels(Some(key), reason), 1);
     }
 
     pub(crate) fn panicked(&self, key: &Key) {
-        metrics::counter!("dsync_panics_total", self.labels(Some(key))).increment(1);
+        count("dsync_panics_total", self.labels(Some(key)), 1);
     }
 
     /// Starts measuring a caller's wait.
@@ -129,29 +129,29 @@ impl Telemetry {
     }
 
     pub(crate) fn renewed(&self, took: Duration, margin: Duration) {
-        metrics::histogram!("dsync_renew_seconds", self.labels(None)).record(took);
-        metrics::histogram!("dsync_renew_margin_seconds", self.labels(None)).record(margin);
+        record("dsync_renew_seconds", self.labels(None), took);
+        record("dsync_renew_margin_seconds", self.labels(None), margin);
     }
 
     pub(crate) fn renewal_failed(&self) {
-        metrics::counter!("dsync_renewal_failures_total", self.labels(None)).increment(1);
+        count("dsync_renewal_failures_total", self.labels(None), 1);
     }
 
     pub(crate) fn watch_connections(&self, allowed: usize) {
-        metrics::gauge!("dsync_watch_connections", self.labels(None)).set(allowed as f64);
+        show("dsync_watch_connections", self.labels(None), allowed as f64);
     }
 
     pub(crate) fn connection_refused(&self) {
-        metrics::counter!("dsync_connections_refused_total", self.labels(None)).increment(1);
+        count("dsync_connections_refused_total", self.labels(None), 1);
     }
 
-    fn loss_labels(&self, key: Option<&Key>, reason: LossReason) -> Vec<metrics::Label> {
+    fn loss_labels(&self, key: Option<&Key>, reason: LossReason) -> Labels {
         let mut labels = self.labels(key);
         labels.push(metrics::Label::from_static_parts("reason", reason.name()));
         labels
     }
 
-    fn labels(&self, key: Option<&Key>) -> Vec<metrics::Label> {
+    fn labels(&self, key: Option<&Key>) -> Labels {
         let service = metrics::SharedString::from_shared(self.service.clone());
         let mut labels = vec![metrics::Label::new("service", service)];
         if let Some(key) = key.filter(|_| self.by_key) {
@@ -159,6 +159,31 @@ impl Telemetry {
         }
         labels
     }
+}
+
+#[cfg(feature = "metrics")]
+type Labels = Vec<metrics::Label>;
+
+#[cfg(feature = "metrics")]
+fn count(name: &'static str, labels: Labels, by: u64) {
+    guarded(|| metrics::counter!(name, labels).increment(by));
+}
+
+#[cfg(feature = "metrics")]
+fn show(name: &'static str, labels: Labels, value: f64) {
+    guarded(|| metrics::gauge!(name, labels).set(value));
+}
+
+#[cfg(feature = "metrics")]
+fn record(name: &'static str, labels: Labels, took: Duration) {
+    guarded(|| metrics::histogram!(name, labels).record(took));
+}
+
+/// Catches a panic of the process's recorder, since it is called in the middle of steps. The
+/// panic hook reports it.
+#[cfg(feature = "metrics")]
+fn guarded(call: impl FnOnce()) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
 }
 
 #[cfg(not(feature = "metrics"))]
@@ -201,7 +226,7 @@ struct Measured {
 impl Stopwatch {
     pub(crate) fn stop(self) {
         let Measured { since, name, key, telemetry } = *self.0;
-        metrics::histogram!(name, telemetry.labels(Some(&key))).record(since.elapsed());
+        record(name, telemetry.labels(Some(&key)), since.elapsed());
     }
 }
 

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use hyper::http::Uri;
 
-use crate::{config::is_scheme, escape::Escaped};
+use crate::{
+    config::{has_plain_port, is_scheme},
+    escape::Escaped,
+};
 
 /// The validated address of a Consul agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,9 @@ impl Address {
             Some(at) => (&rest[..at], path_of(&rest[at..])?),
             None => (rest, String::new()),
         };
+        if !has_plain_port(authority) {
+            return Err("has a port that is no number; write http://host:8500".into());
+        }
         // Without the path, which may hold a secret.
         let scheme =
             if text.contains("://") { ["http://", "https://"][usize::from(https)] } else { "" };
