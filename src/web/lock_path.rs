@@ -124,8 +124,9 @@ impl LockPath {
     }
 
     /// Holds the lock for at most `limit`, from the grant until the response's body has
-    /// been produced. After that, the handler or the body is dropped and the lock is
-    /// released. This bounds clients that send or read nothing.
+    /// been produced. After that, the handler is dropped, or the body produces nothing more,
+    /// and the lock is released. This bounds clients that send or read nothing. A body that
+    /// nobody reads is dropped when its connection ends.
     ///
     /// Default: [`DEFAULT_AT_MOST`](Self::DEFAULT_AT_MOST). `Duration::MAX` means no limit.
     pub fn at_most(self, limit: Duration) -> Self {

@@ -55,7 +55,9 @@ use crate::{
 /// # What it cannot do
 /// It stops code that awaits, not code that blocks: while a handler computes or waits
 /// synchronously, nothing on its thread can end it, and another process may be elected
-/// meanwhile. Nor can it stop tasks that the actor has spawned elsewhere, or a request in
+/// meanwhile. The same applies while actix handles messages that wait in the actor's mailbox:
+/// it handles all of them in a row. If many can wait, let the handler check
+/// [`Term::is_valid`]. Nor can it stop tasks that the actor has spawned elsewhere, or a request in
 /// flight. Pass [`Term::token`] to every resource that the actor writes to, and let the
 /// resource refuse older tokens.
 ///
