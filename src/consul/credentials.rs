@@ -239,6 +239,8 @@ impl Credentials {
             let ended = async { task.await.unwrap_or_else(|_| Err("the runtime ends".into())) };
             ended.boxed_local().shared()
         };
+        // A fetch that panicked is still here.
+        under_way.take_if(|fetch| fetch.peek().is_some());
         under_way.get_or_insert_with(start).clone()
     }
 

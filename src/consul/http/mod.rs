@@ -125,7 +125,7 @@ impl Http {
             loop {
                 let taken = self.seat(purpose, request).await?;
                 sent_at.set(Instant::now());
-                if sent_at.get() - asked_at >= limit * 3 / 4 {
+                if sent_at.get() - asked_at >= limit - limit / 4 {
                     return Err(self.no_connection(purpose, limit));
                 }
                 let line = taken.line();
