@@ -66,8 +66,8 @@ struct RawTxns {
 
 impl RawTxns {
     fn cycle(&mut self) {
-        let locked = self.raw.ask("PUT", "/v1/txn", &self.txns.lock()).1;
-        self.raw.txn(&self.txns.release(locked.as_bytes()));
+        let locked = self.raw.ask("PUT", "/v1/txn", self.txns.lock()).1;
+        self.raw.txn(&self.txns.release(&locked));
     }
 }
 
@@ -80,14 +80,14 @@ struct Awc {
 
 impl Awc {
     async fn cycle(&self) {
-        let locked = self.put(self.txns.lock()).await;
+        let locked = self.put(self.txns.lock().to_owned()).await;
         self.put(self.txns.release(&locked)).await;
     }
 
-    async fn put(&self, body: String) -> Vec<u8> {
+    async fn put(&self, body: String) -> String {
         let mut answer = self.client.put(&self.url).send_body(body).await.unwrap();
         assert_eq!(answer.status(), 200);
-        answer.body().await.unwrap().into()
+        String::from_utf8(answer.body().await.unwrap().into()).unwrap()
     }
 }
 

@@ -94,6 +94,7 @@ struct RawTxns {
     writes: Raw,
     txns: Txns,
     locked: String,
+    release: String,
     watching: bool,
 }
 
@@ -103,12 +104,13 @@ impl RawTxns {
     fn new(address: SocketAddr) -> Self {
         let mut writes = Raw::new(address);
         let txns = Txns::new(Self::KEY, &writes.session("0s"));
-        Self { reads: Raw::new(address), writes, txns, locked: String::new(), watching: false }
+        let (locked, release) = (String::new(), String::new());
+        Self { reads: Raw::new(address), writes, txns, locked, release, watching: false }
     }
 
     /// Locks the key; returns whether the session has it.
     fn lock(&mut self) -> bool {
-        self.locked = self.writes.ask("PUT", "/v1/txn", &self.txns.lock()).1;
+        self.locked = self.writes.ask("PUT", "/v1/txn", self.txns.lock()).1;
         self.locked.contains("ModifyIndex")
     }
 }
@@ -125,12 +127,14 @@ impl Player for RawTxns {
             self.reads.receive();
             assert!(self.lock());
         }
-        now()
+        let at = now();
+        self.release = self.txns.release(&self.locked);
+        at
     }
 
     fn release(&mut self) -> Duration {
         let at = now();
-        self.writes.txn(&self.txns.release(self.locked.as_bytes()));
+        self.writes.txn(&self.release);
         at
     }
 }

@@ -110,37 +110,40 @@ impl Raw {
     }
 }
 
-/// This crate's transactions for locking and releasing a key.
+/// This crate's transactions for locking and releasing a key, built in advance.
 pub(crate) struct Txns {
-    key: String,
-    session: String,
+    lock: String,
+    /// The text before and after the index of the lock.
+    release: (String, String),
 }
 
 impl Txns {
     pub(crate) fn new(key: &str, session: &str) -> Self {
-        Self { key: key.into(), session: session.into() }
-    }
-
-    pub(crate) fn lock(&self) -> String {
-        let Self { key, session } = self;
-        json!([
+        let lock = json!([
             {"KV": {"Verb": "check-not-exists", "Key": format!(".dsync/{session}")}},
             {"KV": {"Verb": "check-not-exists", "Key": key}},
             {"KV": {"Verb": "lock", "Key": key, "Session": session,
                     "Flags": HASHICORP_LOCK_FLAGS, "Value": "e30="}},
-        ])
-        .to_string()
+        ]);
+        let release = json!([
+            {"KV": {"Verb": "check-session", "Key": key, "Session": session}},
+            {"KV": {"Verb": "delete-cas", "Key": key, "Index": null}},
+        ]);
+        let release = release.to_string();
+        let (before, after) = release.split_once("null").expect("the place of the index");
+        Self { lock: lock.to_string(), release: (before.into(), after.into()) }
+    }
+
+    pub(crate) fn lock(&self) -> &str {
+        &self.lock
     }
 
     /// The release; `locked` is the reply to the lock.
-    pub(crate) fn release(&self, locked: &[u8]) -> String {
-        let Self { key, session } = self;
-        let locked: Value = serde_json::from_slice(locked).expect("JSON");
-        let index = locked["Results"][0]["KV"]["ModifyIndex"].as_u64().expect("an index");
-        json!([
-            {"KV": {"Verb": "check-session", "Key": key, "Session": session}},
-            {"KV": {"Verb": "delete-cas", "Key": key, "Index": index}},
-        ])
-        .to_string()
+    pub(crate) fn release(&self, locked: &str) -> String {
+        let (_, index) = locked.rsplit_once(r#""ModifyIndex":"#).expect("a lock");
+        let index = index.trim_start();
+        let end = index.find(|c: char| !c.is_ascii_digit()).expect("an end");
+        let (before, after) = &self.release;
+        format!("{before}{}{after}", &index[..end])
     }
 }

@@ -14,20 +14,25 @@ use crate::token::FencingToken;
 pub(super) struct Row<'a> {
     #[serde(borrow)]
     pub(super) key: Cow<'a, str>,
-    #[serde(borrow, default)]
-    session: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    value: Option<Cow<'a, str>>,
+    session: Option<Text<'a>>,
+    #[serde(borrow)]
+    value: Option<Text<'a>>,
     pub(super) modify_index: u64,
     #[serde(default)]
     lock_index: u64,
     flags: u64,
 }
 
+/// Serde borrows no `Cow` within an `Option`.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 impl Row<'_> {
     /// The session that holds the entry.
     pub(super) fn session(&self) -> Option<SessionId> {
-        self.session.as_deref().filter(|id| !id.is_empty()).map(SessionId::from)
+        let id = self.session.as_ref().map(|Text(id)| &**id);
+        id.filter(|id| !id.is_empty()).map(SessionId::from)
     }
 
     /// The entry, if its value is readable, and its index small enough for a token: one that
@@ -36,7 +41,7 @@ impl Row<'_> {
         FencingToken::new(self.modify_index, 0)?;
         let value = match &self.value {
             None => Vec::new(),
-            Some(text) => BASE64.decode(text.as_bytes()).ok()?,
+            Some(Text(text)) => BASE64.decode(text.as_bytes()).ok()?,
         };
         let Self { modify_index, lock_index, flags, .. } = *self;
         Some(Entry { session: self.session(), modify_index, lock_index, flags, value })

@@ -3,7 +3,7 @@
 //! Consul applies all of a transaction or nothing. If it applies nothing, it lists an error
 //! for every failed operation, not only for the first.
 
-use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use base64::{display::Base64Display, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
 use super::{
@@ -118,7 +118,7 @@ struct Base64<'a>(&'a [u8]);
 
 impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+        serializer.collect_str(&Base64Display::new(self.0, &BASE64))
     }
 }
 
@@ -279,7 +279,7 @@ fn lock_failure(what: &str, key: &str, session: &str) -> Failure {
 /// Returns the request of a transaction with these operations.
 pub(super) fn request(scope: &Scope, ops: &[Op<'_>]) -> WireRequest {
     let ops: Vec<WireOp<'_>> = ops.iter().map(|op| op.wire(scope)).collect();
-    // Only a map with keys other than text fails.
+    // Nothing in them can fail.
     let body = serde_json::to_vec(&ops).unwrap_or_default();
     WireRequest::put("/v1/txn".into(), body)
 }
@@ -351,7 +351,10 @@ impl Failures {
 
 /// Parses the reply to a transaction with these operations.
 pub(super) fn outcome<'a>(ops: &[Op<'_>], answer: Answer<'a>) -> Outcome<'a> {
+    // A typed value can also be read from an array of its fields.
+    let is_object = answer.body().trim_ascii_start().starts_with(b"{");
     let read = match answer.status() {
+        _ if !is_object => None,
         200 => results(answer).map(Outcome::Done),
         409 => failures(ops, answer).map(Outcome::Failed),
         _ => None,
@@ -363,10 +366,9 @@ pub(super) fn outcome<'a>(ops: &[Op<'_>], answer: Answer<'a>) -> Outcome<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Applied<'a> {
-    /// Null if no operation returns an entry; never absent.
+    /// Empty or null if no operation returns an entry; never absent.
     #[serde(borrow, deserialize_with = "Option::deserialize")]
     results: Option<Vec<Returned<'a>>>,
-    #[serde(default)]
     errors: Option<Vec<IgnoredAny>>,
 }
 

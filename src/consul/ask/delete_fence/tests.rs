@@ -12,7 +12,7 @@ fn a_fence_is_deleted_whether_or_not_it_was_there() {
     assert_eq!(read(&ask, 200, deleted), Destroyed::Done);
     let denied = Destroyed::Denied(format!("key:write on \"{FENCE}\""));
     assert_eq!(read(&ask, 409, &failed(&[(0, "Permission denied")])), denied);
-    for body in ["[]", "{}", "true", "", "{\"Errors\":null}"] {
+    for body in ["[]", "[[]]", "[null]", "[null,null]", "{}", "true", "", "{\"Errors\":null}"] {
         assert!(matches!(read(&ask, 200, body), Destroyed::Unknown(_)), "{body}");
     }
 }
