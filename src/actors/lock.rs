@@ -106,9 +106,10 @@ impl LockActor {
             Order::Lock { ticket, ask } => self.lock(ticket, ask),
             Order::LockAll { tickets, ask } => self.lock_all(&tickets, ask),
             Order::Ask(question) => self.ask(question),
-            Order::Watch { ticket, after, held } => {
+            Order::Watch { ticket, after, holder, held } => {
                 let slot = self.slot.clone();
-                self.shared.watch.do_send(Watch(watchers::Watch { slot, after, ticket, held }));
+                let watch = watchers::Watch { slot, after, holder, ticket, held };
+                self.shared.watch.do_send(Watch(watch));
             }
             Order::Request(request) => self.send_to_warden(warden::Event::Asked(request)),
             Order::Unreleased(error) => {

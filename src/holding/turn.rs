@@ -79,11 +79,12 @@ pub(crate) enum Order {
         ask: LockAll,
     },
     Ask(SlotQuestion),
-    /// Report when the key's index passes `after`. Keys that are `held` come after keys
-    /// with waiting callers.
+    /// Report when the key's index passes `after`, or if that index shows another holder.
+    /// Keys that are `held` come after keys with waiting callers.
     Watch {
         ticket: Ticket,
         after: u64,
+        holder: SessionId,
         held: bool,
     },
     Request(Request),
@@ -248,9 +249,9 @@ impl Slot {
             Effect::AskSession { ticket, session } => {
                 out(Order::Ask(SlotQuestion::AskSession { ticket, ask: SessionInfo { session } }));
             }
-            Effect::Watch { ticket, after } => {
+            Effect::Watch { ticket, after, holder } => {
                 let held = self.machine().owns();
-                out(Order::Watch { ticket, after, held });
+                out(Order::Watch { ticket, after, holder, held });
             }
             Effect::Request(request) => out(Order::Request(request)),
             Effect::Own { index, session, cell } => {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::slot::Slot;
 use crate::{
     clock::Moment,
-    consul::ask,
+    consul::{ask, fact::SessionId},
     key::Key,
     protocol::{
         Ticket, lock,
@@ -14,12 +14,13 @@ use crate::{
     },
 };
 
-/// Requests a report to the slot once its key's index is no longer `after`. Replaces an earlier
-/// watch of the key.
+/// Requests a report to the slot once its key's index is no longer `after`, or shows another
+/// holder. Replaces an earlier watch of the key.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pub(crate) slot: Arc<Slot>,
     pub(crate) after: u64,
+    pub(crate) holder: SessionId,
     pub(crate) ticket: Ticket,
     /// The key is held: keys with waiting callers come first.
     pub(crate) held: bool,
@@ -72,14 +73,14 @@ impl Watchers {
 
     /// Starts or replaces a watch, unless its slot was removed; returns the reads to start.
     pub(crate) fn watch(&mut self, now: Moment, watch: Watch) -> Vec<Read> {
-        let Watch { slot, after, ticket, held } = watch;
+        let Watch { slot, after, holder, ticket, held } = watch;
         // The watch of its successor may be there already.
         if slot.is_removed() {
             return Vec::new();
         }
         let key = slot.key.clone();
         self.slots.insert(key.clone(), slot);
-        self.handle(now, Event::Watch { key, ticket, after, held })
+        self.handle(now, Event::Watch { key, ticket, after, holder: Some(holder), held })
     }
 
     /// The number of connections that the reads may use now, and the limit.

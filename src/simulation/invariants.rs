@@ -451,9 +451,11 @@ impl World {
                 if valid > 1 {
                     wrong = Some(format!("G1: p{id} has {valid} valid leases on {key}"));
                 }
-                // Includes locks of earlier sessions, which the process must destroy.
-                let ours = holder.as_ref().is_some_and(|(session, _)| {
-                    !process.is_over && process.sessions.contains_key(session)
+                // Includes locks of earlier sessions, which the process must destroy. It cannot
+                // know of one that a snapshot has brought back.
+                let ours = holder.as_ref().is_some_and(|lock| {
+                    let is_risen = || self.risen.contains(&((*key).clone(), lock.clone()));
+                    !process.is_over && process.sessions.contains_key(&lock.0) && !is_risen()
                 });
                 if ours && !process.wants(key) {
                     let since = *seen.unwanted_since.entry(id).or_insert(now);

@@ -78,6 +78,7 @@ fn a_removed_slot_does_not_replace_the_watch_of_its_successor() {
     let watch = |slot: &Arc<Slot>| Watch {
         slot: slot.clone(),
         after: 7,
+        holder: "theirs".into(),
         ticket: Tickets::default().next(),
         held: false,
     };

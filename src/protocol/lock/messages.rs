@@ -78,10 +78,11 @@ pub(crate) enum Effect {
     Read {
         ticket: Ticket,
     },
-    /// Answer when the key's index passes `after`.
+    /// Answer when the key's index passes `after`, or if that index shows another holder.
     Watch {
         ticket: Ticket,
         after: u64,
+        holder: SessionId,
     },
     AskSession {
         ticket: Ticket,

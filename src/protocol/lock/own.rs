@@ -92,7 +92,8 @@ impl Lock {
         if matches!(own.look, Look::At(when) if when <= now) {
             let ticket = self.tickets.next();
             own.look = Look::Watching(ticket);
-            effects.push(Effect::Watch { ticket, after: own.index });
+            let (after, holder) = (own.index, own.session.clone());
+            effects.push(Effect::Watch { ticket, after, holder });
         }
         self.write_if_due(now, effects);
     }

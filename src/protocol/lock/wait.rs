@@ -48,8 +48,8 @@ impl Lock {
 
     fn wait_on(&mut self, after: u64, holder: SessionId, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
+        effects.push(Effect::Watch { ticket, after, holder: holder.clone() });
         self.phase = Phase::Waiting { ticket, holder, after };
-        effects.push(Effect::Watch { ticket, after });
     }
 
     /// Handles the answer to a watch: a change, or a failure.

@@ -39,7 +39,7 @@ impl Watches {
         };
         interest.checking = false;
         match &answer {
-            Seen::Found { index, .. } if *index == interest.after => {
+            Seen::Found { entry, .. } if interest.knows(entry) => {
                 if interest.carrier == Carrier::Group {
                     self.set_carrier(key, Carrier::Hidden);
                 }

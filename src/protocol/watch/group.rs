@@ -282,7 +282,9 @@ impl Watches {
             let is_later = read > born || index >= after;
             let place = entries.binary_search_by(|(name, _)| (**name).cmp(key.as_str()));
             match place.ok().map(|place| &entries[place].1) {
-                Some(entry) if entry.modify_index == after => {}
+                Some(entry) if interest.knows(entry) => {}
+                // One of them is from another history.
+                Some(entry) if entry.modify_index == after => news.push((key.clone(), None)),
                 Some(entry) if entry.modify_index > after || is_later => {
                     let (entry, index) = (entry.clone(), entry.modify_index);
                     news.push((key.clone(), Some(Seen::Found { entry, index })));

@@ -3,7 +3,12 @@
 use std::{ops::Bound, time::Duration};
 
 use super::{Effect, Watches};
-use crate::{clock::Moment, key::Key, protocol::Ticket};
+use crate::{
+    clock::Moment,
+    consul::fact::{Entry, SessionId},
+    key::Key,
+    protocol::Ticket,
+};
 
 /// An open watch.
 #[derive(Debug)]
@@ -12,6 +17,8 @@ pub(super) struct Interest {
     /// Reads with a later ticket were sent after this watch began.
     pub(super) born: Ticket,
     pub(super) after: u64,
+    /// The session that holds the key at that index.
+    pub(super) holder: Option<SessionId>,
     pub(super) held: bool,
     pub(super) carrier: Carrier,
     /// A read for it failed, so the moment of a change is unknown.
@@ -22,6 +29,13 @@ pub(super) struct Interest {
     /// When its next step is due; at the latest when it expires.
     pub(super) due: Moment,
     pub(super) expires: Moment,
+}
+
+impl Interest {
+    /// Whether the entry is the one that the watch knows.
+    pub(super) fn knows(&self, entry: &Entry) -> bool {
+        entry.modify_index == self.after && entry.session == self.holder
+    }
 }
 
 /// The kind of read that serves a watch.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    consul::fact::{Listed, Seen},
+    consul::fact::{Listed, Seen, SessionId},
     key::Key,
     protocol::Ticket,
 };
@@ -11,12 +11,14 @@ use crate::{
 /// An input of the machine.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Answer when the key's index is no longer `after`. Replaces an earlier watch of
-    /// the key.
+    /// Answer when the key's index is no longer `after`, or shows another holder. Replaces
+    /// an earlier watch of the key.
     Watch {
         key: Key,
         ticket: Ticket,
         after: u64,
+        /// The session that holds the key at that index.
+        holder: Option<SessionId>,
         /// The watch is for a held key: its answer may be late, but must never be wrong.
         held: bool,
     },

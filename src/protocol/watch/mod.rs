@@ -12,7 +12,8 @@
 //! started with, whichever read shows the difference. A key that joins a group is
 //! compared with the prefix's last listing. If the listing showed the watch's
 //! index, or the key changed after it, the next listing answers the watch. Only if
-//! the listing contradicts the watch is the key read by itself.
+//! the listing contradicts the watch is the key read by itself. So is a key whose entry
+//! has the watch's index and another holder: one of them is from another history.
 //!
 //! Thousands of watches can start before the first connection is established, which
 //! determines how many reads a connection carries. When more room appears, keys
@@ -57,7 +58,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    consul::fact::{Seen, Trouble},
+    consul::fact::{Seen, SessionId, Trouble},
     key::Key,
 };
 
@@ -150,8 +151,8 @@ impl Watches {
         self.now = now;
         let mut changed = self.budget.advance(now);
         match event {
-            Event::Watch { key, ticket, after, held } => {
-                self.watch(key, ticket, after, held, effects);
+            Event::Watch { key, ticket, after, holder, held } => {
+                self.watch(key, ticket, (after, holder), held, effects);
             }
             Event::Seen { read, answer } => self.seen(read, answer, effects),
             Event::Listed { read, answer } => self.listed(read, answer, effects),
@@ -184,7 +185,7 @@ impl Watches {
         &mut self,
         key: Key,
         ticket: Ticket,
-        after: u64,
+        (after, holder): (u64, Option<SessionId>),
         held: bool,
         effects: &mut Vec<Effect>,
     ) {
@@ -200,6 +201,7 @@ impl Watches {
             ticket,
             born: self.tickets.next(),
             after,
+            holder,
             held,
             carrier: read.map_or(Carrier::Group, Carrier::Single),
             troubled: false,

@@ -15,8 +15,12 @@ fn key(name: &str) -> Key {
 }
 
 fn entry(index: u64) -> Entry {
-    let session = Some(SessionId::from("theirs"));
+    let session = Some(theirs());
     Entry { session, modify_index: index, lock_index: 0, flags: 7, value: Vec::new() }
+}
+
+fn theirs() -> SessionId {
+    "theirs".into()
 }
 
 fn found(index: u64) -> Seen {
@@ -81,7 +85,8 @@ impl Bench {
     fn ask(&mut self, name: &str, after: u64, held: bool) -> Vec<Effect> {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.step(Event::Watch { key: key(name), ticket, after, held })
+        let holder = Some(theirs());
+        self.step(Event::Watch { key: key(name), ticket, after, holder, held })
     }
 
     fn seen(&mut self, read: Ticket, answer: Seen) -> Vec<Effect> {
@@ -182,6 +187,16 @@ fn keys_without_a_read_of_their_own_are_listed_together_and_then_waited_for() {
     let told = bench.listed(ticket, shows(&[("jobs/1", 5), ("jobs/2", 9)], 9));
     assert_eq!(told, [bench.answered("jobs/2", 2, found(9))]);
     list(&bench.pass(50), Some(9));
+}
+
+#[test]
+fn another_holder_at_the_watched_index_is_checked_and_told() {
+    let (mut bench, ticket) = Bench::grouped(&[("jobs/1", 5), ("jobs/2", 6)], 6);
+    let other = Entry { session: Some("another".into()), ..entry(5) };
+    let entries = vec![("jobs/1".into(), other.clone()), ("jobs/2".into(), entry(6))];
+    let ticket = check(&bench.listed(ticket, Listed::Found { entries, index: 7 }), "jobs/1");
+    let answer = Seen::Found { entry: other, index: 5 };
+    assert_eq!(bench.seen(ticket, answer.clone()), [bench.answered("jobs/1", 1, answer)]);
 }
 
 #[test]

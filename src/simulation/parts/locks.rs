@@ -77,8 +77,8 @@ impl Process {
                 Question::LockAll { slots: slots.collect(), ask }
             }
             Order::Ask(question) => Question::Slot(slot, question),
-            Order::Watch { ticket, after, held } => {
-                let watch = Watch { slot, after, ticket, held };
+            Order::Watch { ticket, after, holder, held } => {
+                let watch = Watch { slot, after, holder, ticket, held };
                 return self.post(me, Part::Warden, Mail::Watch(watch));
             }
             Order::Request(request) => {

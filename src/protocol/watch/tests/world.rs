@@ -246,7 +246,7 @@ impl World {
         let (ticket, held) = (self.tickets.next(), self.draw(3) == 0);
         let watcher = Watcher { ticket, after, held, outdated: None };
         self.watchers.insert(key.clone(), watcher);
-        self.feed(Event::Watch { key, ticket, after, held });
+        self.feed(Event::Watch { key, ticket, after, holder: None, held });
     }
 
     fn feed(&mut self, event: Event) {
@@ -282,7 +282,7 @@ impl World {
                 if let Some(watcher) = self.watchers.get_mut(&key).filter(is_its) {
                     let (after, held, ticket) = (watcher.after, watcher.held, self.tickets.next());
                     watcher.ticket = ticket;
-                    self.feed(Event::Watch { key, ticket, after, held });
+                    self.feed(Event::Watch { key, ticket, after, holder: None, held });
                 }
                 return;
             }
