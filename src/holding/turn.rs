@@ -84,7 +84,7 @@ pub(crate) enum Order {
     Watch {
         ticket: Ticket,
         after: u64,
-        holder: SessionId,
+        holder: Option<SessionId>,
         held: bool,
     },
     Request(Request),

@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Watch {
     pub(crate) slot: Arc<Slot>,
     pub(crate) after: u64,
-    pub(crate) holder: SessionId,
+    pub(crate) holder: Option<SessionId>,
     pub(crate) ticket: Ticket,
     /// The key is held: keys with waiting callers come first.
     pub(crate) held: bool,
@@ -80,7 +80,7 @@ impl Watchers {
         }
         let key = slot.key.clone();
         self.slots.insert(key.clone(), slot);
-        self.handle(now, Event::Watch { key, ticket, after, holder: Some(holder), held })
+        self.handle(now, Event::Watch { key, ticket, after, holder, held })
     }
 
     /// The number of connections that the reads may use now, and the limit.

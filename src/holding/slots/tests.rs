@@ -78,7 +78,7 @@ fn a_removed_slot_does_not_replace_the_watch_of_its_successor() {
     let watch = |slot: &Arc<Slot>| Watch {
         slot: slot.clone(),
         after: 7,
-        holder: "theirs".into(),
+        holder: None,
         ticket: Tickets::default().next(),
         held: false,
     };

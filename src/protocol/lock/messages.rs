@@ -82,7 +82,8 @@ pub(crate) enum Effect {
     Watch {
         ticket: Ticket,
         after: u64,
-        holder: SessionId,
+        /// `None` for a semaphore, whose entry no session locks.
+        holder: Option<SessionId>,
     },
     AskSession {
         ticket: Ticket,

@@ -92,7 +92,7 @@ impl Lock {
         if matches!(own.look, Look::At(when) if when <= now) {
             let ticket = self.tickets.next();
             own.look = Look::Watching(ticket);
-            let (after, holder) = (own.index, own.session.clone());
+            let (after, holder) = (own.index, Some(own.session.clone()));
             effects.push(Effect::Watch { ticket, after, holder });
         }
         self.write_if_due(now, effects);

@@ -48,7 +48,7 @@ impl Lock {
 
     fn wait_on(&mut self, after: u64, holder: SessionId, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
-        effects.push(Effect::Watch { ticket, after, holder: holder.clone() });
+        effects.push(Effect::Watch { ticket, after, holder: Some(holder.clone()) });
         self.phase = Phase::Waiting { ticket, holder, after };
     }
 

@@ -334,6 +334,9 @@ impl Permit {
                     answers.push_back(lock::Event::Released { ticket, answer });
                 }
             },
+            lock::Effect::Watch { ticket, after, .. } => {
+                effects.push(lock::Effect::Watch { ticket, after, holder: None }.into());
+            }
             lock::Effect::Failed(obstacle) => {
                 let obstacle = match (obstacle, self.unfit.clone()) {
                     (Obstacle::Foreign { .. }, Some(unfit)) => unfit,

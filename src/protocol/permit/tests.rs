@@ -186,7 +186,7 @@ fn the_first_permit_creates_the_semaphore_and_a_further_one_joins_it() {
 fn a_full_semaphore_is_watched_and_a_freed_permit_is_taken() {
     let (mut bench, effects) = Bench::after(waiting(), found(9, &["a", "b"]));
     let watch = effects.iter().find_map(|effect| match effect {
-        Effect::Lock(lock::Effect::Watch { ticket, after: 9, .. }) => Some(*ticket),
+        Effect::Lock(lock::Effect::Watch { ticket, after: 9, holder: None }) => Some(*ticket),
         _ => None,
     });
     let ticket = watch.expect("no watch");

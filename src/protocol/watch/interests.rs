@@ -17,7 +17,7 @@ pub(super) struct Interest {
     /// Reads with a later ticket were sent after this watch began.
     pub(super) born: Ticket,
     pub(super) after: u64,
-    /// The session that holds the key at that index.
+    /// The session that holds the key at that index; `None` if any may.
     pub(super) holder: Option<SessionId>,
     pub(super) held: bool,
     pub(super) carrier: Carrier,
@@ -34,7 +34,7 @@ pub(super) struct Interest {
 impl Interest {
     /// Whether the entry is the one that the watch knows.
     pub(super) fn knows(&self, entry: &Entry) -> bool {
-        entry.modify_index == self.after && entry.session == self.holder
+        entry.modify_index == self.after && (self.holder.is_none() || entry.session == self.holder)
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) enum Event {
         key: Key,
         ticket: Ticket,
         after: u64,
-        /// The session that holds the key at that index.
+        /// The session that holds the key at that index; `None` if any may.
         holder: Option<SessionId>,
         /// The watch is for a held key: its answer may be late, but must never be wrong.
         held: bool,
