@@ -335,9 +335,11 @@ impl World {
         self.check_deposed_before(process, question);
         let host = &self.processes[process];
         let owned = &self.invariants.owned;
+        // Locks in line of an ended session are sent later, and Consul refuses them.
+        let live = host.live_session();
         let concerned = |caller: &Caller| match question {
             Question::Lock { .. } | Question::LockAll { .. } => {
-                question.locks().any(|ask| ask.key == caller.key)
+                question.locks().any(|ask| ask.key == caller.key && live == Some(&ask.session))
             }
             Question::Slot(_, SlotQuestion::Release { ask, .. }) => ask.key == caller.key,
             Question::Slot(_, SlotQuestion::Join { ask, .. }) => ask.key == caller.key,

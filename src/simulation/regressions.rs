@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 42] = [
+const SEEDS: [(u64, &str); 43] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -61,6 +61,7 @@ const SEEDS: [(u64, &str); 42] = [
     (10_537_687, "a lock that a snapshot brought back was seen late by a process that observed it"),
     (10_544_160, "an entry of a rewound store had the watched index, and another holder"),
     (11_065_791, "a watch of a semaphore's entry took it for another's, since no session holds it"),
+    (11_045_796, "locks of an ended session were still in line, and were taken for new attempts"),
     (10_105_264, "a lock that a snapshot brought back was written over, and its process left"),
 ];
 
