@@ -1,6 +1,6 @@
 // The driver of HashiCorp's Go client, with its defaults: `go URL PREFIX cycle|handover|hold NUMBER`.
-// With `go-shared` as the first word all locks of a process share one session. The commands are those of
-// src/drive.rs.
+// With `go-shared` as the first word all locks of a process share one session; in `handover`, each of the two
+// contenders stands for a process. The commands are those of src/drive.rs.
 package main
 
 import (
@@ -21,11 +21,9 @@ import (
 const (
 	ttl       = "10s"
 	lockDelay = time.Second
-	settle    = 20 * time.Millisecond
+	settle    = 60 * time.Millisecond
 	tick      = 200 * time.Millisecond
 )
-
-var shared string
 
 func main() {
 	mode, url, prefix, command := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
@@ -35,26 +33,25 @@ func main() {
 	config.Address = url
 	client, err := api.NewClient(config)
 	must(err)
-	if mode == "go-shared" {
-		shared, _, err = client.Session().Create(&api.SessionEntry{TTL: ttl, LockDelay: lockDelay}, nil)
-		must(err)
-		go client.Session().RenewPeriodic(ttl, shared, nil, nil)
-	}
+	isShared := mode == "go-shared"
+	session := newSession(client, isShared)
 	switch command {
 	case "cycle":
 		for ; count > 0; count-- {
 			began := time.Now()
-			lock := newLock(client, prefix+"/0")
+			lock := newLock(client, prefix+"/0", session)
 			acquire(lock)
 			must(lock.Unlock())
 			fmt.Println(time.Since(began).Nanoseconds())
 		}
 	case "handover":
-		key := prefix + "/0"
-		held := newLock(client, key)
+		key, sessions := prefix+"/0", [2]string{session, newSession(client, isShared)}
+		held := newLock(client, key, sessions[0])
 		acquire(held)
 		for ; count > 0; count-- {
-			next, granted := newLock(client, key), make(chan struct{})
+			// The client grants a lock at once to any caller that uses the holder's session.
+			sessions[0], sessions[1] = sessions[1], sessions[0]
+			next, granted := newLock(client, key, sessions[0]), make(chan struct{})
 			go func() { acquire(next); close(granted) }()
 			time.Sleep(settle)
 			began := time.Now()
@@ -65,7 +62,7 @@ func main() {
 		}
 	case "hold":
 		for number := 0; number < count; number++ {
-			go hold(client, prefix, strconv.Itoa(number))
+			go hold(client, session, prefix, strconv.Itoa(number))
 		}
 		io.Copy(io.Discard, os.Stdin)
 	default:
@@ -73,9 +70,20 @@ func main() {
 	}
 }
 
-func newLock(client *api.Client, key string) *api.Lock {
-	options := &api.LockOptions{Key: key, Session: shared}
-	if shared == "" {
+// newSession creates a session that locks can share and renews it, or returns "" if each has its own.
+func newSession(client *api.Client, isShared bool) string {
+	if !isShared {
+		return ""
+	}
+	session, _, err := client.Session().Create(&api.SessionEntry{TTL: ttl, LockDelay: lockDelay}, nil)
+	must(err)
+	go client.Session().RenewPeriodic(ttl, session, nil, nil)
+	return session
+}
+
+func newLock(client *api.Client, key, session string) *api.Lock {
+	options := &api.LockOptions{Key: key, Session: session}
+	if session == "" {
 		options.SessionTTL = ttl
 		options.SessionOpts = &api.SessionEntry{TTL: ttl, LockDelay: lockDelay}
 	}
@@ -95,10 +103,10 @@ func acquire(lock *api.Lock) <-chan struct{} {
 	}
 }
 
-func hold(client *api.Client, prefix, key string) {
+func hold(client *api.Client, session, prefix, key string) {
 	for {
 		acquires := print("acquire", key, now(), nil, nil, nil)
-		lock := newLock(client, prefix+"/"+key)
+		lock := newLock(client, prefix+"/"+key, session)
 		lost := acquire(lock)
 		token := now()
 		print("acquire", key, token, &acquires, &token, nil)

@@ -13,7 +13,7 @@ use crate::{floor, ours, rs};
 pub(crate) const TTL: Duration = Duration::from_secs(10);
 pub(crate) const LOCK_DELAY: Duration = Duration::from_secs(1);
 /// How long a waiter gets to see that the key is held and to watch it.
-pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+pub(crate) const SETTLE: Duration = Duration::from_millis(60);
 
 pub(crate) fn run(client: &str, url: &str, prefix: &str, command: &str, count: usize) {
     if command == "hold" {

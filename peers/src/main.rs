@@ -21,7 +21,7 @@ mod speed;
 use std::path::PathBuf;
 use std::process::Command;
 
-const USAGE: &str = "usage: peers speed ROUNDS CLIENT... | hole FOLDER SECONDS CLIENT... | \
+const USAGE: &str = "usage: peers speed agent|cluster ROUNDS CLIENT... | hole FOLDER SECONDS CLIENT... | \
     reset FOLDER SECONDS CLIENT... | drive CLIENT URL PREFIX COMMAND NUMBER";
 
 /// A command that runs the driver of a client.
@@ -45,7 +45,9 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{word}: {USAGE}"));
     match words[..] {
-        ["speed", rounds, ref clients @ ..] => speed::compare(number(rounds), clients),
+        ["speed", place, rounds, ref clients @ ..] => {
+            speed::compare(place, number(rounds), clients);
+        }
         [fault @ ("hole" | "reset"), folder, seconds, ref clients @ ..] => {
             let folder = PathBuf::from(folder);
             for client in clients {
