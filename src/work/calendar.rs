@@ -146,6 +146,11 @@ impl Calendar {
             let around = self.look().await?;
             match self.try_turn(around, token, &mut attempted).await {
                 Ok((Verdict::Taken { due }, _)) => {
+                    // Recording it may have taken long.
+                    if due < self.look().await?.missed_before {
+                        tracing::debug!(%key, %token, due, "job turn skipped: too late");
+                        continue;
+                    }
                     tracing::debug!(%key, %token, due, "job turn taken");
                     return Ok(Some(due));
                 }

@@ -85,7 +85,7 @@ impl Grid {
     /// When the period began that `now` is in.
     pub(super) fn begin(self, now: u64) -> u64 {
         let (since, offset) = (now % self.millis, self.offset);
-        let past = if since >= offset { since - offset } else { since + self.millis - offset };
+        let past = if since >= offset { since - offset } else { since + (self.millis - offset) };
         now.saturating_sub(past)
     }
 }
@@ -111,6 +111,9 @@ mod tests {
         }
         assert_eq!(late.begin(5 * HOUR), 4 * HOUR + HOUR / 4);
         assert_eq!(late.begin(1), 0, "before the first");
+        let longest = Period::new(Duration::from_millis(u64::MAX));
+        let longest = longest.starting_at(Duration::from_millis(u64::MAX - 1)).grid().unwrap();
+        assert_eq!(longest.begin(5 * HOUR), 0);
     }
 
     #[test]

@@ -1,8 +1,18 @@
 //! An actor that lives while this process leads.
 
-use std::{fmt, future::Future, pin::pin, rc::Rc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{self, Poll},
+    time::Duration,
+};
 
-use actix::{Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, fut};
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context,
+    dev::ContextFut, fut,
+};
 use futures::{
     FutureExt as _,
     future::{Either, LocalBoxFuture, Shared, select},
@@ -50,7 +60,8 @@ use crate::{
 ///
 /// If the actor stops by itself or panics during the term, it is created again after a
 /// pause that doubles from 100 ms to 10 s; a life of 10 s or more resets the pause. The same
-/// applies if its creation panics. A panic is logged as an error and recorded as an incident.
+/// applies if its creation panics. A panic is logged as an error and recorded as an incident;
+/// neither `stopping` nor [`stopped`](Actor::stopped) is called after it.
 ///
 /// # What it cannot do
 /// It stops code that awaits, not code that blocks: while a handler computes or waits
@@ -176,9 +187,10 @@ impl<A: Actor<Context = Context<A>>> Singleton<A> {
 }
 
 /// Whether actors can be spawned on this thread, which Tokio reports only by a panic.
+///
+/// The handle of an arbiter does not show it: a task of Tokio's on an arbiter's thread has one, too.
 fn runs_actors() -> bool {
-    actix_rt::Arbiter::try_current().is_some()
-        || std::panic::catch_unwind(|| drop(actix_rt::spawn(async {}))).is_ok()
+    std::panic::catch_unwind(|| drop(actix_rt::spawn(async {}))).is_ok()
 }
 
 fn check(stop_within: Duration, timing: &Timing) -> Result<(), Error> {
@@ -356,12 +368,15 @@ async fn live<A: Actor<Context = Context<A>>>(
     place.send_replace(Some(context.address()));
     let (key, token) = (term.key().clone(), term.token());
     tracing::info!(%key, %token, "singleton started");
-    let mut life = context.into_future(actor);
+    let mut life = Life { context: context.into_future(actor), term: term.clone(), begun: false };
 
     if !is_over_first(signal, &mut life).await {
         return End::Own;
     }
-    life.ctx().stop();
+    if !life.begun {
+        return End::Told;
+    }
+    life.context.ctx().stop();
     let (over, late) = (pin!(term.invalid()), pin!(tokio::time::sleep(stop_within)));
     if is_over_first(select(over, late), &mut life).await {
         // If it were terminated from outside, actix would start the actor again. So it is asked
@@ -371,11 +386,39 @@ async fn live<A: Actor<Context = Context<A>>>(
             tracing::warn!(%key, %token, "singleton terminated: it did not stop in time");
             ctx.terminate();
         });
-        life.ctx().wait(last);
-        life.ctx().stop();
+        life.context.ctx().wait(last);
+        life.context.ctx().stop();
         life.await;
     }
     End::Told
+}
+
+/// A living actor.
+struct Life<A: Actor<Context = Context<A>>> {
+    context: ContextFut<A, Context<A>>,
+    term: Term,
+    /// Whether the actor was started.
+    begun: bool,
+}
+
+impl<A: Actor<Context = Context<A>>> Future for Life<A> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.begun = true;
+        Pin::new(&mut self.context).poll(cx)
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Drop for Life<A> {
+    /// actix polls the actor once more when its context is dropped, unless it is terminated. That
+    /// would start an actor that has not begun, run code after the term, or panic a second time,
+    /// which ends the process.
+    fn drop(&mut self) {
+        if !self.begun || std::thread::panicking() || !self.term.is_valid() {
+            self.context.ctx().terminate();
+        }
+    }
 }
 
 /// Whether `over` completes before `life`, which runs user code. The clock is read before

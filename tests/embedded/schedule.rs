@@ -151,6 +151,30 @@ async fn a_turn_longer_than_the_time_until_the_next_delays_it_or_costs_it() {
     }
 }
 
+#[actix::test]
+async fn a_turn_that_could_be_recorded_only_after_its_grace_is_skipped() {
+    tokio::time::pause();
+    // It is read and written, which takes two seconds.
+    for (grace, begins) in [(1, false), (3, true)] {
+        let consul = Embedded::new();
+        let dsync = runtime("one", &consul);
+        let begun = Begun::default();
+        let schedule = Schedule::new(Duration::from_secs(30));
+        let schedule = schedule.missed(Missed::SkipAfter(Duration::from_secs(grace)));
+        let job = job(&dsync, schedule, &begun, Duration::ZERO);
+        seconds(10).await;
+        consul.delay_replies(Duration::from_secs(1));
+        begun.take();
+        seconds(90).await;
+        assert_eq!(begun.borrow().len(), if begins { 3 } else { 0 }, "{grace} s");
+        consul.delay_replies(Duration::ZERO);
+        begun.take();
+        seconds(60).await;
+        assert_eq!(begun.borrow().len(), 2, "later turns begin in time");
+        job.abort();
+    }
+}
+
 /// Counts what was dropped before its end.
 struct Ended(Rc<RefCell<u64>>);
 

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    io,
     rc::Rc,
     time::Duration,
 };
@@ -242,6 +243,8 @@ async fn an_actor_that_dies_is_restarted_after_growing_pauses_that_a_long_life_r
     for manner in [
         Manner { lives: at_once, ..Manner::default() },
         Manner { panics: at_once, ..Manner::default() },
+        // Its broken state must not run again.
+        Manner { panics: at_once, stops_after: Some(STUBBORN), ..Manner::default() },
     ] {
         let stage = Stage::new();
         let one = runtime("one", &stage.consul);
@@ -290,6 +293,56 @@ async fn an_actor_whose_constructor_panics_is_restarted() {
     assert_eq!(first.tenure().key().as_str(), "service/one/leadership");
     seconds(5).await;
     assert_eq!((tries.get(), log.count("started")), (3, 1));
+}
+
+/// An actor that notes its start, then waits and refuses to stop.
+struct Noted(Rc<Cell<bool>>);
+
+impl Actor for Noted {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.0.set(true);
+        ctx.wait(actix::fut::wrap_future(std::future::pending::<()>()));
+    }
+
+    fn stopping(&mut self, _: &mut Context<Self>) -> Running {
+        Running::Continue
+    }
+}
+
+/// Resigns as soon as the log says that the actor starts.
+#[derive(Clone)]
+struct ResignsAtStart(Dsync, Tenure);
+
+impl io::Write for ResignsAtStart {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if String::from_utf8_lossy(line).contains("singleton started") {
+            drop(self.0.send(Resign::of(&self.1)));
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[actix::test]
+async fn an_actor_whose_term_ends_before_its_first_poll_is_never_started() {
+    tokio::time::pause();
+    let stage = Stage::new();
+    let one = runtime("one", &stage.consul);
+    let started = Rc::new(Cell::new(false));
+    let noted = started.clone();
+    let first = Singleton::new(move |_| Noted(noted.clone())).on(key("job")).start(&one).unwrap();
+    let writer = ResignsAtStart(one.clone(), first.tenure().clone());
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(log);
+    first.tenure().ended().await;
+    seconds(1).await;
+    assert!(!started.get());
+    first.stop().await;
 }
 
 const PAUSE: Duration = Duration::from_secs(2);
@@ -603,6 +656,18 @@ fn a_start_where_no_actors_run_is_refused_and_says_what_to_do() {
         handle.stop().await;
     });
     tokio_main.block_on(async { dsync.shutdown(Duration::from_secs(5)).await.unwrap() });
+}
+
+#[actix::test]
+async fn a_start_in_a_tokio_task_of_an_arbiters_thread_is_refused() {
+    let consul = Embedded::new();
+    let dsync = Dsync::builder("one").embedded(&consul).start().unwrap();
+    let of = dsync.clone();
+    let start = async move { Singleton::new(|_| Quiet).on(key("job")).start(&of).map(drop) };
+    let refused = tokio::spawn(start).await.unwrap();
+    assert!(matches!(refused, Err(Error::Invalid { field: "arbiter", .. })), "{refused:?}");
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(consul.entries(), [], "it began nothing");
 }
 
 #[actix::test]
