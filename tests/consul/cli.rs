@@ -1,6 +1,6 @@
 //! The command-line tool `dsync`.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -30,8 +30,10 @@ fn output(tool: &mut Command, arguments: &[&str]) -> (Option<i32>, String, Strin
     (status.code(), text(stdout), text(stderr))
 }
 
-/// A command under a lock that says when it runs, and when it gets SIGTERM.
-const STUBBORN: &str = "trap 'echo term' TERM; echo runs; while :; do sleep 0.05; done";
+/// A command under a lock that says when it runs, and when it gets SIGTERM. Its shell prints what
+/// the signal ends, so it has a standard error of its own.
+const STUBBORN: &str =
+    "exec 2>/dev/null; trap 'echo term' TERM; echo runs; while :; do sleep 0.05; done";
 
 fn start(mut tool: Command, arguments: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
     let tool = tool.args(arguments).stdout(Stdio::piped()).spawn();
@@ -132,11 +134,12 @@ async fn the_tool_shows_the_holder_and_refuses_a_held_lock() {
     assert_eq!(nobody.expect("it runs").0, Some(69));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_is_stopped_before_anybody_else_can_have_its_lock() {
+/// Cuts the tool off, and checks that its command is stopped before the lock is free.
+async fn stops_the_command_in_time(prefix: &str, errors: Stdio) {
     let proxy = Proxy::to(agent().http_addr());
-    let Some(tool) = tool(&proxy.url(), "cli-lost") else { return };
-    let dsync = runtime("cli-lost");
+    let Some(mut tool) = tool(&proxy.url(), prefix) else { return };
+    tool.stderr(errors);
+    let dsync = runtime(prefix);
     let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", STUBBORN]);
     assert_eq!(lines.next().as_deref(), Some("runs"));
     proxy.set(Mode::BlackHole);
@@ -147,6 +150,71 @@ async fn a_command_is_stopped_before_anybody_else_can_have_its_lock() {
     assert!(matches!(refused, Err(Error::Held { .. } | Error::LockDelay { .. })), "{refused:?}");
     proxy.set(Mode::Forward);
     assert_eq!(tool.wait().expect("our own child").code(), Some(76));
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_stopped_before_anybody_else_can_have_its_lock() {
+    stops_the_command_in_time("cli-lost", Stdio::inherit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_stopped_in_time_although_the_tool_cannot_print() {
+    let (reader, mut full) = std::io::pipe().expect("a pipe");
+    // As much as a pipe takes.
+    full.write_all(&[0; 64 * 1024]).expect("room");
+    stops_the_command_in_time("cli-full", full.into()).await;
+    drop(reader);
+    let (reader, broken) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    stops_the_command_in_time("cli-broken", broken.into()).await;
+}
+
+/// A line of `/proc/<pid>/status`.
+fn status_of(pid: i32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let met = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), met).await.expect("soon");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_is_stopped_stops_its_command_first_and_goes_on_with_it() {
+    let Some(tool) = tool(&agent().url(), "cli-stop") else { return };
+    let shell = "echo $$; trap 'exit 3' USR1; while :; do sleep 0.05; done";
+    let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", shell]);
+    let command: i32 = lines.next().expect("its number").parse().expect("a number");
+    let pid = Pid::from_child(&tool);
+    kill_process(pid, Signal::TSTP).expect("our own child");
+    until(|| status_of(pid.as_raw_nonzero().get(), "State:").starts_with('T')).await;
+    assert!(status_of(command, "State:").starts_with('T'));
+    kill_process(pid, Signal::CONT).expect("our own child");
+    until(|| !status_of(command, "State:").starts_with('T')).await;
+    kill_process(pid, Signal::USR1).expect("our own child");
+    assert_eq!(tool.wait().expect("our own child").code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_gets_a_signal_while_it_waits_leaves_in_good_order() {
+    let Some(tool) = tool(&agent().url(), "cli-waits") else { return };
+    let dsync = runtime("cli-waits");
+    let lease = acquire(&dsync, "k").await;
+    let (mut tool, _) = start(tool, &["lock", "k", "--", "true"]);
+    let pid = Pid::from_child(&tool);
+    let bit = 1 << (Signal::TERM.as_raw() - 1);
+    let caught = || u64::from_str_radix(&status_of(pid.as_raw_nonzero().get(), "SigCgt:"), 16);
+    until(|| caught().is_ok_and(|caught| caught & bit != 0)).await;
+    kill_process(pid, Signal::TERM).expect("our own child");
+    assert_eq!(tool.wait().expect("our own child").code(), Some(128 + 15));
+    drop(lease);
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }
 
@@ -204,7 +272,7 @@ async fn the_tool_watches_a_key_and_takes_a_lock_away() {
     let told = next(&mut lost, Duration::from_secs(30)).await;
     assert_eq!((told.token, told.reason), (lease.token(), LossReason::ForceReleased));
     assert!(lines.any(|line| line == "k  -"), "the watch shows that nobody holds it");
-    kill_process(Pid::from_child(&watch), Signal::INT).expect("our own child");
+    kill_process(Pid::from_child(&watch), Signal::TERM).expect("our own child");
     assert_eq!(watch.wait().expect("our own child").code(), Some(0));
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }

@@ -4,17 +4,21 @@ use std::{
     io::IsTerminal as _,
     os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
+    task::Poll,
     time::Duration,
 };
 
 use actix_dsync::Lease;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, getpid, kill_process, kill_process_group},
+};
 use tokio::{
     process::{Child, Command},
     signal::unix::{self, SignalKind},
 };
 
-use crate::Failure;
+use crate::{Failure, show};
 
 /// SIGKILL is sent this long before the lease ends.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -24,8 +28,16 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOST: u8 = 76;
 
 /// Runs the command; returns the exit code.
-pub(crate) async fn run(lease: &Lease, grace: Duration, command: &[String]) -> Result<u8, Failure> {
-    let mut signals = Signals::new().map_err(Failure::Command)?;
+pub(crate) async fn run(
+    lease: &Lease,
+    grace: Duration,
+    command: &[String],
+    signals: &mut Signals,
+) -> Result<u8, Failure> {
+    let (mut stops, mut continues) = (
+        stream(Signal::TSTP).map_err(Failure::Command)?,
+        stream(Signal::CONT).map_err(Failure::Command)?,
+    );
     let Some((program, arguments)) = command.split_first() else { return Ok(0) };
     // On a terminal, the command stays in the foreground's process group, to read from it.
     // Elsewhere it gets a group of its own, so that its descendants are stopped as well.
@@ -40,8 +52,13 @@ pub(crate) async fn run(lease: &Lease, grace: Duration, command: &[String]) -> R
     if alone {
         starts.process_group(0);
     }
+    // This process may have been stopped since the grant.
+    if lease.remaining() <= grace + MARGIN {
+        show::failure("the lock was lost before the command started");
+        return Ok(LOST);
+    }
     let mut child = starts.spawn().map_err(Failure::Command)?;
-    let target = Target { pid: pid(&child), is_group: alone };
+    let mut target = Target { pid: pid(&child), is_group: alone, has_ended: false };
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -51,13 +68,29 @@ pub(crate) async fn run(lease: &Lease, grace: Duration, command: &[String]) -> R
                     // What it left behind must not outlive the lock either.
                     target.send(Signal::KILL);
                 }
+                target.has_ended = true;
                 return Ok(if stopping || !lease.is_valid() { LOST } else { code(status) });
             }
-            signal = signals.next() => target.send(signal),
+            // A terminal sends these to the command, too.
+            signal = signals.next() => if alone || (signal != Signal::INT && signal != Signal::QUIT) {
+                target.send(signal);
+            },
+            // Nothing renews the lease while this process is stopped, so the command stops first.
+            _ = stops.recv() => {
+                target.send(Signal::STOP);
+                let _ = kill_process(getpid(), Signal::STOP);
+            }
+            _ = continues.recv() => if lease.remaining() > MARGIN {
+                target.send(Signal::CONT);
+            },
             () = until_dips(lease, MARGIN), if stopping => target.send_last(&mut child).await,
             () = until_dips(lease, grace + MARGIN), if !stopping => {
-                eprintln!("dsync: the lock {} is about to be lost; stopping the command", lease.key());
-                target.send(Signal::TERM);
+                if lease.remaining() > MARGIN {
+                    target.send(Signal::TERM);
+                }
+                // Nothing may delay the signals.
+                let key = lease.key();
+                drop(show::say(&format!("the lock {key} is about to be lost; stopping the command")));
                 stopping = true;
             }
         }
@@ -80,17 +113,25 @@ fn code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
+/// The command, and its descendants if it has a group of its own. Killed when dropped, unless it
+/// has ended.
 struct Target {
     pid: Option<Pid>,
     is_group: bool,
+    has_ended: bool,
 }
 
 impl Target {
-    /// Fails if it has ended, which is fine.
     fn send(&self, signal: Signal) {
         let Some(pid) = self.pid else { return };
-        let _ =
+        let sent =
             if self.is_group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
+        // It may have ended, which is fine.
+        if sent == Err(Errno::PERM) {
+            let text =
+                "the command runs as another user: it gets no signal, and may outlive the lock";
+            drop(show::say(text));
+        }
     }
 
     async fn send_last(&self, child: &mut Child) {
@@ -100,26 +141,52 @@ impl Target {
     }
 }
 
-/// The signals that are passed on to the command.
-pub(crate) struct Signals([(unix::Signal, Signal); 4]);
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.send(Signal::KILL);
+        }
+    }
+}
+
+/// The signals that are passed on to the command: those that would end this process. One that
+/// was ignored when this process began, as by `nohup`, stays ignored.
+pub(crate) struct Signals(Vec<(unix::Signal, Signal)>);
 
 impl Signals {
     pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self([
-            (unix::signal(SignalKind::interrupt())?, Signal::INT),
-            (unix::signal(SignalKind::terminate())?, Signal::TERM),
-            (unix::signal(SignalKind::hangup())?, Signal::HUP),
-            (unix::signal(SignalKind::quit())?, Signal::QUIT),
-        ]))
+        let ignored = ignored();
+        let all = [
+            Signal::INT,
+            Signal::TERM,
+            Signal::HUP,
+            Signal::QUIT,
+            Signal::USR1,
+            Signal::USR2,
+            Signal::ALARM,
+        ];
+        let heard = all.into_iter().filter(|it| ignored & (1 << (it.as_raw() - 1)) == 0);
+        heard.map(|signal| Ok((stream(signal)?, signal))).collect::<std::io::Result<_>>().map(Self)
     }
 
     pub(crate) async fn next(&mut self) -> Signal {
-        let [one, two, three, four] = &mut self.0;
-        tokio::select! {
-            _ = one.0.recv() => one.1,
-            _ = two.0.recv() => two.1,
-            _ = three.0.recv() => three.1,
-            _ = four.0.recv() => four.1,
-        }
+        std::future::poll_fn(|cx| {
+            let mut streams = self.0.iter_mut();
+            let came = streams
+                .find_map(|(stream, signal)| stream.poll_recv(cx).is_ready().then_some(*signal));
+            came.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
+}
+
+fn stream(signal: Signal) -> std::io::Result<unix::Signal> {
+    unix::signal(SignalKind::from_raw(signal.as_raw()))
+}
+
+/// The ignored signals as bits; none if the system does not show them.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
 }

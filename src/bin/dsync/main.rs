@@ -11,6 +11,7 @@ use actix_dsync::{
     admin::{ForceRelease, Holders, StepDown},
 };
 use clap::{Args, Parser, Subcommand};
+use rustix::process::Signal;
 
 /// Locks on Consul that fence themselves.
 ///
@@ -21,7 +22,8 @@ use clap::{Args, Parser, Subcommand};
 /// is unavailable; 75 another holder has the lock; 76 the lock was lost and the command was
 /// stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise
 /// exits as its command does: with its code, or 128 and the number of the signal that ended
-/// it; 126 or 127 if the command cannot be started or found.
+/// it; 126 or 127 if the command cannot be started or found; 128 and the number of the signal that
+/// ended dsync while it waited.
 #[derive(Parser)]
 #[command(name = "dsync", version)]
 struct Cli {
@@ -38,7 +40,11 @@ enum Task {
     ///
     /// The command finds the key and the fencing token in DSYNC_KEY and DSYNC_TOKEN. If the
     /// lock is about to be lost, it gets SIGTERM, and SIGKILL before anybody else can have
-    /// the lock. Signals to dsync are passed on to it.
+    /// the lock. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and SIGALRM to dsync are
+    /// passed on to it, unless a terminal sends them to both, or they are ignored. SIGTSTP stops
+    /// the command first, since nothing renews the lock while dsync is stopped. If dsync is
+    /// killed or stopped by SIGKILL or SIGSTOP, or may not signal the command because it runs as
+    /// another user, the command can outlive the lock.
     Lock(Lock),
     /// Lists who holds what, in all processes.
     List {
@@ -126,6 +132,8 @@ pub(crate) enum Failure {
     Nothing(String),
     /// The command could not be started.
     Command(std::io::Error),
+    /// A signal came while it waited for the lock.
+    Signal(Signal),
 }
 
 impl From<Error> for Failure {
@@ -147,6 +155,7 @@ impl Failure {
             Self::Command(error) if error.kind() == std::io::ErrorKind::NotFound => 127,
             Self::Command(_) => 126,
             Self::Config(_) => 78,
+            Self::Signal(signal) => u8::try_from(128 + signal.as_raw()).unwrap_or(1),
             Self::Lock(error) => match error {
                 Error::Held { .. }
                 | Error::LockDelay { .. }
@@ -169,6 +178,9 @@ impl Failure {
             Self::Config(error) => error.to_string(),
             Self::Nothing(text) => text.clone(),
             Self::Command(error) => format!("the command cannot be started: {error}"),
+            Self::Signal(signal) => {
+                format!("ended by signal {} while it waited for the lock", signal.as_raw())
+            }
         }
     }
 }
@@ -179,7 +191,7 @@ async fn main() -> ExitCode {
     match run(cli).await {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("dsync: {}", failure.text());
+            show::failure(&failure.text());
             ExitCode::from(failure.code())
         }
     }
@@ -215,7 +227,7 @@ async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
         Task::StepDown { key, index } => step_down(&dsync, key, index).await,
     };
     if let Err(error) = dsync.shutdown(Duration::from_secs(5)).await {
-        eprintln!("dsync: {error}");
+        show::failure(&error.to_string());
     }
     done
 }
@@ -227,32 +239,46 @@ async fn holder_of(dsync: &Dsync, key: &Key) -> Result<Holder, Failure> {
 
 async fn run_locked(dsync: &Dsync, asked: Lock) -> Result<u8, Failure> {
     let Lock { key, permits, within, value, grace, command } = asked;
+    let mut signals = child::Signals::new().map_err(Failure::Command)?;
+    let lease = tokio::select! {
+        lease = lease_of(dsync, key, permits, within, value) => lease?,
+        signal = signals.next() => return Err(Failure::Signal(signal)),
+    };
+    let grace = grace.min(dsync.timing().lease() / 2);
+    let code = child::run(&lease, grace, &command, &mut signals).await?;
+    let _ = dsync.send(Release(lease)).await?;
+    Ok(code)
+}
+
+async fn lease_of(
+    dsync: &Dsync,
+    key: Key,
+    permits: Option<u32>,
+    within: Option<Duration>,
+    value: Option<String>,
+) -> Result<Lease, Error> {
     let waits = within != Some(Duration::ZERO);
-    let lease = match (permits, waits) {
+    match (permits, waits) {
         (None, false) => {
             let ask = TryAcquire::new(key);
-            dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await?
+            dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await
         }
         (Some(limit), false) => {
             let ask = TryAcquirePermit::new(key, limit);
-            dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await?
+            dsync.send(value.into_iter().fold(ask, |ask, value| ask.value(&*value))).await
         }
         (None, true) => {
             let ask = within.into_iter().fold(Acquire::new(key.clone()), Acquire::within);
             let ask = value.into_iter().fold(ask, |ask, value| ask.value(&*value));
-            granted(&key, dsync.send(ask)).await?
+            granted(&key, dsync.send(ask)).await
         }
         (Some(limit), true) => {
             let ask = AcquirePermit::new(key.clone(), limit);
             let ask = within.into_iter().fold(ask, AcquirePermit::within);
             let ask = value.into_iter().fold(ask, |ask, value| ask.value(&*value));
-            granted(&key, dsync.send(ask)).await?
+            granted(&key, dsync.send(ask)).await
         }
-    };
-    let grace = grace.min(dsync.timing().lease() / 2);
-    let code = child::run(&lease, grace, &command).await?;
-    let _ = dsync.send(Release(lease)).await?;
-    Ok(code)
+    }
 }
 
 /// Waits for a lease; a long wait is shown.

@@ -1,14 +1,33 @@
 //! What the tool prints.
 
-use std::io::IsTerminal as _;
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
 
 use actix_dsync::{Holder, Key, admin::HeldKey, report::Preflight};
 
 /// Shows a line of progress on a terminal; an empty one removes it.
 pub(crate) fn progress(text: &str) {
     if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{text}");
+        let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
     }
+}
+
+/// Prints a line on standard error without waiting for it, since nobody may read it.
+pub(crate) fn say(line: &str) -> Receiver<()> {
+    let (line, (done, is_done)) = (format!("dsync: {line}\n"), channel());
+    std::thread::spawn(move || {
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        let _ = done.send(());
+    });
+    is_done
+}
+
+/// Says why the tool fails, and waits a second for somebody to read it.
+pub(crate) fn failure(text: &str) {
+    let _ = say(text).recv_timeout(Duration::from_secs(1));
 }
 
 /// A table, or JSON.
@@ -48,10 +67,11 @@ fn value(holder: &Holder) -> String {
 
 /// Strangers wrote it: it must not control the terminal.
 fn printable(text: &str) -> String {
-    let is_plain = |c: char| {
-        !c.is_control() && !matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
+}
+
+fn is_plain(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 pub(crate) fn holder(key: &Key, holder: &Holder, json: bool) {
@@ -85,9 +105,17 @@ pub(crate) fn change(key: &Key, holder: Option<&Holder>) {
     }
 }
 
+/// A line of JSON, with the escapes of JSON for what could control a terminal.
+fn escaped(line: &str) -> String {
+    let escape =
+        |c: char| if is_plain(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
+    line.chars().map(escape).collect()
+}
+
 fn print_json(what: &impl serde::Serialize) {
     match serde_json::to_string_pretty(what) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("dsync: {error}"),
+        // JSON leaves some characters as they are that control terminals.
+        Ok(text) => println!("{}", text.lines().map(escaped).collect::<Vec<_>>().join("\n")),
+        Err(error) => failure(&error.to_string()),
     }
 }
