@@ -7,3 +7,13 @@ fn a_secret_is_neither_printed_nor_left_in_texts() {
     assert_eq!(secret.strike_from("token=8f2c-top;".into()), "token=(secret);");
     assert_eq!(Secret::new("").strike_from("plain".into()), "plain");
 }
+
+#[test]
+fn a_secret_of_another_type_is_refused_without_its_text() {
+    let secret: Secret = serde_json::from_str("\"8f2c-top\\n\"").unwrap();
+    assert_eq!(secret.expose(), "8f2c-top");
+    for wrong in ["12345678", "-12345678", "12345678.5", "true"] {
+        let error = serde_json::from_str::<Secret>(wrong).unwrap_err().to_string();
+        assert!(!error.contains(wrong) && error.contains("in quotes"), "{error}");
+    }
+}

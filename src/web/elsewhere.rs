@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::refusal::RETRY_AFTER_DEFAULT;
 use crate::{
+    escape::Escaped,
     host::{url_host, without_root},
     ownership::Holder,
     value::parsed,
@@ -222,7 +223,8 @@ impl LeaderConfig {
         let news = (leader.session.clone(), why.to_string());
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.as_ref() != Some(&news) {
-            tracing::warn!(leader = %leader.session, "requests are not redirected to the leader: {why}");
+            let session = Escaped(&leader.session);
+            tracing::warn!(leader = %session, "requests are not redirected to the leader: {why}");
             *logged = Some(news);
         }
     }

@@ -56,7 +56,10 @@ use crate::{
 /// ```
 ///
 /// The key is [`Key::join`] of the prefix and the segment, decoded as by
-/// [`Path`](actix_web::web::Path). The client chooses it. With
+/// [`Path`](actix_web::web::Path). The client chooses it, and its spelling: `/orders/7` and
+/// `/orders/07` lock two keys, although a handler that takes the segment as a number works on
+/// the same order. Let the handler refuse what is not in the canonical form, or lock in the handler
+/// with a key made from the parsed value. With
 /// [`Retention::Keep`](crate::config::Retention::Keep), every requested key stays in Consul, so
 /// expose such a handler only to clients that you trust. Requests can use half of what
 /// [`Limits::keys`](crate::config::Limits::keys) leaves to locks, so they cannot block other
@@ -75,8 +78,10 @@ use crate::{
 ///
 /// # Cancel safety
 /// The lock is released when the response's body has been produced or is dropped; for
-/// `HEAD`, when the handler returns. It is also released if the connection ends, even while
-/// the request waits for the lock, and if the handler panics. By default, actix-web treats
+/// `HEAD`, when the handler returns. It is also released if an HTTP/1 connection ends, even while
+/// the request waits for the lock, and if the handler panics. Over HTTP/2, actix-web does not tell
+/// a request that its client has gone: it waits for up to [`within`](LockPath::within), and holds
+/// for up to [`at_most`](LockPath::at_most). By default, actix-web treats
 /// an HTTP/1 client that closes its connection as half-closed, and the handler runs to its
 /// end; with
 /// [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) it is

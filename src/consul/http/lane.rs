@@ -272,20 +272,38 @@ impl Lane {
 
     fn dial(self: &Rc<Self>) {
         self.dialing.set(self.dialing.get() + 1);
-        let lane = Rc::clone(self);
-        actix_rt::spawn(async move {
-            let result = lane.dialer.dial().await;
-            lane.dialing.set(lane.dialing.get() - 1);
-            match result {
-                Ok(line) => lane.adopt(Rc::new(line)),
-                Err(trouble) => {
-                    lane.failures.set(lane.failures.get() + 1);
-                    *lane.failed.borrow_mut() = Some((trouble, Instant::now()));
-                    lane.freed.notify_one();
-                    lane.settled.notify_waiters();
-                }
+        let mut dial = Dial { lane: Rc::clone(self), result: None };
+        actix_rt::spawn(async move { dial.run().await });
+    }
+}
+
+/// A line that is being opened.
+struct Dial {
+    lane: Rc<Lane>,
+    result: Option<Result<Line, Trouble>>,
+}
+
+impl Dial {
+    async fn run(&mut self) {
+        self.result = Some(self.lane.dialer.dial().await);
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        let lane = &self.lane;
+        lane.dialing.set(lane.dialing.get() - 1);
+        // A service's own certificate verifier can panic.
+        let ended = || Err(Trouble::Connect("the attempt was dropped or has panicked".into()));
+        match self.result.take().unwrap_or_else(ended) {
+            Ok(line) => lane.adopt(Rc::new(line)),
+            Err(trouble) => {
+                lane.failures.set(lane.failures.get() + 1);
+                *lane.failed.borrow_mut() = Some((trouble, Instant::now()));
+                lane.freed.notify_one();
+                lane.settled.notify_waiters();
             }
-        });
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use crate::consul::{
     fact::Trouble,
     wire::{Method, WireReply, WireRequest},
 };
+use crate::secret::Secret;
 
 /// The silence before the first keep-alive probe, the period of probes, and the number of
 /// probes without an answer. A dead connection is closed after 14 s.
@@ -70,6 +71,8 @@ pub(super) struct Route {
     query: String,
     /// The credentials for a proxy.
     basic: Option<HeaderValue>,
+    /// Those, as the header has them.
+    encoded: Option<Secret>,
 }
 
 impl Route {
@@ -78,12 +81,14 @@ impl Route {
     pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
         let authority = config.address.authority();
         let host = HeaderValue::from_str(authority).map_err(|_| "address is no header's value")?;
-        let basic = config.basic.as_ref().map(|secret| {
+        let encoded = config.basic.as_ref().map(|secret| {
             // Without a colon, the password is empty.
             let text = secret.expose();
             let colon = if text.contains(':') { "" } else { ":" };
-            let encoded = BASE64.encode(format!("{text}{colon}"));
-            HeaderValue::from_str(&format!("Basic {encoded}")).map(|mut value| {
+            Secret::new(BASE64.encode(format!("{text}{colon}")))
+        });
+        let basic = encoded.as_ref().map(|encoded| {
+            HeaderValue::from_str(&format!("Basic {}", encoded.expose())).map(|mut value| {
                 // Keeps it out of the HTTP client's logs.
                 value.set_sensitive(true);
                 value
@@ -96,7 +101,22 @@ impl Route {
             path: config.address.path().to_owned(),
             query: config.query.clone(),
             basic: basic.transpose().map_err(|_| "http_auth cannot be sent")?,
+            encoded,
         })
+    }
+
+    /// The body without the credentials, which a proxy's error page may repeat.
+    fn without_credentials(&self, body: Vec<u8>) -> Vec<u8> {
+        match &self.encoded {
+            None => body,
+            Some(encoded) => match String::from_utf8(body) {
+                Ok(text) => encoded.strike_from(text).into_bytes(),
+                Err(error) => {
+                    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                    encoded.strike_from(text).into_bytes()
+                }
+            },
+        }
     }
 
     fn target(&self, target: &str) -> String {
@@ -325,6 +345,7 @@ impl Line {
             return Err(Fault::Other(Trouble::Broken("closed within the body".into())));
         }
         self.answered_at.set(Instant::now());
+        let bytes = self.route.without_credentials(bytes);
         let index = number(head.headers.get_all(INDEX).iter());
         Ok(WireReply { status: head.status.as_u16(), index, body: bytes })
     }

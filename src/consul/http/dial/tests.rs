@@ -2,7 +2,10 @@ use std::{cell::RefCell, future::pending, net::TcpListener};
 
 use tokio::time::Instant;
 
-use super::*;
+use super::{
+    super::{lane::Lane, tests::hostile},
+    *,
+};
 
 fn address(n: u8) -> SocketAddr {
     ([192, 0, 2, n], 8500).into()
@@ -57,7 +60,7 @@ async fn a_name_is_resolved_anew_for_each_connection() {
     let (old, new) = (old.unwrap().local_addr().unwrap(), new.unwrap());
     let at = new.local_addr().unwrap();
     let answers = Rc::new(RefCell::new(vec![vec![at], vec![old, at], vec![at], vec![old]]));
-    let config = super::super::tests::hostile::config("http://agent.example:8500");
+    let config = hostile::config("http://agent.example:8500");
     let mut dialer = Dialer::new(&config).unwrap();
     let asked = Rc::new(RefCell::new(Vec::new()));
     let (names, given) = (asked.clone(), answers.clone());
@@ -73,4 +76,23 @@ async fn a_name_is_resolved_anew_for_each_connection() {
         assert_eq!(connected.peer_addr().unwrap(), at);
     }
     assert_eq!(*asked.borrow(), vec![("agent.example".to_owned(), 8500); 4]);
+}
+
+#[actix::test]
+async fn a_panic_while_a_connection_is_opened_fails_its_request_and_the_next_one_is_served() {
+    let server = hostile::Server::doing(vec![]).await;
+    let mut dialer = Dialer::new(&hostile::config("http://agent.example:8500")).unwrap();
+    let (calls, at) = (Cell::new(0), server.address);
+    dialer.resolve = Box::new(move |_, _| {
+        calls.set(calls.get() + 1);
+        let is_first = calls.get() == 1;
+        Box::pin(async move {
+            assert!(!is_first, "as the test wants it");
+            Ok(vec![at])
+        })
+    });
+    let lane = Lane::new(Rc::new(dialer), 1, 1, 1);
+    let refused = lane.seat().await.map(drop);
+    assert!(matches!(refused, Err(Trouble::Connect(_))), "{refused:?}");
+    assert!(lane.seat().await.is_ok());
 }

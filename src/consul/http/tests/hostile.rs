@@ -377,6 +377,18 @@ async fn a_request_carries_the_token_and_nothing_that_was_not_asked_for() {
 }
 
 #[actix::test]
+async fn credentials_that_an_answer_repeats_are_struck_from_it() {
+    let echo = "you sent Authorization: Basic bWU6aHVzaA==";
+    let answer =
+        format!("HTTP/1.1 502 Bad Gateway\r\nContent-Length: {}\r\n\r\n{echo}", echo.len());
+    let server = Server::doing(vec![Deed::Say(answer)]).await;
+    let config =
+        HttpConfig { basic: Some("me:hush".into()), ..config(&server.address.to_string()) };
+    let reply = call(&Http::new(&config).unwrap()).await.unwrap();
+    assert_eq!(String::from_utf8(reply.body).unwrap(), "you sent Authorization: Basic (secret)");
+}
+
+#[actix::test]
 async fn renewals_and_calls_pass_blocking_reads_and_who_finds_no_connection_was_not_sent() {
     let server = Server::doing(vec![Deed::SayAndHang(String::new()); 2]).await;
     let http = server.http();
