@@ -89,12 +89,11 @@ impl LockActor {
         let key = &self.slot.key;
         match order {
             Order::Publish(news) => {
-                let ends = matches!(news, News::Lost { .. } | News::Released { .. });
+                publish(&self.shared.hub, key, &news, &self.hold);
                 if let News::LeaderChanged { leader: Some(leader) } = &news {
                     kin::log_difference(key, &self.slot.callers.campaign_value(), leader);
                 }
-                self.hold.in_scope(|| publish(&self.shared.hub, key, news));
-                if ends {
+                if let News::Lost { .. } | News::Released { .. } = news {
                     self.hold = Span::none();
                 }
             }

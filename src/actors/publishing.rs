@@ -1,12 +1,14 @@
 //! Publishes news of a key to subscribers, the journal, the metrics and the log.
 
+use tracing::Span;
+
 use crate::{
     key::Key,
     messages::{
         Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased, subscribers::Hub,
     },
     protocol::contest::News,
-    status::journal::Journal,
+    status::{journal::Journal, telemetry::guarded},
 };
 
 /// Records the news in the journal and the metrics.
@@ -25,36 +27,38 @@ fn record(journal: &Journal, key: &Key, news: &News) {
     }
 }
 
-/// Records, logs and publishes the news.
-pub(super) fn publish(hub: &Hub, key: &Key, news: News) {
-    let key = key.clone();
-    record(hub.journal(), &key, &news);
+/// Records, publishes and logs the news; logs it in the span `hold`. No subscriber of the log can
+/// keep it from the subscribers of the event.
+pub(super) fn publish(hub: &Hub, key: &Key, news: &News, hold: &Span) {
+    record(hub.journal(), key, news);
+    send(hub, key.clone(), news);
+    guarded(|| hold.in_scope(|| log(key, news)));
+}
+
+fn send(hub: &Hub, key: Key, news: &News) {
+    match *news {
+        News::Acquired { token } => hub.publish(&LockAcquired { key, token }),
+        News::Lost { token, reason } => hub.publish(&LockLost { key, token, reason }),
+        News::Released { token } => hub.publish(&LockReleased { key, token }),
+        News::Elected { token } => hub.publish(&Elected { key, token }),
+        News::Deposed { token, reason } => hub.publish(&Deposed { key, token, reason }),
+        News::LeaderChanged { ref leader } => {
+            hub.publish(&LeaderChanged { key, leader: leader.as_deref().cloned() });
+        }
+        News::StoodBack { .. } => {}
+    }
+}
+
+fn log(key: &Key, news: &News) {
     match news {
-        News::Acquired { token } => {
-            tracing::debug!(%key, %token, "lock acquired");
-            hub.publish(&LockAcquired { key, token });
-        }
-        News::Lost { token, reason } => {
-            tracing::warn!(%key, %token, %reason, "lock lost");
-            hub.publish(&LockLost { key, token, reason });
-        }
-        News::Released { token } => {
-            tracing::debug!(%key, %token, "lock released");
-            hub.publish(&LockReleased { key, token });
-        }
-        News::Elected { token } => {
-            tracing::info!(%key, %token, "elected");
-            hub.publish(&Elected { key, token });
-        }
-        News::Deposed { token, reason } => {
-            tracing::info!(%key, %token, %reason, "deposed");
-            hub.publish(&Deposed { key, token, reason });
-        }
+        News::Acquired { token } => tracing::debug!(%key, %token, "lock acquired"),
+        News::Lost { token, reason } => tracing::warn!(%key, %token, %reason, "lock lost"),
+        News::Released { token } => tracing::debug!(%key, %token, "lock released"),
+        News::Elected { token } => tracing::info!(%key, %token, "elected"),
+        News::Deposed { token, reason } => tracing::info!(%key, %token, %reason, "deposed"),
         News::LeaderChanged { leader } => {
-            let leader = leader.map(|leader| *leader);
             let session = leader.as_ref().map(|leader| leader.session.as_str());
             tracing::debug!(%key, session, "leader changed");
-            hub.publish(&LeaderChanged { key, leader });
         }
         News::StoodBack { pause } => tracing::info!(%key, ?pause, "the campaign stands back"),
     }

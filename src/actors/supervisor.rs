@@ -4,6 +4,7 @@ use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 use super::{
     lock::{LockActor, Shared},
@@ -22,6 +23,7 @@ use crate::{
     key::Key,
     messages::subscribers::Hub,
     protocol::warden::{End, Event, ForActors, Readiness},
+    status::telemetry::guarded,
 };
 
 pub(crate) struct LockSupervisor {
@@ -101,9 +103,9 @@ impl LockSupervisor {
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
-        log(&event);
-        let (now, hub) = (self.settings.clock.now(), &self.hub);
-        let orders = self.wards.handle(now, event, |key, news| publish(hub, key, news));
+        guarded(|| log(&event));
+        let (now, hub, none) = (self.settings.clock.now(), &self.hub, Span::none());
+        let orders = self.wards.handle(now, event, |key, news| publish(hub, key, &news, &none));
         for order in orders {
             self.carry_out(order, ctx);
         }
@@ -153,7 +155,7 @@ impl LockSupervisor {
         journal.telemetry().in_use(view.held, view.waiting);
         journal.telemetry().oldest(view.oldest_hold, view.oldest_wait);
         for (key, what) in view.notes {
-            tracing::warn!(%key, "{what}");
+            guarded(|| tracing::warn!(%key, "{what}"));
             journal.incident(Some(&key), what);
         }
     }
@@ -254,7 +256,7 @@ impl Drop for LockSupervisor {
     fn drop(&mut self) {
         self.settings.journal.ended(self.wards.slots().is_stopped());
         self.readiness.send_replace(Readiness::Stopped);
-        self.wards.abandon(|key, news| publish(&self.hub, key, news));
+        self.wards.abandon(|key, news| publish(&self.hub, key, &news, &Span::none()));
         self.hub.close();
         for actor in self.locks.values() {
             actor.do_send(Retire);

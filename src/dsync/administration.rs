@@ -166,13 +166,13 @@ impl Taking {
 
     fn tell(&self, taken: &Taken) {
         let (key, holder) = (&taken.key, &taken.holder);
-        tracing::warn!(%key, %holder, keeps = ?taken.keeps, "lock taken away from its holder");
         let what = format!("taken away from {holder}");
         self.hub.journal().incident(Some(key), what);
         match self.purpose {
             Purpose::ForceRelease { .. } => self.hub.publish(&ForceReleased::from(taken.clone())),
             Purpose::StepDown => self.hub.publish(&SteppedDown::from(taken.clone())),
         }
+        tracing::warn!(%key, %holder, keeps = ?taken.keeps, "lock taken away from its holder");
     }
 
     /// Whether the lock was taken away is unknown.
@@ -266,9 +266,19 @@ impl Taking {
                 Released::Done => return Ok(()),
                 Released::FenceFailed if unknown.is_some() => {
                     // An earlier attempt released it, or its index has moved.
-                    let entry = entry_of(&self.consul, key.clone(), self.limit).await?;
-                    let still = entry.is_some_and(|entry| entry.session.as_ref() == Some(session));
-                    return if still { Err(Error::Conflict { key: key.clone() }) } else { Ok(()) };
+                    let read = entry_of(&self.consul, key.clone(), self.limit).await;
+                    let now =
+                        read.map_err(|error| Error::Unknown { step, why: error.to_string() })?;
+                    let is_kept = |now: Entry| {
+                        now.session.as_ref() == Some(session) && now.lock_index <= entry.lock_index
+                    };
+                    // If it was locked again, it was released before.
+                    let is_kept = now.is_some_and(is_kept);
+                    return if is_kept {
+                        Err(Error::Conflict { key: key.clone() })
+                    } else {
+                        Ok(())
+                    };
                 }
                 Released::FenceFailed => return Err(Error::Conflict { key: key.clone() }),
                 Released::Denied(right) => return Err(Error::Denied { right }),

@@ -189,10 +189,12 @@ impl Dsync {
     /// [`hand_over`](Dsync::hand_over) first.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if `limit` passes first. The runtime has ended even then; the
-    /// end of the session by its TTL frees what it held, and the token of a login stays until
-    /// it expires. The end of a login's token is waited for beyond `limit`, for up to twice the
-    /// [request timeout](crate::Timing::request_timeout).
+    /// [`Error::Unavailable`] if `limit` passes first, or if the runtime has failed. The runtime
+    /// has ended even then; the end of the session by its TTL frees what it held, and the token of
+    /// a login stays until it expires. The end of a login's token is waited for beyond `limit`, for
+    /// up to twice the [request timeout](crate::Timing::request_timeout). The runtime's thread
+    /// measures `limit`: while something blocks that thread, a subscriber of the log for instance,
+    /// this future waits.
     ///
     /// # Cancel safety
     /// Dropping the future does not cancel the shutdown.

@@ -336,7 +336,14 @@ impl Intake {
     pub(crate) async fn shutdown(&self, limit: Duration) -> Result<(), Error> {
         let (done, result) = oneshot::channel();
         self.supervisor.do_send(Stop { limit, done: Some(done) });
-        // An error means that the runtime had already ended.
-        result.await.unwrap_or(Ok(()))
+        match result.await {
+            Ok(ended) => ended,
+            Err(_) if self.journal.has_died() => {
+                let why = "the runtime has failed; the session frees its keys when its TTL ends it";
+                Err(Error::Unavailable { step: Step::DestroySession, why: why.into() })
+            }
+            // It had already ended.
+            Err(_) => Ok(()),
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -38,7 +38,7 @@ pub trait Event: Message<Result = ()> + Clone + Send + Unpin + fmt::Debug + seal
     fn key(&self) -> &Key;
 
     #[doc(hidden)]
-    fn subscribers(hub: &Hub) -> &Subscribers<Self>
+    fn subscribers(lists: &mut Lists) -> &mut Subscribers<Self>
     where
         Self: Sized;
 
@@ -67,8 +67,8 @@ macro_rules! event {
                 &self.key
             }
 
-            fn subscribers(hub: &Hub) -> &Subscribers<Self> {
-                &hub.$field
+            fn subscribers(lists: &mut Lists) -> &mut Subscribers<Self> {
+                &mut lists.$field
             }
 
             fn current(known: Known) -> Option<Self> {
@@ -92,7 +92,7 @@ event!(LeaderChanged, leader_changed, |known| {
 
 /// The subscribers to one kind of event.
 #[derive(Debug)]
-pub struct Subscribers<E: Event>(Mutex<Vec<Subscriber<E>>>);
+pub struct Subscribers<E: Event>(Vec<Subscriber<E>>);
 
 struct Subscriber<E: Event> {
     id: SubscriptionId,
@@ -136,12 +136,16 @@ impl<E: Event> Sink<E> {
     }
 }
 
-/// All subscriptions of one runtime.
-#[derive(Debug)]
-pub struct Hub {
-    journal: Arc<Journal>,
-    ids: AtomicU64,
-    closed: AtomicBool,
+impl<E: Event> Default for Subscribers<E> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// The subscribers to all kinds of events.
+#[derive(Debug, Default)]
+pub struct Lists {
+    closed: bool,
     acquired: Subscribers<LockAcquired>,
     lost: Subscribers<LockLost>,
     released: Subscribers<LockReleased>,
@@ -152,37 +156,19 @@ pub struct Hub {
     leader_changed: Subscribers<LeaderChanged>,
 }
 
-impl<E: Event> Default for Subscribers<E> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<E: Event> Subscribers<E> {
-    fn with<T>(&self, work: impl FnOnce(&mut Vec<Subscriber<E>>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn remove(&self, id: SubscriptionId) {
-        self.with(|list| list.retain(|subscriber| subscriber.id != id));
-    }
+/// All subscriptions of one runtime.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    journal: Arc<Journal>,
+    ids: AtomicU64,
+    /// One mutex for all kinds: what a new subscriber first receives of one kind was read before
+    /// any later event of another kind is sent.
+    lists: Mutex<Lists>,
 }
 
 impl Hub {
     pub(crate) fn new(journal: Arc<Journal>) -> Self {
-        Self {
-            journal,
-            ids: AtomicU64::default(),
-            closed: AtomicBool::default(),
-            acquired: Subscribers::default(),
-            lost: Subscribers::default(),
-            released: Subscribers::default(),
-            elected: Subscribers::default(),
-            deposed: Subscribers::default(),
-            force_released: Subscribers::default(),
-            stepped_down: Subscribers::default(),
-            leader_changed: Subscribers::default(),
-        }
+        Self { journal, ids: AtomicU64::default(), lists: Mutex::default() }
     }
 
     /// The journal that published events are also written to.
@@ -190,12 +176,14 @@ impl Hub {
         &self.journal
     }
 
+    fn lists(&self) -> MutexGuard<'_, Lists> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends the event to the subscribers, in the order of their subscriptions.
     pub(crate) fn publish<E: Event>(&self, event: &E) {
-        E::subscribers(self).with(|list| {
-            list.retain(|subscriber| {
-                if subscriber.of.admits(event.key()) { subscriber.sink.send(event) } else { true }
-            });
+        E::subscribers(&mut self.lists()).0.retain(|subscriber| {
+            if subscriber.of.admits(event.key()) { subscriber.sink.send(event) } else { true }
         });
     }
 
@@ -223,43 +211,42 @@ impl Hub {
         first: impl FnOnce() -> Vec<E>,
     ) -> SubscriptionId {
         let id = SubscriptionId(self.ids.fetch_add(1, Ordering::Relaxed));
-        E::subscribers(self).with(|list| {
-            // Without this, dead subscribers would stay as long as no event happens.
-            list.retain(|subscriber| subscriber.sink.is_open());
-            if self.closed.load(Ordering::Acquire) {
-                return;
-            }
-            for event in first().iter().filter(|event| of.admits(event.key())) {
-                sink.send(event);
-            }
-            list.push(Subscriber { id, of, sink });
-        });
+        let mut lists = self.lists();
+        if lists.closed {
+            return id;
+        }
+        let list = &mut E::subscribers(&mut lists).0;
+        // Without this, dead subscribers would stay as long as no event happens.
+        list.retain(|subscriber| subscriber.sink.is_open());
+        for event in first().iter().filter(|event| of.admits(event.key())) {
+            sink.send(event);
+        }
+        list.push(Subscriber { id, of, sink });
         id
     }
 
     /// Ends all subscriptions and streams.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.acquired.with(Vec::clear);
-        self.lost.with(Vec::clear);
-        self.released.with(Vec::clear);
-        self.elected.with(Vec::clear);
-        self.deposed.with(Vec::clear);
-        self.force_released.with(Vec::clear);
-        self.stepped_down.with(Vec::clear);
-        self.leader_changed.with(Vec::clear);
+        *self.lists() = Lists { closed: true, ..Lists::default() };
     }
 
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
-        self.acquired.remove(id);
-        self.lost.remove(id);
-        self.released.remove(id);
-        self.elected.remove(id);
-        self.deposed.remove(id);
-        self.force_released.remove(id);
-        self.stepped_down.remove(id);
-        self.leader_changed.remove(id);
+        let mut lists = self.lists();
+        lists.acquired.remove(id);
+        lists.lost.remove(id);
+        lists.released.remove(id);
+        lists.elected.remove(id);
+        lists.deposed.remove(id);
+        lists.force_released.remove(id);
+        lists.stepped_down.remove(id);
+        lists.leader_changed.remove(id);
+    }
+}
+
+impl<E: Event> Subscribers<E> {
+    fn remove(&mut self, id: SubscriptionId) {
+        self.0.retain(|subscriber| subscriber.id != id);
     }
 }
 
@@ -281,5 +268,72 @@ impl<E: Event> Stream for Events<E> {
 impl<E: Event> fmt::Debug for Events<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::mpsc::{self as channel, RecvTimeoutError},
+        time::Duration,
+    };
+
+    use actix::{Actor, Handler};
+
+    use super::*;
+    use crate::{clock::Clock, ownership::LossReason, status::telemetry::Telemetry};
+
+    /// Tells the kind of each event.
+    struct Reader(channel::Sender<&'static str>);
+
+    impl Actor for Reader {
+        type Context = actix::Context<Self>;
+    }
+
+    impl Handler<Elected> for Reader {
+        type Result = ();
+
+        fn handle(&mut self, _: Elected, _: &mut Self::Context) {
+            self.0.send("elected").unwrap();
+        }
+    }
+
+    impl Handler<Deposed> for Reader {
+        type Result = ();
+
+        fn handle(&mut self, _: Deposed, _: &mut Self::Context) {
+            self.0.send("deposed").unwrap();
+        }
+    }
+
+    #[actix::test]
+    async fn what_a_subscriber_first_receives_precedes_its_end_although_another_thread_publishes_it()
+     {
+        let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
+        let hub = Arc::new(Hub::new(Arc::new(journal)));
+        let (kinds, read) = channel::channel();
+        let reader = Reader(kinds).start();
+        let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());
+        hub.subscribe::<Deposed>(&reader.clone().recipient(), Filter::All, Vec::new);
+        let (of, deposed) =
+            (hub.clone(), Deposed { key: key.clone(), token, reason: LossReason::Resigned });
+        let first = move || {
+            // The state has been read, and changes now.
+            let (done, is_done) = channel::channel();
+            std::thread::spawn(move || {
+                of.publish(&deposed);
+                done.send(()).unwrap();
+            });
+            let early = is_done.recv_timeout(Duration::from_millis(100));
+            assert_eq!(early, Err(RecvTimeoutError::Timeout), "published too early");
+            vec![Elected { key, token }]
+        };
+        hub.subscribe::<Elected>(&reader.clone().recipient(), Filter::All, first);
+        let mut order = Vec::new();
+        while order.len() < 2 {
+            tokio::task::yield_now().await;
+            order.extend(read.try_iter());
+        }
+        assert_eq!(order, ["elected", "deposed"]);
     }
 }

@@ -179,10 +179,9 @@ fn record(name: &'static str, labels: Labels, took: Duration) {
     guarded(|| metrics::histogram!(name, labels).record(took));
 }
 
-/// Catches a panic of the process's recorder, since it is called in the middle of steps. The
-/// panic hook reports it.
-#[cfg(feature = "metrics")]
-fn guarded(call: impl FnOnce()) {
+/// Catches a panic of the process's recorder or tracing subscriber, since they are called in the
+/// middle of steps. The panic hook reports it.
+pub(crate) fn guarded(call: impl FnOnce()) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
 }
 

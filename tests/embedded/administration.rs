@@ -105,6 +105,24 @@ async fn an_immediate_release_waits_for_nothing() {
 }
 
 #[actix::test]
+async fn an_immediate_release_whose_reply_was_lost_is_told_although_the_leader_leads_again() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (holder, admin) = (runtime("holder", &consul.link()), runtime("admin", &consul));
+    let tenure = holder.send(Campaign::on(key("k"))).await.unwrap();
+    let term = soon(tenure.elected()).await;
+    tokio::time::sleep(SECOND * 2).await;
+    let victim = holder_of(&admin, "k").await;
+    let mut taken = admin.events::<ForceReleased>(Filter::All);
+    consul.lose_replies(1);
+    let event = admin.send(ForceRelease::of(key("k"), &victim).immediate()).await.unwrap();
+    assert_eq!(soon(taken.next()).await.map(|told| told.holder), Some(event.holder));
+    assert!(!term.is_valid());
+    let again = tenure.term().expect("it was elected again");
+    assert!(again.token() > term.token());
+}
+
+#[actix::test]
 async fn a_newer_holder_is_never_hit() {
     let Scene { consul, admin, holder, lease, .. } = Scene::new().await;
     let victim = holder_of(&admin, "k").await;

@@ -1,11 +1,21 @@
 //! Work of the leader that panics is started again.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
-use actix_dsync::{Campaign, List, embedded::Embedded};
+use actix_dsync::{
+    Campaign, List,
+    embedded::Embedded,
+    events::{Filter, LockLost},
+};
+use futures::StreamExt as _;
 use tokio::time::Instant;
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
 
-use crate::{key, runtime};
+use crate::{acquire, key, runtime};
 
 #[actix::test]
 async fn work_that_panics_is_called_again_in_its_term_after_growing_pauses() {
@@ -62,4 +72,58 @@ async fn work_that_panics_is_not_called_again_once_its_campaign_has_ended() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(job.await.unwrap(), Ok(()));
     assert_eq!(*runs.borrow(), before);
+}
+
+/// Panics when the log says that a lock was lost.
+struct Fragile;
+
+impl Visit for Fragile {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let is_loss = field.name() == "message" && format!("{value:?}") == "lock lost";
+        assert!(!is_loss, "as the test wants it");
+    }
+}
+
+impl Subscriber for Fragile {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Self);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[actix::test]
+async fn a_panic_of_the_logs_subscriber_costs_no_event_and_not_the_runtime() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let guard = tracing::subscriber::set_default(Fragile);
+    let mut lost = dsync.events::<LockLost>(Filter::All);
+    let leases = [acquire(&dsync, "one").await, acquire(&dsync, "two").await];
+    let session = consul.entries()[0].session.clone().unwrap();
+    assert!(consul.destroy_session(&session));
+    let mut keys = Vec::new();
+    for _ in &leases {
+        let told = tokio::time::timeout(Duration::from_secs(60), lost.next()).await;
+        keys.push(told.expect("soon").expect("the runtime lives").key);
+    }
+    keys.sort();
+    assert_eq!(keys, [key("one"), key("two")]);
+    assert!(acquire(&dsync, "one").await.is_valid());
+    drop(guard);
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
 }
