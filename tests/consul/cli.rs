@@ -189,7 +189,7 @@ async fn until(what: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_that_is_stopped_stops_its_command_first_and_goes_on_with_it() {
     let Some(tool) = tool(&agent().url(), "cli-stop") else { return };
-    let shell = "echo $$; trap 'exit 3' USR1; while :; do sleep 0.05; done";
+    let shell = "trap 'exit 3' USR1; echo $$; while :; do sleep 0.05; done";
     let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", shell]);
     let command: i32 = lines.next().expect("its number").parse().expect("a number");
     let pid = Pid::from_child(&tool);

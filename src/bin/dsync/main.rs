@@ -40,11 +40,11 @@ enum Task {
     ///
     /// The command finds the key and the fencing token in DSYNC_KEY and DSYNC_TOKEN. If the
     /// lock is about to be lost, it gets SIGTERM, and SIGKILL before anybody else can have
-    /// the lock. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and SIGALRM to dsync are
-    /// passed on to it, unless a terminal sends them to both, or they are ignored. SIGTSTP stops
-    /// the command first, since nothing renews the lock while dsync is stopped. If dsync is
-    /// killed or stopped by SIGKILL or SIGSTOP, or may not signal the command because it runs as
-    /// another user, the command can outlive the lock.
+    /// the lock. dsync passes SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and SIGALRM on
+    /// to it, unless a terminal sends them to both, or they are ignored. SIGTSTP stops the command
+    /// first, because nothing renews the lock while dsync is stopped. SIGKILL and SIGSTOP to dsync
+    /// do not stop the command, and a command of another user gets no signal: it can then outlive
+    /// the lock.
     Lock(Lock),
     /// Lists who holds what, in all processes.
     List {

@@ -35,11 +35,13 @@ use super::{
     config::HttpConfig,
     trouble::{self, Fault},
 };
-use crate::consul::{
-    fact::Trouble,
-    wire::{Method, WireReply, WireRequest},
+use crate::{
+    consul::{
+        fact::Trouble,
+        wire::{Method, WireReply, WireRequest},
+    },
+    secret::Secret,
 };
-use crate::secret::Secret;
 
 /// The silence before the first keep-alive probe, the period of probes, and the number of
 /// probes without an answer. A dead connection is closed after 14 s.
@@ -109,13 +111,10 @@ impl Route {
     fn without_credentials(&self, body: Vec<u8>) -> Vec<u8> {
         match &self.encoded {
             None => body,
-            Some(encoded) => match String::from_utf8(body) {
-                Ok(text) => encoded.strike_from(text).into_bytes(),
-                Err(error) => {
-                    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                    encoded.strike_from(text).into_bytes()
-                }
-            },
+            Some(encoded) => {
+                let text = String::from_utf8_lossy(&body).into_owned();
+                encoded.strike_from(text).into_bytes()
+            }
         }
     }
 
