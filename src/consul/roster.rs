@@ -88,7 +88,7 @@ impl Roster {
 }
 
 /// The full key of a session's entry. `lock` is the full key of the semaphore.
-pub(super) fn contender(lock: &str, session: &SessionId) -> String {
+pub(crate) fn contender(lock: &str, session: &SessionId) -> String {
     format!("{}{session}", lock.strip_suffix(LOCK).unwrap_or(lock))
 }
 

@@ -319,8 +319,8 @@ impl Slot {
                 let ask = JoinSemaphore { key, session, fence, expect, roster, value };
                 out(Order::Ask(SlotQuestion::Join { ticket, ask }));
             }
-            permit::Effect::Leave { ticket, session, index, left: roster } => {
-                let ask = LeaveSemaphore { key, session, index, left: left(roster) };
+            permit::Effect::Leave { ticket, session, index, own, left: roster } => {
+                let ask = LeaveSemaphore { key, session, index, own, left: left(roster) };
                 out(Order::Ask(SlotQuestion::Leave { ticket, ask }));
             }
             permit::Effect::List { ticket, prefix } => {

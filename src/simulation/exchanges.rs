@@ -69,8 +69,8 @@ impl World {
 
     /// Serves a request.
     pub(super) fn arrive(&mut self, exchange: &Rc<Exchange>) {
-        // A known limit; see `Question::outlives`.
-        if exchange.void.get() {
+        // Known limits; see `Question::outlives` and `World::is_misled`.
+        if exchange.void.get() || self.is_misled(&exchange.question) {
             return self.stats.fault("late lock withheld");
         }
         self.record_ends();

@@ -16,9 +16,10 @@
 //!   lacked was granted, or, for a set, after the key for which it was refused became free
 //!   (`Question::outlives`). No fence is raised for an answered attempt.
 //! - *A lock or a permit restored by a snapshot* although its session had released it
-//!   (`release_the_risen`), and *a late request that passes the older fence* of that
-//!   snapshot, or expects an index that a semaphore has again (`withhold_the_late`), and
-//!   *a lock that was in line when its session ended* (`World::ask`). No index distinguishes the two stores before something is locked.
+//!   (`release_the_risen`), *a late request that passes the older fence* of that snapshot
+//!   (`withhold_the_late`) or expects an index that a semaphore has again
+//!   (`World::is_misled`), and *a lock that was in line when its session ended*
+//!   (`World::ask`). No index distinguishes the two stores before something is locked.
 //! - *A server that expires sessions earlier than requested.* Consul's contract excludes
 //!   it: a server may only answer a higher TTL.
 //! - *A deposed leader that serves stale consistent reads, locks or renewals.* Raft

@@ -12,15 +12,20 @@ use super::{
     invariants::{ORPHAN_LIMIT, TELL_LIMIT},
     plan::Plan,
     process::Process,
-    question::short,
+    question::{Question, short},
     random::Random,
     server::Server,
     world::World,
 };
 use crate::{
     clock::Moment,
-    consul::{fact::SessionId, roster::Roster},
+    consul::{
+        ask::Left,
+        fact::{Expect, SessionId},
+        roster::{Roster, contender},
+    },
     embedded::engine::PutMode,
+    holding::slot_question::SlotQuestion,
     key::Key,
     protocol::queue::Patience,
     token::FencingToken,
@@ -248,6 +253,45 @@ impl World {
         let (value, flags) = (roster.without(risen).to_bytes(), pair.flags);
         // A plain write is never refused.
         let _ = engine.put(self.now, name, value, flags, PutMode::Plain);
+    }
+
+    /// Whether the request was meant for other holders, and nothing in Consul shows it: the
+    /// semaphore's entry has the expected index again in a restored store.
+    pub(super) fn is_misled(&self, question: &Question) -> bool {
+        use SlotQuestion::{Join, Leave, Prune};
+        let Question::Slot(slot, question) = question else { return false };
+        if !self.restored {
+            return false;
+        }
+        let engine = &self.server.api.engine;
+        let index_of = |name: &str| engine.pair(name.as_bytes()).map(|pair| pair.modify_index);
+        let semaphore = slot.key.as_str();
+        let own = |session| index_of(&contender(semaphore, session));
+        let written = |left: &Left| match left {
+            Left::Roster(value) => holders(value),
+            Left::Nothing => BTreeSet::new(),
+        };
+        // Who comes or goes, and who is written.
+        let (index, changed, mut meant, is_met): (_, Vec<_>, _, _) = match question {
+            Join { ask, .. } => {
+                let Expect::Index(index) = ask.expect else { return false };
+                (index, vec![&ask.session], holders(&ask.roster), true)
+            }
+            Leave { ask, .. } => {
+                let is_met = ask.own.is_none() || ask.own == own(&ask.session);
+                (ask.index, vec![&ask.session], written(&ask.left), is_met)
+            }
+            Prune { ask, .. } => {
+                let is_met = ask.ended.iter().all(|(session, index)| own(session) == *index);
+                let ended = ask.ended.iter().map(|(session, _)| session);
+                (ask.index, ended.collect(), written(&ask.left), is_met)
+            }
+            _ => return false,
+        };
+        let mut actual = self.permit_holders();
+        meant.retain(|session| !changed.contains(&session));
+        actual.retain(|session| !changed.contains(&session));
+        is_met && index_of(semaphore) == Some(index) && meant != actual
     }
 
     /// A living session that is a holder.

@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 43] = [
+const SEEDS: [(u64, &str); 44] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -63,6 +63,10 @@ const SEEDS: [(u64, &str); 43] = [
     (11_065_791, "a watch of a semaphore's entry took it for another's, since no session holds it"),
     (11_045_796, "locks of an ended session were still in line, and were taken for new attempts"),
     (10_105_264, "a lock that a snapshot brought back was written over, and its process left"),
+    (
+        12_134_058,
+        "in a restored store, a semaphore's entry had an index again, and a leave overwrote it",
+    ),
 ];
 
 #[test]

@@ -17,11 +17,17 @@ use crate::{
 /// if the semaphore's entry was last changed at this index and our session lives.
 ///
 /// A later grant to the same session has another index, so a late copy never takes it away.
+/// In an emptied or restored store, the semaphore's entry can have the index again, with other
+/// holders. Our session's own entry then is missing, or has another index, unless the store is
+/// a snapshot that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaveSemaphore {
     pub(crate) key: Key,
     pub(crate) session: SessionId,
+    /// The index of the semaphore's entry.
     pub(crate) index: u64,
+    /// The index of our session's own entry, if it is known.
+    pub(crate) own: Option<u64>,
     pub(crate) left: Left,
 }
 
@@ -63,11 +69,15 @@ impl LeaveSemaphore {
 
     fn ops<'a>(&'a self, lock: &'a str, ours: &'a str) -> Vec<Op<'a>> {
         let mut ops = self.left.ops(lock, self.index);
-        // In an emptied store, the semaphore's entry can have the index again, but our session
-        // cannot lock anything. Our own entry may be missing or unlocked.
-        let (session, flags) = (self.session.as_str(), SEMAPHORE_FLAGS);
-        let lock = Op::Lock { key: ours, session, flags, value: &[] };
-        ops.extend([lock, Op::Delete { key: ours }]);
+        ops.push(match self.own {
+            Some(index) => Op::CheckIndex { key: ours, index },
+            // Our own entry may be missing or unlocked, but only a session that lives can lock it.
+            None => {
+                let (session, flags) = (self.session.as_str(), SEMAPHORE_FLAGS);
+                Op::Lock { key: ours, session, flags, value: &[] }
+            }
+        });
+        ops.push(Op::Delete { key: ours });
         ops
     }
 }

@@ -71,7 +71,7 @@ pub(crate) enum Effect {
     /// Add our session to the semaphore; answer with [`lock::Event::Locked`].
     Join { ticket: Ticket, session: SessionId, fence: Fence, expect: Expect, roster: Vec<u8> },
     /// Remove our session from the semaphore; answer with [`lock::Event::Released`].
-    Leave { ticket: Ticket, session: SessionId, index: u64, left: Roster },
+    Leave { ticket: Ticket, session: SessionId, index: u64, own: Option<u64>, left: Roster },
     /// List all entries below the semaphore's prefix, from the leader.
     List { ticket: Ticket, prefix: Arc<str> },
     /// Remove these ended sessions, each with the index of its own entry.
@@ -97,6 +97,23 @@ enum Sight {
     },
 }
 
+/// An attempt to join in flight.
+#[derive(Debug)]
+struct Joining {
+    ticket: Ticket,
+    entry: Joined,
+}
+
+/// The semaphore's entry with our session.
+#[derive(Debug)]
+struct Joined {
+    roster: Roster,
+    /// The bytes of the entry.
+    value: Vec<u8>,
+    /// The entry named our session before, so our session's own entry may exist as well.
+    is_repeated: bool,
+}
+
 /// The permit machine of one semaphore.
 #[derive(Debug)]
 pub(crate) struct Permit {
@@ -109,8 +126,10 @@ pub(crate) struct Permit {
     sight: Sight,
     /// Why the entry is not this semaphore's, if it is not.
     unfit: Option<Obstacle>,
-    /// The attempt to join in flight, and the entry that it writes.
-    joining: Option<(Ticket, Roster, Vec<u8>)>,
+    joining: Option<Joining>,
+    /// The index at which the last join created our session's own entry, until the first
+    /// attempt to leave.
+    own: Option<u64>,
     roll: Roll,
     listing: listing::Listing,
     jitter: Jitter,
@@ -133,6 +152,7 @@ impl Permit {
             sight: Sight::Unknown,
             unfit: None,
             joining: None,
+            own: None,
             roll: Roll::default(),
             listing: listing::Listing::default(),
             jitter: Jitter::new(seed),
@@ -182,7 +202,7 @@ impl Permit {
 
     /// Recovers after the death of the actor that ran this machine.
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
-        (self.joining, self.sight) = (None, Sight::Unknown);
+        (self.joining, self.own, self.sight) = (None, None, Sight::Unknown);
         self.demand = Demand::default();
         let ended = self.roll.has_ended();
         self.listing.restart(ended.then_some(now));
@@ -211,12 +231,13 @@ impl Permit {
                 }
             }
             Event::Locked { ticket, answer } => {
-                let joined = self.joining.take_if(|(joining, ..)| joining == ticket);
-                self.sight = match (joined, answer) {
-                    (Some((_, roster, value)), Locked::At(index)) => {
-                        Sight::At { index: *index, roster, value }
+                let joining = self.joining.take_if(|joining| joining.ticket == *ticket);
+                (self.own, self.sight) = match (joining, answer) {
+                    (Some(Joining { entry, .. }), &Locked::At(index)) => {
+                        let Joined { roster, value, is_repeated } = entry;
+                        ((!is_repeated).then_some(index), Sight::At { index, roster, value })
                     }
-                    _ => Sight::Unknown,
+                    _ => (None, Sight::Unknown),
                 };
             }
             Event::Released { .. } => self.sight = Sight::Unknown,
@@ -315,8 +336,9 @@ impl Permit {
         match effect {
             lock::Effect::Lock { ticket, session, fence, expect } => {
                 match self.joined(&session, expect) {
-                    Some((joined, roster)) => {
-                        self.joining = Some((ticket, joined, roster.clone()));
+                    Some(entry) => {
+                        let roster = entry.value.clone();
+                        self.joining = Some(Joining { ticket, entry });
                         effects.push(Effect::Join { ticket, session, fence, expect, roster });
                     }
                     None => {
@@ -327,7 +349,9 @@ impl Permit {
             lock::Effect::Release { ticket, session, index, .. } => match &self.sight {
                 Sight::At { index: seen, roster, .. } if *seen == index => {
                     let left = roster.without([&session]);
-                    effects.push(Effect::Leave { ticket, session, index, left });
+                    // A second attempt follows a read of the entry, and ours may be missing.
+                    let own = self.own.take();
+                    effects.push(Effect::Leave { ticket, session, index, own, left });
                 }
                 _ => {
                     let answer = Released::FenceFailed;
@@ -353,9 +377,8 @@ impl Permit {
         }
     }
 
-    /// The entry with our session, and its bytes, if the entry was seen as expected and has
-    /// room for us.
-    fn joined(&self, session: &SessionId, expect: Expect) -> Option<(Roster, Vec<u8>)> {
+    /// The entry with our session, if the entry was seen as expected and has room for us.
+    fn joined(&self, session: &SessionId, expect: Expect) -> Option<Joined> {
         let (mut roster, before) = match (expect, &self.sight) {
             (Expect::Missing, Sight::Missing) => (Roster::empty(self.limit), &[][..]),
             (Expect::Index(expected), Sight::At { index, roster, value })
@@ -366,13 +389,13 @@ impl Permit {
             }
             _ => return None,
         };
-        roster.holders.insert(session.clone());
+        let is_repeated = !roster.holders.insert(session.clone());
         let mut value = roster.to_bytes();
         // Consul gives an entry a new index, which is the token's, only if it changes.
         if value == before {
             value.push(b' ');
         }
-        Some((roster, value))
+        Some(Joined { roster, value, is_repeated })
     }
 }
 

@@ -5,7 +5,8 @@ use super::{super::tests::fixtures::*, *};
 const OURS: &str = "jobs/ee474eed-262a-2872-71c3-42544dd66dce";
 
 fn leave(left: Left) -> LeaveSemaphore {
-    LeaveSemaphore { key: Key::new("jobs/.lock").unwrap(), session: id(), index: 8, left }
+    let key = Key::new("jobs/.lock").unwrap();
+    LeaveSemaphore { key, session: id(), index: 8, own: None, left }
 }
 
 fn leaves() -> [LeaveSemaphore; 2] {
@@ -24,6 +25,21 @@ fn a_leave_is_fenced_by_the_index_of_the_semaphores_entry() {
     let at = json!({"KV": {"Verb": "check-index", "Key": "jobs/.lock", "Index": 8}});
     let delete = json!({"KV": {"Verb": "delete", "Key": "jobs/.lock"}});
     assert_eq!(last, json!([at, delete, held, ours]));
+}
+
+#[test]
+fn a_leave_requires_our_own_entry_at_its_index_if_that_is_known() {
+    let leave = LeaveSemaphore { own: Some(5), ..leave(Left::Roster(b"r".to_vec())) };
+    let cas = json!({"KV": {"Verb": "cas", "Key": "jobs/.lock", "Index": 8,
+                            "Flags": SEMAPHORE_FLAGS, "Value": "cg=="}});
+    let is_ours = json!({"KV": {"Verb": "check-index", "Key": OURS, "Index": 5}});
+    let delete = json!({"KV": {"Verb": "delete", "Key": OURS}});
+    assert_eq!(body(&leave.request(&Keyspace::default())), json!([cas, is_ours, delete]));
+    let missing = format!("failed to check index, key \"{OURS}\" doesn't exist");
+    let other = format!("failed index check for key \"{OURS}\", current modify index 6 != 5");
+    for what in [missing, other] {
+        assert_eq!(read(&leave, 409, &failed(&[(1, &what)])), Released::FenceFailed, "{what}");
+    }
 }
 
 #[test]
