@@ -80,7 +80,7 @@ impl Slot {
     }
 
     /// What the key is used for.
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self.limit.load(Ordering::Relaxed) {
             0 => Kind::Lock,
             limit => Kind::Permit(limit),
@@ -88,17 +88,20 @@ impl Slot {
     }
 
     /// Admits a caller that uses the key in this way; locks have `flags`. A semaphore that
-    /// nobody here uses gets the caller's limit.
+    /// nobody here uses gets the caller's limit, once nothing is in flight with another one.
     pub(super) fn admit(&self, kind: Kind, flags: u64) -> Result<(), Error> {
         let key = || self.key.clone();
         match (self.kind(), kind) {
             (ours, asked) if ours == asked => Ok(()),
-            (Kind::Permit(_), Kind::Permit(limit)) if self.callers.is_vacant() => {
-                self.limit.store(limit, Ordering::Relaxed);
-                self.machine().set_limit(limit);
-                Ok(())
-            }
             (Kind::Permit(found), Kind::Permit(asked)) => {
+                if self.callers.is_vacant() {
+                    let mut machine = self.machine();
+                    if machine.may_stop() {
+                        self.limit.store(asked, Ordering::Relaxed);
+                        machine.set_limit(asked);
+                        return Ok(());
+                    }
+                }
                 Err(Error::LimitConflict { key: key(), asked, found: found.into() })
             }
             (Kind::Permit(_), Kind::Lock) => {

@@ -11,6 +11,7 @@ use crate::{
     holding::{callers::Grant, lease_state::LeaseState, slot::Slot, slots::Entered},
     key::Key,
     ownership::Released,
+    protocol::seat::Kind,
     token::FencingToken,
 };
 
@@ -112,6 +113,11 @@ impl Caller {
             confirmation: None,
             done: false,
         }
+    }
+
+    /// What it uses the key for.
+    pub(super) fn kind(&self) -> Kind {
+        self.slot.kind()
     }
 
     pub(super) fn is_waiting(&self) -> bool {

@@ -296,6 +296,7 @@ impl World {
         self.server.api.engine.pass_check(self.now);
         self.server.lacking.fill(Lacking::default());
         self.unmark_all();
+        self.mend_semaphore();
         for process in 0..self.processes.len() {
             self.disturb(process, Duration::ZERO);
         }

@@ -31,6 +31,13 @@ pub(super) enum Act {
     Mark(Key),
     /// Removes foreign entries.
     Unmark,
+    /// Writes the semaphore's entry with this limit and these flags.
+    EditSemaphore {
+        limit: u32,
+        flags: u64,
+    },
+    /// Writes the semaphore's entry as it was.
+    MendSemaphore,
     /// Meddles with the fence entries of all sessions.
     Fences(Meddling),
     /// Writes elsewhere raise the raft index.
@@ -130,6 +137,12 @@ impl World {
                 self.after(pause, Event::Operator(Act::Unmark));
             }
             Act::Unmark => self.unmark_all(),
+            Act::EditSemaphore { limit, flags } => {
+                self.edit_semaphore(limit, flags);
+                let pause = self.random.skewed_millis(100..=20_000);
+                self.after(pause, Event::Operator(Act::MendSemaphore));
+            }
+            Act::MendSemaphore => self.mend_semaphore(),
             Act::Fences(how) => {
                 self.stats.fault("fence entries meddled with");
                 self.meddle_with_fences(how);

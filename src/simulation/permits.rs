@@ -8,9 +8,11 @@ use std::{
 
 use super::{
     caller::{Caller, Conduct, Ending},
+    calls::kind_of,
     event::Event,
     invariants::{ORPHAN_LIMIT, TELL_LIMIT},
-    plan::Plan,
+    operator::Act,
+    plan::{Class, Plan},
     process::Process,
     question::{Question, short},
     random::Random,
@@ -22,12 +24,13 @@ use crate::{
     consul::{
         ask::Left,
         fact::{Expect, SessionId},
-        roster::{Roster, contender},
+        roster::{Roster, SEMAPHORE_FLAGS, contender},
     },
     embedded::engine::PutMode,
+    error::Error,
     holding::slot_question::SlotQuestion,
     key::Key,
-    protocol::queue::Patience,
+    protocol::{queue::Patience, seat::Kind},
     token::FencingToken,
 };
 
@@ -41,8 +44,8 @@ pub(super) struct Permits {
     tokens: BTreeSet<FencingToken>,
     /// Since when each process's session has been a holder unwanted.
     unwanted_since: BTreeMap<usize, Moment>,
-    /// The entry's last value, and the holders that it names.
-    read: (Vec<u8>, BTreeSet<SessionId>),
+    /// The entry's last value, and what it says.
+    read: (Vec<u8>, Option<Roster>),
 }
 
 /// How long after the faults the last ended holder is removed, beyond its session's end.
@@ -57,7 +60,7 @@ impl Permits {
             random: Random::new(plan.seed ^ 0x7065_726d),
             tokens: BTreeSet::new(),
             unwanted_since: BTreeMap::new(),
-            read: (Vec::new(), BTreeSet::new()),
+            read: (Vec::new(), None),
         })
     }
 
@@ -65,19 +68,23 @@ impl Permits {
         self.tokens.clear();
     }
 
-    /// Reads the holders, if the entry has changed.
+    /// Reads the entry, if it has changed.
     fn read(&mut self, server: &Server) {
         let pair = server.api.engine.pair(self.key.as_str().as_bytes());
         let value = pair.map_or(&[][..], |pair| &pair.value);
         if self.read.0 != value {
-            self.read = (value.to_vec(), holders(value));
+            self.read = (value.to_vec(), roster(value));
         }
     }
 }
 
+fn roster(value: &[u8]) -> Option<Roster> {
+    Roster::parse(value).ok().flatten()
+}
+
 /// The holders that an entry names.
 fn holders(value: &[u8]) -> BTreeSet<SessionId> {
-    Roster::parse(value).ok().flatten().map(|roster| roster.holders).unwrap_or_default()
+    roster(value).map(|roster| roster.holders).unwrap_or_default()
 }
 
 impl World {
@@ -104,16 +111,23 @@ impl World {
             ending: r.pick(&[Ending::Release, Ending::Drop]),
             heedful: r.chance(500),
         };
+        // Some callers, and sometimes an operator, believe that the semaphore has another limit.
+        let limit = permits.limit;
+        let other = r.pick(&[limit + 1, limit.max(2) - 1]);
+        let asked = if r.chance(150) { other } else { limit };
+        let edits = r.chance(20) && plan.class != Class::Interruptions;
+        let edited = edits.then(|| r.pick(&[(other, SEMAPHORE_FLAGS), (limit, 0)]));
         if !self.processes[process].is_ending() {
-            self.want_permit(process, conduct);
+            self.want_permit(process, asked, conduct);
+        }
+        if let Some((limit, flags)) = edited {
+            self.operate(Act::EditSemaphore { limit, flags });
         }
         self.after(pause, Event::Enlist { process, life });
     }
 
-    pub(super) fn want_permit(&mut self, process: usize, conduct: Conduct) {
-        let Some((key, limit)) = self.permits.as_ref().map(|it| (it.key.clone(), it.limit)) else {
-            return;
-        };
+    pub(super) fn want_permit(&mut self, process: usize, limit: u32, conduct: Conduct) {
+        let Some(key) = self.permits.as_ref().map(|permits| permits.key.clone()) else { return };
         self.calls += 1;
         let (id, now) = (self.calls, self.now);
         let host = &mut self.processes[process];
@@ -125,10 +139,17 @@ impl World {
         let value: Arc<[u8]> = Arc::from(format!("p{process}").into_bytes());
         self.trace.note(now, id, || {
             let (patient, hold) = (conduct.patient, conduct.hold);
-            format!("p{process}      caller {id} wants a permit, patient: {patient}, for {hold:?}")
+            format!(
+                "p{process}      caller {id} wants a permit of {limit}, patient: {patient}, for \
+                 {hold:?}"
+            )
         });
-        let Ok(entered) = host.wards.slots().enter_semaphore(&key, limit, patience, value) else {
-            return self.violate(|| "a semaphore's caller was turned away".into());
+        let entered = match host.wards.slots().enter_semaphore(&key, limit, patience, value) {
+            Ok(entered) => entered,
+            Err(error @ Error::LimitConflict { .. }) => {
+                return *self.stats.refusals.entry(kind_of(&error)).or_default() += 1;
+            }
+            Err(_) => return self.violate(|| "a semaphore's caller was turned away".into()),
         };
         if entered.is_new {
             host.opened(&entered.slot);
@@ -142,10 +163,11 @@ impl World {
 
     /// After all faults, every process wants a permit once more.
     pub(super) fn want_permits_again(&mut self) {
+        let Some(limit) = self.permits.as_ref().map(|permits| permits.limit) else { return };
         for process in 0..self.processes.len() {
             let conduct = Conduct::at_the_end(self.now);
             self.processes[process].set_time(self.now);
-            self.want_permit(process, conduct);
+            self.want_permit(process, limit, conduct);
         }
     }
 
@@ -180,8 +202,10 @@ impl World {
     pub(super) fn check_permits(&mut self) {
         let Some(permits) = &mut self.permits else { return };
         permits.read(&self.server);
-        let (key, holders, now) = (&permits.key, &permits.read.1, self.now);
-        let (mut valid, mut wrong) = (0, None);
+        let (key, roster, now) = (&permits.key, &permits.read.1, self.now);
+        let is_holder =
+            |session| roster.as_ref().is_some_and(|roster| roster.holders.contains(session));
+        let (mut valid, mut wrong) = (0_u64, None);
         for (id, process) in self.processes.iter_mut().enumerate() {
             let mut here = 0;
             for caller in process.callers.values_mut().filter(|caller| caller.key == *key) {
@@ -205,7 +229,11 @@ impl World {
                 }
                 let Some(session) = self.invariants.protects(key, caller.owns) else { continue };
                 valid += 1;
-                if self.server.is_alive(session) && !holders.contains(session) {
+                if roster.as_ref().is_some_and(|it| caller.kind() != Kind::Permit(it.limit as u32))
+                {
+                    wrong = Some(format!("G1: p{id} has a permit of a semaphore of another limit"));
+                }
+                if self.server.is_alive(session) && !is_holder(session) {
                     let session = short(session);
                     wrong = Some(format!(
                         "G6: p{id}'s permit is valid, and its session {session}, which lives, is \
@@ -216,7 +244,7 @@ impl World {
             if here > 1 {
                 wrong = Some(format!("G1: p{id} has {here} valid leases on one permit"));
             }
-            let is_ours = process.live_session().is_some_and(|ours| holders.contains(ours));
+            let is_ours = process.live_session().is_some_and(is_holder);
             if is_ours && !process.is_over && !process.wants(key) {
                 let since = *permits.unwanted_since.entry(id).or_insert(now);
                 if now.since(since.max(self.disturbed[id])) > ORPHAN_LIMIT {
@@ -226,12 +254,37 @@ impl World {
                 permits.unwanted_since.remove(&id);
             }
         }
-        if valid > permits.limit {
-            let limit = permits.limit;
+        if let Some(Roster { limit, .. }) = roster
+            && valid > *limit
+        {
             wrong = Some(format!("G1: {valid} permits of a semaphore of {limit} are valid"));
         }
         if let Some(wrong) = wrong {
             self.violate(|| wrong);
+        }
+    }
+
+    /// Somebody writes the semaphore's entry with this limit and these flags. The holders stay.
+    pub(super) fn edit_semaphore(&mut self, limit: u32, flags: u64) {
+        let Some(key) = self.permits.as_ref().map(|permits| permits.key.clone()) else { return };
+        let (now, name) = (self.now, key.as_str().as_bytes());
+        let engine = &mut self.server.api.engine;
+        let Some(pair) = engine.pair(name) else { return };
+        let Some(roster) = roster(&pair.value) else { return };
+        if (roster.limit, pair.flags) == (limit.into(), flags) {
+            return;
+        }
+        self.stats.fault("semaphore edited");
+        let value = Roster { limit: limit.into(), ..roster }.to_bytes();
+        // A plain write is never refused.
+        let _ = engine.put(now, name, value, flags, PutMode::Plain);
+        self.bypassed(&key);
+    }
+
+    /// Writes the semaphore's entry as it was before somebody edited it.
+    pub(super) fn mend_semaphore(&mut self) {
+        if let Some(limit) = self.permits.as_ref().map(|permits| permits.limit) {
+            self.edit_semaphore(limit, SEMAPHORE_FLAGS);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
 /// So many histories must reach everything.
 pub(super) const ENOUGH: u64 = 20_000;
 
-const FAULTS: [&str; 49] = [
+const FAULTS: [&str; 50] = [
     "(write under a lock)",
     "a lock's actor died",
     "agent left",
@@ -59,6 +59,7 @@ const FAULTS: [&str; 49] = [
     "request never sent",
     "request slow",
     "right withdrawn",
+    "semaphore edited",
     "servers restarted",
     "servers restarted empty",
     "session destroyed",

@@ -219,6 +219,65 @@ async fn another_limit_is_refused_with_both_limits() {
 }
 
 #[actix::test]
+async fn a_request_for_another_limit_finds_no_permit_that_an_earlier_request_left() {
+    crate::in_a_task(async {
+        let mut granted = 0;
+        for (steps, lost) in (0..40).flat_map(|steps| [(steps, 0), (steps, 1), (steps, 2)]) {
+            let what = format!("{lost} replies lost, {steps} steps");
+            let consul = Embedded::new();
+            let dsync = runtime("worker", &consul);
+            dsync.ready().await.unwrap();
+            consul.lose_replies(lost);
+            let earlier = dsync.send(AcquirePermit::new(key("jobs"), 3));
+            crate::steps(steps).await;
+            drop(earlier);
+            let asked = AcquirePermit::new(key("jobs"), 5).within(20 * SECOND);
+            match dsync.send(asked).await {
+                Ok(lease) => {
+                    granted += 1;
+                    assert_eq!(body(&consul)["Limit"], 5, "{what}");
+                    tokio::time::sleep(5 * SECOND).await;
+                    assert!(lease.is_valid(), "{what}");
+                }
+                Err(error) => {
+                    let conflict =
+                        Error::LimitConflict { key: key("jobs/.lock"), asked: 5, found: 3 };
+                    assert_eq!(error, conflict, "{what}");
+                }
+            }
+            tokio::time::sleep(6 * SECOND).await;
+            assert_eq!(keys(&consul), [""; 0], "{what}");
+        }
+        assert!(granted > 0, "no request for another limit was granted");
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_permit_is_kept_and_given_back_although_somebody_wrote_another_limit_or_flags() {
+    tokio::time::pause();
+    for (limit, flags) in [(7, FLAGS), (2, 0), (7, 0)] {
+        let consul = Embedded::new();
+        let (one, other) = (runtime("worker", &consul), runtime("worker", &consul));
+        let lease = permit(&one, 2).await;
+        tokio::time::sleep(2 * SECOND).await;
+        let mut edited = body(&consul);
+        edited["Limit"] = limit.into();
+        consul.write_key_with_flags("jobs/.lock", edited.to_string(), flags);
+        tokio::time::sleep(5 * SECOND).await;
+        assert!(lease.is_valid(), "{limit}, {flags}");
+        let refused = try_permit(&other, 2).await.unwrap_err();
+        assert!(
+            matches!(refused, Error::LimitConflict { .. } | Error::FlagConflict { .. }),
+            "{refused}"
+        );
+        assert_eq!(one.send(Release(lease)).await, Ok(Released::Confirmed));
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(keys(&consul), [""; 0], "{limit}, {flags}");
+    }
+}
+
+#[actix::test]
 async fn an_entry_that_is_no_semaphore_is_refused_and_left_unchanged() {
     tokio::time::pause();
     let consul = Embedded::new();

@@ -43,6 +43,7 @@ use crate::{
         fact::{Entry, Expect, Fence, Listed, Locked, Pruned, Released, Seen, SessionId},
         roster::{Roster, SEMAPHORE_FLAGS},
     },
+    error::{Error, Step},
 };
 
 /// An input of the machine.
@@ -124,7 +125,7 @@ pub(crate) struct Permit {
     demand: Demand,
     session: Option<(u64, SessionId)>,
     sight: Sight,
-    /// Why the entry is not this semaphore's, if it is not.
+    /// Why nobody can join as the entry is, if so: it is not this semaphore's.
     unfit: Option<Obstacle>,
     joining: Option<Joining>,
     /// The index at which the last join created our session's own entry, until the first
@@ -274,24 +275,33 @@ impl Permit {
             other => return other,
         };
         let shown = Entry { lock_index: 0, ..entry };
-        let roster = match self.fit(&shown) {
-            Ok(roster) => roster,
-            Err(obstacle) => {
-                (self.sight, self.unfit) = (Sight::Unknown, Some(obstacle));
-                let entry = Entry { session: None, flags: UNFIT, ..shown };
-                return Seen::Found { entry, index };
-            }
+        let fit = self.fit(&shown);
+        self.unfit = fit.as_ref().err().cloned();
+        // If the entry names us, we have a permit, whatever limit or flags somebody wrote.
+        let Some(roster) = fit.ok().or_else(|| self.roster_that_names_us(&shown.value)) else {
+            self.sight = Sight::Unknown;
+            let entry = Entry { session: None, flags: UNFIT, ..shown };
+            return Seen::Found { entry, index };
         };
-        self.unfit = None;
         self.roll.retain(&roster.holders);
-        let ours = self.session.as_ref().map(|(_, id)| id);
-        let session = match ours.filter(|id| roster.holders.contains(id)) {
+        let session = match self.names_us(&roster) {
             Some(ours) => Some(ours.clone()),
             None if self.has_room(&roster) => None,
             None => roster.holders.first().cloned(),
         };
         self.sight = Sight::At { index: shown.modify_index, roster, value: shown.value.clone() };
         Seen::Found { entry: Entry { session, ..shown }, index }
+    }
+
+    /// Our session, if it is among the holders.
+    fn names_us(&self, roster: &Roster) -> Option<&SessionId> {
+        let ours = self.session.as_ref().map(|(_, id)| id);
+        ours.filter(|id| roster.holders.contains(id))
+    }
+
+    fn roster_that_names_us(&self, value: &[u8]) -> Option<Roster> {
+        let roster = Roster::parse(value).ok().flatten()?;
+        self.names_us(&roster).is_some().then_some(roster)
     }
 
     fn has_room(&self, roster: &Roster) -> bool {
@@ -336,6 +346,11 @@ impl Permit {
         match effect {
             lock::Effect::Lock { ticket, session, fence, expect } => {
                 match self.joined(&session, expect) {
+                    // Our session is among the holders of another limit. It leaves them first.
+                    Some(_) if self.unfit.is_some() => {
+                        let answer = Locked::Refused(String::new());
+                        answers.push_back(lock::Event::Locked { ticket, answer });
+                    }
                     Some(entry) => {
                         let roster = entry.value.clone();
                         self.joining = Some(Joining { ticket, entry });
@@ -362,10 +377,13 @@ impl Permit {
                 effects.push(lock::Effect::Watch { ticket, after, holder: None }.into());
             }
             lock::Effect::Failed(obstacle) => {
-                let obstacle = match (obstacle, self.unfit.clone()) {
-                    (Obstacle::Foreign { .. }, Some(unfit)) => unfit,
-                    (other, _) => other,
-                };
+                let is_unfit = matches!(
+                    obstacle,
+                    Obstacle::Foreign { .. }
+                        | Obstacle::Trouble(Error::Unavailable { step: Step::Lock, .. })
+                );
+                let unfit = self.unfit.clone().filter(|_| is_unfit);
+                let obstacle = unfit.unwrap_or(obstacle);
                 effects.push(lock::Effect::Failed(obstacle).into());
             }
             effect => {

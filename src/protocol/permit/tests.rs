@@ -292,6 +292,57 @@ fn an_entry_that_names_us_already_is_written_anew_for_a_token_of_its_own() {
     assert!(matches!(effects[..], [Effect::Leave { index: 10, own: None, .. }]), "{effects:?}");
 }
 
+/// A read of a semaphore with other settings than ours.
+fn altered(index: u64, limit: u64, flags: u64, holders: &[&str]) -> Seen {
+    let entry = Entry { flags, ..entry(index, roster(limit, holders).to_bytes()) };
+    Seen::Found { entry, index }
+}
+
+#[test]
+fn a_leftover_permit_of_another_limit_is_given_back_before_its_callers_are_refused() {
+    let cases = [
+        (3, SEMAPHORE_FLAGS, Obstacle::LimitDiffers { asked: 2, found: 3 }),
+        (2, 0, Obstacle::Foreign { flags: 0 }),
+    ];
+    for (limit, flags, why) in cases {
+        let (mut bench, effects) = Bench::after(waiting(), found(9, &["a"]));
+        let (ticket, ..) = join(&effects);
+        let answer = Locked::Unknown(Trouble::Timeout(Duration::from_secs(2)));
+        bench.lock(lock::Event::Locked { ticket, answer });
+        let notice = Notice::Fenced { generation: 1, fence: Fence::At(11) };
+        let effects = bench.lock(lock::Event::Session(notice));
+        let [Effect::Lock(lock::Effect::Read { ticket })] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        let answer = altered(12, limit, flags, &["a", OURS]);
+        let effects = bench.lock(lock::Event::Read { ticket, answer });
+        let [Effect::Lock(lock::Effect::Failed(failed)), Effect::Leave { index: 12, left, .. }] =
+            &effects[..]
+        else {
+            panic!("{effects:?}")
+        };
+        assert_eq!((failed, left), (&why, &roster(limit, &["a"])));
+    }
+}
+
+#[test]
+fn a_permit_is_kept_whatever_limit_or_flags_are_written() {
+    for (limit, flags) in [(3, SEMAPHORE_FLAGS), (2, 0)] {
+        let mut bench = Bench::owning_beside(&["a"]);
+        bench.now = at(2_000);
+        let effects = bench.lock(lock::Event::Tick);
+        let [Effect::Lock(lock::Effect::Watch { ticket, .. })] = effects[..] else {
+            panic!("{effects:?}");
+        };
+        let answer = altered(12, limit, flags, &["a", OURS]);
+        let effects = bench.lock(lock::Event::Watched { ticket, answer });
+        assert!(matches!(effects[..], [Effect::Lock(lock::Effect::Watch { .. })]), "{effects:?}");
+        let effects = bench.demand(Demand::default());
+        let [Effect::Leave { index: 12, left, .. }] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(*left, roster(limit, &["a"]));
+    }
+}
+
 #[test]
 fn an_attempt_of_unknown_outcome_is_voided_and_then_read() {
     let (mut bench, effects) = Bench::after(waiting(), found(9, &["a"]));

@@ -301,8 +301,8 @@ impl Stage {
     pub(super) fn come(&mut self, process: usize, key: usize, patient: bool) {
         let (key, conduct) = (self.wanted()[key].clone(), self.conduct(patient));
         self.world.processes[process].set_time(self.world.now);
-        match self.world.permits {
-            Some(_) => self.world.want_permit(process, conduct),
+        match self.world.permits.as_ref().map(|permits| permits.limit) {
+            Some(limit) => self.world.want_permit(process, limit, conduct),
             None => self.world.enter(process, &key, conduct),
         }
     }
