@@ -231,6 +231,31 @@ async fn a_campaign_that_was_handed_the_key_gives_it_its_own_value() {
 }
 
 #[actix::test]
+async fn a_campaign_gives_the_key_its_own_value_although_it_was_locked_for_a_caller_that_left() {
+    in_a_task(async {
+        let mut overtook = 0;
+        for count in 0..24 {
+            let consul = Embedded::new();
+            let dsync = runtime("one", &consul);
+            dsync.ready().await.unwrap();
+            let leaves = dsync.send(Acquire::new(key("lead")).value("a caller's"));
+            steps(count).await;
+            let campaign = dsync.send(Campaign::on(key("lead")).value("the leader's"));
+            drop(leaves);
+            let tenure = campaign.await.unwrap();
+            let term = soon(tenure.elected()).await;
+            overtook += usize::from(value(&consul, "lead") == b"a caller's");
+            tokio::time::sleep(SECOND).await;
+            assert_eq!(value(&consul, "lead"), b"the leader's", "after {count} steps");
+            assert_eq!(&*tenure.leader().unwrap().value, b"the leader's");
+            assert!(term.is_valid());
+        }
+        assert!(overtook > 0, "no campaign got a key that was locked for another caller");
+    })
+    .await;
+}
+
+#[actix::test]
 async fn a_campaign_writes_its_own_value_as_soon_as_consul_answers_again() {
     tokio::time::pause();
     let consul = Embedded::new();

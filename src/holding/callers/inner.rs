@@ -136,7 +136,9 @@ impl Callers {
                     self.telemetry.handed_over(&self.key);
                 }
                 if leads {
-                    if token.is_handed_over() {
+                    // The value of the caller that had the key, or for which it was locked.
+                    let holder = inner.contest.queue().holder();
+                    if holder.is_some_and(|holder| holder.value != inner.campaign_value) {
                         inner.writes.add_own_value(state, inner.campaign_value.clone());
                     }
                     return;
