@@ -11,7 +11,7 @@ use crate::{
         txn::{self, Failure, Failures, Op, Outcome},
         wire::WireRequest,
         words::{
-            Part::{Is, Number},
+            Part::{Is, Number, QuotesAny},
             begins, reads,
         },
     },
@@ -218,6 +218,18 @@ pub(super) fn is_refusal(answer: Answer<'_>) -> bool {
                         Is(" > "),
                         Number,
                         Is(")"),
+                    ],
+                )
+                || begins(
+                    &text,
+                    &[
+                        Is("Value for key "),
+                        QuotesAny,
+                        Is(" is too large ("),
+                        Number,
+                        Is(" > "),
+                        Number,
+                        Is(" bytes)"),
                     ],
                 )
         }

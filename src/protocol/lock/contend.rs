@@ -61,6 +61,10 @@ impl Lock {
             return;
         }
         let attempt = attempt.clone();
+        self.unclear = match answer {
+            Locked::Unknown(_) => self.unclear.saturating_add(1),
+            _ => 0,
+        };
         match answer {
             Locked::At(index) => self.won(now, index, &attempt, effects),
             Locked::Changed | Locked::Held | Locked::Aside => {

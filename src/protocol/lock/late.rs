@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Effect, Leftover, Lock, Phase};
+use super::{Attempt, Effect, Leftover, Lock, Next, Phase};
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
@@ -57,14 +57,19 @@ impl Lock {
         };
         view.fence = fence;
         let Phase::Fencing { attempt, unknown } = &self.phase else { return };
+        let unknown = *unknown;
         if attempt.generation != generation || (attempt.fence == fence && fence != Fence::Unusable)
         {
             return;
         }
         // A fence does not void an attempt that did not check it.
         let is_void = fence != Fence::Unusable && attempt.fence != Fence::Unusable;
-        if *unknown && !is_void {
+        if unknown && !is_void {
             self.sweep_from_now(now, effects);
+        }
+        // Each attempt costs a write to raise the fence, and may never be answered clearly.
+        if unknown && self.unclear > 1 {
+            return self.pause(now, Next::Read);
         }
         self.look(effects);
     }
@@ -131,6 +136,7 @@ impl Lock {
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
         self.writing = None;
         self.demand = Demand::default();
+        self.unclear = 0;
         self.phase = Phase::Idle;
         // The effects of its last turn may have died with the actor.
         if let Some((generation, reason)) = self.distrusted {

@@ -158,6 +158,8 @@ pub(crate) struct Lock {
     obstacle: Option<Obstacle>,
     /// Consecutive attempts that met lock-delay or an error.
     setbacks: u32,
+    /// How many attempts in a row had no clear answer.
+    unclear: u32,
     /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
     /// No attempt is made before a read.
@@ -193,6 +195,7 @@ impl Lock {
             freed_at: None,
             obstacle: None,
             setbacks: 0,
+            unclear: 0,
             resume: Next::Try(Expect::Missing),
             reads_first: false,
             sweep: None,

@@ -326,6 +326,31 @@ fn an_attempt_of_unknown_outcome_is_made_void_before_a_read_decides() {
 }
 
 #[test]
+fn attempts_that_are_never_answered_clearly_are_made_after_growing_pauses() {
+    let (mut bench, mut ticket) = Bench::contending();
+    let mut pauses = Vec::new();
+    for round in 1..10 {
+        bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+        let fence = Fence::At(60 + round);
+        let mut effects = bench.step(Event::Session(Notice::Fenced { generation: 1, fence }));
+        let before = bench.now;
+        if effects.is_empty() {
+            effects = bench.wake();
+        }
+        pauses.push(bench.now.since(before));
+        let read = read_ticket(&effects);
+        ticket =
+            lock_ticket(&bench.step(Event::Read { ticket: read, answer: found(None, 40 + round) }));
+    }
+    assert_eq!(pauses[0], Duration::ZERO, "one lost reply delays nothing");
+    assert!(pauses[1..].iter().all(|pause| !pause.is_zero()), "{pauses:?}");
+    assert!(pauses[8] >= Duration::from_millis(500), "{pauses:?}");
+    // A clear answer ends the row.
+    bench.step(Event::Locked { ticket, answer: Locked::Held });
+    assert_eq!(bench.lock.unclear, 0);
+}
+
+#[test]
 fn an_attempt_that_was_never_sent_is_made_again_and_nothing_is_made_void() {
     let (mut bench, ticket) = Bench::contending();
     let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));

@@ -177,6 +177,7 @@ fn what_consul_will_never_take_is_refused_with_its_words() {
             "Request body(533420 bytes) too large, max size: 524288 bytes. See https://example.org#txn_max_req_len.",
         ),
         (413, "Transaction contains too many operations (65 > 64)"),
+        (413, "Value for key \"jobs/nightly\" is too large (102400 > 65536 bytes)"),
         (400, "Failed to parse body: illegal base64 data at input byte 0"),
     ] {
         assert_eq!(lock(status, text), Locked::Refused(text.into()));
