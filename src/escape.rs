@@ -34,6 +34,17 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(Escaped(text).to_string())
 }
 
+/// The longest error of a parser that is kept, in characters: it can quote the parsed text.
+pub(crate) const LONGEST_ERROR: usize = 200;
+
+/// Returns at most `most` characters of `text`. If more follow, the last one is `…`.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    if text.char_indices().nth(most).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// Whether a character is visible and does not affect other characters. Line breaks,
 /// other control characters, directional marks and invisible characters are not
 /// printable.

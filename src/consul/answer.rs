@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     consul::{fact::Trouble, wire::WireReply},
-    escape::escaped,
+    escape::{escaped, shortened},
     key::is_portable,
     secret::Secret,
 };
@@ -63,13 +63,7 @@ impl<'a> Answer<'a> {
                 line.char_indices().rev().take(longest).last().map_or(line.len(), |(at, _)| at);
             line.truncate(end);
         }
-        let mut text = escaped(&line).into_owned();
-        if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
-            let end = text[..end].char_indices().next_back().map_or(0, |(last, _)| last);
-            text.truncate(end);
-            text.push('…');
-        }
-        text
+        shortened(&escaped(&line), EXCERPT)
     }
 
     fn words(self) -> String {
@@ -154,6 +148,14 @@ fn beginning(text: &str, most: usize) -> (String, bool) {
     (line, false)
 }
 
+/// A server's text, which a client agent or a follower passes on with a prefix.
+pub(super) fn without_hops(mut text: &str) -> &str {
+    while let Some(rest) = text.strip_prefix("rpc error making call: ") {
+        text = rest;
+    }
+    text
+}
+
 /// The missing right if Consul does not know the token.
 pub(super) const NO_TOKEN: &str = "any right (it does not know the configured ACL token)";
 
@@ -169,10 +171,7 @@ pub(super) enum Denial {
 impl Denial {
     /// Parses a denial. Only the beginning of `text` counts: the rest may quote a key.
     pub(super) fn of(text: &str) -> Option<Self> {
-        let mut text = text;
-        while let Some(rest) = text.strip_prefix("rpc error making call: ") {
-            text = rest;
-        }
+        let text = without_hops(text);
         let is = |words: &str| {
             text.strip_prefix(words).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
         };

@@ -286,7 +286,11 @@ impl Credentials {
                 let failed = Some((why.clone(), Instant::now()));
                 let former = std::mem::replace(&mut self.state.borrow_mut().failed, failed);
                 if former.is_none_or(|(former, _)| former != why) {
-                    tracing::warn!(%why, "no new ACL token; the last one stays in use");
+                    if self.token.borrow().is_some() {
+                        tracing::warn!(%why, "no new ACL token; the last one stays in use");
+                    } else {
+                        tracing::error!(%why, "no ACL token, so nothing can be locked; trying again");
+                    }
                 }
                 Err(why)
             }

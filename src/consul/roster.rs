@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::fact::SessionId;
+use crate::escape::{LONGEST_ERROR, shortened};
 
 /// The flags of a semaphore's entries, as `consul lock -n` and Go's client set them.
 pub(crate) const SEMAPHORE_FLAGS: u64 = 0xe0f6_9a2b_aa41_4de0;
@@ -49,7 +50,7 @@ impl Roster {
         if value.is_empty() {
             return Ok(None);
         }
-        let wrong = |error: serde_json::Error| error.to_string();
+        let wrong = |error: serde_json::Error| shortened(&error.to_string(), LONGEST_ERROR);
         // An object: serde would also take an array.
         let fields: Map<String, Value> = serde_json::from_slice(value).map_err(wrong)?;
         let body: Body = serde_json::from_value(Value::Object(fields)).map_err(wrong)?;

@@ -4,6 +4,9 @@
 /// The number of hexadecimal digits.
 const DIGITS: usize = 8;
 
+/// The longest name of others' sessions or nodes that is kept, in characters.
+pub(crate) const LONGEST_NAME: usize = 256;
+
 pub(crate) fn session_name(service: &str, instance: u32) -> String {
     format!("{service}#{instance:08x}")
 }

@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Seen, SessionId};
-use crate::{error::Error, key::Key, token::FencingToken};
+use crate::{
+    error::Error,
+    escape::{LONGEST_ERROR, shortened},
+    key::Key,
+    token::FencingToken,
+};
 
 /// The record as stored in Consul.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +50,7 @@ impl LastTurn {
     ) -> Result<Option<Self>, Error> {
         let Some(entry) = seen.into_entry(key)? else { return Ok(None) };
         let record: TurnRecord = serde_json::from_slice(&entry.value).map_err(|error| {
+            let error = shortened(&error.to_string(), LONGEST_ERROR);
             let why = format!("holds no record of a job's turns ({error}); delete it");
             Error::Invalid { field: "the key's entry below .dsync/every", why }
         })?;

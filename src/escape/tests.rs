@@ -21,3 +21,10 @@ fn escaping_twice_changes_nothing() {
     let once = escaped("a\u{1b}\n\\\u{202e}").into_owned();
     assert_eq!(escaped(&once), once);
 }
+
+#[test]
+fn a_shortened_text_has_at_most_so_many_characters() {
+    assert_eq!(shortened("añb", 3), "añb");
+    assert_eq!(shortened("añbc", 3), "añ…");
+    assert_eq!(shortened("", 0), "");
+}

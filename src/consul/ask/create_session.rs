@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Ask, Keyspace, millis};
 use crate::consul::{
-    answer::Answer,
+    answer::{Answer, without_hops},
     fact::{Created, SessionId, Trouble},
     wire::WireRequest,
 };
@@ -53,7 +53,7 @@ impl Ask for CreateSession {
         }
         let text = String::from_utf8_lossy(answer.body());
         if answer.status() == 500
-            && let Some(range) = text.trim().strip_prefix("Invalid Session TTL ")
+            && let Some(range) = without_hops(text.trim()).strip_prefix("Invalid Session TTL ")
         {
             let range = range.split_once('[').and_then(|(_, range)| range.split_once(']'));
             let range = range.map_or("unknown", |(range, _)| range);

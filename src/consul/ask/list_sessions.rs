@@ -3,12 +3,15 @@
 use serde_json::Value;
 
 use super::{Ask, Keyspace, create_session::is_id};
-use crate::consul::{
-    answer::Answer,
-    fact::{AllSessions, SessionId, SessionsSeen, Trouble},
-    http::Purpose,
-    session_name::service_of,
-    wire::WireRequest,
+use crate::{
+    consul::{
+        answer::Answer,
+        fact::{AllSessions, SessionId, SessionsSeen, Trouble},
+        http::Purpose,
+        session_name::{LONGEST_NAME, service_of},
+        wire::WireRequest,
+    },
+    escape::shortened,
 };
 
 /// Lists the sessions of one name, of all that the token may read.
@@ -71,8 +74,9 @@ impl Ask for ListAllSessions {
         let described = |session: &Value| {
             let text = |field| session.get(field).and_then(Value::as_str);
             let id = text("ID").filter(|id| is_id(id))?;
-            let name = service_of(text("Name").unwrap_or_default()).to_owned();
-            Some((SessionId::from(id), name, text("Node").unwrap_or_default().to_owned()))
+            let name = shortened(service_of(text("Name").unwrap_or_default()), LONGEST_NAME);
+            let node = shortened(text("Node").unwrap_or_default(), LONGEST_NAME);
+            Some((SessionId::from(id), name, node))
         };
         AllSessions::Found(sessions.iter().filter_map(described).collect())
     }

@@ -10,9 +10,10 @@ use crate::{
     consul::{
         answer::Answer,
         fact::{SessionId, SessionSeen, Trouble},
-        session_name::service_of,
+        session_name::{LONGEST_NAME, service_of},
         wire::WireRequest,
     },
+    escape::shortened,
 };
 
 /// Reads a session's name, node and lock-delay.
@@ -55,12 +56,12 @@ pub(super) fn one_session(answer: Answer<'_>, id: &SessionId) -> Option<Value> {
 }
 
 fn described(session: &Value) -> Option<SessionSeen> {
-    let text = |field| session.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |field| session.get(field).and_then(Value::as_str).unwrap_or_default();
     Some(SessionSeen::Exists {
-        name: service_of(&text("Name")).to_owned(),
-        node: text("Node"),
+        name: shortened(service_of(text("Name")), LONGEST_NAME),
+        node: shortened(text("Node"), LONGEST_NAME),
         lock_delay: lock_delay(session.get("LockDelay")?)?.min(Timing::LONGEST_LOCK_DELAY),
-        ttl: duration::parse(&text("TTL")).filter(|ttl| !ttl.is_zero()),
+        ttl: duration::parse(text("TTL")).filter(|ttl| !ttl.is_zero()),
     })
 }
 

@@ -48,7 +48,10 @@ fn a_created_session_is_the_id_that_consul_gives() {
 #[test]
 fn a_ttl_out_of_the_servers_range_is_told_with_that_range() {
     let text = "Invalid Session TTL '15000000000', must be between [30s=24h0m0s]";
-    assert_eq!(create(500, text), Created::TtlRefused("30s=24h0m0s".into()));
+    for hops in ["", "rpc error making call: ", "rpc error making call: rpc error making call: "] {
+        let told = create(500, &format!("{hops}{text}"));
+        assert_eq!(told, Created::TtlRefused("30s=24h0m0s".into()), "{hops}");
+    }
 }
 
 #[test]
