@@ -112,10 +112,12 @@ impl Survey<'_> {
                     return None;
                 }
             };
+        // 0 is no limit.
+        let connections = connections.filter(|most| *most > 0);
         let own = (Limits::RENEWALS + Limits::WRITES + self.watches) as u64;
         let words = format!("Consul {version}, node {node}");
         match (connections, value_bytes) {
-            (Some(most), _) if most > 0 && own > most => found.add(
+            (Some(most), _) if own > most => found.add(
                 Check::Limits,
                 Warning,
                 format!(
@@ -167,14 +169,23 @@ impl Survey<'_> {
         let info = SessionInfo { session: session.clone() };
         let seen = self.consul.ask(&info, self.limit()).await;
         self.consul.ask(&DestroySession { session }, self.limit()).await;
-        if let SessionSeen::NotShown | SessionSeen::Denied(_) = seen {
-            let why = "the token lacks session:read: the sessions of other holders look as if they \
-                       had ended, so a lock-delay is not known";
-            found.add(Check::Session, Warning, why);
-            return true;
+        match seen {
+            SessionSeen::Exists { .. } => {
+                found.add(Check::Session, Good, "session:write, session:read");
+                false
+            }
+            SessionSeen::NotShown | SessionSeen::Denied(_) => {
+                let why = "the token lacks session:read: the sessions of other holders look as if \
+                           they had ended, so a lock-delay is not known";
+                found.add(Check::Session, Warning, why);
+                true
+            }
+            SessionSeen::Unknown(trouble) => {
+                let why = format!("session:write; session:read is not known: {trouble}");
+                found.add(Check::Session, Warning, why);
+                false
+            }
         }
-        found.add(Check::Session, Good, "session:write, session:read");
-        false
     }
 
     fn places(&self) -> Vec<Place> {

@@ -43,9 +43,10 @@ impl History {
         let change = Change { ago: Default::default(), key: key.clone(), what, token, reason };
         self.0.push_front(Entry { at, change });
         if self.0.len() > MOST {
-            // A lost session loses many locks. Drop those first, so that elections stay.
-            let lost = self.0.iter().rposition(|entry| entry.change.what == What::Lost);
-            self.0.remove(lost.unwrap_or(MOST));
+            // A lost session loses many locks. Drop those first, so that elections stay. The new
+            // one stays in any case.
+            let lost = self.0.iter().skip(1).rposition(|entry| entry.change.what == What::Lost);
+            self.0.remove(lost.map_or(MOST, |place| place + 1));
         }
     }
 

@@ -78,6 +78,7 @@ impl Journal {
     /// Records that the runtime has ended; `orderly` if by a shutdown.
     pub(crate) fn ended(&self, orderly: bool) {
         self.pulse.end(orderly);
+        self.telemetry.ready(false);
         self.telemetry.in_use(0, 0);
         self.telemetry.oldest(Duration::ZERO, Duration::ZERO);
         self.notes().session = None;
@@ -91,6 +92,7 @@ impl Journal {
     /// Sets the current session, with the moments of its creation and of its last
     /// renewal; `None` if there is no session.
     pub(crate) fn session(&self, session: Option<(&SessionView, Moment, Moment)>) {
+        self.telemetry.ready(session.is_some());
         self.notes().session = session.map(|(view, opened_at, renewed_at)| SessionNote {
             id: view.id.to_string(),
             fence: match view.fence {
@@ -162,9 +164,10 @@ impl Journal {
         notes.incidents.push_front((now, key.cloned(), what));
         if notes.incidents.len() > MOST_INCIDENTS {
             // A lost session causes an incident of every key. Drop those first, so that the
-            // session's own entry stays.
-            let of_key = notes.incidents.iter().rposition(|(_, key, _)| key.is_some());
-            notes.incidents.remove(of_key.unwrap_or(MOST_INCIDENTS));
+            // session's own entry stays. The new one stays in any case.
+            let mut earlier = notes.incidents.iter().skip(1);
+            let of_key = earlier.rposition(|(_, key, _)| key.is_some());
+            notes.incidents.remove(of_key.map_or(MOST_INCIDENTS, |place| place + 1));
         }
     }
 

@@ -35,7 +35,9 @@ pub struct HealthReport {
     pub trouble: Option<String>,
     /// Set while no session works until an operator acts, with what to do: Consul has denied
     /// the session, or not known the ACL token, for 30 s; a round trip to Consul takes
-    /// longer than the request timeout; the servers refuse the TTL. Alert on it. `live`
+    /// longer than the request timeout; the servers refuse the TTL. Alert on it, and on
+    /// [`ready`](Self::ready): a login that is refused, an address that is not Consul's and a
+    /// configured check that does not exist are only in [`trouble`](Self::trouble). `live`
     /// stays true, since a restart does not help. The runtime keeps trying.
     pub blocked: Option<String>,
     /// The periodic jobs that this process leads and that are blocked until an operator
@@ -145,7 +147,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// The service's name, which is also the session's.
+    /// The service's name. The session's is this name, `#` and a number.
     pub service: String,
     /// The runtime's health, with its session.
     pub health: HealthReport,

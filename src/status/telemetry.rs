@@ -11,7 +11,8 @@
 //! | `dsync_waiting` | gauge | waiting callers |
 //! | `dsync_oldest_hold_seconds` | gauge | the longest current hold of a caller, terms excluded |
 //! | `dsync_oldest_wait_seconds` | gauge | the longest current wait of a caller |
-//! | `dsync_leader` | gauge, by key | 1 while this process leads, otherwise 0; shown from the start of a campaign |
+//! | `dsync_ready` | gauge | 1 while this process has a session, otherwise 0 |
+//! | `dsync_leader` | gauge, by key | 1 while this process leads (without the label `key`: any key), otherwise 0; shown from the start of a campaign |
 //! | `dsync_acquisitions_total` | counter, by key | ownerships that this process acquired in Consul |
 //! | `dsync_hand_overs_total` | counter, by key | grants from one caller of this process to the next |
 //! | `dsync_losses_total` | counter, by key | ownerships lost, by `reason` |
@@ -24,8 +25,8 @@
 //! | `dsync_renew_seconds` | histogram | duration of a successful renewal |
 //! | `dsync_renew_margin_seconds` | histogram | time left until the deadline when a successful renewal was answered |
 //!
-//! The first four are updated once a second. Every 2,000 keys in use add a second, up to 15
-//! seconds: with 10,000 keys, they are updated every six seconds.
+//! The first four are updated once a second. Every 1,000 keys in use add a second, up to 15
+//! seconds: with 10,000 keys, they are updated every eleven seconds.
 //!
 //! Each counter is shown as 0 when the runtime starts: an expression such as `increase` does
 //! not see the first event of a counter that appears with it. With the label `key`, those of
@@ -36,7 +37,14 @@
 //! Alert when `dsync_renew_margin_seconds` approaches zero: this process is then
 //! close to losing everything that it holds.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+#[cfg(feature = "metrics")]
+use std::sync::PoisonError;
 
 use crate::{key::Key, ownership::LossReason};
 
@@ -46,12 +54,14 @@ use crate::{key::Key, ownership::LossReason};
 pub(crate) struct Telemetry {
     service: Arc<str>,
     by_key: bool,
+    /// The keys that this process leads.
+    led: Arc<Mutex<BTreeSet<Key>>>,
 }
 
 impl Telemetry {
-    /// Shows the counters of the whole runtime.
+    /// Shows the counters of the whole runtime, which has no session yet.
     pub(crate) fn new(service: &str, by_key: bool) -> Self {
-        let telemetry = Self { service: service.into(), by_key };
+        let telemetry = Self { service: service.into(), by_key, led: Arc::default() };
         telemetry.show_counters();
         telemetry
     }
@@ -60,6 +70,7 @@ impl Telemetry {
 #[cfg(feature = "metrics")]
 impl Telemetry {
     fn show_counters(&self) {
+        self.ready(false);
         count("dsync_renewal_failures_total", self.labels(None), 0);
         count("dsync_connections_refused_total", self.labels(None), 0);
         if !self.by_key {
@@ -86,7 +97,19 @@ impl Telemetry {
         show("dsync_oldest_wait_seconds", self.labels(None), wait.as_secs_f64());
     }
 
+    pub(crate) fn ready(&self, ready: bool) {
+        show("dsync_ready", self.labels(None), f64::from(u8::from(ready)));
+    }
+
     pub(crate) fn leads(&self, key: &Key, leads: bool) {
+        // The lock keeps the values of two threads in order.
+        let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        if leads {
+            led.insert(key.clone());
+        } else {
+            led.remove(key);
+        }
+        let leads = if self.by_key { leads } else { !led.is_empty() };
         show("dsync_leader", self.labels(Some(key)), f64::from(u8::from(leads)));
     }
 
@@ -191,6 +214,7 @@ impl Telemetry {
     fn show_counters(&self) {}
     pub(crate) fn in_use(&self, _held: usize, _waiting: usize) {}
     pub(crate) fn oldest(&self, _hold: Duration, _wait: Duration) {}
+    pub(crate) fn ready(&self, _ready: bool) {}
     pub(crate) fn leads(&self, _key: &Key, _leads: bool) {}
     pub(crate) fn acquired(&self, _key: &Key) {}
     pub(crate) fn handed_over(&self, _key: &Key) {}

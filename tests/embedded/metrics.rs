@@ -206,6 +206,25 @@ async fn leadership_is_a_gauge() {
 }
 
 #[actix::test]
+async fn without_keys_as_labels_the_gauge_of_leadership_shows_whether_any_key_is_led() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let consul = Embedded::new();
+    let (dsync, other) = (runtime("one", &consul), runtime("two", &consul));
+    let theirs = other.send(Campaign::on(key("theirs"))).await.unwrap();
+    theirs.elected().await;
+    let ours = dsync.send(Campaign::on(key("ours"))).await.unwrap();
+    ours.elected().await;
+    let _follower = dsync.send(Campaign::on(key("theirs"))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(numbers.last("dsync_leader service=one"), Some(1.0));
+    dsync.send(Resign::of(&ours)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(numbers.last("dsync_leader service=one"), Some(0.0));
+}
+
+#[actix::test]
 async fn keys_are_labels_only_if_configured() {
     tokio::time::pause();
     let numbers = Numbers::default();

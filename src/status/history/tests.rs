@@ -55,3 +55,13 @@ fn many_lost_locks_do_not_push_out_an_election() {
     }
     assert_eq!(whats(&history), [What::Elected; MOST]);
 }
+
+#[test]
+fn a_loss_after_many_elections_is_kept() {
+    let (mut history, reason) = (History::default(), LossReason::SessionGone);
+    for index in 0..100 {
+        history.add(at(3), &key("k"), &News::Elected { token: token(index) });
+    }
+    history.add(at(4), &key("lost"), &News::Lost { token: token(100), reason });
+    assert_eq!((whats(&history).len(), whats(&history)[0]), (MOST, What::Lost));
+}

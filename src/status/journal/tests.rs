@@ -41,6 +41,20 @@ fn a_saturated_agent_shows_in_the_health_and_with_every_key_until_it_recovers() 
 }
 
 #[test]
+fn an_incident_of_a_key_is_kept_after_many_incidents_of_the_session() {
+    let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
+    for count in 0..50 {
+        journal.incident(None, format!("trouble {count}"));
+    }
+    let key = Key::new("k").unwrap();
+    journal.incident(Some(&key), "stuck".into());
+    let incidents = journal.incidents();
+    assert_eq!(incidents.len(), MOST_INCIDENTS);
+    assert_eq!((incidents[0].key.as_ref(), incidents[0].what.as_str()), (Some(&key), "stuck"));
+    assert_eq!(journal.last_error(&key).as_deref(), Some("stuck"));
+}
+
+#[test]
 fn incidents_are_bounded_and_a_repeated_one_is_listed_once() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
     let key = Key::new("k").unwrap();
