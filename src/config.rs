@@ -136,7 +136,7 @@ pub struct Config {
     /// A caller that holds a lock for this long, or waits for one, is reported once: as a
     /// warning in the log and as an [`Incident`](crate::report::Incident). Terms of leaders
     /// are not. At least 1 s, since holds are looked at once a second; with 10,000 keys,
-    /// every six seconds, and with many more every 15 seconds.
+    /// every eleven seconds, and with many more every 15 seconds.
     ///
     /// Default: none, which means that none is reported.
     #[serde(with = "humantime_serde")]

@@ -88,8 +88,8 @@ pub enum Error {
         /// The limit in force.
         limit: usize,
     },
-    /// As many keys are in use as `Limits::keys` allows.
-    #[error("{limit} keys are in use already (limit: limits.keys)")]
+    /// As many keys are in use as `Limits::keys` allows for this kind of request.
+    #[error("{limit} keys are in use already, the share of limits.keys for this kind of request")]
     TooManyKeys {
         /// The limit in force.
         limit: usize,
@@ -121,7 +121,10 @@ pub enum Error {
     },
     /// The semaphore has another limit. All processes must use the same; to change it, let
     /// all of them release their permits first.
-    #[error("the semaphore {key} has the limit {found}, not {asked}")]
+    #[error(
+        "the semaphore {key} has the limit {found}, not {asked}; all processes must use the same \
+         limit, and it changes once all permits are released"
+    )]
     LimitConflict {
         /// The semaphore's key.
         key: Key,
@@ -132,7 +135,10 @@ pub enum Error {
     },
     /// The key has a semaphore's flags, but its value is not a semaphore's. It is left
     /// unchanged. Delete such a key.
-    #[error("the key {key} is no semaphore ({}); it was left unchanged", Escaped(.why))]
+    #[error(
+        "the key {key} is no semaphore ({}); it was left unchanged: delete it if nothing else \
+         uses it", Escaped(.why)
+    )]
     NoSemaphore {
         /// The semaphore's key.
         key: Key,

@@ -34,6 +34,10 @@ impl LockValue {
             .map_err(|err| Error::Invalid { field: "value", why: format!("is no JSON: {err}") })
     }
 
+    pub(crate) fn is_object(&self) -> bool {
+        matches!(self, Self::Json(serde_json::Value::Object(_)))
+    }
+
     /// If both values are JSON objects, `other` with this value's fields added or
     /// replaced; otherwise this value.
     pub(crate) fn extending(self, other: &Self) -> Self {

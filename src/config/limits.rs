@@ -14,9 +14,10 @@ pub struct Limits {
     /// 1,000,000. Beyond it, requests fail with
     /// [`Error::TooManyKeys`](crate::Error::TooManyKeys).
     ///
-    /// A tenth, at most 200, is reserved for campaigns and observers. Web requests under
-    /// `LockPath` can use half of the rest, so a flood of keys chosen by clients stops
-    /// neither elections nor the service's own locks.
+    /// A tenth, at most 200, is reserved for campaigns and observers. A web request under
+    /// `LockPath` opens a further key only while less than half of the rest is in use, by
+    /// whomever, so a flood of keys chosen by clients stops neither elections nor the service's
+    /// own locks.
     ///
     /// Default: 20,000.
     pub keys: usize,

@@ -101,7 +101,8 @@ impl Builder {
         }
     }
 
-    /// Takes all settings from `config`.
+    /// Takes all settings from `config`. They replace every setting of [`Config`] that was made
+    /// before, those of [`Dsync::from_env`] and [`prefix`](Self::prefix) included: call it first.
     pub fn config(self, config: Config) -> Self {
         Self { config, ..self }
     }
@@ -221,7 +222,10 @@ impl Builder {
     }
 
     /// Sets the value of held keys, unless a request sets its own. A leader's key has the
-    /// default value; if this value is a JSON object, its fields are added.
+    /// default value; if this value is a JSON object, its fields are added. Any other value
+    /// replaces the default, for leaders too, and cannot be combined with
+    /// [`advertise`](Self::advertise), [`advertise_path`](Self::advertise_path) and
+    /// [`build`](Self::build), which are fields of it.
     ///
     /// Default: a JSON document with `service`, `binary` (the file name of the program),
     /// `host`, `pid` and `started`, the start of the runtime in seconds since 1970; and
@@ -332,6 +336,15 @@ impl Builder {
         }
         if let Some(build) = &self.build {
             ours["build"] = build.as_str().into();
+        }
+        let has_fields = self.advertised.is_some() || self.path.is_some() || self.build.is_some();
+        if has_fields && self.value.as_ref().is_some_and(|value| !value.is_object()) {
+            let why = "the value is no JSON object, so that the fields of advertise, \
+                       advertise_path and build cannot be added to it";
+            return Err(ConfigError::Conflict(why.into()));
+        }
+        if self.path.is_some() && self.advertised.is_none() {
+            return Err(ConfigError::Conflict("advertise_path needs advertise".into()));
         }
         let ours = LockValue::Json(ours);
         let value = self.value.clone().unwrap_or_else(|| ours.clone());

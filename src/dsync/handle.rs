@@ -92,7 +92,8 @@ impl Dsync {
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Denied`] if the current attempt to create a session
-    /// fails. The runtime keeps trying; call again to keep waiting. [`Error::Stopped`].
+    /// fails, [`Error::Invalid`] if the servers refuse the session's TTL. The runtime keeps trying;
+    /// call again to keep waiting. [`Error::Stopped`].
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

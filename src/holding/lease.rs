@@ -38,6 +38,9 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// No lint tells that `let _ = ….await?` and `….await.is_ok()` drop the lease at once, too. Bind
+/// it to a name, as in `let _lease = ….await?`.
 /// Bind it to a name:
 /// ```
 /// #![deny(unused_must_use)]

@@ -43,7 +43,8 @@ use crate::{
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the release is completed. If the runtime ends while it
-/// keeps the key, the key becomes free when the session made for it expires.
+/// keeps the key, the key becomes free when the session made for it has expired and its
+/// lock-delay is over: after at most about three minutes.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<ForceReleased, Error>")]
 #[must_use = "a request does nothing until it is sent"]

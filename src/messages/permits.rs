@@ -41,12 +41,12 @@ use crate::{consul::roster, error::Error, holding::lease::Lease, key::Key, value
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use actix_dsync::{AcquirePermit, Dsync, Error, Key};
+/// # use actix_dsync::{AcquirePermit, Dsync, Key};
 /// # async fn call_the_slow_service() {}
-/// # async fn example(dsync: &Dsync) -> Result<(), Error> {
+/// # async fn example(dsync: &Dsync) -> Result<(), Box<dyn std::error::Error>> {
 /// let request = AcquirePermit::new(Key::new("slow-service")?, 3);
 /// let permit = dsync.send(request.within(Duration::from_secs(10))).await?;
-/// let _ = permit.run(call_the_slow_service()).await;
+/// permit.run(call_the_slow_service()).await?; // dropped if the permit is lost
 /// # Ok(())
 /// # }
 /// ```

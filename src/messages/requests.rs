@@ -23,7 +23,9 @@ use crate::{
 /// [`Error::WaitedTooLong`] after the time limit, or [`Error::Unavailable`] if Consul
 /// was unavailable at that time; [`Error::TooManyWaiters`] and [`Error::TooManyKeys`] at
 /// once beyond the [`Limits`](crate::config::Limits); [`Error::FlagConflict`] if the key holds
-/// something that is not one of our locks; [`Error::Denied`]; [`Error::Stopped`].
+/// something that is not one of our locks; [`Error::NameRefused`] if the servers refuse to read
+/// the key; [`Error::Invalid`] if the value is too long, or the servers refuse the session's TTL;
+/// [`Error::Denied`]; [`Error::Stopped`].
 ///
 /// # Cancel safety
 /// Dropping the reply leaves the queue; if the lock had just been granted, it is

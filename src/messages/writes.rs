@@ -29,7 +29,8 @@ use crate::{
 /// answer arrived, and the value may or may not be written; [`Error::Unavailable`] if it was
 /// not written; [`Error::TooManyWaiters`] if as many writes are in line for the key as
 /// [`Limits::waiters_per_key`](crate::config::Limits::waiters_per_key) allows;
-/// [`Error::Invalid`] if the value is too long; [`Error::Denied`]; [`Error::Stopped`].
+/// [`Error::Invalid`] if the value is too long, or the lease is a permit; [`Error::Denied`];
+/// [`Error::Stopped`].
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the value is still written. A write that is not yet

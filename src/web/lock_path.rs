@@ -61,9 +61,10 @@ use crate::{
 /// the same order. Let the handler refuse what is not in the canonical form, or lock in the handler
 /// with a key made from the parsed value. With
 /// [`Retention::Keep`](crate::config::Retention::Keep), every requested key stays in Consul, so
-/// expose such a handler only to clients that you trust. Requests can use half of what
-/// [`Limits::keys`](crate::config::Limits::keys) leaves to locks, so they cannot block other
-/// locks or campaigns. Beyond that, the answer is 503.
+/// expose such a handler only to clients that you trust. A request opens a further
+/// key only while less than half of what [`Limits::keys`](crate::config::Limits::keys) leaves to
+/// locks is in use, by whomever, so requests cannot block other locks or campaigns. Beyond that,
+/// the answer is 503.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss, as with
 /// [`Lease::run`]. The answer is then [`Lost`](crate::Lost), returned as an error

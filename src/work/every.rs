@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     calendar::Calendar,
     schedule::Schedule,
-    while_leading::{caught, panicked},
+    while_leading::{caught, note_end, panicked},
 };
 use crate::{dsync::Dsync, error::Error, holding::term::Term, key::Key, token::FencingToken};
 
@@ -125,7 +125,8 @@ impl Dsync {
     {
         let (dsync, schedule) = (self.clone(), schedule.into());
         async move {
-            let (fires, time_limit) = schedule.check()?;
+            let checked = schedule.check().inspect_err(|error| note_end(&dsync, &key, error));
+            let (fires, time_limit) = checked?;
             let calendar = Calendar::new(key.clone(), fires, &dsync);
             let (over, mut is_over) = mpsc::channel(1);
             let (calendar, work, of, over) = (&calendar, &work, &dsync, &over);
@@ -134,7 +135,10 @@ impl Dsync {
                     let due = match calendar.next_turn(&term).await {
                         Ok(Some(due)) => due,
                         Ok(None) => break Ok(()),
-                        Err(error) => break Err(error),
+                        Err(error) => {
+                            note_end(of, term.key(), &error);
+                            break Err(error);
+                        }
                     };
                     let turn = Turn { term: term.clone(), due };
                     let turn = caught(async { work(turn).await });

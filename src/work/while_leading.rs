@@ -77,7 +77,8 @@ impl Dsync {
         let dsync = self.clone();
         async move {
             // Start here, at the first poll: a future that nobody polls must not lead.
-            let guard = dsync.bind_work(Campaign::on(key))?;
+            let guard = dsync.bind_work(Campaign::on(key.clone()));
+            let guard = guard.inspect_err(|error| note_end(&dsync, &key, error))?;
             while let Some(term) = unless_over(&guard, guard.tenure().elected()).await {
                 let mut rest = Rest::new();
                 loop {
@@ -127,6 +128,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without text").to_owned()
+}
+
+/// Logs and records that work ended, or never began, for this reason: nobody may look at the
+/// future's output.
+pub(super) fn note_end(dsync: &Dsync, key: &Key, error: &Error) {
+    if *error == Error::Stopped {
+        return;
+    }
+    tracing::error!(%key, %error, "the leader's work does not run");
+    let what = format!("the leader's work does not run: {error}");
+    dsync.intake().journal.incident(Some(key), what);
 }
 
 /// Logs, counts and records a panic of the leader's work.

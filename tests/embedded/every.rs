@@ -246,6 +246,22 @@ async fn a_record_from_the_future_or_in_another_format_stops_the_job_until_it_is
 }
 
 #[actix::test]
+async fn a_job_that_cannot_run_is_an_incident_although_nobody_looks_at_its_output() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let job = |period| dsync.every(key("job"), period, |_| async {});
+    let running = actix::spawn(job(PERIOD));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(job(PERIOD).await, Err(Error::AlreadyStarted { key: key("job") }));
+    assert!(matches!(job(Duration::from_millis(500)).await, Err(Error::Invalid { .. })));
+    let incidents = dsync.send(actix_dsync::List).await.unwrap().incidents;
+    let told = incidents.iter().filter(|it| it.what.contains("the leader's work does not run"));
+    assert_eq!(told.count(), 2, "{incidents:?}");
+    running.abort();
+}
+
+#[actix::test]
 async fn a_job_that_is_stuck_is_so_only_while_its_process_leads_it() {
     tokio::time::pause();
     let consul = Embedded::new();

@@ -582,11 +582,30 @@ async fn an_unusable_advertised_address_is_refused_at_the_start() {
 }
 
 #[actix::test]
+async fn settings_that_are_fields_of_the_value_are_refused_if_they_cannot_be_added() {
+    let consul = Embedded::new();
+    let builder = || Dsync::builder("one").embedded(&consul).on_current_arbiter();
+    let text = || builder().value("orders-3");
+    text().start().unwrap();
+    builder().value(serde_json::json!({"team": "a"})).advertise("one", 80).start().unwrap();
+    for refused in [
+        text().advertise("one", 80),
+        text().build("1"),
+        builder().value(serde_json::json!([1])).advertise("one", 80).advertise_path("/orders"),
+        builder().advertise_path("/orders"),
+    ] {
+        let error = refused.start().map(drop).unwrap_err();
+        assert!(matches!(error, ConfigError::Conflict(_)), "{error}");
+        assert!(error.to_string().contains("advertise"), "{error}");
+    }
+}
+
+#[actix::test]
 async fn an_unusable_advertised_path_is_refused_at_the_start() {
     let consul = Embedded::new();
     let start = |path: &str| {
         let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
-        builder.advertise_path(path).start()
+        builder.advertise("one", 80).advertise_path(path).start()
     };
     let long = format!("/{}", "p".repeat(1024));
     for path in ["", "orders", "//host/orders", "/or ders", "/orders?a=1", "/or#ders", &long] {

@@ -166,6 +166,7 @@ impl Failure {
                 Error::Invalid { .. }
                 | Error::FlagConflict { .. }
                 | Error::LimitConflict { .. }
+                | Error::NameRefused { .. }
                 | Error::NoSemaphore { .. } => 78,
                 _ => 69,
             },
