@@ -95,6 +95,7 @@ impl Slot {
             (ours, asked) if ours == asked => Ok(()),
             (Kind::Permit(found), Kind::Permit(asked)) => {
                 if self.callers.is_vacant() {
+                    // Under one lock: a turn may begin meanwhile.
                     let mut machine = self.machine();
                     if machine.may_stop() {
                         self.limit.store(asked, Ordering::Relaxed);

@@ -240,13 +240,14 @@ impl World {
             if processes.any(|process| process.tenures.contains_key(key)) && holder.is_none() {
                 return Some(format!("nobody is elected for {key}"));
             }
-            // How the values of callers and of sets begin.
-            let of = |id: usize, kind: u8| [format!("p{id} ").as_bytes(), &[kind]].concat();
             let leads = |process: &&Process| process.terms(key).any(|(_, valid)| valid);
             let name = key.as_str().as_bytes();
             if let Some(leader) = self.processes.iter().find(leads)
                 && let Some(pair) = self.server.api.engine.pair(name)
-                && [b'c', b's'].iter().any(|kind| pair.value.starts_with(&of(leader.id, *kind)))
+                // So begin the values of callers and of sets.
+                && ["c", "s"].iter().any(|kind| {
+                    pair.value.starts_with(format!("p{} {kind}", leader.id).as_bytes())
+                })
             {
                 return Some(format!("p{} leads {key}, which has a caller's value", leader.id));
             }

@@ -41,7 +41,8 @@ impl Dsync {
     /// # Errors
     /// As for [`Campaign`], at the first poll. [`Error::AlreadyStarted`] if this runtime
     /// already runs work for `key`. [`Error::Stopped`] also after a
-    /// [`hand_over`](Dsync::hand_over), and if the runtime fails.
+    /// [`hand_over`](Dsync::hand_over), and if the runtime fails. Any error but `Stopped` is also
+    /// logged and an [`Incident`](crate::report::Incident).
     ///
     /// # Cancel safety
     /// Dropping the future drops the work, and then resigns, unless you started the campaign

@@ -206,6 +206,21 @@ async fn leadership_is_a_gauge() {
 }
 
 #[actix::test]
+async fn a_process_is_ready_while_it_has_a_session() {
+    tokio::time::pause();
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    assert_eq!(numbers.last("dsync_ready service=one"), Some(0.0));
+    dsync.ready().await.unwrap();
+    assert_eq!(numbers.last("dsync_ready service=one"), Some(1.0));
+    consul.cut();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(numbers.last("dsync_ready service=one"), Some(0.0));
+}
+
+#[actix::test]
 async fn without_keys_as_labels_the_gauge_of_leadership_shows_whether_any_key_is_led() {
     tokio::time::pause();
     let numbers = Numbers::default();

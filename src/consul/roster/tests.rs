@@ -50,6 +50,9 @@ fn an_entry_that_is_no_semaphores_is_an_error() {
     ] {
         assert!(Roster::parse(text.as_bytes()).is_err(), "{text:.80}");
     }
+    let quoted = format!("\"{}\"", "a".repeat(100_000));
+    let error = Roster::parse(quoted.as_bytes()).unwrap_err();
+    assert!(error.chars().count() <= LONGEST_ERROR, "it quotes the whole value");
     let deep = format!("{}{}", r#"{"Limit":1,"x":"#, "[".repeat(100_000));
     assert!(Roster::parse(deep.as_bytes()).is_err());
     assert!(Roster::parse(&[0xff, 0xfe]).is_err());

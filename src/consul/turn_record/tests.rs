@@ -23,4 +23,7 @@ fn an_entry_that_is_no_record_names_where_it_is() {
         let error = read(value, "ours").unwrap_err().to_string();
         assert!(error.contains(".dsync/every") && error.contains("delete it"), "{error}");
     }
+    let long = format!("\"{}\"", "a".repeat(100_000));
+    let error = read(long.as_bytes(), "ours").unwrap_err().to_string();
+    assert!(error.len() < 500 && error.contains("delete it"), "{error:.500}");
 }

@@ -98,13 +98,6 @@ enum Sight {
     },
 }
 
-/// An attempt to join in flight.
-#[derive(Debug)]
-struct Joining {
-    ticket: Ticket,
-    entry: Joined,
-}
-
 /// The semaphore's entry with our session.
 #[derive(Debug)]
 struct Joined {
@@ -127,7 +120,8 @@ pub(crate) struct Permit {
     sight: Sight,
     /// Why nobody can join as the entry is, if so: it is not this semaphore's.
     unfit: Option<Obstacle>,
-    joining: Option<Joining>,
+    /// The attempt to join in flight, and the entry that it writes.
+    joining: Option<(Ticket, Joined)>,
     /// The index at which the last join created our session's own entry, until the first
     /// attempt to leave.
     own: Option<u64>,
@@ -232,10 +226,9 @@ impl Permit {
                 }
             }
             Event::Locked { ticket, answer } => {
-                let joining = self.joining.take_if(|joining| joining.ticket == *ticket);
-                (self.own, self.sight) = match (joining, answer) {
-                    (Some(Joining { entry, .. }), &Locked::At(index)) => {
-                        let Joined { roster, value, is_repeated } = entry;
+                let joined = self.joining.take_if(|(joining, _)| joining == ticket);
+                (self.own, self.sight) = match (joined, answer) {
+                    (Some((_, Joined { roster, value, is_repeated })), &Locked::At(index)) => {
                         ((!is_repeated).then_some(index), Sight::At { index, roster, value })
                     }
                     _ => (None, Sight::Unknown),
@@ -353,7 +346,7 @@ impl Permit {
                     }
                     Some(entry) => {
                         let roster = entry.value.clone();
-                        self.joining = Some(Joining { ticket, entry });
+                        self.joining = Some((ticket, entry));
                         effects.push(Effect::Join { ticket, session, fence, expect, roster });
                     }
                     None => {
@@ -377,13 +370,15 @@ impl Permit {
                 effects.push(lock::Effect::Watch { ticket, after, holder: None }.into());
             }
             lock::Effect::Failed(obstacle) => {
-                let is_unfit = matches!(
-                    obstacle,
-                    Obstacle::Foreign { .. }
-                        | Obstacle::Trouble(Error::Unavailable { step: Step::Lock, .. })
-                );
-                let unfit = self.unfit.clone().filter(|_| is_unfit);
-                let obstacle = unfit.unwrap_or(obstacle);
+                // The entry was shown as foreign, or a join was refused above.
+                let obstacle = match (obstacle, &self.unfit) {
+                    (
+                        Obstacle::Foreign { .. }
+                        | Obstacle::Trouble(Error::Unavailable { step: Step::Lock, .. }),
+                        Some(unfit),
+                    ) => unfit.clone(),
+                    (other, _) => other,
+                };
                 effects.push(lock::Effect::Failed(obstacle).into());
             }
             effect => {

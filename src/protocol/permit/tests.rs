@@ -107,6 +107,21 @@ impl Bench {
         (bench, list_ticket(&effects))
     }
 
+    /// A machine whose attempt to join another holder had no clear answer and was voided, and
+    /// the ticket of the read that follows.
+    fn unclear() -> (Self, Ticket) {
+        let (mut bench, effects) = Self::after(waiting(), found(9, &["a"]));
+        let (ticket, ..) = join(&effects);
+        let answer = Locked::Unknown(Trouble::Timeout(Duration::from_secs(2)));
+        bench.lock(lock::Event::Locked { ticket, answer });
+        let notice = Notice::Fenced { generation: 1, fence: Fence::At(11) };
+        let effects = bench.lock(lock::Event::Session(notice));
+        let [Effect::Lock(lock::Effect::Read { ticket })] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        (bench, ticket)
+    }
+
     /// A machine that joined these holders, at index 10.
     fn owning_beside(holders: &[&str]) -> Self {
         let seen = if holders.is_empty() { Seen::Missing { index: 9 } } else { found(9, holders) };
@@ -305,15 +320,7 @@ fn a_leftover_permit_of_another_limit_is_given_back_before_its_callers_are_refus
         (2, 0, Obstacle::Foreign { flags: 0 }),
     ];
     for (limit, flags, why) in cases {
-        let (mut bench, effects) = Bench::after(waiting(), found(9, &["a"]));
-        let (ticket, ..) = join(&effects);
-        let answer = Locked::Unknown(Trouble::Timeout(Duration::from_secs(2)));
-        bench.lock(lock::Event::Locked { ticket, answer });
-        let notice = Notice::Fenced { generation: 1, fence: Fence::At(11) };
-        let effects = bench.lock(lock::Event::Session(notice));
-        let [Effect::Lock(lock::Effect::Read { ticket })] = effects[..] else {
-            panic!("{effects:?}")
-        };
+        let (mut bench, ticket) = Bench::unclear();
         let answer = altered(12, limit, flags, &["a", OURS]);
         let effects = bench.lock(lock::Event::Read { ticket, answer });
         let [Effect::Lock(lock::Effect::Failed(failed)), Effect::Leave { index: 12, left, .. }] =
@@ -345,13 +352,7 @@ fn a_permit_is_kept_whatever_limit_or_flags_are_written() {
 
 #[test]
 fn an_attempt_of_unknown_outcome_is_voided_and_then_read() {
-    let (mut bench, effects) = Bench::after(waiting(), found(9, &["a"]));
-    let (ticket, ..) = join(&effects);
-    let answer = Locked::Unknown(Trouble::Timeout(Duration::from_secs(2)));
-    bench.lock(lock::Event::Locked { ticket, answer });
-    let notice = Notice::Fenced { generation: 1, fence: Fence::At(11) };
-    let effects = bench.lock(lock::Event::Session(notice));
-    let [Effect::Lock(lock::Effect::Read { ticket })] = effects[..] else { panic!("{effects:?}") };
+    let (mut bench, ticket) = Bench::unclear();
     // The attempt took effect, and the caller has gone.
     bench.demand(Demand::default());
     let answer = found(12, &["a", OURS]);

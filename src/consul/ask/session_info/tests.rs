@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::{super::tests::fixtures::*, *};
 
 fn info(status: u16, body: &str) -> SessionSeen {
@@ -36,4 +38,14 @@ fn an_empty_list_shows_nothing() {
     }
     assert!(matches!(info(404, "[]"), SessionSeen::Unknown(_)));
     assert_eq!(info(403, "Permission denied"), SessionSeen::Denied("session:read".into()));
+}
+
+#[test]
+fn long_names_of_others_are_cut() {
+    let long = "n".repeat(100_000);
+    let body = json!([{"ID": ID, "Name": long, "Node": long, "LockDelay": 0, "TTL": ""}]);
+    let SessionSeen::Exists { name, node, .. } = info(200, &body.to_string()) else {
+        panic!("it exists")
+    };
+    assert_eq!((name.chars().count(), node.chars().count()), (LONGEST_NAME, LONGEST_NAME));
 }
