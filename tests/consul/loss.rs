@@ -4,14 +4,28 @@ use std::time::Duration;
 
 use actix_dsync::{Lease, LossReason, Release, Released, events::LockLost};
 
-use crate::locks::{acquire, agent, at, next, pending, runtime, short_delay};
+use crate::locks::{acquire, agent, at, is_of_the_session, next, pending, runtime, short_delay};
 use crate::support::consul::Agent;
 use crate::support::operator::Operator;
 
 const SOON: Duration = Duration::from_secs(4);
 
-/// An owner, a waiter, and an operator who interferes once the key is watched.
-async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl FnOnce(&Operator, &str)) {
+/// Plays [`told`] until the expected reason is reported. If Consul shows the cause too late, the
+/// reason is `ForceReleased`.
+async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl Fn(&Operator, &str, &str)) {
+    for round in 0..3 {
+        let told = told(&format!("{prefix}{round}"), &interfere).await;
+        if told == reason {
+            return;
+        }
+        assert_eq!(told, LossReason::ForceReleased);
+    }
+    panic!("in three runs, the reason was never {reason}");
+}
+
+/// An owner, a waiter, and an operator who interferes once the key is watched. The operator is
+/// told the key and the owner's session. Returns the reason of the loss.
+async fn told(prefix: &str, interfere: impl Fn(&Operator, &str, &str)) -> LossReason {
     let operator = agent().operator();
     let settings = || at(agent().url(), prefix).timing(short_delay());
     let (owner, other) = (settings().start().expect("valid"), settings().start().expect("valid"));
@@ -23,12 +37,14 @@ async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl FnOnce(&
     });
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     assert!(lease.is_valid());
-    let session = operator.kv_get(&format!("{prefix}/k")).and_then(|entry| entry.session);
-    interfere(&operator, &session.expect("held"));
+    let path = format!("{prefix}/k");
+    let session = operator.kv_get(&path).and_then(|entry| entry.session);
+    interfere(&operator, &path, &session.expect("held"));
 
     let event = next(&mut lost, SOON).await;
     assert!(!lease.is_valid(), "told before the lease ended");
-    assert_eq!((event.key.as_str(), event.token, event.reason), ("k", lease.token(), reason));
+    assert_eq!((event.key.as_str(), event.token), ("k", lease.token()));
+    let reason = event.reason;
     assert_eq!(lease.lost().await, reason);
     let stopped = lease.run(std::future::pending::<()>()).await;
     assert_eq!(stopped.expect_err("it was lost").reason, reason);
@@ -53,11 +69,12 @@ async fn is_told_once(prefix: &str, reason: LossReason, interfere: impl FnOnce(&
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }
     assert_eq!(operator.kv_keys(&format!("{prefix}/")), Vec::<String>::new());
+    reason
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_destroyed_by_hand_is_told_once_and_the_waiter_follows() {
-    is_told_once("destroyed", LossReason::SessionGone, |operator, session| {
+    is_told_once("destroyed", LossReason::SessionGone, |operator, _, session| {
         operator.destroy_session(session);
     })
     .await;
@@ -65,16 +82,16 @@ async fn a_session_destroyed_by_hand_is_told_once_and_the_waiter_follows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_key_is_told_once_and_the_waiter_follows() {
-    is_told_once("deleted", LossReason::KeyDeleted, |operator, _| {
-        operator.kv_delete("deleted/k");
+    is_told_once("deleted", LossReason::KeyDeleted, |operator, path, _| {
+        operator.kv_delete(path);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forced_release_is_told_once_and_the_waiter_follows() {
-    is_told_once("forced", LossReason::ForceReleased, |operator, _| {
-        assert!(operator.force_release("forced/k"));
+    is_told_once("forced", LossReason::ForceReleased, |operator, path, _| {
+        assert!(operator.force_release(path));
     })
     .await;
 }
@@ -96,7 +113,7 @@ async fn a_session_bound_to_a_node_check_ends_when_the_check_turns_critical() {
     let leases = (acquire(&bound, "a").await, acquire(&other, "b").await);
     put("/v1/agent/check/fail/disk", "");
     let event = next(&mut lost, SOON).await;
-    assert_eq!((event.key.as_str(), event.reason), ("a", LossReason::SessionGone));
+    assert!(event.key.as_str() == "a" && is_of_the_session(event.reason), "{event:?}");
     assert!(!leases.0.is_valid() && leases.1.is_valid());
     // While the check is critical, Consul creates no session that depends on it.
     put("/v1/agent/check/pass/disk", "");
@@ -126,7 +143,7 @@ async fn a_session_bound_to_a_service_s_check_ends_when_the_check_turns_critical
     put("/v1/agent/check/fail/service:web", "");
     let waiting = tokio::spawn(async move { acquire(&other, "a").await });
     let event = next(&mut lost, SOON).await;
-    assert_eq!((event.key.as_str(), event.reason), ("a", LossReason::SessionGone));
+    assert!(event.key.as_str() == "a" && is_of_the_session(event.reason), "{event:?}");
     assert!(!lease.is_valid());
     assert!(waiting.await.expect("granted").token() > lease.token());
     put("/v1/agent/check/pass/service:web", "");
@@ -150,7 +167,7 @@ async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
         let event = next(&mut lost, SOON).await;
         let lease = leases.iter().find(|lease| *lease.key() == event.key).expect("one of ours");
         assert!(!lease.is_valid(), "told before the lease ended");
-        assert_eq!(event.reason, LossReason::SessionGone);
+        assert!(is_of_the_session(event.reason), "{event:?}");
         keys.push(event.key.to_string());
     }
     keys.sort();

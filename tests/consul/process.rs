@@ -18,6 +18,7 @@ use crate::locks::{
 use crate::support::consul::Agent;
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
+use crate::support::stalls::Stalls;
 
 /// This binary again, as a process that plays a role until its input ends.
 pub(crate) struct Player {
@@ -193,9 +194,9 @@ async fn hold(url: &str, prefix: &str) {
     let timing = Timing::fast_failover();
     let dsync = at(url, prefix).timing(timing.clone()).start().expect("valid settings");
     let lease = acquire(&dsync, "k").await;
-    say(&format!("{}", lease.token()));
     let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .expect("a handler for signals");
+    say(&format!("{}", lease.token()));
     tokio::select! {
         () = input_ended() => {}
         _ = told.recv() => {
@@ -315,6 +316,7 @@ async fn a_killed_holder_is_followed_after_twice_the_ttl_and_the_lock_delay() {
     });
     // Some renewals pass.
     tokio::time::sleep(Duration::from_secs(4)).await;
+    let stalls = Stalls::watch();
     holder.signal(Signal::KILL);
 
     let lease = waiting.await.expect("granted");
@@ -329,7 +331,9 @@ async fn a_killed_holder_is_followed_after_twice_the_ttl_and_the_lock_delay() {
         .filter(|seen| granted.duration_since(seen.at) < Duration::from_secs(3))
         .count();
     eprintln!("fail-over {took:?} after the last renewal, {attempts} attempts");
-    assert!(took < timing.failover() + Duration::from_millis(500), "{took:?}");
+    // Each of these may be late: the end of the TTL, its news, the end of the delay, the lock.
+    let late = Duration::from_millis(500) + 4 * stalls.longest();
+    assert!(took < timing.failover() + late, "{took:?}, and {late:?} may be lost");
     // One request when the key was seen free, one when the lock-delay had ended.
     assert!(attempts <= 3, "{attempts} attempts for a delay that was known");
     waiter.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
@@ -347,13 +351,13 @@ async fn a_holder_told_to_terminate_is_followed_at_once() {
         async move { (acquire(&waiter, "k").await, Instant::now()) }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let told = Instant::now();
+    let (told, stalls) = (Instant::now(), Stalls::watch());
     holder.signal(Signal::TERM);
     let (lease, granted) = waiting.await.expect("granted");
     let took = granted.duration_since(told);
     eprintln!("granted {took:?} after SIGTERM");
     assert!(lease.token().as_u64() > token);
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(1) + 4 * stalls.longest(), "{took:?}");
     drop(lease);
     waiter.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }
@@ -418,7 +422,8 @@ async fn many(url: &str, prefix: &str) {
     dsync.shutdown(Duration::from_secs(20)).await.expect("an orderly end");
     drop(dsync);
 
-    // Ended runtimes leave no threads or connections.
+    // Ended runtimes leave no threads or connections. Those that nobody shuts down end in the
+    // background.
     let mut before = None;
     for round in 0..20 {
         let dsync = at(url, prefix).start().expect("valid settings");
@@ -428,11 +433,12 @@ async fn many(url: &str, prefix: &str) {
         }
         drop((dsync, lease));
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = Usage::now();
-        let before = before.get_or_insert(now);
-        let now = Usage::now();
-        assert!(now.threads <= before.threads + 1, "{before:?} {now:?}");
-        assert!(now.files <= before.files + 12, "{before:?} {now:?}");
+        let before = before.get_or_insert_with(Usage::now);
+        let is_like =
+            |now: &Usage| now.threads <= before.threads + 1 && now.files <= before.files + 12;
+        let ended = || Some(Usage::now()).filter(is_like);
+        let ended = eventually(Duration::from_secs(30), ended);
+        assert!(ended.is_some(), "{before:?} {:?}", Usage::now());
     }
 }
 

@@ -17,6 +17,7 @@ use crate::process::{Player, input_ended, say};
 use crate::support::eventually;
 use crate::support::operator::Operator;
 use crate::support::proxy::Proxy;
+use crate::support::stalls::Stalls;
 
 /// The longest delay of a worker's own timers.
 type Starved = Arc<Mutex<Duration>>;
@@ -79,7 +80,7 @@ async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     let dsync = dsync.expect("no panic");
     let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&dsync, "k").await;
-    let began = Instant::now();
+    let (began, stalls) = (Instant::now(), Stalls::watch());
     let clients: Vec<_> = (0..3)
         .map(|_| {
             std::thread::spawn(move || {
@@ -104,7 +105,8 @@ async fn handlers_that_block_a_worker_do_not_delay_renewals() {
     let starved = *starved.lock().expect("no panic");
     eprintln!("worker starved for {starved:?}; longest time between renewals {gap:?}");
     assert!(starved > Duration::from_millis(650), "the worker was to be blocked: {starved:?}");
-    assert!(gap < renew_period + Duration::from_millis(500), "{gap:?}");
+    let late = Duration::from_millis(500) + 2 * stalls.longest();
+    assert!(gap < renew_period + late, "{gap:?}, and {late:?} may be lost");
     tokio::task::spawn_blocking(|| {
         clients.into_iter().for_each(|client| client.join().expect("no panic"));
     })
@@ -150,13 +152,14 @@ async fn shutdown_after_the_server_returned_hands_everything_on_at_once() {
     serving.await.expect("no panic").expect("a server that ended well");
     assert!(lease.is_valid(), "the server's end is not the runtime's");
     let session = agent().operator().kv_get("served/leader").and_then(|entry| entry.session);
-    let asked = Instant::now();
+    let (asked, stalls) = (Instant::now(), Stalls::watch());
     let ended = dsync.shutdown(Duration::from_secs(5)).await;
     ended.expect("an orderly end");
     assert!(!lease.is_valid());
     assert_eq!(lease.lost().await, LossReason::Shutdown);
     let (second, granted) = waiting.await.expect("no panic");
-    assert!(granted - asked < Duration::from_secs(1), "{:?}", granted - asked);
+    let took = granted - asked;
+    assert!(took < Duration::from_secs(1) + 4 * stalls.longest(), "{took:?}");
     assert!(second.token() > lease.token());
     let sessions = agent().operator().sessions();
     assert!(sessions.iter().all(|known| Some(&known.id) != session.as_ref()), "not destroyed");

@@ -241,7 +241,7 @@ async fn shutdown_without_consul_ends_at_its_limit() {
         eprintln!("{fault:?}: {error}");
         assert!(matches!(error, actix_dsync::Error::Unavailable { .. }));
         assert!(!lease.is_valid());
-        assert_eq!(next(&mut lost, LATE).await.reason, LossReason::Shutdown);
+        assert_eq!(next(&mut lost, Duration::from_secs(30)).await.reason, LossReason::Shutdown);
         assert_eq!(dsync.shutdown(Duration::from_secs(1)).await, Ok(()), "it has ended");
         // The operator or the TTL removes what is left.
         let session = agent().operator().kv_get("end/k").and_then(|entry| entry.session);

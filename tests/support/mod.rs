@@ -6,6 +6,7 @@
 pub(crate) mod consul;
 pub(crate) mod operator;
 pub(crate) mod proxy;
+pub(crate) mod stalls;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
