@@ -80,6 +80,8 @@ struct Open {
     raise: Raise,
     /// Locks use it, because its fence has been settled once.
     lent: bool,
+    /// The releases to wait for before it is destroyed.
+    releases: usize,
 }
 
 #[derive(Debug)]
@@ -293,6 +295,16 @@ impl Session {
         }
     }
 
+    /// How many releases of this generation are under way, until it is to be destroyed.
+    fn releases(&mut self, generation: u64) -> Option<&mut usize> {
+        match &mut self.phase {
+            Phase::Open(open) | Phase::Telling(open) if open.view.generation == generation => {
+                Some(&mut open.releases)
+            }
+            _ => None,
+        }
+    }
+
     /// Moves the session to the sessions to destroy.
     fn retire(&mut self, now: Moment) {
         let old = std::mem::replace(&mut self.phase, Phase::Absent { since: None });
@@ -300,7 +312,8 @@ impl Session {
             open.view.cell.latch(LossReason::Shutdown);
             let raised =
                 open.view.fence != Fence::Unraised || !matches!(open.raise, Raise::Settled);
-            self.doom(now, open.view.id, raised);
+            self.doom(now, open.view.id.clone(), raised);
+            self.doomed.wait(now, &open.view, open.releases);
         }
     }
 
@@ -342,6 +355,15 @@ impl Session {
             Request::RaiseFence { generation, seen } => {
                 self.raise_fence(now, generation, seen, effects);
             }
+            Request::ReleaseBegun { generation } => {
+                if let Some(releases) = self.releases(generation) {
+                    *releases += 1;
+                }
+            }
+            Request::ReleaseEnded { generation } => match self.releases(generation) {
+                Some(releases) => *releases = releases.saturating_sub(1),
+                None => self.doomed.release_ended(now, generation),
+            },
             Request::Distrust { generation, reason } => {
                 if self.view().is_some_and(|view| view.generation == generation) {
                     self.close(reason, effects);

@@ -176,8 +176,10 @@ impl World {
                     self.server.api.engine.restore(now, &snapshot, index);
                     self.server.forget_the_past();
                     self.store_replaced();
-                    self.risen = self.held();
-                    self.risen.retain(|lock| !before.contains(lock));
+                    // One that the last snapshot brought back may still be there.
+                    let held = self.held();
+                    let risen = std::mem::replace(&mut self.risen, held);
+                    self.risen.retain(|lock| !before.contains(lock) || risen.contains(lock));
                     self.release_the_risen();
                     self.withdraw_permits(|process, key| process.is_busy_with(key));
                     self.withhold_the_late();

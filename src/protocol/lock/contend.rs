@@ -124,8 +124,9 @@ impl Lock {
         if is_other_store {
             // Indexes only rise within one store's history.
             self.phase = Phase::Idle;
-            self.release_in_passing(view.id, index, None, effects);
-            return self.store_replaced(view.generation, effects);
+            let generation = view.generation;
+            self.release_in_passing((generation, view.id), index, None, effects);
+            return self.store_replaced(generation, effects);
         }
         let own = Own::new(now, index, &view);
         self.setbacks = 0;

@@ -138,7 +138,10 @@ impl Lock {
         self.demand = Demand::default();
         self.unclear = 0;
         self.phase = Phase::Idle;
-        // The effects of its last turn may have died with the actor.
+        // The effects of its last turn may have died with the actor, and answers have.
+        for (_, generation) in self.passing.drain(..) {
+            effects.push(Effect::Request(Request::ReleaseEnded { generation }));
+        }
         if let Some((generation, reason)) = self.distrusted {
             effects.push(Effect::Request(Request::Distrust { generation, reason }));
         }

@@ -170,6 +170,8 @@ pub(crate) struct Lock {
     writes_from: Moment,
     /// The generation that this lock distrusts, until the session is closed.
     distrusted: Option<(u64, LossReason)>,
+    /// The releases in passing that have no answer yet, and their generations.
+    passing: Vec<(Ticket, u64)>,
     tickets: Tickets,
     random: Jitter,
 }
@@ -202,6 +204,7 @@ impl Lock {
             writing: None,
             writes_from: Moment::default(),
             distrusted: None,
+            passing: Vec::new(),
             tickets: Tickets::default(),
             random: Jitter::new(seed),
         }
@@ -222,7 +225,7 @@ impl Lock {
     pub(crate) fn is_quiet(&self) -> bool {
         let wanted = self.demand.wants() || self.demand.follow;
         let settled = self.leftover == Leftover::None && self.sweep.is_none();
-        let settled = settled && self.writing.is_none();
+        let settled = settled && self.writing.is_none() && self.passing.is_empty();
         matches!(self.phase, Phase::Idle) && !wanted && settled
     }
 

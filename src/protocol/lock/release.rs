@@ -106,16 +106,18 @@ impl Lock {
 
     /// Releases, once and without regard to the outcome, a lock that nobody here owns,
     /// before its session is ended for another reason. The end of a session that holds
-    /// the key would start a lock-delay.
+    /// the key would start a lock-delay, so the session's end waits for the answer.
     pub(super) fn release_in_passing(
         &mut self,
-        session: SessionId,
+        (generation, session): (u64, SessionId),
         index: u64,
         found: Option<Vec<u8>>,
         effects: &mut Vec<Effect>,
     ) {
         let ticket = self.tickets.next();
+        self.passing.push((ticket, generation));
         effects.push(Effect::Release { ticket, session, index, found });
+        effects.push(Effect::Request(Request::ReleaseBegun { generation }));
     }
 
     pub(super) fn release_again_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -149,6 +151,11 @@ impl Lock {
         answer: Released,
         effects: &mut Vec<Effect>,
     ) {
+        if let Some(place) = self.passing.iter().position(|(ticket, _)| *ticket == asked) {
+            let (_, generation) = self.passing.swap_remove(place);
+            effects.push(Effect::Request(Request::ReleaseEnded { generation }));
+            return;
+        }
         let Phase::Releasing(releasing) = &mut self.phase else { return };
         if !matches!(releasing.step, ReleaseStep::Asked(ticket) if ticket == asked) {
             return;
@@ -273,7 +280,7 @@ impl Lock {
         }
         if reason == LossReason::StoreReplaced {
             if let Some((index, value)) = left {
-                self.release_in_passing(session, index, Some(value), effects);
+                self.release_in_passing((generation, session), index, Some(value), effects);
             }
             self.store_replaced(generation, effects);
         }

@@ -558,10 +558,15 @@ fn a_lock_below_the_index_of_an_ended_ownership_is_of_another_store() {
     let effects = bench.step(Event::Locked { ticket, answer: Locked::At(30) });
     let reason = LossReason::StoreReplaced;
     // The end of the session starts no lock-delay: nobody was granted the lock.
-    let [Effect::Release { index: 30, .. }, distrust] = &effects[..] else {
+    let request = |request| Effect::Request(request);
+    let [Effect::Release { ticket, index: 30, .. }, begun, distrust] = &effects[..] else {
         panic!("{effects:?}");
     };
-    assert_eq!(*distrust, Effect::Request(Request::Distrust { generation: 1, reason }));
+    assert_eq!(*begun, request(Request::ReleaseBegun { generation: 1 }));
+    assert_eq!(*distrust, request(Request::Distrust { generation: 1, reason }));
+    assert!(!bench.lock.is_quiet(), "the answer is needed");
+    let effects = bench.step(Event::Released { ticket: *ticket, answer: Released::Done });
+    assert_eq!(effects, [request(Request::ReleaseEnded { generation: 1 })]);
     // The next session starts with that store.
     bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
     let ticket = read_ticket(&bench.step(Event::Session(Notice::Opened(view(2)))));
@@ -596,11 +601,13 @@ fn a_release_that_finds_lower_indexes_ends_the_session() {
     }
 }
 
-/// The effects without the second one, which if `released` is the release of a key at 20 that
-/// keeps the value found there.
+/// The effects without the second and the third one, which if `released` are the release of a key
+/// at 20 that keeps the value found there, and its announcement.
 fn without_release(mut effects: Vec<Effect>, released: bool) -> Vec<Effect> {
     if released {
         assert!(matches!(effects.remove(1), Effect::Release { index: 20, found: Some(_), .. }));
+        let begun = Request::ReleaseBegun { generation: 1 };
+        assert_eq!(effects.remove(1), Effect::Request(begun));
     }
     effects
 }
@@ -862,4 +869,15 @@ fn what_a_dead_actor_was_to_send_is_sent_by_its_successor() {
     effects.clear();
     bench.lock.recover(bench.now, 0, &mut effects);
     assert_eq!(effects, [Effect::Lost { reason: LossReason::RuntimeFailed }]);
+
+    // That the session's end waits for a release.
+    let mut bench = Bench::owning(90);
+    let ticket = bench.release_ticket();
+    bench.step(Event::Released { ticket, answer: Released::Done });
+    let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
+    bench.step(Event::Locked { ticket, answer: Locked::At(30) });
+    effects.clear();
+    bench.lock.recover(bench.now, 0, &mut effects);
+    let ended = Effect::Request(Request::ReleaseEnded { generation: 1 });
+    assert_eq!(effects[..2], [Effect::Lost { reason: LossReason::RuntimeFailed }, ended]);
 }

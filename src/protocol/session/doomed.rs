@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::messages::Effect;
+use super::messages::{Effect, SessionView};
 use crate::{
     clock::Moment,
     consul::fact::{Destroyed, SessionId, Trouble},
@@ -17,6 +17,8 @@ struct Doomed {
     raised: bool,
     asking: Asking,
     again_at: Moment,
+    /// Its generation and the releases that it waits for, at most until `again_at`.
+    releases: Option<(u64, usize)>,
     /// From then on a refused destruction is not repeated: the TTL has ended the session.
     gives_up_at: Moment,
 }
@@ -38,6 +40,8 @@ pub(super) struct DoomedSessions {
 
 /// The most closed sessions whose destruction is retried; the TTL ends older ones.
 const MOST: usize = 16;
+/// How long a release is waited for whose answer does not come: longer than any request.
+const LONGEST_RELEASE: Duration = Duration::from_secs(5);
 /// The pause after a destruction of unknown outcome.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The pause after which a destruction that was refused for want of a right is repeated.
@@ -66,9 +70,31 @@ impl DoomedSessions {
             self.sessions.remove(0);
         }
         let gives_up_at = now + self.ttl * TTLS_TO_THE_END;
-        let doomed =
-            Doomed { session, raised, asking: Asking::Nothing, again_at: now, gives_up_at };
-        self.sessions.push(doomed);
+        let (asking, again_at, releases) = (Asking::Nothing, now, None);
+        self.sessions.push(Doomed { session, raised, asking, again_at, releases, gives_up_at });
+    }
+
+    /// Destroys the session only after so many releases.
+    pub(super) fn wait(&mut self, now: Moment, view: &SessionView, releases: usize) {
+        let doomed = self.sessions.iter_mut().find(|doomed| doomed.session == view.id);
+        if let Some(doomed) = doomed.filter(|_| releases > 0) {
+            doomed.releases = Some((view.generation, releases));
+            doomed.again_at = now + LONGEST_RELEASE;
+        }
+    }
+
+    /// A release under this generation was answered.
+    pub(super) fn release_ended(&mut self, now: Moment, generation: u64) {
+        for doomed in &mut self.sessions {
+            if let Some((of, releases)) = &mut doomed.releases
+                && *of == generation
+            {
+                *releases -= 1;
+                if *releases == 0 {
+                    (doomed.releases, doomed.again_at) = (None, doomed.again_at.min(now));
+                }
+            }
+        }
     }
 
     /// When [`act`](Self::act) is due.
@@ -80,6 +106,7 @@ impl DoomedSessions {
     pub(super) fn act(&mut self, now: Moment, tickets: &mut Tickets, effects: &mut Vec<Effect>) {
         for doomed in &mut self.sessions {
             if doomed.asking == Asking::Nothing && doomed.again_at <= now {
+                doomed.releases = None;
                 let ticket = tickets.next();
                 doomed.asking = Asking::Destroy(ticket);
                 effects.push(Effect::Destroy { ticket, session: doomed.session.clone() });

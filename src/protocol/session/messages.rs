@@ -56,6 +56,12 @@ pub(crate) enum LeftBehind {
 pub(crate) enum Request {
     /// Void every lock attempt made with the fence `seen`.
     RaiseFence { generation: u64, seen: Fence },
+    /// A key is being released under this generation, which is about to be closed. The end of a
+    /// session that holds a key starts a lock-delay, so the session is destroyed only after
+    /// [`ReleaseEnded`](Self::ReleaseEnded).
+    ReleaseBegun { generation: u64 },
+    /// That release was answered, or its lock does not know.
+    ReleaseEnded { generation: u64 },
     /// Close the generation: there is proof that it is unreliable.
     Distrust { generation: u64, reason: LossReason },
     /// Replace the session once nothing is owned under it: its late attempts cannot be

@@ -67,6 +67,7 @@ impl Session {
                     renewals: Vec::new(),
                     raise: Raise::Asking(ticket),
                     lent: false,
+                    releases: 0,
                 });
                 if view.cell.is_valid(now) {
                     self.failures = 0;

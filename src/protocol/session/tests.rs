@@ -260,6 +260,34 @@ fn closed() -> (Bench, Ticket) {
 }
 
 #[test]
+fn a_closed_session_is_destroyed_after_the_releases_under_it() {
+    let begun = || Event::Asked(Request::ReleaseBegun { generation: 1 });
+    let ended = || Event::Asked(Request::ReleaseEnded { generation: 1 });
+    let reason = LossReason::StoreReplaced;
+    let closed = |ended_before: bool| {
+        let (mut bench, _) = Bench::open();
+        assert!(bench.step(begun()).is_empty());
+        assert!(bench.step(begun()).is_empty());
+        bench.step(Event::Asked(Request::Distrust { generation: 1, reason }));
+        if ended_before {
+            assert!(bench.step(ended()).is_empty());
+        }
+        let effects = bench.step(Event::Told { generation: 1 });
+        assert!(matches!(effects[..], [Effect::Create { .. }]), "{effects:?}");
+        bench
+    };
+    let mut bench = closed(true);
+    assert!(matches!(bench.step(ended())[..], [Effect::Destroy { .. }]));
+    let mut bench = closed(false);
+    assert!(bench.step(ended()).is_empty());
+    assert!(matches!(bench.step(ended())[..], [Effect::Destroy { .. }]));
+    // An answer that does not come is waited for no longer than any request takes.
+    let (mut bench, before) = (closed(false), at(0));
+    assert!(matches!(bench.wake()[..], [Effect::Destroy { .. }]));
+    assert!(bench.now.since(before) <= Duration::from_secs(6), "{:?}", bench.now);
+}
+
+#[test]
 fn a_closed_session_is_destroyed_until_that_is_answered() {
     let (mut bench, mut ticket) = closed();
     for _ in 0..5 {
