@@ -153,7 +153,8 @@ impl Consul {
     }
 
     /// Sends a request with the current token. If Consul does not know the token, the request
-    /// had no effect: it is sent again once another token is there.
+    /// had no effect: it is sent again once another token is there, unless most of `limit` has
+    /// passed by then. Without an answer, it would be unknown whether it had an effect.
     async fn exchange_with_token(
         &self,
         purpose: Purpose,
@@ -167,7 +168,7 @@ impl Consul {
             let reply = link.exchange(purpose, request, header, limit).await?;
             return Ok((reply, token));
         }
-        let deadline = Instant::now() + limit;
+        let (deadline, latest) = (Instant::now() + limit, Instant::now() + (limit - limit / 4));
         let left = || deadline.saturating_duration_since(Instant::now());
         let token = timeout_at(deadline, credentials.token()).await;
         let mut token = token
@@ -180,8 +181,8 @@ impl Consul {
                 return Ok((reply, token));
             }
             let next = credentials.replaced(token.as_ref());
-            match timeout_at(deadline, next).await {
-                Ok(next) if !left().is_zero() => token = next,
+            match timeout_at(latest, next).await {
+                Ok(next) if Instant::now() < latest => token = next,
                 _ => return Ok((reply, token)),
             }
         }

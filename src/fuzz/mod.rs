@@ -20,7 +20,7 @@ use targets::Target;
 use crate::simulation::random::Random;
 
 /// The longest time for one input.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(30);
 /// The most memory that the process may need, in MiB.
 const MOST_MEMORY: u64 = 2_048;
 

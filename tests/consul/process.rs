@@ -151,7 +151,8 @@ async fn cycle(url: &str, prefix: &str) {
 /// The example `node`, built by cargo.
 fn example() -> std::path::PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--all-features", "--example", "node"]);
+    // In the profile of `cargo test`, which has built it already.
+    cargo.args(["build", "--quiet", "--profile", "test", "--all-features", "--example", "node"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     // What cargo has set for this test would make it build dependencies anew.
     let set = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST");

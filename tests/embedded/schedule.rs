@@ -159,7 +159,9 @@ async fn a_turn_that_could_be_recorded_only_after_its_grace_is_skipped() {
         let consul = Embedded::new();
         let dsync = runtime("one", &consul);
         let begun = Begun::default();
-        let schedule = Schedule::new(Duration::from_secs(30));
+        let begin = now().await;
+        let instants = (0..20).map(move |n| after(begin, 15 + 30 * n));
+        let schedule = Schedule::at(instants);
         let schedule = schedule.missed(Missed::SkipAfter(Duration::from_secs(grace)));
         let job = job(&dsync, schedule, &begun, Duration::ZERO);
         seconds(10).await;

@@ -32,10 +32,12 @@ pub(crate) struct Pause {
 pub(crate) struct Writes {
     /// Each ownership's first and last write.
     spans: HashMap<(String, Own), Span>,
-    /// The largest token that has written, by key.
-    largest: HashMap<String, u64>,
+    /// The largest token that has written, by key, and when its first write was checked.
+    largest: HashMap<String, (u64, u64)>,
     /// The number of writes that followed one with a larger token.
     late: usize,
+    /// The number of those that were also checked after it.
+    overtaken: usize,
     count: usize,
 }
 
@@ -54,10 +56,12 @@ impl Writes {
     pub(crate) fn push(&mut self, write: Write) {
         self.count += 1;
         let largest = self.largest.entry(write.own.key.clone()).or_default();
-        if write.own.token < *largest {
+        if write.own.token > largest.0 {
+            *largest = (write.own.token, write.at);
+        } else if write.own.token < largest.0 {
             self.late += 1;
+            self.overtaken += usize::from(write.at > largest.1);
         }
-        *largest = (*largest).max(write.own.token);
         let check = (write.at, write.until);
         let span = self.spans.entry((write.process, write.own)).or_insert((check, check));
         *span = (span.0.min(check), span.1.max(check));
@@ -82,6 +86,8 @@ pub(crate) struct Report {
     pub(crate) revived: Vec<String>,
     /// Writes that followed one with a larger token: the resource refuses them.
     pub(crate) late_writes: usize,
+    /// Those whose check also followed the other's: the process was not just slow to write.
+    pub(crate) overtaken_writes: usize,
     /// Ownerships whose end was reported never, more than once, or too early.
     pub(crate) untold: Vec<String>,
     /// Leases that were still valid after a pause longer than any lease.
@@ -131,8 +137,12 @@ impl Life {
 
 impl Report {
     pub(crate) fn of(logs: &Logs) -> Self {
-        let mut report =
-            Self { writes: logs.writes.count, late_writes: logs.writes.late, ..Self::default() };
+        let mut report = Self {
+            writes: logs.writes.count,
+            late_writes: logs.writes.late,
+            overtaken_writes: logs.writes.overtaken,
+            ..Self::default()
+        };
         let mut lives = Vec::new();
         for (process, events) in &logs.events {
             let own = lives_of(process, events, &logs.writes, &mut report);

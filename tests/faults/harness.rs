@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::cases::{Case, Play, Verdict};
 use crate::stage::Outcome;
 use crate::support::consul::Cluster;
+use crate::support::stalls::Stalls;
 use crate::table;
 
 /// The number of independent cases that run at the same time.
@@ -70,6 +71,7 @@ pub(crate) fn run(mut cases: Vec<Case>, selection: &Selection) -> ExitCode {
     }
     let began = Instant::now();
     println!("\nrunning {} cases", cases.len());
+    let stalls = Stalls::watch();
     let ends = play(cases);
 
     let mut outcomes: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
@@ -89,7 +91,9 @@ pub(crate) fn run(mut cases: Vec<Case>, selection: &Selection) -> ExitCode {
     if !outcomes.is_empty() {
         println!("\n{}", table::of(&outcomes));
     }
-    let late = table::too_late(&outcomes);
+    let stall = stalls.longest();
+    println!("the machine stalled for up to {stall:?}");
+    let late = table::too_late(&outcomes, stall);
     late.iter().for_each(|why| println!("too late: {why}"));
     failed.iter().for_each(|name| println!("failed: {name}"));
     let good = failed.is_empty() && late.is_empty();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::stage::Outcome;
 
-/// How late a loss may be told, and a waiter come after a lock-delay, in the middle of the samples,
-/// on a machine that has other work: a runtime that looks once a second, say, is found.
+/// How late a loss may be told, and a waiter come after a lock-delay, in the middle of the samples:
+/// a runtime that looks once a second, say, is found. A machine that has other work adds to it.
 const BOUND: Duration = Duration::from_millis(500);
 
 /// A row for each fault.
@@ -41,14 +41,15 @@ pub(crate) fn of(outcomes: &BTreeMap<&str, Vec<Outcome>>) -> String {
     table
 }
 
-/// Which faults were told, or followed, too late in the middle of their samples.
-pub(crate) fn too_late(outcomes: &BTreeMap<&str, Vec<Outcome>>) -> Vec<String> {
+/// Which faults were told, or followed, too late in the middle of their samples. `stall` is the
+/// longest for which the machine did not run what was due, here and perhaps in Consul.
+pub(crate) fn too_late(outcomes: &BTreeMap<&str, Vec<Outcome>>, stall: Duration) -> Vec<String> {
     let mut late = Vec::new();
     for (fault, outcomes) in outcomes {
         for (what, spans) in
             [("LockLost", lateness(outcomes)), ("after lock-delay", after_delay(outcomes))]
         {
-            if middle(&spans).is_some_and(|middle| middle > BOUND) {
+            if middle(&spans).is_some_and(|middle| middle > BOUND + 2 * stall) {
                 late.push(format!("{fault}: {what} {}", figures(&spans, 1e3)));
             }
         }

@@ -16,7 +16,7 @@ use super::eventually;
 use super::operator::Operator;
 
 /// The time limit for an agent in memory to serve (takes about 1 s on an idle machine).
-const AGENT_START: Duration = Duration::from_secs(30);
+const AGENT_START: Duration = Duration::from_secs(120);
 /// The time limit for a cluster to serve with three voters (takes about 15 s), and to re-elect.
 const CLUSTER_START: Duration = Duration::from_secs(120);
 /// The number of attempts to start servers if another process takes one of their ports.

@@ -29,7 +29,7 @@ struct Server {
     oldest: Arc<AtomicUsize>,
     logins: Arc<AtomicUsize>,
     logouts: Arc<AtomicUsize>,
-    /// How long a login takes, in milliseconds.
+    /// How long a login, and the reply to an unknown token, take, in milliseconds.
     pace: Arc<AtomicUsize>,
 }
 
@@ -46,11 +46,12 @@ impl Server {
             let token = request.headers().get("x-consul-token");
             let token = token.map(|token| token.to_str().unwrap().to_owned());
             let number = token.as_deref().and_then(|token| token[1..].parse::<usize>().ok());
+            let pace = Duration::from_millis(pace.load(Ordering::SeqCst) as u64);
             let is_known = number.is_some_and(|n| n >= oldest.load(Ordering::SeqCst));
             match request.path() {
                 "/v1/acl/login" => {
                     let n = logins.fetch_add(1, Ordering::SeqCst) + 1;
-                    sleep(Duration::from_millis(pace.load(Ordering::SeqCst) as u64)).await;
+                    sleep(pace).await;
                     HttpResponse::Ok().json(serde_json::json!({
                         "SecretID": format!("t{n}"),
                         "CreateTime": "2020-01-01T00:00:00Z",
@@ -59,7 +60,10 @@ impl Server {
                 }
                 "/v1/status/leader" => HttpResponse::Ok().body("\"a\""),
                 "/v1/acl/token/self" if number.is_some() => HttpResponse::Ok().finish(),
-                _ if !is_known => HttpResponse::Forbidden().body("ACL not found"),
+                _ if !is_known => {
+                    sleep(pace).await;
+                    HttpResponse::Forbidden().body("ACL not found")
+                }
                 "/v1/acl/logout" => {
                     logouts.fetch_add(1, Ordering::SeqCst);
                     HttpResponse::Ok().finish()
@@ -143,6 +147,23 @@ async fn without_another_token_the_reply_is_returned_in_time() {
     let source = TokenSource::File { path, fallback: Some("t1".into()) };
     let refused = server.client(source).unwrap_err();
     assert!(refused.starts_with("token_file '") && !refused.contains("t1"), "{refused}");
+}
+
+#[actix::test]
+async fn a_request_without_time_for_another_answer_is_not_repeated_with_the_next_token() {
+    let server = Server::start().await;
+    server.oldest.store(9, Ordering::SeqCst);
+    server.pace.store(1_000, Ordering::SeqCst);
+    let path = file("late", "t1");
+    let consul = server.client(TokenSource::File { path: path.clone(), fallback: None }).unwrap();
+    let writes = async {
+        sleep(Duration::from_millis(3_200)).await;
+        std::fs::write(&path, "t2").unwrap();
+    };
+    let limit = Duration::from_secs(4);
+    let (seen, ()) = futures::future::join(read_within(&consul, limit), writes).await;
+    assert_eq!(seen, Seen::Unknown(Trouble::UnknownToken));
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[actix::test]

@@ -27,6 +27,9 @@ pub(super) struct Lane {
     dialer: Rc<Dialer>,
     /// The newest last.
     lines: RefCell<Vec<Rc<Line>>>,
+    /// Idle lines that may be silent, in a lane that keeps lines. They are closed once others
+    /// stand in their places, and used again if the agent refuses those.
+    suspects: RefCell<Vec<Rc<Line>>>,
     most: Cell<usize>,
     /// The number of lines that stay open while idle.
     kept: usize,
@@ -69,6 +72,7 @@ impl Lane {
         Rc::new(Self {
             dialer,
             lines: RefCell::default(),
+            suspects: RefCell::default(),
             most: Cell::new(most),
             kept: kept.min(most),
             most_streams,
@@ -205,23 +209,34 @@ impl Lane {
     pub(super) fn adopt(&self, line: Rc<Line>) {
         self.streams.set(Some(self.room(&line)));
         self.lines.borrow_mut().push(line);
+        if self.standing() >= self.kept {
+            self.suspects.borrow_mut().clear();
+        }
         self.freed.notify_one();
         self.settled.notify_waiters();
     }
 
-    /// Gives up the lines that have not answered since `moment`: a line of their age is
+    /// Replaces the lines that have not answered since `moment`: a line of their age is
     /// silent. A blocking read over HTTP/1.1 is given up, too, since nothing else would show
     /// for its whole wait that the line is dead. HTTP/2 has pings, and other requests end by
     /// their own time limits.
     pub(super) fn suspect(&self, moment: Instant) {
         let blocks = |line: &Line| self.kept == 0 && line.streams() == 1;
-        self.lines.borrow_mut().retain(|line| {
-            let is_suspect = line.answered_at.get() <= moment && (line.is_idle() || blocks(line));
-            if is_suspect {
-                line.silent.notify_waiters();
+        let is_suspect = |line: &mut Rc<Line>| {
+            line.answered_at.get() <= moment && (line.is_idle() || blocks(line))
+        };
+        for line in self.lines.borrow_mut().extract_if(.., is_suspect) {
+            line.silent.notify_waiters();
+            if self.kept > 0 {
+                self.suspects.borrow_mut().push(line);
             }
-            !is_suspect
-        });
+        }
+    }
+
+    /// Uses a suspect line again. The agent itself may have been silent.
+    fn reinstate(&self) {
+        let line = self.suspects.borrow_mut().pop();
+        self.lines.borrow_mut().extend(line);
     }
 
     fn standing(&self) -> usize {
@@ -298,6 +313,9 @@ impl Drop for Dial {
         match self.result.take().unwrap_or_else(ended) {
             Ok(line) => lane.adopt(Rc::new(line)),
             Err(trouble) => {
+                if let Trouble::Refused(_) = trouble {
+                    lane.reinstate();
+                }
                 lane.failures.set(lane.failures.get() + 1);
                 *lane.failed.borrow_mut() = Some((trouble, Instant::now()));
                 lane.freed.notify_one();
