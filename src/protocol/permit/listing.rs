@@ -100,8 +100,9 @@ impl Permit {
         let lock = entries.get(LOCK).copied();
         let Some((index, roster)) = lock.and_then(|it| Some((it.modify_index, self.fit(it).ok()?)))
         else {
+            // Somebody may put it right, with the same holders.
             self.roll.clear();
-            return;
+            return self.list_later(now);
         };
         self.roll.retain(&roster.holders);
         let ours = self.session.as_ref().map(|(_, id)| id);
