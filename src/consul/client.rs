@@ -10,7 +10,7 @@ use super::{
     batches::Batches,
     credentials::{Credentials, LOOK_PERIOD, Token, TokenSource},
     fact::Trouble,
-    http::{Http, HttpConfig, Purpose},
+    http::{Http, HttpConfig, Purpose, time_to_send},
     link::{Backend, Link},
     places::Tell,
     wire::{WireReply, WireRequest},
@@ -153,8 +153,7 @@ impl Consul {
     }
 
     /// Sends a request with the current token. If Consul does not know the token, the request
-    /// had no effect: it is sent again once another token is there, unless most of `limit` has
-    /// passed by then. Without an answer, it would be unknown whether it had an effect.
+    /// had no effect: it is sent again once another token is there, if [`time_to_send`] is left.
     async fn exchange_with_token(
         &self,
         purpose: Purpose,
@@ -168,7 +167,8 @@ impl Consul {
             let reply = link.exchange(purpose, request, header, limit).await?;
             return Ok((reply, token));
         }
-        let (deadline, latest) = (Instant::now() + limit, Instant::now() + (limit - limit / 4));
+        let asked_at = Instant::now();
+        let (deadline, latest) = (asked_at + limit, asked_at + time_to_send(limit));
         let left = || deadline.saturating_duration_since(Instant::now());
         let token = timeout_at(deadline, credentials.token()).await;
         let mut token = token

@@ -12,6 +12,7 @@ use crate::locks::{acquire, at, is_of_the_session, key, next, pending, short_del
 use crate::process::log_of_a_talk;
 use crate::support::consul::Agent;
 use crate::support::proxy::{Mode, Proxy};
+use crate::support::stalls::Stalls;
 
 const MANAGEMENT: &str = "5f1c6b0e-8d0b-4c68-9d35-0d8f6f0f6a01";
 
@@ -60,10 +61,11 @@ async fn writing_below_the_prefix_and_sessions_are_all_the_rights_it_takes() {
         async move { acquire(&two, "k").await }
     });
     tokio::time::sleep(Duration::from_millis(1_300)).await;
+    let stalls = Stalls::watch();
     agent().operator().destroy_session(&holder.session);
     let event = next(&mut lost, Duration::from_secs(4)).await;
     assert_eq!(event.token, lease.token());
-    assert!(is_of_the_session(event.reason), "{event:?}");
+    assert!(is_of_the_session(event.reason, &stalls), "{event:?}");
     let second = waiting.await.expect("granted");
     assert!(second.token() > lease.token());
     assert_eq!(two.send(Release(second)).await, Ok(Released::Confirmed));

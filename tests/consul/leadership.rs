@@ -12,6 +12,7 @@ use crate::locks::{
     Stretch, agent, assert_exclusive, at, boot_nanos, is_of_the_session, key, next, pending,
     runtime, short_delay,
 };
+use crate::support::stalls::Stalls;
 
 /// The time limit for anything that does not wait for a lock-delay.
 const LATE: Duration = Duration::from_secs(20);
@@ -91,12 +92,13 @@ async fn of_three_replicas_one_leads_the_others_know_it_and_whoever_goes_is_foll
     // An operator ends the leader's session.
     let term = replicas[first].tenure.term().expect("it leads");
     let session = Replica::session(prefix).expect("a leader");
+    let stalls = Stalls::watch();
     agent().operator().destroy_session(&session);
     let first_token = term.token();
     let told = next(&mut replicas[first].deposed, LATE).await;
     assert!(!term.is_valid() && replicas[first].tenure.token() != Some(term.token()));
     assert_eq!(told.token, term.token());
-    assert!(is_of_the_session(told.reason), "{told:?}");
+    assert!(is_of_the_session(told.reason, &stalls), "{told:?}");
     let second = elected(&replicas).await;
     assert!(replicas[second].tenure.token() > Some(term.token()));
     for replica in &replicas {

@@ -7,6 +7,7 @@ use actix_dsync::{Lease, LossReason, Release, Released, events::LockLost};
 use crate::locks::{acquire, agent, at, is_of_the_session, next, pending, runtime, short_delay};
 use crate::support::consul::Agent;
 use crate::support::operator::Operator;
+use crate::support::stalls::Stalls;
 
 const SOON: Duration = Duration::from_secs(4);
 
@@ -111,9 +112,10 @@ async fn a_session_bound_to_a_node_check_ends_when_the_check_turns_critical() {
     let other = started().start().expect("valid");
     let mut lost = bound.events::<LockLost>(actix_dsync::events::Filter::All);
     let leases = (acquire(&bound, "a").await, acquire(&other, "b").await);
+    let stalls = Stalls::watch();
     put("/v1/agent/check/fail/disk", "");
     let event = next(&mut lost, SOON).await;
-    assert!(event.key.as_str() == "a" && is_of_the_session(event.reason), "{event:?}");
+    assert!(event.key.as_str() == "a" && is_of_the_session(event.reason, &stalls), "{event:?}");
     assert!(!leases.0.is_valid() && leases.1.is_valid());
     // While the check is critical, Consul creates no session that depends on it.
     put("/v1/agent/check/pass/disk", "");
@@ -140,10 +142,11 @@ async fn a_session_bound_to_a_service_s_check_ends_when_the_check_turns_critical
     let other = started().start().expect("valid");
     let mut lost = bound.events::<LockLost>(actix_dsync::events::Filter::All);
     let lease = acquire(&bound, "a").await;
+    let stalls = Stalls::watch();
     put("/v1/agent/check/fail/service:web", "");
     let waiting = tokio::spawn(async move { acquire(&other, "a").await });
     let event = next(&mut lost, SOON).await;
-    assert!(event.key.as_str() == "a" && is_of_the_session(event.reason), "{event:?}");
+    assert!(event.key.as_str() == "a" && is_of_the_session(event.reason, &stalls), "{event:?}");
     assert!(!lease.is_valid());
     assert!(waiting.await.expect("granted").token() > lease.token());
     put("/v1/agent/check/pass/service:web", "");
@@ -161,13 +164,14 @@ async fn one_session_that_dies_takes_every_key_with_it_and_each_is_told_once() {
     let operator = agent().operator();
     let session = operator.kv_get("several/0").and_then(|entry| entry.session).expect("held");
     tokio::time::sleep(Duration::from_millis(1_300)).await;
+    let stalls = Stalls::watch();
     operator.destroy_session(&session);
     let mut keys = Vec::new();
     for _ in 0..leases.len() {
         let event = next(&mut lost, SOON).await;
         let lease = leases.iter().find(|lease| *lease.key() == event.key).expect("one of ours");
         assert!(!lease.is_valid(), "told before the lease ended");
-        assert!(is_of_the_session(event.reason), "{event:?}");
+        assert!(is_of_the_session(event.reason, &stalls), "{event:?}");
         keys.push(event.key.to_string());
     }
     keys.sort();

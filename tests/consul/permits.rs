@@ -18,6 +18,7 @@ use crate::locks::{
 use crate::process::{Player, input_ended, say};
 use crate::support::eventually;
 use crate::support::proxy::{Mode, Proxy};
+use crate::support::stalls::Stalls;
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// HashiCorp's flag of semaphores.
@@ -144,10 +145,11 @@ async fn the_loss_of_a_permit_is_reported_and_a_waiting_consul_lock_gets_it_at_o
     let second = permit(&other, 2).await;
     let theirs = consul_lock(prefix, 2, &[], "true").spawn().expect("consul runs");
     tokio::time::sleep(Duration::from_secs(1)).await;
+    let stalls = Stalls::watch();
     agent().operator().destroy_session(&session);
     let event = next(&mut lost, Duration::from_secs(30)).await;
     assert_eq!((event.key, event.token), (key("s/.lock"), lease.token()));
-    assert!(is_of_the_session(event.reason), "{:?}", event.reason);
+    assert!(is_of_the_session(event.reason, &stalls), "{:?}", event.reason);
     assert!(!lease.is_valid());
     let ended = theirs.wait_with_output().expect("our own child");
     assert!(ended.status.success(), "{ended:?}");

@@ -13,6 +13,7 @@ use crate::certificates::{Ca, Folder, TlsAgent};
 use crate::locks::{acquire, at, is_of_the_session, key, next, pending, short_delay};
 use crate::support::consul::Agent;
 use crate::support::proxy::{Mode, Proxy};
+use crate::support::stalls::Stalls;
 
 const LOCAL: &[&str] = &["localhost", "127.0.0.1"];
 
@@ -192,10 +193,11 @@ async fn everything_works_over_a_unix_socket() {
         drop(waiter.await.expect("no panic"));
     }
     let holder = agent.operator().kv_get("unix/lost").and_then(|entry| entry.session);
+    let stalls = Stalls::watch();
     agent.operator().destroy_session(&holder.expect("it is held"));
     let event = next(&mut lost, Duration::from_secs(10)).await;
     assert_eq!(event.token, lease.token());
-    assert!(is_of_the_session(event.reason), "{event:?}");
+    assert!(is_of_the_session(event.reason, &stalls), "{event:?}");
     assert!(taken.await.expect("no panic").token() > lease.token());
 
     let tenure = one.send(Campaign::on(key("leader"))).await.expect("started");

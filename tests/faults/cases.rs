@@ -153,6 +153,7 @@ const CHECKS: &[(&str, fn())] = checks![
     a_loss_told_twice_or_wrongly_or_too_early_is_found
     a_check_that_lies_after_a_pause_is_found
     a_grant_that_is_told_late_and_was_never_valid_is_no_overlap
+    a_write_that_was_checked_after_its_successor_s_is_found
     an_ownership_that_comes_back_is_found
     a_history_that_was_spoiled_is_found
     every_line_is_read_as_it_was_written

@@ -140,6 +140,16 @@ pub(crate) fn a_grant_that_is_told_late_and_was_never_valid_is_no_overlap() {
     assert_eq!(late(34), [1, 1, 0, 0, 0]);
 }
 
+/// A process that is slow to write what it checked in time is told from one that checked too late.
+pub(crate) fn a_write_that_was_checked_after_its_successor_s_is_found() {
+    for (checked, overtaken) in [(29, 0), (32, 1)] {
+        let mut logs = good();
+        write(&mut logs, checked, "a", 1);
+        let report = Report::of(&logs);
+        assert_eq!((report.late_writes, report.overtaken_writes), (1, overtaken), "{checked}");
+    }
+}
+
 pub(crate) fn an_ownership_that_comes_back_is_found() {
     let mut logs = good();
     write(&mut logs, 24, "a", 1);

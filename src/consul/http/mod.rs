@@ -125,7 +125,7 @@ impl Http {
             loop {
                 let taken = self.seat(purpose, request).await?;
                 sent_at.set(Instant::now());
-                if sent_at.get() - asked_at >= limit - limit / 4 {
+                if sent_at.get() - asked_at >= time_to_send(limit) {
                     return Err(self.no_connection(purpose, limit));
                 }
                 let line = taken.line();
@@ -282,6 +282,12 @@ impl Http {
             other => other,
         }
     }
+}
+
+/// How long after its start a request with this limit may still be sent. Later, there would be
+/// hardly any time for the answer, and it would be unknown whether it had an effect.
+pub(super) fn time_to_send(limit: Duration) -> Duration {
+    limit - limit / 4
 }
 
 /// Whether the request may be processed twice and its answer may be late.

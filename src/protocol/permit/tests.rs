@@ -398,6 +398,15 @@ fn a_holder_of_unknown_lock_delay_is_waited_for_a_minute() {
 }
 
 #[test]
+fn holders_are_listed_again_after_the_entry_had_foreign_flags() {
+    let (mut bench, ticket) = Bench::waiting_for(&["a", "b"]);
+    let foreign = Entry { flags: 7, ..entry(10, roster(2, &["a", "b"]).to_bytes()) };
+    let entries = vec![("jobs/.lock".into(), foreign)];
+    assert_eq!(bench.listed(ticket, Listed::Found { entries, index: 10 }), []);
+    bench.list_again();
+}
+
+#[test]
 fn a_holder_that_turns_out_to_live_is_waited_for_anew() {
     let (mut bench, ticket) = Bench::waiting_for(&["a", "b"]);
     bench.listed(ticket, listing(9, &["a", "b"], &["b"]));

@@ -227,7 +227,9 @@ async fn outcome_within(limit: Duration, deed: Deed, more: usize) -> Result<Wire
     let http = server.http();
     settled(&http).await;
     assert_eq!(call(&http).await, good());
-    let outcome = http.exchange(Purpose::Call, &ask(), None, limit).await;
+    let request = ask();
+    let exchange = http.exchange(Purpose::Call, &request, None, limit);
+    let outcome = tokio::time::timeout(LONG, exchange).await.expect("it ends at its limit");
     assert_eq!(call(&http).await, good(), "after {outcome:?}");
     settled(&http).await;
     assert_eq!(server.connections(), CORE + more, "after {outcome:?}");
