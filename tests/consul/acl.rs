@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Dsync, Error, List, LossReason, Release, Released, TryAcquire, events::LockLost,
+    Acquire, Campaign, Dsync, Error, List, LossReason, Release, Released, TryAcquire,
+    events::LockLost,
 };
 use serde_json::json;
 
@@ -223,6 +224,47 @@ async fn a_key_is_freed_though_the_right_to_release_it_is_taken_away() {
     for dsync in [one, two] {
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_writes_its_own_value_once_it_has_the_right_again() {
+    let rules = |right: &str| {
+        format!(
+            "key_prefix \"handed/\" {{ policy = \"{right}\" }} \
+             session_prefix \"\" {{ policy = \"write\" }}"
+        )
+    };
+    let (secret, policy) = changeable_token("handed", &rules("write"));
+    let allow = |right: &str| {
+        let changed = json!({ "ID": policy, "Name": "handed", "Rules": rules(right) });
+        put(&format!("/v1/acl/policy/{policy}"), &changed);
+    };
+    let may_write = async |dsync: &Dsync, may: bool| {
+        let takes_effect =
+            async { while dsync.send(TryAcquire::new(key("f"))).await.is_ok() != may {} };
+        tokio::time::timeout(Duration::from_secs(60), takes_effect).await.expect("a new right");
+    };
+    let dsync = runtime(agent().url(), "handed", &secret);
+    let lease = dsync.send(Acquire::new(key("k")).value("a caller's")).await.expect("a lease");
+    let tenure = dsync.send(Campaign::on(key("k")).value("the leader's")).await.expect("a tenure");
+    allow("read");
+    may_write(&dsync, false).await;
+    drop(lease);
+    let term = tenure.elected().await;
+    assert!(term.token().as_u64() & 0xFFFF > 0, "it was handed over");
+    let value = || agent().operator().kv_get("handed/k").expect("it is locked").value;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(value(), b"a caller's");
+    allow("write");
+    may_write(&dsync, true).await;
+    let written = async {
+        while value() != b"the leader's" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), written).await.expect("the leader's value");
+    assert!(term.is_valid());
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }
 
 #[test]

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_dsync::{
-    Campaign, Dsync, Error, Key, Lease, Observe, Release, TryAcquire, UpdateValue,
+    Campaign, Dsync, Error, Key, Lease, Observe, Release, Released, TryAcquire, UpdateValue,
+    events::{Filter, LockLost},
     fencing::{ReadEntry, StoredEntry, Write},
 };
 use futures::FutureExt as _;
 use futures::future::join_all;
 
-use crate::locks::{acquire, agent, at, key, rounds, runtime, short_delay};
+use crate::locks::{acquire, agent, at, key, pending, rounds, runtime, short_delay};
 use crate::support::proxy::{Mode, Proxy};
 
 fn text(stored: Option<StoredEntry>) -> Option<String> {
@@ -179,4 +180,32 @@ async fn an_updated_value_reaches_followers_and_consul_keeps_the_lock() {
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }
     assert_eq!(operator.kv_keys("values/"), Vec::<String>::new());
+}
+
+/// The watches of the keys lag behind the writes, so the leader is asked again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_that_updates_its_value_all_the_time_keeps_its_lock() {
+    let dsync = runtime("progress");
+    let mut lost = dsync.events::<LockLost>(Filter::All);
+    let until = Instant::now() + Duration::from_secs(rounds(5, 60) as u64);
+    let holders = (0..20).map(|n| {
+        let dsync = dsync.clone();
+        tokio::spawn(async move {
+            let lease = acquire(&dsync, &format!("k{n}")).await;
+            let mut count = 0;
+            while Instant::now() < until {
+                count += 1;
+                dsync.send(UpdateValue::of(&lease, &*count.to_string())).await?;
+            }
+            assert!(lease.is_valid());
+            dsync.send(Release(lease)).await.map(|released| (count, released))
+        })
+    });
+    for holder in join_all(holders.collect::<Vec<_>>()).await {
+        let (count, released) = holder.expect("no panic").expect("the owner writes");
+        assert_eq!(released, Released::Confirmed);
+        assert!(count > 10, "only {count} writes");
+    }
+    assert_eq!(pending(&mut lost), []);
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }

@@ -98,8 +98,9 @@ impl Writes {
             }
             _ => None,
         };
-        let is_unsettled = matches!(outcome, Written::Failed(_) | Written::Unknown(_));
-        if pending.reply.is_none() && is_unsettled {
+        let may_succeed =
+            matches!(outcome, Written::Denied(_) | Written::Failed(_) | Written::Unknown(_));
+        if pending.reply.is_none() && may_succeed {
             self.line.push_front(pending);
         } else {
             let answer = answer(outcome, &pending.under);

@@ -35,7 +35,12 @@ enum Look {
     /// Start watching at this moment, so that short critical sections cost nothing.
     At(Moment),
     Watching(Ticket),
-    Reading(Ticket),
+    Reading {
+        ticket: Ticket,
+        /// The key's index when the read was asked. A write may take effect after the read was
+        /// served, and be answered before it.
+        known: u64,
+    },
 }
 
 /// How long a key is held before it is watched.
@@ -61,7 +66,7 @@ impl Own {
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         match self.look {
             Look::At(when) => Some(when),
-            Look::Watching(_) | Look::Reading(_) => None,
+            Look::Watching(_) | Look::Reading { .. } => None,
         }
     }
 
@@ -120,12 +125,13 @@ impl Lock {
         if index < own.index {
             // Older than what we know, or from another store: ask the leader.
             let ticket = self.tickets.next();
-            own.look = Look::Reading(ticket);
+            own.look = Look::Reading { ticket, known: own.index };
             effects.push(Effect::Read { ticket });
             return;
         }
         own.look = Look::At(now);
-        self.judge_own(now, answer, effects);
+        let known = own.index;
+        self.judge_own(now, answer, known, effects);
     }
 
     /// Handles the leader's answer to a read of the held key.
@@ -137,22 +143,20 @@ impl Lock {
         effects: &mut Vec<Effect>,
     ) {
         let Phase::Owned(own) = &mut self.phase else { return };
-        if !matches!(own.look, Look::Reading(ticket) if ticket == asked) {
-            return;
-        }
+        let known = match own.look {
+            Look::Reading { ticket, known } if ticket == asked => known,
+            _ => return,
+        };
         own.look = Look::At(now + DOUBTED);
-        if let Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) = answer {
-            return;
-        }
-        self.judge_own(now, answer, effects);
+        self.judge_own(now, answer, known, effects);
     }
 
-    /// Judges a read of a held key.
-    fn judge_own(&mut self, now: Moment, seen: Seen, effects: &mut Vec<Effect>) {
+    /// Judges a read of a held key, whose index was `known` when the read was asked.
+    fn judge_own(&mut self, now: Moment, seen: Seen, known: u64, effects: &mut Vec<Effect>) {
         let Phase::Owned(own) = &mut self.phase else { return };
         match seen {
             Seen::Found { entry, .. } if entry.session.as_ref() == Some(&own.session) => {
-                if entry.modify_index < own.index {
+                if entry.modify_index < known {
                     self.own_of_another_store(effects);
                 } else if entry.modify_index > own.index {
                     own.index = entry.modify_index;
@@ -160,9 +164,11 @@ impl Lock {
                     own.found = Some(entry.value);
                 }
             }
-            Seen::Found { index, .. } | Seen::Missing { index } if index < own.index => {
+            Seen::Found { index, .. } | Seen::Missing { index } if index < known => {
                 self.own_of_another_store(effects);
             }
+            // Older than a write of ours.
+            Seen::Found { index, .. } | Seen::Missing { index } if index < own.index => {}
             Seen::Missing { .. } => self.lose(LossReason::KeyDeleted, effects),
             Seen::Found { .. } => self.not_ours(now, effects),
             Seen::Denied(_) | Seen::NameRefused(_) | Seen::Unknown(_) => {}

@@ -31,6 +31,8 @@ const MOST_MOVES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Pause after a write that may be repeated at once.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// Pause after a write that was denied: rights can change.
+const AFTER_DENIAL: Duration = Duration::from_secs(1);
 
 impl Writing {
     fn is_under(&self, own: &Own) -> bool {
@@ -103,6 +105,10 @@ impl Lock {
             }
             (answer @ (Written::Failed(_) | Written::Unknown(_)), _) => {
                 self.writes_from = now + AFTER_FAILURE;
+                answer
+            }
+            (answer @ Written::Denied(_), _) => {
+                self.writes_from = now + AFTER_DENIAL;
                 answer
             }
             (answer, _) => answer,

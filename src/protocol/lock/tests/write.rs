@@ -112,14 +112,49 @@ fn a_refused_write_shows_that_the_key_is_not_ours_any_more() {
 }
 
 #[test]
-fn after_an_unknown_outcome_the_next_write_waits_a_moment() {
-    let mut bench = Bench::owning(8);
+fn after_an_unknown_outcome_or_a_denial_the_next_write_waits_a_moment() {
+    for answer in [dropped(), Written::Denied("key:write".into())] {
+        let mut bench = Bench::owning(8);
+        let (ticket, _) = sent(&bench.step(Event::Demand(writing())));
+        bench.step(Event::Demand(writing()));
+        assert_eq!(bench.answer(ticket, answer.clone()), [Effect::Wrote(answer)]);
+        let asked = bench.now;
+        assert_eq!(sent(&bench.wake()).1, 8);
+        assert!(bench.now > asked);
+    }
+}
+
+/// The leader's read of a key held at 20, asked after an older answer to the watch.
+fn doubting() -> (Bench, Ticket) {
+    let mut bench = Bench::owning(9);
+    let watch = watch_ticket(&bench.wake());
     let (ticket, _) = sent(&bench.step(Event::Demand(writing())));
-    bench.step(Event::Demand(writing()));
-    assert_eq!(bench.answer(ticket, dropped()), [Effect::Wrote(dropped())]);
-    let asked = bench.now;
-    assert_eq!(sent(&bench.wake()).1, 8);
-    assert!(bench.now > asked);
+    bench.answer(ticket, Written::Done { index: 20 });
+    let effects = bench.step(Event::Watched { ticket: watch, answer: found(Some("ours-1"), 12) });
+    (bench, read_ticket(&effects))
+}
+
+#[test]
+fn a_read_that_was_served_before_a_write_but_answered_after_it_is_no_loss() {
+    for seen in [found(Some("ours-1"), 20), found(None, 20), Seen::Missing { index: 21 }] {
+        let (mut bench, read) = doubting();
+        let (ticket, _) = sent(&bench.step(Event::Demand(writing())));
+        bench.answer(ticket, Written::Done { index: 30 });
+        assert_eq!(bench.step(Event::Read { ticket: read, answer: seen }), []);
+        let effects = bench.wake();
+        assert!(matches!(effects[..], [Effect::Watch { after: 30, .. }]), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_read_below_the_index_at_which_it_was_asked_shows_another_store_whatever_was_written_since() {
+    for seen in [found(Some("ours-1"), 19), found(None, 19), Seen::Missing { index: 19 }] {
+        let (mut bench, read) = doubting();
+        let (ticket, _) = sent(&bench.step(Event::Demand(writing())));
+        bench.answer(ticket, Written::Done { index: 30 });
+        let effects = bench.step(Event::Read { ticket: read, answer: seen });
+        assert_eq!(effects[0], Effect::Lost { reason: LossReason::StoreReplaced });
+    }
 }
 
 #[test]
