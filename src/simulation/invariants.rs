@@ -91,6 +91,7 @@ pub(super) struct Invariants {
     numbers: BTreeMap<OwnershipName, Vec<u64>>,
     /// Ownerships published as acquired and not yet as ended, by process, life and key.
     published: BTreeMap<(usize, u64, Key), FencingToken>,
+    taken: BTreeSet<LeaseName>,
     told: BTreeSet<LeaseName>,
     returned: BTreeSet<LeaseName>,
 }
@@ -253,6 +254,8 @@ impl World {
         }
         if number == 0 {
             self.violate(|| format!("G3: p{process} has a lease on {key} without an ownership"));
+        } else if !self.invariants.taken.insert((number, token)) {
+            self.violate(|| format!("G3: p{process} has two leases on {key} with {token:?}"));
         }
     }
 

@@ -17,8 +17,8 @@
 //!   (`Question::outlives`). No fence is raised for an answered attempt.
 //! - *A lock or a permit restored by a snapshot* although its session had released it
 //!   (`release_the_risen`), *a late request that passes the older fence* of that snapshot
-//!   (`withhold_the_late`) or expects an index that a semaphore has again
-//!   (`World::is_misled`), and *a lock that was in line when its session ended*
+//!   or expects an index that its entry has again (`withhold_the_late`,
+//!   `World::is_misled`), and *a lock that was in line when its session ended*
 //!   (`World::ask`). No index distinguishes the two stores before something is locked.
 //! - *A server that expires sessions earlier than requested.* Consul's contract excludes
 //!   it: a server may only answer a higher TTL.

@@ -124,6 +124,9 @@ impl World {
 
     fn refuse_connection(&mut self, exchange: Rc<Exchange>, delay: Duration) {
         self.stats.fault("connection refused by a full agent");
+        if !matches!(exchange.question, Question::Watch { .. } | Question::Prefix { .. }) {
+            self.disturb(exchange.process, delay);
+        }
         let trouble = Trouble::Refused("connection reset by peer".into());
         self.after(delay, Event::Break(exchange, trouble));
     }

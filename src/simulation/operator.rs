@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{event::Event, process::Process, question::Question, world::World};
+use super::{event::Event, process::Process, question::Question, server::Exchange, world::World};
 use crate::{
     config::HASHICORP_LOCK_FLAGS,
     consul::{
         ask::Release,
-        fact::{SessionId, Trouble},
+        fact::{Fence, SessionId, Trouble},
     },
     embedded::engine::{IndexAfterRestore, PutMode},
     holding::slot_question::SlotQuestion,
@@ -181,7 +181,7 @@ impl World {
                     let risen = std::mem::replace(&mut self.risen, held);
                     self.risen.retain(|lock| !before.contains(lock) || risen.contains(lock));
                     self.release_the_risen();
-                    self.withdraw_permits(|process, key| process.is_busy_with(key));
+                    self.withdraw_permits(Process::may_have_permit);
                     self.withhold_the_late();
                 }
             }
@@ -268,8 +268,8 @@ impl World {
     }
 
     /// Works around the same limit: a late lock request that was fenced off can pass
-    /// the fence of a snapshot, and a late change of a semaphore can expect an index that
-    /// its entry has again.
+    /// the fence of a snapshot, and a late release, write or change of a semaphore can expect
+    /// an index that the entry has again.
     fn withhold_the_late(&mut self) {
         let scheduled = self.events.values().filter_map(|event| match event {
             Event::Arrive(exchange) => Some(exchange),
@@ -277,16 +277,35 @@ impl World {
         });
         let carried = self.flights.iter().flatten().filter(|flight| flight.reply.is_none());
         for exchange in scheduled.chain(carried.map(|flight| &flight.exchange)) {
-            use SlotQuestion::{Join, Leave, Prune};
-            let locks = exchange.question.locks().next().is_some()
+            use SlotQuestion::{Join, Leave, Prune, Release, Write};
+            let changes = exchange.question.locks().next().is_some()
                 || matches!(
                     exchange.question,
-                    Question::Slot(_, Join { .. } | Leave { .. } | Prune { .. })
+                    Question::Slot(
+                        _,
+                        Join { .. } | Leave { .. } | Prune { .. } | Release { .. } | Write { .. }
+                    )
                 );
-            if locks && !self.waiting.contains_key(&exchange.id) {
+            if changes && !(self.waiting.contains_key(&exchange.id) && self.is_open(exchange)) {
                 exchange.void.set(true);
             }
         }
+    }
+
+    /// Whether the process's machine still regards an attempt to lock as open: it has the
+    /// session and the fence of the attempt. True of other requests.
+    fn is_open(&self, exchange: &Exchange) -> bool {
+        let host = &self.processes[exchange.process];
+        let view = host.session_view();
+        let is_open = |session: &SessionId, fence: Fence| {
+            view.is_some_and(|view| view.id == *session && view.fence == fence)
+        };
+        let joins = match &exchange.question {
+            Question::Slot(_, SlotQuestion::Join { ask, .. }) => Some((&ask.session, ask.fence)),
+            _ => None,
+        };
+        let locks = exchange.question.locks().map(|ask| (&ask.session, ask.fence));
+        host.life == exchange.life && locks.chain(joins).all(|(id, fence)| is_open(id, fence))
     }
 
     fn break_readers(&mut self) {

@@ -41,7 +41,7 @@ use crate::{
         Ticket,
         cell::DeadlineCell,
         queue,
-        session::Session,
+        session::{Session, SessionView},
         warden::{self, End},
     },
     status::telemetry::Telemetry,
@@ -227,6 +227,10 @@ impl Process {
         self.wards.view().map(|view| &view.id)
     }
 
+    pub(super) fn session_view(&self) -> Option<&SessionView> {
+        self.wards.view()
+    }
+
     /// How long its ownerships stay proven, by its own clock.
     pub(super) fn remaining(&self) -> Option<Duration> {
         self.wards.view().map(|view| view.cell.remaining(self.clock.now()))
@@ -237,10 +241,10 @@ impl Process {
         self.wards.slots().is_stopped()
     }
 
-    /// Whether anybody here waits for the key or holds it.
+    /// Whether anybody here waits for the key alone or holds it. A waiting set keeps none of
+    /// its keys.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.callers.values().any(|caller| caller.key == *key && caller.wants())
-            || self.troops.values().any(|troop| troop.keys.contains(key))
             || self.wards.slots().get(key).is_some_and(|slot| slot.callers.campaigns())
     }
 
@@ -255,6 +259,11 @@ impl Process {
     /// Whether its lock machine for the key is busy.
     pub(super) fn is_busy_with(&self, key: &Key) -> bool {
         self.wards.slots().get(key).is_some_and(|slot| !slot.machine().is_quiet())
+    }
+
+    /// Whether its machine for the semaphore has a permit, or would find one.
+    pub(super) fn may_have_permit(&self, key: &Key) -> bool {
+        self.wards.slots().get(key).is_some_and(|slot| !slot.machine().may_stop())
     }
 
     /// The keys whose slots remain.

@@ -218,8 +218,9 @@ impl World {
         match event {
             Event::Arrive(exchange) => self.arrive(&exchange),
             Event::Answer(exchange, reply) => {
-                let is_read = self.waiting.contains_key(&exchange.id);
-                exchange.void.set(is_read && exchange.question.outlives(&reply));
+                if self.waiting.contains_key(&exchange.id) && exchange.question.outlives(&reply) {
+                    exchange.void.set(true);
+                }
                 self.conclude(&exchange, Ok(&reply));
             }
             Event::Break(exchange, trouble) => self.conclude(&exchange, Err(trouble)),

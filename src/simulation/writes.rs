@@ -80,7 +80,9 @@ impl Writes {
     }
 
     pub(super) fn granted(&mut self, key: &Key, token: FencingToken) {
-        self.granted.insert(key.clone(), token);
+        // A slow caller may look at its lease after a later one was granted.
+        let last = self.granted.entry(key.clone()).or_insert(token);
+        *last = token.max(*last);
     }
 
     pub(super) fn store_replaced(&mut self) {
