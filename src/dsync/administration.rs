@@ -7,8 +7,8 @@ use crate::{
     config::Timing,
     consul::{
         ask::{
-            Checks, CreateSession, DestroySession, GetTree, List, ListAllSessions, Release,
-            ReleaseHow, SessionInfo, What, Write,
+            Checks, CreateSession, DestroySession, ListAllSessions, ListNow, Release, ReleaseHow,
+            SessionInfo, What, Write,
         },
         client::Consul,
         fact::{
@@ -35,12 +35,7 @@ impl Intake {
     pub(crate) fn holders(&self, Holders { prefix }: Holders) -> Pending<Vec<HeldKey>> {
         self.read_with(move |consul, limit| async move {
             let prefix: Arc<str> = prefix.into();
-            let list = List { prefix: prefix.clone(), after: None, wait: Duration::ZERO };
-            let listed = match consul.ask(&list, limit).await {
-                Listed::NameRefused(_) => consul.ask(&GetTree { prefix }, limit).await,
-                listed => listed,
-            };
-            let entries = match listed {
+            let entries = match consul.ask(&ListNow { prefix }, limit).await {
                 Listed::Found { entries, .. } => entries,
                 Listed::Denied(right) => return Err(Error::Denied { right }),
                 Listed::NameRefused(why) => return Err(Error::Invalid { field: "prefix", why }),

@@ -3,7 +3,7 @@
 use super::asker::Asker;
 use crate::{
     consul::ask::{
-        JoinSemaphore, LeaveSemaphore, List, PruneSemaphore, Read, Release, SessionInfo, Write,
+        JoinSemaphore, LeaveSemaphore, ListNow, PruneSemaphore, Read, Release, SessionInfo, Write,
     },
     protocol::{Ticket, lock, permit},
 };
@@ -29,7 +29,7 @@ pub(crate) enum SlotQuestion {
     /// Lists a semaphore's entries.
     ListHolders {
         ticket: Ticket,
-        ask: List,
+        ask: ListNow,
     },
     Prune {
         ticket: Ticket,

@@ -4,7 +4,7 @@
 //! passes the callers' demand to the machine, and applies the machine's effects on the
 //! callers. It returns the other effects as [`Order`]s, to be carried out in order.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 #[cfg(test)]
 use super::fuse;
@@ -14,7 +14,7 @@ use crate::{
     config::Retention,
     consul::{
         ask::{
-            JoinSemaphore, LeaveSemaphore, Left, List, Lock, LockAll, PruneSemaphore, Read,
+            JoinSemaphore, LeaveSemaphore, Left, ListNow, Lock, LockAll, PruneSemaphore, Read,
             Release, ReleaseHow, SessionInfo, What, Write,
         },
         fact::{Locked, SessionId, Trouble, Written},
@@ -128,7 +128,9 @@ impl Slot {
         }
         let demand = self.publish(out);
         self.feed(now, Event::Demand(demand), style, out);
-        self.decide(now, demand.follow, style, out);
+        // The key must be read from time to time although its lock is offered.
+        let is_read = demand.follow || self.machine().is_sweeping();
+        self.decide(now, is_read, style, out);
         if self.is_idle() {
             out(Order::Idle);
         }
@@ -174,7 +176,9 @@ impl Slot {
             _ => (None, false),
         };
         let sent = locked.and_then(|ticket| self.gather().sent(&self.key, ticket));
-        if let Some(sent) = &sent {
+        if let (Some(ticket), Some(sent)) = (locked, &sent)
+            && self.machine().tries(ticket)
+        {
             self.set_written(sent.value.clone());
         }
         let set = sent.map(|sent| sent.set);
@@ -226,7 +230,10 @@ impl Slot {
         match effect {
             Effect::Lock { ticket, session, fence, expect } => {
                 let offer = Offer { ticket, session, fence, expect, at: now };
-                if let Some(InLine::Set(_)) = self.callers.line().first() {
+                // A waiting set must not keep a key that our session has locked already.
+                let takes_over = self.machine().takes_over();
+                let first = self.callers.line().first().copied();
+                if matches!(first, Some(InLine::Set(_))) && !takes_over {
                     self.gather().offer(&key, offer);
                 } else {
                     self.lock_alone(offer, style, out);
@@ -285,10 +292,14 @@ impl Slot {
                 }
             },
             Effect::Wrote(outcome) => {
-                if let Some(value) = self.callers.wrote(outcome) {
+                // A late answer may be about an earlier ownership, whose value is gone.
+                if let Some((token, value)) = self.callers.wrote(outcome)
+                    && self.machine().has_won_at(token.index())
+                {
                     self.set_written(value);
                 }
             }
+            Effect::ValueSeen(value) => self.callers.value_seen(value.into()),
             Effect::Unreleased(error) => out(Order::Unreleased(error)),
             Effect::Overwrote(text) => out(Order::Overwrote(text)),
             Effect::Free => self.callers.free(),
@@ -324,7 +335,7 @@ impl Slot {
                 out(Order::Ask(SlotQuestion::Leave { ticket, ask }));
             }
             permit::Effect::List { ticket, prefix } => {
-                let ask = List { prefix, after: None, wait: Duration::ZERO };
+                let ask = ListNow { prefix };
                 out(Order::Ask(SlotQuestion::ListHolders { ticket, ask }));
             }
             permit::Effect::Prune { ticket, index, left: roster, ended } => {
@@ -340,9 +351,9 @@ impl Slot {
     }
 
     /// Decides what becomes of the offered lock, if there is one.
-    fn decide(&self, now: Moment, follow: bool, style: &Style, out: &mut impl FnMut(Order)) {
+    fn decide(&self, now: Moment, is_read: bool, style: &Style, out: &mut impl FnMut(Order)) {
         let line = self.callers.line();
-        let decision = self.gather().decide(now, &self.key, &line, follow);
+        let decision = self.gather().decide(now, &self.key, &line, is_read);
         let mut decides_at = None;
         match decision {
             Decision::Wait { until } => decides_at = until,
@@ -350,7 +361,7 @@ impl Slot {
                 self.withdrawn(now, ticket, style, out);
                 // The machine may have offered its lock anew.
                 if !line.is_empty() && self.is_offered() {
-                    return self.decide(now, follow, style, out);
+                    return self.decide(now, is_read, style, out);
                 }
             }
             Decision::Alone(offer) => self.lock_alone(offer, style, out),

@@ -108,7 +108,8 @@ impl Wards {
                 return Some(Event::Reaped { keys, left: self.slots.len() });
             }
             ForSlots::Survey => {
-                let owned = self.slots.all().iter().filter(|slot| slot.machine().owns()).count();
+                let needs_session = |slot: &&Arc<Slot>| slot.machine().needs_session();
+                let owned = self.slots.all().iter().filter(needs_session).count();
                 return Some(Event::Surveyed { owned });
             }
         }

@@ -39,7 +39,7 @@ pub(crate) struct SetId(u64);
 const PERIOD: Duration = Duration::from_secs(4);
 /// How long that time is: longer than the fairness pauses of its keys.
 const FIRM: Duration = Duration::from_secs(1);
-/// How long an offer for a followed key may be outstanding before the key is read again.
+/// How long an offer for a key that must be read may be outstanding before it is read again.
 const STALE: Duration = Duration::from_secs(1);
 
 /// Until when nobody passes a set that has waited since `since`; `None` if others may.
@@ -143,16 +143,16 @@ impl Gather {
     }
 
     /// Decides about the offer of `key`. `line` has the callers of its queue, up to the
-    /// first that wants the key alone. `follow` if somebody follows the key.
+    /// first that wants the key alone. `is_read` if the key must be read from time to time.
     pub(crate) fn decide(
         &mut self,
         now: Moment,
         key: &Key,
         line: &[InLine],
-        follow: bool,
+        is_read: bool,
     ) -> Decision {
         let Some(offer) = self.offers.get(key) else { return Decision::Wait { until: None } };
-        let stale_at = follow.then(|| offer.at + STALE);
+        let stale_at = is_read.then(|| offer.at + STALE);
         if line.is_empty() || stale_at.is_some_and(|at| at <= now) {
             let ticket = offer.ticket;
             self.offers.remove(key);

@@ -1,6 +1,7 @@
 //! The machine of one key: of a lock, or of a semaphore's permit.
 
 use super::{
+    Ticket,
     lock::{self, Lock, Pause},
     permit::{Effect, Event, Permit},
 };
@@ -76,6 +77,32 @@ impl Machine {
     /// Whether the machine considers the key owned.
     pub(crate) fn owns(&self) -> bool {
         self.lock().owns()
+    }
+
+    /// Whether the end of the session would take the key from its owner, or end a release that
+    /// may succeed.
+    pub(crate) fn needs_session(&self) -> bool {
+        self.lock().needs_session()
+    }
+
+    /// Whether the current attempt takes over a lock that our session has in Consul.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.lock().takes_over()
+    }
+
+    /// Whether this is the ticket of the current attempt.
+    pub(crate) fn tries(&self, ticket: Ticket) -> bool {
+        self.lock().tries(ticket)
+    }
+
+    /// Whether the current ownership, or the one that is being released, was won at this index.
+    pub(crate) fn has_won_at(&self, index: u64) -> bool {
+        self.lock().has_won_at(index)
+    }
+
+    /// Whether the key is read from time to time for the effects of late attempts.
+    pub(crate) fn is_sweeping(&self) -> bool {
+        self.lock().is_sweeping()
     }
 
     /// The current state as shown to users.

@@ -84,6 +84,18 @@ struct Open {
     releases: usize,
 }
 
+/// The least time between two renewals.
+const BETWEEN_RENEWALS: Duration = Duration::from_millis(100);
+
+impl Open {
+    /// Renews the session now, or a moment after the last renewal.
+    fn renew_soon(&mut self, now: Moment) {
+        let sent = self.renewals.iter().map(|(_, sent_at)| *sent_at);
+        let last = sent.fold(self.renewed_at, Moment::max);
+        self.renew_at = self.renew_at.min(now.max(last + BETWEEN_RENEWALS));
+    }
+}
+
 #[derive(Debug)]
 enum Raise {
     Settled,
@@ -355,15 +367,21 @@ impl Session {
             Request::RaiseFence { generation, seen } => {
                 self.raise_fence(now, generation, seen, effects);
             }
-            Request::ReleaseBegun { generation } => {
-                if let Some(releases) = self.releases(generation) {
-                    *releases += 1;
-                }
-            }
+            Request::ReleaseBegun { generation } => match self.releases(generation) {
+                Some(releases) => *releases += 1,
+                None => self.doomed.release_begun(generation),
+            },
             Request::ReleaseEnded { generation } => match self.releases(generation) {
                 Some(releases) => *releases = releases.saturating_sub(1),
                 None => self.doomed.release_ended(now, generation),
             },
+            Request::Renew { generation } => {
+                if let Phase::Open(open) = &mut self.phase
+                    && open.view.generation == generation
+                {
+                    open.renew_soon(now);
+                }
+            }
             Request::Distrust { generation, reason } => {
                 if self.view().is_some_and(|view| view.generation == generation) {
                     self.close(reason, effects);

@@ -141,6 +141,19 @@ fn first_holder(consul: &Embedded) -> String {
 }
 
 #[actix::test]
+async fn a_permit_of_a_dead_process_passes_on_although_its_name_is_refused_in_a_path() {
+    tokio::time::pause();
+    let consul = Embedded::new().strict_names(true);
+    let link = consul.link();
+    let name = || key("jobs:eu%2F1");
+    let (one, two) = (runtime("one", &link), runtime("two", &consul));
+    let lease = one.send(AcquirePermit::new(name(), 1)).await.unwrap();
+    link.cut();
+    let next = two.send(AcquirePermit::new(name(), 1).within(180 * SECOND)).await.unwrap();
+    assert!(!lease.is_valid() && next.is_valid());
+}
+
+#[actix::test]
 async fn a_dead_process_of_unknown_lock_delay_is_waited_for_a_minute() {
     tokio::time::pause();
     let consul = Embedded::new();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Ask, Keyspace, escaped, is_reserved, millis, prolonged};
+use super::{Ask, Keyspace, escaped, get::GetTree, is_reserved, millis, prolonged};
 use crate::consul::{
     answer::Answer,
     fact::{Entry, Listed, Trouble},
@@ -71,6 +71,44 @@ impl Ask for List {
 
     fn limit(&self, limit: Duration) -> Duration {
         if self.after.is_some() { prolonged(self.wait, limit) } else { limit }
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::List
+    }
+}
+
+/// Lists all entries under a prefix at once, by transaction if Consul, or a proxy before it,
+/// refuses the prefix in a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListNow {
+    pub(crate) prefix: Arc<str>,
+}
+
+impl ListNow {
+    fn in_a_path(&self) -> List {
+        List { prefix: self.prefix.clone(), after: None, wait: Duration::ZERO }
+    }
+}
+
+impl Ask for ListNow {
+    type Fact = Listed;
+
+    fn request(&self, keys: &Keyspace) -> WireRequest {
+        self.in_a_path().request(keys)
+    }
+
+    fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Listed {
+        self.in_a_path().read(keys, answer)
+    }
+
+    fn unanswered(&self, trouble: Trouble) -> Listed {
+        Listed::Unknown(trouble)
+    }
+
+    fn otherwise(&self, _: &Keyspace, listed: &Listed) -> Option<Box<dyn Ask<Fact = Listed>>> {
+        let prefix = self.prefix.clone();
+        matches!(listed, Listed::NameRefused(_)).then(|| Box::new(GetTree { prefix }) as _)
     }
 
     fn purpose(&self) -> Purpose {

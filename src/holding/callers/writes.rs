@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Step},
     holding::lease_state::LeaseState,
     protocol::queue::CallId,
+    token::FencingToken,
 };
 
 /// The content of a write.
@@ -85,10 +86,11 @@ impl Writes {
     }
 
     /// Concludes the current write. Returns its lease and the key's new value, if it updated
-    /// the value.
+    /// the value. The campaign's own value is written again while its lease is `current`.
     pub(super) fn conclude(
         &mut self,
         outcome: Written,
+        current: Option<&Arc<LeaseState>>,
         answers: &mut Answers,
     ) -> Option<(Arc<LeaseState>, Arc<[u8]>)> {
         let pending = self.current.take()?;
@@ -100,7 +102,8 @@ impl Writes {
         };
         let may_succeed =
             matches!(outcome, Written::Denied(_) | Written::Failed(_) | Written::Unknown(_));
-        if pending.reply.is_none() && may_succeed {
+        let is_current = current.is_some_and(|lease| Arc::ptr_eq(lease, &pending.under));
+        if pending.reply.is_none() && may_succeed && is_current {
             self.line.push_front(pending);
         } else {
             let answer = answer(outcome, &pending.under);
@@ -185,16 +188,22 @@ impl Callers {
         })
     }
 
-    /// The current write has this outcome. Returns the key's new value, if the write
-    /// updated it.
-    pub(crate) fn wrote(self: &Arc<Self>, outcome: Written) -> Option<Arc<[u8]>> {
+    /// The current write has this outcome. Returns the key's new value and the token that it
+    /// was written under, if the write updated it.
+    pub(crate) fn wrote(self: &Arc<Self>, outcome: Written) -> Option<(FencingToken, Arc<[u8]>)> {
         self.step_and_answer(|inner, now, effects, answers| {
-            let (under, value) = inner.writes.conclude(outcome, answers)?;
+            let current = inner.lease.as_ref().map(|(_, lease)| lease.clone());
+            let (under, value) = inner.writes.conclude(outcome, current.as_ref(), answers)?;
             if inner.is_owned(&under) {
                 inner.contest.value_written(now, value.clone(), effects);
             }
-            Some(value)
+            Some((under.token(), value))
         })
+    }
+
+    /// The owned key has this value, which somebody else may have written.
+    pub(crate) fn value_seen(self: &Arc<Self>, value: Arc<[u8]>) {
+        self.step(|inner, now, effects| inner.contest.value_written(now, value, effects));
     }
 }
 

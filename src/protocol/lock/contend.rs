@@ -78,10 +78,10 @@ impl Lock {
                 Leftover::At(index) => self.release_leftover(index, effects),
                 _ => self.delayed(now, attempt.expect, effects),
             },
-            // A followed key may have changed meanwhile.
+            // A followed key, or one with a possible late attempt, may have changed meanwhile.
             Locked::Withdrawn => {
-                let follow = self.demand.follow;
-                self.resume = if follow { Next::Read } else { Next::Try(attempt.expect) };
+                let reads = self.demand.follow || self.sweep.is_some();
+                self.resume = if reads { Next::Read } else { Next::Try(attempt.expect) };
                 self.phase = Phase::Idle;
             }
             Locked::Fenced | Locked::FenceDenied(_) => self.make_void(attempt, false, effects),
@@ -89,12 +89,9 @@ impl Lock {
                 self.phase = Phase::Idle;
                 self.distrust(attempt.generation, LossReason::SessionGone, effects);
             }
-            Locked::Denied(right) => {
-                self.fail(now, Obstacle::Trouble(Error::Denied { right }), effects);
-            }
+            Locked::Denied(right) => self.refused(now, Error::Denied { right }, effects),
             Locked::Refused(why) => {
-                let error = Error::Unavailable { step: Step::Lock, why };
-                self.fail(now, Obstacle::Trouble(error), effects);
+                self.refused(now, Error::Unavailable { step: Step::Lock, why }, effects);
             }
             // The attempt was never sent, so there is nothing to void.
             Locked::Unsent(trouble) => {
@@ -109,6 +106,14 @@ impl Lock {
                 self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Lock)), effects);
                 self.make_void(attempt, true, effects);
             }
+        }
+    }
+
+    /// Consul refuses the lock. Whoever follows the key learns its holder all the same.
+    fn refused(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        self.fail(now, Obstacle::Trouble(error), effects);
+        if self.demand.follow {
+            self.look(effects);
         }
     }
 

@@ -19,6 +19,7 @@ impl Lock {
             Seen::Found { entry, index } => self.judge_entry(now, entry, index, effects),
             Seen::Missing { .. } => {
                 self.leftover = Leftover::None;
+                self.edited = None;
                 self.seen_free(effects);
                 if self.is_courteous(now) {
                     self.phase = self.courtesy(now);

@@ -133,10 +133,15 @@ impl Lock {
     /// index at which a caller was ever granted the key.
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
         self.floor = self.floor.max(floor);
+        // A write in flight expects this index.
+        if let Phase::Owned(own) | Phase::Losing { own, .. } = &self.phase {
+            self.floor = self.floor.max(own.guard);
+        }
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
         self.writing = None;
         self.demand = Demand::default();
         self.unclear = 0;
+        self.obstacle = None;
         self.phase = Phase::Idle;
         // The effects of its last turn may have died with the actor, and answers have.
         for (_, generation) in self.passing.drain(..) {

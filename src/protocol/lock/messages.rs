@@ -118,6 +118,8 @@ pub(crate) enum Effect {
     },
     /// The current write has this outcome.
     Wrote(Written),
+    /// The key has this value while the process owns it, whoever wrote it.
+    ValueSeen(Vec<u8>),
     /// Nobody holds the followed key.
     Free,
     /// The key cannot be acquired for now.

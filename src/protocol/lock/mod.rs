@@ -234,6 +234,40 @@ impl Lock {
         matches!(self.phase, Phase::Owned(_))
     }
 
+    /// Whether the current attempt takes over a lock that our session has in Consul.
+    pub(crate) fn takes_over(&self) -> bool {
+        matches!(self.leftover, Leftover::At(_))
+    }
+
+    /// Whether this is the ticket of the current attempt.
+    pub(crate) fn tries(&self, asked: Ticket) -> bool {
+        matches!(&self.phase, Phase::Trying { ticket, .. } if *ticket == asked)
+    }
+
+    /// Whether the current ownership, or the one that is being released, was won at this index.
+    pub(crate) fn has_won_at(&self, index: u64) -> bool {
+        match &self.phase {
+            Phase::Owned(own) | Phase::Losing { own, .. } => own.won_at == index,
+            Phase::Releasing(releasing) => releasing.own.won_at == index,
+            _ => false,
+        }
+    }
+
+    /// Whether the key is read from time to time for the effects of late attempts.
+    pub(crate) fn is_sweeping(&self) -> bool {
+        self.sweep.is_some()
+    }
+
+    /// Whether the end of the session would take the key from its owner, or end a release that
+    /// may succeed.
+    pub(crate) fn needs_session(&self) -> bool {
+        match &self.phase {
+            Phase::Owned(_) => true,
+            Phase::Releasing(releasing) => !releasing.is_in_vain(),
+            _ => false,
+        }
+    }
+
     /// When an [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         let sweep = self.sweep.as_ref().and_then(late::Sweep::due);
@@ -329,7 +363,12 @@ impl Lock {
                 self.lose(LossReason::ForceReleased, effects);
                 self.act(now, effects);
             }
-            Phase::Releasing(_) => self.release_again_if_due(now, effects),
+            Phase::Releasing(_) => {
+                self.release_again_if_due(now, effects);
+                self.tell_impatient(effects);
+            }
+            // What made the outcome unknown may last, as for a whole outage.
+            Phase::Fencing { unknown: true, .. } => self.tell_impatient(effects),
             Phase::Trying { .. }
             | Phase::Reading { .. }
             | Phase::Fencing { .. }

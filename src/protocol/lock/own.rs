@@ -7,7 +7,10 @@ use crate::{
     clock::Moment,
     consul::fact::{Seen, SessionId, SessionSeen},
     ownership::LossReason,
-    protocol::{Ticket, session::SessionView},
+    protocol::{
+        Ticket,
+        session::{Request, SessionView},
+    },
 };
 
 /// A key that our session holds in Consul.
@@ -161,7 +164,8 @@ impl Lock {
                 } else if entry.modify_index > own.index {
                     own.index = entry.modify_index;
                     own.guard = own.guard.max(own.index);
-                    own.found = Some(entry.value);
+                    own.found = Some(entry.value.clone());
+                    effects.push(Effect::ValueSeen(entry.value));
                 }
             }
             Seen::Found { index, .. } | Seen::Missing { index } if index < known => {
@@ -216,10 +220,10 @@ impl Lock {
         if *ticket != asked {
             return;
         }
-        let generation = own.generation;
         if let SessionSeen::NotShown = answer {
-            self.lose(LossReason::SessionGone, effects);
-            self.distrust(generation, LossReason::SessionGone, effects);
+            // To a token without the right, Consul shows no session either. A renewal decides.
+            let generation = own.generation;
+            effects.push(Effect::Request(Request::Renew { generation }));
         } else {
             self.lose(LossReason::ForceReleased, effects);
         }
@@ -237,6 +241,7 @@ impl Lock {
         };
         self.floor = self.floor.max(own.index);
         self.resume = Next::Read;
+        self.obstacle = None;
         effects.push(Effect::Lost { reason });
     }
 }

@@ -53,6 +53,11 @@ enum ReleaseStep {
 }
 
 impl Releasing {
+    /// Whether only the session's end may free the key.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.told
+    }
+
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         match self.step {
             ReleaseStep::Again(at) | ReleaseStep::ReadAgain(at) => Some(at),
@@ -77,6 +82,7 @@ impl Lock {
     pub(super) fn release(&mut self, own: Own, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
         self.floor = self.floor.max(own.index);
+        self.obstacle = None;
         effects.push(Effect::Release {
             ticket,
             session: own.session.clone(),
@@ -199,6 +205,8 @@ impl Lock {
         if let Phase::Releasing(releasing) = &mut self.phase {
             releasing.again(now);
         }
+        // For callers that do not wait.
+        self.obstacle = Some(Obstacle::Trouble(error.clone()));
         self.tell_obstruction(now, error, effects);
     }
 

@@ -234,6 +234,31 @@ fn who_does_not_wait_is_told_the_holder_and_leaves_nothing_contending() {
 }
 
 #[test]
+fn who_does_not_wait_is_told_while_the_outcome_of_an_attempt_or_a_release_is_unknown() {
+    let in_vain = |bench: &mut Bench, demand: Demand| {
+        let effects = bench.step(Event::Demand(Demand { impatient: true, ..demand }));
+        let [Effect::Obstructed(Obstacle::Trouble(error))] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    };
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    in_vain(&mut bench, waiting());
+    in_vain(&mut bench, waiting());
+
+    let mut bench = Bench::owning(9);
+    let ticket = bench.release_ticket();
+    assert_eq!(bench.step(Event::Demand(trying())), [], "it may be released in a moment");
+    bench.step(Event::Released { ticket, answer: Released::Unknown(unknown()) });
+    in_vain(&mut bench, Demand::default());
+    let ticket = release_ticket(&bench.wake());
+    bench.step(Event::Released { ticket, answer: Released::Done });
+    let effects = bench.step(Event::Demand(trying()));
+    assert!(matches!(effects[..], [Effect::Lock { .. }]), "{effects:?}");
+}
+
+#[test]
 fn who_does_not_wait_is_told_during_the_wait_of_others() {
     let (mut bench, ticket) = Bench::contending();
     let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
@@ -511,9 +536,7 @@ fn who_does_not_wait_is_told_of_a_release_that_consul_refuses() {
     let error = Error::Denied { right: "key:write on \"k\"".to_owned() };
     let answer = Released::Denied("key:write on \"k\"".to_owned());
     released_in_vain(&mut bench, &answer);
-    assert_eq!(bench.step(Event::Demand(trying())), []);
-    let ticket = release_ticket(&bench.wake());
-    let effects = bench.step(Event::Released { ticket, answer });
+    let effects = bench.step(Event::Demand(trying()));
     assert_eq!(effects, [Effect::Obstructed(Obstacle::Trouble(error))]);
 }
 
@@ -717,7 +740,10 @@ fn an_overwritten_value_is_no_loss() {
     let mut bench = Bench::owning(9);
     let ticket = watch_ticket(&bench.wake());
     let effects = bench.step(Event::Watched { ticket, answer: found(Some("ours-1"), 20) });
-    assert!(matches!(effects[..], [Effect::Watch { after: 20, .. }]), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::ValueSeen(_), Effect::Watch { after: 20, .. }]),
+        "{effects:?}"
+    );
     let effects = bench.step(Event::Demand(Demand::default()));
     assert!(matches!(effects[..], [Effect::Release { index: 20, .. }]));
 }
@@ -732,21 +758,90 @@ fn a_deleted_key_is_lost_before_anything_else_is_done() {
     assert!(matches!(effects[1], Effect::Read { .. }), "{effects:?}");
 }
 
+/// A machine whose key is not ours any more, and the ticket of the question about our session.
+fn losing() -> (Bench, Ticket) {
+    let mut bench = Bench::owning(9);
+    let ticket = watch_ticket(&bench.wake());
+    let effects = bench.step(Event::Watched { ticket, answer: found(None, 20) });
+    let [Effect::Revoke, Effect::AskSession { ticket, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    (bench, ticket)
+}
+
 #[test]
 fn a_key_that_is_not_ours_is_revoked_before_the_reason_is_asked_for() {
-    for (answer, reason) in [
-        (SessionSeen::NotShown, LossReason::SessionGone),
-        (SessionSeen::Unknown(unknown()), LossReason::ForceReleased),
-    ] {
-        let mut bench = Bench::owning(9);
-        let ticket = watch_ticket(&bench.wake());
-        let effects = bench.step(Event::Watched { ticket, answer: found(None, 20) });
-        let [Effect::Revoke, Effect::AskSession { ticket, .. }] = effects[..] else {
+    let (mut bench, ticket) = losing();
+    let answer = SessionSeen::Unknown(unknown());
+    let effects = bench.step(Event::SessionSeen { ticket, answer });
+    assert_eq!(effects[0], Effect::Lost { reason: LossReason::ForceReleased });
+}
+
+#[test]
+fn a_session_that_consul_does_not_show_has_ended_only_if_a_renewal_says_so() {
+    let not_shown = || {
+        let (mut bench, ticket) = losing();
+        let answer = SessionSeen::NotShown;
+        let effects = bench.step(Event::SessionSeen { ticket, answer });
+        assert_eq!(effects, [Effect::Request(Request::Renew { generation: 1 })]);
+        bench
+    };
+    let mut bench = not_shown();
+    let reason = LossReason::SessionGone;
+    let effects = bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
+    assert_eq!(effects, [Effect::Lost { reason }]);
+
+    // Without the right, other keys of a session that lives are kept.
+    let mut bench = not_shown();
+    let effects = bench.wake();
+    assert_eq!(effects, [Effect::Lost { reason: LossReason::ForceReleased }]);
+}
+
+#[test]
+fn a_refused_lock_is_followed_by_a_read_if_somebody_follows_the_key() {
+    let refusals = [Locked::Denied("key:write".into()), Locked::Refused("too large".into())];
+    for answer in refusals {
+        let mut bench = Bench::new();
+        bench.step(Event::Session(Notice::Opened(view(1))));
+        let demand = Demand { follow: true, ..waiting() };
+        let ticket = lock_ticket(&bench.step(Event::Demand(demand)));
+        let effects = bench.step(Event::Locked { ticket, answer: answer.clone() });
+        let [Effect::Failed(_), Effect::Read { ticket }] = effects[..] else {
             panic!("{effects:?}")
         };
-        let effects = bench.step(Event::SessionSeen { ticket, answer });
-        assert_eq!(effects[0], Effect::Lost { reason });
+        let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
+        assert!(matches!(effects[0], Effect::Obstructed(Obstacle::Held(_))), "{effects:?}");
+        // Nobody follows it.
+        let (mut bench, ticket) = Bench::contending();
+        let effects = bench.step(Event::Locked { ticket, answer });
+        assert!(matches!(effects[..], [Effect::Failed(_)]), "{effects:?}");
     }
+}
+
+#[test]
+fn a_release_needs_the_session_until_it_is_in_vain() {
+    let mut bench = Bench::owning(9);
+    assert!(bench.lock.needs_session());
+    let ticket = bench.release_ticket();
+    assert!(bench.lock.needs_session());
+    bench.step(Event::Released { ticket, answer: Released::Denied("key:write".into()) });
+    assert!(!bench.lock.needs_session());
+}
+
+#[test]
+fn after_the_death_of_the_actor_the_key_is_not_taken_over_at_the_index_of_a_write() {
+    let mut bench = Bench::owning(9);
+    let ticket = watch_ticket(&bench.wake());
+    bench.step(Event::Watched { ticket, answer: found(Some("ours-1"), 20) });
+    let mut effects = Vec::new();
+    bench.lock.recover(bench.now, 9, &mut effects);
+    bench.step(Event::Demand(waiting()));
+    let notice = Notice::Fenced { generation: 1, fence: Fence::At(21) };
+    let ticket = read_ticket(&bench.step(Event::Session(notice)));
+    let ticket =
+        lock_ticket(&bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 20) }));
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::At(20) });
+    assert!(matches!(effects[..], [Effect::Release { index: 20, .. }]), "{effects:?}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Finding and removing holders whose sessions have ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Effect, PERIOD, Permit};
 use crate::{
@@ -21,6 +24,8 @@ pub(super) struct Listing {
     pruning: Option<Ticket>,
 }
 
+/// When a join that was in flight at the end of its session is looked for once more.
+const LATE_JOIN: Duration = Duration::from_secs(3);
 /// How many sessions one listing asks for.
 const MOST_ASKED: usize = 8;
 
@@ -147,6 +152,9 @@ impl Permit {
     }
 
     fn list_later(&mut self, now: Moment) {
+        if std::mem::take(&mut self.looks_again) {
+            return self.listing.by(now + LATE_JOIN);
+        }
         if !self.keeps_listing() {
             return;
         }

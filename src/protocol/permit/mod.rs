@@ -101,6 +101,7 @@ enum Sight {
 /// The semaphore's entry with our session.
 #[derive(Debug)]
 struct Joined {
+    session: SessionId,
     roster: Roster,
     /// The bytes of the entry.
     value: Vec<u8>,
@@ -127,6 +128,8 @@ pub(crate) struct Permit {
     own: Option<u64>,
     roll: Roll,
     listing: listing::Listing,
+    /// Whether one more listing follows the next: a join of an ended session may come late.
+    looks_again: bool,
     jitter: Jitter,
     /// For questions that the lock machine does not know.
     tickets: Tickets,
@@ -150,6 +153,7 @@ impl Permit {
             own: None,
             roll: Roll::default(),
             listing: listing::Listing::default(),
+            looks_again: false,
             jitter: Jitter::new(seed),
             tickets: Tickets::above_others(),
         }
@@ -199,8 +203,8 @@ impl Permit {
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
         (self.joining, self.own, self.sight) = (None, None, Sight::Unknown);
         self.demand = Demand::default();
-        let ended = self.roll.has_ended();
-        self.listing.restart(ended.then_some(now));
+        let is_due = self.roll.has_ended() || !self.listing.is_over();
+        self.listing.restart(is_due.then_some(now));
         let mut out = Vec::new();
         self.lock.recover(now, floor, &mut out);
         let mut answers = VecDeque::new();
@@ -223,16 +227,13 @@ impl Permit {
                 {
                     self.roll.ours_ended(id);
                     self.listing.soon();
+                    // A join in flight may take effect after that.
+                    self.looks_again = self.joining.is_some();
                 }
             }
             Event::Locked { ticket, answer } => {
-                let joined = self.joining.take_if(|(joining, _)| joining == ticket);
-                (self.own, self.sight) = match (joined, answer) {
-                    (Some((_, Joined { roster, value, is_repeated })), &Locked::At(index)) => {
-                        ((!is_repeated).then_some(index), Sight::At { index, roster, value })
-                    }
-                    _ => (None, Sight::Unknown),
-                };
+                let asked = self.joining.take_if(|(joining, _)| joining == ticket);
+                self.joined_at(asked.map(|(_, joined)| joined), answer);
             }
             Event::Released { .. } => self.sight = Sight::Unknown,
             Event::SessionSeen { ticket, answer } if self.roll.answered(*ticket, answer) => {
@@ -247,6 +248,21 @@ impl Permit {
             }
             other => other,
         })
+    }
+
+    /// Takes note of the answer to a join; `None` to one that was asked before the last.
+    fn joined_at(&mut self, joined: Option<Joined>, answer: &Locked) {
+        let Some(Joined { session, roster, value, is_repeated }) = joined else { return };
+        (self.own, self.sight) = (None, Sight::Unknown);
+        let &Locked::At(index) = answer else { return };
+        if self.session.as_ref().is_some_and(|(_, ours)| *ours == session) {
+            self.own = (!is_repeated).then_some(index);
+            self.sight = Sight::At { index, roster, value };
+        } else {
+            // It took effect around the end of the session.
+            self.roll.ours_ended(session);
+            self.listing.soon();
+        }
     }
 
     /// Whether our session may be among the holders.
@@ -369,6 +385,8 @@ impl Permit {
             lock::Effect::Watch { ticket, after, .. } => {
                 effects.push(lock::Effect::Watch { ticket, after, holder: None }.into());
             }
+            // It is the list of holders.
+            lock::Effect::ValueSeen(_) => {}
             lock::Effect::Failed(obstacle) => {
                 // The entry was shown as foreign, or a join was refused above.
                 let obstacle = match (obstacle, &self.unfit) {
@@ -408,7 +426,7 @@ impl Permit {
         if value == before {
             value.push(b' ');
         }
-        Some(Joined { roster, value, is_repeated })
+        Some(Joined { session: session.clone(), roster, value, is_repeated })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The holders of a semaphore: their lock-delays, and when each was first seen to have ended.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -23,10 +23,13 @@ const CLOCK_DRIFT: f64 = 0.1;
 #[derive(Debug, Default)]
 pub(super) struct Roll {
     known: BTreeMap<SessionId, Known>,
-    /// Ended sessions of this process. Their leases are over, so nobody needs to be waited
-    /// for.
-    former: BTreeSet<SessionId>,
+    /// The last ended sessions of this process. Their leases are over, so nobody needs to be
+    /// waited for. A join that is still in flight may name one of them later.
+    former: VecDeque<SessionId>,
 }
+
+/// How many ended sessions of this process are remembered.
+const MOST_FORMER: usize = 8;
 
 #[derive(Debug, Default)]
 struct Known {
@@ -60,12 +63,17 @@ impl Roll {
     /// Forgets everybody who is not among `holders`.
     pub(super) fn retain(&mut self, holders: &BTreeSet<SessionId>) {
         self.known.retain(|session, _| holders.contains(session));
-        self.former.retain(|session| holders.contains(session));
     }
 
     /// A session of this process has ended.
     pub(super) fn ours_ended(&mut self, session: SessionId) {
-        self.former.insert(session);
+        if self.former.contains(&session) {
+            return;
+        }
+        if self.former.len() == MOST_FORMER {
+            self.former.pop_front();
+        }
+        self.former.push_back(session);
     }
 
     /// A listing shows that the session lives. Returns whether to ask Consul for it.
@@ -127,12 +135,11 @@ impl Roll {
 
     /// Whether an ended holder's permit waits to pass on.
     pub(super) fn has_ended(&self) -> bool {
-        !self.former.is_empty() || self.known.values().any(|known| known.ended.is_some())
+        self.known.values().any(|known| known.ended.is_some())
     }
 
-    /// Forgets everything.
+    /// Forgets the holders.
     pub(super) fn clear(&mut self) {
         self.known.clear();
-        self.former.clear();
     }
 }

@@ -440,6 +440,65 @@ fn our_own_ended_session_is_removed_at_once() {
     assert!(bench.permit.is_quiet());
 }
 
+/// A machine whose session ended while its join was in flight, the ticket of that join, and
+/// the ticket of the listing that follows. Nobody waits.
+fn ended_while_joining() -> (Bench, Ticket, Ticket) {
+    let (mut bench, effects) = Bench::after(waiting(), found(9, &["a"]));
+    let (joining, ..) = join(&effects);
+    let reason = LossReason::DeadlinePassed;
+    let effects = bench.lock(lock::Event::Session(Notice::Closed { generation: 1, reason }));
+    let listing = list_ticket(&effects);
+    bench.demand(Demand::default());
+    (bench, joining, listing)
+}
+
+/// The sessions that are removed.
+fn pruned(effects: &[Effect]) -> Vec<&str> {
+    let ended = effects.iter().find_map(|effect| match effect {
+        Effect::Prune { ended, .. } => Some(ended),
+        _ => None,
+    });
+    ended.into_iter().flatten().map(|(session, _)| session.as_str()).collect()
+}
+
+#[test]
+fn our_ended_session_is_removed_although_its_join_takes_effect_after_the_listing() {
+    let (mut bench, ticket, listing_ticket) = ended_while_joining();
+    bench.listed(listing_ticket, listing(9, &["a"], &["a"]));
+    let effects = bench.lock(lock::Event::Locked { ticket, answer: Locked::At(12) });
+    let effects = bench.listed(list_ticket(&effects), listing(12, &["a", OURS], &["a"]));
+    assert_eq!(pruned(&effects), [OURS]);
+
+    // Without an answer, it is looked for once more.
+    let (mut bench, ticket, listing_ticket) = ended_while_joining();
+    let answer = Locked::Unknown(Trouble::Timeout(Duration::from_secs(2)));
+    bench.lock(lock::Event::Locked { ticket, answer });
+    bench.listed(listing_ticket, listing(9, &["a"], &["a"]));
+    let listing_ticket = bench.list_again();
+    let effects = bench.listed(listing_ticket, listing(12, &["a", OURS], &["a"]));
+    assert_eq!(pruned(&effects), [OURS]);
+    let Some(Effect::Prune { ticket, .. }) = effects.last() else { panic!("{effects:?}") };
+    bench.step(Event::Pruned { ticket: *ticket, answer: Pruned::Done });
+    let listing_ticket = bench.list_again();
+    bench.listed(listing_ticket, listing(14, &["a"], &["a"]));
+    assert!(bench.permit.is_quiet());
+}
+
+#[test]
+fn our_ended_session_is_not_waited_for_when_rights_or_the_entry_come_back() {
+    let denied = Listed::Denied("key:list".into());
+    let foreign = Entry { flags: 7, ..entry(10, roster(2, &["a", OURS]).to_bytes()) };
+    let foreign = Listed::Found { entries: vec![("jobs/.lock".into(), foreign)], index: 10 };
+    for answer in [denied, foreign, listing(9, &["a"], &["a"])] {
+        let (mut bench, _, ticket) = ended_while_joining();
+        bench.demand(waiting());
+        bench.listed(ticket, answer);
+        let ticket = bench.list_again();
+        let effects = bench.listed(ticket, listing(12, &["a", OURS], &["a"]));
+        assert_eq!(pruned(&effects), [OURS]);
+    }
+}
+
 #[test]
 fn an_ended_holder_is_removed_although_nobody_waits_any_more() {
     let (mut bench, effects) = Bench::after(trying(), found(9, &["a", "b"]));

@@ -83,6 +83,17 @@ impl DoomedSessions {
         }
     }
 
+    /// A release under this generation was sent, while another one is in flight.
+    pub(super) fn release_begun(&mut self, generation: u64) {
+        for doomed in &mut self.sessions {
+            if let Some((of, releases)) = &mut doomed.releases
+                && *of == generation
+            {
+                *releases += 1;
+            }
+        }
+    }
+
     /// A release under this generation was answered.
     pub(super) fn release_ended(&mut self, now: Moment, generation: u64) {
         for doomed in &mut self.sessions {

@@ -82,6 +82,9 @@ impl Session {
         answer: Seen,
         effects: &mut Vec<Effect>,
     ) {
+        if !self.is_raising(ticket) {
+            return;
+        }
         let Phase::Open(open) = &mut self.phase else { return };
         let stands = match answer {
             Seen::Found { entry, .. } => Fence::At(entry.modify_index),
@@ -89,7 +92,13 @@ impl Session {
             Seen::Denied(_) | Seen::NameRefused(_) => {
                 return self.fence_denied(now, ticket, effects);
             }
-            Seen::Unknown(_) => return self.raise_again(ticket, now + RAISE_AGAIN),
+            Seen::Unknown(trouble) => {
+                if !open.lent {
+                    let failed = (Step::CreateSession, Failure::Unknown(trouble));
+                    self.blocked.report(now, &self.timing, failed, effects);
+                }
+                return self.raise_again(ticket, now + RAISE_AGAIN);
+            }
         };
         // A deleted entry must be rewritten as well. An entry that is unchanged since it
         // could not be raised voids nothing.
@@ -100,7 +109,7 @@ impl Session {
         };
         if is_later {
             self.fence_is(now, ticket, stands, effects);
-        } else if matches!(open.raise, Raise::Asking(asked) if asked == ticket) {
+        } else {
             let ticket = self.tickets.next();
             open.raise = Raise::Asking(ticket);
             effects.push(Effect::Raise { ticket, session: open.view.id.clone(), from: stands });

@@ -62,6 +62,8 @@ pub(crate) enum Request {
     ReleaseBegun { generation: u64 },
     /// That release was answered, or its lock does not know.
     ReleaseEnded { generation: u64 },
+    /// Renew the session now: it may have ended.
+    Renew { generation: u64 },
     /// Close the generation: there is proof that it is unreliable.
     Distrust { generation: u64, reason: LossReason },
     /// Replace the session once nothing is owned under it: its late attempts cannot be

@@ -401,6 +401,18 @@ fn a_session_is_lent_when_its_fence_stands() {
         ticket = again;
     }
     assert!(bench.session.view().is_some_and(|view| view.cell.is_valid(bench.now)));
+    // Those who wait hear of each failure, also if the entry cannot be read.
+    bench.step(Event::Raised { ticket, answer: Raised::Unknown(unknown()) });
+    let effects = bench.wake();
+    let [Effect::ReadFence { ticket: reading, .. }] = effects[..] else { panic!("{effects:?}") };
+    let effects =
+        bench.step(Event::FenceRead { ticket: reading, answer: Seen::Unknown(unknown()) });
+    assert!(matches!(effects[..], [Effect::Notify(Notice::Troubled(_))]), "{effects:?}");
+    let effects = bench.wake();
+    let [Effect::ReadFence { ticket: reading, .. }] = effects[..] else { panic!("{effects:?}") };
+    let answer = Seen::Missing { index: 4 };
+    let effects = bench.step(Event::FenceRead { ticket: reading, answer });
+    let [Effect::Raise { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     bench.raised(ticket, 12);
     // Its end can come earlier.
     let (mut bench, _) = Bench::created();
@@ -566,6 +578,43 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     assert_eq!(bench.now.since(since), Duration::from_secs(30));
     assert!(bench.step(Event::Listed { ticket, answer: all(&["s-2"]) }).is_empty());
     assert!(matches!(bench.session.tidying.strays, Look::Never));
+}
+
+#[test]
+fn a_list_without_the_present_session_does_not_end_the_search() {
+    let mut bench = Bench::new();
+    let ticket = create_ticket(&bench.step(Event::Start));
+    bench.step(Event::Created { ticket, answer: Created::Unknown(unknown()) });
+    let ticket = create_ticket(&bench.wake());
+    let raise = bench.created_as("s-2", ticket);
+    let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
+    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    // So Consul answers a token without the right.
+    assert!(bench.step(Event::Listed { ticket, answer: all(&[]) }).is_empty());
+    let effects = next_of_interest(&mut bench);
+    let [Effect::List { ticket }] = effects[..] else { panic!("{effects:?}") };
+    let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1", "s-2"]) });
+    let [Effect::Destroy { session, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(session.as_str(), "s-1");
+}
+
+#[test]
+fn a_session_that_may_have_ended_is_renewed_soon_but_not_in_a_storm() {
+    let (mut bench, _) = Bench::open();
+    let ask = |generation| Event::Asked(Request::Renew { generation });
+    bench.now = at(1_000);
+    assert!(bench.step(ask(2)).is_empty(), "another session");
+    let effects = bench.step(ask(1));
+    assert!(matches!(effects[..], [Effect::Renew { .. }]), "{effects:?}");
+    for _ in 0..20 {
+        assert!(bench.step(ask(1)).is_empty());
+    }
+    let since = bench.now;
+    let effects = bench.wake();
+    assert!(matches!(effects[..], [Effect::Renew { .. }]), "{effects:?}");
+    assert_eq!(bench.now.since(since), BETWEEN_RENEWALS);
 }
 
 #[test]

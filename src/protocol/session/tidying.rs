@@ -49,10 +49,11 @@ pub(super) struct Tidying {
     stale_fences: Look,
 }
 
-/// Delay of the second search for the session of a creation of unknown outcome.
+/// Delay of the second search for the session of a creation of unknown outcome, and of a
+/// search after one that did not even show the present session.
 const LATE_STRAY: Duration = Duration::from_secs(30);
 /// Pause before retrying a listing that failed.
-const LIST_AGAIN: Duration = Duration::from_secs(5);
+const LIST_AGAIN: Duration = Duration::from_secs(1);
 /// The same while the runtime stops, which does not wait for more than so many searches.
 const LIST_AGAIN_AT_STOP: Duration = Duration::from_millis(500);
 const MOST_AT_STOP: u32 = 3;
@@ -152,6 +153,12 @@ impl Tidying {
         }
         let mut strays = Vec::new();
         self.strays = match answer {
+            // To a token without the right, Consul shows no session.
+            SessionsSeen::Found(sessions)
+                if present.is_some_and(|present| !sessions.contains(present)) =>
+            {
+                Look::At(now + LATE_STRAY)
+            }
             SessionsSeen::Found(sessions) => {
                 strays = sessions;
                 strays.retain(|session| Some(session) != present);

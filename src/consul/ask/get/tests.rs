@@ -1,7 +1,7 @@
 use super::{super::tests::fixtures::*, *};
 use crate::{
     consul::{
-        ask::{List, Read, Watch},
+        ask::{List, ListNow, Read, Watch},
         wire::WireReply,
     },
     key::Key,
@@ -116,4 +116,9 @@ fn only_a_refused_name_is_read_otherwise_and_never_for_a_blocking_read() {
     assert!(watch(Some(7)).otherwise(&keys, &refused).is_none());
     let list = List { prefix: "".into(), after: None, wait };
     assert!(list.otherwise(&keys, &Listed::NameRefused(String::new())).is_none());
+    let now = ListNow { prefix: "jobs:eu/".into() };
+    let other = now.otherwise(&keys, &Listed::NameRefused(String::new())).unwrap();
+    assert_eq!(body(&other.request(&keys))[0]["KV"]["Key"], "p/jobs:eu/");
+    let others = [Listed::Denied("key:list".into()), Listed::Unknown(Trouble::TooLong)];
+    assert!(others.iter().all(|listed| now.otherwise(&keys, listed).is_none()));
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    super::*,
+    super::{get::GetTree, *},
     fixtures::{FENCE, ID, id},
 };
 use crate::consul::{
