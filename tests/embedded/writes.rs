@@ -212,6 +212,24 @@ async fn a_leader_writes_under_its_term() {
 }
 
 #[actix::test]
+async fn observers_in_the_owner_s_process_see_a_value_that_somebody_else_wrote() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let lease = dsync.send(Acquire::new(key("k")).value("ours")).await.unwrap();
+    let observer = dsync.send(Observe(key("k"))).await.unwrap();
+    assert_eq!(&*observer.leader().unwrap().value, b"ours");
+    consul.write_key("k", "a note");
+    let is_seen = async {
+        while *observer.leader().unwrap().value != *b"a note" {
+            observer.changed().await;
+        }
+    };
+    tokio::time::timeout(5 * SECOND, is_seen).await.unwrap();
+    assert!(lease.is_valid());
+}
+
+#[actix::test]
 async fn a_campaign_that_was_handed_the_key_gives_it_its_own_value() {
     tokio::time::pause();
     let consul = Embedded::new();
