@@ -819,6 +819,22 @@ fn a_refused_lock_is_followed_by_a_read_if_somebody_follows_the_key() {
 }
 
 #[test]
+fn a_key_with_a_possible_late_attempt_is_read_once_its_offered_lock_is_taken_back() {
+    let mut bench = Bench::new();
+    let view = SessionView { fence: Fence::Unusable, ..view(1) };
+    bench.step(Event::Session(Notice::Opened(view)));
+    let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
+    bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    let notice = Notice::Fenced { generation: 1, fence: Fence::Unusable };
+    let ticket = read_ticket(&bench.step(Event::Session(notice)));
+    let effects = bench.step(Event::Read { ticket, answer: Seen::Missing { index: 4 } });
+    let ticket = lock_ticket(&effects);
+    assert!(bench.lock.is_sweeping());
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::Withdrawn });
+    assert!(matches!(effects[..], [Effect::Read { .. }]), "{effects:?}");
+}
+
+#[test]
 fn a_release_needs_the_session_until_it_is_in_vain() {
     let mut bench = Bench::owning(9);
     assert!(bench.lock.needs_session());

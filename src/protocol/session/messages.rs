@@ -66,8 +66,8 @@ pub(crate) enum Request {
     Renew { generation: u64 },
     /// Close the generation: there is proof that it is unreliable.
     Distrust { generation: u64, reason: LossReason },
-    /// Replace the session once nothing is owned under it: its late attempts cannot be
-    /// voided, or only its end frees a key.
+    /// Replace the session once nothing is owned or being released under it: its late
+    /// attempts cannot be voided, or only its end frees a key.
     Suspect { generation: u64 },
 }
 

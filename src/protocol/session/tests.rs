@@ -555,8 +555,9 @@ fn a_fence_that_may_not_be_written_is_raised_when_it_may() {
     bench.created_as("s-2", ticket);
 }
 
-#[test]
-fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed() {
+/// A machine with the session `s-2` after a creation that was not answered, and the ticket of
+/// its search for that one.
+fn searching() -> (Bench, Ticket) {
     let mut bench = Bench::new();
     let ticket = create_ticket(&bench.step(Event::Start));
     bench.step(Event::Created { ticket, answer: Created::Unknown(unknown()) });
@@ -566,6 +567,12 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
     let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
         panic!("{effects:?}")
     };
+    (bench, ticket)
+}
+
+#[test]
+fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed() {
+    let (mut bench, ticket) = searching();
     let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1", "s-2"]) });
     let [Effect::Destroy { ticket, session, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(session.as_str(), "s-1");
@@ -582,15 +589,7 @@ fn a_session_whose_creation_was_not_answered_is_found_by_its_name_and_destroyed(
 
 #[test]
 fn a_list_without_the_present_session_does_not_end_the_search() {
-    let mut bench = Bench::new();
-    let ticket = create_ticket(&bench.step(Event::Start));
-    bench.step(Event::Created { ticket, answer: Created::Unknown(unknown()) });
-    let ticket = create_ticket(&bench.wake());
-    let raise = bench.created_as("s-2", ticket);
-    let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
-    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket }] = effects[..] else {
-        panic!("{effects:?}")
-    };
+    let (mut bench, ticket) = searching();
     // So Consul answers a token without the right.
     assert!(bench.step(Event::Listed { ticket, answer: all(&[]) }).is_empty());
     let effects = next_of_interest(&mut bench);
@@ -619,15 +618,7 @@ fn a_session_that_may_have_ended_is_renewed_soon_but_not_in_a_storm() {
 
 #[test]
 fn a_session_that_is_being_created_is_not_taken_for_a_stray() {
-    let mut bench = Bench::new();
-    let ticket = create_ticket(&bench.step(Event::Start));
-    bench.step(Event::Created { ticket, answer: Created::Unknown(unknown()) });
-    let ticket = create_ticket(&bench.wake());
-    let raise = bench.created_as("s-2", ticket);
-    let effects = bench.step(Event::Raised { ticket: raise, answer: Raised::At(10) });
-    let [Effect::Notify(Notice::Opened(_)), Effect::List { ticket: listing }] = effects[..] else {
-        panic!("{effects:?}")
-    };
+    let (mut bench, listing) = searching();
     bench.step(Event::Asked(Request::Distrust { generation: 1, reason: LossReason::SessionGone }));
     let effects = bench.step(Event::Told { generation: 1 });
     let [Effect::Create { ticket }, Effect::Destroy { .. }] = effects[..] else {
