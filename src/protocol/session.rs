@@ -75,6 +75,8 @@ struct Open {
     /// When the latest successful renewal was sent.
     renewed_at: Moment,
     renew_at: Moment,
+    /// When somebody last asked for a renewal. Only one that is sent later answers that.
+    asked_at: Moment,
     /// Renewals in flight, with the moment just before each was sent.
     renewals: Vec<(Ticket, Moment)>,
     raise: Raise,
@@ -93,6 +95,7 @@ impl Open {
         let sent = self.renewals.iter().map(|(_, sent_at)| *sent_at);
         let last = sent.fold(self.renewed_at, Moment::max);
         self.renew_at = self.renew_at.min(now.max(last + BETWEEN_RENEWALS));
+        self.asked_at = now;
     }
 }
 
@@ -134,13 +137,13 @@ impl Session {
     ) -> Self {
         let mut session = Self {
             doomed: DoomedSessions::new(timing.session_ttl),
-            timing,
             phase: Phase::Absent { since: None },
             generation,
             failures: 0,
             blocked: Blocked::default(),
-            tidying: Tidying::new(),
+            tidying: Tidying::new(timing.session_ttl),
             tickets: Tickets::default(),
+            timing,
         };
         if left_behind != LeftBehind::Nothing {
             session.tidying.expect_stray(now);

@@ -34,7 +34,7 @@ pub(crate) use self::messages::{Effect, End, Event, ForActors, ForSlots, Readine
 #[cfg(test)]
 use super::mutation::Mutation;
 use super::session::{LeftBehind, Notice, Request, SessionView};
-use crate::{clock::Moment, key::Key, ownership::LossReason};
+use crate::{clock::Moment, error::Error, key::Key, ownership::LossReason};
 
 /// The warden of one runtime.
 #[derive(Debug, Default)]
@@ -44,6 +44,8 @@ pub(crate) struct Warden {
     /// The session opened last. Until the next one opens, it may not have been
     /// destroyed.
     last: Option<SessionView>,
+    /// Why there is no open session, since that was last tried.
+    no_session: Option<Error>,
     /// The open session is to be replaced once nothing is owned under it.
     is_suspect: bool,
     /// The actor's number for each slot that has one.
@@ -165,6 +167,9 @@ impl Warden {
         if let Some(view) = &self.view {
             let (which, notice) = (Which::Of(vec![key.clone()]), Notice::Opened(view.clone()));
             effects.push(Effect::Slots(ForSlots::Notify { which, notice }));
+        } else if let Some(error) = &self.no_session {
+            let (which, notice) = (Which::Of(vec![key.clone()]), Notice::Troubled(error.clone()));
+            effects.push(Effect::Slots(ForSlots::Notify { which, notice }));
         }
         self.start_lock(key, false, effects);
     }
@@ -201,6 +206,7 @@ impl Warden {
             Notice::Opened(view) => {
                 self.view = Some(view.clone());
                 self.last = Some(view.clone());
+                self.no_session = None;
                 self.show(Readiness::Ready, effects);
             }
             Notice::Fenced { generation, fence } => {
@@ -216,7 +222,10 @@ impl Warden {
             }
             // Held keys stay held until the deadline; the session keeps retrying.
             Notice::Troubled(_) if self.view.is_some() => return,
-            Notice::Troubled(error) => self.show(Readiness::Troubled(error.clone()), effects),
+            Notice::Troubled(error) => {
+                self.no_session = Some(error.clone());
+                self.show(Readiness::Troubled(error.clone()), effects);
+            }
         }
         effects.push(Effect::Slots(ForSlots::Notify { which: Which::All, notice }));
     }

@@ -33,7 +33,8 @@ pub(super) type Answers = Vec<(oneshot::Sender<WriteAnswer>, WriteAnswer)>;
 pub(super) struct Pending {
     pub(super) under: Arc<LeaseState>,
     pub(super) content: Content,
-    /// `None` for the campaign's own value, which is repeated until it is written.
+    /// `None` for the campaign's own value, which is repeated until the key has it, or another
+    /// that its leader has written.
     reply: Option<oneshot::Sender<WriteAnswer>>,
 }
 
@@ -86,7 +87,8 @@ impl Writes {
     }
 
     /// Concludes the current write. Returns its lease and the key's new value, if it updated
-    /// the value. The campaign's own value is written again while its lease is `current`.
+    /// the value. The campaign's own value is written again while its lease is `current`, after
+    /// the writes in line, which may succeed although it does not.
     pub(super) fn conclude(
         &mut self,
         outcome: Written,
@@ -96,6 +98,8 @@ impl Writes {
         let pending = self.current.take()?;
         let value = match (&outcome, &pending.content) {
             (Written::Done { .. }, Content::Value(value)) => {
+                self.line
+                    .retain(|it| it.reply.is_some() || !Arc::ptr_eq(&it.under, &pending.under));
                 Some((pending.under.clone(), value.clone()))
             }
             _ => None,
@@ -104,7 +108,7 @@ impl Writes {
             matches!(outcome, Written::Denied(_) | Written::Failed(_) | Written::Unknown(_));
         let is_current = current.is_some_and(|lease| Arc::ptr_eq(lease, &pending.under));
         if pending.reply.is_none() && may_succeed && is_current {
-            self.line.push_front(pending);
+            self.line.push_back(pending);
         } else {
             let answer = answer(outcome, &pending.under);
             pending.answered(answer, answers);
@@ -234,3 +238,6 @@ fn answer(outcome: Written, under: &LeaseState) -> WriteAnswer {
         Written::Unknown(trouble) => Error::Unknown { step, why: trouble.to_string() },
     })
 }
+
+#[cfg(test)]
+mod tests;

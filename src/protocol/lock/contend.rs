@@ -17,7 +17,7 @@ impl Lock {
     pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
         if self.session.is_none() {
             self.phase = Phase::Idle;
-            return;
+            return self.tell_no_session(effects);
         }
         match self.resume {
             Next::Try(Expect::Missing) if self.reads_first => self.look(effects),
@@ -84,7 +84,11 @@ impl Lock {
                 self.resume = if reads { Next::Read } else { Next::Try(attempt.expect) };
                 self.phase = Phase::Idle;
             }
-            Locked::Fenced | Locked::FenceDenied(_) => self.make_void(attempt, false, effects),
+            Locked::Fenced | Locked::FenceDenied(_) => {
+                // What obstructed an earlier attempt may be over.
+                self.obstacle = None;
+                self.make_void(now, attempt, false, effects);
+            }
             Locked::SessionGone => {
                 self.phase = Phase::Idle;
                 self.distrust(attempt.generation, LossReason::SessionGone, effects);
@@ -104,7 +108,7 @@ impl Lock {
             }
             Locked::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Lock)), effects);
-                self.make_void(attempt, true, effects);
+                self.make_void(now, attempt, true, effects);
             }
         }
     }

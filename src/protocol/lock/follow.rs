@@ -48,7 +48,6 @@ impl Lock {
     /// Reports a changed value of an unchanged holder.
     pub(super) fn note_value(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
         if let Some(Obstacle::Held(holder)) = &mut self.obstacle
-            && self.demand.follow
             && *holder.value != *entry.value
         {
             holder.value = entry.value.as_slice().into();
@@ -65,7 +64,8 @@ impl Lock {
     }
 
     /// Rests while the key is free and nobody here can contend.
-    pub(super) fn rest(&mut self, now: Moment) {
+    pub(super) fn rest(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.tell_no_session(effects);
         let until = now + self.random.within(FREE);
         self.follow_at(until);
     }

@@ -26,7 +26,7 @@ impl Lock {
                 } else if self.contends() {
                     self.try_lock(Expect::Missing, effects);
                 } else {
-                    self.rest(now);
+                    self.rest(now, effects);
                 }
             }
             Seen::Denied(right) => {
@@ -75,7 +75,7 @@ impl Lock {
             self.edited = is_edited.then_some(entry.value);
             self.try_lock(Expect::Index(entry.modify_index), effects);
         } else {
-            self.rest(now);
+            self.rest(now, effects);
         }
     }
 

@@ -3,14 +3,19 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Effect, Leftover, Lock, Next, Phase};
+use super::{Attempt, Effect, Leftover, Lock, Next, Phase, release::Releasing};
 #[cfg(test)]
 use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Moment,
     consul::fact::{Expect, Fence, Seen, SessionId},
+    error::{Error, Step},
     ownership::LossReason,
-    protocol::{Ticket, queue::Demand, session::Request},
+    protocol::{
+        Ticket,
+        queue::{Demand, Obstacle},
+        session::Request,
+    },
 };
 
 /// Repeated reads of a key for late attempts of a session without a usable fence.
@@ -33,15 +38,65 @@ impl Sweep {
 /// Interval between reads of a key with possible late attempts: their effect must
 /// be undone within 5 s.
 const SWEEP_PERIOD: Duration = Duration::from_secs(4);
+/// How long the fence may take to be raised before callers that do not wait are refused.
+const RAISING: Duration = Duration::from_secs(1);
+
+impl Attempt {
+    /// Whether this attempt fails if Consul processes it while the fence, raised since, is
+    /// `fence`. A fence does not void an attempt that did not check it.
+    fn is_void_at(&self, fence: Fence) -> bool {
+        self.fence != fence && fence != Fence::Unusable && self.fence != Fence::Unusable
+    }
+}
 
 impl Lock {
     /// Voids an attempt before a read decides. `unknown` if the attempt could still
     /// take effect otherwise.
-    pub(super) fn make_void(&mut self, attempt: Attempt, unknown: bool, effects: &mut Vec<Effect>) {
+    pub(super) fn make_void(
+        &mut self,
+        now: Moment,
+        attempt: Attempt,
+        unknown: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.leftover = Leftover::Possible;
+        // For another key, the fence may have been raised already.
+        let is_void = self.session.as_ref().is_some_and(|view| {
+            view.generation == attempt.generation && attempt.is_void_at(view.fence)
+        });
+        if is_void {
+            return self.voided(now, unknown, effects);
+        }
         let (generation, seen) = (attempt.generation, attempt.fence);
         effects.push(Effect::Request(Request::RaiseFence { generation, seen }));
-        self.leftover = Leftover::Possible;
-        self.phase = Phase::Fencing { attempt, unknown };
+        self.phase = Phase::Fencing { attempt, unknown, told_at: now + RAISING };
+    }
+
+    /// The attempt is as void as it can be made, so a read decides.
+    fn voided(&mut self, now: Moment, unknown: bool, effects: &mut Vec<Effect>) {
+        // Each attempt costs a write to raise the fence, and may never be answered clearly.
+        if unknown && self.unclear > 1 {
+            return self.pause(now, Next::Read);
+        }
+        self.look(effects);
+    }
+
+    /// Tells callers that do not wait what made the outcome unknown: it may last, as for a whole
+    /// outage. If nothing did, the fence is raised in one exchange, unless Consul is silent.
+    pub(super) fn tell_impatient_while_fencing(
+        &mut self,
+        now: Moment,
+        told_at: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.obstacle.is_none() && told_at <= now {
+            let why = "Consul does not answer, so earlier attempts cannot be excluded".to_owned();
+            let error = Error::Unavailable { step: Step::Lock, why };
+            self.obstacle = Some(Obstacle::Trouble(error));
+        }
+        if self.obstacle.is_some() {
+            self.tell_impatient(effects);
+        }
     }
 
     /// Handles a changed fence, which may void the attempt.
@@ -56,22 +111,16 @@ impl Lock {
             return;
         };
         view.fence = fence;
-        let Phase::Fencing { attempt, unknown } = &self.phase else { return };
+        let Phase::Fencing { attempt, unknown, .. } = &self.phase else { return };
         let unknown = *unknown;
         if attempt.generation != generation || (attempt.fence == fence && fence != Fence::Unusable)
         {
             return;
         }
-        // A fence does not void an attempt that did not check it.
-        let is_void = fence != Fence::Unusable && attempt.fence != Fence::Unusable;
-        if unknown && !is_void {
+        if unknown && !attempt.is_void_at(fence) {
             self.sweep_from_now(now, effects);
         }
-        // Each attempt costs a write to raise the fence, and may never be answered clearly.
-        if unknown && self.unclear > 1 {
-            return self.pause(now, Next::Read);
-        }
-        self.look(effects);
+        self.voided(now, unknown, effects);
     }
 
     /// Takes a leftover lock over, releases it if nobody here wants the key alone, or
@@ -134,7 +183,10 @@ impl Lock {
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
         self.floor = self.floor.max(floor);
         // A write in flight expects this index.
-        if let Phase::Owned(own) | Phase::Losing { own, .. } = &self.phase {
+        if let Phase::Owned(own)
+        | Phase::Losing { own, .. }
+        | Phase::Releasing(Releasing { own, .. }) = &self.phase
+        {
             self.floor = self.floor.max(own.guard);
         }
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
@@ -160,7 +212,7 @@ impl Lock {
         if let Some(view) = self.session.clone() {
             let (generation, fence) = (view.generation, view.fence);
             let attempt = Attempt { generation, fence, expect: Expect::Missing };
-            self.make_void(attempt, true, effects);
+            self.make_void(now, attempt, true, effects);
         }
         self.act(now, effects);
     }

@@ -58,6 +58,7 @@ use super::{
 use crate::{
     clock::Moment,
     consul::fact::{Expect, Fence, Seen, SessionId},
+    error::Error,
     ownership::LossReason,
 };
 
@@ -75,6 +76,8 @@ enum Phase {
         ticket: Ticket,
         holder: SessionId,
         after: u64,
+        /// The key's flags, if they are not those of a lock.
+        foreign: Option<u64>,
     },
     /// One of many waiters: does not watch the key until then.
     Resting {
@@ -90,10 +93,11 @@ enum Phase {
         until: Moment,
     },
     /// Voids an attempt before a read decides. `unknown` if the attempt could still
-    /// take effect otherwise.
+    /// take effect otherwise. From `told_at` on, callers that do not wait are refused.
     Fencing {
         attempt: Attempt,
         unknown: bool,
+        told_at: Moment,
     },
     Owned(own::Own),
     Losing {
@@ -156,6 +160,8 @@ pub(crate) struct Lock {
     /// When the watch reported that the key became free, if it did.
     freed_at: Option<Moment>,
     obstacle: Option<Obstacle>,
+    /// Why there is no session, since that was last tried.
+    no_session: Option<Error>,
     /// Consecutive attempts that met lock-delay or an error.
     setbacks: u32,
     /// How many attempts in a row had no clear answer.
@@ -196,6 +202,7 @@ impl Lock {
             courtesies: 0,
             freed_at: None,
             obstacle: None,
+            no_session: None,
             setbacks: 0,
             unclear: 0,
             resume: Next::Try(Expect::Missing),
@@ -279,10 +286,8 @@ impl Lock {
             | Phase::Losing { until, .. } => Some(*until),
             Phase::Owned(own) => own.next_wakeup().into_iter().chain(self.next_write()).min(),
             Phase::Releasing(releasing) => releasing.next_wakeup(),
-            Phase::Trying { .. }
-            | Phase::Reading { .. }
-            | Phase::Waiting { .. }
-            | Phase::Fencing { .. } => None,
+            Phase::Fencing { told_at, .. } => self.demand.impatient.then_some(*told_at),
+            Phase::Trying { .. } | Phase::Reading { .. } | Phase::Waiting { .. } => None,
         }
     }
 
@@ -339,6 +344,10 @@ impl Lock {
                     self.act(now, effects);
                 }
             }
+            Phase::Waiting { foreign: Some(flags), .. } => {
+                let flags = *flags;
+                self.refuse(Obstacle::Foreign { flags }, effects);
+            }
             Phase::Waiting { .. } => self.tell_impatient(effects),
             // Impatient callers and followers need the current state now.
             Phase::Resting { until } => {
@@ -367,12 +376,11 @@ impl Lock {
                 self.release_again_if_due(now, effects);
                 self.tell_impatient(effects);
             }
-            // What made the outcome unknown may last, as for a whole outage.
-            Phase::Fencing { unknown: true, .. } => self.tell_impatient(effects),
-            Phase::Trying { .. }
-            | Phase::Reading { .. }
-            | Phase::Fencing { .. }
-            | Phase::Losing { .. } => {}
+            Phase::Fencing { told_at, .. } => {
+                let told_at = *told_at;
+                self.tell_impatient_while_fencing(now, told_at, effects);
+            }
+            Phase::Trying { .. } | Phase::Reading { .. } | Phase::Losing { .. } => {}
         }
     }
 

@@ -23,6 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Lock {
     /// Reports that no session can be created.
     pub(super) fn troubled(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        self.no_session = Some(error.clone());
         let idle = matches!(self.phase, Phase::Idle | Phase::Following { .. });
         if !idle || !self.demand.wants() || self.session.is_some() {
             return;
@@ -30,6 +31,16 @@ impl Lock {
         if let Error::Denied { .. } | Error::Invalid { .. } = error {
             self.fail(now, Obstacle::Trouble(error), effects);
         } else {
+            self.obstruct(Obstacle::Trouble(error), effects);
+        }
+    }
+
+    /// Reports to impatient callers why there is no session. For others, the next attempt to
+    /// create one decides.
+    pub(super) fn tell_no_session(&mut self, effects: &mut Vec<Effect>) {
+        if self.demand.impatient
+            && let Some(error) = self.no_session.clone()
+        {
             self.obstruct(Obstacle::Trouble(error), effects);
         }
     }
@@ -61,6 +72,11 @@ impl Lock {
 
     pub(super) fn fail(&mut self, now: Moment, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.rest_refused(now);
+        self.refuse(obstacle, effects);
+    }
+
+    /// Refuses all callers.
+    pub(super) fn refuse(&mut self, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         self.demand.patient = false;
         self.demand.impatient = false;
         effects.push(Effect::Failed(obstacle));

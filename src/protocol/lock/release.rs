@@ -205,8 +205,6 @@ impl Lock {
         if let Phase::Releasing(releasing) = &mut self.phase {
             releasing.again(now);
         }
-        // For callers that do not wait.
-        self.obstacle = Some(Obstacle::Trouble(error.clone()));
         self.tell_obstruction(now, error, effects);
     }
 
@@ -214,6 +212,8 @@ impl Lock {
     /// failed for a whole lease while the session stays renewed. Then only the session's end
     /// frees the key.
     fn tell_obstruction(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
+        // For callers that do not wait.
+        self.obstacle = Some(Obstacle::Trouble(error.clone()));
         let Phase::Releasing(releasing) = &mut self.phase else { return };
         let since = *releasing.obstructed_at.get_or_insert(now);
         let refused = matches!(error, Error::Denied { .. });

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use super::*;
 use crate::{
     consul::fact::{Entry, Locked, Released, SessionSeen, Trouble},
-    error::Error,
+    error::{Error, Step},
     protocol::{
         cell::DeadlineCell,
         session::{Notice, Request},
@@ -256,6 +256,102 @@ fn who_does_not_wait_is_told_while_the_outcome_of_an_attempt_or_a_release_is_unk
     bench.step(Event::Released { ticket, answer: Released::Done });
     let effects = bench.step(Event::Demand(trying()));
     assert!(matches!(effects[..], [Effect::Lock { .. }]), "{effects:?}");
+}
+
+#[test]
+fn who_does_not_wait_is_told_when_the_fence_is_not_raised_in_a_second() {
+    let refused = |bench: &mut Bench| {
+        assert_eq!(bench.step(Event::Demand(trying())), [], "it may be raised in a moment");
+        let since = bench.now;
+        let effects = bench.wake();
+        let [Effect::Obstructed(Obstacle::Trouble(error))] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert_eq!(bench.now.since(since), Duration::from_secs(1));
+        assert_eq!(bench.lock.next_wakeup(), None);
+    };
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Locked { ticket, answer: Locked::Fenced });
+    refused(&mut bench);
+
+    let mut bench = Bench::owning(9);
+    bench.lock.recover(bench.now, 9, &mut Vec::new());
+    refused(&mut bench);
+}
+
+#[test]
+fn who_does_not_wait_is_told_while_others_keep_writing_the_key_that_is_released() {
+    let mut bench = Bench::owning(9);
+    let ticket = bench.release_ticket();
+    let ticket =
+        read_ticket(&bench.step(Event::Released { ticket, answer: Released::FenceFailed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 12) });
+    let ticket = release_ticket(&effects);
+    bench.step(Event::Released { ticket, answer: Released::FenceFailed });
+    let effects = bench.step(Event::Demand(trying()));
+    assert!(matches!(effects[..], [Effect::Obstructed(Obstacle::Trouble(_))]), "{effects:?}");
+}
+
+#[test]
+fn who_does_not_wait_is_told_why_there_is_no_session() {
+    let why = "no answer".to_owned();
+    let error = Error::Unavailable { step: Step::CreateSession, why };
+    for follow in [false, true] {
+        let mut bench = Bench::new();
+        bench.step(Event::Session(Notice::Troubled(error.clone())));
+        let mut effects = bench.step(Event::Demand(Demand { follow, ..trying() }));
+        if follow {
+            let ticket = read_ticket(&effects);
+            effects = bench.step(Event::Read { ticket, answer: found(None, 5) });
+        }
+        let trouble = Effect::Obstructed(Obstacle::Trouble(error.clone()));
+        assert!(effects.contains(&trouble), "{effects:?}");
+        assert_eq!(bench.step(Event::Demand(waiting())), [], "others wait");
+        bench.step(Event::Session(Notice::Opened(view(1))));
+        let reason = LossReason::DeadlinePassed;
+        bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
+        bench.step(Event::Demand(Demand::default()));
+        assert_eq!(bench.step(Event::Demand(trying())), [], "the reason was of another session");
+    }
+}
+
+#[test]
+fn an_attempt_is_void_if_the_fence_was_raised_for_another_key() {
+    for answer in [Locked::Fenced, Locked::Unknown(unknown())] {
+        let (mut bench, ticket) = Bench::contending();
+        bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
+        let effects = bench.step(Event::Locked { ticket, answer });
+        read_ticket(&effects);
+        let raises =
+            |effect: &Effect| matches!(effect, Effect::Request(Request::RaiseFence { .. }));
+        assert!(!effects.iter().any(raises), "{effects:?}");
+    }
+    // One that does not check the fence is not void.
+    let mut bench = Bench::new();
+    bench.step(Event::Session(Notice::Opened(SessionView { fence: Fence::Unusable, ..view(1) })));
+    let ticket = lock_ticket(&bench.step(Event::Demand(waiting())));
+    bench.step(Event::Session(Notice::Fenced { generation: 1, fence: Fence::At(60) }));
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::Unknown(unknown()) });
+    assert!(
+        matches!(effects[..], [.., Effect::Request(Request::RaiseFence { .. })]),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_changed_value_of_the_holder_is_known_to_those_who_wait() {
+    let (mut bench, ticket) = Bench::contending();
+    let ticket = read_ticket(&bench.step(Event::Locked { ticket, answer: Locked::Changed }));
+    let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
+    let Seen::Found { mut entry, .. } = found(Some("other"), 41) else { unreachable!() };
+    entry.value = b"moved".to_vec();
+    let (ticket, answer) = (watch_ticket(&effects), Seen::Found { entry, index: 41 });
+    let effects = bench.step(Event::Watched { ticket, answer });
+    let [Effect::Obstructed(Obstacle::Held(holder)), Effect::Watch { .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(&*holder.value, b"moved");
 }
 
 #[test]

@@ -12,6 +12,7 @@ impl Lock {
         match notice {
             Notice::Opened(view) => {
                 self.session = Some(view);
+                self.no_session = None;
                 // The store may have been replaced since the wait began. In the new one, the
                 // key can have a lower index, and the watch would wait for the old one.
                 if matches!(self.phase, Phase::Waiting { .. }) {

@@ -18,6 +18,7 @@ impl Lock {
         effects: &mut Vec<Effect>,
     ) {
         let Some(session) = entry.session.clone() else { return };
+        let foreign = self.is_foreign(&entry).then_some(entry.flags);
         self.freed_at = None;
         self.setbacks = 0;
         self.rival_at = Some(now);
@@ -42,14 +43,20 @@ impl Lock {
         // Followers must learn of every holder, so they never rest.
         match again.filter(|_| !self.demand.follow) {
             Some(until) => self.phase = Phase::Resting { until },
-            None => self.wait_on(index, session, effects),
+            None => self.wait_on(index, session, foreign, effects),
         }
     }
 
-    fn wait_on(&mut self, after: u64, holder: SessionId, effects: &mut Vec<Effect>) {
+    fn wait_on(
+        &mut self,
+        after: u64,
+        holder: SessionId,
+        foreign: Option<u64>,
+        effects: &mut Vec<Effect>,
+    ) {
         let ticket = self.tickets.next();
         effects.push(Effect::Watch { ticket, after, holder: Some(holder.clone()) });
-        self.phase = Phase::Waiting { ticket, holder, after };
+        self.phase = Phase::Waiting { ticket, holder, after, foreign };
     }
 
     /// Handles the answer to a watch: a change, or a failure.
@@ -69,7 +76,7 @@ impl Lock {
                     // Same holder: only the value changed, or the wait timed out.
                     let holder = holder.clone();
                     self.note_value(entry, effects);
-                    return self.wait_on(*index, holder, effects);
+                    return self.wait_on(*index, holder, None, effects);
                 }
                 if let Seen::Missing { .. }
                 | Seen::Found { entry: Entry { session: None, .. }, .. } = answer
@@ -100,9 +107,9 @@ impl Lock {
     /// Handles a watch that ended without a change.
     pub(super) fn unchanged(&mut self, now: Moment, asked: Ticket, effects: &mut Vec<Effect>) {
         match &mut self.phase {
-            Phase::Waiting { ticket, holder, after } if *ticket == asked => {
-                let (after, holder) = (*after, holder.clone());
-                self.wait_on(after, holder, effects);
+            Phase::Waiting { ticket, holder, after, foreign } if *ticket == asked => {
+                let (after, holder, foreign) = (*after, holder.clone(), *foreign);
+                self.wait_on(after, holder, foreign, effects);
             }
             Phase::Owned(own) => own.unchanged(now, asked),
             _ => {}

@@ -78,11 +78,17 @@ impl Lock {
             Phase::Owned(own) if writing.is_under(own) => Some(own),
             _ => None,
         };
+        let mut later = None;
         let outcome = match (answer, own) {
             (Written::Done { index }, own) => {
                 // Only an update of the value moves the index.
-                if let Some(own) = own.filter(|own| own.guard < index) {
-                    (own.index, own.guard, own.found) = (index, index, None);
+                match own {
+                    Some(own) if own.guard < index => {
+                        (own.index, own.guard, own.found) = (index, index, None);
+                    }
+                    // Somebody else wrote after it.
+                    Some(own) if own.index > index => later = own.found.clone(),
+                    _ => {}
                 }
                 Written::Done { index }
             }
@@ -114,6 +120,7 @@ impl Lock {
             (answer, _) => answer,
         };
         effects.push(Effect::Wrote(outcome));
+        effects.extend(later.map(Effect::ValueSeen));
     }
 
     /// Concludes a write that waits to be repeated if its ownership has ended.

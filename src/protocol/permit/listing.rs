@@ -1,9 +1,6 @@
 //! Finding and removing holders whose sessions have ended.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, PERIOD, Permit};
 use crate::{
@@ -20,12 +17,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     at: Option<Moment>,
-    asking: Option<Ticket>,
+    asking: Option<(Ticket, Moment)>,
     pruning: Option<Ticket>,
 }
 
-/// When a join that was in flight at the end of its session is looked for once more.
-const LATE_JOIN: Duration = Duration::from_secs(3);
 /// How many sessions one listing asks for.
 const MOST_ASKED: usize = 8;
 
@@ -44,9 +39,11 @@ impl Listing {
         self.at.filter(|_| self.is_idle())
     }
 
-    /// Lists by this moment, unless a listing is planned already.
+    /// Lists by this moment, unless a listing is planned or under way already.
     pub(super) fn by(&mut self, at: Moment) {
-        self.at.get_or_insert(at);
+        if self.is_idle() {
+            self.at.get_or_insert(at);
+        }
     }
 
     /// Lists at the next occasion.
@@ -61,10 +58,14 @@ impl Listing {
 }
 
 impl Permit {
-    /// Whether to go on listing: a caller waits, or an ended holder's permit is to pass on.
-    fn keeps_listing(&self) -> bool {
-        let waits = self.demand.wants() && !self.lock.owns();
-        waits || self.roll.has_ended()
+    fn waits(&self) -> bool {
+        self.demand.wants() && !self.lock.owns()
+    }
+
+    /// Whether to go on listing: a caller waits, an ended holder's permit is to pass on, or an
+    /// ended session of ours may be among the holders.
+    pub(super) fn keeps_listing(&self) -> bool {
+        self.waits() || self.roll.has_ended() || self.look_until.is_some()
     }
 
     pub(super) fn list_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -72,7 +73,7 @@ impl Permit {
             return;
         }
         let ticket = self.tickets.next();
-        (self.listing.at, self.listing.asking) = (None, Some(ticket));
+        (self.listing.at, self.listing.asking) = (None, Some((ticket, now)));
         effects.push(Effect::List { ticket, prefix: self.prefix.clone() });
     }
 
@@ -85,16 +86,16 @@ impl Permit {
         answer: Listed,
         effects: &mut Vec<Effect>,
     ) {
-        if self.listing.asking.take_if(|asking| *asking == ticket).is_none() {
-            return;
-        }
+        let asked = self.listing.asking.take_if(|(asking, _)| *asking == ticket);
+        let Some((_, asked_at)) = asked else { return };
         let Listed::Found { entries, .. } = answer else {
             // Without the right to list, nobody can be seen to have ended.
             if let Listed::Denied(_) | Listed::NameRefused(_) = answer {
-                self.roll.clear();
+                self.leave_to_others();
             }
             return self.list_later(now);
         };
+        self.look_until = self.look_until.filter(|until| asked_at < *until);
         // As HashiCorp's clients judge: a session lives if it locks any entry below the prefix.
         let living: BTreeSet<&SessionId> =
             entries.iter().filter_map(|(_, entry)| entry.session.as_ref()).collect();
@@ -151,10 +152,13 @@ impl Permit {
         true
     }
 
+    /// Forgets the ended holders, unless a caller waits for them.
+    fn leave_to_others(&mut self) {
+        self.roll.clear();
+        self.look_until = self.look_until.filter(|_| self.waits());
+    }
+
     fn list_later(&mut self, now: Moment) {
-        if std::mem::take(&mut self.looks_again) {
-            return self.listing.by(now + LATE_JOIN);
-        }
         if !self.keeps_listing() {
             return;
         }
@@ -171,7 +175,7 @@ impl Permit {
         // Left to a process that has the right. Otherwise the next listing shows who is left;
         // waiting callers learn from their watch that the entry has changed.
         if let Pruned::Denied(_) = answer {
-            self.roll.clear();
+            self.leave_to_others();
         }
         self.list_later(now);
     }

@@ -128,8 +128,9 @@ pub(crate) struct Permit {
     own: Option<u64>,
     roll: Roll,
     listing: listing::Listing,
-    /// Whether one more listing follows the next: a join of an ended session may come late.
-    looks_again: bool,
+    /// Holders are listed until one listing that is asked at this moment or later: an ended
+    /// session of ours may be among them, and a join of it may come late.
+    look_until: Option<Moment>,
     jitter: Jitter,
     /// For questions that the lock machine does not know.
     tickets: Tickets,
@@ -153,7 +154,7 @@ impl Permit {
             own: None,
             roll: Roll::default(),
             listing: listing::Listing::default(),
-            looks_again: false,
+            look_until: None,
             jitter: Jitter::new(seed),
             tickets: Tickets::above_others(),
         }
@@ -189,7 +190,7 @@ impl Permit {
     pub(crate) fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Lock(event) => {
-                if let Some(event) = self.seen(event) {
+                if let Some(event) = self.seen(now, event) {
                     self.feed(now, event, effects);
                 }
             }
@@ -203,7 +204,7 @@ impl Permit {
     pub(crate) fn recover(&mut self, now: Moment, floor: u64, effects: &mut Vec<Effect>) {
         (self.joining, self.own, self.sight) = (None, None, Sight::Unknown);
         self.demand = Demand::default();
-        let is_due = self.roll.has_ended() || !self.listing.is_over();
+        let is_due = self.keeps_listing() || !self.listing.is_over();
         self.listing.restart(is_due.then_some(now));
         let mut out = Vec::new();
         self.lock.recover(now, floor, &mut out);
@@ -214,7 +215,7 @@ impl Permit {
     }
 
     /// Takes note of an event, and returns it as the lock machine must see it.
-    fn seen(&mut self, event: lock::Event) -> Option<lock::Event> {
+    fn seen(&mut self, now: Moment, event: lock::Event) -> Option<lock::Event> {
         use lock::Event;
         match &event {
             Event::Demand(demand) => self.demand = *demand,
@@ -225,15 +226,13 @@ impl Permit {
                 if let Some((_, id)) = self.session.take_if(|(ours, _)| ours == generation)
                     && self.may_be_among(&id)
                 {
-                    self.roll.ours_ended(id);
-                    self.listing.soon();
                     // A join in flight may take effect after that.
-                    self.looks_again = self.joining.is_some();
+                    self.look_for(id, now + LATE_JOIN);
                 }
             }
             Event::Locked { ticket, answer } => {
                 let asked = self.joining.take_if(|(joining, _)| joining == ticket);
-                self.joined_at(asked.map(|(_, joined)| joined), answer);
+                self.joined_at(now, asked.map(|(_, joined)| joined), answer);
             }
             Event::Released { .. } => self.sight = Sight::Unknown,
             Event::SessionSeen { ticket, answer } if self.roll.answered(*ticket, answer) => {
@@ -251,7 +250,7 @@ impl Permit {
     }
 
     /// Takes note of the answer to a join; `None` to one that was asked before the last.
-    fn joined_at(&mut self, joined: Option<Joined>, answer: &Locked) {
+    fn joined_at(&mut self, now: Moment, joined: Option<Joined>, answer: &Locked) {
         let Some(Joined { session, roster, value, is_repeated }) = joined else { return };
         (self.own, self.sight) = (None, Sight::Unknown);
         let &Locked::At(index) = answer else { return };
@@ -260,9 +259,16 @@ impl Permit {
             self.sight = Sight::At { index, roster, value };
         } else {
             // It took effect around the end of the session.
-            self.roll.ours_ended(session);
-            self.listing.soon();
+            self.look_for(session, now);
         }
+    }
+
+    /// Looks for this ended session of ours among the holders: now, and until a listing that is
+    /// asked at `until` or later.
+    fn look_for(&mut self, session: SessionId, until: Moment) {
+        self.roll.ours_ended(session);
+        self.look_until = self.look_until.max(Some(until));
+        self.listing.soon();
     }
 
     /// Whether our session may be among the holders.
@@ -432,3 +438,6 @@ impl Permit {
 
 /// Interval at which the holders are listed while a caller waits.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How long a join that was in flight at the end of its session may take to arrive, at an agent
+/// that answers.
+const LATE_JOIN: Duration = Duration::from_secs(3);

@@ -133,9 +133,11 @@ impl Roll {
         if self.former.contains(session) { Some(ended.since) } else { known.passes_at() }
     }
 
-    /// Whether an ended holder's permit waits to pass on.
+    /// Whether an ended holder's permit waits to pass on, or that of a session of ours which is
+    /// about to end.
     pub(super) fn has_ended(&self) -> bool {
-        self.known.values().any(|known| known.ended.is_some())
+        let mut known = self.known.iter();
+        known.any(|(session, known)| known.ended.is_some() || self.former.contains(session))
     }
 
     /// Forgets the holders.

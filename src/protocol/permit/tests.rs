@@ -151,6 +151,18 @@ impl Bench {
         panic!("no listing is due");
     }
 
+    /// Answers every listing that follows, until the machine is quiet.
+    fn list_until_quiet(&mut self, answer: &Listed) {
+        for _ in 0..10 {
+            if self.permit.is_quiet() {
+                return;
+            }
+            let ticket = self.list_again();
+            self.listed(ticket, answer.clone());
+        }
+        panic!("it goes on listing");
+    }
+
     /// Answers the questions for sessions with this lock-delay.
     fn tell_lock_delay(&mut self, effects: &[Effect], lock_delay: Duration) {
         for effect in effects {
@@ -435,9 +447,7 @@ fn our_own_ended_session_is_removed_at_once() {
     let (ticket, left) = prune.expect("not pruned");
     assert_eq!(left, roster(2, &["a"]));
     bench.step(Event::Pruned { ticket, answer: Pruned::Done });
-    let ticket = bench.list_again();
-    bench.listed(ticket, listing(12, &["a"], &["a"]));
-    assert!(bench.permit.is_quiet());
+    bench.list_until_quiet(&listing(12, &["a"], &["a"]));
 }
 
 /// A machine whose session ended while its join was in flight, the ticket of that join, and
@@ -479,9 +489,60 @@ fn our_ended_session_is_removed_although_its_join_takes_effect_after_the_listing
     assert_eq!(pruned(&effects), [OURS]);
     let Some(Effect::Prune { ticket, .. }) = effects.last() else { panic!("{effects:?}") };
     bench.step(Event::Pruned { ticket: *ticket, answer: Pruned::Done });
-    let listing_ticket = bench.list_again();
-    bench.listed(listing_ticket, listing(14, &["a"], &["a"]));
-    assert!(bench.permit.is_quiet());
+    bench.list_until_quiet(&listing(14, &["a"], &["a"]));
+}
+
+#[test]
+fn our_ended_session_is_looked_for_until_a_listing_shows_that_it_has_gone() {
+    let unknown = Listed::Unknown(Trouble::Timeout(Duration::from_secs(2)));
+    // Served before the session is destroyed, or before the join takes effect, or not at all.
+    let living = listing(9, &["a", OURS], &["a", OURS]);
+    for answers in [vec![unknown.clone(); 4], vec![living; 4], vec![listing(9, &["a"], &["a"])]] {
+        let (mut bench, _, ticket) = ended_while_joining();
+        let mut next = Some(ticket);
+        for answer in answers {
+            let ticket = next.take().unwrap_or_else(|| bench.list_again());
+            bench.listed(ticket, answer);
+        }
+        let ticket = bench.list_again();
+        let effects = bench.listed(ticket, listing(12, &["a", OURS], &["a"]));
+        assert_eq!(pruned(&effects), [OURS]);
+    }
+}
+
+#[test]
+fn our_ended_session_is_looked_for_although_a_listing_was_in_flight_when_it_ended() {
+    let (mut bench, effects) = Bench::after(waiting(), found(9, &["a", "b"]));
+    let watch = effects.iter().find_map(|effect| match effect {
+        Effect::Lock(lock::Effect::Watch { ticket, .. }) => Some(*ticket),
+        _ => None,
+    });
+    let (watch, listing_ticket) = (watch.expect("no watch"), list_ticket(&effects));
+    let effects = bench.lock(lock::Event::Watched { ticket: watch, answer: found(12, &["b"]) });
+    join(&effects);
+    let reason = LossReason::DeadlinePassed;
+    bench.lock(lock::Event::Session(Notice::Closed { generation: 1, reason }));
+    bench.demand(Demand::default());
+    // Both were served before the join took effect.
+    let effects = bench.listed(listing_ticket, listing(9, &["a", "b"], &["a", "b"]));
+    bench.listed(list_ticket(&effects), listing(12, &["b"], &["b"]));
+    let ticket = bench.list_again();
+    let effects = bench.listed(ticket, listing(13, &["b", OURS], &["b"]));
+    assert_eq!(pruned(&effects), [OURS]);
+}
+
+#[test]
+fn a_holder_that_is_reported_while_the_holders_are_listed_is_not_listed_for_again_at_once() {
+    let (mut bench, effects) = Bench::after(waiting(), found(9, &["a", "b"]));
+    let watch = effects.iter().find_map(|effect| match effect {
+        Effect::Lock(lock::Effect::Watch { ticket, .. }) => Some(*ticket),
+        _ => None,
+    });
+    let (ticket, listing_ticket) = (watch.expect("no watch"), list_ticket(&effects));
+    bench.lock(lock::Event::Watched { ticket, answer: found(12, &["b", "c"]) });
+    let effects = bench.listed(listing_ticket, listing(12, &["b", "c"], &["b", "c"]));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::List { .. })), "{effects:?}");
+    bench.list_again();
 }
 
 #[test]

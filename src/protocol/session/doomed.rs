@@ -48,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const DENIED_PAUSE: Duration = Duration::from_secs(2);
 /// The TTLs after which an unrenewed session has ended at the latest: Consul waits for two,
 /// and a late renewal may begin another.
-const TTLS_TO_THE_END: u32 = 3;
+pub(super) const TTLS_TO_THE_END: u32 = 3;
 
 impl DoomedSessions {
     /// Creates the list for sessions of this TTL.

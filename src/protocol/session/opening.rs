@@ -64,6 +64,7 @@ impl Session {
                     opened_at: asked_at,
                     renewed_at: asked_at,
                     renew_at: asked_at + self.timing.renew_period(),
+                    asked_at,
                     renewals: Vec::new(),
                     raise: Raise::Asking(ticket),
                     lent: false,
@@ -143,7 +144,9 @@ impl Session {
                 let deadline = self.deadline(counted_from, ttl);
                 let Phase::Open(open) = &mut self.phase else { return };
                 open.renewed_at = open.renewed_at.max(sent_at);
-                open.renew_at = open.renew_at.max(sent_at + timing.renew_period());
+                if sent_at >= open.asked_at {
+                    open.renew_at = open.renew_at.max(sent_at + timing.renew_period());
+                }
                 if !open.view.cell.extend(now, deadline) {
                     self.close(LossReason::DeadlinePassed, effects);
                 } else {

@@ -912,3 +912,37 @@ fn asking_when_the_next_tick_is_due_changes_nothing() {
     assert!(at_once, "the end is due at once");
     assert!(due > Some(bench.now));
 }
+
+#[test]
+fn an_answer_to_an_earlier_renewal_does_not_postpone_one_that_was_asked_for() {
+    let (mut bench, _) = Bench::open();
+    let earlier = bench.renewal();
+    bench.now = bench.now + Duration::from_millis(10);
+    let asked_at = bench.now;
+    bench.step(Event::Asked(Request::Renew { generation: 1 }));
+    bench.step(Event::Renewed { ticket: earlier, answer: alive() });
+    bench.renewal();
+    assert!(bench.now.since(asked_at) <= BETWEEN_RENEWALS);
+}
+
+#[test]
+fn the_search_for_a_session_backs_off_and_ends_when_that_session_has_ended_by_itself() {
+    let unanswered = || SessionsSeen::Unknown(unknown());
+    // Consul shows no session to a token without the right.
+    for answer in [unanswered, || all(&[])] {
+        let (mut bench, mut ticket) = searching();
+        let (began, mut searches) = (bench.now, 1);
+        loop {
+            bench.step(Event::Listed { ticket, answer: answer() });
+            if !bench.session.tidying.expects_strays() {
+                break;
+            }
+            let effects = next_of_interest(&mut bench);
+            let [Effect::List { ticket: next }] = effects[..] else { panic!("{effects:?}") };
+            (ticket, searches) = (next, searches + 1);
+        }
+        let ended_by = Duration::from_secs(30) + Timing::default().session_ttl * 3;
+        assert!(bench.now.since(began) < ended_by);
+        assert!((3..=8).contains(&searches), "{searches} searches");
+    }
+}

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::messages::Effect;
+use super::{doomed::TTLS_TO_THE_END, messages::Effect};
 use crate::{
     clock::Moment,
     consul::fact::{SessionId, SessionsSeen, StaleFences},
-    protocol::{Ticket, Tickets},
+    protocol::{Ticket, Tickets, backoff::backoff},
 };
 
 /// A listing, now or later.
@@ -43,8 +43,11 @@ pub(super) struct Tidying {
     pub(super) strays: Look,
     /// A creation may still be in flight, so the search is repeated once.
     late_strays: bool,
-    /// How often the search failed since the runtime stopped.
-    failed_at_stop: u32,
+    /// How often in a row the search failed.
+    failed: u32,
+    /// When a session created before the search was asked for has ended by itself.
+    ended_by: Moment,
+    ttl: Duration,
     /// The search for fence entries of crashed processes.
     stale_fences: Look,
 }
@@ -52,8 +55,9 @@ pub(super) struct Tidying {
 /// Delay of the second search for the session of a creation of unknown outcome, and of a
 /// search after one that did not even show the present session.
 const LATE_STRAY: Duration = Duration::from_secs(30);
-/// Pause before retrying a listing that failed.
+/// The pauses before a listing that failed is repeated.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
+const LIST_AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 /// The same while the runtime stops, which does not wait for more than so many searches.
 const LIST_AGAIN_AT_STOP: Duration = Duration::from_millis(500);
 const MOST_AT_STOP: u32 = 3;
@@ -67,9 +71,10 @@ pub(super) const TIDYING: Duration = Duration::from_secs(3600);
 pub(super) const MOST_TIDIED: usize = 32;
 
 impl Tidying {
-    pub(super) fn new() -> Self {
-        let (strays, stale_fences) = (Look::Never, Look::Never);
-        Self { strays, late_strays: false, failed_at_stop: 0, stale_fences }
+    /// Creates the searches of a process whose sessions have this TTL.
+    pub(super) fn new(ttl: Duration) -> Self {
+        let (strays, stale_fences, ended_by) = (Look::Never, Look::Never, Moment::default());
+        Self { strays, late_strays: false, failed: 0, ended_by, ttl, stale_fences }
     }
 
     /// When [`act`](Self::act) is due.
@@ -115,13 +120,14 @@ impl Tidying {
     /// one may have been served before the last session was created.
     pub(super) fn hurry(&mut self, now: Moment) {
         if self.expects_strays() {
-            self.strays = Look::At(now);
+            (self.strays, self.failed) = (Look::At(now), 0);
         }
     }
 
     /// This process may not know the id of a session that it created.
     pub(super) fn expect_stray(&mut self, now: Moment) {
-        (self.strays, self.late_strays) = (Look::At(now), true);
+        (self.strays, self.late_strays, self.failed) = (Look::At(now), true, 0);
+        self.ended_by = now + LATE_STRAY + self.ttl * TTLS_TO_THE_END;
     }
 
     /// The session is in use: schedules the first search for fence entries.
@@ -152,29 +158,31 @@ impl Tidying {
             return Vec::new();
         }
         let mut strays = Vec::new();
-        self.strays = match answer {
+        let failed = std::mem::take(&mut self.failed);
+        let again = match answer {
             // To a token without the right, Consul shows no session.
             SessionsSeen::Found(sessions)
                 if present.is_some_and(|present| !sessions.contains(present)) =>
             {
-                Look::At(now + LATE_STRAY)
+                Some(LATE_STRAY)
             }
             SessionsSeen::Found(sessions) => {
                 strays = sessions;
                 strays.retain(|session| Some(session) != present);
                 let again = std::mem::take(&mut self.late_strays) && present.is_some();
-                if again { Look::At(now + LATE_STRAY) } else { Look::Never }
+                again.then_some(LATE_STRAY)
             }
-            SessionsSeen::Denied(_) => Look::Never,
-            SessionsSeen::Unknown(_) if present.is_none() => {
-                self.failed_at_stop += 1;
-                match self.failed_at_stop < MOST_AT_STOP {
-                    true => Look::At(now + LIST_AGAIN_AT_STOP),
-                    false => Look::Never,
+            SessionsSeen::Denied(_) => None,
+            SessionsSeen::Unknown(_) => {
+                self.failed = failed + 1;
+                match present {
+                    Some(_) => Some(backoff(LIST_AGAIN, failed, LIST_AGAIN_AT_MOST)),
+                    None => (self.failed < MOST_AT_STOP).then_some(LIST_AGAIN_AT_STOP),
                 }
             }
-            SessionsSeen::Unknown(_) => Look::At(now + LIST_AGAIN),
         };
+        let at = again.map(|pause| now + pause).filter(|at| *at < self.ended_by);
+        self.strays = at.map_or(Look::Never, Look::At);
         strays
     }
 

@@ -325,3 +325,16 @@ fn a_session_actor_that_died_before_its_first_session_may_have_left_one() {
     let effects = bench.step(Event::SessionDied);
     assert_eq!(effects, [start_session(0, LeftBehind::Unknown)]);
 }
+
+#[test]
+fn a_slot_that_is_made_while_there_is_no_session_learns_why() {
+    let mut bench = Bench::new();
+    bench.step(Event::Notified(Notice::Troubled(trouble())));
+    let notice = Notice::Troubled(trouble());
+    let told = Effect::Slots(ForSlots::Notify { which: Which::Of(vec![key("a")]), notice });
+    assert_eq!(bench.step(Event::SlotMade(key("a"))), [told, start_lock("a", 1, false)]);
+    bench.step(Event::Notified(Notice::Opened(view(1))));
+    let reason = LossReason::DeadlinePassed;
+    bench.step(Event::Notified(Notice::Closed { generation: 1, reason }));
+    assert_eq!(bench.step(Event::SlotMade(key("b"))), [start_lock("b", 2, false)]);
+}

@@ -211,3 +211,16 @@ fn who_follows_a_key_with_foreign_flags_learns_its_holder_although_contending_fa
         "{effects:?}"
     );
 }
+
+#[test]
+fn who_contends_later_for_a_followed_key_with_foreign_flags_is_refused_as_well() {
+    let (mut bench, ticket) = followed();
+    let Seen::Found { mut entry, index } = found(Some("other"), 5) else { unreachable!() };
+    entry.flags = 99;
+    bench.step(Event::Read { ticket, answer: Seen::Found { entry, index } });
+    for demand in [waiting(), trying()] {
+        let effects = bench.step(Event::Demand(Demand { follow: true, ..demand }));
+        assert_eq!(effects, [Effect::Failed(Obstacle::Foreign { flags: 99 })]);
+        assert_eq!(bench.step(Event::Demand(following())), [], "and the key is still watched");
+    }
+}

@@ -174,3 +174,41 @@ fn a_write_in_flight_keeps_the_machine_busy_and_ends_with_its_actor() {
     let late = bench.answer(write, Written::Done { index: 8 });
     assert_eq!(late, [], "whoever repairs the slot has answered it");
 }
+
+#[test]
+fn a_write_in_flight_when_the_actor_died_cannot_take_effect_under_a_later_ownership() {
+    for releases in [false, true] {
+        let mut bench = Bench::owning(8);
+        let (ticket, _) = sent(&bench.step(Event::Demand(writing())));
+        // Somebody else moved the index, so the write is repeated at the new one.
+        let effects = bench.answer(ticket, Written::Moved(20));
+        let effects = if effects.is_empty() { bench.wake() } else { effects };
+        assert_eq!(sent(&effects).1, 20);
+        if releases {
+            bench.release_ticket();
+        }
+        bench.lock.recover(bench.now, 8, &mut Vec::new());
+        let fenced = Notice::Fenced { generation: 1, fence: Fence::At(60) };
+        let ticket = read_ticket(&bench.step(Event::Session(fenced)));
+        bench.step(Event::Demand(waiting()));
+        let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 20) });
+        let ticket = lock_ticket(&effects);
+        let effects = bench.step(Event::Locked { ticket, answer: Locked::At(20) });
+        assert!(matches!(effects[..], [Effect::Release { index: 20, .. }]), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_write_that_is_answered_late_does_not_hide_what_somebody_else_wrote_after_it() {
+    let mut bench = Bench::owning(8);
+    let watch = watch_ticket(&bench.wake());
+    let (ticket, _) = sent(&bench.step(Event::Demand(writing())));
+    let Seen::Found { mut entry, index } = found(Some("ours-1"), 30) else { unreachable!() };
+    entry.value = b"theirs".to_vec();
+    let answer = Seen::Found { entry, index };
+    let effects = bench.step(Event::Watched { ticket: watch, answer });
+    assert_eq!(effects[0], Effect::ValueSeen(b"theirs".to_vec()));
+    let effects = bench.answer(ticket, Written::Done { index: 20 });
+    let wrote = Effect::Wrote(Written::Done { index: 20 });
+    assert_eq!(effects, [wrote, Effect::ValueSeen(b"theirs".to_vec())]);
+}
