@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{event::Event, parts::Part, question::Question, world::World};
+use super::{event::Event, parts::Part, permits::Permits, question::Question, world::World};
 use crate::{
     holding::keeping::SessionQuestion,
     key::Key,
@@ -21,6 +21,7 @@ impl World {
             0..=3 => {
                 let place = self.random.below(self.keys.len());
                 let (key, points) = (self.keys[place].clone(), self.random.skewed(0..=16));
+                let key = self.permits.as_mut().and_then(Permits::dies_instead).unwrap_or(key);
                 self.failed(process, "a lock's actor died");
                 // If nobody wants the key, there is no such actor yet.
                 self.processes[process].fuse = Some((key, points as u32));

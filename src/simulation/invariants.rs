@@ -374,6 +374,7 @@ impl World {
         }
         self.processes.iter().for_each(|process| process.set_time(self.now));
         self.check_keys();
+        self.check_claims();
         self.check_terms();
         self.check_sets();
         self.check_permits();
@@ -481,6 +482,42 @@ impl World {
                 self.stats.longest_wait = self.stats.longest_wait.max(now.since(since));
             } else {
                 seen.starved_since = None;
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.violate(|| wrong);
+        }
+    }
+
+    /// Checks that at most one lease or term on a key is valid.
+    fn check_claims(&mut self) {
+        let mut wrong = None;
+        for key in &self.keys {
+            let mut claimant = None;
+            for (id, process) in self.processes.iter().enumerate() {
+                let callers = process.callers.values().filter(|caller| caller.key == *key);
+                let leases = callers.filter_map(|caller| {
+                    let lease = caller.lease.as_ref().filter(|lease| lease.would_be_valid())?;
+                    Some((lease.token(), caller.owns))
+                });
+                let terms = process.terms(key).filter(|(_, is_valid)| *is_valid);
+                let terms = terms.map(|(token, _)| (token, self.ownership(id, key, token)));
+                let claims: BTreeSet<LeaseName> =
+                    leases.chain(terms).map(|(token, owns)| (owns, token)).collect();
+                if claims.len() > 1 {
+                    wrong = Some(format!("G1: p{id} has {claims:?} on {key} at once"));
+                }
+                let excludes_others = |(owns, token): &LeaseName| {
+                    self.invariants.protects(key, *owns).is_some_and(|session| {
+                        let lease = (key, session, index_of(*token));
+                        !self.takeovers.may_be_unheard(self.now, self.runs_since[id], lease)
+                    })
+                };
+                if claims.iter().any(excludes_others)
+                    && let Some(other) = claimant.replace(id)
+                {
+                    wrong = Some(format!("G1: p{other} and p{id} hold or lead {key} at once"));
+                }
             }
         }
         if let Some(wrong) = wrong {

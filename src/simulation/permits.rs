@@ -40,10 +40,12 @@ pub(super) struct Permits {
     pub(super) key: Key,
     pub(super) limit: u32,
     random: Random,
+    /// Whether the semaphore's actor dies, or a lock's.
+    deaths: Random,
     /// The tokens granted in the current store's history.
     tokens: BTreeSet<FencingToken>,
-    /// Since when each process's session has been a holder unwanted.
-    unwanted_since: BTreeMap<usize, Moment>,
+    /// Since when each session has been a holder unwanted.
+    unwanted_since: BTreeMap<SessionId, Moment>,
     /// The entry's last value, and what it says.
     read: (Vec<u8>, Option<Roster>),
 }
@@ -58,6 +60,7 @@ impl Permits {
             key: Key::new("s/.lock").ok()?,
             limit,
             random: Random::new(plan.seed ^ 0x7065_726d),
+            deaths: Random::new(plan.seed ^ 0x6465_6164),
             tokens: BTreeSet::new(),
             unwanted_since: BTreeMap::new(),
             read: (Vec::new(), None),
@@ -66,6 +69,11 @@ impl Permits {
 
     pub(super) fn store_replaced(&mut self) {
         self.tokens.clear();
+    }
+
+    /// The semaphore, if its actor dies instead of a lock's.
+    pub(super) fn dies_instead(&mut self) -> Option<Key> {
+        self.deaths.chance(500).then(|| self.key.clone())
     }
 
     /// Reads the entry, if it has changed.
@@ -206,6 +214,7 @@ impl World {
         let is_holder =
             |session| roster.as_ref().is_some_and(|roster| roster.holders.contains(session));
         let (mut valid, mut wrong) = (0_u64, None);
+        let former = std::mem::take(&mut permits.unwanted_since);
         for (id, process) in self.processes.iter_mut().enumerate() {
             let mut here = 0;
             for caller in process.callers.values_mut().filter(|caller| caller.key == *key) {
@@ -244,14 +253,23 @@ impl World {
             if here > 1 {
                 wrong = Some(format!("G1: p{id} has {here} valid leases on one permit"));
             }
-            let is_ours = process.live_session().is_some_and(is_holder);
-            if is_ours && !process.is_over && !process.wants(key) {
-                let since = *permits.unwanted_since.entry(id).or_insert(now);
-                if now.since(since.max(self.disturbed[id])) > ORPHAN_LIMIT {
-                    wrong = Some(format!("G4: p{id} keeps a permit that nobody there wants"));
+            let wants = process.wants(key);
+            for (session, is_closed) in &process.sessions {
+                // The process must destroy a closed session, even if somebody there wants a permit.
+                let is_unwanted = if *is_closed { self.server.is_alive(session) } else { !wants };
+                if process.is_over || !is_unwanted || !is_holder(session) {
+                    continue;
                 }
-            } else {
-                permits.unwanted_since.remove(&id);
+                let since = former.get(session).copied().unwrap_or(now);
+                permits.unwanted_since.insert(session.clone(), since);
+                if now.since(since.max(self.disturbed[id])) > ORPHAN_LIMIT {
+                    wrong = Some(match is_closed {
+                        true => {
+                            format!("G4: p{id}'s closed session {session} lives, and has a permit")
+                        }
+                        false => format!("G4: p{id} keeps a permit that nobody there wants"),
+                    });
+                }
             }
         }
         if let Some(Roster { limit, .. }) = roster
