@@ -10,7 +10,10 @@ use actix_dsync::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::locks::{acquire, agent, key, next, runtime};
+use crate::certificates::Folder;
+use crate::credentials::{auth_method, jwt, logins, policy};
+use crate::locks::{acquire, agent, at, key, next, runtime};
+use crate::support::consul::Agent;
 use crate::support::proxy::{Mode, Proxy};
 
 /// The tool, if it was built: with the feature `cli`.
@@ -210,11 +213,8 @@ async fn a_tool_that_gets_a_signal_while_it_waits_leaves_in_good_order() {
     let dsync = runtime("cli-waits");
     let lease = acquire(&dsync, "k").await;
     let (mut tool, _) = start(tool, &["lock", "k", "--", "true"]);
-    let pid = Pid::from_child(&tool);
-    let bit = 1 << (Signal::TERM.as_raw() - 1);
-    let caught = || u64::from_str_radix(&status_of(pid.as_raw_nonzero().get(), "SigCgt:"), 16);
-    until(|| caught().is_ok_and(|caught| caught & bit != 0)).await;
-    kill_process(pid, Signal::TERM).expect("our own child");
+    catches_sigterm(&tool).await;
+    kill_process(Pid::from_child(&tool), Signal::TERM).expect("our own child");
     assert_eq!(tool.wait().expect("our own child").code(), Some(128 + 15));
     drop(lease);
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
@@ -284,7 +284,7 @@ async fn the_tool_makes_a_leader_step_down_and_another_candidate_is_elected() {
     let url = agent().url();
     let Some(mut step_down) = tool(&url, "cli-step") else { return };
     let timing = actix_dsync::Timing::default().with_session_ttl(Duration::from_secs(10));
-    let candidate = || crate::locks::at(agent().url(), "cli-step").timing(timing.clone()).start();
+    let candidate = || at(agent().url(), "cli-step").timing(timing.clone()).start();
     let (first, second) = (candidate().expect("valid"), candidate().expect("valid"));
     let leads = first.send(Campaign::on(key("lead"))).await.expect("a tenure");
     let term = leads.elected().await;
@@ -311,7 +311,7 @@ async fn the_tool_makes_a_leader_step_down_and_another_candidate_is_elected() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_taken_away_from_a_cut_off_holder_is_free_only_after_its_lease() {
     let proxy = Proxy::to(agent().http_addr());
-    let holder = crate::locks::at(proxy.url(), "taken").start().expect("valid settings");
+    let holder = at(proxy.url(), "taken").start().expect("valid settings");
     let admin = runtime("taken");
     let lease = acquire(&holder, "k").await;
     let ask = admin.send(actix_dsync::Inspect(key("k"))).await.expect("an answer");
@@ -327,4 +327,142 @@ async fn a_lock_taken_away_from_a_cut_off_holder_is_free_only_after_its_lease() 
     for dsync in [holder, admin] {
         dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
     }
+}
+
+/// A pipe that nobody reads.
+fn broken_pipe() -> Stdio {
+    let (reader, broken) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    broken.into()
+}
+
+/// The sessions that the tool left on this agent.
+fn left(agent: &Agent) -> Vec<String> {
+    let sessions = agent.operator().sessions().into_iter().map(|session| session.name);
+    sessions.filter(|name| name.starts_with("dsync")).collect()
+}
+
+/// Waits until the process catches SIGTERM.
+async fn catches_sigterm(process: &Child) {
+    let pid = Pid::from_child(process).as_raw_nonzero().get();
+    let bit = 1 << (Signal::TERM.as_raw() - 1);
+    let caught = || u64::from_str_radix(&status_of(pid, "SigCgt:"), 16);
+    until(|| caught().is_ok_and(|caught| caught & bit != 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_fails_leaves_no_session_and_no_token() {
+    const MANAGEMENT: &str = "5f1c6b0e-8d0b-4c68-9d35-0d8f6f0f6a02";
+    // Otherwise, a list without rights is an empty list.
+    let listing = "acl { enable_key_list_policy = true }";
+    let agent = Agent::builder().acl(MANAGEMENT).config(listing).start();
+    policy(&agent);
+    let (own, folder) = (auth_method(&agent, "tool"), Folder::new());
+    let bearer = folder.write("bearer", &jwt(&own));
+    let start = |prefix: &str, url: String| {
+        let mut tool = tool(&url, prefix)?;
+        tool.env("CONSUL_LOGIN_AUTH_METHOD", "tool");
+        tool.env("CONSUL_LOGIN_BEARER_TOKEN_FILE", &bearer);
+        Some(tool)
+    };
+    // Nobody holds `k`, and no entry below the other prefix may be read.
+    let rules = r#"key_prefix "" { policy = "write" } key_prefix "denied" { policy = "deny" }
+        session_prefix "" { policy = "write" }"#;
+    let id = agent.operator().ask("GET", "/v1/acl/policy/name/locks", b"").expect("an answer");
+    let id = id.json()["ID"].as_str().expect("an id").to_owned();
+    let changed = serde_json::json!({ "Name": "locks", "Rules": rules }).to_string();
+    let path = format!("/v1/acl/policy/{id}");
+    let changed = agent.operator().ask("PUT", &path, changed.as_bytes()).expect("an answer");
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    for (prefix, code, arguments) in [
+        ("free", 1, &["explain", "k"][..]),
+        ("free", 1, &["force-release", "k"]),
+        ("free", 1, &["step-down", "k"]),
+        ("denied", 77, &["list"]),
+        ("denied", 77, &["explain", "k"]),
+        ("denied", 1, &["preflight"]),
+        ("denied", 77, &["lock", "k", "--", "true"]),
+        ("free", 127, &["lock", "k", "--", "/no/such/command"]),
+    ] {
+        let Some(mut tool) = start(prefix, agent.url()) else { return };
+        let ended = output(&mut tool, arguments);
+        assert_eq!(ended.0, Some(code), "{arguments:?}: {ended:?}");
+        assert_eq!(left(&agent), Vec::<String>::new(), "{arguments:?}");
+        assert_eq!(logins(&agent, "tool"), Vec::<String>::new(), "{arguments:?}");
+    }
+    // A watch goes on asking.
+    let mut watch = start("denied", agent.url()).expect("it was built");
+    let mut watch = watch.args(["watch", "k"]).spawn().expect("it runs");
+    catches_sigterm(&watch).await;
+    kill_process(Pid::from_child(&watch), Signal::TERM).expect("our own child");
+    assert_eq!(watch.wait().expect("our own child").code(), Some(0));
+    assert_eq!(left(&agent), Vec::<String>::new());
+    assert_eq!(logins(&agent, "tool"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_gets_a_signal_while_it_asks_leaves_in_good_order() {
+    let proxy = Proxy::to(agent().http_addr());
+    proxy.set(Mode::BlackHole);
+    for arguments in [&["list"][..], &["explain", "k"], &["preflight"]] {
+        let Some(tool) = tool(&proxy.url(), "cli-asks") else { return };
+        let (mut tool, _lines) = start(tool, arguments);
+        catches_sigterm(&tool).await;
+        kill_process(Pid::from_child(&tool), Signal::TERM).expect("our own child");
+        let ended = tool.wait().expect("our own child").code();
+        assert_eq!(ended, Some(128 + 15), "{arguments:?}");
+    }
+    // Nobody reads what a watch prints, and the pipe takes no more.
+    let (reader, mut full) = std::io::pipe().expect("a pipe");
+    full.write_all(&[0; 64 * 1024]).expect("room");
+    let mut watch = tool(&agent().url(), "cli-asks").expect("it was built");
+    let mut watch = watch.args(["watch", "k"]).stdout(full).spawn().expect("it runs");
+    catches_sigterm(&watch).await;
+    // Its writing begins.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    kill_process(Pid::from_child(&watch), Signal::TERM).expect("our own child");
+    assert_eq!(watch.wait().expect("our own child").code(), Some(0));
+    drop(reader);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_whose_output_cannot_be_written_leaves_in_good_order() {
+    let own = Agent::start();
+    let dsync = at(own.url(), "cli-output").start().expect("valid settings");
+    let lease = acquire(&dsync, "k").await;
+    let run = |arguments: &[&str], stdout: Stdio| {
+        let tool = tool(&own.url(), "cli-output").map(|mut tool| {
+            tool.args(arguments).stdout(stdout).stderr(Stdio::piped());
+            tool.spawn().expect("it runs").wait_with_output().expect("our own child")
+        })?;
+        Some((tool.status.code(), String::from_utf8_lossy(&tool.stderr).into_owned()))
+    };
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    for arguments in [
+        &["list"][..],
+        &["list", "--json"],
+        &["explain", "k"],
+        &["explain", "k", "--json"],
+        &["preflight"],
+        &["preflight", "--json"],
+        &["watch", "k"],
+        &["force-release", "k", "--immediate"],
+    ] {
+        let Some(ended) = run(arguments, broken_pipe()) else { return };
+        assert_eq!(ended, (Some(0), String::new()), "{arguments:?}, a pipe that nobody reads");
+        assert_eq!(left(&own), Vec::<String>::new(), "{arguments:?}");
+        let (code, errors) = run(arguments, full().into()).expect("it was built");
+        // The lock is taken away once.
+        if arguments[0] != "force-release" {
+            assert!(code == Some(74) && errors.contains("cannot be written"), "{errors}");
+        }
+        assert_eq!(left(&own), Vec::<String>::new(), "{arguments:?}");
+    }
+    // Nor does it need its standard error.
+    let mut tool = tool(&own.url(), "cli-output").expect("it was built");
+    let ended = tool.args(["explain", "free"]).stderr(broken_pipe()).status().expect("it runs");
+    assert_eq!(ended.code(), Some(1));
+    assert_eq!(left(&own), Vec::<String>::new());
+    lease.lost().await;
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
 }

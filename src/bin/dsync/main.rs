@@ -12,6 +12,7 @@ use actix_dsync::{
 };
 use clap::{Args, Parser, Subcommand};
 use rustix::process::Signal;
+use show::Reader;
 
 /// Locks on Consul that fence themselves.
 ///
@@ -19,8 +20,8 @@ use rustix::process::Signal;
 /// CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE.
 ///
 /// Exit codes: 0 success; 1 there is nothing to show or to do, or a preflight failed; 2 a wrong argument; 69 Consul
-/// is unavailable; 75 another holder has the lock; 76 the lock was lost and the command was
-/// stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise
+/// is unavailable; 74 the output cannot be written; 75 another holder has the lock; 76 the lock was lost and the
+/// command was stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise
 /// exits as its command does: with its code, or 128 and the number of the signal that ended
 /// it; 126 or 127 if the command cannot be started or found; 128 and the number of the signal that
 /// ended dsync while it waited.
@@ -132,7 +133,9 @@ pub(crate) enum Failure {
     Nothing(String),
     /// The command could not be started.
     Command(std::io::Error),
-    /// A signal came while it waited for the lock.
+    /// The output could not be written, for another reason than that its reader has left.
+    Output(std::io::Error),
+    /// A signal came while it waited for the lock, or for what it shows.
     Signal(Signal),
 }
 
@@ -154,6 +157,7 @@ impl Failure {
             Self::Nothing(_) => 1,
             Self::Command(error) if error.kind() == std::io::ErrorKind::NotFound => 127,
             Self::Command(_) => 126,
+            Self::Output(_) => 74,
             Self::Config(_) => 78,
             Self::Signal(signal) => u8::try_from(128 + signal.as_raw()).unwrap_or(1),
             Self::Lock(error) => match error {
@@ -179,9 +183,8 @@ impl Failure {
             Self::Config(error) => error.to_string(),
             Self::Nothing(text) => text.clone(),
             Self::Command(error) => format!("the command cannot be started: {error}"),
-            Self::Signal(signal) => {
-                format!("ended by signal {} while it waited for the lock", signal.as_raw())
-            }
+            Self::Output(error) => format!("the output cannot be written: {error}"),
+            Self::Signal(signal) => format!("ended by signal {} while it waited", signal.as_raw()),
         }
     }
 }
@@ -204,33 +207,57 @@ async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
         builder = builder.prefix(prefix);
     }
     let dsync = builder.start()?;
-    let done = match command {
-        Task::Lock(lock) => run_locked(&dsync, lock).await,
-        Task::List { below, json } => {
-            let held = dsync.send(Holders::below(below)).await?;
-            show::table(&held, json);
-            Ok(0)
-        }
-        Task::Explain { key, json } => {
-            let holder = holder_of(&dsync, &key).await?;
-            show::holder(&key, &holder, json);
-            Ok(0)
-        }
-        Task::Preflight { keys, json } => {
-            let found = dsync.preflight_for(keys).await?;
-            show::preflight(&found, json);
-            Ok(u8::from(!found.passed))
-        }
-        Task::Watch { key } => watch(&dsync, key).await,
-        Task::ForceRelease { key, index, immediate } => {
-            force_release(&dsync, key, index, immediate).await
-        }
-        Task::StepDown { key, index } => step_down(&dsync, key, index).await,
-    };
+    // The runtime is shut down however the task ends: a failure leaves no session and no login behind.
+    let done = perform(&dsync, command).await;
     if let Err(error) = dsync.shutdown(Duration::from_secs(5)).await {
         show::failure(&error.to_string());
     }
     done
+}
+
+async fn perform(dsync: &Dsync, command: Task) -> Result<u8, Failure> {
+    match command {
+        Task::Lock(lock) => run_locked(dsync, lock).await,
+        Task::List { below, json } => unless_signalled(list(dsync, below, json)).await,
+        Task::Explain { key, json } => unless_signalled(explain(dsync, key, json)).await,
+        Task::Preflight { keys, json } => unless_signalled(preflight(dsync, keys, json)).await,
+        Task::Watch { key } => match unless_signalled(watch(dsync, key)).await {
+            Err(Failure::Signal(_)) => Ok(0),
+            ended => ended,
+        },
+        // These catch no signal: docs/command-line.md says what an interruption leaves behind.
+        Task::ForceRelease { key, index, immediate } => {
+            force_release(dsync, key, index, immediate).await
+        }
+        Task::StepDown { key, index } => step_down(dsync, key, index).await,
+    }
+}
+
+/// Runs a task that changes nothing, until a signal comes.
+async fn unless_signalled(task: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let mut signals = child::Signals::new().map_err(Failure::Command)?;
+    tokio::select! {
+        done = task => done,
+        signal = signals.next() => Err(Failure::Signal(signal)),
+    }
+}
+
+async fn list(dsync: &Dsync, below: String, json: bool) -> Result<u8, Failure> {
+    let held = dsync.send(Holders::below(below)).await?;
+    show::print(show::table(&held, json)?).await?;
+    Ok(0)
+}
+
+async fn explain(dsync: &Dsync, key: Key, json: bool) -> Result<u8, Failure> {
+    let holder = holder_of(dsync, &key).await?;
+    show::print(show::holder(&key, &holder, json)?).await?;
+    Ok(0)
+}
+
+async fn preflight(dsync: &Dsync, keys: Vec<Key>, json: bool) -> Result<u8, Failure> {
+    let found = dsync.preflight_for(keys).await?;
+    show::print(show::preflight(&found, json)?).await?;
+    Ok(u8::from(!found.passed))
 }
 
 async fn holder_of(dsync: &Dsync, key: &Key) -> Result<Holder, Failure> {
@@ -299,14 +326,11 @@ async fn granted<M: Request<Reply = Lease>>(key: &Key, asked: Reply<M>) -> Resul
 
 async fn watch(dsync: &Dsync, key: Key) -> Result<u8, Failure> {
     let observer = dsync.send(Observe(key.clone())).await?;
-    let mut signal = child::Signals::new().map_err(Failure::Command)?;
     loop {
-        tokio::select! {
-            leadership = observer.changed() => {
-                let leader = named(dsync, &key, leadership.leader).await;
-                show::change(&key, leader.as_ref());
-            }
-            _ = signal.next() => return Ok(0),
+        let leader = observer.changed().await.leader;
+        let leader = named(dsync, &key, leader).await;
+        if show::print(show::change(&key, leader.as_ref())).await? == Reader::Left {
+            return Ok(0);
         }
     }
 }
@@ -346,7 +370,7 @@ async fn force_release(
     let released = dsync.send(ask).await;
     show::progress("");
     let released = released?;
-    println!("{key} was taken away from {}", released.holder);
+    show::print(format!("{key} was taken away from {}\n", released.holder)).await?;
     Ok(0)
 }
 
@@ -355,6 +379,7 @@ async fn step_down(dsync: &Dsync, key: Key, index: Option<u64>) -> Result<u8, Fa
     show::progress(&format!("keeping {key} while the lease of its leader may last"));
     let stepped_down = dsync.send(StepDown::of(key.clone(), &leader)).await;
     show::progress("");
-    println!("{} no longer leads {key}", stepped_down?.leader);
+    let leader = stepped_down?.leader;
+    show::print(format!("{leader} no longer leads {key}\n")).await?;
     Ok(0)
 }

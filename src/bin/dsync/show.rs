@@ -1,12 +1,14 @@
 //! What the tool prints.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
     sync::mpsc::{Receiver, channel},
     time::Duration,
 };
 
 use actix_dsync::{Holder, Key, admin::HeldKey, report::Preflight};
+
+use crate::Failure;
 
 /// Shows a line of progress on a terminal; an empty one removes it.
 pub(crate) fn progress(text: &str) {
@@ -30,10 +32,33 @@ pub(crate) fn failure(text: &str) {
     let _ = say(text).recv_timeout(Duration::from_secs(1));
 }
 
+/// Who reads standard output.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Reads,
+    /// It has closed its end, as `head -1` does, which is no error.
+    Left,
+}
+
+/// Writes to standard output, from a thread of its own: a reader that does not read delays no signal.
+pub(crate) async fn print(text: String) -> Result<Reader, Failure> {
+    let (done, written) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut out = io::stdout().lock();
+        let _ = done.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    });
+    let written = written.await.unwrap_or_else(|_| Err(io::Error::other("its thread ended")));
+    match written {
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Left),
+        Err(error) => Err(Failure::Output(error)),
+    }
+}
+
 /// A table, or JSON.
-pub(crate) fn table(held: &[HeldKey], json: bool) {
+pub(crate) fn table(held: &[HeldKey], json: bool) -> Result<String, Failure> {
     if json {
-        return print_json(&held);
+        return as_json(&held);
     }
     let rows = held.iter().map(|held| row(&held.key, &held.holder));
     let heads = ["KEY", "SESSION NAME", "NODE", "SESSION", "SINCE", "VALUE"].map(str::to_owned);
@@ -41,11 +66,12 @@ pub(crate) fn table(held: &[HeldKey], json: bool) {
     let width = |column: usize| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     };
-    for row in &rows {
+    let line = |row: &[String; 6]| {
         let cells = (0..5).map(|column| format!("{:<1$}", row[column], width(column)));
         let cells: Vec<String> = cells.collect();
-        println!("{}  {}", cells.join("  "), row[5]);
-    }
+        format!("{}  {}\n", cells.join("  "), row[5])
+    };
+    Ok(rows.iter().map(line).collect())
 }
 
 fn row(key: &str, holder: &Holder) -> [String; 6] {
@@ -74,34 +100,27 @@ fn is_plain(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-pub(crate) fn holder(key: &Key, holder: &Holder, json: bool) {
+pub(crate) fn holder(key: &Key, holder: &Holder, json: bool) -> Result<String, Failure> {
     if json {
-        return print_json(holder);
+        return as_json(holder);
     }
-    let [key, name, node, session, since, value] = row(key.as_str(), holder);
-    println!("key           {key}");
-    println!("session name  {name}");
-    println!("node          {node}");
-    println!("session       {session}");
-    println!("index         {since}");
-    println!("value         {value}");
+    let names = ["key", "session name", "node", "session", "index", "value"];
+    let lines = names.into_iter().zip(row(key.as_str(), holder));
+    Ok(lines.map(|(name, value)| format!("{name:<12}  {value}\n")).collect())
 }
 
-pub(crate) fn preflight(found: &Preflight, json: bool) {
-    if json {
-        return print_json(found);
-    }
-    print!("{found}");
+pub(crate) fn preflight(found: &Preflight, json: bool) -> Result<String, Failure> {
+    if json { as_json(found) } else { Ok(found.to_string()) }
 }
 
 /// One line for a change of the holder.
-pub(crate) fn change(key: &Key, holder: Option<&Holder>) {
+pub(crate) fn change(key: &Key, holder: Option<&Holder>) -> String {
     match holder {
         Some(holder) => {
             let [key, name, node, session, _, value] = row(key.as_str(), holder);
-            println!("{key}  {name}  {node}  {session}  {value}");
+            format!("{key}  {name}  {node}  {session}  {value}\n")
         }
-        None => println!("{}  -", printable(key.as_str())),
+        None => format!("{}  -\n", printable(key.as_str())),
     }
 }
 
@@ -112,10 +131,8 @@ fn escaped(line: &str) -> String {
     line.chars().map(escape).collect()
 }
 
-fn print_json(what: &impl serde::Serialize) {
-    match serde_json::to_string_pretty(what) {
-        // JSON leaves some characters as they are that control terminals.
-        Ok(text) => println!("{}", text.lines().map(escaped).collect::<Vec<_>>().join("\n")),
-        Err(error) => failure(&error.to_string()),
-    }
+fn as_json(what: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(what).map_err(|error| Failure::Output(error.into()))?;
+    // JSON leaves some characters as they are that control terminals.
+    Ok(text.lines().map(|line| escaped(line) + "\n").collect())
 }
