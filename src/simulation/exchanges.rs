@@ -1,6 +1,6 @@
 //! One request: asked, served, and answered.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use super::{
     event::Event,
@@ -15,6 +15,9 @@ use crate::{
     holding::keeping::SessionQuestion,
     protocol::{Ticket, permit, watch},
 };
+
+/// How long a copy waits again for the answer to the request.
+const POSTPONED: Duration = Duration::from_millis(50);
 
 /// The most requests of a process per second.
 const STORM: u64 = 400;
@@ -46,6 +49,7 @@ impl World {
             request,
             robbed,
             void: Cell::new(is_void),
+            settles: Cell::new(false),
         });
         self.trace.note(self.now, 16 + id, || {
             format!("p{process}      #{id} asks to {}", exchange.question)
@@ -73,6 +77,10 @@ impl World {
         if exchange.void.get() || self.is_misled(&exchange.question) {
             return self.stats.fault("late lock withheld");
         }
+        if exchange.settles.get() && self.waiting.contains_key(&exchange.id) {
+            self.last_arrival = self.last_arrival.max(self.now + POSTPONED);
+            return self.after(POSTPONED, Event::Arrive(exchange.clone()));
+        }
         self.record_ends();
         let past = self.past_of(exchange);
         let served = match past {
@@ -94,6 +102,8 @@ impl World {
                         exchange.question, reply.status
                     )
                 });
+                let settles = self.flights.is_none() && exchange.question.is_put_off(&reply);
+                exchange.settles.set(settles);
                 self.reply(exchange, reply);
             }
             Served::Parked => {

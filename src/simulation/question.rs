@@ -159,27 +159,29 @@ impl Question {
     /// a set of which another key was at fault, or because a right was missing; or can still
     /// write, because a right was missing or a lock-delay ran.
     pub(super) fn outlives(&self, answer: &WireReply) -> bool {
-        match self {
-            Self::LockAll { .. } => return true,
+        let expects_none = match self {
+            Self::LockAll { .. } => true,
             Self::Slot(_, SlotQuestion::Write { ask, .. }) => {
                 let written = concluded(ask, Ok(answer));
                 return matches!(written, Written::Denied(_) | Written::Failed(_));
             }
-            Self::Slot(_, SlotQuestion::Join { ask, .. }) => {
-                let joined = concluded(ask, Ok(answer));
-                let is_denied = matches!(joined, Locked::Denied(_) | Locked::FenceDenied(_));
-                return is_denied || ask.expect == Expect::Missing;
-            }
-            _ => {}
+            Self::Slot(_, SlotQuestion::Join { ask, .. }) => ask.expect == Expect::Missing,
+            _ => self.locks().any(|lock| lock.expect == Expect::Missing),
+        };
+        expects_none || self.is_put_off(answer)
+    }
+
+    /// Whether this answer lets its process rest although a copy can still lock the key: a
+    /// lock-delay ran, or a right was missing.
+    pub(super) fn is_put_off(&self, answer: &WireReply) -> bool {
+        use Locked::{Delayed, Denied, FenceDenied};
+        let is_put_off = |locked: &Locked| matches!(locked, Delayed | Denied(_) | FenceDenied(_));
+        if let Self::Slot(_, SlotQuestion::Join { ask, .. }) = self {
+            return is_put_off(&concluded(ask, Ok(answer)));
         }
         let locks: Vec<&Lock> = self.locks().collect();
-        let expects_none = locks.iter().any(|lock| lock.expect == Expect::Missing);
-        let may_succeed_later = |locked: Option<Locked>| {
-            use Locked::{Delayed, Denied, FenceDenied};
-            matches!(locked, Some(Delayed | Denied(_) | FenceDenied(_)))
-        };
         let answers = || concluded(&Locks(&locks), Ok(answer));
-        expects_none || (!locks.is_empty() && answers().into_iter().any(may_succeed_later))
+        !locks.is_empty() && answers().iter().flatten().any(is_put_off)
     }
 
     /// Reads the answer and addresses it to its machine.

@@ -36,6 +36,8 @@ pub(super) struct Exchange {
     pub(super) robbed: Option<(SessionId, u64)>,
     /// The process has read an answer, after which no copy may arrive.
     pub(super) void: Cell<bool>,
+    /// Such an answer is on its way.
+    pub(super) settles: Cell<bool>,
 }
 
 /// A period without a leader.
