@@ -11,7 +11,8 @@ use crate::error::ConfigError;
 /// An ownership expires at its *deadline*: one [lease time](Timing::lease) after the newest
 /// successful renewal was sent. The lease time is shorter than both the TTL and the
 /// lock-delay: a session can end before its TTL, and then only the lock-delay keeps
-/// others out.
+/// others out. With [`fast_failover`](Timing::fast_failover), it may exceed the lock-delay.
+/// It is always shorter than 60 s.
 ///
 /// | preset | TTL | lock-delay | fail-over after a crash | rides out an outage of |
 /// |---|---|---|---|---|
@@ -37,7 +38,9 @@ pub struct Timing {
     /// Leaves the lock-delay out of the lease time, so that a short lock-delay does
     /// not shorten it. The promise that a holder knows first then has one
     /// exception: somebody ends the session early (an operator, an agent that
-    /// leaves, a failed check) while this process is cut off or stopped.
+    /// leaves, a failed check) while this process is cut off or stopped. The same
+    /// exception applies to permits of semaphores. The lease time stays below 60 s,
+    /// even if the TTL is longer.
     ///
     /// Default: `false`.
     pub fast_failover: bool,
@@ -64,6 +67,8 @@ impl Timing {
     const MARGIN: Duration = Duration::from_millis(250);
     /// The longest lock-delay that Consul enforces; it reports longer ones.
     pub(crate) const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
+    /// No lease is longer, with any timing.
+    pub(crate) const LONGEST_LEASE: Duration = Self::LONGEST_LOCK_DELAY;
     const SHORTEST_LOCK_DELAY: Duration = Duration::from_secs(2);
     /// The shortest TTL that Consul accepts.
     pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(10);
@@ -100,8 +105,8 @@ impl Timing {
     }
 
     /// The lease time: how long a successful renewal proves ownership, counted from when it was
-    /// sent: `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`. The lock-delay and its 60 s do
-    /// not count if [`fast_failover`](Timing::fast_failover) is set.
+    /// sent: `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`. The lock-delay does not count if
+    /// [`fast_failover`](Timing::fast_failover) is set.
     #[must_use]
     pub fn lease(&self) -> Duration {
         self.lease_under(self.session_ttl)
@@ -109,9 +114,10 @@ impl Timing {
 
     /// The lease under the shorter of the configured TTL and `ttl`, which Consul reported.
     pub(crate) fn lease_under(&self, ttl: Duration) -> Duration {
-        let mut bound = self.session_ttl.min(ttl);
+        // A key that is taken away from its holder is kept for at most 60 s, whatever the TTL.
+        let mut bound = self.session_ttl.min(ttl).min(Self::LONGEST_LEASE);
         if !self.fast_failover {
-            bound = bound.min(self.lock_delay).min(Self::LONGEST_LOCK_DELAY);
+            bound = bound.min(self.lock_delay);
         }
         let drift = self.clock_drift.clamp(0.0, 0.1);
         bound.mul_f64(1.0 - drift).saturating_sub(Self::MARGIN)
