@@ -426,6 +426,22 @@ fn no_files_name_each_other_in_a_circle_except_within_one_machine() {
 }
 
 #[test]
+fn the_log_is_called_only_where_its_panics_are_caught() {
+    let calls = ["error", "warn", "info", "debug", "trace", "span", "event"];
+    let (house, mut wrong) = (House::read(), Vec::new());
+    for path in house.files.values().filter(|path| !path.ends_with("src/logs.rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        let names = |call: &&str| {
+            text.contains(&format!("tracing::{call}!")) || text.contains(&format!("_{call}!("))
+        };
+        if calls.iter().any(|call| names(&call)) || text.contains("in_scope") {
+            wrong.push(path);
+        }
+    }
+    assert!(wrong.is_empty(), "use crate::logs in {wrong:?}");
+}
+
+#[test]
 fn every_file_is_a_module_that_is_checked_or_for_tests_alone() {
     let house = House::read();
     let mut read: BTreeSet<PathBuf> = house.files.values().cloned().collect();

@@ -141,6 +141,7 @@ mod host;
 #[cfg(test)]
 mod house;
 mod key;
+mod logs;
 mod messages;
 #[cfg(test)]
 mod mutation;

@@ -34,6 +34,7 @@ use crate::{
         watchers,
     },
     key::Key,
+    logs,
     messages::subscribers::Hub,
     protocol::{Ticket, contest::News, lock::Event, permit, warden},
     status::kin,
@@ -94,12 +95,12 @@ impl LockActor {
                     kin::log_difference(key, &self.slot.callers.campaign_value(), leader);
                 }
                 if let News::Lost { .. } | News::Released { .. } = news {
-                    self.hold = Span::none();
+                    logs::guarded(|| self.hold = Span::none());
                 }
             }
             Order::Won { session, token, .. } => {
                 if let Some(token) = token {
-                    self.hold = tracing::debug_span!("hold", %key, %token, %session);
+                    self.hold = logs::span!("hold", %key, %token, %session);
                 }
             }
             Order::Lock { ticket, ask } => self.lock(ticket, ask),
@@ -112,19 +113,19 @@ impl LockActor {
             }
             Order::Request(request) => self.send_to_warden(warden::Event::Asked(request)),
             Order::Unreleased(error) => {
-                tracing::warn!(%key, %error, "lock release failed; retrying");
+                logs::warn!(%key, %error, "lock release failed; retrying");
                 let what = format!("release failed: {error}");
                 self.shared.settings.journal.incident(Some(key), what);
             }
             Order::Overwrote(text) => {
                 let text: String =
                     String::from_utf8_lossy(&text).escape_debug().take(200).collect();
-                tracing::warn!(%key, %text, "lock replaced a value written over it");
+                logs::warn!(%key, %text, "lock replaced a value written over it");
                 let what = format!("the lock replaced a value written over it: {text}");
                 self.shared.settings.journal.incident(Some(key), what);
             }
             Order::Failed(error) => {
-                tracing::warn!(%key, %error, "lock request failed");
+                logs::warn!(%key, %error, "lock request failed");
                 self.shared.settings.journal.incident(Some(key), error.to_string());
             }
             Order::Idle => self.send_to_warden(warden::Event::Idle(key.clone())),
@@ -144,11 +145,11 @@ impl LockActor {
         let span = match &question {
             SlotQuestion::Release { ask: Release { session, index, .. }, .. }
             | SlotQuestion::Leave { ask: LeaveSemaphore { session, index, .. }, .. } => {
-                tracing::debug_span!("release", %key, %session, index)
+                logs::span!("release", %key, %session, index)
             }
             _ => Span::current(),
         };
-        span.in_scope(|| match question {
+        logs::within(&span, || match question {
             SlotQuestion::Join { ticket, ask } => self.join(ticket, ask),
             question => question.put(self),
         });
@@ -156,7 +157,7 @@ impl LockActor {
 
     fn lock(&self, ticket: Ticket, ask: Lock) {
         let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
-        let span = tracing::debug_span!("acquire", %key, %session, token);
+        let span = logs::span!("acquire", %key, %session, token);
         let (slot, consul, limit) = (self.slot.clone(), self.shared.consul.clone(), self.limit());
         let era = self.shared.slots.era();
         let question = async move {
@@ -165,12 +166,12 @@ impl LockActor {
             answer
         };
         let tell = move |answer| slot.report(Event::Locked { ticket, answer });
-        span.in_scope(|| question::run(Locked::Unknown(dropped()), tell, question));
+        logs::within(&span, || question::run(Locked::Unknown(dropped()), tell, question));
     }
 
     fn join(&self, ticket: Ticket, ask: JoinSemaphore) {
         let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
-        let span = tracing::debug_span!("acquire", %key, %session, token);
+        let span = logs::span!("acquire", %key, %session, token);
         let (slot, consul, limit) = (self.slot.clone(), self.shared.consul.clone(), self.limit());
         let era = self.shared.slots.era();
         let question = async move {
@@ -179,7 +180,7 @@ impl LockActor {
             answer
         };
         let tell = move |answer| slot.report(Event::Locked { ticket, answer });
-        span.in_scope(|| question::run(Locked::Unknown(dropped()), tell, question));
+        logs::within(&span, || question::run(Locked::Unknown(dropped()), tell, question));
     }
 
     fn lock_all(&self, tickets: &[(Key, Ticket)], ask: LockAll) {
@@ -192,8 +193,8 @@ impl LockActor {
                 }
             }
         };
-        let span = tracing::debug_span!("acquire all", keys = tickets.len());
-        span.in_scope(|| question::ask(&self.shared.consul, ask, self.limit(), tell));
+        let span = logs::span!("acquire all", keys = tickets.len());
+        logs::within(&span, || question::ask(&self.shared.consul, ask, self.limit(), tell));
     }
 }
 
@@ -217,7 +218,7 @@ fn note_token(answer: &Locked, era: Era) {
     if let Locked::At(index) = answer
         && let Some(token) = FencingToken::new(*index, 0)
     {
-        Span::current().record("token", tracing::field::display(token.in_era(era)));
+        logs::record("token", tracing::field::display(token.in_era(era)));
     }
 }
 

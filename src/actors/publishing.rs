@@ -4,11 +4,12 @@ use tracing::Span;
 
 use crate::{
     key::Key,
+    logs,
     messages::{
         Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased, subscribers::Hub,
     },
     protocol::contest::News,
-    status::{journal::Journal, telemetry::guarded},
+    status::journal::Journal,
 };
 
 /// Records the news in the journal and the metrics.
@@ -32,7 +33,7 @@ fn record(journal: &Journal, key: &Key, news: &News) {
 pub(super) fn publish(hub: &Hub, key: &Key, news: &News, hold: &Span) {
     record(hub.journal(), key, news);
     send(hub, key.clone(), news);
-    guarded(|| hold.in_scope(|| log(key, news)));
+    logs::within(hold, || log(key, news));
 }
 
 fn send(hub: &Hub, key: Key, news: &News) {
@@ -51,15 +52,15 @@ fn send(hub: &Hub, key: Key, news: &News) {
 
 fn log(key: &Key, news: &News) {
     match news {
-        News::Acquired { token } => tracing::debug!(%key, %token, "lock acquired"),
-        News::Lost { token, reason } => tracing::warn!(%key, %token, %reason, "lock lost"),
-        News::Released { token } => tracing::debug!(%key, %token, "lock released"),
-        News::Elected { token } => tracing::info!(%key, %token, "elected"),
-        News::Deposed { token, reason } => tracing::info!(%key, %token, %reason, "deposed"),
+        News::Acquired { token } => logs::debug!(%key, %token, "lock acquired"),
+        News::Lost { token, reason } => logs::warn!(%key, %token, %reason, "lock lost"),
+        News::Released { token } => logs::debug!(%key, %token, "lock released"),
+        News::Elected { token } => logs::info!(%key, %token, "elected"),
+        News::Deposed { token, reason } => logs::info!(%key, %token, %reason, "deposed"),
         News::LeaderChanged { leader } => {
             let session = leader.as_ref().map(|leader| leader.session.as_str());
-            tracing::debug!(%key, session, "leader changed");
+            logs::debug!(%key, session, "leader changed");
         }
-        News::StoodBack { pause } => tracing::info!(%key, ?pause, "the campaign stands back"),
+        News::StoodBack { pause } => logs::info!(%key, ?pause, "the campaign stands back"),
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         asker::Asker,
         keeping::{Order, SessionQuestion, new_session},
     },
+    logs,
     ownership::LossReason,
     protocol::{
         Ticket,
@@ -78,12 +79,12 @@ impl SessionActor {
         match order {
             Order::Ask(question) => self.ask_consul(question, ctx),
             Order::Notify(notice) => {
+                self.warden.do_send(ForWarden(warden::Event::Notified(notice.clone())));
                 self.record_notice(&notice);
-                self.warden.do_send(ForWarden(warden::Event::Notified(notice)));
             }
             Order::Blocked(why) => {
                 if self.settings.journal.blocked(Some(&why)) {
-                    tracing::error!(%why, "no locks until an operator acts");
+                    logs::error!(%why, "no locks until an operator acts");
                 }
             }
             Order::Recovered => self.recovered(),
@@ -99,7 +100,7 @@ impl SessionActor {
         let limit = self.settings.timing.request_timeout();
         if let SessionQuestion::DeleteFences { ask } = &question {
             let count = ask.stale.len();
-            tracing::debug!(count, "deleting fence entries of ended sessions");
+            logs::debug!(count, "deleting fence entries of ended sessions");
         }
         match question {
             SessionQuestion::Renew { ticket, ask } => self.renew(ticket, ask, limit, ctx),
@@ -110,7 +111,7 @@ impl SessionActor {
     fn renew(&self, ticket: Ticket, ask: RenewSession, limit: Duration, ctx: &Context<Self>) {
         let (consul, settings) = (self.consul.clone(), self.settings.clone());
         let (actor, view) = (ctx.address(), self.machine.view().cloned());
-        let span = tracing::debug_span!("renew", session = %ask.session);
+        let span = logs::span!("renew", session = %ask.session);
         let question = async move {
             let asked_at = settings.clock.now();
             let answer = consul.ask(&ask, limit).await;
@@ -124,7 +125,7 @@ impl SessionActor {
             answer
         };
         let tell = move |answer| actor.do_send(ForSession(Event::Renewed { ticket, answer }));
-        span.in_scope(|| question::run(Renewed::Unknown(dropped()), tell, question));
+        logs::within(&span, || question::run(Renewed::Unknown(dropped()), tell, question));
     }
 
     /// Logs a notice and records it in the journal.
@@ -132,18 +133,18 @@ impl SessionActor {
         match notice {
             Notice::Opened(view) => {
                 self.recovered();
-                tracing::info!(session = %view.id, "session opened");
+                logs::info!(session = %view.id, "session opened");
             }
             Notice::Fenced { .. } => {}
             Notice::Closed { reason, .. } => {
-                tracing::warn!(%reason, "session lost; creating a new one");
+                logs::warn!(%reason, "session lost; creating a new one");
                 self.settings.journal.incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
                 if self.settings.journal.trouble(Some(error.to_string())) {
-                    tracing::warn!(%error, "session request failed; retrying");
+                    logs::warn!(%error, "session request failed; retrying");
                 } else {
-                    tracing::debug!(%error, "session request failed again; retrying");
+                    logs::debug!(%error, "session request failed again; retrying");
                 }
                 self.settings.journal.incident(None, error.to_string());
             }
@@ -153,7 +154,7 @@ impl SessionActor {
     fn recovered(&self) {
         self.settings.journal.blocked(None);
         if self.settings.journal.trouble(None) {
-            tracing::info!("Consul answers again");
+            logs::info!("Consul answers again");
         }
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     holding::{oversight::Oversight, slots::Slots, turn::Style, wards::Wards},
     key::Key,
     messages::subscribers::Hub,
+    logs,
     protocol::warden::{End, Event, ForActors, Readiness},
-    status::telemetry::guarded,
 };
 
 pub(crate) struct LockSupervisor {
@@ -103,7 +103,7 @@ impl LockSupervisor {
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
-        guarded(|| log(&event));
+        log(&event);
         let (now, hub, none) = (self.settings.clock.now(), &self.hub, Span::none());
         let orders = self.wards.handle(now, event, |key, news| publish(hub, key, &news, &none));
         for order in orders {
@@ -155,7 +155,7 @@ impl LockSupervisor {
         journal.telemetry().in_use(view.held, view.waiting);
         journal.telemetry().oldest(view.oldest_hold, view.oldest_wait);
         for (key, what) in view.notes {
-            guarded(|| tracing::warn!(%key, "{what}"));
+            logs::warn!(%key, "{what}");
             journal.incident(Some(&key), what);
         }
     }
@@ -191,11 +191,11 @@ impl LockSupervisor {
 fn log(event: &Event) {
     match event {
         Event::LockDied { key, .. } => {
-            tracing::error!(%key, "lock actor failed; its ownership is lost; restarting it");
+            logs::error!(%key, "lock actor failed; its ownership is lost; restarting it");
         }
-        Event::WatchDied => tracing::error!("watch actor failed; restarting it"),
+        Event::WatchDied => logs::error!("watch actor failed; restarting it"),
         Event::SessionDied => {
-            tracing::error!("session actor failed; all ownership is lost; restarting it");
+            logs::error!("session actor failed; all ownership is lost; restarting it");
         }
         _ => {}
     }

@@ -15,6 +15,7 @@ use super::{
     places::Tell,
     wire::{WireReply, WireRequest},
 };
+use crate::logs;
 
 /// The client of one agent, with the prefix of this runtime's keys.
 ///
@@ -143,10 +144,10 @@ impl Consul {
         let elapsed = asked_at.elapsed();
         match &result {
             Ok((WireReply { status, .. }, _)) => {
-                tracing::trace!(method, %target, status, ?elapsed, "Consul answered");
+                logs::trace!(method, %target, status, ?elapsed, "Consul answered");
             }
             Err(trouble) => {
-                tracing::trace!(method, %target, %trouble, ?elapsed, "Consul did not answer");
+                logs::trace!(method, %target, %trouble, ?elapsed, "Consul did not answer");
             }
         }
         result

@@ -15,7 +15,7 @@ use super::{
     http::Purpose,
     link::Link,
 };
-use crate::{config::Login, secret::Secret};
+use crate::{config::Login, logs, secret::Secret};
 
 /// How often the token is checked for a change, or for its expiry.
 pub(super) const LOOK_PERIOD: Duration = Duration::from_secs(1);
@@ -206,7 +206,7 @@ impl Credentials {
             Err(trouble) => Err(trouble.clone()),
         };
         if let Err(trouble) = fact {
-            tracing::warn!(%trouble, "could not log out; the token stays until it expires");
+            logs::warn!(%trouble, "could not log out; the token stays until it expires");
         }
     }
 
@@ -276,7 +276,7 @@ impl Credentials {
         match fetched {
             Ok(token) => {
                 if !self.is_current(token.as_ref()) {
-                    tracing::info!("the ACL token was replaced");
+                    logs::info!("the ACL token was replaced");
                     *self.token.borrow_mut() = token;
                 }
                 self.state.borrow_mut().failed = None;
@@ -287,9 +287,9 @@ impl Credentials {
                 let former = std::mem::replace(&mut self.state.borrow_mut().failed, failed);
                 if former.is_none_or(|(former, _)| former != why) {
                     if self.token.borrow().is_some() {
-                        tracing::warn!(%why, "no new ACL token; the last one stays in use");
+                        logs::warn!(%why, "no new ACL token; the last one stays in use");
                     } else {
-                        tracing::error!(%why, "no ACL token, so nothing can be locked; trying again");
+                        logs::error!(%why, "no ACL token, so nothing can be locked; trying again");
                     }
                 }
                 Err(why)

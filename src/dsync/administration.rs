@@ -20,6 +20,7 @@ use crate::{
     dsync::intake::{Intake, Pending},
     error::{Error, Step},
     key::Key,
+    logs,
     messages::{
         ForceRelease, ForceReleased, HeldKey, Holders, StepDown, SteppedDown, subscribers::Hub,
     },
@@ -167,13 +168,13 @@ impl Taking {
             Purpose::ForceRelease { .. } => self.hub.publish(&ForceReleased::from(taken.clone())),
             Purpose::StepDown => self.hub.publish(&SteppedDown::from(taken.clone())),
         }
-        tracing::warn!(%key, %holder, keeps = ?taken.keeps, "lock taken away from its holder");
+        logs::warn!(%key, %holder, keeps = ?taken.keeps, "lock taken away from its holder");
     }
 
     /// Whether the lock was taken away is unknown.
     fn tell_unknown(&self, taken: &Taken, why: &str) {
         let (key, holder) = (&taken.key, &taken.holder);
-        tracing::warn!(%key, %holder, why, "lock may have been taken away from its holder");
+        logs::warn!(%key, %holder, why, "lock may have been taken away from its holder");
         let what = format!("may have been taken away from {holder}: {why}");
         self.hub.journal().incident(Some(key), what);
     }

@@ -25,6 +25,7 @@ use crate::{
     holding::slots::{SlotSettings, Slots},
     host::url_host,
     key::Key,
+    logs,
     secret::Secret,
     status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
@@ -441,7 +442,7 @@ fn own_description(service: &str) -> serde_json::Value {
 /// Warns if the settings make an exception to the self-fencing guarantee.
 fn warn_of_exceptions(timing: &Timing) {
     if timing.fast_failover && timing.lock_delay < timing.session_ttl {
-        tracing::warn!(
+        logs::warn!(
             "timing.fast_failover: if somebody ends the session early (an operator, an agent that \
              leaves, a failed check) while this process is cut off or stopped, another process can \
              have the lock {:?} later, before this one knows; only the fencing token protects then",

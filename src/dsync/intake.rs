@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 use tracing::{
-    Instrument as _, Span,
+    Span,
     field::{Empty, display},
 };
 
@@ -29,6 +29,7 @@ use crate::{
         tenure::Tenure,
     },
     key::Key,
+    logs,
     messages::{
         Acquire, Campaign, Filter, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire,
         Unsubscribe,
@@ -130,16 +131,16 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
 
 /// The span of a caller's wait, within the caller's own span.
 pub(super) fn wait_span(key: &Key) -> Span {
-    tracing::debug_span!("wait for lock", %key, token = Empty, error = Empty)
+    logs::span!("wait for lock", %key, token = Empty, error = Empty)
 }
 
 /// Notes how a wait ended in its span.
 async fn noting(waits: impl Future<Output = Result<Lease, Error>>) -> Result<Lease, Error> {
     let result = waits.await;
     match &result {
-        Ok(lease) => Span::current().record("token", display(lease.token())),
-        Err(error) => Span::current().record("error", display(error)),
-    };
+        Ok(lease) => logs::record("token", display(lease.token())),
+        Err(error) => logs::record("error", display(error)),
+    }
     result
 }
 
@@ -192,7 +193,7 @@ impl Intake {
             };
             answer.map(|grant| Lease::of(grant, keep_alive))
         };
-        Box::pin(noting(granted).instrument(span))
+        Box::pin(logs::traced(span, noting(granted)))
     }
 
     fn enter(

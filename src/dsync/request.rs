@@ -20,6 +20,7 @@ use crate::{
         keep_alive::KeepAlive, lease::Lease, lease_set::LeaseSet, observer::Observer,
         tenure::Tenure,
     },
+    logs,
     messages::{
         Acquire, AcquireAll, AcquirePermit, Campaign, Event, Explain, ForceRelease, ForceReleased,
         HeldKey, Holders, Inspect, List, Observe, ReadEntry, Release, ReleaseAll, Resign, StepDown,
@@ -163,7 +164,7 @@ where
         let Self { request, intake } = self;
         if asker.is_none() && M::FOR_ITS_ANSWER {
             let request = std::any::type_name::<M>();
-            tracing::warn!(request, "request ignored: nobody can receive its reply");
+            logs::warn!(request, "request ignored: nobody can receive its reply");
             return;
         }
         let answer = request.submit(&intake);

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use super::intake::{Intake, Pending, unserved};
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         slot::Slot,
     },
     key::Key,
+    logs,
     messages::{AcquireAll, ReleaseAll},
     ownership::Released,
     protocol::queue::Obstacle,
@@ -34,7 +34,7 @@ impl Intake {
         let party = value.and_then(|value| Ok((self.join(&keys, value.clone())?, value)));
         let intake = self.clone();
         // Within the caller's own span.
-        let span = tracing::debug_span!("wait for locks", keys = keys.len());
+        let span = logs::span!("wait for locks", keys = keys.len());
         let granted = async move {
             let (mut party, value) = party?;
             // An instant too far away to represent means no limit.
@@ -58,7 +58,7 @@ impl Intake {
                 }
             }
         };
-        Box::pin(granted.instrument(span))
+        Box::pin(logs::traced(span, granted))
     }
 
     pub(crate) fn release_all(&self, ReleaseAll(leases): ReleaseAll) -> Pending<Released> {

@@ -14,6 +14,7 @@ use crate::{
     clock::{Clock, Moment},
     consul::fact::Fence,
     key::Key,
+    logs,
     protocol::{cell::DeadlineCell, contest::News, session::SessionView},
     status::{
         findings::Preflight,
@@ -144,14 +145,14 @@ impl Journal {
         match saturation {
             Some(now) if before.is_none_or(|before| now.allowed < before.allowed) => {
                 self.telemetry.connection_refused();
-                tracing::warn!(
+                logs::warn!(
                     "{now}; changes of watched keys may be noticed later; other processes of this \
                      host may use up the agent's http_max_conns_per_client"
                 );
                 self.incident(None, now.to_string());
             }
             Some(_) => {}
-            None => tracing::info!("keys are watched over {} connections again", now.most),
+            None => logs::info!("keys are watched over {} connections again", now.most),
         }
     }
 

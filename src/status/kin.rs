@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{key::Key, ownership::Holder, value::parsed};
+use crate::{key::Key, logs, ownership::Holder, value::parsed};
 
 /// The longest part of a field that is logged, in characters.
 const LONGEST_FIELD: usize = 64;
@@ -38,13 +38,13 @@ fn difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
 pub(crate) fn log_difference(key: &Key, own: &[u8], leader: &Holder) {
     let session = &leader.session;
     match difference(own, &leader.value) {
-        Some(Difference::Program { ours, theirs }) => tracing::warn!(
+        Some(Difference::Program { ours, theirs }) => logs::warn!(
             %key, session, ?ours, ?theirs,
             "the leader is another program: if it is unrelated to this one, set a prefix of its \
              own for each"
         ),
         Some(Difference::Build { ours, theirs }) => {
-            tracing::info!(%key, session, ?ours, ?theirs, "the leader is another build");
+            logs::info!(%key, session, ?ours, ?theirs, "the leader is another build");
         }
         None => {}
     }

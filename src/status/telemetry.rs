@@ -46,6 +46,8 @@ use std::{
 #[cfg(feature = "metrics")]
 use std::sync::PoisonError;
 
+#[cfg(feature = "metrics")]
+use crate::logs::guarded;
 use crate::{key::Key, ownership::LossReason};
 
 /// The metrics of one runtime. Cheap to clone.
@@ -200,12 +202,6 @@ fn show(name: &'static str, labels: Labels, value: f64) {
 #[cfg(feature = "metrics")]
 fn record(name: &'static str, labels: Labels, took: Duration) {
     guarded(|| metrics::histogram!(name, labels).record(took));
-}
-
-/// Catches a panic of the process's recorder or tracing subscriber, since they are called in the
-/// middle of steps. The panic hook reports it.
-pub(crate) fn guarded(call: impl FnOnce()) {
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
 }
 
 #[cfg(not(feature = "metrics"))]

@@ -20,6 +20,7 @@ use super::refusal::RETRY_AFTER_DEFAULT;
 use crate::{
     escape::Escaped,
     host::{url_host, without_root},
+    logs,
     ownership::Holder,
     value::parsed,
 };
@@ -224,7 +225,7 @@ impl LeaderConfig {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.as_ref() != Some(&news) {
             let session = Escaped(&leader.session);
-            tracing::warn!(leader = %session, "requests are not redirected to the leader: {why}");
+            logs::warn!(leader = %session, "requests are not redirected to the leader: {why}");
             *logged = Some(news);
         }
     }

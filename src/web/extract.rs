@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payload, web::Data};
 
-use crate::dsync::Dsync;
+use crate::{dsync::Dsync, logs};
 
 /// Extracts the app's handle, added with `app_data(dsync.clone())` or in a
 /// [`Data`](actix_web::web::Data).
@@ -36,7 +36,7 @@ pub(super) struct NotSetUp(pub(super) &'static str);
 
 impl ResponseError for NotSetUp {
     fn error_response(&self) -> HttpResponse {
-        tracing::error!("{self}");
+        logs::error!("{self}");
         HttpResponse::InternalServerError().body(self.to_string())
     }
 }

@@ -16,7 +16,7 @@ use futures::future::{Either, LocalBoxFuture, select};
 use tokio::{task::AbortHandle, time::Instant};
 
 use super::refusal::HeldTooLong;
-use crate::{holding::lease::Lease, key::Key, ownership::Lost};
+use crate::{holding::lease::Lease, key::Key, logs, ownership::Lost};
 
 /// The end of a hold and its time limit.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl Hold {
             Some(end) => tokio::time::sleep_until(end).await,
             None => std::future::pending().await,
         }
-        tracing::warn!(%key, limit = ?self.limit, "request held its lock too long; lock released");
+        logs::warn!(%key, limit = ?self.limit, "request held its lock too long; lock released");
         HeldTooLong { limit: self.limit }
     }
 }

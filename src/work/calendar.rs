@@ -22,6 +22,7 @@ use crate::{
     error::Error,
     holding::term::Term,
     key::Key,
+    logs,
     status::journal::Journal,
     token::FencingToken,
 };
@@ -56,7 +57,7 @@ impl Stuck<'_> {
     fn because(&self, why: String) {
         let Calendar { key, journal, .. } = self.0;
         if journal.stuck(key, Some(&why)) {
-            tracing::error!(%key, why, "the periodic job is stuck");
+            logs::error!(%key, why, "the periodic job is stuck");
         }
     }
 
@@ -127,7 +128,7 @@ impl Calendar {
     /// A turn was dropped at its time limit.
     pub(super) fn too_long(&self, term: &Term, limit: Option<Duration>) {
         let (key, token, limit) = (&self.key, term.token(), limit.unwrap_or_default());
-        tracing::warn!(%key, %token, ?limit, "job turn dropped at its time limit");
+        logs::warn!(%key, %token, ?limit, "job turn dropped at its time limit");
         let what = format!("a turn of the periodic job was dropped at its time limit of {limit:?}");
         self.journal.incident(Some(key), what);
     }
@@ -148,10 +149,10 @@ impl Calendar {
                 Ok((Verdict::Taken { due }, _)) => {
                     // Recording it may have taken long.
                     if due < self.look().await?.missed_before {
-                        tracing::debug!(%key, %token, due, "job turn skipped: too late");
+                        logs::debug!(%key, %token, due, "job turn skipped: too late");
                         continue;
                     }
-                    tracing::debug!(%key, %token, due, "job turn taken");
+                    logs::debug!(%key, %token, due, "job turn taken");
                     return Ok(Some(due));
                 }
                 Ok((Verdict::Over, _)) => return Ok(None),
@@ -174,7 +175,7 @@ impl Calendar {
                     rest = (rest * 2).min(LONGEST_REST);
                 }
                 Err(error) => {
-                    tracing::warn!(%key, %token, %error, "job turn not recorded; retrying");
+                    logs::warn!(%key, %token, %error, "job turn not recorded; retrying");
                     tokio::time::sleep(rest).await;
                     rest = (rest * 2).min(LONGEST_REST);
                 }

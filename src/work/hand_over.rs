@@ -7,6 +7,7 @@ use futures::future::join_all;
 use crate::{
     dsync::Dsync,
     error::{Error, Step},
+    logs,
 };
 
 impl Dsync {
@@ -125,7 +126,7 @@ impl Dsync {
         async move {
             signal.await;
             if let Err(error) = dsync.hand_over(limit).await {
-                tracing::warn!(%error, "leadership may be vacant until the session has ended");
+                logs::warn!(%error, "leadership may be vacant until the session has ended");
             }
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     error::Error,
     holding::{ledger::WorkGuard, tenure::Tenure, term::Term},
     key::Key,
+    logs,
     messages::Campaign,
 };
 
@@ -320,10 +321,10 @@ impl<A: Actor<Context = Context<A>>> Keeper<A> {
             let (key, token) = (term.key(), term.token());
             match end {
                 Ok(End::Told) => {
-                    tracing::info!(%key, %token, "singleton stopped");
+                    logs::info!(%key, %token, "singleton stopped");
                     continue;
                 }
-                Ok(End::Own) => tracing::warn!(%key, %token, "singleton stopped by itself"),
+                Ok(End::Own) => logs::warn!(%key, %token, "singleton stopped by itself"),
                 Err(panic) => panicked(&self.dsync, term, "the singleton", &panic.to_string()),
             }
             let pause = tokio::time::sleep(rest.after_failure());
@@ -367,7 +368,7 @@ async fn live<A: Actor<Context = Context<A>>>(
     // The address also keeps the actor alive.
     place.send_replace(Some(context.address()));
     let (key, token) = (term.key().clone(), term.token());
-    tracing::info!(%key, %token, "singleton started");
+    logs::info!(%key, %token, "singleton started");
     let mut life = Life { context: context.into_future(actor), term: term.clone(), begun: false };
 
     if !is_over_first(signal, &mut life).await {
@@ -383,7 +384,7 @@ async fn live<A: Actor<Context = Context<A>>>(
         // to stop, again if it refused before. If it refuses now, this runs first, before any
         // timer or message of the actor.
         let last = fut::wrap_future(async {}).map(move |(), _: &mut A, ctx: &mut Context<A>| {
-            tracing::warn!(%key, %token, "singleton terminated: it did not stop in time");
+            logs::warn!(%key, %token, "singleton terminated: it did not stop in time");
             ctx.terminate();
         });
         life.context.ctx().wait(last);

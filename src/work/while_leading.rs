@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     holding::{ledger::WorkGuard, term::Term},
     key::Key,
+    logs,
     messages::Campaign,
 };
 
@@ -137,7 +138,7 @@ pub(super) fn note_end(dsync: &Dsync, key: &Key, error: &Error) {
     if *error == Error::Stopped {
         return;
     }
-    tracing::error!(%key, %error, "the leader's work does not run");
+    logs::error!(%key, %error, "the leader's work does not run");
     let what = format!("the leader's work does not run: {error}");
     dsync.intake().journal.incident(Some(key), what);
 }
@@ -145,7 +146,7 @@ pub(super) fn note_end(dsync: &Dsync, key: &Key, error: &Error) {
 /// Logs, counts and records a panic of the leader's work.
 pub(super) fn panicked(dsync: &Dsync, term: &Term, work: &str, panic: &str) {
     let (key, token) = (term.key(), term.token());
-    tracing::error!(%key, %token, panic, "{work} has panicked");
+    logs::error!(%key, %token, panic, "{work} has panicked");
     let journal = &dsync.intake().journal;
     journal.telemetry().panicked(key);
     journal.incident(Some(key), format!("{work} has panicked: {panic}"));

@@ -1,17 +1,18 @@
 //! Work of the leader that panics is started again.
 
-use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
+use actix::{Actor, ActorContext as _, AsyncContext as _, Context};
 use actix_dsync::{
-    Campaign, List,
+    Acquire, Campaign, Lease, List,
     embedded::Embedded,
     events::{Filter, LockLost},
+    jobs::Singleton,
 };
 use futures::StreamExt as _;
 use tokio::time::Instant;
 use tracing::{
     Event, Metadata, Subscriber,
-    field::{Field, Visit},
     span::{Attributes, Id, Record},
 };
 
@@ -74,47 +75,50 @@ async fn work_that_panics_is_not_called_again_once_its_campaign_has_ended() {
     assert_eq!(*runs.borrow(), before);
 }
 
-/// Panics when the log says that a lock was lost.
+/// Panics at every event, and whenever a span is entered, left or filled in, or that of a hold is
+/// created.
 struct Fragile;
-
-impl Visit for Fragile {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let is_loss = field.name() == "message" && format!("{value:?}") == "lock lost";
-        assert!(!is_loss, "as the test wants it");
-    }
-}
 
 impl Subscriber for Fragile {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
 
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        assert_ne!(span.metadata().name(), "hold", "as the test wants it");
         Id::from_u64(1)
     }
 
-    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record(&self, _: &Id, _: &Record<'_>) {
+        panic!("as the test wants it");
+    }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut Self);
+    fn event(&self, _: &Event<'_>) {
+        panic!("as the test wants it");
     }
 
-    fn enter(&self, _: &Id) {}
+    fn enter(&self, _: &Id) {
+        panic!("as the test wants it");
+    }
 
-    fn exit(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {
+        panic!("as the test wants it");
+    }
 }
 
 #[actix::test]
-async fn a_panic_of_the_logs_subscriber_costs_no_event_and_not_the_runtime() {
+async fn a_log_that_always_panics_costs_no_event_no_lock_and_not_the_runtime() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let dsync = runtime("one", &consul);
     let guard = tracing::subscriber::set_default(Fragile);
+    let dsync = runtime("one", &consul);
     let mut lost = dsync.events::<LockLost>(Filter::All);
     let leases = [acquire(&dsync, "one").await, acquire(&dsync, "two").await];
-    let session = consul.entries()[0].session.clone().unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(leases.iter().all(Lease::is_valid));
+    let session = consul.sessions()[0].id.clone();
     assert!(consul.destroy_session(&session));
     let mut keys = Vec::new();
     for _ in &leases {
@@ -123,7 +127,45 @@ async fn a_panic_of_the_logs_subscriber_costs_no_event_and_not_the_runtime() {
     }
     keys.sort();
     assert_eq!(keys, [key("one"), key("two")]);
-    assert!(acquire(&dsync, "one").await.is_valid());
+    // Another process waits, and learns of the release from its blocking read.
+    let ours = acquire(&dsync, "one").await;
+    assert!(ours.is_valid());
+    let other = runtime("two", &consul);
+    let waits = other.send(Acquire::new(key("one")));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(ours);
+    assert!(waits.await.unwrap().is_valid());
+    dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    drop(guard);
+}
+
+/// Ends its own life.
+struct Short;
+
+impl Actor for Short {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_later(Duration::from_secs(1), |_, ctx| ctx.stop());
+    }
+}
+
+#[actix::test]
+async fn a_singleton_lives_again_although_the_log_panics_when_it_stops() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let guard = tracing::subscriber::set_default(Fragile);
+    let dsync = runtime("one", &consul);
+    let lives = Rc::new(RefCell::new(0));
+    let counted = lives.clone();
+    let made = move |_| {
+        *counted.borrow_mut() += 1;
+        Short
+    };
+    let singleton = Singleton::new(made).on(key("job")).start(&dsync).unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(*lives.borrow() > 5, "{} lives", lives.borrow());
+    singleton.stop().await;
     drop(guard);
     dsync.shutdown(Duration::from_secs(5)).await.unwrap();
 }

@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use crate::config::TlsSettings;
+use crate::{config::TlsSettings, logs};
 
 /// The configuration that the files give, which follows them.
 pub(super) struct Files {
@@ -47,7 +47,7 @@ impl Files {
         let names_no_ca = settings.ca_file.is_none() && settings.ca_path.is_none();
         let system = (names_no_ca && settings.verify).then(system_roots).transpose()?;
         if !settings.verify {
-            tracing::warn!(
+            logs::warn!(
                 "tls.verify is false: anybody between this process and the agent can read the \
                  token and grant any lock"
             );
@@ -69,10 +69,10 @@ impl Files {
             let made = read.as_ref().map_err(String::clone);
             match made.and_then(|pems| pems.config(&self.settings, self.system.as_ref())) {
                 Ok(config) => {
-                    tracing::info!("the TLS files changed; new connections use them");
+                    logs::info!("the TLS files changed; new connections use them");
                     current.config = config;
                 }
-                Err(why) => tracing::warn!(
+                Err(why) => logs::warn!(
                     %why,
                     "the TLS files cannot be used; new connections use the last good ones"
                 ),

@@ -1,0 +1,67 @@
+//! Calls of the process's tracing subscriber, which may panic.
+//!
+//! A panic in the middle of a step would end an actor, and with it locks; a subscriber that prints
+//! to a closed stderr panics at each event. The macros take what those of `tracing` take.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+};
+
+use tracing::{Span, Value};
+
+macro_rules! event {
+    ($level:ident: $($event:tt)+) => {{
+        $crate::logs::guarded(|| ::tracing::$level!($($event)+));
+    }};
+}
+
+macro_rules! error { ($($event:tt)+) => { $crate::logs::event!(error: $($event)+) } }
+// Under the name `warn`, it would be ambiguous with the attribute.
+macro_rules! warning { ($($event:tt)+) => { $crate::logs::event!(warn: $($event)+) } }
+macro_rules! info { ($($event:tt)+) => { $crate::logs::event!(info: $($event)+) } }
+macro_rules! debug { ($($event:tt)+) => { $crate::logs::event!(debug: $($event)+) } }
+macro_rules! trace { ($($event:tt)+) => { $crate::logs::event!(trace: $($event)+) } }
+
+/// A span of the level `debug`.
+macro_rules! span {
+    ($($span:tt)+) => {
+        $crate::logs::guarded(|| ::tracing::debug_span!($($span)+))
+            .unwrap_or_else(::tracing::Span::none)
+    };
+}
+
+pub(crate) use {debug, error, event, info, span, trace, warning as warn};
+
+/// Catches a panic of the process's tracing subscriber, or of its recorder of metrics. The panic
+/// hook reports it.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
+
+/// Records a field of the current span.
+pub(crate) fn record(field: &str, value: impl Value) {
+    guarded(|| {
+        Span::current().record(field, value);
+    });
+}
+
+/// Does `work` within the span. A panic of `work` passes.
+pub(crate) fn within<T>(span: &Span, work: impl FnOnce() -> T) -> T {
+    let entered = guarded(|| span.enter());
+    let output = work();
+    guarded(|| drop(entered));
+    output
+}
+
+/// Awaits `future` within the span.
+pub(crate) async fn traced<F: Future>(span: Span, future: F) -> F::Output {
+    let mut future = pin!(future);
+    let output = poll_fn(|cx| within(&span, || future.as_mut().poll(cx))).await;
+    guarded(|| drop(span));
+    output
+}
+
+#[cfg(test)]
+mod tests;

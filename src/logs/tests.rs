@@ -1,0 +1,63 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tracing::{
+    Event, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
+
+use crate::logs;
+
+/// Panics at every call.
+struct Fragile;
+
+impl Subscriber for Fragile {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        assert_eq!(span.metadata().name(), "entered", "as the test wants it");
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {
+        panic!("as the test wants it");
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        panic!("as the test wants it");
+    }
+
+    fn enter(&self, _: &Id) {
+        panic!("as the test wants it");
+    }
+
+    fn exit(&self, _: &Id) {
+        panic!("as the test wants it");
+    }
+}
+
+#[actix::test]
+async fn a_subscriber_that_panics_ends_no_step() {
+    let _log = tracing::subscriber::set_default(Fragile);
+    let key = "k";
+    logs::error!(key, "an event");
+    logs::warn!(%key, "an event");
+    logs::info!(?key, "an event of {}", 1);
+    logs::debug!("an event");
+    logs::trace!("an event");
+    logs::record("token", 1);
+    assert!(logs::span!("a span", key).is_none());
+    let span = logs::span!("entered", key);
+    assert_eq!(logs::within(&span, || 1), 1);
+    assert_eq!(logs::traced(span, async { 2 }).await, 2);
+}
+
+#[test]
+fn a_panic_of_the_work_itself_passes() {
+    let span = logs::span!("a span");
+    let worked = || logs::within(&span, || panic!("as the test wants it"));
+    assert!(catch_unwind(AssertUnwindSafe(worked)).is_err());
+}
