@@ -1,5 +1,7 @@
 //! Makes a chosen actor panic, for tests.
 
+use std::cell::Cell;
+
 use actix::prelude::*;
 
 use super::{
@@ -17,12 +19,22 @@ pub(super) enum Crash {
     Supervisor,
 }
 
+thread_local! {
+    static CRASHES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many actors of this thread have crashed.
+pub(super) fn crashes() -> usize {
+    CRASHES.get()
+}
+
 macro_rules! panics {
     ($($actor:ty),*) => {$(
         impl Handler<Crash> for $actor {
             type Result = ();
 
             fn handle(&mut self, crash: Crash, _: &mut Context<Self>) {
+                CRASHES.set(crashes() + 1);
                 panic!("{crash:?}, on purpose");
             }
         }

@@ -62,8 +62,8 @@ pub(super) struct LockActor {
     timer: Timer,
     /// Open while the process owns the key.
     hold: Span,
-    /// This actor replaces one that died.
-    recovering: bool,
+    /// This actor replaces one that died, and begins after this pause.
+    recovers: Option<Duration>,
     death_notice: DeathNotice<ForWarden>,
 }
 
@@ -72,11 +72,27 @@ struct Poked;
 
 impl LockActor {
     /// Creates the actor that the warden knows as number `worker`.
-    pub(super) fn new(slot: Arc<Slot>, shared: Rc<Shared>, worker: u64, recovering: bool) -> Self {
+    /// It replaces one that died if `recovers`, and begins after that pause.
+    pub(super) fn new(
+        slot: Arc<Slot>,
+        shared: Rc<Shared>,
+        worker: u64,
+        recovers: Option<Duration>,
+    ) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
         let death_notice = DeathNotice::new(shared.warden.clone(), ForWarden(died));
         let (timer, hold) = (Timer::default(), Span::none());
-        Self { slot, shared, timer, hold, recovering, death_notice }
+        Self { slot, shared, timer, hold, recovers, death_notice }
+    }
+
+    /// Takes the first turn, and then those that the slot asks for.
+    fn begin(&mut self, cause: Cause, ctx: &mut Context<Self>) {
+        let slot = self.slot.clone();
+        ctx.add_stream(stream::unfold(slot, |slot| async {
+            slot.callers.poked().await;
+            Some((Poked, slot))
+        }));
+        self.turn(cause, ctx);
     }
 
     fn turn(&mut self, cause: Cause, ctx: &mut Context<Self>) {
@@ -226,12 +242,18 @@ impl Actor for LockActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let slot = self.slot.clone();
-        ctx.add_stream(stream::unfold(slot, |slot| async {
-            slot.callers.poked().await;
-            Some((Poked, slot))
-        }));
-        self.turn(if self.recovering { Cause::Recovery } else { Cause::Poke }, ctx);
+        match self.recovers {
+            None => self.begin(Cause::Poke, ctx),
+            Some(Duration::ZERO) => self.begin(Cause::Recovery, ctx),
+            Some(pause) => {
+                ctx.wait(fut::wrap_future(tokio::time::sleep(pause)));
+                // Not before `Retire`, if that has come meanwhile.
+                let begins = fut::wrap_future(async {});
+                ctx.spawn(begins.map(|(), actor: &mut Self, ctx| {
+                    actor.begin(Cause::Recovery, ctx);
+                }));
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod messages;
 mod publishing;
 mod question;
 mod record;
+mod restarts;
 mod session;
 mod settings;
 pub(crate) mod supervisor;

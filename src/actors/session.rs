@@ -37,6 +37,8 @@ pub(super) struct SessionActor {
     warden: Recipient<ForWarden>,
     /// Creates its sessions.
     new: CreateSession,
+    /// The pause before it begins.
+    pause: Duration,
     timer: Timer,
     death_notice: DeathNotice<ForWarden>,
 }
@@ -47,20 +49,21 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 impl SessionActor {
     /// Creates the actor. It numbers its sessions from `generation + 1`, and destroys what an
-    /// actor that died left behind.
+    /// actor that died left behind. It begins after `pause`.
     pub(super) fn new(
         consul: Consul,
         settings: Rc<Settings>,
         warden: Recipient<ForWarden>,
         generation: u64,
         left_behind: LeftBehind,
+        pause: Duration,
     ) -> Self {
         let (now, timing) = (settings.clock.now(), settings.timing.clone());
         let new = new_session(settings.session_name.clone(), &timing, settings.checks.clone());
         let machine = Session::new(now, timing, generation, left_behind);
         let death_notice = DeathNotice::new(warden.clone(), ForWarden(warden::Event::SessionDied));
         let timer = Timer::default();
-        Self { machine, consul, settings, warden, new, timer, death_notice }
+        Self { machine, consul, settings, warden, new, pause, timer, death_notice }
     }
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -188,7 +191,18 @@ impl Actor for SessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.feed(Event::Start, ctx);
+        if self.pause.is_zero() {
+            return self.feed(Event::Start, ctx);
+        }
+        // Its mailbox waits as well.
+        let pause = fut::wrap_future(tokio::time::sleep(self.pause));
+        ctx.wait(pause.map(|(), actor: &mut Self, ctx| {
+            if actor.warden.connected() {
+                actor.feed(Event::Start, ctx);
+            } else {
+                ctx.stop();
+            }
+        }));
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     lock::{LockActor, Shared},
     messages::{ForSession, ForWarden, Retire, Stop, Watch},
     publishing::publish,
+    restarts::Restarted,
     session::SessionActor,
     settings::Settings,
     timer::{Timed, Timer},
@@ -21,8 +22,8 @@ use crate::{
     error::{Error, Step},
     holding::{oversight::Oversight, slots::Slots, turn::Style, wards::Wards},
     key::Key,
-    messages::subscribers::Hub,
     logs,
+    messages::subscribers::Hub,
     protocol::warden::{End, Event, ForActors, Readiness},
 };
 
@@ -36,6 +37,7 @@ pub(crate) struct LockSupervisor {
     pub(super) locks: HashMap<Key, Addr<LockActor>>,
     pub(super) session: Option<Addr<SessionActor>>,
     pub(super) watcher: Option<Addr<WatchActor>>,
+    restarted: Restarted,
     timer: Timer,
     oversight: Oversight,
     /// Callers waiting for the shutdown to finish.
@@ -89,6 +91,7 @@ impl LockSupervisor {
                 locks: HashMap::new(),
                 session: None,
                 watcher: None,
+                restarted: Restarted::default(),
                 timer: Timer::default(),
                 oversight: Oversight::default(),
                 stopping: Vec::new(),
@@ -113,25 +116,33 @@ impl LockSupervisor {
     }
 
     fn carry_out(&mut self, order: ForActors, ctx: &mut Context<Self>) {
+        let now = self.settings.clock.now();
         match order {
             ForActors::StartWatch => {
                 let (consul, settings) = (self.consul.clone(), self.settings.clone());
-                let actor = WatchActor::new(consul, settings, ctx.address().recipient());
+                let pause = self.watcher.as_ref().map(|_| self.restarted.watch.pause(now));
+                let warden = ctx.address().recipient();
+                let actor = WatchActor::new(consul, settings, warden, pause.unwrap_or_default());
                 self.watcher = Some(actor.start());
             }
             ForActors::StartSession { generation, left_behind } => {
                 let (consul, settings) = (self.consul.clone(), self.settings.clone());
-                let warden = ctx.address().recipient();
-                let actor = SessionActor::new(consul, settings, warden, generation, left_behind);
+                let pause = self.session.as_ref().map(|_| self.restarted.session.pause(now));
+                let (warden, pause) = (ctx.address().recipient(), pause.unwrap_or_default());
+                let actor =
+                    SessionActor::new(consul, settings, warden, generation, left_behind, pause);
                 self.session = Some(actor.start());
             }
             ForActors::StartLock { key, worker, recovering } => {
                 if let Some(slot) = self.wards.slots().get(&key) {
-                    let actor = LockActor::new(slot, self.shared.clone(), worker, recovering);
+                    let recovers = recovering
+                        .then(|| self.restarted.locks.entry(key.clone()).or_default().pause(now));
+                    let actor = LockActor::new(slot, self.shared.clone(), worker, recovers);
                     self.locks.insert(key, actor.start());
                 }
             }
             ForActors::Retire { key } => {
+                self.restarted.locks.remove(&key);
                 if let Some(actor) = self.locks.remove(&key) {
                     actor.do_send(Retire);
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 
-use super::crash::Crash;
+use super::crash::{Crash, crashes};
 use crate::{
     Acquire, AcquireAll, Campaign, Dsync, Error, Key, Lease, LossReason, Observe, Release,
     Released, TryAcquire,
@@ -317,4 +317,34 @@ async fn a_waiting_set_is_served_although_the_actor_of_one_of_its_keys_died() {
         // The holder of `b` lost it if its actor died.
         while world.lost.next().now_or_never().flatten().is_some() {}
     }
+}
+
+#[actix::test]
+async fn an_actor_that_panics_again_and_again_is_restarted_once_at_once_and_then_after_pauses() {
+    let world = World::new().await;
+    let other = runtime(&world.consul);
+    let theirs = other.send(Acquire::new(key("k"))).await.unwrap();
+    let waiting = world.dsync.send(Acquire::new(key("k")));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for crash in [Crash::Lock(key("k")), Crash::Session, Crash::Watch] {
+        let (began, before) = (tokio::time::Instant::now(), crashes());
+        let mut deaths = Vec::new();
+        while began.elapsed() < Duration::from_secs(30) {
+            world.crash(crash.clone());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            deaths.push(crashes() - before);
+        }
+        assert_eq!(deaths[10], 2, "{crash:?}");
+        let all = crashes() - before;
+        assert!((11..16).contains(&all), "{crash:?}: {all}");
+    }
+    // The last pause ends, and all goes on.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(theirs.is_valid());
+    drop(theirs);
+    let ours = waiting.await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(ours.is_valid());
+    world.dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert!(world.holders().is_empty());
 }

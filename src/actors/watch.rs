@@ -37,6 +37,8 @@ pub(super) struct WatchActor {
     /// The reads in flight. Aborted with the actor; otherwise they would occupy its
     /// successor's places.
     reads: HashMap<Ticket, JoinHandle<()>>,
+    /// The pause before it begins.
+    pause: Duration,
     timer: Timer,
     #[expect(dead_code, reason = "dropping it reports the actor's death")]
     death_notice: DeathNotice<ForWarden>,
@@ -46,16 +48,18 @@ pub(super) struct WatchActor {
 const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
 impl WatchActor {
+    /// Creates the actor, which begins after `pause`.
     pub(super) fn new(
         consul: Consul,
         settings: Rc<Settings>,
         warden: Recipient<ForWarden>,
+        pause: Duration,
     ) -> Self {
         let death_notice = DeathNotice::new(warden, ForWarden(warden::Event::WatchDied));
         let watchers = Watchers::new(settings.watches, settings.clock.now().as_nanos());
         let reads = HashMap::new();
         let timer = Timer::default();
-        Self { consul, settings, watchers, carries: 1, reads, timer, death_notice }
+        Self { consul, settings, watchers, carries: 1, reads, pause, timer, death_notice }
     }
 
     /// Runs one step of the machine and starts the reads that it requests.
@@ -122,6 +126,13 @@ impl WatchActor {
 
 impl Actor for WatchActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if !self.pause.is_zero() {
+            // Its mailbox waits as well.
+            ctx.wait(fut::wrap_future(tokio::time::sleep(self.pause)));
+        }
+    }
 }
 
 impl Timed for WatchActor {
