@@ -172,11 +172,14 @@ pub enum LossReason {
     /// This process resigned from leadership with [`Resign`](crate::Resign). Only
     /// terms end for this reason.
     Resigned,
+    /// The owner released the lock, so nothing was lost. Only a copy of a `HeldLease`, of the
+    /// feature `web`, that outlives its request ends for this reason.
+    Released,
 }
 
 impl LossReason {
     /// Every reason, indexed by its code.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::DeadlinePassed,
         Self::SessionGone,
         Self::KeyDeleted,
@@ -185,6 +188,7 @@ impl LossReason {
         Self::RuntimeFailed,
         Self::Shutdown,
         Self::Resigned,
+        Self::Released,
     ];
 
     /// The reason as a small number.
@@ -209,6 +213,7 @@ impl LossReason {
             Self::RuntimeFailed => "runtime_failed",
             Self::Shutdown => "shutdown",
             Self::Resigned => "resigned",
+            Self::Released => "released",
         }
     }
 }
@@ -220,7 +225,7 @@ const _: () = {
         place += 1;
     }
     // Add a new reason at the end, here and in `ALL`.
-    assert!(LossReason::ALL.len() == LossReason::Resigned.code() as usize + 1);
+    assert!(LossReason::ALL.len() == LossReason::Released.code() as usize + 1);
 };
 
 impl fmt::Display for LossReason {
@@ -234,6 +239,7 @@ impl fmt::Display for LossReason {
             Self::RuntimeFailed => "the lock runtime failed",
             Self::Shutdown => "the lock runtime was shut down",
             Self::Resigned => "this process resigned",
+            Self::Released => "its owner released it",
         })
     }
 }

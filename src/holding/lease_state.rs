@@ -170,6 +170,14 @@ impl LeaseState {
 
     /// Completes when the lease is lost; never if it was released.
     pub(crate) async fn lost(&self) -> LossReason {
+        match self.over().await {
+            LossReason::Released => std::future::pending().await,
+            reason => reason,
+        }
+    }
+
+    /// Completes when the lease has ended, also by its release.
+    pub(crate) async fn over(&self) -> LossReason {
         self.invalid().await;
         loop {
             let ended = self.ending.notified();
@@ -179,7 +187,7 @@ impl LeaseState {
                 return reason;
             }
             if self.ended.load(Ordering::Acquire) == RETURNED {
-                return std::future::pending().await;
+                return LossReason::Released;
             }
             if let Either::Right(_) = select(ended, pin!(tokio::time::sleep(REASON_LIMIT))).await {
                 return self.reason().unwrap_or(LossReason::ForceReleased);
@@ -197,7 +205,7 @@ impl LeaseState {
                 return Ok(output);
             }
         }
-        Err(Lost { key: self.key.clone(), token: self.token, reason: self.lost().await })
+        Err(Lost { key: self.key.clone(), token: self.token, reason: self.over().await })
     }
 
     /// What [`is_valid`](Self::is_valid) would return, without latching the cell.

@@ -69,7 +69,7 @@ impl Term {
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
         let state = self.state.clone();
-        async move { state.lost().await }
+        async move { state.over().await }
     }
 
     /// Runs `work` while the term lasts, and drops it the moment the term ends, as for

@@ -46,6 +46,7 @@ fn a_reason_has_one_name_in_labels_and_in_json() {
         LossReason::RuntimeFailed,
         LossReason::Shutdown,
         LossReason::Resigned,
+        LossReason::Released,
     ] {
         assert_eq!(serde_json::json!(reason), reason.name());
     }

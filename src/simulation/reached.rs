@@ -154,9 +154,11 @@ const PHASES: [&str; 10] = [
     "phase observing",
 ];
 
-/// The reasons of lost leases. Only terms end with a resignation.
+/// The reasons of lost leases. Only terms end with a resignation, and only a copy of a request's
+/// lease shows its release.
 fn reasons() -> impl Iterator<Item = String> {
-    let of_leases = LossReason::ALL.into_iter().filter(|it| *it != LossReason::Resigned);
+    let others = [LossReason::Resigned, LossReason::Released];
+    let of_leases = LossReason::ALL.into_iter().filter(move |it| !others.contains(it));
     of_leases.map(|reason| format!("{reason:?}"))
 }
 

@@ -230,7 +230,10 @@ impl Service<ServiceRequest> for LockPathService {
 ///
 /// It derefs to a [`Term`]: the lock's key, token and validity. As an extractor, it answers
 /// 500 if no [`LockPath`] wraps the handler. A copy that outlives the request does not keep
-/// the lock: it is no longer valid, and its [`lost`](Term::lost) never completes.
+/// the lock: it is no longer valid. The reason is then [`LossReason::Released`], both of its
+/// [`lost`](Term::lost) and of its [`run`](Term::run).
+///
+/// [`LossReason::Released`]: crate::LossReason::Released
 #[derive(Clone, Debug)]
 pub struct HeldLease(Term);
 

@@ -444,6 +444,33 @@ async fn a_response_to_head_holds_no_lock_and_has_the_headers_of_get() {
 }
 
 #[actix::test]
+async fn work_under_a_lock_ends_when_it_outlives_its_request() {
+    in_a_task(async {
+        let consul = Embedded::new();
+        let outlives = Rc::new(RefCell::new(None));
+        let begun = outlives.clone();
+        let handler = move |lease: HeldLease| {
+            let work = async move {
+                let lost = lease.run(pending::<()>()).await.unwrap_err();
+                (lost.reason, lease.lost().await)
+            };
+            begun.replace(Some(actix_rt::spawn(work)));
+            async { "done" }
+        };
+        let app = App::new()
+            .app_data(runtime("shop", &consul))
+            .route("/orders/{id}", web::get().to(handler).wrap(order()));
+        let app = init_service(app).await;
+        assert_eq!(get(&app, "/orders/7").await.status, 200);
+        let work = outlives.take().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), work).await;
+        let reasons = ended.expect("the work ends").unwrap();
+        assert_eq!(reasons, (LossReason::Released, LossReason::Released));
+    })
+    .await;
+}
+
+#[actix::test]
 async fn a_handler_does_not_start_under_an_expired_lock() {
     in_a_task(async {
         let mut begun = 0;
