@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     consul::{
-        ask::{Ask, JoinSemaphore, LeaveSemaphore, Lock, LockAll, Release},
+        ask::{Ask, JoinSemaphore, LeaveSemaphore, ListNow, Lock, LockAll, Release},
         client::Consul,
-        fact::Locked,
+        fact::{Listed, Locked, Trouble},
     },
     holding::{
         asker::Asker,
@@ -167,6 +167,7 @@ impl LockActor {
         };
         logs::within(&span, || match question {
             SlotQuestion::Join { ticket, ask } => self.join(ticket, ask),
+            SlotQuestion::ListHolders { ticket, ask } => self.list_holders(ticket, ask),
             question => question.put(self),
         });
     }
@@ -197,6 +198,26 @@ impl LockActor {
         };
         let tell = move |answer| slot.report(Event::Locked { ticket, answer });
         logs::within(&span, || question::run(Locked::Unknown(dropped()), tell, question));
+    }
+
+    /// Lists a semaphore's entries. Without a listing, the permit of a dead holder is not freed,
+    /// so a failure that lasts is an incident.
+    fn list_holders(&self, ticket: Ticket, ask: ListNow) {
+        let (slot, settings) = (self.slot.clone(), self.shared.settings.clone());
+        let tell = move |answer: Listed| {
+            let why = match &answer {
+                Listed::Denied(right) => Some(format!("the token lacks {right}")),
+                Listed::NameRefused(why) => Some(why.clone()),
+                Listed::Unknown(trouble @ Trouble::TooLong) => Some(trouble.to_string()),
+                Listed::Found { .. } | Listed::Unknown(_) => None,
+            };
+            if let Some(why) = why {
+                let what = format!("the semaphore's holders cannot be listed: {why}");
+                settings.journal.incident(Some(&slot.key), what);
+            }
+            slot.report(permit::Event::Listed { ticket, answer });
+        };
+        question::ask(&self.shared.consul, ask, self.limit(), tell);
     }
 
     fn lock_all(&self, tickets: &[(Key, Ticket)], ask: LockAll) {

@@ -33,8 +33,8 @@ use crate::{consul::roster, error::Error, holding::lease::Lease, key::Key, value
 /// # Errors
 /// [`Error::NoPermit`] after the time limit; [`Error::LimitConflict`] if the semaphore has
 /// another limit; [`Error::NoSemaphore`] if its entry cannot be understood; [`Error::Invalid`]
-/// if the limit is not between 1 and [`MOST_PERMITS`](Self::MOST_PERMITS), or the prefix is
-/// too long; otherwise the errors of [`Acquire`](crate::Acquire).
+/// if the limit is not between 1 and [`MOST_PERMITS`](Self::MOST_PERMITS), the prefix is too
+/// long, or the [value](Self::value) is too long for the limit; otherwise the errors of [`Acquire`](crate::Acquire).
 ///
 /// # Cancel safety
 /// As for [`Acquire`](crate::Acquire).
@@ -64,6 +64,10 @@ impl AcquirePermit {
     /// The largest limit: 4,096.
     pub const MOST_PERMITS: u32 = roster::MOST_PERMITS;
 
+    /// The most bytes that the values of all permits of a semaphore have together: 2 MiB.
+    /// The entries of a semaphore are listed with one answer, of limited length.
+    pub const MOST_VALUE_BYTES: usize = 2 * 1024 * 1024;
+
     /// Requests one of `limit` permits of the semaphore below `prefix`.
     pub fn new(prefix: Key, limit: u32) -> Self {
         Self { prefix, limit, within: None, value: None }
@@ -77,9 +81,11 @@ impl AcquirePermit {
     }
 
     /// Sets the value of this process's own entry, `<prefix>/<session>`, while it holds the
-    /// permit.
+    /// permit. It has at most [`MOST_VALUE_BYTES`](Self::MOST_VALUE_BYTES) divided by the limit:
+    /// 512 bytes with the largest limit. A longer one is refused with [`Error::Invalid`] and the
+    /// field `value`.
     ///
-    /// Default: as for [`Acquire::value`](crate::Acquire::value).
+    /// Default: as for [`Acquire::value`](crate::Acquire::value). The same bound applies.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
     }

@@ -3,8 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use actix_dsync::{
-    Acquire, AcquireAll, AcquirePermit, Dsync, Error, Lease, LossReason, Release, Released,
-    TryAcquire, TryAcquirePermit, UpdateValue,
+    Acquire, AcquireAll, AcquirePermit, Dsync, Error, Lease, LockValue, LossReason, Release,
+    Released, TryAcquire, TryAcquirePermit, UpdateValue,
     embedded::Embedded,
     events::{Filter, LockLost},
 };
@@ -385,4 +385,51 @@ async fn requests_that_are_dropped_at_any_moment_leave_nothing() {
         }
     })
     .await;
+}
+
+#[actix::test]
+async fn the_values_of_all_permits_together_fit_in_a_listing() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("worker", &consul);
+    for (limit, longest) in [(AcquirePermit::MOST_PERMITS, 512), (10, 209_715)] {
+        let asked = |length| {
+            TryAcquirePermit::new(key("jobs"), limit).value(LockValue::Bytes(vec![b'x'; length]))
+        };
+        let refused = dsync.send(asked(longest + 1)).await.unwrap_err();
+        assert!(matches!(refused, Error::Invalid { field: "value", .. }), "{refused}");
+        assert!(refused.to_string().contains(&format!("may have {longest}")), "{refused}");
+        let waiting = AcquirePermit::new(key("jobs"), limit);
+        let waiting = waiting.value(LockValue::Bytes(vec![b'x'; longest + 1]));
+        assert_eq!(dsync.send(waiting).await.unwrap_err(), refused);
+        let permit = dsync.send(asked(longest)).await.unwrap();
+        assert_eq!(dsync.send(Release(permit)).await, Ok(Released::Confirmed));
+    }
+}
+
+#[actix::test]
+async fn an_operator_sees_that_the_holders_cannot_be_listed() {
+    // Only a client over HTTP limits the length of answers, and a socket needs the real clock.
+    let consul = Embedded::new();
+    let server = consul.serve("127.0.0.1:0").unwrap();
+    let start = || Dsync::builder("worker").address(server.url()).start().unwrap();
+    let (one, other) = (start(), start());
+    let held = permit(&one, 1).await;
+    // By clients that do not bound them.
+    for entry in 0..10 {
+        consul.write_key(&format!("jobs/{entry}"), vec![b'x'; 360 * 1024]);
+    }
+    let waiting = actix_rt::spawn(other.send(AcquirePermit::new(key("jobs"), 1)));
+    let told = || {
+        let incidents = other.list().incidents.into_iter();
+        incidents.filter(|it| it.what.contains("holders cannot be listed")).collect::<Vec<_>>()
+    };
+    let until = std::time::Instant::now() + 30 * SECOND;
+    while told().is_empty() && std::time::Instant::now() < until {
+        tokio::time::sleep(SECOND / 20).await;
+    }
+    let told = told();
+    assert!(told.len() == 1 && told[0].key == Some(key("jobs/.lock")), "{told:?}");
+    assert!(told[0].what.contains("too long"), "{told:?}");
+    drop((held, waiting));
 }
