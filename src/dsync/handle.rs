@@ -39,11 +39,18 @@ pub(super) struct Inner {
 }
 
 impl Dsync {
-    /// Sends a request. Requests are received in the order of the calls. The reply is a
-    /// future that can be awaited in any Tokio runtime.
+    /// Sends a request. The reply is a future that can be awaited in any Tokio runtime.
+    ///
+    /// The call starts the request, and requests for one key are received in the order of the
+    /// calls. Only [`Inspect`], [`ReadEntry`] and [`Holders`] start when the reply is first
+    /// polled: they read Consul, and few read at the same time.
     ///
     /// # Cancel safety
     /// Dropping the reply cancels an acquisition and leaks nothing; see each request.
+    ///
+    /// [`Holders`]: crate::admin::Holders
+    /// [`Inspect`]: crate::Inspect
+    /// [`ReadEntry`]: crate::fencing::ReadEntry
     pub fn send<M: Request>(&self, request: M) -> Reply<M> {
         Reply::new(request.submit(&self.0.intake), &self.0.intake)
     }
@@ -111,8 +118,8 @@ impl Dsync {
     /// for a moment.
     ///
     /// # Errors
-    /// [`Error::Stopped`]. An agent that does not answer is a finding. The preflight ends within
-    /// 20 s.
+    /// [`Error::Stopped`]. An agent that does not answer is a finding. The checks end within
+    /// 20 s. They begin once few enough other preflights and readings of Consul are under way.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the checks.

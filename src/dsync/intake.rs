@@ -44,7 +44,8 @@ use crate::{
     value::LockValue,
 };
 
-/// The future of a reply. The call has already started the request.
+/// The future of a reply. The call has already started the request, except those that only read
+/// Consul: they start at the first poll.
 pub(crate) type Pending<T> = BoxFuture<'static, Result<T, Error>>;
 
 /// Receives requests on any thread.

@@ -49,8 +49,9 @@ impl Acquire {
     /// Says that the caller keeps `held`, a `&Lease` or a `&Term`, while it waits.
     ///
     /// If callers of this process that say so wait for each other in a circle, the circle
-    /// is logged as a warning within two seconds, and recorded as an
-    /// [`Incident`](crate::report::Incident) of each of its keys. Nobody is refused: limit
+    /// is logged as a warning, and recorded as an
+    /// [`Incident`](crate::report::Incident) of each of its keys: within two seconds, and a
+    /// second more for every 1,000 keys in use, up to 16 seconds. Nobody is refused: limit
     /// the wait with [`within`](Acquire::within). Who holds what is not known otherwise,
     /// because a lease may be passed between tasks. To lock several keys without such
     /// circles, use [`AcquireAll`](crate::AcquireAll).
