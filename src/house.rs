@@ -434,7 +434,7 @@ fn the_log_is_called_only_where_its_panics_are_caught() {
         let names = |call: &&str| {
             text.contains(&format!("tracing::{call}!")) || text.contains(&format!("_{call}!("))
         };
-        if calls.iter().any(|call| names(&call)) || text.contains("in_scope") {
+        if calls.iter().any(names) || text.contains("in_scope") {
             wrong.push(path);
         }
     }
