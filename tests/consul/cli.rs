@@ -9,9 +9,10 @@ use actix_dsync::{
     events::{Filter, LockLost},
 };
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::certificates::Folder;
-use crate::credentials::{auth_method, jwt, logins, policy};
+use crate::credentials::{ask, auth_method, jwt, logins, policy, text};
 use crate::locks::{acquire, agent, at, key, next, runtime};
 use crate::support::consul::Agent;
 use crate::support::proxy::{Mode, Proxy};
@@ -359,8 +360,8 @@ async fn a_tool_that_fails_leaves_no_session_and_no_token() {
     policy(&agent);
     let (own, folder) = (auth_method(&agent, "tool"), Folder::new());
     let bearer = folder.write("bearer", &jwt(&own));
-    let start = |prefix: &str, url: String| {
-        let mut tool = tool(&url, prefix)?;
+    let start = |prefix: &str| {
+        let mut tool = tool(&agent.url(), prefix)?;
         tool.env("CONSUL_LOGIN_AUTH_METHOD", "tool");
         tool.env("CONSUL_LOGIN_BEARER_TOKEN_FILE", &bearer);
         Some(tool)
@@ -368,12 +369,9 @@ async fn a_tool_that_fails_leaves_no_session_and_no_token() {
     // Nobody holds `k`, and no entry below the other prefix may be read.
     let rules = r#"key_prefix "" { policy = "write" } key_prefix "denied" { policy = "deny" }
         session_prefix "" { policy = "write" }"#;
-    let id = agent.operator().ask("GET", "/v1/acl/policy/name/locks", b"").expect("an answer");
-    let id = id.json()["ID"].as_str().expect("an id").to_owned();
-    let changed = serde_json::json!({ "Name": "locks", "Rules": rules }).to_string();
-    let path = format!("/v1/acl/policy/{id}");
-    let changed = agent.operator().ask("PUT", &path, changed.as_bytes()).expect("an answer");
-    assert_eq!(changed.status, 200, "{}", changed.text());
+    let old = ask(&agent, "GET", "/v1/acl/policy/name/locks", &json!(null));
+    let path = format!("/v1/acl/policy/{}", text(&old["ID"]));
+    ask(&agent, "PUT", &path, &json!({ "Name": "locks", "Rules": rules }));
     for (prefix, code, arguments) in [
         ("free", 1, &["explain", "k"][..]),
         ("free", 1, &["force-release", "k"]),
@@ -384,14 +382,14 @@ async fn a_tool_that_fails_leaves_no_session_and_no_token() {
         ("denied", 77, &["lock", "k", "--", "true"]),
         ("free", 127, &["lock", "k", "--", "/no/such/command"]),
     ] {
-        let Some(mut tool) = start(prefix, agent.url()) else { return };
+        let Some(mut tool) = start(prefix) else { return };
         let ended = output(&mut tool, arguments);
         assert_eq!(ended.0, Some(code), "{arguments:?}: {ended:?}");
         assert_eq!(left(&agent), Vec::<String>::new(), "{arguments:?}");
         assert_eq!(logins(&agent, "tool"), Vec::<String>::new(), "{arguments:?}");
     }
     // A watch goes on asking.
-    let mut watch = start("denied", agent.url()).expect("it was built");
+    let mut watch = start("denied").expect("it was built");
     let mut watch = watch.args(["watch", "k"]).spawn().expect("it runs");
     catches_sigterm(&watch).await;
     kill_process(Pid::from_child(&watch), Signal::TERM).expect("our own child");
