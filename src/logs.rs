@@ -28,7 +28,7 @@ macro_rules! trace { ($($event:tt)+) => { $crate::logs::event!(trace: $($event)+
 macro_rules! span {
     ($($span:tt)+) => {
         $crate::logs::guarded(|| ::tracing::debug_span!($($span)+))
-            .unwrap_or_else(::tracing::Span::none)
+            .map_or_else($crate::logs::Kept::none, $crate::logs::Kept::new)
     };
 }
 
@@ -40,6 +40,31 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
+/// A span of ours. Closing it calls the subscriber, too.
+#[derive(Debug)]
+pub(crate) struct Kept(Option<Span>);
+
+impl Kept {
+    pub(crate) fn new(span: Span) -> Self {
+        Self(Some(span))
+    }
+
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// The span that is entered now.
+    pub(crate) fn current() -> Self {
+        guarded(Span::current).map_or_else(Self::none, Self::new)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        guarded(|| drop(self.0.take()));
+    }
+}
+
 /// Records a field of the current span.
 pub(crate) fn record(field: &str, value: impl Value) {
     guarded(|| {
@@ -48,19 +73,17 @@ pub(crate) fn record(field: &str, value: impl Value) {
 }
 
 /// Does `work` within the span. A panic of `work` passes.
-pub(crate) fn within<T>(span: &Span, work: impl FnOnce() -> T) -> T {
-    let entered = guarded(|| span.enter());
+pub(crate) fn within<T>(span: &Kept, work: impl FnOnce() -> T) -> T {
+    let entered = guarded(|| span.0.as_ref().map(Span::enter));
     let output = work();
     guarded(|| drop(entered));
     output
 }
 
 /// Awaits `future` within the span.
-pub(crate) async fn traced<F: Future>(span: Span, future: F) -> F::Output {
+pub(crate) async fn traced<F: Future>(span: Kept, future: F) -> F::Output {
     let mut future = pin!(future);
-    let output = poll_fn(|cx| within(&span, || future.as_mut().poll(cx))).await;
-    guarded(|| drop(span));
-    output
+    poll_fn(|cx| within(&span, || future.as_mut().poll(cx))).await
 }
 
 #[cfg(test)]

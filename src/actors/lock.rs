@@ -8,7 +8,6 @@ use std::{
 
 use actix::prelude::*;
 use futures::stream;
-use tracing::Span;
 
 use super::{
     death_notice::DeathNotice,
@@ -34,7 +33,7 @@ use crate::{
         watchers,
     },
     key::Key,
-    logs,
+    logs::{self, Kept},
     messages::subscribers::Hub,
     protocol::{Ticket, contest::News, lock::Event, permit, warden},
     status::kin,
@@ -61,7 +60,7 @@ pub(super) struct LockActor {
     shared: Rc<Shared>,
     timer: Timer,
     /// Open while the process owns the key.
-    hold: Span,
+    hold: Kept,
     /// This actor replaces one that died, and begins after this pause.
     recovers: Option<Duration>,
     death_notice: DeathNotice<ForWarden>,
@@ -81,7 +80,7 @@ impl LockActor {
     ) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
         let death_notice = DeathNotice::new(shared.warden.clone(), ForWarden(died));
-        let (timer, hold) = (Timer::default(), Span::none());
+        let (timer, hold) = (Timer::default(), Kept::none());
         Self { slot, shared, timer, hold, recovers, death_notice }
     }
 
@@ -111,7 +110,7 @@ impl LockActor {
                     kin::log_difference(key, &self.slot.callers.campaign_value(), leader);
                 }
                 if let News::Lost { .. } | News::Released { .. } = news {
-                    logs::guarded(|| self.hold = Span::none());
+                    self.hold = Kept::none();
                 }
             }
             Order::Won { session, token, .. } => {
@@ -163,7 +162,7 @@ impl LockActor {
             | SlotQuestion::Leave { ask: LeaveSemaphore { session, index, .. }, .. } => {
                 logs::span!("release", %key, %session, index)
             }
-            _ => Span::current(),
+            _ => Kept::current(),
         };
         logs::within(&span, || match question {
             SlotQuestion::Join { ticket, ask } => self.join(ticket, ask),

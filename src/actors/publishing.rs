@@ -1,10 +1,8 @@
 //! Publishes news of a key to subscribers, the journal, the metrics and the log.
 
-use tracing::Span;
-
 use crate::{
     key::Key,
-    logs,
+    logs::{self, Kept},
     messages::{
         Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased, subscribers::Hub,
     },
@@ -30,7 +28,7 @@ fn record(journal: &Journal, key: &Key, news: &News) {
 
 /// Records, publishes and logs the news; logs it in the span `hold`. No subscriber of the log can
 /// keep it from the subscribers of the event.
-pub(super) fn publish(hub: &Hub, key: &Key, news: &News, hold: &Span) {
+pub(super) fn publish(hub: &Hub, key: &Key, news: &News, hold: &Kept) {
     record(hub.journal(), key, news);
     send(hub, key.clone(), news);
     logs::within(hold, || log(key, news));

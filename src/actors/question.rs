@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use actix_rt::task::JoinHandle;
-use tracing::Span;
-
 use crate::{
     consul::{ask::Ask, client::Consul, fact::Trouble},
-    logs,
+    logs::{self, Kept},
 };
+use actix_rt::task::JoinHandle;
 
 /// A request in flight. It always produces an answer: if dropped, the fallback.
 struct Question<A, F: FnMut(A)> {
@@ -55,7 +53,7 @@ pub(super) fn run<A: 'static>(
     let pending = Question { answer: Some(lost), tell };
     // Boxed: a task reserves space for its captures as well as for the future it
     // awaits, and thousands of reads may be waiting.
-    let question = Box::pin(logs::traced(Span::current(), question));
+    let question = Box::pin(logs::traced(Kept::current(), question));
     actix_rt::spawn(async move { pending.answered(question.await) })
 }
 

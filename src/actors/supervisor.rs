@@ -4,7 +4,6 @@ use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::sync::{oneshot, watch};
-use tracing::Span;
 
 use super::{
     lock::{LockActor, Shared},
@@ -22,7 +21,7 @@ use crate::{
     error::{Error, Step},
     holding::{oversight::Oversight, slots::Slots, turn::Style, wards::Wards},
     key::Key,
-    logs,
+    logs::{self, Kept},
     messages::subscribers::Hub,
     protocol::warden::{End, Event, ForActors, Readiness},
 };
@@ -107,7 +106,7 @@ impl LockSupervisor {
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
         log(&event);
-        let (now, hub, none) = (self.settings.clock.now(), &self.hub, Span::none());
+        let (now, hub, none) = (self.settings.clock.now(), &self.hub, Kept::none());
         let orders = self.wards.handle(now, event, |key, news| publish(hub, key, &news, &none));
         for order in orders {
             self.carry_out(order, ctx);
@@ -267,7 +266,7 @@ impl Drop for LockSupervisor {
     fn drop(&mut self) {
         self.settings.journal.ended(self.wards.slots().is_stopped());
         self.readiness.send_replace(Readiness::Stopped);
-        self.wards.abandon(|key, news| publish(&self.hub, key, &news, &Span::none()));
+        self.wards.abandon(|key, news| publish(&self.hub, key, &news, &Kept::none()));
         self.hub.close();
         for actor in self.locks.values() {
             actor.do_send(Retire);

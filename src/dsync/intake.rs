@@ -9,10 +9,7 @@ use tokio::{
     sync::{Semaphore, oneshot, watch},
     time::Instant,
 };
-use tracing::{
-    Span,
-    field::{Empty, display},
-};
+use tracing::field::{Empty, display};
 
 use super::inspector::{Inspector, RunPreflight};
 use crate::{
@@ -29,7 +26,7 @@ use crate::{
         tenure::Tenure,
     },
     key::Key,
-    logs,
+    logs::{self, Kept},
     messages::{
         Acquire, Campaign, Filter, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire,
         Unsubscribe,
@@ -131,7 +128,7 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
 }
 
 /// The span of a caller's wait, within the caller's own span.
-pub(super) fn wait_span(key: &Key) -> Span {
+pub(super) fn wait_span(key: &Key) -> Kept {
     logs::span!("wait for lock", %key, token = Empty, error = Empty)
 }
 
@@ -178,7 +175,7 @@ impl Intake {
         place: Result<Place, Error>,
         asked_at: Instant,
         within: Option<Duration>,
-        span: Span,
+        span: Kept,
     ) -> Pending<Lease> {
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
         let granted = async move {

@@ -56,6 +56,8 @@ enum Stance {
     /// Out of the queue until that moment.
     Resting {
         until: Moment,
+        /// The campaign was refused, and did not resign.
+        refused: bool,
     },
     Waiting {
         call: CallId,
@@ -142,7 +144,7 @@ impl Election {
     /// When [`proceed`](Self::proceed) is due.
     pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         match self.campaign.as_ref()?.stance {
-            Stance::Resting { until } => Some(until),
+            Stance::Resting { until, .. } => Some(until),
             _ => None,
         }
     }
@@ -154,7 +156,7 @@ impl Election {
         }
         self.followings += u64::from(!self.is_followed());
         self.campaigns += 1;
-        let (number, stance) = (self.campaigns, Stance::Resting { until: now });
+        let (number, stance) = (self.campaigns, Stance::Resting { until: now, refused: false });
         self.campaign = Some(Campaign { number, stance, refusals: 0 });
         effects.push(Effect::Enter);
         number
@@ -187,7 +189,7 @@ impl Election {
         } else if let Some(campaign) = &mut self.campaign {
             let rest = backoff(SHORTEST_REST, campaign.refusals, LONGEST_REST);
             campaign.refusals += 1;
-            campaign.stance = Stance::Resting { until: now + rest };
+            campaign.stance = Stance::Resting { until: now + rest, refused: true };
         }
     }
 
@@ -210,7 +212,7 @@ impl Election {
         if let Some(campaign) = &self.campaign {
             match campaign.stance {
                 Stance::Deposed => effects.push(Effect::Enter),
-                Stance::Resting { until } if until <= now => effects.push(Effect::Enter),
+                Stance::Resting { until, .. } if until <= now => effects.push(Effect::Enter),
                 _ => {}
             }
         }
@@ -229,7 +231,7 @@ impl Election {
             return Stood::Idle;
         };
         let (stood, before) = match campaign.stance {
-            Stance::Resting { until } => (Stood::Idle, until),
+            Stance::Resting { until, .. } => (Stood::Idle, until),
             Stance::Deposed => (Stood::Idle, now),
             Stance::Waiting { call } => (Stood::Waiting(call), now),
             Stance::Leading { call, token } => {
@@ -246,7 +248,8 @@ impl Election {
         };
         match cool_down {
             Some(pause) => {
-                campaign.stance = Stance::Resting { until: before.max(now + pause) };
+                campaign.stance =
+                    Stance::Resting { until: before.max(now + pause), refused: false };
             }
             None => {
                 self.campaign = None;
@@ -293,6 +296,18 @@ impl Election {
             self.parting = false;
             self.changes += 1;
             effects.push(Effect::LeaderChanged { leader: self.leader.clone() });
+            if holder.is_none() {
+                self.try_again();
+            }
+        }
+    }
+
+    /// What was in the way may have gone with the holder, so a refused campaign rests no longer.
+    fn try_again(&mut self) {
+        if let Some(Campaign { stance: Stance::Resting { until, refused: true }, .. }) =
+            &mut self.campaign
+        {
+            *until = Moment::default();
         }
     }
 

@@ -186,6 +186,8 @@ impl Warden {
         if self.workers.get(&key) != Some(&worker) {
             return;
         }
+        // Its successor has to recover before the slot may go.
+        self.idle.remove(&key);
         let (which, reason) = (Which::Of(vec![key.clone()]), LossReason::RuntimeFailed);
         effects.push(Effect::Slots(ForSlots::Lose { which, reason }));
         self.start_lock(key, true, effects);

@@ -77,7 +77,9 @@ impl World {
         if exchange.void.get() || self.is_misled(&exchange.question) {
             return self.stats.fault("late lock withheld");
         }
-        if exchange.settles.get() && self.waiting.contains_key(&exchange.id) {
+        let is_awaited = self.waiting.contains_key(&exchange.id)
+            && self.processes[exchange.process].life == exchange.life;
+        if exchange.settles.get() && is_awaited {
             self.last_arrival = self.last_arrival.max(self.now + POSTPONED);
             return self.after(POSTPONED, Event::Arrive(exchange.clone()));
         }

@@ -34,7 +34,7 @@ pub(super) struct Pending {
     pub(super) under: Arc<LeaseState>,
     pub(super) content: Content,
     /// `None` for the campaign's own value, which is repeated until the key has it, or another
-    /// that its leader has written.
+    /// that its leader has written. If the key may have one from its leader, that is repeated.
     reply: Option<oneshot::Sender<WriteAnswer>>,
 }
 
@@ -96,11 +96,17 @@ impl Writes {
         answers: &mut Answers,
     ) -> Option<(Arc<LeaseState>, Arc<[u8]>)> {
         let pending = self.current.take()?;
+        let is_own = |it: &Pending| it.reply.is_none() && Arc::ptr_eq(&it.under, &pending.under);
         let value = match (&outcome, &pending.content) {
             (Written::Done { .. }, Content::Value(value)) => {
-                self.line
-                    .retain(|it| it.reply.is_some() || !Arc::ptr_eq(&it.under, &pending.under));
+                self.line.retain(|it| !is_own(it));
                 Some((pending.under.clone(), value.clone()))
+            }
+            // The key may have it, so nothing else may follow.
+            (Written::Unknown(_), Content::Value(_)) => {
+                let own = self.line.iter_mut().find(|it| is_own(it));
+                own.into_iter().for_each(|own| own.content = pending.content.clone());
+                None
             }
             _ => None,
         };

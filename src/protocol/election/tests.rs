@@ -223,3 +223,30 @@ fn a_stopped_election_tells_the_end_of_its_term_and_does_nothing_more() {
     election.refused(at(1));
     assert_eq!((election.campaign(), election.next_wakeup()), (None, None));
 }
+
+#[test]
+fn a_refused_campaign_tries_again_when_the_holder_has_gone() {
+    let refused = || {
+        let mut election = waiting();
+        step(&mut election, |e, then| e.seen(Some(&holder("other")), then));
+        election.refused(at(0));
+        election
+    };
+    let enters = |election: &mut Election| step(election, |e, then| e.proceed(at(0), then));
+    let mut election = refused();
+    assert_eq!(enters(&mut election), []);
+    step(&mut election, |e, then| e.seen(Some(&holder("third")), then));
+    assert_eq!(enters(&mut election), [], "somebody else holds the key");
+    step(&mut election, |e, then| e.seen(None, then));
+    assert_eq!(enters(&mut election), [Effect::Enter]);
+    // Refused again, although nobody holds the key: each read shows that anew.
+    election.entered(CallId(2));
+    election.refused(at(0));
+    step(&mut election, |e, then| e.seen(None, then));
+    assert_eq!(enters(&mut election), []);
+
+    let mut election = refused();
+    resign(&mut election, at(0), Some(SECOND));
+    step(&mut election, |e, then| e.seen(None, then));
+    assert_eq!(enters(&mut election), [], "a cool-down lasts");
+}

@@ -233,6 +233,7 @@ impl Lock {
         let wanted = self.demand.wants() || self.demand.follow;
         let settled = self.leftover == Leftover::None && self.sweep.is_none();
         let settled = settled && self.writing.is_none() && self.passing.is_empty();
+        let settled = settled && self.distrusted.is_none();
         matches!(self.phase, Phase::Idle) && !wanted && settled
     }
 

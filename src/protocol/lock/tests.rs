@@ -317,6 +317,17 @@ fn who_does_not_wait_is_told_why_there_is_no_session() {
 }
 
 #[test]
+fn a_machine_that_distrusts_its_session_is_busy_until_that_is_closed() {
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Demand(Demand::default()));
+    bench.step(Event::Locked { ticket, answer: Locked::SessionGone });
+    assert!(!bench.lock.is_quiet());
+    let reason = LossReason::SessionGone;
+    bench.step(Event::Session(Notice::Closed { generation: 1, reason }));
+    assert!(bench.lock.is_quiet());
+}
+
+#[test]
 fn an_attempt_is_void_if_the_fence_was_raised_for_another_key() {
     for answer in [Locked::Fenced, Locked::Unknown(unknown())] {
         let (mut bench, ticket) = Bench::contending();

@@ -7,7 +7,7 @@ use crate::{
     clock::Moment,
     consul::{
         ask::PruneSemaphore,
-        fact::{Entry, Listed, Pruned, SessionId},
+        fact::{Entry, Listed, Pruned, SessionId, Trouble},
         roster::{LOCK, Roster},
     },
     protocol::{Ticket, lock},
@@ -19,8 +19,12 @@ pub(super) struct Listing {
     at: Option<Moment>,
     asking: Option<(Ticket, Moment)>,
     pruning: Option<Ticket>,
+    /// How many listings in a row were not answered.
+    failed: u32,
 }
 
+/// How many listings may fail in a row for nobody who waits: those of about ten minutes.
+const MOST_FAILED: u32 = 400;
 /// How many sessions one listing asks for.
 const MOST_ASKED: usize = 8;
 
@@ -89,12 +93,16 @@ impl Permit {
         let asked = self.listing.asking.take_if(|(asking, _)| *asking == ticket);
         let Some((_, asked_at)) = asked else { return };
         let Listed::Found { entries, .. } = answer else {
-            // Without the right to list, nobody can be seen to have ended.
-            if let Listed::Denied(_) | Listed::NameRefused(_) = answer {
-                self.leave_to_others();
+            self.listing.failed += 1;
+            // Without a listing, nobody can be seen to have ended.
+            match answer {
+                Listed::Unknown(Trouble::TooLong) => self.leave_to_others(),
+                Listed::Unknown(_) if self.listing.failed < MOST_FAILED => {}
+                _ => self.leave_to_others(),
             }
             return self.list_later(now);
         };
+        self.listing.failed = 0;
         self.look_until = self.look_until.filter(|until| asked_at < *until);
         // As HashiCorp's clients judge: a session lives if it locks any entry below the prefix.
         let living: BTreeSet<&SessionId> =
@@ -152,7 +160,7 @@ impl Permit {
         true
     }
 
-    /// Forgets the ended holders, unless a caller waits for them.
+    /// Leaves the ended holders to other processes, unless a caller waits here.
     fn leave_to_others(&mut self) {
         self.roll.clear();
         self.look_until = self.look_until.filter(|_| self.waits());

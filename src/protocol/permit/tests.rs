@@ -511,6 +511,21 @@ fn our_ended_session_is_looked_for_until_a_listing_shows_that_it_has_gone() {
 }
 
 #[test]
+fn our_ended_session_is_left_to_others_if_no_listing_is_answered() {
+    let timeout = Trouble::Timeout(Duration::from_secs(2));
+    for (trouble, most) in [(Trouble::TooLong, 1), (timeout, 1_000)] {
+        let (mut bench, _, ticket) = ended_while_joining();
+        let (mut next, mut listings) = (Some(ticket), 0);
+        while !bench.permit.is_quiet() {
+            let ticket = next.take().unwrap_or_else(|| bench.list_again());
+            bench.listed(ticket, Listed::Unknown(trouble.clone()));
+            listings += 1;
+            assert!(listings <= most, "it goes on listing");
+        }
+    }
+}
+
+#[test]
 fn our_ended_session_is_looked_for_although_a_listing_was_in_flight_when_it_ended() {
     let (mut bench, effects) = Bench::after(waiting(), found(9, &["a", "b"]));
     let watch = effects.iter().find_map(|effect| match effect {

@@ -338,3 +338,14 @@ fn a_slot_that_is_made_while_there_is_no_session_learns_why() {
     bench.step(Event::Notified(Notice::Closed { generation: 1, reason }));
     assert_eq!(bench.step(Event::SlotMade(key("b"))), [start_lock("b", 2, false)]);
 }
+
+#[test]
+fn a_slot_whose_actor_died_is_not_reaped_before_its_successor_offers_to_go() {
+    let (mut bench, _) = Bench::open();
+    bench.step(Event::SlotMade(key("a")));
+    bench.step(Event::Idle(key("a")));
+    bench.step(Event::LockDied { key: key("a"), worker: 1 });
+    assert_eq!(bench.wait(), []);
+    bench.step(Event::Idle(key("a")));
+    assert_eq!(bench.wait(), [reap(&["a"])]);
+}

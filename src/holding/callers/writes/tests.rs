@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     clock::{Clock, Moment},
+    consul::fact::Trouble,
     key::Key,
     protocol::cell::DeadlineCell,
 };
@@ -54,5 +55,15 @@ fn the_campaigns_own_value_never_replaces_one_that_its_leader_wrote() {
     assert_eq!(write(&mut writes, &under, denied()).as_deref(), Some("1"));
     let done = || Written::Done { index: 9 };
     assert_eq!(write(&mut writes, &under, done()).as_deref(), Some("2"));
+    assert_eq!(write(&mut writes, &under, done()), None);
+
+    // The key may have this one.
+    writes.add_own_value(under.clone(), b"own"[..].into());
+    write(&mut writes, &under, denied());
+    let _answer = writes.add(under.clone(), value(b"3"));
+    let unknown = Written::Unknown(Trouble::Broken("reset".into()));
+    assert_eq!(write(&mut writes, &under, denied()).as_deref(), Some("own"));
+    assert_eq!(write(&mut writes, &under, unknown).as_deref(), Some("3"));
+    assert_eq!(write(&mut writes, &under, done()).as_deref(), Some("3"), "until the key has it");
     assert_eq!(write(&mut writes, &under, done()), None);
 }
