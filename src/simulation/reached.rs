@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// So many histories must reach everything.
-pub(super) const ENOUGH: u64 = 20_000;
+pub(super) const ENOUGH: u64 = 5_000;
 
 const FAULTS: [&str; 50] = [
     "(write under a lock)",

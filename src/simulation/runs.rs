@@ -118,7 +118,7 @@ fn the_same_seed_gives_the_same_history() {
     }
 }
 
-/// Runs 20,000 histories, which must reach everything. `DSYNC_SEEDS` sets the number and `DSYNC_SEED` the first
+/// Runs 5,000 histories, which must reach everything. `DSYNC_SEEDS` sets the number and `DSYNC_SEED` the first
 /// seed.
 #[test]
 fn many() {
