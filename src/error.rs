@@ -89,7 +89,9 @@ pub enum Error {
         limit: usize,
     },
     /// As many keys are in use as `Limits::keys` allows for this kind of request.
-    #[error("{limit} keys are in use already, the share of limits.keys for this kind of request")]
+    #[error(
+        "this process uses {limit} keys or more, the share of limits.keys for this kind of request"
+    )]
     TooManyKeys {
         /// The limit in force.
         limit: usize,
@@ -109,8 +111,9 @@ pub enum Error {
         /// The key's flags.
         found: u64,
     },
-    /// All permits of the semaphore are taken.
-    #[error("no permit of {key} (limit {limit}) {}", free_text(*.waited))]
+    /// No permit for this caller: all are taken, or another caller of this process has the one
+    /// permit that a process can have.
+    #[error("no permit of {key} (limit {limit}) {} for this caller", free_text(*.waited))]
     NoPermit {
         /// The semaphore's key.
         key: Key,
@@ -202,9 +205,10 @@ pub enum Error {
         /// The token of the lease or term.
         token: FencingToken,
     },
-    /// An entry does not have the state that a write requires. Nothing was written. Read
-    /// the entry again.
-    #[error("the entry {key} was changed since it was read: nothing was written")]
+    /// An entry does not have the state that a write requires, or the key has another holder
+    /// than [`ForceRelease`](crate::admin::ForceRelease) or [`StepDown`](crate::admin::StepDown)
+    /// names, or none. Nothing was changed. Read the entry again.
+    #[error("{key} is not as it was read: nothing was changed")]
     Conflict {
         /// The entry.
         key: Key,
@@ -217,7 +221,8 @@ pub enum Error {
         /// What went wrong.
         why: String,
     },
-    /// The runtime was shut down, or failed permanently.
+    /// The runtime was shut down, or failed permanently; or it has handed its leadership over,
+    /// and a singleton or a job is started.
     #[error("the lock runtime has stopped")]
     Stopped,
 }

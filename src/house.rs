@@ -427,14 +427,13 @@ fn no_files_name_each_other_in_a_circle_except_within_one_machine() {
 
 #[test]
 fn the_log_is_called_only_where_its_panics_are_caught() {
-    let calls = ["error", "warn", "info", "debug", "trace", "span", "event"];
     let (house, mut wrong) = (House::read(), Vec::new());
     for path in house.files.values().filter(|path| !path.ends_with("src/logs.rs")) {
         let text = fs::read_to_string(path).unwrap();
-        let names = |call: &&str| {
-            text.contains(&format!("tracing::{call}!")) || text.contains(&format!("_{call}!("))
-        };
-        if calls.iter().any(names) || text.contains("in_scope") {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        // The fields of events call nothing.
+        let names = |line: &str| line.replace("tracing::field", "").contains("tracing::");
+        if code.clone().any(names) {
             wrong.push(path);
         }
     }

@@ -70,9 +70,9 @@
 //!
 //! # Guarantees
 //! - *Self-fencing.* From the moment at which another session can acquire a key, every
-//!   [`Lease`] on it is invalid. The answer comes from a monotonic clock that is read at
-//!   that moment, so it is right while the network is silent, while Consul is frozen, and
-//!   after this process was stopped and continued. Once false, it stays false.
+//!   [`Lease`] on it is invalid. [`Lease::is_valid`] reads a monotonic clock, so its answer is
+//!   right while the network is silent, while Consul is frozen, and after this process was
+//!   stopped and continued. Once false, it stays false.
 //! - *Every loss is reported.* Every ownership that ends other than by its owner's
 //!   release ends with exactly one [`LockLost`] to each subscriber, and completes
 //!   [`Lease::lost`]. Every term ends with exactly one [`Deposed`].
@@ -214,8 +214,9 @@ pub mod report {
     //! [`Dsync::preflight`](crate::Dsync::preflight).
     //!
     //! Everything here is what *this process* knows at one moment. As JSON, durations
-    //! are whole milliseconds and their fields end in `_ms`. Nothing here is secret:
-    //! the values of keys are what everybody may read who may read Consul.
+    //! are whole milliseconds and their fields end in `_ms`. There are no tokens and no
+    //! passwords in it, but keys, the values of holders and answers of Consul: show it to
+    //! operators only.
 
     pub use crate::{
         ownership::KeyState,
@@ -231,6 +232,7 @@ pub mod report {
 // The first definition of a link holds: here the page's links lead to what rustdoc knows.
 #[doc = "[fencing]: crate::fencing"]
 #[doc = "[operations]: https://docs.rs/crate/actix-dsync/latest/source/docs/operations.md"]
+#[doc = "[ledger]: https://docs.rs/crate/actix-dsync/latest/source/docs/ledger.md"]
 #[doc = ""]
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}

@@ -6,10 +6,10 @@
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::Pin,
 };
 
-use tracing::{Span, Value};
+use tracing::{Dispatch, Id, Span, Value};
 
 macro_rules! event {
     ($level:ident: $($event:tt)+) => {{
@@ -40,7 +40,7 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-/// A span of ours. Closing it calls the subscriber, too.
+/// A handle of a span. Its end calls the subscriber, too.
 #[derive(Debug)]
 pub(crate) struct Kept(Option<Span>);
 
@@ -51,6 +51,10 @@ impl Kept {
 
     pub(crate) fn none() -> Self {
         Self(None)
+    }
+
+    fn tell(&self, what: impl FnOnce((&Id, &Dispatch))) {
+        guarded(|| self.0.as_ref().and_then(|span| span.with_subscriber(what)));
     }
 
     /// The span that is entered now.
@@ -72,17 +76,32 @@ pub(crate) fn record(field: &str, value: impl Value) {
     });
 }
 
-/// Does `work` within the span. A panic of `work` passes.
-pub(crate) fn within<T>(span: &Kept, work: impl FnOnce() -> T) -> T {
-    let entered = guarded(|| span.0.as_ref().map(Span::enter));
-    let output = work();
-    guarded(|| drop(entered));
-    output
+/// The span is entered. It is left even if the subscriber panicked meanwhile: the registry of
+/// `tracing-subscriber` notes a span before its layers may panic.
+struct Entered<'a>(&'a Kept);
+
+impl<'a> Entered<'a> {
+    fn enter(span: &'a Kept) -> Self {
+        span.tell(|(id, subscriber)| subscriber.enter(id));
+        Self(span)
+    }
 }
 
-/// Awaits `future` within the span.
-pub(crate) async fn traced<F: Future>(span: Kept, future: F) -> F::Output {
-    let mut future = pin!(future);
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.tell(|(id, subscriber)| subscriber.exit(id));
+    }
+}
+
+/// Does `work` within the span. A panic of `work` passes.
+pub(crate) fn within<T>(span: &Kept, work: impl FnOnce() -> T) -> T {
+    let _entered = Entered::enter(span);
+    work()
+}
+
+/// Awaits `future` within the span. It is boxed, since an argument of an asynchronous function
+/// would take its space twice.
+pub(crate) async fn traced<F: Future>(span: Kept, mut future: Pin<Box<F>>) -> F::Output {
     poll_fn(|cx| within(&span, || future.as_mut().poll(cx))).await
 }
 

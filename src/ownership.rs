@@ -12,8 +12,8 @@ use crate::{escape::Escaped, key::Key, token::FencingToken};
 pub struct Holder {
     /// The id of the Consul session that holds the key.
     pub session: String,
-    /// The name of that session; this crate names its sessions after the
-    /// service. `None` if it was not looked up or the token may not read it.
+    /// The name of that session. This crate names its sessions `<service>#<number>`; here
+    /// such a name is the service. `None` if it was not looked up or the token may not read it.
     pub session_name: Option<String>,
     /// The node of that session. `None` if it was not looked up or the token may
     /// not read it.
@@ -145,7 +145,7 @@ impl fmt::Display for KeyState {
     }
 }
 
-/// Why an ownership ended without its owner's release.
+/// Why an ownership, or a lease or term of it, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

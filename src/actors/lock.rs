@@ -200,7 +200,7 @@ impl LockActor {
     }
 
     /// Lists a semaphore's entries. Without a listing, the permit of a dead holder is not freed,
-    /// so a failure that lasts is an incident.
+    /// so a failure that only a person can mend is an incident.
     fn list_holders(&self, ticket: Ticket, ask: ListNow) {
         let (slot, settings) = (self.slot.clone(), self.shared.settings.clone());
         let tell = move |answer: Listed| {
@@ -267,7 +267,7 @@ impl Actor for LockActor {
             Some(Duration::ZERO) => self.begin(Cause::Recovery, ctx),
             Some(pause) => {
                 ctx.wait(fut::wrap_future(tokio::time::sleep(pause)));
-                // Not before `Retire`, if that has come meanwhile.
+                // Spawned, so that a `Retire` that arrived during the pause is handled first.
                 let begins = fut::wrap_future(async {});
                 ctx.spawn(begins.map(|(), actor: &mut Self, ctx| {
                     actor.begin(Cause::Recovery, ctx);

@@ -53,7 +53,7 @@ pub(super) fn run<A: 'static>(
     let pending = Question { answer: Some(lost), tell };
     // Boxed: a task reserves space for its captures as well as for the future it
     // awaits, and thousands of reads may be waiting.
-    let question = Box::pin(logs::traced(Kept::current(), question));
+    let question = logs::traced(Kept::current(), Box::pin(question));
     actix_rt::spawn(async move { pending.answered(question.await) })
 }
 

@@ -127,7 +127,8 @@ impl Dsync {
         self.0.intake.preflight(BTreeSet::new()).await
     }
 
-    /// Like [`preflight`](Dsync::preflight), and also checks `keys`.
+    /// Like [`preflight`](Dsync::preflight), and also checks `keys`. Of these and the keys in
+    /// use, it checks 20, the first by name.
     ///
     /// # Errors
     /// [`Error::Stopped`].
@@ -190,7 +191,7 @@ impl Dsync {
 
     /// Ends the runtime in good order. Waiting callers get [`Error::Stopped`], current leases
     /// are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown), every key is
-    /// released, and the session is destroyed, then the token of a login. A second call waits
+    /// released, the session is destroyed, and then the runtime logs out. A second call waits
     /// for the same end.
     ///
     /// Work that depends on leadership is stopped without time to stop; call

@@ -107,5 +107,5 @@ fn hindered(
 fn held(outline: &Outline) -> Option<String> {
     let Some(Obstacle::Held(holder)) = &outline.obstacle else { return None };
     let met = outline.met.unwrap_or_default();
-    Some(format!("held by {holder}, seen with it for {met:.1?}"))
+    Some(format!("held by {holder}, first seen {met:.1?} ago"))
 }

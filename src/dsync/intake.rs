@@ -191,7 +191,7 @@ impl Intake {
             };
             answer.map(|grant| Lease::of(grant, keep_alive))
         };
-        Box::pin(logs::traced(span, noting(granted)))
+        Box::pin(logs::traced(span, Box::pin(noting(granted))))
     }
 
     fn enter(

@@ -44,10 +44,13 @@ impl Intake {
         }
         let key = Key::new(format!("{prefix}/{LOCK}"))?;
         let value = self.value_of(value)?;
-        let longest = AcquirePermit::MOST_VALUE_BYTES / limit as usize;
+        let each = AcquirePermit::MOST_VALUE_BYTES / limit as usize;
+        let longest = each.saturating_sub(prefix.as_str().len());
         if value.len() > longest {
             let length = value.len();
-            let why = format!("has {length} bytes; a permit of {limit} may have {longest}");
+            let why = format!(
+                "has {length} bytes; a permit of {limit} below this prefix may have {longest}"
+            );
             return Err(Error::Invalid { field: "value", why });
         }
         let entered = self.slots.enter_semaphore(&key, limit, patience, value)?;

@@ -33,8 +33,9 @@ use crate::{
 
 /// The reply to a request.
 ///
-/// Dropping it cancels an ungranted acquisition.
-#[must_use = "dropping a reply cancels the request"]
+/// Dropping it cancels an acquisition that is not granted yet. A request with another effect is
+/// carried out all the same.
+#[must_use = "dropping a reply cancels an acquisition, and discards the outcome of other requests"]
 pub struct Reply<M: Request> {
     pending: Pending<M::Reply>,
     _keep_alive: Arc<KeepAlive>,

@@ -58,7 +58,7 @@ impl Intake {
                 }
             }
         };
-        Box::pin(logs::traced(span, granted))
+        Box::pin(logs::traced(span, Box::pin(granted)))
     }
 
     pub(crate) fn release_all(&self, ReleaseAll(leases): ReleaseAll) -> Pending<Released> {

@@ -40,8 +40,7 @@ use crate::{
 /// ```
 ///
 /// No lint tells that `let _ = ….await?` and `….await.is_ok()` drop the lease at once, too. Bind
-/// it to a name, as in `let _lease = ….await?`.
-/// Bind it to a name:
+/// it to a name:
 /// ```
 /// #![deny(unused_must_use)]
 /// # use actix_dsync::{Acquire, Dsync, Error, Key};

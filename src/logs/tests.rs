@@ -1,4 +1,7 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicI32, Ordering::Relaxed},
+};
 
 use tracing::{
     Event, Metadata, Subscriber,
@@ -56,13 +59,56 @@ async fn a_subscriber_that_panics_ends_no_step() {
     drop(logs::span!("a span", key));
     let span = logs::span!("entered", key);
     assert_eq!(logs::within(&span, || 1), 1);
-    assert_eq!(logs::traced(span, async { 2 }).await, 2);
-    drop(logs::traced(logs::span!("entered", key), async { 3 }));
+    assert_eq!(logs::traced(span, Box::pin(async { 2 })).await, 2);
+    drop(logs::traced(logs::span!("entered", key), Box::pin(async { 3 })));
 }
 
 #[test]
-fn a_panic_of_the_work_itself_passes() {
+fn a_panic_of_the_work_itself_passes_whatever_the_subscriber_does() {
+    let worked = |span: &logs::Kept| {
+        let work = || logs::within(span, || panic!("as the test wants it"));
+        catch_unwind(AssertUnwindSafe(work)).is_err()
+    };
+    assert!(worked(&logs::Kept::none()));
+    let _log = tracing::subscriber::set_default(Fragile);
+    assert!(worked(&logs::span!("entered")));
+}
+
+/// Counts the spans that are entered, and panics after it has.
+#[derive(Default)]
+struct Counting(AtomicI32);
+
+impl Subscriber for &'static Counting {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {
+        self.0.fetch_add(1, Relaxed);
+        panic!("as the test wants it");
+    }
+
+    fn exit(&self, _: &Id) {
+        self.0.fetch_sub(1, Relaxed);
+        panic!("as the test wants it");
+    }
+}
+
+#[test]
+fn a_span_is_left_although_the_subscriber_panicked_when_it_was_entered() {
+    let entered: &'static Counting = Box::leak(Box::default());
+    let _log = tracing::subscriber::set_default(entered);
     let span = logs::span!("a span");
-    let worked = || logs::within(&span, || panic!("as the test wants it"));
-    assert!(catch_unwind(AssertUnwindSafe(worked)).is_err());
+    let inside = logs::within(&span, || entered.0.load(Relaxed));
+    assert_eq!((inside, entered.0.load(Relaxed)), (1, 0));
 }

@@ -38,6 +38,7 @@ use crate::{
 /// # Errors
 /// [`Error::Conflict`] if the key has changed, or nobody holds it; [`Error::Unknown`] if no
 /// complete answer to the take-over or the release arrived; [`Error::Denied`];
+/// [`Error::NameRefused`];
 /// [`Error::Invalid`] if the servers do not allow a session with such a TTL;
 /// [`Error::Unavailable`]; [`Error::Stopped`].
 ///
@@ -121,8 +122,9 @@ impl StepDown {
 /// entries below the prefix, locked or not.
 ///
 /// # Errors
-/// [`Error::Denied`], [`Error::Unavailable`], [`Error::Stopped`]. Without `session:read`, the
-/// names and nodes of sessions are missing. Consul omits keys that the token may not read.
+/// [`Error::Denied`], [`Error::Unavailable`], [`Error::Stopped`]; [`Error::Invalid`] with the
+/// field `prefix` if its name is refused. Without `session:read`, the names and nodes of
+/// sessions are missing. Consul omits keys that the token may not read.
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing.

@@ -64,7 +64,8 @@ impl AcquirePermit {
     /// The largest limit: 4,096.
     pub const MOST_PERMITS: u32 = roster::MOST_PERMITS;
 
-    /// The most bytes that the values of all permits of a semaphore have together: 2 MiB.
+    /// The most bytes that the values of all permits of a semaphore have together, each with the
+    /// semaphore's prefix: 2 MiB.
     /// The entries of a semaphore are listed with one answer, of limited length.
     pub const MOST_VALUE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -81,8 +82,8 @@ impl AcquirePermit {
     }
 
     /// Sets the value of this process's own entry, `<prefix>/<session>`, while it holds the
-    /// permit. It has at most [`MOST_VALUE_BYTES`](Self::MOST_VALUE_BYTES) divided by the limit:
-    /// 512 bytes with the largest limit. A longer one is refused with [`Error::Invalid`] and the
+    /// permit. It has at most [`MOST_VALUE_BYTES`](Self::MOST_VALUE_BYTES) divided by the limit,
+    /// less the length of the prefix: 512 bytes less the prefix with the largest limit. A longer one is refused with [`Error::Invalid`] and the
     /// field `value`.
     ///
     /// Default: as for [`Acquire::value`](crate::Acquire::value). The same bound applies.

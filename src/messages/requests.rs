@@ -146,7 +146,7 @@ pub struct Release(
 /// key, or if the key does not exist.
 ///
 /// # Errors
-/// [`Error::Denied`], [`Error::Unavailable`], [`Error::Stopped`].
+/// [`Error::Denied`], [`Error::NameRefused`], [`Error::Unavailable`], [`Error::Stopped`].
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing.

@@ -152,7 +152,7 @@ impl fmt::Debug for Write {
 /// does not exist.
 ///
 /// # Errors
-/// [`Error::Denied`], [`Error::Unavailable`], [`Error::Stopped`].
+/// [`Error::Denied`], [`Error::NameRefused`], [`Error::Unavailable`], [`Error::Stopped`].
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing.

@@ -231,7 +231,7 @@ impl Service<ServiceRequest> for LockPathService {
 /// It derefs to a [`Term`]: the lock's key, token and validity. As an extractor, it answers
 /// 500 if no [`LockPath`] wraps the handler. A copy that outlives the request does not keep
 /// the lock: it is no longer valid. The reason is then [`LossReason::Released`], both of its
-/// [`lost`](Term::lost) and of its [`run`](Term::run).
+/// [`lost`](Term::lost) and of its [`run`](Term::run), unless the lock was lost before.
 ///
 /// [`LossReason::Released`]: crate::LossReason::Released
 #[derive(Clone, Debug)]

@@ -403,12 +403,18 @@ async fn a_tool_that_gets_a_signal_while_it_asks_leaves_in_good_order() {
     let proxy = Proxy::to(agent().http_addr());
     proxy.set(Mode::BlackHole);
     for arguments in [&["list"][..], &["explain", "k"], &["preflight"]] {
-        let Some(tool) = tool(&proxy.url(), "cli-asks") else { return };
-        let (mut tool, _lines) = start(tool, arguments);
-        catches_sigterm(&tool).await;
-        kill_process(Pid::from_child(&tool), Signal::TERM).expect("our own child");
-        let ended = tool.wait().expect("our own child").code();
-        assert_eq!(ended, Some(128 + 15), "{arguments:?}");
+        loop {
+            let Some(tool) = tool(&proxy.url(), "cli-asks") else { return };
+            let (mut tool, _lines) = start(tool, arguments);
+            catches_sigterm(&tool).await;
+            kill_process(Pid::from_child(&tool), Signal::TERM).expect("our own child");
+            let ended = tool.wait().expect("our own child").code();
+            // On a machine that is slow, its question fails before the signal comes.
+            if ended != Some(69) {
+                assert_eq!(ended, Some(128 + 15), "{arguments:?}");
+                break;
+            }
+        }
     }
     // Nobody reads what a watch prints, and the pipe takes no more.
     let (reader, mut full) = std::io::pipe().expect("a pipe");

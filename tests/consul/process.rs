@@ -150,9 +150,12 @@ async fn cycle(url: &str, prefix: &str) {
 
 /// The example `node`, built by cargo.
 fn example() -> std::path::PathBuf {
+    let own = std::env::current_exe().expect("this program has a path");
+    let target = own.ancestors().nth(2).expect("a target folder");
+    let profile = if target.ends_with("release") { "release" } else { "test" };
     let mut cargo = Command::new(env!("CARGO"));
-    // In the profile of `cargo test`, which has built it already.
-    cargo.args(["build", "--quiet", "--profile", "test", "--all-features", "--example", "node"]);
+    // In the profile of this program, with which scripts/test has built it already.
+    cargo.args(["build", "--quiet", "--profile", profile, "--all-features", "--example", "node"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     // What cargo has set for this test would make it build dependencies anew.
     let set = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST");
@@ -160,8 +163,7 @@ fn example() -> std::path::PathBuf {
         cargo.env_remove(name);
     }
     assert!(cargo.status().expect("cargo").success());
-    let own = std::env::current_exe().expect("this program has a path");
-    own.ancestors().nth(2).expect("a target folder").join("examples/node")
+    target.join("examples/node")
 }
 
 #[test]

@@ -392,13 +392,16 @@ async fn the_values_of_all_permits_together_fit_in_a_listing() {
     tokio::time::pause();
     let consul = Embedded::new();
     let dsync = runtime("worker", &consul);
-    for (limit, longest) in [(AcquirePermit::MOST_PERMITS, 512), (10, 209_715)] {
+    for (limit, longest) in [(AcquirePermit::MOST_PERMITS, 508), (10, 209_711)] {
         let asked = |length| {
             TryAcquirePermit::new(key("jobs"), limit).value(LockValue::Bytes(vec![b'x'; length]))
         };
         let refused = dsync.send(asked(longest + 1)).await.unwrap_err();
         assert!(matches!(refused, Error::Invalid { field: "value", .. }), "{refused}");
-        assert!(refused.to_string().contains(&format!("may have {longest}")), "{refused}");
+        assert!(
+            refused.to_string().contains(&format!("below this prefix may have {longest}")),
+            "{refused}"
+        );
         let waiting = AcquirePermit::new(key("jobs"), limit);
         let waiting = waiting.value(LockValue::Bytes(vec![b'x'; longest + 1]));
         assert_eq!(dsync.send(waiting).await.unwrap_err(), refused);

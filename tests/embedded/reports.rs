@@ -201,7 +201,7 @@ async fn who_waits_for_another_holder_sees_which_and_since_when() {
     assert_eq!((found.kind, found.left), (Hindrance::Held, None));
     assert!(found.text.starts_with("held by session "), "{}", found.text);
     assert!(
-        found.text.contains("\"one\"") && found.text.contains("seen with it for 30"),
+        found.text.contains("\"one\"") && found.text.contains("first seen 30"),
         "{}",
         found.text
     );

@@ -7,6 +7,7 @@ use super::{Ask, Keyspace, is_reserved, read_right};
 use crate::consul::{
     answer::Answer,
     fact::{Entry, Listed, Seen, Trouble},
+    http::Purpose,
     row::{Row, entry_of},
     txn::{self, Failure, Op, Outcome},
     wire::WireRequest,
@@ -77,6 +78,10 @@ impl Ask for GetTree {
     fn request(&self, keys: &Keyspace) -> WireRequest {
         let prefix = format!("{}{}", keys.prefix, self.prefix);
         txn::reading(keys.scope(), &[Op::GetTree { prefix: &prefix }])
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::List
     }
 
     fn read(&self, keys: &Keyspace, answer: Answer<'_>) -> Listed {
