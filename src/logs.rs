@@ -27,8 +27,7 @@ macro_rules! trace { ($($event:tt)+) => { $crate::logs::event!(trace: $($event)+
 /// A span of the level `debug`.
 macro_rules! span {
     ($($span:tt)+) => {
-        $crate::logs::guarded(|| ::tracing::debug_span!($($span)+))
-            .map_or_else($crate::logs::Kept::none, $crate::logs::Kept::new)
+        $crate::logs::Kept::of(|| ::tracing::debug_span!($($span)+))
     };
 }
 
@@ -42,30 +41,32 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 /// A handle of a span. Its end calls the subscriber, too.
 #[derive(Debug)]
-pub(crate) struct Kept(Option<Span>);
+pub(crate) struct Kept(Span);
 
 impl Kept {
-    pub(crate) fn new(span: Span) -> Self {
-        Self(Some(span))
-    }
-
     pub(crate) fn none() -> Self {
-        Self(None)
+        Self(Span::none())
     }
 
-    fn tell(&self, what: impl FnOnce((&Id, &Dispatch))) {
-        guarded(|| self.0.as_ref().and_then(|span| span.with_subscriber(what)));
+    /// The span that this gives, or none if the subscriber panics.
+    pub(crate) fn of(span: impl FnOnce() -> Span) -> Self {
+        guarded(span).map_or_else(Self::none, Self)
     }
 
     /// The span that is entered now.
     pub(crate) fn current() -> Self {
-        guarded(Span::current).map_or_else(Self::none, Self::new)
+        Self::of(Span::current)
+    }
+
+    fn tell(&self, what: impl FnOnce((&Id, &Dispatch))) {
+        guarded(|| self.0.with_subscriber(what));
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        guarded(|| drop(self.0.take()));
+        let span = std::mem::replace(&mut self.0, Span::none());
+        guarded(|| drop(span));
     }
 }
 

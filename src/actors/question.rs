@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use actix_rt::task::JoinHandle;
+
 use crate::{
     consul::{ask::Ask, client::Consul, fact::Trouble},
     logs::{self, Kept},
 };
-use actix_rt::task::JoinHandle;
 
 /// A request in flight. It always produces an answer: if dropped, the fallback.
 struct Question<A, F: FnMut(A)> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::{clock::Moment, key::Key, protocol::backoff::backoff};
+use crate::{clock::Moment, key::Key, protocol::backoff};
 
 /// The restarts of the actors of one runtime.
 #[derive(Debug, Default)]
@@ -13,32 +13,26 @@ pub(super) struct Restarted {
     pub(super) locks: HashMap<Key, Restarts>,
 }
 
-/// The restarts of one actor. The first is at once. Each one that follows a short life has a
-/// pause, which doubles from [`SHORTEST`](Self::SHORTEST) to [`LONGEST`](Self::LONGEST).
-#[derive(Debug, Default)]
+/// The restarts of one actor. The first is at once.
+#[derive(Debug)]
 pub(super) struct Restarts {
-    /// Restarts since the last long life.
-    count: u32,
+    pauses: backoff::Restarts,
     began: Moment,
 }
 
-impl Restarts {
-    const SHORTEST: Duration = Duration::from_millis(100);
-    /// A lock's next actor releases the key within the 5 s in which nothing may leak.
-    const LONGEST: Duration = Duration::from_secs(4);
-    /// After a life of this length, the next restart is at once again.
-    const LONG_LIFE: Duration = Duration::from_secs(10);
+/// A lock's next actor releases the key within the 5 s in which nothing may leak.
+const LONGEST: Duration = Duration::from_secs(4);
 
+impl Default for Restarts {
+    fn default() -> Self {
+        Self { pauses: backoff::Restarts::new(1, LONGEST), began: Moment::default() }
+    }
+}
+
+impl Restarts {
     /// The actor has died. Returns the pause before its successor begins.
     pub(super) fn pause(&mut self, now: Moment) -> Duration {
-        if now.since(self.began) >= Self::LONG_LIFE {
-            self.count = 0;
-        }
-        let pause = match self.count.checked_sub(1) {
-            None => Duration::ZERO,
-            Some(earlier) => backoff(Self::SHORTEST, earlier, Self::LONGEST),
-        };
-        self.count = self.count.saturating_add(1);
+        let pause = self.pauses.after(now.since(self.began));
         self.began = now + pause;
         pause
     }
@@ -49,15 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_restart_is_at_once_and_the_pauses_of_the_next_double_up_to_four_seconds() {
-        let (mut restarts, mut now) = (Restarts::default(), Moment::from_nanos(0));
-        for expected in [0, 100, 200, 400, 800, 1_600, 3_200, 4_000, 4_000] {
-            let pause = restarts.pause(now);
-            assert_eq!(pause, Duration::from_millis(expected));
-            now = now + pause + Duration::from_secs(9);
-        }
-        now = now + Duration::from_secs(1);
+    fn a_life_counts_from_the_end_of_the_pause_before_it() {
+        let (mut restarts, now) = (Restarts::default(), Moment::from_nanos(0));
         assert_eq!(restarts.pause(now), Duration::ZERO);
-        assert_eq!(restarts.pause(now), Restarts::SHORTEST);
+        let pause = restarts.pause(now);
+        assert!(!pause.is_zero());
+        let short = now + Duration::from_secs(10);
+        assert_eq!(restarts.pause(short), 2 * pause);
+        let long = short + 2 * pause + Duration::from_secs(10);
+        assert_eq!(restarts.pause(long), Duration::ZERO);
     }
 }

@@ -1,6 +1,9 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicI32, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering::Relaxed},
+    },
 };
 
 use tracing::{
@@ -10,8 +13,9 @@ use tracing::{
 
 use crate::logs;
 
-/// Panics at every call.
-struct Fragile;
+/// Panics at every call, and counts the spans that are entered.
+#[derive(Default)]
+struct Fragile(AtomicI32);
 
 impl Subscriber for Fragile {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -34,10 +38,12 @@ impl Subscriber for Fragile {
     }
 
     fn enter(&self, _: &Id) {
+        self.0.fetch_add(1, Relaxed);
         panic!("as the test wants it");
     }
 
     fn exit(&self, _: &Id) {
+        self.0.fetch_sub(1, Relaxed);
         panic!("as the test wants it");
     }
 
@@ -48,7 +54,7 @@ impl Subscriber for Fragile {
 
 #[actix::test]
 async fn a_subscriber_that_panics_ends_no_step() {
-    let _log = tracing::subscriber::set_default(Fragile);
+    let _log = tracing::subscriber::set_default(Fragile::default());
     let key = "k";
     logs::error!(key, "an event");
     logs::warn!(%key, "an event");
@@ -70,45 +76,15 @@ fn a_panic_of_the_work_itself_passes_whatever_the_subscriber_does() {
         catch_unwind(AssertUnwindSafe(work)).is_err()
     };
     assert!(worked(&logs::Kept::none()));
-    let _log = tracing::subscriber::set_default(Fragile);
+    let _log = tracing::subscriber::set_default(Fragile::default());
     assert!(worked(&logs::span!("entered")));
-}
-
-/// Counts the spans that are entered, and panics after it has.
-#[derive(Default)]
-struct Counting(AtomicI32);
-
-impl Subscriber for &'static Counting {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &Event<'_>) {}
-
-    fn enter(&self, _: &Id) {
-        self.0.fetch_add(1, Relaxed);
-        panic!("as the test wants it");
-    }
-
-    fn exit(&self, _: &Id) {
-        self.0.fetch_sub(1, Relaxed);
-        panic!("as the test wants it");
-    }
 }
 
 #[test]
 fn a_span_is_left_although_the_subscriber_panicked_when_it_was_entered() {
-    let entered: &'static Counting = Box::leak(Box::default());
-    let _log = tracing::subscriber::set_default(entered);
-    let span = logs::span!("a span");
-    let inside = logs::within(&span, || entered.0.load(Relaxed));
-    assert_eq!((inside, entered.0.load(Relaxed)), (1, 0));
+    let fragile = Arc::new(Fragile::default());
+    let _log = tracing::subscriber::set_default(fragile.clone());
+    let entered = || fragile.0.load(Relaxed);
+    let inside = logs::within(&logs::span!("entered"), entered);
+    assert_eq!((inside, entered()), (1, 0));
 }

@@ -38,8 +38,7 @@ use crate::{
 /// # Errors
 /// [`Error::Conflict`] if the key has changed, or nobody holds it; [`Error::Unknown`] if no
 /// complete answer to the take-over or the release arrived; [`Error::Denied`];
-/// [`Error::NameRefused`];
-/// [`Error::Invalid`] if the servers do not allow a session with such a TTL;
+/// [`Error::NameRefused`]; [`Error::Invalid`] if the servers do not allow a session with such a TTL;
 /// [`Error::Unavailable`]; [`Error::Stopped`].
 ///
 /// # Cancel safety

@@ -34,7 +34,8 @@ use crate::{consul::roster, error::Error, holding::lease::Lease, key::Key, value
 /// [`Error::NoPermit`] after the time limit; [`Error::LimitConflict`] if the semaphore has
 /// another limit; [`Error::NoSemaphore`] if its entry cannot be understood; [`Error::Invalid`]
 /// if the limit is not between 1 and [`MOST_PERMITS`](Self::MOST_PERMITS), the prefix is too
-/// long, or the [value](Self::value) is too long for the limit; otherwise the errors of [`Acquire`](crate::Acquire).
+/// long, or the [value](Self::value) is too long for the limit; otherwise the errors of
+/// [`Acquire`](crate::Acquire).
 ///
 /// # Cancel safety
 /// As for [`Acquire`](crate::Acquire).
@@ -65,8 +66,7 @@ impl AcquirePermit {
     pub const MOST_PERMITS: u32 = roster::MOST_PERMITS;
 
     /// The most bytes that the values of all permits of a semaphore have together, each with the
-    /// semaphore's prefix: 2 MiB.
-    /// The entries of a semaphore are listed with one answer, of limited length.
+    /// semaphore's prefix: 2 MiB. One answer of limited length lists the entries of a semaphore.
     pub const MOST_VALUE_BYTES: usize = 2 * 1024 * 1024;
 
     /// Requests one of `limit` permits of the semaphore below `prefix`.
@@ -83,8 +83,8 @@ impl AcquirePermit {
 
     /// Sets the value of this process's own entry, `<prefix>/<session>`, while it holds the
     /// permit. It has at most [`MOST_VALUE_BYTES`](Self::MOST_VALUE_BYTES) divided by the limit,
-    /// less the length of the prefix: 512 bytes less the prefix with the largest limit. A longer one is refused with [`Error::Invalid`] and the
-    /// field `value`.
+    /// less the length of the prefix: with the largest limit, 512 bytes less the prefix. A longer
+    /// one is refused with [`Error::Invalid`] and the field `value`.
     ///
     /// Default: as for [`Acquire::value`](crate::Acquire::value). The same bound applies.
     pub fn value(self, value: impl Into<LockValue>) -> Self {

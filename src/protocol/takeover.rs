@@ -9,8 +9,8 @@ use crate::config::Timing;
 /// The longest time for which the holder's lease may last after its key was taken away. `ttl`
 /// is the TTL of its session, if known.
 ///
-/// A lease is shorter than the TTL and 60 s, and counts from before the last renewal. A holder whose
-/// renewals still reach Consul learns the loss from its watch of the key.
+/// A lease is shorter than the TTL and than 60 s, and counts from before the last renewal. A
+/// holder whose renewals still reach Consul learns of the loss from its watch of the key.
 pub(crate) fn keeps(ttl: Option<Duration>) -> Duration {
     #[cfg(test)]
     if Mutation::TakenUnkept.is_chosen() {

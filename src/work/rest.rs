@@ -4,23 +4,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::protocol::backoff::backoff;
+use crate::protocol::backoff::Restarts;
 
-/// A pause that doubles from [`SHORTEST`](Rest::SHORTEST) to [`LONGEST`](Rest::LONGEST).
+/// The pauses of one piece of work.
 #[derive(Debug)]
 pub(super) struct Rest {
-    failures: u32,
+    pauses: Restarts,
     began: Instant,
 }
 
-impl Rest {
-    const SHORTEST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(10);
-    /// If failed work ran for this long, the next pause is the shortest again.
-    const LONG_RUN: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(10);
 
+impl Rest {
     pub(super) fn new() -> Self {
-        Self { failures: 0, began: Instant::now() }
+        Self { pauses: Restarts::new(0, LONGEST), began: Instant::now() }
     }
 
     /// The work starts.
@@ -30,12 +27,7 @@ impl Rest {
 
     /// The work has failed. Returns the pause before it starts again.
     pub(super) fn after_failure(&mut self) -> Duration {
-        if self.began.elapsed() >= Self::LONG_RUN {
-            self.failures = 0;
-        }
-        let pause = backoff(Self::SHORTEST, self.failures, Self::LONGEST);
-        self.failures = self.failures.saturating_add(1);
-        pause
+        self.pauses.after(self.began.elapsed())
     }
 }
 
@@ -51,7 +43,7 @@ mod tests {
             assert_eq!(rest.after_failure(), Duration::from_millis(expected));
         }
         rest.begun();
-        tokio::time::advance(Rest::LONG_RUN).await;
-        assert_eq!(rest.after_failure(), Rest::SHORTEST);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(rest.after_failure(), Duration::from_millis(100));
     }
 }

@@ -3,13 +3,18 @@ use std::sync::atomic::AtomicU64;
 use super::*;
 use crate::clock::Moment;
 
+/// A lease whose clock shows `nanos`, and which ends at 10 s.
+fn lease(nanos: &'static AtomicU64) -> LeaseState {
+    let cell = Arc::new(DeadlineCell::new(Moment::from_nanos(10_000_000_000)));
+    let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());
+    LeaseState::new(key, token, CallId(1), cell, Clock::Simulated(nanos))
+}
+
 /// The situation after a suspend: the clock has advanced, but no timer has fired.
 #[tokio::test(start_paused = true)]
 async fn work_that_wakes_after_its_lease_has_ended_is_not_polled_although_no_timer_has_fired() {
     static NANOS: AtomicU64 = AtomicU64::new(1_000);
-    let cell = Arc::new(DeadlineCell::new(Moment::from_nanos(10_000_000_000)));
-    let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());
-    let lease = LeaseState::new(key, token, CallId(1), cell, Clock::Simulated(&NANOS));
+    let lease = lease(&NANOS);
     let (wake, polls) = (Notify::new(), AtomicU8::new(0));
     let work = async {
         loop {
@@ -32,9 +37,7 @@ async fn work_that_wakes_after_its_lease_has_ended_is_not_polled_although_no_tim
 #[tokio::test(start_paused = true)]
 async fn work_under_a_copy_of_a_released_lease_ends() {
     static NANOS: AtomicU64 = AtomicU64::new(1_000);
-    let cell = Arc::new(DeadlineCell::new(Moment::from_nanos(10_000_000_000)));
-    let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());
-    let lease = LeaseState::new(key, token, CallId(1), cell, Clock::Simulated(&NANOS));
+    let lease = lease(&NANOS);
     let mut run = pin!(lease.run(std::future::pending::<()>()));
     assert!(futures::poll!(run.as_mut()).is_pending());
     // The owner may be revoked before it is known that it has released the lease.

@@ -95,10 +95,9 @@ impl Permit {
         let Listed::Found { entries, .. } = answer else {
             self.listing.failed += 1;
             // Without a listing, nobody can be seen to have ended.
-            match answer {
-                Listed::Unknown(Trouble::TooLong) => self.leave_to_others(),
-                Listed::Unknown(_) if self.listing.failed < MOST_FAILED => {}
-                _ => self.leave_to_others(),
+            let lasts = !matches!(answer, Listed::Unknown(trouble) if trouble != Trouble::TooLong);
+            if lasts || self.listing.failed >= MOST_FAILED {
+                self.leave_to_others();
             }
             return self.list_later(now);
         };

@@ -133,8 +133,8 @@ impl Roll {
         if self.former.contains(session) { Some(ended.since) } else { known.passes_at() }
     }
 
-    /// Whether an ended holder's permit waits to pass on, or that of a session of ours which is
-    /// about to end.
+    /// Whether a holder has ended and still has its permit, or an ended session of ours may have
+    /// one.
     pub(super) fn has_ended(&self) -> bool {
         let mut known = self.known.iter();
         known.any(|(session, known)| known.ended.is_some() || self.former.contains(session))

@@ -191,6 +191,14 @@ fn list_ticket(effects: &[Effect]) -> Ticket {
     }
 }
 
+fn watch_ticket(effects: &[Effect]) -> Ticket {
+    let watch = effects.iter().find_map(|effect| match effect {
+        Effect::Lock(lock::Effect::Watch { ticket, .. }) => Some(*ticket),
+        _ => None,
+    });
+    watch.expect("no watch")
+}
+
 fn failure(effects: &[Effect]) -> Obstacle {
     match effects {
         [Effect::Lock(lock::Effect::Failed(obstacle))] => obstacle.clone(),
@@ -528,11 +536,7 @@ fn our_ended_session_is_left_to_others_if_no_listing_is_answered() {
 #[test]
 fn our_ended_session_is_looked_for_although_a_listing_was_in_flight_when_it_ended() {
     let (mut bench, effects) = Bench::after(waiting(), found(9, &["a", "b"]));
-    let watch = effects.iter().find_map(|effect| match effect {
-        Effect::Lock(lock::Effect::Watch { ticket, .. }) => Some(*ticket),
-        _ => None,
-    });
-    let (watch, listing_ticket) = (watch.expect("no watch"), list_ticket(&effects));
+    let (watch, listing_ticket) = (watch_ticket(&effects), list_ticket(&effects));
     let effects = bench.lock(lock::Event::Watched { ticket: watch, answer: found(12, &["b"]) });
     join(&effects);
     let reason = LossReason::DeadlinePassed;
@@ -549,11 +553,7 @@ fn our_ended_session_is_looked_for_although_a_listing_was_in_flight_when_it_ende
 #[test]
 fn a_holder_that_is_reported_while_the_holders_are_listed_is_not_listed_for_again_at_once() {
     let (mut bench, effects) = Bench::after(waiting(), found(9, &["a", "b"]));
-    let watch = effects.iter().find_map(|effect| match effect {
-        Effect::Lock(lock::Effect::Watch { ticket, .. }) => Some(*ticket),
-        _ => None,
-    });
-    let (ticket, listing_ticket) = (watch.expect("no watch"), list_ticket(&effects));
+    let (ticket, listing_ticket) = (watch_ticket(&effects), list_ticket(&effects));
     bench.lock(lock::Event::Watched { ticket, answer: found(12, &["b", "c"]) });
     let effects = bench.listed(listing_ticket, listing(12, &["b", "c"], &["b", "c"]));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::List { .. })), "{effects:?}");
