@@ -10,7 +10,8 @@ use super::{
     batches::Batches,
     credentials::{Credentials, LOOK_PERIOD, Token, TokenSource},
     fact::Trouble,
-    http::{Http, HttpConfig, Purpose, time_to_send},
+    http::{Http, HttpConfig, Purpose},
+    limit::Limit,
     link::{Backend, Link},
     places::Tell,
     wire::{WireReply, WireRequest},
@@ -106,16 +107,26 @@ impl Consul {
     /// Use [`lock`](Self::lock) for locks.
     pub(crate) async fn ask<A: Ask>(&self, ask: &A, limit: Duration) -> A::Fact {
         let asked_at = Instant::now();
-        let fact = self.ask_once(ask, limit).await;
+        let fact = self.ask_once(ask, limit, Duration::ZERO).await;
         let Some(other) = ask.otherwise(&self.0.keys, &fact) else { return fact };
-        let left = limit.saturating_sub(asked_at.elapsed());
+        let spent = asked_at.elapsed();
+        if Limit::after(limit, spent).time_to_send().is_zero() {
+            return ask.unanswered(Trouble::Timeout(limit));
+        }
         // Boxed: it is rare, and thousands of questions may be waiting.
-        Box::pin(self.ask_once(&*other, left)).await
+        Box::pin(self.ask_once(&*other, limit, spent)).await
     }
 
-    async fn ask_once<A: Ask + ?Sized>(&self, ask: &A, limit: Duration) -> A::Fact {
+    /// Asks by one request, `spent` after the begin of the question.
+    pub(super) async fn ask_once<A: Ask + ?Sized>(
+        &self,
+        ask: &A,
+        limit: Duration,
+        spent: Duration,
+    ) -> A::Fact {
         let keys = &self.0.keys;
-        match self.exchange(ask.purpose(), &ask.request(keys), ask.limit(limit)).await {
+        let limit = Limit::after(ask.limit(limit), spent);
+        match self.exchange(ask.purpose(), &ask.request(keys), limit).await {
             Ok((reply, token)) => {
                 ask.read(keys, Answer::new(&reply, token.as_ref().map(|token| &token.secret)))
             }
@@ -136,7 +147,7 @@ impl Consul {
         &self,
         purpose: Purpose,
         request: &WireRequest,
-        limit: Duration,
+        limit: Limit,
     ) -> Result<(WireReply, Option<Token>), Trouble> {
         let asked_at = Instant::now();
         let result = self.exchange_with_token(purpose, request, limit).await;
@@ -154,12 +165,13 @@ impl Consul {
     }
 
     /// Sends a request with the current token. If Consul does not know the token, the request
-    /// had no effect: it is sent again once another token is there, if [`time_to_send`] is left.
+    /// had no effect: it is sent again once another token is there, if it is [time to
+    /// send](Limit::time_to_send) it.
     async fn exchange_with_token(
         &self,
         purpose: Purpose,
         request: &WireRequest,
-        limit: Duration,
+        limit: Limit,
     ) -> Result<(WireReply, Option<Token>), Trouble> {
         let Inner { link, credentials, .. } = &*self.0;
         if !credentials.may_change() {
@@ -169,15 +181,14 @@ impl Consul {
             return Ok((reply, token));
         }
         let asked_at = Instant::now();
-        let (deadline, latest) = (asked_at + limit, asked_at + time_to_send(limit));
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let token = timeout_at(deadline, credentials.token()).await;
-        let mut token = token
-            .map_err(|_| Trouble::NoToken(format!("none within {limit:.1?}")))?
-            .map_err(Trouble::NoToken)?;
+        let latest = asked_at + limit.time_to_send();
+        let none = |_| Trouble::NoToken(format!("none within {:.1?}", limit.whole()));
+        let token = timeout_at(latest, credentials.token()).await.map_err(none)?;
+        let mut token = token.map_err(Trouble::NoToken)?;
         loop {
             let header = token.as_ref().map(|token| &token.header);
-            let reply = link.exchange(purpose, request, header, left()).await?;
+            let left = limit.less(asked_at.elapsed());
+            let reply = link.exchange(purpose, request, header, left).await?;
             if !Answer::new(&reply, None).lacks_token() {
                 return Ok((reply, token));
             }

@@ -1,13 +1,12 @@
 //! The link to an agent: HTTP, or a backend supplied by the builder.
 
-use std::time::Duration;
-
 use futures::future::LocalBoxFuture;
 use hyper::header::HeaderValue;
 
 use super::{
     fact::Trouble,
     http::{Http, Purpose},
+    limit::Limit,
     wire::{WireReply, WireRequest},
 };
 
@@ -26,7 +25,7 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Sends a request and waits up to `limit` for the complete reply. A backend needs no
+    /// Sends a request and waits within the limit for the complete reply. A backend needs no
     /// ACL token.
     ///
     /// # Cancel safety
@@ -36,14 +35,15 @@ impl Link {
         purpose: Purpose,
         request: &WireRequest,
         token: Option<&HeaderValue>,
-        limit: Duration,
+        limit: impl Into<Limit>,
     ) -> Result<WireReply, Trouble> {
         match self {
             Self::Http(http) => http.exchange(purpose, request, token, limit).await,
             Self::Backend(backend) => {
-                tokio::time::timeout(limit, backend.exchange(request.clone()))
+                let limit: Limit = limit.into();
+                tokio::time::timeout(limit.left(), backend.exchange(request.clone()))
                     .await
-                    .unwrap_or(Err(Trouble::Timeout(limit)))
+                    .unwrap_or(Err(Trouble::Timeout(limit.whole())))
             }
         }
     }

@@ -28,6 +28,7 @@ use super::{
     batches::Batch,
     client::Consul,
     fact::{Locked, Trouble},
+    limit::Limit,
     places::{Place, Tell, Told, Turn},
 };
 
@@ -83,9 +84,10 @@ impl Consul {
         }
     }
 
-    /// Locks several keys, and sends each its answer.
+    /// Locks several keys, and sends each its answer. Locks that failed only because of others
+    /// are sent again while there is time for an answer.
     async fn lock_together(&self, mut batch: Batch<Tell>, limit: Duration) {
-        let end = Instant::now() + limit;
+        let begun = Instant::now();
         loop {
             // Skip locks whose caller is gone.
             batch.retain(|tell| !tell.is_closed());
@@ -93,8 +95,12 @@ impl Consul {
             if locks.is_empty() {
                 return;
             }
-            let left = end.saturating_duration_since(Instant::now());
-            let answers = self.ask(&Locks(&locks), left).await;
+            let spent = begun.elapsed();
+            let answers = if Limit::after(limit, spent).time_to_send().is_zero() {
+                locks.iter().map(|_| Some(Locked::Unsent(Trouble::InLine(limit)))).collect()
+            } else {
+                self.ask_once(&Locks(&locks), limit, spent).await
+            };
             for (tell, answer) in batch.answered(answers) {
                 drop(tell.send(Told::Answer(answer)));
             }

@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod fact;
 pub(crate) mod http;
+mod limit;
 pub(crate) mod link;
 mod locking;
 mod places;

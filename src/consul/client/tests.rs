@@ -39,6 +39,11 @@ impl Scripted {
     pub(crate) fn asked(&self) -> Vec<WireRequest> {
         self.script.asked.borrow().clone()
     }
+
+    /// Every reply comes after so long.
+    pub(crate) fn replies_after(&self, pace: Duration) {
+        self.script.pace.set(pace);
+    }
 }
 
 pub(crate) fn scripted(replies: Vec<Option<WireReply>>, prefix: Option<&str>) -> Scripted {

@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    cmp::Reverse,
     rc::Rc,
     time::Duration,
 };
@@ -44,6 +45,8 @@ pub(super) struct Lane {
     /// The number of failed dials, and the error and time of the last.
     failures: Cell<u64>,
     failed: RefCell<Option<(Trouble, Instant)>>,
+    /// Whether no line has been opened since the last failure.
+    is_failing: Cell<bool>,
     /// Serves requests in order: only the one with the turn waits for `freed`.
     turn: Mutex<()>,
     freed: Notify,
@@ -82,6 +85,7 @@ impl Lane {
             waiting: Cell::new(0),
             failures: Cell::new(0),
             failed: RefCell::default(),
+            is_failing: Cell::new(false),
             turn: Mutex::new(()),
             freed: Notify::new(),
             settled: Notify::new(),
@@ -98,10 +102,10 @@ impl Lane {
         self.most.get() == 1 && self.streams.get() == Some(1)
     }
 
-    /// Why the last connection could not be opened.
+    /// Why the last connection could not be opened; `None` if it could.
     pub(super) fn why(&self) -> Option<String> {
         let failed = self.failed.borrow();
-        failed.as_ref().map(|(trouble, _)| match trouble {
+        failed.as_ref().filter(|_| self.is_failing.get()).map(|(trouble, _)| match trouble {
             Trouble::Connect(why) | Trouble::Refused(why) => why.clone(),
             other => other.to_string(),
         })
@@ -126,7 +130,7 @@ impl Lane {
             if let Some(seat) = self.offer() {
                 return Ok(seat);
             }
-            let has_none = self.lines.borrow().is_empty() && self.dialing.get() == 0;
+            let has_none = self.standing() == 0 && self.dialing.get() == 0;
             if (has_none || self.impatient)
                 && self.failures.get() != failures
                 && let Some((trouble, _)) = &*self.failed.borrow()
@@ -146,7 +150,7 @@ impl Lane {
             (0..missing).for_each(|_| self.dial());
         }
         let now = Instant::now();
-        let mut surplus = self.lines.borrow().len().saturating_sub(self.kept);
+        let mut surplus = self.standing().saturating_sub(self.kept);
         // The oldest first.
         self.lines.borrow_mut().retain(|line| {
             let rests = line.is_idle() && now - line.answered_at.get() > REST;
@@ -178,13 +182,13 @@ impl Lane {
         self.close_surplus();
     }
 
-    /// Closes idle lines that are beyond the limit or closed by the agent.
+    /// Closes idle lines that are beyond the limit, or are over.
     fn close_surplus(&self) {
-        let mut place = 0;
+        let mut standing = 0;
         self.lines.borrow_mut().retain(|line| {
-            let is_surplus = place >= self.most.get() || line.is_over();
+            let is_surplus = standing >= self.most.get() || line.is_over();
             let goes = is_surplus && line.is_idle();
-            place += usize::from(!goes);
+            standing += usize::from(!goes && !line.is_over());
             !goes
         });
     }
@@ -192,10 +196,10 @@ impl Lane {
     /// Removes and returns an idle line that the lane does not need to keep.
     pub(super) fn give(&self) -> Option<Rc<Line>> {
         self.close_surplus();
-        let mut lines = self.lines.borrow_mut();
-        if lines.len() <= self.kept {
+        if self.standing() <= self.kept {
             return None;
         }
+        let mut lines = self.lines.borrow_mut();
         let place = lines.iter().rposition(|line| line.is_idle())?;
         Some(lines.remove(place))
     }
@@ -203,7 +207,7 @@ impl Lane {
     /// Whether the lane lacks a line that it keeps because the agent refuses it.
     pub(super) fn is_starved(&self) -> bool {
         let is_refused = matches!(&*self.failed.borrow(), Some((Trouble::Refused(_), _)));
-        is_refused && self.standing() < self.kept
+        is_refused && self.is_failing.get() && self.standing() < self.kept
     }
 
     pub(super) fn adopt(&self, line: Rc<Line>) {
@@ -211,6 +215,7 @@ impl Lane {
         self.lines.borrow_mut().push(line);
         if self.standing() >= self.kept {
             self.suspects.borrow_mut().clear();
+            self.is_failing.set(false);
         }
         self.freed.notify_one();
         self.settled.notify_waiters();
@@ -239,6 +244,8 @@ impl Lane {
         self.lines.borrow_mut().extend(line);
     }
 
+    /// The number of lines that can carry requests. One that is over, and stays until its last
+    /// requests have ended, takes the place of no other.
     fn standing(&self) -> usize {
         self.lines.borrow().iter().filter(|line| !line.is_over()).count()
     }
@@ -260,9 +267,10 @@ impl Lane {
     fn offer(&self) -> Option<Seat<'_>> {
         self.close_surplus();
         let lines = self.lines.borrow();
-        let allowed = lines.iter().take(self.most.get());
-        let line =
-            allowed.rev().filter(|line| self.has_room(line)).min_by_key(|l| l.taken.get())?;
+        let standing = lines.iter().filter(|line| !line.is_over());
+        let allowed = standing.take(self.most.get()).enumerate();
+        let with_room = allowed.filter(|(_, line)| self.has_room(line));
+        let (_, line) = with_room.min_by_key(|(age, line)| (line.taken.get(), Reverse(*age)))?;
         line.taken.set(line.taken.get() + 1);
         Some(Seat { lane: self, line: Rc::clone(line) })
     }
@@ -273,7 +281,7 @@ impl Lane {
 
     /// Starts to open a line for waiting requests, if the limits allow one.
     fn open(self: &Rc<Self>) {
-        let lines = self.lines.borrow().len();
+        let lines = self.standing();
         // One line may have room for all waiting requests.
         let at_once = if self.streams.get() == Some(1) { self.waiting.get() } else { 1 };
         let has_pause = lines > 0 && self.has_failed_lately();
@@ -311,13 +319,17 @@ impl Drop for Dial {
         // A service's own certificate verifier can panic.
         let ended = || Err(Trouble::Connect("the attempt was dropped or has panicked".into()));
         match self.result.take().unwrap_or_else(ended) {
-            Ok(line) => lane.adopt(Rc::new(line)),
+            Ok(line) => {
+                lane.is_failing.set(false);
+                lane.adopt(Rc::new(line));
+            }
             Err(trouble) => {
                 if let Trouble::Refused(_) = trouble {
                     lane.reinstate();
                 }
                 lane.failures.set(lane.failures.get() + 1);
                 *lane.failed.borrow_mut() = Some((trouble, Instant::now()));
+                lane.is_failing.set(true);
                 lane.freed.notify_one();
                 lane.settled.notify_waiters();
             }

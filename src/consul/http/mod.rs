@@ -28,6 +28,7 @@ use trouble::Fault;
 
 use super::{
     fact::Trouble,
+    limit::Limit,
     wire::{Method, WireReply, WireRequest},
 };
 
@@ -103,10 +104,10 @@ impl Http {
         })
     }
 
-    /// Sends a request with an ACL token and reads the complete reply within `limit`. A request
+    /// Sends a request with an ACL token and reads the complete reply within the limit. A request
     /// that was certainly not processed is sent again over another connection. So is a
     /// repeatable request whose connection was closed without an answer. A request that has
-    /// waited for a connection for most of `limit` is not sent.
+    /// waited for a connection for most of the limit is not sent.
     ///
     /// # Cancel safety
     /// The agent may still act on a request whose future was dropped.
@@ -115,8 +116,9 @@ impl Http {
         purpose: Purpose,
         request: &WireRequest,
         token: Option<&HeaderValue>,
-        limit: Duration,
+        limit: impl Into<Limit>,
     ) -> Result<WireReply, Trouble> {
+        let limit: Limit = limit.into();
         let asked_at = Instant::now();
         let sent_at = Cell::new(asked_at);
         let seat = Cell::new(None);
@@ -125,8 +127,8 @@ impl Http {
             loop {
                 let taken = self.seat(purpose, request).await?;
                 sent_at.set(Instant::now());
-                if sent_at.get() - asked_at >= time_to_send(limit) {
-                    return Err(self.no_connection(purpose, limit));
+                if sent_at.get() - asked_at >= limit.time_to_send() {
+                    return Err(self.no_connection(purpose, limit.whole()));
                 }
                 let line = taken.line();
                 seat.set(Some(taken));
@@ -135,7 +137,7 @@ impl Http {
                     let asked = pin!(line.ask(request, token, longest));
                     match select(asked, pin!(line.silent.notified())).await {
                         Either::Left((reply, _)) => reply,
-                        Either::Right(_) => Err(Fault::Other(Trouble::Timeout(limit))),
+                        Either::Right(_) => Err(Fault::Other(Trouble::Timeout(limit.whole()))),
                     }
                 };
                 // Boxed because it is large, and thousands of requests may wait for a seat.
@@ -155,7 +157,8 @@ impl Http {
                 tries += 1;
             }
         };
-        let result = tokio::time::timeout(limit, exchange).await;
+        let result = tokio::time::timeout(limit.left(), exchange).await;
+        let whole = limit.whole();
         let seat: Option<Seat<'_>> = seat.take();
         match (result, seat) {
             (Ok(result), _) => result,
@@ -164,15 +167,15 @@ impl Http {
                 let (sent_at, answered_at) = (sent_at.get(), seat.line().answered_at.get());
                 seat.retire();
                 // A request that waited for its connection does not show that it is silent.
-                if answered_at <= sent_at && sent_at.elapsed() >= limit - limit / 16 {
+                if answered_at <= sent_at && limit.shows_silence(sent_at.elapsed()) {
                     let silent_since = sent_at.min(answered_at + SAME_AGE);
                     self.lanes().into_iter().for_each(|lane| lane.suspect(silent_since));
                 }
                 self.tend();
-                Err(self.too_far(limit).unwrap_or(Trouble::Timeout(limit)))
+                Err(self.too_far(whole).unwrap_or(Trouble::Timeout(whole)))
             }
             (Err(_), None) => {
-                Err(self.too_far(limit).unwrap_or_else(|| self.no_connection(purpose, limit)))
+                Err(self.too_far(whole).unwrap_or_else(|| self.no_connection(purpose, whole)))
             }
         }
     }
@@ -238,7 +241,6 @@ impl Http {
     fn tend(&self) {
         for lane in [&self.renewals, &self.calls] {
             if lane.is_starved() {
-                self.dialer.refused.set(true);
                 self.spare(lane);
             }
         }
@@ -282,12 +284,6 @@ impl Http {
             other => other,
         }
     }
-}
-
-/// How long after its start a request with this limit may still be sent. Later, there would be
-/// hardly any time for the answer, and it would be unknown whether it had an effect.
-pub(super) fn time_to_send(limit: Duration) -> Duration {
-    limit - limit / 4
 }
 
 /// Whether the request may be processed twice and its answer may be late.

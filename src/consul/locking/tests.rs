@@ -118,6 +118,18 @@ async fn a_failed_lock_gets_its_own_answer_and_the_others_are_sent_again() {
 }
 
 #[actix::test]
+async fn locks_are_not_sent_again_without_time_for_an_answer() {
+    tokio::time::pause();
+    let consul =
+        scripted(vec![failed(&[(2, "failed to lock key \"a\", lock is already held")])], None);
+    consul.replies_after(LIMIT - LIMIT / 8);
+    let answers = lock_in_line(&consul, &["a", "b", "c"].map(lock)).await;
+    let unsent = || Locked::Unsent(Trouble::InLine(LIMIT));
+    assert_eq!(answers, [Locked::Held, unsent(), unsent()]);
+    assert_eq!(keys_asked(&consul), [["a", "b", "c"]]);
+}
+
+#[actix::test]
 async fn what_concerns_the_session_or_its_fence_concerns_every_lock() {
     let gone = format!("invalid session \"{ID}\"");
     let consul = scripted(vec![failed(&[(2, &gone), (4, &gone)])], None);

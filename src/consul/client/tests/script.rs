@@ -1,6 +1,11 @@
 //! A backend that answers from a list and records the requests.
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    time::Duration,
+};
 
 use futures::future::LocalBoxFuture;
 
@@ -15,13 +20,19 @@ pub(super) struct Script {
     /// `None` never answers.
     pub(super) replies: RefCell<VecDeque<Option<WireReply>>>,
     pub(super) asked: RefCell<Vec<WireRequest>>,
+    /// The time until a reply.
+    pub(super) pace: Cell<Duration>,
 }
 
 impl Backend for Rc<Script> {
     fn exchange(&self, request: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>> {
         self.asked.borrow_mut().push(request);
         let reply = self.replies.borrow_mut().pop_front().flatten();
+        let pace = self.pace.get();
         Box::pin(async move {
+            if !pace.is_zero() {
+                tokio::time::sleep(pace).await;
+            }
             match reply {
                 Some(reply) => Ok(reply),
                 None => std::future::pending().await,

@@ -530,6 +530,27 @@ async fn a_refused_connection_of_any_purpose_is_noticed() {
 }
 
 #[actix::test]
+async fn a_refusal_is_forgotten_once_a_connection_is_taken() {
+    let last = Deed::SayAndClose(GOOD.into());
+    let server = Server::doing(vec![last.clone(), last]).await;
+    let http = server.http();
+    settled(&http).await;
+    for is_refused in [true, false] {
+        assert_eq!(call(&http).await, good());
+        // The client has seen that its connection is closed.
+        actix_rt::time::sleep(Duration::from_millis(30)).await;
+        if is_refused {
+            server.allow(RENEWALS_KEPT);
+            assert!(matches!(call(&http).await, Err(Trouble::Refused(_))));
+            server.allow(usize::MAX);
+        } else {
+            assert_eq!(call(&http).await, good());
+        }
+        assert_eq!(http.take_refused(), is_refused);
+    }
+}
+
+#[actix::test]
 async fn no_request_asks_for_compression_and_a_compressed_answer_is_not_guessed_at() {
     let zipped = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nX-Consul-Index: 7\r\n\
                   Content-Length: 4\r\n\r\n\x1f\x08zz";
@@ -627,6 +648,25 @@ async fn a_request_that_waited_for_its_connection_blames_no_other_connection() {
     settled(&http).await;
     let made = server.connections();
     assert!(made <= CORE + unanswered, "{made} connections, {unanswered} unanswered");
+}
+
+#[actix::test]
+async fn a_request_that_has_only_the_rest_of_a_limit_blames_no_other_connection() {
+    let mut server = Server::doing(vec![Deed::SayAndHang(String::new()); 2]).await;
+    let http = server.http();
+    settled(&http).await;
+    let blocking = WireRequest { blocks: true, ..ask() };
+    let short = async {
+        server.requests.recv().await.unwrap();
+        let rest = Limit::after(LIMIT * 2, LIMIT);
+        let silence = http.exchange(Purpose::Call, &ask(), None, rest).await;
+        assert_eq!(silence, Err(Trouble::Timeout(LIMIT * 2)));
+        settled(&http).await;
+        assert_eq!(call(&http).await, good());
+        // Only the connection without an answer was replaced.
+        assert_eq!(server.connections(), CORE + 2);
+    };
+    until(short, http.exchange(Purpose::Watch, &blocking, None, LONG)).await;
 }
 
 #[actix::test]

@@ -138,6 +138,7 @@ async fn many_blocking_reads_share_an_http_2_connection() {
 enum Deed {
     Answer,
     Refuse,
+    Silence,
 }
 
 /// A server of HTTP/2 alone, which does the deeds in turn and then answers. It
@@ -166,6 +167,10 @@ async fn http_2_server(deeds: Vec<Deed>, streams: u32) -> (HttpConfig, Arc<Atomi
                     let deed = if is_probe { None } else { deeds.lock().unwrap().next() };
                     match deed.unwrap_or(Deed::Answer) {
                         Deed::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                        Deed::Silence => drop(actix_rt::spawn(async move {
+                            let _open = respond;
+                            std::future::pending::<()>().await;
+                        })),
                         Deed::Answer => {
                             let (seen, under_way) = (Arc::clone(&seen), Arc::clone(&under_way));
                             actix_rt::spawn(async move {
@@ -272,6 +277,27 @@ async fn a_write_that_http_2_says_was_not_processed_is_sent_over_another_connect
             let reply = http.exchange(Purpose::Call, &request, None, LIMIT).await;
             assert_eq!(reply.map(|reply| reply.status), Ok(200));
         }
+    }
+}
+
+#[actix::test]
+async fn a_connection_that_is_given_up_while_others_wait_on_it_takes_no_place() {
+    for purpose in [Purpose::Watch, Purpose::Call] {
+        let (config, _) = http_2_server(vec![Deed::Silence; 2], 100).await;
+        let http = Http::new(&config).unwrap();
+        http.bound(1, 2);
+        let request =
+            WireRequest { method: Method::Get, target: "/".into(), body: vec![], blocks: true };
+        let ask = |limit| http.exchange(purpose, &request, None, limit);
+        let others = async {
+            let limit = Duration::from_millis(300);
+            assert_eq!(ask(limit).await, Err(Trouble::Timeout(limit)));
+            for _ in 0..2 {
+                assert_eq!(get(&http, purpose, "/").await.as_deref(), Ok("HTTP/2.0"));
+            }
+        };
+        let (others, waiting) = (pin!(others), pin!(ask(LIMIT * 10)));
+        assert!(matches!(select(waiting, others).await, Either::Right(_)), "{purpose:?}");
     }
 }
 
