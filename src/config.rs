@@ -227,7 +227,7 @@ impl Config {
     }
 }
 
-/// The period in which holds and waits are looked at.
+/// The shortest `warn_after`: holds and waits are checked once a second.
 const SHORTEST_WARNING: Duration = Duration::from_secs(1);
 
 /// Omits the token and the parts of the address that may hold secrets.

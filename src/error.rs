@@ -98,9 +98,9 @@ pub enum Error {
     },
     /// The key exists and carries flags other than [`Config::flags`](crate::Config::flags),
     /// so it is no lock of this service. It is left unchanged. Choose another key, or
-    /// configure the flags of your locks. Flags of 0 can also be those of a lock whose value
-    /// somebody edited, which sets them to 0, and whose holder crashed then: a process that
-    /// has never seen the lock cannot know. Delete such a key.
+    /// configure the flags of your locks. A lock also has flags of 0 if somebody edited its
+    /// value, which sets them to 0, and its holder crashed then; a process that has never seen
+    /// the lock cannot tell. Delete such a key.
     #[error(
         "the key {key} is no lock of this service (its flags are {found}); it was left \
          unchanged{}", flags_text(*.found)
@@ -223,7 +223,7 @@ pub enum Error {
     },
     /// The runtime was shut down, or failed permanently; or it has handed its leadership over,
     /// and a singleton or a job is started.
-    #[error("the lock runtime has stopped")]
+    #[error("the lock runtime has stopped, or has handed its leadership over")]
     Stopped,
 }
 

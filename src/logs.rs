@@ -27,7 +27,7 @@ macro_rules! trace { ($($event:tt)+) => { $crate::logs::event!(trace: $($event)+
 /// A span of the level `debug`.
 macro_rules! span {
     ($($span:tt)+) => {
-        $crate::logs::Kept::of(|| ::tracing::debug_span!($($span)+))
+        $crate::logs::GuardedSpan::of(|| ::tracing::debug_span!($($span)+))
     };
 }
 
@@ -39,23 +39,30 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-/// A handle of a span. Its end calls the subscriber, too.
+/// A span whose calls of the subscriber are guarded, also when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Kept(Span);
+pub(crate) struct GuardedSpan(Span);
 
-impl Kept {
+impl GuardedSpan {
     pub(crate) fn none() -> Self {
         Self(Span::none())
     }
 
-    /// The span that this gives, or none if the subscriber panics.
+    /// The span that `span` makes; none if the subscriber panics.
     pub(crate) fn of(span: impl FnOnce() -> Span) -> Self {
         guarded(span).map_or_else(Self::none, Self)
     }
 
-    /// The span that is entered now.
+    /// The current span.
     pub(crate) fn current() -> Self {
         Self::of(Span::current)
+    }
+
+    /// Sets a field of the span.
+    pub(crate) fn record(&self, field: &str, value: impl Value) {
+        guarded(|| {
+            self.0.record(field, value);
+        });
     }
 
     fn tell(&self, what: impl FnOnce((&Id, &Dispatch))) {
@@ -63,26 +70,25 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Clone for GuardedSpan {
+    fn clone(&self) -> Self {
+        Self::of(|| self.0.clone())
+    }
+}
+
+impl Drop for GuardedSpan {
     fn drop(&mut self) {
         let span = std::mem::replace(&mut self.0, Span::none());
         guarded(|| drop(span));
     }
 }
 
-/// Records a field of the current span.
-pub(crate) fn record(field: &str, value: impl Value) {
-    guarded(|| {
-        Span::current().record(field, value);
-    });
-}
-
-/// The span is entered. It is left even if the subscriber panicked meanwhile: the registry of
-/// `tracing-subscriber` notes a span before its layers may panic.
-struct Entered<'a>(&'a Kept);
+/// Enters a span, and leaves it when dropped, even if the subscriber panicked on entering: the
+/// registry of `tracing-subscriber` notes the span before its layers run.
+struct Entered<'a>(&'a GuardedSpan);
 
 impl<'a> Entered<'a> {
-    fn enter(span: &'a Kept) -> Self {
+    fn enter(span: &'a GuardedSpan) -> Self {
         span.tell(|(id, subscriber)| subscriber.enter(id));
         Self(span)
     }
@@ -95,14 +101,14 @@ impl Drop for Entered<'_> {
 }
 
 /// Does `work` within the span. A panic of `work` passes.
-pub(crate) fn within<T>(span: &Kept, work: impl FnOnce() -> T) -> T {
+pub(crate) fn within<T>(span: &GuardedSpan, work: impl FnOnce() -> T) -> T {
     let _entered = Entered::enter(span);
     work()
 }
 
 /// Awaits `future` within the span. It is boxed, since an argument of an asynchronous function
 /// would take its space twice.
-pub(crate) async fn traced<F: Future>(span: Kept, mut future: Pin<Box<F>>) -> F::Output {
+pub(crate) async fn traced<F: Future>(span: GuardedSpan, mut future: Pin<Box<F>>) -> F::Output {
     poll_fn(|cx| within(&span, || future.as_mut().poll(cx))).await
 }
 

@@ -91,6 +91,14 @@ impl<'de> Deserialize<'de> for Secret {
                 self.visit_bool(true)
             }
 
+            fn visit_i128<E: de::Error>(self, _: i128) -> Result<Secret, E> {
+                self.visit_bool(true)
+            }
+
+            fn visit_u128<E: de::Error>(self, _: u128) -> Result<Secret, E> {
+                self.visit_bool(true)
+            }
+
             fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
                 self.visit_bool(true)
             }

@@ -10,20 +10,21 @@ use actix::prelude::*;
 use futures::stream;
 
 use super::{
+    busy_wait::BusyWait,
     death_notice::DeathNotice,
     messages::{ForWarden, Retire, Watch},
     publishing::publish,
     question::{self, dropped},
     settings::Settings,
     timer::{Timed, Timer},
-    vigil::Vigil,
 };
 use crate::{
     consul::{
         ask::{Ask, JoinSemaphore, LeaveSemaphore, ListNow, Lock, LockAll, Release},
         client::Consul,
-        fact::{Listed, Locked, Trouble},
+        fact::{Listed, Locked, SessionId, Trouble},
     },
+    escape::{escaped, shortened},
     holding::{
         asker::Asker,
         slot::Slot,
@@ -33,11 +34,11 @@ use crate::{
         watchers,
     },
     key::Key,
-    logs::{self, Kept},
+    logs::{self, GuardedSpan},
     messages::subscribers::Hub,
     protocol::{Ticket, contest::News, lock::Event, permit, warden},
-    status::kin,
-    token::{Era, FencingToken},
+    status::leader_program,
+    token::FencingToken,
 };
 
 /// State shared by all lock actors.
@@ -52,7 +53,7 @@ pub(super) struct Shared {
     pub(super) style: Style,
     pub(super) warden: Rc<Recipient<ForWarden>>,
     pub(super) watch: Recipient<Watch>,
-    pub(super) vigil: Rc<Vigil>,
+    pub(super) busy_wait: Rc<BusyWait>,
 }
 
 pub(super) struct LockActor {
@@ -60,7 +61,7 @@ pub(super) struct LockActor {
     shared: Rc<Shared>,
     timer: Timer,
     /// Open while the process owns the key.
-    hold: Kept,
+    hold: GuardedSpan,
     /// This actor replaces one that died, and begins after this pause.
     recovers: Option<Duration>,
     death_notice: DeathNotice<ForWarden>,
@@ -80,7 +81,7 @@ impl LockActor {
     ) -> Self {
         let died = warden::Event::LockDied { key: slot.key.clone(), worker };
         let death_notice = DeathNotice::new(shared.warden.clone(), ForWarden(died));
-        let (timer, hold) = (Timer::default(), Kept::none());
+        let (timer, hold) = (Timer::default(), GuardedSpan::none());
         Self { slot, shared, timer, hold, recovers, death_notice }
     }
 
@@ -105,12 +106,16 @@ impl LockActor {
         let key = &self.slot.key;
         match order {
             Order::Publish(news) => {
-                publish(&self.shared.hub, key, &news, &self.hold);
+                publish(&self.shared.settings.journal, &self.shared.hub, key, &news, &self.hold);
                 if let News::LeaderChanged { leader: Some(leader) } = &news {
-                    kin::log_difference(key, &self.slot.callers.campaign_value(), leader);
+                    leader_program::log_difference(
+                        key,
+                        &self.slot.callers.campaign_value(),
+                        leader,
+                    );
                 }
                 if let News::Lost { .. } | News::Released { .. } = news {
-                    self.hold = Kept::none();
+                    self.hold = GuardedSpan::none();
                 }
             }
             Order::Won { session, token, .. } => {
@@ -130,18 +135,18 @@ impl LockActor {
             Order::Unreleased(error) => {
                 logs::warn!(%key, %error, "lock release failed; retrying");
                 let what = format!("release failed: {error}");
-                self.shared.settings.journal.incident(Some(key), what);
+                self.shared.settings.journal.add_incident(Some(key), what);
             }
             Order::Overwrote(text) => {
-                let text: String =
-                    String::from_utf8_lossy(&text).escape_debug().take(200).collect();
+                let text = shortened(&String::from_utf8_lossy(&text), 200);
+                let text = escaped(&text);
                 logs::warn!(%key, %text, "lock replaced a value written over it");
                 let what = format!("the lock replaced a value written over it: {text}");
-                self.shared.settings.journal.incident(Some(key), what);
+                self.shared.settings.journal.add_incident(Some(key), what);
             }
             Order::Failed(error) => {
                 logs::warn!(%key, %error, "lock request failed");
-                self.shared.settings.journal.incident(Some(key), error.to_string());
+                self.shared.settings.journal.add_incident(Some(key), error.to_string());
             }
             Order::Idle => self.send_to_warden(warden::Event::Idle(key.clone())),
         }
@@ -162,7 +167,7 @@ impl LockActor {
             | SlotQuestion::Leave { ask: LeaveSemaphore { session, index, .. }, .. } => {
                 logs::span!("release", %key, %session, index)
             }
-            _ => Kept::current(),
+            _ => GuardedSpan::current(),
         };
         logs::within(&span, || match question {
             SlotQuestion::Join { ticket, ask } => self.join(ticket, ask),
@@ -172,27 +177,32 @@ impl LockActor {
     }
 
     fn lock(&self, ticket: Ticket, ask: Lock) {
-        let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
-        let span = logs::span!("acquire", %key, %session, token);
-        let (slot, consul, limit) = (self.slot.clone(), self.shared.consul.clone(), self.limit());
-        let era = self.shared.slots.era();
-        let question = async move {
-            let answer = consul.lock(&ask, limit).await;
-            note_token(&answer, era);
-            answer
-        };
-        let tell = move |answer| slot.report(Event::Locked { ticket, answer });
-        logs::within(&span, || question::run(Locked::Unknown(dropped()), tell, question));
+        let span = attempt_span(&ask.key, &ask.session);
+        let (consul, limit) = (self.shared.consul.clone(), self.limit());
+        self.attempt(ticket, span, async move { consul.lock(&ask, limit).await });
     }
 
     fn join(&self, ticket: Ticket, ask: JoinSemaphore) {
-        let (key, session, token) = (&ask.key, &ask.session, tracing::field::Empty);
-        let span = logs::span!("acquire", %key, %session, token);
-        let (slot, consul, limit) = (self.slot.clone(), self.shared.consul.clone(), self.limit());
-        let era = self.shared.slots.era();
+        let span = attempt_span(&ask.key, &ask.session);
+        let (consul, limit) = (self.shared.consul.clone(), self.limit());
+        self.attempt(ticket, span, async move { consul.ask(&ask, limit).await });
+    }
+
+    /// Makes an attempt to lock the key, within `span`, which gets the token of the grant.
+    fn attempt(
+        &self,
+        ticket: Ticket,
+        span: GuardedSpan,
+        locked: impl Future<Output = Locked> + 'static,
+    ) {
+        let (slot, era, noted) = (self.slot.clone(), self.shared.slots.era(), span.clone());
         let question = async move {
-            let answer = consul.ask(&ask, limit).await;
-            note_token(&answer, era);
+            let answer = locked.await;
+            if let Locked::At(index) = answer
+                && let Some(token) = FencingToken::new(index, 0)
+            {
+                noted.record("token", tracing::field::display(token.in_era(era)));
+            }
             answer
         };
         let tell = move |answer| slot.report(Event::Locked { ticket, answer });
@@ -212,7 +222,7 @@ impl LockActor {
             };
             if let Some(why) = why {
                 let what = format!("the semaphore's holders cannot be listed: {why}");
-                settings.journal.incident(Some(&slot.key), what);
+                settings.journal.add_incident(Some(&slot.key), what);
             }
             slot.report(permit::Event::Listed { ticket, answer });
         };
@@ -249,13 +259,9 @@ impl Asker<permit::Event> for &LockActor {
     }
 }
 
-/// Adds the token of a grant to the current span.
-fn note_token(answer: &Locked, era: Era) {
-    if let Locked::At(index) = answer
-        && let Some(token) = FencingToken::new(*index, 0)
-    {
-        logs::record("token", tracing::field::display(token.in_era(era)));
-    }
+fn attempt_span(key: &Key, session: &SessionId) -> GuardedSpan {
+    let token = tracing::field::Empty;
+    logs::span!("acquire", %key, %session, token)
 }
 
 impl Actor for LockActor {
@@ -289,7 +295,7 @@ impl Timed for LockActor {
 
 impl StreamHandler<Poked> for LockActor {
     fn handle(&mut self, _: Poked, ctx: &mut Context<Self>) {
-        self.shared.vigil.note(Instant::now());
+        self.shared.busy_wait.note(Instant::now());
         self.turn(Cause::Poke, ctx);
     }
 }

@@ -13,6 +13,7 @@
 //! They communicate with the types in [`messages`]. Only the supervisor imports the
 //! other actors, because it starts them.
 
+mod busy_wait;
 mod death_notice;
 mod lock;
 pub(crate) mod messages;
@@ -24,7 +25,6 @@ mod session;
 mod settings;
 pub(crate) mod supervisor;
 mod timer;
-mod vigil;
 mod watch;
 
 pub(crate) use messages::{ForWarden, Stop};

@@ -2,7 +2,7 @@
 
 use crate::{
     key::Key,
-    logs::{self, Kept},
+    logs::{self, GuardedSpan},
     messages::{
         Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased, subscribers::Hub,
     },
@@ -18,7 +18,7 @@ fn record(journal: &Journal, key: &Key, news: &News) {
         News::Acquired { .. } => telemetry.acquired(key),
         News::Lost { reason, .. } => {
             telemetry.lost(key, *reason);
-            journal.incident(Some(key), format!("lost: {reason}"));
+            journal.add_incident(Some(key), format!("lost: {reason}"));
         }
         News::Elected { .. } => telemetry.leads(key, true),
         News::Deposed { .. } => telemetry.leads(key, false),
@@ -28,8 +28,8 @@ fn record(journal: &Journal, key: &Key, news: &News) {
 
 /// Records, publishes and logs the news; logs it in the span `hold`. No subscriber of the log can
 /// keep it from the subscribers of the event.
-pub(super) fn publish(hub: &Hub, key: &Key, news: &News, hold: &Kept) {
-    record(hub.journal(), key, news);
+pub(super) fn publish(journal: &Journal, hub: &Hub, key: &Key, news: &News, hold: &GuardedSpan) {
+    record(journal, key, news);
     send(hub, key.clone(), news);
     logs::within(hold, || log(key, news));
 }

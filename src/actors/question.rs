@@ -6,7 +6,7 @@ use actix_rt::task::JoinHandle;
 
 use crate::{
     consul::{ask::Ask, client::Consul, fact::Trouble},
-    logs::{self, Kept},
+    logs::{self, GuardedSpan},
 };
 
 /// A request in flight. It always produces an answer: if dropped, the fallback.
@@ -54,7 +54,7 @@ pub(super) fn run<A: 'static>(
     let pending = Question { answer: Some(lost), tell };
     // Boxed: a task reserves space for its captures as well as for the future it
     // awaits, and thousands of reads may be waiting.
-    let question = logs::traced(Kept::current(), Box::pin(question));
+    let question = logs::traced(GuardedSpan::current(), Box::pin(question));
     actix_rt::spawn(async move { pending.answered(question.await) })
 }
 

@@ -73,7 +73,7 @@ impl SessionActor {
         for effect in effects {
             self.carry_out(Order::of(effect, &self.new), ctx);
         }
-        self.settings.journal.session(self.machine.lent());
+        self.settings.journal.set_session(self.machine.lent());
         let wakeup = self.machine.next_wakeup();
         self.arm(now, wakeup.map(|at| at.min(now + LOOK_PERIOD)), ctx);
     }
@@ -86,7 +86,7 @@ impl SessionActor {
                 self.record_notice(&notice);
             }
             Order::Blocked(why) => {
-                if self.settings.journal.blocked(Some(&why)) {
+                if self.settings.journal.set_blocked(Some(&why)) {
                     logs::error!(%why, "no locks until an operator acts");
                 }
             }
@@ -141,22 +141,22 @@ impl SessionActor {
             Notice::Fenced { .. } => {}
             Notice::Closed { reason, .. } => {
                 logs::warn!(%reason, "session lost; creating a new one");
-                self.settings.journal.incident(None, format!("session lost: {reason}"));
+                self.settings.journal.add_incident(None, format!("session lost: {reason}"));
             }
             Notice::Troubled(error) => {
-                if self.settings.journal.trouble(Some(error.to_string())) {
+                if self.settings.journal.set_trouble(Some(error.to_string())) {
                     logs::warn!(%error, "session request failed; retrying");
                 } else {
                     logs::debug!(%error, "session request failed again; retrying");
                 }
-                self.settings.journal.incident(None, error.to_string());
+                self.settings.journal.add_incident(None, error.to_string());
             }
         }
     }
 
     fn recovered(&self) {
-        self.settings.journal.blocked(None);
-        if self.settings.journal.trouble(None) {
+        self.settings.journal.set_blocked(None);
+        if self.settings.journal.set_trouble(None) {
             logs::info!("Consul answers again");
         }
     }
@@ -232,7 +232,7 @@ impl Handler<ForSession> for SessionActor {
 impl Drop for SessionActor {
     /// Ends every ownership under the session, because nothing renews it now.
     fn drop(&mut self) {
-        self.settings.journal.session(None);
+        self.settings.journal.set_session(None);
         if let Some(view) = self.machine.view() {
             view.cell.latch(LossReason::RuntimeFailed);
         }

@@ -6,6 +6,7 @@ use actix::prelude::*;
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    busy_wait::BusyWait,
     lock::{LockActor, Shared},
     messages::{ForSession, ForWarden, Retire, Stop, Watch},
     publishing::publish,
@@ -13,7 +14,6 @@ use super::{
     session::SessionActor,
     settings::Settings,
     timer::{Timed, Timer},
-    vigil::Vigil,
     watch::WatchActor,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Step},
     holding::{oversight::Oversight, slots::Slots, turn::Style, wards::Wards},
     key::Key,
-    logs::{self, Kept},
+    logs::{self, GuardedSpan},
     messages::subscribers::Hub,
     protocol::warden::{End, Event, ForActors, Readiness},
 };
@@ -59,10 +59,10 @@ impl LockSupervisor {
         finished: oneshot::Sender<()>,
     ) -> (Addr<Self>, watch::Receiver<Readiness>) {
         let (readiness, subscribed) = watch::channel(Readiness::Starting);
-        let vigil = Vigil::new();
+        let busy_wait = BusyWait::new();
         // Only on the runtime's own thread: tests pause the clock of theirs.
-        if settings.clock.is_boot() && Vigil::is_affordable() {
-            actix_rt::spawn(Rc::clone(&vigil).keep());
+        if settings.clock.is_boot() && BusyWait::is_affordable() {
+            actix_rt::spawn(Rc::clone(&busy_wait).keep());
         }
         let supervisor = Self::create(|ctx| {
             let me = ctx.address();
@@ -78,7 +78,7 @@ impl LockSupervisor {
                 },
                 warden: Rc::new(me.clone().recipient()),
                 watch: me.recipient(),
-                vigil,
+                busy_wait,
             };
             Self {
                 consul,
@@ -106,8 +106,11 @@ impl LockSupervisor {
 
     fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
         log(&event);
-        let (now, hub, none) = (self.settings.clock.now(), &self.hub, Kept::none());
-        let orders = self.wards.handle(now, event, |key, news| publish(hub, key, &news, &none));
+        let now = self.settings.clock.now();
+        let (journal, hub) = (&self.settings.journal, &self.hub);
+        let orders = self.wards.handle(now, event, |key, news| {
+            publish(journal, hub, key, &news, &GuardedSpan::none());
+        });
         for order in orders {
             self.carry_out(order, ctx);
         }
@@ -166,7 +169,7 @@ impl LockSupervisor {
         journal.telemetry().oldest(view.oldest_hold, view.oldest_wait);
         for (key, what) in view.notes {
             logs::warn!(%key, "{what}");
-            journal.incident(Some(&key), what);
+            journal.add_incident(Some(&key), what);
         }
     }
 
@@ -266,7 +269,8 @@ impl Drop for LockSupervisor {
     fn drop(&mut self) {
         self.settings.journal.ended(self.wards.slots().is_stopped());
         self.readiness.send_replace(Readiness::Stopped);
-        self.wards.abandon(|key, news| publish(&self.hub, key, &news, &Kept::none()));
+        let (journal, hub) = (&self.settings.journal, &self.hub);
+        self.wards.abandon(|key, news| publish(journal, hub, key, &news, &GuardedSpan::none()));
         self.hub.close();
         for actor in self.locks.values() {
             actor.do_send(Retire);

@@ -84,7 +84,7 @@ impl WatchActor {
         if let Some(connections) = self.consul.connections() {
             connections.bound(allowed, most);
         }
-        self.settings.journal.watch_connections(Saturation { allowed, most });
+        self.settings.journal.set_watch_connections(Saturation { allowed, most });
         for read in reads {
             self.begin(read, ctx);
         }

@@ -29,9 +29,9 @@ pub struct Limits {
     /// The most connections to the Consul agent, 12 to 190. The agent accepts 200 per
     /// client address, which all processes of a host share; beyond that it resets
     /// connections without an answer. Ten are reserved for renewals and writes; the others
-    /// carry blocking reads, which wait for keys to change.
-    /// For moments there are a few more: while those that may be dead are replaced, and while
-    /// the runtime tries whether the agent accepts another one.
+    /// carry blocking reads, which wait for keys to change. A few more are open for short
+    /// times: while those that may be dead are replaced, and while the runtime tries whether
+    /// the agent accepts another one.
     ///
     /// They watch any number of keys: a few keys with one read each, the others with
     /// listings of shared key prefixes. Over TLS, a connection carries 240 reads, so most

@@ -26,6 +26,7 @@ use crate::{
     },
     ownership::Holder,
     protocol::takeover,
+    status::journal::Journal,
 };
 
 /// How often a release or the end of a session is attempted, and the pause in between.
@@ -77,9 +78,10 @@ impl Intake {
     }
 
     fn take(&self, victim: Victim, purpose: Purpose) -> Pending<Taken> {
-        let (hub, service) = (self.hub.clone(), self.service.clone());
+        let (hub, journal) = (self.hub.clone(), self.journal.clone());
+        let service = self.service.clone();
         self.act_with(move |consul, limit| async move {
-            Taking { consul, limit, hub, service, purpose }.take(victim).await
+            Taking { consul, limit, hub, journal, service, purpose }.take(victim).await
         })
     }
 }
@@ -122,6 +124,7 @@ struct Taking {
     consul: Consul,
     limit: Duration,
     hub: Arc<Hub>,
+    journal: Arc<Journal>,
     service: Arc<str>,
     purpose: Purpose,
 }
@@ -153,7 +156,7 @@ impl Taking {
         } else {
             let keeper = self.keeper(keeps).await?;
             let kept = self.keep_and_release(&key, &victim, &keeper, &entry, &taken).await;
-            // Ends a take-over that is still on its way, too.
+            // This also voids a take-over that is still in flight.
             self.destroy(&keeper).await;
             kept?;
         }
@@ -163,7 +166,7 @@ impl Taking {
     fn tell(&self, taken: &Taken) {
         let (key, holder) = (&taken.key, &taken.holder);
         let what = format!("taken away from {holder}");
-        self.hub.journal().incident(Some(key), what);
+        self.journal.add_incident(Some(key), what);
         match self.purpose {
             Purpose::ForceRelease { .. } => self.hub.publish(&ForceReleased::from(taken.clone())),
             Purpose::StepDown => self.hub.publish(&SteppedDown::from(taken.clone())),
@@ -176,11 +179,11 @@ impl Taking {
         let (key, holder) = (&taken.key, &taken.holder);
         logs::warn!(%key, %holder, why, "lock may have been taken away from its holder");
         let what = format!("may have been taken away from {holder}: {why}");
-        self.hub.journal().incident(Some(key), what);
+        self.journal.add_incident(Some(key), what);
     }
 
-    /// Creates the session that keeps the key. It lives as long without a renewal. If it ends
-    /// early, its lock-delay does the same.
+    /// Creates the session that keeps the key. Its TTL covers `keeps` without a renewal. If it
+    /// ends early, its lock-delay keeps the key as long.
     async fn keeper(&self, keeps: Duration) -> Result<SessionId, Error> {
         let margin = self.limit * 2;
         let purpose = match self.purpose {

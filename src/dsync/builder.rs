@@ -351,7 +351,6 @@ impl Builder {
         let value = self.value.clone().unwrap_or_else(|| ours.clone());
         let in_config = |error| ConfigError::Conflict(format!("the {error}"));
         Ok(Defaults {
-            prefix: self.config.prefix.clone(),
             value: value.to_bytes().map_err(in_config)?.into(),
             leadership: Key::join(["service", &self.service, "leadership"]),
             leader_value: value.extending(&ours),

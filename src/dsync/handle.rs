@@ -43,7 +43,7 @@ impl Dsync {
     ///
     /// The call starts the request, and requests for one key are received in the order of the
     /// calls. Only [`Inspect`], [`ReadEntry`] and [`Holders`] start when the reply is first
-    /// polled: they read Consul, and few read at the same time.
+    /// polled: they read Consul, and at most 64 of them do at the same time.
     ///
     /// # Cancel safety
     /// Dropping the reply cancels an acquisition and leaks nothing; see each request.
@@ -113,13 +113,13 @@ impl Dsync {
     /// Consul answers as if keys were free and sessions gone, so run it at the start of a
     /// service, and log it. The status page shows the last one.
     ///
-    /// It checks the keys below [`Config::prefix`](crate::Config::prefix) and the keys in use;
-    /// without a prefix and a key in use, all keys. It changes no key. It creates a session
-    /// for a moment.
+    /// It checks the keys below [`Config::prefix`](crate::Config::prefix), and of the keys in use
+    /// the first 20 by name; without a prefix and a key in use, all keys. It changes no key. It
+    /// creates a session for a moment.
     ///
     /// # Errors
     /// [`Error::Stopped`]. An agent that does not answer is a finding. The checks end within
-    /// 20 s. They begin once few enough other preflights and readings of Consul are under way.
+    /// 20 s. They wait while 64 other preflights and readings of Consul are under way.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the checks.
@@ -127,8 +127,7 @@ impl Dsync {
         self.0.intake.preflight(BTreeSet::new()).await
     }
 
-    /// Like [`preflight`](Dsync::preflight), and also checks `keys`. Of these and the keys in
-    /// use, it checks 20, the first by name.
+    /// Like [`preflight`](Dsync::preflight), and also checks `keys`, with two requests each.
     ///
     /// # Errors
     /// [`Error::Stopped`].

@@ -78,7 +78,7 @@ impl Handler<RunPreflight> for Inspector {
                 keys,
             };
             let found = survey.run().await;
-            settings.journal.preflight(&found);
+            settings.journal.set_preflight(&found);
             let _ = reply.send(found);
             drop(permit);
         });

@@ -20,19 +20,13 @@ use crate::{
         callers::Answer,
         keep_alive::KeepAlive,
         lease::Lease,
-        observer::Observer,
         slot::Slot,
-        slots::{Entered, Opened, Purpose, Slots},
-        tenure::Tenure,
+        slots::{Entered, Purpose, Slots},
     },
     key::Key,
-    logs::{self, Kept},
-    messages::{
-        Acquire, Campaign, Filter, Observe, Release, Resign, Subscribe, SubscriptionId, TryAcquire,
-        Unsubscribe,
-        subscribers::{Event, Events, Hub, Known},
-    },
-    ownership::{LossReason, Released},
+    logs::{self, GuardedSpan},
+    messages::{Acquire, Release, TryAcquire, subscribers::Hub},
+    ownership::Released,
     protocol::{
         queue::{Obstacle, Patience},
         warden::{self, Readiness},
@@ -44,6 +38,9 @@ use crate::{
 /// The future of a reply. The call has already started the request, except those that only read
 /// Consul: they start at the first poll.
 pub(crate) type Pending<T> = BoxFuture<'static, Result<T, Error>>;
+
+/// The most keys in use that a preflight checks.
+const CHECKED_KEYS_IN_USE: usize = 20;
 
 /// Receives requests on any thread.
 #[derive(Clone, Debug)]
@@ -57,6 +54,8 @@ pub struct Intake {
     pub(super) arbiter: ArbiterHandle,
     pub(super) keep_alive: Arc<KeepAlive>,
     pub(crate) service: Arc<str>,
+    /// The prefix of keys in Consul's store.
+    pub(super) prefix: Option<Arc<str>>,
     pub(crate) timing: Timing,
     pub(crate) journal: Arc<Journal>,
     pub(crate) defaults: Arc<Defaults>,
@@ -67,8 +66,6 @@ pub struct Intake {
 /// Defaults for fields that a request omits.
 #[derive(Debug)]
 pub(crate) struct Defaults {
-    /// The prefix of keys in Consul's store.
-    pub(crate) prefix: Option<String>,
     /// The value of locks.
     pub(crate) value: Arc<[u8]>,
     /// The key of campaigns; an error if the service's name does not make a valid key.
@@ -128,16 +125,19 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
 }
 
 /// The span of a caller's wait, within the caller's own span.
-pub(super) fn wait_span(key: &Key) -> Kept {
+pub(super) fn wait_span(key: &Key) -> GuardedSpan {
     logs::span!("wait for lock", %key, token = Empty, error = Empty)
 }
 
-/// Notes how a wait ended in its span.
-async fn noting(waits: impl Future<Output = Result<Lease, Error>>) -> Result<Lease, Error> {
+/// Notes in its span how a wait ended.
+async fn noting(
+    span: GuardedSpan,
+    waits: impl Future<Output = Result<Lease, Error>>,
+) -> Result<Lease, Error> {
     let result = waits.await;
     match &result {
-        Ok(lease) => logs::record("token", display(lease.token())),
-        Err(error) => logs::record("error", display(error)),
+        Ok(lease) => span.record("token", display(lease.token())),
+        Err(error) => span.record("error", display(error)),
     }
     result
 }
@@ -175,7 +175,7 @@ impl Intake {
         place: Result<Place, Error>,
         asked_at: Instant,
         within: Option<Duration>,
-        span: Kept,
+        span: GuardedSpan,
     ) -> Pending<Lease> {
         let (readiness, keep_alive) = (self.readiness.clone(), self.keep_alive.clone());
         let granted = async move {
@@ -191,7 +191,8 @@ impl Intake {
             };
             answer.map(|grant| Lease::of(grant, keep_alive))
         };
-        Box::pin(logs::traced(span, Box::pin(noting(granted))))
+        let noted = Box::pin(noting(span.clone(), granted));
+        Box::pin(logs::traced(span, noted))
     }
 
     fn enter(
@@ -218,52 +219,11 @@ impl Intake {
         })
     }
 
-    /// Has an actor started for the slot if it is new.
+    /// Asks the supervisor for an actor for the slot if it is new.
     pub(super) fn announce(&self, slot: &Slot, is_new: bool) {
         if is_new {
             self.supervisor.do_send(ForWarden(warden::Event::SlotMade(slot.key.clone())));
         }
-    }
-
-    pub(crate) fn campaign(&self, campaign: Campaign) -> Pending<Tenure> {
-        let tenure = self.begin_campaign(campaign);
-        Box::pin(async move { tenure })
-    }
-
-    /// The key that `campaign` contends for.
-    pub(crate) fn key_of(&self, campaign: &Campaign) -> Result<Key, Error> {
-        campaign.key.clone().map_or_else(|| self.defaults.leadership.clone(), Ok)
-    }
-
-    pub(crate) fn begin_campaign(&self, campaign: Campaign) -> Result<Tenure, Error> {
-        let key = self.key_of(&campaign)?;
-        let value = match campaign.value {
-            Some(value) => value.extending(&self.defaults.leader_value).to_bytes()?,
-            None => self.defaults.leader_value.to_bytes()?,
-        };
-        let tenure = self.opened(self.slots.campaign(&key, value.into())?);
-        Ok(tenure.keeping(self.keep_alive.clone()))
-    }
-
-    pub(crate) fn observe(&self, Observe(key): Observe) -> Pending<Observer> {
-        let observer = self.slots.observe(&key).map(|opened| self.opened(opened));
-        let observer = observer.map(|observer| observer.keeping(self.keep_alive.clone()));
-        Box::pin(async move { observer })
-    }
-
-    fn opened<T>(&self, Opened { slot, answer, is_new }: Opened<T>) -> T {
-        self.announce(&slot, is_new);
-        answer
-    }
-
-    pub(crate) fn resign(&self, Resign { tenure, cool_down }: Resign) -> Pending<Option<Released>> {
-        let callers = tenure.observer().callers();
-        let given_back = callers.resign(tenure.number(), cool_down);
-        Box::pin(async move {
-            let Some(given_back) = given_back else { return Ok(None) };
-            let failed = Released::AlreadyLost(LossReason::RuntimeFailed);
-            Ok(Some(given_back.await.unwrap_or(failed)))
-        })
     }
 
     pub(crate) fn release(&self, Release(lease): Release) -> Pending<Released> {
@@ -271,48 +231,17 @@ impl Intake {
         Box::pin(async move { Ok(given_back.await) })
     }
 
-    /// Checks `keys` and the keys in use.
+    /// Checks `keys` and some of the keys in use.
     pub(super) async fn preflight(&self, mut keys: BTreeSet<Key>) -> Result<Preflight, Error> {
         let permit = self.inspections.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
         if self.slots.is_stopped() {
             return Err(Error::Stopped);
         }
-        keys.extend(self.slots.all().iter().map(|slot| slot.key.clone()));
+        let in_use: BTreeSet<Key> = self.slots.all().iter().map(|slot| slot.key.clone()).collect();
+        keys.extend(in_use.into_iter().take(CHECKED_KEYS_IN_USE));
         let (reply, answer) = oneshot::channel();
         self.inspector.do_send(RunPreflight { keys, reply, permit });
         answer.await.map_err(|_| Error::Stopped)
-    }
-
-    pub(crate) fn subscribe<E: Event>(
-        &self,
-        Subscribe { to, of }: Subscribe<E>,
-    ) -> Pending<SubscriptionId> {
-        let result = if self.slots.is_stopped() {
-            Err(Error::Stopped)
-        } else {
-            Ok(self.hub.subscribe(&to, of, || self.current()))
-        };
-        Box::pin(async move { result })
-    }
-
-    pub(crate) fn unsubscribe(&self, Unsubscribe(id): Unsubscribe) -> Pending<()> {
-        self.hub.unsubscribe(id);
-        Box::pin(async { Ok(()) })
-    }
-
-    pub(crate) fn events<E: Event>(&self, of: Filter) -> Events<E> {
-        self.hub.stream(of, || self.current())
-    }
-
-    /// The events that a new subscriber first receives.
-    fn current<E: Event>(&self) -> Vec<E> {
-        let known = |slot: Arc<Slot>| Known {
-            key: slot.key.clone(),
-            owned: slot.callers.token(),
-            led: slot.callers.term(),
-            leader: slot.callers.leader(),
-        };
-        self.slots.all().into_iter().filter_map(|slot| E::current(known(slot))).collect()
     }
 
     /// Waits until a session exists or the current attempt fails.

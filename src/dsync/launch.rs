@@ -46,9 +46,9 @@ impl Plan {
                 Consul::over_backend(embedded.clone(), self.prefix.as_deref())
             }
         };
-        let Self { settings, slots, defaults, .. } = self;
+        let Self { prefix, settings, slots, defaults, .. } = self;
         let (slots, settings) = (Arc::new(slots), Rc::new(settings));
-        let hub = Arc::new(Hub::new(settings.journal.clone()));
+        let hub = Arc::new(Hub::default());
         let inspector = Inspector::new(consul.clone(), settings.clone());
         let (supervisor, readiness) =
             LockSupervisor::launch(consul, settings.clone(), slots.clone(), hub.clone(), finished);
@@ -63,6 +63,7 @@ impl Plan {
             arbiter: Arbiter::current(),
             keep_alive: Arc::new(KeepAlive::new(end)),
             service: settings.service.as_str().into(),
+            prefix: prefix.map(Into::into),
             timing: settings.timing.clone(),
             journal: settings.journal.clone(),
             defaults: Arc::new(defaults),

@@ -1,8 +1,8 @@
 //! A lock runtime: its start, its requests, and its end.
 
-mod account;
 mod administration;
 mod builder;
+mod elections;
 mod handle;
 mod hindrance;
 mod inspector;
@@ -11,12 +11,14 @@ mod launch;
 mod permits;
 mod reach;
 mod reading;
+mod reports;
 mod request;
 mod sets;
+mod subscriptions;
 mod survey;
 #[cfg(feature = "embedded")]
 mod testing;
-mod writing;
+mod writes;
 
 pub use builder::Builder;
 pub use handle::Dsync;

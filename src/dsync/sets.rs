@@ -74,7 +74,7 @@ impl Intake {
         } else if count > most {
             format!("are {count}; one transaction locks at most {most}")
         } else {
-            let prefix = self.defaults.prefix.as_deref();
+            let prefix = self.prefix.as_deref();
             let Some(length) = LockAll::too_long(prefix, keys, value.len()) else {
                 return Ok(value);
             };

@@ -20,8 +20,6 @@ use crate::{
     value::LockValue,
 };
 
-/// The most keys that are checked.
-const MOST_KEYS: usize = 20;
 /// How long all checks together may take once the agent has answered the first.
 const LONGEST: Duration = Duration::from_secs(15);
 
@@ -32,7 +30,7 @@ pub(super) struct Survey<'a> {
     pub(super) timing: &'a Timing,
     /// Connections for blocking reads.
     pub(super) watches: usize,
-    /// The keys in use.
+    /// The keys to check, besides those below the prefix.
     pub(super) keys: BTreeSet<Key>,
 }
 
@@ -55,7 +53,8 @@ impl Survey<'_> {
             }
         }
         if tokio::time::timeout(LONGEST, self.survey(&mut found)).await.is_err() {
-            let why = format!("it has stopped answering: not all was checked within {LONGEST:?}");
+            let why =
+                format!("not all was checked within {LONGEST:?}; check fewer keys if it answers");
             found.add(Check::Agent, Missing, why);
         }
         found
@@ -189,7 +188,7 @@ impl Survey<'_> {
     }
 
     fn places(&self) -> Vec<Place> {
-        let keys = self.keys.iter().take(MOST_KEYS).cloned().map(Place::Key);
+        let keys = self.keys.iter().cloned().map(Place::Key);
         let has_prefix = !self.consul.prefix().is_empty();
         let prefix = (has_prefix || self.keys.is_empty()).then_some(Place::Prefix);
         prefix.into_iter().chain(keys).collect()
@@ -290,7 +289,7 @@ impl Survey<'_> {
         let mut below: BTreeSet<String> = BTreeSet::new();
         if prefix.is_empty() && !self.keys.is_empty() {
             below.insert(format!("{RESERVED}/"));
-            below.extend(self.keys.iter().take(MOST_KEYS).map(|key| {
+            below.extend(self.keys.iter().map(|key| {
                 let text = key.to_string();
                 text.rsplit_once('/').map_or(text.clone(), |(folder, _)| format!("{folder}/"))
             }));

@@ -61,9 +61,10 @@ async fn a_subscriber_that_panics_ends_no_step() {
     logs::info!(?key, "an event of {}", 1);
     logs::debug!("an event");
     logs::trace!("an event");
-    logs::record("token", 1);
     drop(logs::span!("a span", key));
-    let span = logs::span!("entered", key);
+    let span = logs::span!("entered", key, token = tracing::field::Empty);
+    span.record("token", 1);
+    drop(span.clone());
     assert_eq!(logs::within(&span, || 1), 1);
     assert_eq!(logs::traced(span, Box::pin(async { 2 })).await, 2);
     drop(logs::traced(logs::span!("entered", key), Box::pin(async { 3 })));
@@ -71,11 +72,11 @@ async fn a_subscriber_that_panics_ends_no_step() {
 
 #[test]
 fn a_panic_of_the_work_itself_passes_whatever_the_subscriber_does() {
-    let worked = |span: &logs::Kept| {
+    let worked = |span: &logs::GuardedSpan| {
         let work = || logs::within(span, || panic!("as the test wants it"));
         catch_unwind(AssertUnwindSafe(work)).is_err()
     };
-    assert!(worked(&logs::Kept::none()));
+    assert!(worked(&logs::GuardedSpan::none()));
     let _log = tracing::subscriber::set_default(Fragile::default());
     assert!(worked(&logs::span!("entered")));
 }

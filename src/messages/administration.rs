@@ -26,14 +26,14 @@ use crate::{
 ///
 /// One holder is not covered: one that renews its session but never learns that the key has
 /// changed, because its right to read the key is missing, or because only its blocking reads
-/// are lost. Its session stays alive, and it believes to have the lock until a read is
+/// are lost. Its session stays alive, and it believes that it has the lock until a read is
 /// answered.
 ///
 /// The reply comes when the key is free. A subscriber of this runtime gets [`ForceReleased`]
 /// as soon as the key is taken over.
 ///
 /// The holder keeps its session and may contend again: a campaign does so at once, like
-/// everybody else. It needs the rights `session:write`, and `key:write` on the key.
+/// everybody else. This request needs the rights `session:write`, and `key:write` on the key.
 ///
 /// # Errors
 /// [`Error::Conflict`] if the key has changed, or nobody holds it; [`Error::Unknown`] if no
@@ -63,9 +63,9 @@ impl ForceRelease {
 
     /// Frees the key at once, instead of keeping it while the holder's lease may last.
     ///
-    /// **This waives the guarantee G1.** Until the holder notices, or its lease ends, it and
-    /// the next owner can both believe to have the lock; only fencing tokens protect. Use it
-    /// if you know that the holder's process has ended.
+    /// **This waives the guarantee that the holder knows first.** Until the holder notices, or
+    /// its lease ends, it and the next owner can both believe that they have the lock; only
+    /// fencing tokens protect. Use it if you know that the holder's process has ended.
     pub fn immediate(self) -> Self {
         Self { immediate: true, ..self }
     }
@@ -90,8 +90,8 @@ impl ForceRelease {
 /// [`Deposed`](crate::events::Deposed) with
 /// [`LossReason::ForceReleased`](crate::LossReason::ForceReleased).
 ///
-/// An ordinary lease is taken away just the same; only a campaign stands back. It needs the
-/// rights of [`ForceRelease`].
+/// An ordinary lease is taken away just the same; only a campaign stands back. This request
+/// needs the rights of [`ForceRelease`].
 ///
 /// # Errors
 /// As for [`ForceRelease`].

@@ -51,15 +51,6 @@ pub struct LockLost {
     pub reason: LossReason,
 }
 
-#[cfg(feature = "embedded")]
-impl LockLost {
-    /// A loss that did not happen, for tests of what a subscriber does.
-    #[must_use]
-    pub fn mock(key: Key, token: FencingToken, reason: LossReason) -> Self {
-        Self { key, token, reason }
-    }
-}
-
 /// This process's ownership of a key has ended by its owner's release.
 ///
 /// Usually Consul confirmed the release. If Consul was unreachable until the session

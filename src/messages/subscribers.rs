@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -20,7 +20,6 @@ use crate::{
         LockReleased, SteppedDown, SubscriptionId,
     },
     ownership::Holder,
-    status::journal::Journal,
     token::FencingToken,
 };
 
@@ -157,9 +156,8 @@ pub struct Lists {
 }
 
 /// All subscriptions of one runtime.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Hub {
-    journal: Arc<Journal>,
     ids: AtomicU64,
     /// One mutex for all kinds: what a new subscriber first receives of one kind was read before
     /// any later event of another kind is sent.
@@ -167,15 +165,6 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(journal: Arc<Journal>) -> Self {
-        Self { journal, ids: AtomicU64::default(), lists: Mutex::default() }
-    }
-
-    /// The journal that published events are also written to.
-    pub(crate) fn journal(&self) -> &Journal {
-        &self.journal
-    }
-
     fn lists(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -274,6 +263,7 @@ impl<E: Event> fmt::Debug for Events<E> {
 #[cfg(test)]
 mod tests {
     use std::{
+        sync::Arc,
         sync::mpsc::{self as channel, RecvTimeoutError},
         time::Duration,
     };
@@ -281,7 +271,7 @@ mod tests {
     use actix::{Actor, Handler};
 
     use super::*;
-    use crate::{clock::Clock, ownership::LossReason, status::telemetry::Telemetry};
+    use crate::ownership::LossReason;
 
     /// Tells the kind of each event.
     struct Reader(channel::Sender<&'static str>);
@@ -309,8 +299,7 @@ mod tests {
     #[actix::test]
     async fn what_a_subscriber_first_receives_precedes_its_end_although_another_thread_publishes_it()
      {
-        let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
-        let hub = Arc::new(Hub::new(Arc::new(journal)));
+        let hub = Arc::new(Hub::default());
         let (kinds, read) = channel::channel();
         let reader = Reader(kinds).start();
         let (key, token) = (Key::new("k").unwrap(), FencingToken::new(7, 0).unwrap());

@@ -1,3 +1,5 @@
+use serde::de::value::{I128Deserializer, U128Deserializer};
+
 use super::*;
 
 #[test]
@@ -15,5 +17,14 @@ fn a_secret_of_another_type_is_refused_without_its_text() {
     for wrong in ["12345678", "-12345678", "12345678.5", "true"] {
         let error = serde_json::from_str::<Secret>(wrong).unwrap_err().to_string();
         assert!(!error.contains(wrong) && error.contains("in quotes"), "{error}");
+    }
+    // JSON has no integers as large as those of other formats.
+    let long = 123_456_789_012_345_678_901_234;
+    let refused = [
+        Secret::deserialize(U128Deserializer::<de::value::Error>::new(long)),
+        Secret::deserialize(I128Deserializer::<de::value::Error>::new(-(long as i128))),
+    ];
+    for error in refused.map(|refused| refused.unwrap_err().to_string()) {
+        assert!(!error.contains("123456789") && error.contains("in quotes"), "{error}");
     }
 }

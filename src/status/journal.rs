@@ -92,7 +92,7 @@ impl Journal {
 
     /// Sets the current session, with the moments of its creation and of its last
     /// renewal; `None` if there is no session.
-    pub(crate) fn session(&self, session: Option<(&SessionView, Moment, Moment)>) {
+    pub(crate) fn set_session(&self, session: Option<(&SessionView, Moment, Moment)>) {
         self.telemetry.ready(session.is_some());
         self.notes().session = session.map(|(view, opened_at, renewed_at)| SessionNote {
             id: view.id.to_string(),
@@ -107,7 +107,7 @@ impl Journal {
     }
 
     /// Sets the result of the last preflight.
-    pub(crate) fn preflight(&self, found: &Preflight) {
+    pub(crate) fn set_preflight(&self, found: &Preflight) {
         self.notes().preflight = Some(found.clone());
     }
 
@@ -117,25 +117,25 @@ impl Journal {
 
     /// Sets why the session could not be created or renewed; `None` after a success. Returns
     /// whether trouble has begun or ended.
-    pub(crate) fn trouble(&self, trouble: Option<String>) -> bool {
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) -> bool {
         let is_trouble = trouble.is_some();
         let before = std::mem::replace(&mut self.notes().trouble, trouble);
         before.is_some() != is_trouble
     }
 
     /// Sets what an operator must mend before locks work. Returns whether it is new.
-    pub(crate) fn blocked(&self, why: Option<&str>) -> bool {
+    pub(crate) fn set_blocked(&self, why: Option<&str>) -> bool {
         let before = std::mem::replace(&mut self.notes().blocked, why.map(str::to_owned));
         let is_new = why.is_some() && before.is_none();
         if let Some(why) = why.filter(|_| is_new) {
-            self.incident(None, format!("no locks until an operator acts: {why}"));
+            self.add_incident(None, format!("no locks until an operator acts: {why}"));
         }
         is_new
     }
 
     /// Sets how many connections may watch keys now: fewer than configured while the
     /// agent refuses more.
-    pub(crate) fn watch_connections(&self, now: Saturation) {
+    pub(crate) fn set_watch_connections(&self, now: Saturation) {
         let saturation = Some(now).filter(|now| now.allowed < now.most);
         let before = std::mem::replace(&mut self.notes().saturation, saturation);
         if before == saturation {
@@ -149,7 +149,7 @@ impl Journal {
                     "{now}; changes of watched keys may be noticed later; other processes of this \
                      host may use up the agent's http_max_conns_per_client"
                 );
-                self.incident(None, now.to_string());
+                self.add_incident(None, now.to_string());
             }
             Some(_) => {}
             None => logs::info!("keys are watched over {} connections again", now.most),
@@ -157,7 +157,7 @@ impl Journal {
     }
 
     /// Adds an incident of a key, or of the session if `key` is `None`.
-    pub(crate) fn incident(&self, key: Option<&Key>, what: String) {
+    pub(crate) fn add_incident(&self, key: Option<&Key>, what: String) {
         let now = self.clock.now();
         let mut notes = self.notes();
         // Keep one entry for a repeated incident, with the time of its last occurrence.
@@ -172,9 +172,9 @@ impl Journal {
         }
     }
 
-    /// The key's periodic job is stuck, for that reason, or is not. Whether it is stuck
-    /// and was not before, for that reason.
-    pub(crate) fn stuck(&self, key: &Key, why: Option<&str>) -> bool {
+    /// Sets why the key's periodic job is stuck; `None` if it is not. Returns whether it is
+    /// stuck for a new reason.
+    pub(crate) fn set_stuck(&self, key: &Key, why: Option<&str>) -> bool {
         let known = {
             let mut notes = self.notes();
             match why {
@@ -183,7 +183,7 @@ impl Journal {
             }
         };
         let Some(why) = why.filter(|why| known.as_deref() != Some(*why)) else { return false };
-        self.incident(Some(key), format!("the periodic job is stuck: {why}"));
+        self.add_incident(Some(key), format!("the periodic job is stuck: {why}"));
         true
     }
 

@@ -3,7 +3,7 @@
 pub(crate) mod findings;
 pub(crate) mod history;
 pub(crate) mod journal;
-pub(crate) mod kin;
+pub(crate) mod leader_program;
 mod millis;
 pub(crate) mod report;
 pub mod telemetry;

@@ -17,8 +17,8 @@ use actix_web::{
 use futures::future::LocalBoxFuture;
 
 use super::{
-    elsewhere::LeaderConfig,
     extract::{NotSetUp, given},
+    redirect::LeaderConfig,
     refusal::{RETRY_AFTER_DEFAULT, answer},
 };
 use crate::holding::{tenure::Tenure, term::Term};
@@ -68,7 +68,7 @@ impl FromRequest for Leader {
             Some(term) => Ok(Self(term)),
             None => Err(InternalError::from_response(
                 "this process does not lead",
-                elsewhere(request, &tenure),
+                redirect(request, &tenure),
             )
             .into()),
         })
@@ -98,7 +98,7 @@ impl FromRequest for Tenure {
 }
 
 /// Answers a request in a process that does not lead.
-fn elsewhere(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
+fn redirect(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
     let config = given::<LeaderConfig>(request);
     let own = tenure.observer().callers().campaign_value();
     let redirection =
@@ -197,7 +197,7 @@ where
                 Err(error) => return Ok(request.error_response(error)),
             };
             let Some(term) = tenure.term() else {
-                let response = elsewhere(request.request(), &tenure);
+                let response = redirect(request.request(), &tenure);
                 return Ok(request.into_response(response));
             };
             // `run` checks the deadline before it calls the service.

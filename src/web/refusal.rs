@@ -73,9 +73,7 @@ impl Face {
                 "the lock is closed for a while after its holder failed",
                 remaining.or(soon),
             ),
-            Error::NoPermit { .. } => {
-                (unavailable, "busy", "as many of these run as may run at a time", soon)
-            }
+            Error::NoPermit { .. } => (unavailable, "busy", "all permits are taken", soon),
             Error::TooManyWaiters { .. } | Error::TooManyKeys { .. } => {
                 (unavailable, "busy", "too many requests for locks", soon)
             }

@@ -144,7 +144,7 @@ impl Shown {
         );
         // The text last, so that placeholders in it are not replaced.
         let page = TEMPLATE.replace("{{nonce}}", &nonce);
-        let page = page.replacen("{{text}}", &escaped(&self.text()), 1);
+        let page = page.replacen("{{text}}", &html_escaped(&self.text()), 1);
         uncached(StatusCode::OK)
             .insert_header(ContentType::html())
             .insert_header((VARY, "Accept"))
@@ -188,7 +188,7 @@ fn nonce() -> String {
     format!("{high:016x}{low:016x}")
 }
 
-fn escaped(text: &str) -> String {
+fn html_escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -56,13 +56,13 @@ impl Stuck<'_> {
     /// The job is blocked until an operator acts.
     fn because(&self, why: String) {
         let Calendar { key, journal, .. } = self.0;
-        if journal.stuck(key, Some(&why)) {
+        if journal.set_stuck(key, Some(&why)) {
             logs::error!(%key, why, "the periodic job is stuck");
         }
     }
 
     fn resolved(&self) {
-        self.0.journal.stuck(&self.0.key, None);
+        self.0.journal.set_stuck(&self.0.key, None);
     }
 }
 
@@ -130,7 +130,7 @@ impl Calendar {
         let (key, token, limit) = (&self.key, term.token(), limit.unwrap_or_default());
         logs::warn!(%key, %token, ?limit, "job turn dropped at its time limit");
         let what = format!("a turn of the periodic job was dropped at its time limit of {limit:?}");
-        self.journal.incident(Some(key), what);
+        self.journal.add_incident(Some(key), what);
     }
 
     /// Waits until this process has taken the next turn, and returns when it was due; `None`

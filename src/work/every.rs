@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 
 use super::{
     calendar::Calendar,
+    caught::caught,
     schedule::Schedule,
-    while_leading::{caught, note_end, panicked},
+    while_leading::{note_end, panicked},
 };
 use crate::{dsync::Dsync, error::Error, holding::term::Term, key::Key, token::FencingToken};
 
@@ -141,13 +142,11 @@ impl Dsync {
                         }
                     };
                     let turn = Turn { term: term.clone(), due };
-                    let turn = caught(async { work(turn).await });
-                    match within(time_limit, turn).await {
-                        Some(Ok(())) => {}
-                        Some(Err(panic)) => {
-                            panicked(of, &term, "a turn of the periodic job", &panic);
-                        }
-                        None => calendar.too_long(&term, time_limit),
+                    let turn = caught(async { work(turn).await }, |panic| {
+                        panicked(of, &term, "a turn of the periodic job", panic);
+                    });
+                    if within(time_limit, turn).await.is_none() {
+                        calendar.too_long(&term, time_limit);
                     }
                 };
                 // Full only if the job is over already.

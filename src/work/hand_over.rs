@@ -126,7 +126,7 @@ impl Dsync {
         async move {
             signal.await;
             if let Err(error) = dsync.hand_over(limit).await {
-                logs::warn!(%error, "leadership may be vacant until the session has ended");
+                logs::warn!(%error, "the hand-over failed: nobody may lead until the session has ended");
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Work that runs only on the leader.
 
 mod calendar;
+mod caught;
 mod every;
 mod hand_over;
 mod period;
-mod rest;
+mod restart_pauses;
 mod schedule;
 mod singleton;
 mod while_leading;

@@ -1,6 +1,7 @@
 //! When the turns of a job are due.
 
 use std::{
+    collections::VecDeque,
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -65,7 +66,8 @@ impl Schedule {
     /// ignored. An iterator that ends ends the job. One that never ends, but yields no later
     /// instant in 10,000 calls, is an error.
     ///
-    /// An instant before the iterator's first was never due. To make up for turns missed
+    /// If the clock is set back, the last 10,000 instants are due again at their times, unless
+    /// their turns were taken. An instant before the iterator's first was never due. To make up for turns missed
     /// while all processes were down, let the iterator begin in the past.
     #[must_use]
     pub fn at<I>(times: I) -> Self
@@ -123,7 +125,7 @@ impl Schedule {
         };
         let source = match self.due {
             Due::Periods(period) => Source::Grid(period.grid()?),
-            Due::At(times) => Source::Times(Times { times, latest: None, next: None, over: false }),
+            Due::At(times) => Source::Times(Times::new(times)),
         };
         Ok((Fires { source, offset: millis(self.offset), grace }, self.time_limit))
     }
@@ -199,7 +201,7 @@ impl Fires {
                 (Some(begin), begin.checked_add(grid.millis))
             }
             Source::Times(times) => match times.advance(at) {
-                Advance::Done => (times.latest, times.next),
+                Advance::Done => (times.latest(), times.next()),
                 Advance::More => return Look::More,
                 Advance::Stalled => return Look::Stalled,
             },
@@ -208,18 +210,21 @@ impl Fires {
         let (latest, next) = (latest.and_then(later), next.and_then(later));
         let missed_before = now.saturating_sub(self.grace);
         Look::At(match latest {
-            // The clock was set back, or this is before the first period.
+            // This is before the first period.
             Some(latest) if latest > now => Around { due: None, next: Some(latest), missed_before },
             _ => Around { due: latest.filter(|due| *due >= missed_before), next, missed_before },
         })
     }
 }
 
-/// An iterator's instants: the latest that has come, and the next.
+/// An iterator's instants. Those that have passed are kept, because the clock can be set back
+/// and an iterator cannot.
 struct Times {
     times: Box<dyn Iterator<Item = SystemTime> + Send>,
-    latest: Option<u64>,
-    next: Option<u64>,
+    /// The last [`MOST_PASSED`] that have come, in their order.
+    passed: VecDeque<u64>,
+    /// Those to come that were taken from the iterator, in their order.
+    ahead: VecDeque<u64>,
     /// It has ended, and is not called again.
     over: bool,
 }
@@ -232,26 +237,53 @@ enum Advance {
 
 /// How many instants are taken from an iterator at once.
 const AT_ONCE: usize = 10_000;
+/// How many instants that have passed are kept: those of a day, if one comes every ten seconds.
+const MOST_PASSED: usize = 10_000;
 
 impl Times {
-    /// Takes instants until one lies after `now`.
+    fn new(times: Box<dyn Iterator<Item = SystemTime> + Send>) -> Self {
+        Self { times, passed: VecDeque::new(), ahead: VecDeque::new(), over: false }
+    }
+
+    /// The latest that has come.
+    fn latest(&self) -> Option<u64> {
+        self.passed.back().copied()
+    }
+
+    /// The first to come.
+    fn next(&self) -> Option<u64> {
+        self.ahead.front().copied()
+    }
+
+    /// Goes back to `now` if the clock was set back, and takes instants until one lies after it.
     fn advance(&mut self, now: u64) -> Advance {
+        while let Some(passed) = self.latest().filter(|passed| *passed > now) {
+            self.passed.pop_back();
+            self.ahead.push_front(passed);
+        }
         let mut moved = false;
         for _ in 0..AT_ONCE {
-            match self.next {
+            match self.next() {
                 Some(next) if next > now => return Advance::Done,
                 Some(next) => {
-                    self.latest = Some(next);
+                    self.ahead.pop_front();
+                    self.passed.push_back(next);
+                    if self.passed.len() > MOST_PASSED {
+                        self.passed.pop_front();
+                    }
                     moved = true;
                 }
                 None if self.over => return Advance::Done,
                 None => {}
             }
-            let time = if self.over { None } else { self.times.next() };
-            self.over = time.is_none();
-            self.next = time.map(since_1970).filter(|time| Some(*time) > self.latest);
+            if self.ahead.is_empty() && !self.over {
+                let time = self.times.next();
+                self.over = time.is_none();
+                let time = time.map(since_1970).filter(|time| Some(*time) > self.latest());
+                self.ahead.extend(time);
+            }
         }
-        let goes_on = moved || self.next.is_some() || self.over;
+        let goes_on = moved || !self.ahead.is_empty() || self.over;
         if goes_on { Advance::More } else { Advance::Stalled }
     }
 }

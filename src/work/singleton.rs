@@ -19,7 +19,7 @@ use futures::{
 };
 use tokio::sync::{oneshot, watch};
 
-use super::{rest::Rest, while_leading::panicked};
+use super::{restart_pauses::RestartPauses, while_leading::panicked};
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::{
@@ -304,9 +304,9 @@ impl<A: Actor<Context = Context<A>>> Keeper<A> {
 
     /// Keeps the actor alive while enough of the term remains.
     async fn serve(&self, term: &Term) {
-        let mut rest = Rest::new();
+        let mut pauses = RestartPauses::new();
         while self.unless_called_off(term.rises_above(self.stop_within)).await == Some(true) {
-            rest.begun();
+            pauses.begun();
             // A separate task, so that its panic ends nothing else.
             let life = live(
                 self.guard.clone(),
@@ -327,7 +327,7 @@ impl<A: Actor<Context = Context<A>>> Keeper<A> {
                 Ok(End::Own) => logs::warn!(%key, %token, "singleton stopped by itself"),
                 Err(panic) => panicked(&self.dsync, term, "the singleton", &panic.to_string()),
             }
-            let pause = tokio::time::sleep(rest.after_failure());
+            let pause = tokio::time::sleep(pauses.after_failure());
             let (over, rested) = (pin!(term.invalid()), pin!(pause));
             if self.unless_called_off(select(over, rested)).await.is_none() {
                 return;

@@ -1,13 +1,10 @@
 //! A future that runs while this process leads.
 
-use std::{any::Any, panic::AssertUnwindSafe, pin::pin};
+use std::pin::pin;
 
-use futures::{
-    FutureExt as _,
-    future::{Either, select},
-};
+use futures::future::{Either, select};
 
-use super::rest::Rest;
+use super::{caught::caught, restart_pauses::RestartPauses};
 use crate::{
     dsync::Dsync,
     error::Error,
@@ -29,8 +26,8 @@ impl Dsync {
     /// always more to do. Only [`Term::token`] stops a write that was sent before the future
     /// was dropped.
     ///
-    /// If `work` panics, the panic is caught, logged as an error and recorded as an incident.
-    /// `work` is called again in the same term after a pause that doubles from 100 ms to 10 s;
+    /// If `work` panics, the panic is caught, logged as an error and recorded as an incident;
+    /// so is a panic while its future is dropped. `work` is called again in the same term after a pause that doubles from 100 ms to 10 s;
     /// a run of 10 s or more resets the pause.
     ///
     /// For work that needs time to stop, use [`Singleton`](crate::jobs::Singleton).
@@ -82,20 +79,21 @@ impl Dsync {
             let guard = dsync.bind_work(Campaign::on(key.clone()));
             let guard = guard.inspect_err(|error| note_end(&dsync, &key, error))?;
             while let Some(term) = unless_over(&guard, guard.tenure().elected()).await {
-                let mut rest = Rest::new();
+                let mut pauses = RestartPauses::new();
                 loop {
-                    rest.begun();
+                    pauses.begun();
                     // Call `work` inside `run`, which reads the clock first.
-                    let run = term.run(caught(async { work(term.clone()).await }));
-                    match unless_over(&guard, run).await {
+                    let work = caught(async { work(term.clone()).await }, |panic| {
+                        panicked(&dsync, &term, "the work of the leader", panic);
+                    });
+                    match unless_over(&guard, term.run(work)).await {
                         None | Some(Err(_)) => break,
-                        Some(Ok(Ok(()))) => {
+                        Some(Ok(Some(()))) => {
                             unless_over(&guard, term.invalid()).await;
                             break;
                         }
-                        Some(Ok(Err(panic))) => {
-                            panicked(&dsync, &term, "the work of the leader", &panic);
-                            let rest = tokio::time::timeout(rest.after_failure(), term.invalid());
+                        Some(Ok(None)) => {
+                            let rest = tokio::time::timeout(pauses.after_failure(), term.invalid());
                             // `Err` means that the pause ended before the term.
                             if !matches!(unless_over(&guard, rest).await, Some(Err(_))) {
                                 break;
@@ -119,19 +117,6 @@ async fn unless_over<T>(guard: &WorkGuard, future: impl Future<Output = T>) -> O
     }
 }
 
-/// The output of `work`, or the text of its panic.
-pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    // Unwind safe: the future is dropped, so its broken state is never used again.
-    let output = AssertUnwindSafe(work).catch_unwind().await;
-    output.map_err(|panic| panic_text(&*panic))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without text").to_owned()
-}
-
 /// Logs and records that work ended, or never began, for this reason: nobody may look at the
 /// future's output.
 pub(super) fn note_end(dsync: &Dsync, key: &Key, error: &Error) {
@@ -140,7 +125,7 @@ pub(super) fn note_end(dsync: &Dsync, key: &Key, error: &Error) {
     }
     logs::error!(%key, %error, "the leader's work does not run");
     let what = format!("the leader's work does not run: {error}");
-    dsync.intake().journal.incident(Some(key), what);
+    dsync.intake().journal.add_incident(Some(key), what);
 }
 
 /// Logs, counts and records a panic of the leader's work.
@@ -149,5 +134,5 @@ pub(super) fn panicked(dsync: &Dsync, term: &Term, work: &str, panic: &str) {
     logs::error!(%key, %token, panic, "{work} has panicked");
     let journal = &dsync.intake().journal;
     journal.telemetry().panicked(key);
-    journal.incident(Some(key), format!("{work} has panicked: {panic}"));
+    journal.add_incident(Some(key), format!("{work} has panicked: {panic}"));
 }

@@ -378,6 +378,7 @@ async fn a_tool_that_fails_leaves_no_session_and_no_token() {
         ("free", 1, &["step-down", "k"]),
         ("denied", 77, &["list"]),
         ("denied", 77, &["explain", "k"]),
+        ("denied", 77, &["watch", "k"]),
         ("denied", 1, &["preflight"]),
         ("denied", 77, &["lock", "k", "--", "true"]),
         ("free", 127, &["lock", "k", "--", "/no/such/command"]),
@@ -388,8 +389,8 @@ async fn a_tool_that_fails_leaves_no_session_and_no_token() {
         assert_eq!(left(&agent), Vec::<String>::new(), "{arguments:?}");
         assert_eq!(logins(&agent, "tool"), Vec::<String>::new(), "{arguments:?}");
     }
-    // A watch goes on asking.
-    let mut watch = start("denied").expect("it was built");
+    // A watch goes on.
+    let mut watch = start("free").expect("it was built");
     let mut watch = watch.args(["watch", "k"]).spawn().expect("it runs");
     catches_sigterm(&watch).await;
     kill_process(Pid::from_child(&watch), Signal::TERM).expect("our own child");

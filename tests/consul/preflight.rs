@@ -119,6 +119,18 @@ async fn keys_in_use_are_checked_where_there_is_no_prefix() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_that_is_asked_for_is_checked() {
+    let rules = [SESSIONS, r#"key_prefix "jobs/" { policy = "write" } "#].concat();
+    let builder = actix_dsync::Dsync::builder("test").address(agent().url());
+    let dsync = builder.token(token("many-jobs", &rules)).start().expect("valid settings");
+    let jobs = (0..30).map(|job| key(&format!("jobs/{job}")));
+    let found = dsync.preflight_for(jobs.chain([key("other/2")])).await.expect("it runs");
+    let policy = found.policy.as_deref().expect("a right is missing");
+    assert!(policy.contains(r#"key_prefix "other/""#), "{found}");
+    dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_is_not_there_and_a_token_that_is_not_known_are_findings() {
     let nowhere = at(format!("http://127.0.0.1:{}", free_port()), "app");
     let found = preflight(nowhere).await;

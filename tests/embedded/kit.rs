@@ -7,9 +7,11 @@ use std::{
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Dsync, FencingToken, LossReason, TryAcquire,
+    Acquire, Dsync, Error, FencingToken, Holder, LossReason, Lost, TryAcquire,
     embedded::{Embedded, MockLease},
-    events::{Filter, LockLost, Subscribe},
+    events::{
+        Deposed, Elected, Filter, LeaderChanged, LockAcquired, LockLost, LockReleased, Subscribe,
+    },
 };
 use futures::StreamExt as _;
 
@@ -54,13 +56,29 @@ async fn a_subscriber_hears_of_a_loss_that_a_test_causes() {
     assert_eq!(lease.lost().await, LossReason::SessionGone);
     tokio::time::sleep(SECOND).await;
     assert_eq!(stopped.lock().unwrap().take(), Some(LossReason::SessionGone));
-    // Without any runtime, too.
+}
+
+#[actix::test]
+async fn mocks_take_the_place_of_what_a_runtime_gives() {
     let token = FencingToken::try_from(7_u64).unwrap();
+    let stopped = Arc::default();
+    let importer = Importer { stopped: Arc::clone(&stopped) }.start();
     importer.send(LockLost::mock(key("k"), token, LossReason::KeyDeleted)).await.unwrap();
     assert_eq!(stopped.lock().unwrap().take(), Some(LossReason::KeyDeleted));
     let (lease, mock) = MockLease::new(key("k"), token);
     mock.lose(LossReason::KeyDeleted);
     assert!(!lease.is_valid());
+    let lost = Lost::mock(key("k"), token, LossReason::KeyDeleted);
+    assert_eq!(lease.run(std::future::pending::<()>()).await, Err(lost));
+    let holder = Holder::mock("a-session", r#"{"host":"web-2"}"#);
+    let held = Error::Held { key: key("k"), holder: Box::new(holder.clone()) };
+    assert!(held.to_string().contains("a-session"), "{held}");
+    let changed = LeaderChanged::mock(key("k"), Some(holder));
+    assert_eq!(changed.leader.unwrap().json().unwrap()["host"], "web-2");
+    assert_eq!(LockAcquired::mock(key("k"), token).token, token);
+    assert_eq!(LockReleased::mock(key("k"), token).token, token);
+    assert_eq!(Elected::mock(key("k"), token).token, token);
+    assert_eq!(Deposed::mock(key("k"), token, LossReason::Resigned).reason, LossReason::Resigned);
 }
 
 #[actix::test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_dsync::{Acquire, Campaign, Dsync, Release, TryAcquire, embedded::Embedded};
-use tracing::{Instrument as _, Level};
+use tracing::{Instrument as _, Level, field};
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 use crate::{acquire, key, runtime};
@@ -173,6 +173,24 @@ async fn a_wait_is_a_span_within_the_callers_own() {
         let line = told.lines().find(is_its).unwrap_or_else(|| panic!("{span}:\n{told}"));
         assert!(line.contains(end), "{line}");
     }
+}
+
+#[actix::test]
+async fn the_callers_own_span_gets_no_field_where_waits_are_not_logged() {
+    tokio::time::pause();
+    let log = Log::default();
+    let _guard = log.of(Level::INFO);
+    let consul = Embedded::new();
+    let (dsync, other) = (runtime("one", &consul), runtime("other", &consul));
+    let held = acquire(&dsync, "k").await;
+    let request = || tracing::info_span!("request", error = field::Empty, token = field::Empty);
+    let granted = async { other.send(Acquire::new(key("free"))).await };
+    drop(granted.instrument(request()).await.unwrap());
+    let refused = async { other.send(TryAcquire::new(key("k"))).await };
+    refused.instrument(request()).await.unwrap_err();
+    let told = log.take();
+    assert!(told.contains("request: ") && !told.contains("request{"), "{told}");
+    drop(held);
 }
 
 #[actix::test]

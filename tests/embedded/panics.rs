@@ -75,6 +75,57 @@ async fn work_that_panics_is_not_called_again_once_its_campaign_has_ended() {
     assert_eq!(*runs.borrow(), before);
 }
 
+/// Panics when it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("in the destructor");
+    }
+}
+
+#[actix::test]
+async fn work_that_panics_while_it_is_dropped_is_called_again_in_the_next_term() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let (terms, turns) = (Rc::default(), Rc::default());
+    let (begun, turned): (Rc<RefCell<Vec<_>>>, Rc<RefCell<Vec<_>>>) = (terms, turns);
+    let (terms, turns) = (begun.clone(), turned.clone());
+    let job = actix_rt::spawn(dsync.while_leading(key("job"), move |term| {
+        begun.borrow_mut().push(term.token());
+        async {
+            let _held = Grenade;
+            std::future::pending::<()>().await;
+        }
+    }));
+    let every = Duration::from_secs(1);
+    let periodic = actix_rt::spawn(dsync.every(key("periodic"), every, move |turn| {
+        turned.borrow_mut().push(turn.token());
+        async {
+            let _held = Grenade;
+            std::future::pending::<()>().await;
+        }
+    }));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for name in ["job", "periodic"] {
+        assert!(consul.force_release(name));
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for tokens in [terms.borrow(), turns.borrow()] {
+        assert!(tokens.len() == 2 && tokens[0] < tokens[1], "{tokens:?}");
+    }
+    let report = dsync.send(List).await.unwrap();
+    let told: Vec<_> = report.incidents.iter().map(|incident| incident.what.as_str()).collect();
+    for work in ["the work of the leader", "a turn of the periodic job"] {
+        let incident = format!("{work} has panicked: in the destructor");
+        assert!(told.contains(&&*incident), "{told:?}");
+    }
+    // At the end of the process, too.
+    dsync.hand_over(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((job.await.unwrap(), periodic.await.unwrap()), (Ok(()), Ok(())));
+}
+
 /// Panics at every event, and whenever a span is entered, left or filled in, or that of a hold is
 /// created.
 struct Fragile;

@@ -35,8 +35,8 @@ pub(crate) async fn run(
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let (mut stops, mut continues) = (
-        stream(Signal::TSTP).map_err(Failure::Command)?,
-        stream(Signal::CONT).map_err(Failure::Command)?,
+        stream(Signal::TSTP).map_err(Failure::System)?,
+        stream(Signal::CONT).map_err(Failure::System)?,
     );
     let Some((program, arguments)) = command.split_first() else { return Ok(0) };
     // On a terminal, the command stays in the foreground's process group, to read from it.
@@ -63,7 +63,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             status = child.wait() => {
-                let status = status.map_err(Failure::Command)?;
+                let status = status.map_err(Failure::System)?;
                 if alone {
                     // What it left behind must not outlive the lock either.
                     target.send(Signal::KILL);

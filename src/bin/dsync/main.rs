@@ -19,12 +19,13 @@ use show::Reader;
 /// The agent and the token come from the environment, as for Consul's own tools:
 /// CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE.
 ///
-/// Exit codes: 0 success; 1 there is nothing to show or to do, or a preflight failed; 2 a wrong argument; 69 Consul
-/// is unavailable; 74 the output cannot be written; 75 another holder has the lock; 76 the lock was lost and the
-/// command was stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise
-/// exits as its command does: with its code, or 128 and the number of the signal that ended
-/// it; 126 or 127 if the command cannot be started or found; 128 and the number of the signal that
-/// ended dsync while it waited.
+/// Exit codes: 0 success; 1 there is nothing to show or to do, or a preflight failed; 2 a wrong
+/// argument; 69 Consul is unavailable; 71 the operating system refused something; 74 the output
+/// cannot be written; 75 another holder has the lock; 76 the lock was lost and the command was
+/// stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise exits as
+/// its command does: with its code, or 128 and the number of the signal that ended it; 126 or 127
+/// if the command cannot be started or found; 128 and the number of the signal that ended dsync
+/// while it waited.
 #[derive(Parser)]
 #[command(name = "dsync", version)]
 struct Cli {
@@ -45,7 +46,8 @@ enum Task {
     /// to it, unless a terminal sends them to both, or they are ignored. SIGTSTP stops the command
     /// first, because nothing renews the lock while dsync is stopped. SIGKILL and SIGSTOP to dsync
     /// do not stop the command, and a command of another user gets no signal: it can then outlive
-    /// the lock.
+    /// the lock. On a terminal, so can what the command has started, and after Ctrl-Z and `fg` the
+    /// command runs for a moment before dsync sees that the lock is over.
     Lock(Lock),
     /// Lists who holds what, in all processes.
     List {
@@ -133,6 +135,8 @@ pub(crate) enum Failure {
     Nothing(String),
     /// The command could not be started.
     Command(std::io::Error),
+    /// The operating system refused something else.
+    System(std::io::Error),
     /// The output could not be written, for another reason than that its reader has left.
     Output(std::io::Error),
     /// A signal came while it waited for the lock, or for what it shows.
@@ -157,6 +161,7 @@ impl Failure {
             Self::Nothing(_) => 1,
             Self::Command(error) if error.kind() == std::io::ErrorKind::NotFound => 127,
             Self::Command(_) => 126,
+            Self::System(_) => 71,
             Self::Output(_) => 74,
             Self::Config(_) => 78,
             Self::Signal(signal) => u8::try_from(128 + signal.as_raw()).unwrap_or(1),
@@ -183,6 +188,7 @@ impl Failure {
             Self::Config(error) => error.to_string(),
             Self::Nothing(text) => text.clone(),
             Self::Command(error) => format!("the command cannot be started: {error}"),
+            Self::System(error) => format!("the operating system refused: {error}"),
             Self::Output(error) => format!("the output cannot be written: {error}"),
             Self::Signal(signal) => format!("ended by signal {} while it waited", signal.as_raw()),
         }
@@ -235,7 +241,7 @@ async fn perform(dsync: &Dsync, command: Task) -> Result<u8, Failure> {
 
 /// Runs a task that changes nothing, until a signal comes.
 async fn unless_signalled(task: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
-    let mut signals = child::Signals::new().map_err(Failure::Command)?;
+    let mut signals = child::Signals::new().map_err(Failure::System)?;
     tokio::select! {
         done = task => done,
         signal = signals.next() => Err(Failure::Signal(signal)),
@@ -267,7 +273,7 @@ async fn holder_of(dsync: &Dsync, key: &Key) -> Result<Holder, Failure> {
 
 async fn run_locked(dsync: &Dsync, asked: Lock) -> Result<u8, Failure> {
     let Lock { key, permits, within, value, grace, command } = asked;
-    let mut signals = child::Signals::new().map_err(Failure::Command)?;
+    let mut signals = child::Signals::new().map_err(Failure::System)?;
     let lease = tokio::select! {
         lease = lease_of(dsync, key, permits, within, value) => lease?,
         signal = signals.next() => return Err(Failure::Signal(signal)),
@@ -325,6 +331,10 @@ async fn granted<M: Request<Reply = Lease>>(key: &Key, asked: Reply<M>) -> Resul
 }
 
 async fn watch(dsync: &Dsync, key: Key) -> Result<u8, Failure> {
+    // Without the right to read, an observer waits silently.
+    if let Err(error @ Error::Denied { .. }) = dsync.send(Inspect(key.clone())).await {
+        return Err(error.into());
+    }
     let observer = dsync.send(Observe(key.clone())).await?;
     loop {
         let leader = observer.changed().await.leader;

@@ -17,10 +17,11 @@ pub(crate) fn progress(text: &str) {
     }
 }
 
-/// Prints a line on standard error without waiting for it, since nobody may read it.
+/// Prints a line on standard error without waiting for it, since nobody may read it. It is not
+/// printed if the system starts no thread.
 pub(crate) fn say(line: &str) -> Receiver<()> {
     let (line, (done, is_done)) = (format!("dsync: {line}\n"), channel());
-    std::thread::spawn(move || {
+    let _ = std::thread::Builder::new().spawn(move || {
         let _ = std::io::stderr().write_all(line.as_bytes());
         let _ = done.send(());
     });
@@ -43,10 +44,11 @@ pub(crate) enum Reader {
 /// Writes to standard output, from a thread of its own: a reader that does not read delays no signal.
 pub(crate) async fn print(text: String) -> Result<Reader, Failure> {
     let (done, written) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
+    let writes = move || {
         let mut out = io::stdout().lock();
         let _ = done.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
-    });
+    };
+    std::thread::Builder::new().spawn(writes).map_err(Failure::System)?;
     let written = written.await.unwrap_or_else(|_| Err(io::Error::other("its thread ended")));
     match written {
         Ok(()) => Ok(Reader::Reads),
@@ -125,7 +127,7 @@ pub(crate) fn change(key: &Key, holder: Option<&Holder>) -> String {
 }
 
 /// A line of JSON, with the escapes of JSON for what could control a terminal.
-fn escaped(line: &str) -> String {
+fn json_escaped(line: &str) -> String {
     let escape =
         |c: char| if is_plain(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
     line.chars().map(escape).collect()
@@ -134,5 +136,5 @@ fn escaped(line: &str) -> String {
 fn as_json(what: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(what).map_err(|error| Failure::Output(error.into()))?;
     // JSON leaves some characters as they are that control terminals.
-    Ok(text.lines().map(|line| escaped(line) + "\n").collect())
+    Ok(text.lines().map(|line| json_escaped(line) + "\n").collect())
 }

@@ -12,7 +12,7 @@ use crate::{
 /// The validated address of a Consul agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
-    place: Place,
+    endpoint: Endpoint,
     authority: String,
     /// The path under which a reverse proxy serves Consul: empty, or `/a/b`.
     path: String,
@@ -20,7 +20,7 @@ pub(crate) struct Address {
 
 /// Where the agent listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Endpoint {
     Tcp {
         https: bool,
         /// Without the brackets of an IPv6 address.
@@ -96,23 +96,27 @@ impl Address {
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let place = Place::Tcp { https, host, port };
-        Ok(Self { place, authority: authority.to_owned(), path })
+        let endpoint = Endpoint::Tcp { https, host, port };
+        Ok(Self { endpoint, authority: authority.to_owned(), path })
     }
 
     fn unix(path: &str) -> Result<Self, String> {
         if path.is_empty() || path.contains('\0') {
             return Err("names no socket; write unix:///path/of/the.sock".into());
         }
-        Ok(Self { place: Place::Unix(path.into()), authority: LOCAL.into(), path: String::new() })
+        Ok(Self {
+            endpoint: Endpoint::Unix(path.into()),
+            authority: LOCAL.into(),
+            path: String::new(),
+        })
     }
 
     pub(crate) fn is_https(&self) -> bool {
-        matches!(self.place, Place::Tcp { https: true, .. })
+        matches!(self.endpoint, Endpoint::Tcp { https: true, .. })
     }
 
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The value of a request's `Host` header.
@@ -128,24 +132,24 @@ impl Address {
     /// The host to resolve, which is also the name that the agent's certificate must carry.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "for certificates"))]
     pub(super) fn host(&self) -> &str {
-        match &self.place {
-            Place::Tcp { host, .. } => host,
-            Place::Unix(_) => LOCAL,
+        match &self.endpoint {
+            Endpoint::Tcp { host, .. } => host,
+            Endpoint::Unix(_) => LOCAL,
         }
     }
 
     /// Whether the agent is on this host, as far as the address says.
     pub(super) fn is_local(&self) -> bool {
-        let Place::Tcp { host, .. } = &self.place else { return true };
+        let Endpoint::Tcp { host, .. } = &self.endpoint else { return true };
         let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
         host == LOCAL || host.parse().is_ok_and(is_loopback)
     }
 
     /// The path of the unix socket, if the agent listens on one.
     pub(crate) fn socket(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Tcp { .. } => None,
-            Place::Unix(path) => Some(path),
+        match &self.endpoint {
+            Endpoint::Tcp { .. } => None,
+            Endpoint::Unix(path) => Some(path),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    address::Place,
+    address::Endpoint,
     config::HttpConfig,
     line::{ASK_PERIOD, Line, MOST_UNANSWERED, QUIET, Route},
     tls::Tls,
@@ -39,7 +39,7 @@ fn resolve(host: String, port: u16) -> LocalBoxFuture<'static, io::Result<Vec<So
 
 /// Opens connections to one agent.
 pub(super) struct Dialer {
-    place: Place,
+    endpoint: Endpoint,
     route: Rc<Route>,
     tls: Tls,
     resolve: Resolve,
@@ -56,7 +56,7 @@ impl Dialer {
     /// What is wrong with the configuration.
     pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
         Ok(Self {
-            place: config.address.place().clone(),
+            endpoint: config.address.endpoint().clone(),
             route: Rc::new(Route::new(config)?),
             tls: Tls::of(config)?,
             resolve: Box::new(resolve),
@@ -69,7 +69,7 @@ impl Dialer {
     /// The number of requests that a connection carries at once: 1 without TLS, unknown
     /// with TLS.
     pub(super) fn streams(&self) -> Option<usize> {
-        (!matches!(self.place, Place::Tcp { https: true, .. })).then_some(1)
+        (!matches!(self.endpoint, Endpoint::Tcp { https: true, .. })).then_some(1)
     }
 
     /// The shortest round trip to the agent that was measured lately, once there are enough
@@ -115,9 +115,9 @@ impl Dialer {
 
     async fn open(&self) -> Result<Line, Trouble> {
         let route = Rc::clone(&self.route);
-        match &self.place {
-            Place::Unix(path) => Line::http1(local(path).await?, route).await,
-            Place::Tcp { host, port, .. } => {
+        match &self.endpoint {
+            Endpoint::Unix(path) => Line::http1(local(path).await?, route).await,
+            Endpoint::Tcp { host, port, .. } => {
                 let stream = self.connect(host, *port).await;
                 let stream = stream.map_err(|err| trouble::of_connecting(&err))?;
                 self.tls.handshake(stream, route).await

@@ -73,7 +73,7 @@ pub(super) struct Route {
     query: String,
     /// The credentials for a proxy.
     basic: Option<HeaderValue>,
-    /// Those, as the header has them.
+    /// The same credentials in base64, as the header has them.
     encoded: Option<Secret>,
 }
 

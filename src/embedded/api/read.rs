@@ -20,8 +20,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub(crate) enum Response<R = WireReply> {
     /// The reply.
     Now(R),
-    /// A blocking read that waits. Ask `Api::recheck` after each request and
-    /// operator action, and at [`Parked::deadline`].
+    /// A blocking read that waits. Ask [`Api::finish`](super::Api::finish) after each request
+    /// and operator action, and at [`Parked::deadline`].
     Parked(Parked),
 }
 

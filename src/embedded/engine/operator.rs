@@ -97,7 +97,7 @@ impl Engine {
         self.delays.values().map(|delay| delay.until).filter(|until| *until > self.now).min()
     }
 
-    /// Others write so much elsewhere in the store.
+    /// Other clients write that many entries elsewhere in the store.
     #[cfg(test)]
     pub(crate) fn write_elsewhere(&mut self, now: Moment, entries: u64) {
         self.advance(now);

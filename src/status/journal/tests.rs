@@ -28,15 +28,15 @@ fn a_runtime_stays_live_after_a_shutdown_and_not_after_any_other_end() {
 fn a_saturated_agent_shows_in_the_health_and_with_every_key_until_it_recovers() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
     let key = Key::new("k").unwrap();
-    journal.watch_connections(Saturation { allowed: 6, most: 6 });
+    journal.set_watch_connections(Saturation { allowed: 6, most: 6 });
     assert_eq!((journal.health().saturation, journal.incidents().len()), (None, 0));
     let saturated = Saturation { allowed: 3, most: 6 };
-    journal.watch_connections(saturated);
-    journal.watch_connections(saturated);
+    journal.set_watch_connections(saturated);
+    journal.set_watch_connections(saturated);
     assert_eq!(journal.health().saturation, Some(saturated));
     assert!(journal.last_error(&key).unwrap().contains("3 of 6"));
     assert_eq!(journal.incidents().len(), 1);
-    journal.watch_connections(Saturation { allowed: 6, most: 6 });
+    journal.set_watch_connections(Saturation { allowed: 6, most: 6 });
     assert_eq!((journal.health().saturation, journal.last_error(&key)), (None, None));
 }
 
@@ -44,10 +44,10 @@ fn a_saturated_agent_shows_in_the_health_and_with_every_key_until_it_recovers() 
 fn an_incident_of_a_key_is_kept_after_many_incidents_of_the_session() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
     for count in 0..50 {
-        journal.incident(None, format!("trouble {count}"));
+        journal.add_incident(None, format!("trouble {count}"));
     }
     let key = Key::new("k").unwrap();
-    journal.incident(Some(&key), "stuck".into());
+    journal.add_incident(Some(&key), "stuck".into());
     let incidents = journal.incidents();
     assert_eq!(incidents.len(), MOST_INCIDENTS);
     assert_eq!((incidents[0].key.as_ref(), incidents[0].what.as_str()), (Some(&key), "stuck"));
@@ -58,11 +58,11 @@ fn an_incident_of_a_key_is_kept_after_many_incidents_of_the_session() {
 fn incidents_are_bounded_and_a_repeated_one_is_listed_once() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
     let key = Key::new("k").unwrap();
-    journal.incident(None, "session lost".into());
+    journal.add_incident(None, "session lost".into());
     for count in 0..50 {
         let other = Key::new(format!("{count}")).unwrap();
-        journal.incident(Some(&other), "lost".into());
-        journal.incident(Some(&key), "again".into());
+        journal.add_incident(Some(&other), "lost".into());
+        journal.add_incident(Some(&key), "again".into());
     }
     let incidents = journal.incidents();
     assert_eq!(incidents.len(), MOST_INCIDENTS);

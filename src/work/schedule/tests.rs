@@ -64,8 +64,19 @@ fn an_instant_that_goes_back_or_repeats_is_ignored() {
 fn a_clock_that_is_set_back_waits_for_the_same_instants_again() {
     let mut times = fires(at([10, 20, 30]));
     assert_eq!(look(&mut times, 25), (Some(20), Some(30)));
-    assert_eq!(look(&mut times, 15), (None, Some(20)));
+    assert_eq!(look(&mut times, 15), (Some(10), Some(20)));
     assert_eq!(look(&mut times, 20), (Some(20), Some(30)));
+    // It was far ahead, and the iterator has ended.
+    assert_eq!(look(&mut times, 1_000_000), (Some(30), None));
+    assert_eq!(look(&mut times, 5), (None, Some(10)));
+    assert_eq!(look(&mut times, 29), (Some(20), Some(30)));
+    let count = 2 * AT_ONCE as u64;
+    let mut many = fires(at(1..=count));
+    while many.look(count + 5) == Look::More {}
+    assert_eq!(look(&mut many, count - 3), (Some(count - 3), Some(count - 2)));
+    // Before all that are kept, it waits for the first of them.
+    let first_kept = count - MOST_PASSED as u64 + 1;
+    assert_eq!(look(&mut many, 7), (None, Some(first_kept)));
 }
 
 #[test]

@@ -45,7 +45,9 @@ fn an_ipv6_host_is_resolved_without_its_brackets_and_the_scheme_has_a_port() {
         ("https://consul.example", "consul.example", 443),
     ] {
         let address = Address::parse(text).unwrap();
-        let Place::Tcp { host: found, port: at, .. } = address.place() else { panic!("{text}") };
+        let Endpoint::Tcp { host: found, port: at, .. } = address.endpoint() else {
+            panic!("{text}")
+        };
         assert_eq!((found.as_str(), *at), (host, port), "{text}");
     }
 }

@@ -4,13 +4,13 @@ use super::*;
 
 /// Whether the events begin a streak, each after such a wait.
 fn begins(waits: impl IntoIterator<Item = Duration>) -> bool {
-    let vigil = Vigil::new();
-    let mut now = vigil.noted_at.get();
+    let busy_wait = BusyWait::new();
+    let mut now = busy_wait.noted_at.get();
     for wait in waits {
         now += wait;
-        vigil.note(now);
+        busy_wait.note(now);
     }
-    vigil.begins.notified().now_or_never().is_some()
+    busy_wait.begins.notified().now_or_never().is_some()
 }
 
 #[test]
@@ -26,19 +26,19 @@ fn short_waits_in_a_row_begin_a_streak() {
 
 #[actix::test]
 async fn a_streak_ends_by_itself_and_can_begin_again() {
-    let vigil = Vigil::new();
-    let keeps = actix_rt::spawn(Rc::clone(&vigil).keep());
+    let busy_wait = BusyWait::new();
+    let keeps = actix_rt::spawn(Rc::clone(&busy_wait).keep());
     for _ in 0..3 {
         let now = Instant::now();
-        (0..=SHORT_WAITS).for_each(|n| vigil.note(now + SHORTEST * n));
-        assert_ne!(vigil.short_waits.get(), 0);
+        (0..=SHORT_WAITS).for_each(|n| busy_wait.note(now + SHORTEST * n));
+        assert_ne!(busy_wait.short_waits.get(), 0);
         let ended = async {
-            while vigil.short_waits.get() != 0 {
+            while busy_wait.short_waits.get() != 0 {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends");
-        assert!(vigil.noted_at.get().elapsed() >= AWAKE);
+        assert!(busy_wait.noted_at.get().elapsed() >= AWAKE);
     }
     keeps.abort();
 }

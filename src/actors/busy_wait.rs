@@ -16,19 +16,19 @@ use tokio::sync::Notify;
 
 /// How long the thread stays awake without an event.
 const AWAKE: Duration = Duration::from_micros(400);
-/// A shorter wait is none: the event was there already.
+/// A shorter wait does not count: the event had already arrived.
 const SHORTEST: Duration = Duration::from_micros(5);
 /// The number of consecutive waits shorter than [`AWAKE`] that begin a streak.
 const SHORT_WAITS: u32 = 16;
 
 /// Notes the events of a thread, and keeps it awake during a streak.
-pub(super) struct Vigil {
+pub(super) struct BusyWait {
     noted_at: Cell<Instant>,
     short_waits: Cell<u32>,
     begins: Notify,
 }
 
-impl Vigil {
+impl BusyWait {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             noted_at: Cell::new(Instant::now()),

@@ -8,14 +8,14 @@ use crate::protocol::backoff::Restarts;
 
 /// The pauses of one piece of work.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct RestartPauses {
     pauses: Restarts,
     began: Instant,
 }
 
 const LONGEST: Duration = Duration::from_secs(10);
 
-impl Rest {
+impl RestartPauses {
     pub(super) fn new() -> Self {
         Self { pauses: Restarts::new(0, LONGEST), began: Instant::now() }
     }
@@ -37,13 +37,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_ten_seconds_and_a_long_run_starts_over() {
-        let mut rest = Rest::new();
+        let mut pauses = RestartPauses::new();
         for expected in [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000] {
-            rest.begun();
-            assert_eq!(rest.after_failure(), Duration::from_millis(expected));
+            pauses.begun();
+            assert_eq!(pauses.after_failure(), Duration::from_millis(expected));
         }
-        rest.begun();
+        pauses.begun();
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(rest.after_failure(), Duration::from_millis(100));
+        assert_eq!(pauses.after_failure(), Duration::from_millis(100));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{key::Key, logs, ownership::Holder, value::parsed};
+use crate::{escape::shortened, key::Key, logs, ownership::Holder, value::parsed};
 
 /// The longest part of a field that is logged, in characters.
 const LONGEST_FIELD: usize = 64;
@@ -24,7 +24,7 @@ fn difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
     let differ = |field: &str| {
         let pair = [&ours, &theirs].map(|value| value.get(field).and_then(Value::as_str));
         let [Some(ours), Some(theirs)] = pair else { return None };
-        let shown = |text: &str| text.chars().take(LONGEST_FIELD).collect::<String>();
+        let shown = |text| shortened(text, LONGEST_FIELD);
         (ours != theirs).then(|| (shown(ours), shown(theirs)))
     };
     if let Some((ours, theirs)) = differ("binary").or_else(|| differ("service")) {
@@ -75,6 +75,6 @@ mod tests {
         let long = format!(r#"{{"binary":"{}"}}"#, "x".repeat(LONGEST_PARSED));
         assert_eq!(differs(&long), None, "not parsed");
         let cut = format!(r#"{{"binary":"{}"}}"#, "x".repeat(1_000));
-        assert_eq!(differs(&cut), program(&"x".repeat(LONGEST_FIELD)));
+        assert_eq!(differs(&cut), program(&shortened(&"x".repeat(1_000), LONGEST_FIELD)));
     }
 }

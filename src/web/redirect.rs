@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::refusal::RETRY_AFTER_DEFAULT;
 use crate::{
-    escape::Escaped,
+    escape::{Escaped, shortened},
     host::{url_host, without_root},
     logs,
     ownership::Holder,
@@ -190,11 +190,11 @@ impl LeaderConfig {
 
     /// The host and port of the leader.
     fn authority(&self, leader: &Holder, own: &[u8]) -> Result<String, NoWay> {
-        let Place { address, port } = parsed(&leader.value).ok_or(NoWay::Unnamed)?;
+        let Advertised { address, port } = parsed(&leader.value).ok_or(NoWay::Unnamed)?;
         let host = url_host(&address).filter(|_| port != 0);
-        let host = host.ok_or_else(|| NoWay::Useless(shortened(&address), port))?;
+        let host = host.ok_or_else(|| NoWay::Useless(shortened(&address, LONGEST_NAME), port))?;
         let name = without_root(&address);
-        let is_own = |own: Place<'_>| own.port == port && without_root(&own.address) == name;
+        let is_own = |own: Advertised<'_>| own.port == port && without_root(&own.address) == name;
         if parsed(own).is_some_and(is_own) {
             return Err(NoWay::Own);
         }
@@ -242,6 +242,9 @@ impl Scheme {
     }
 }
 
+/// The longest part of a useless address that is logged, in characters.
+const LONGEST_NAME: usize = 64;
+
 /// Why the leader cannot be redirected to.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum NoWay {
@@ -257,15 +260,10 @@ enum NoWay {
 
 /// The address that a process advertises in its value.
 #[derive(Deserialize)]
-struct Place<'a> {
+struct Advertised<'a> {
     #[serde(borrow)]
     address: Cow<'a, str>,
     port: u16,
-}
-
-/// The beginning of an untrusted text.
-fn shortened(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 /// Returns the number of previous redirections, and the query without the mark. A mark

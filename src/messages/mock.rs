@@ -1,0 +1,74 @@
+//! Events and errors that no runtime made, for tests of what receives them.
+
+use crate::{
+    key::Key,
+    messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
+    ownership::{Holder, LossReason, Lost},
+    token::FencingToken,
+};
+
+impl LockAcquired {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, token: FencingToken) -> Self {
+        Self { key, token }
+    }
+}
+
+impl LockLost {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, token: FencingToken, reason: LossReason) -> Self {
+        Self { key, token, reason }
+    }
+}
+
+impl LockReleased {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, token: FencingToken) -> Self {
+        Self { key, token }
+    }
+}
+
+impl Elected {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, token: FencingToken) -> Self {
+        Self { key, token }
+    }
+}
+
+impl Deposed {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, token: FencingToken, reason: LossReason) -> Self {
+        Self { key, token, reason }
+    }
+}
+
+impl LeaderChanged {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, leader: Option<Holder>) -> Self {
+        Self { key, leader }
+    }
+}
+
+impl Holder {
+    /// A holder that does not exist, with the index 1 and no names, for tests of what is done
+    /// with [`Error::Held`](crate::Error::Held) or [`LeaderChanged`].
+    #[must_use]
+    pub fn mock(session: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        let (session, value) = (session.into(), value.as_ref().into());
+        Self { session, session_name: None, node: None, value, since: 1 }
+    }
+}
+
+impl Lost {
+    /// A loss that did not happen, for tests of what is done with this error.
+    #[must_use]
+    pub fn mock(key: Key, token: FencingToken, reason: LossReason) -> Self {
+        Self { key, token, reason }
+    }
+}
