@@ -4,7 +4,9 @@
 //! It reads the source, without what is compiled for tests alone.
 
 mod docs;
+mod logs;
 mod public;
+mod secrets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -350,6 +352,17 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
+/// The names of the types that a type contains.
+#[derive(Default)]
+struct Types(Vec<String>);
+
+impl<'ast> Visit<'ast> for Types {
+    fn visit_path_segment(&mut self, segment: &'ast syn::PathSegment) {
+        self.0.push(segment.ident.to_string());
+        visit::visit_path_segment(self, segment);
+    }
+}
+
 /// The list in CONTRIBUTING.md: for each module at the top of `src/` its floor,
 /// counted from the top; and the folders whose files are parts of one machine.
 struct List {
@@ -423,21 +436,6 @@ fn no_files_name_each_other_in_a_circle_except_within_one_machine() {
     let circles = house.circles();
     let wrong: Vec<_> = circles.iter().filter(|circle| !is_machine(circle)).collect();
     assert!(wrong.is_empty(), "circles: {wrong:#?}");
-}
-
-#[test]
-fn the_log_is_called_only_where_its_panics_are_caught() {
-    let (house, mut wrong) = (House::read(), Vec::new());
-    for path in house.files.values().filter(|path| !path.ends_with("src/logs.rs")) {
-        let text = fs::read_to_string(path).unwrap();
-        let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        // The fields of events call nothing.
-        let names = |line: &str| line.replace("tracing::field", "").contains("tracing::");
-        if code.any(names) {
-            wrong.push(path);
-        }
-    }
-    assert!(wrong.is_empty(), "use crate::logs in {wrong:?}");
 }
 
 #[test]
@@ -519,71 +517,4 @@ fn every_folder_that_is_listed_as_one_machine_exists() {
     for folder in List::read().machines {
         assert!(folder.is_dir(), "{}", folder.display());
     }
-}
-
-/// Collects the fields of structs and enums that are named like a secret, with their types.
-#[derive(Default)]
-struct SecretFields(Vec<(String, String)>);
-
-impl<'ast> Visit<'ast> for SecretFields {
-    fn visit_field(&mut self, field: &'ast syn::Field) {
-        const NAMES: [&str; 8] =
-            ["password", "secret", "bearer", "basic", "http_auth", "private", "header", "pem"];
-        let Some(name) = field.ident.as_ref().map(ToString::to_string) else { return };
-        if !is_test(&field.attrs) && NAMES.iter().any(|word| name.contains(word)) {
-            let mut types = Types::default();
-            types.visit_type(&field.ty);
-            self.0.push((name, types.0.join(" ")));
-        }
-    }
-
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if !is_test(&item.attrs) {
-            visit::visit_item_mod(self, item);
-        }
-    }
-}
-
-/// The names of the types that a type contains.
-#[derive(Default)]
-struct Types(Vec<String>);
-
-impl<'ast> Visit<'ast> for Types {
-    fn visit_path_segment(&mut self, segment: &'ast syn::PathSegment) {
-        self.0.push(segment.ident.to_string());
-        visit::visit_path_segment(self, segment);
-    }
-}
-
-#[test]
-fn a_field_that_is_named_like_a_secret_has_a_type_that_prints_none() {
-    const QUIET: [&str; 3] = ["Secret", "HeaderValue", "PathBuf"];
-    let mut house = House::default();
-    house.enter(Vec::new(), Path::new("src/lib.rs").to_owned(), false);
-    let mut fields = SecretFields::default();
-    house.sources.iter().for_each(|(_, _, source)| fields.visit_file(source));
-    let (mut found, mut loud) = (0, Vec::new());
-    for (name, types) in fields.0 {
-        found += 1;
-        if !QUIET.iter().any(|quiet| types.split(' ').any(|found| found == *quiet)) {
-            loud.push(format!("{name}: {types}"));
-        }
-    }
-    assert!(found >= 5, "{found} fields were found");
-    assert!(loud.is_empty(), "fields that may print a secret: {loud:?}");
-}
-
-#[test]
-fn the_examples_of_every_page_of_the_guide_are_compiled() {
-    let source = fs::read_to_string("src/lib.rs").unwrap();
-    let mut pages = 0;
-    for page in fs::read_dir("docs/guide").unwrap() {
-        let name = page.unwrap().file_name().into_string().unwrap();
-        assert!(
-            source.contains(&format!("\"../docs/guide/{name}\"")),
-            "{name} is missing in src/lib.rs"
-        );
-        pages += 1;
-    }
-    assert!(pages > 10);
 }

@@ -52,6 +52,24 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Sets [`keys`](Limits::keys).
+    #[must_use]
+    pub fn with_keys(self, keys: usize) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// Sets [`waiters_per_key`](Limits::waiters_per_key).
+    #[must_use]
+    pub fn with_waiters_per_key(self, waiters_per_key: usize) -> Self {
+        Self { waiters_per_key, ..self }
+    }
+
+    /// Sets [`connections`](Limits::connections).
+    #[must_use]
+    pub fn with_connections(self, connections: usize) -> Self {
+        Self { connections: Some(connections), ..self }
+    }
+
     /// Connections for renewals. While none is answered, a renewal is sent every quarter
     /// of the request timeout.
     pub(crate) const RENEWALS: usize = 4;

@@ -104,6 +104,12 @@ impl Timing {
         Self { lock_delay, ..self }
     }
 
+    /// Sets [`clock_drift`](Timing::clock_drift).
+    #[must_use]
+    pub fn with_clock_drift(self, clock_drift: f64) -> Self {
+        Self { clock_drift, ..self }
+    }
+
     /// The lease time: how long a successful renewal proves ownership, counted from when it was
     /// sent: `min(TTL, lock-delay, 60 s) × (1 − drift) − 250 ms`. The lock-delay does not count if
     /// [`fast_failover`](Timing::fast_failover) is set.

@@ -91,6 +91,12 @@ impl TlsSettings {
         Self { server_name: Some(server_name.into()), ..self }
     }
 
+    /// Sets [`verify`](TlsSettings::verify).
+    #[must_use]
+    pub fn with_verify(self, verify: bool) -> Self {
+        Self { verify, ..self }
+    }
+
     /// The first setting that differs from its default; it asks for TLS.
     pub(crate) fn first_set(&self) -> Option<&'static str> {
         let Self { ca_file, ca_path, client_cert, client_key, server_name, verify } = self;

@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    description::Description,
     handle::{Dsync, Inner},
     launch::Plan,
     reach::Reach,
@@ -23,13 +24,13 @@ use crate::{
     dsync::intake::Defaults,
     error::ConfigError,
     holding::slots::{SlotSettings, Slots},
-    host::url_host,
     key::Key,
     logs,
     secret::Secret,
     status::{journal::Journal, telemetry::Telemetry},
     value::LockValue,
 };
+
 /// The settings of a runtime, which [`start`](Builder::start) starts.
 ///
 /// ```no_run
@@ -48,10 +49,7 @@ use crate::{
 pub struct Builder {
     service: String,
     config: Config,
-    value: Option<LockValue>,
-    advertised: Option<(String, u16)>,
-    path: Option<String>,
-    build: Option<String>,
+    description: Description,
     transport: Transport,
     current_arbiter: bool,
     #[cfg(feature = "tls")]
@@ -91,10 +89,7 @@ impl Builder {
         Self {
             service,
             config: Config::default(),
-            value: None,
-            advertised: None,
-            path: None,
-            build: None,
+            description: Description::default(),
             transport: Transport::Own,
             current_arbiter: false,
             #[cfg(feature = "tls")]
@@ -231,8 +226,9 @@ impl Builder {
     /// Default: a JSON document with `service`, `binary` (the file name of the program),
     /// `host`, `pid` and `started`, the start of the runtime in seconds since 1970; and
     /// `address`, `port`, `path` and `build`, if they are set.
-    pub fn value(self, value: impl Into<LockValue>) -> Self {
-        Self { value: Some(value.into()), ..self }
+    pub fn value(mut self, value: impl Into<LockValue>) -> Self {
+        self.description.value = Some(value.into());
+        self
     }
 
     /// Sets the address at which other processes and clients reach this one. It is part of
@@ -242,8 +238,9 @@ impl Builder {
     /// and `::`, which a server binds to and no client reaches.
     ///
     /// Default: no address, and nobody is redirected to this process.
-    pub fn advertise(self, address: impl Into<String>, port: u16) -> Self {
-        Self { advertised: Some((address.into(), port)), ..self }
+    pub fn advertise(mut self, address: impl Into<String>, port: u16) -> Self {
+        self.description.advertised = Some((address.into(), port));
+        self
     }
 
     /// Sets the path below which this process serves at its [advertised](Self::advertise)
@@ -253,16 +250,18 @@ impl Builder {
     /// the path of the request instead.
     ///
     /// Default: no path.
-    pub fn advertise_path(self, path: impl Into<String>) -> Self {
-        Self { path: Some(path.into()), ..self }
+    pub fn advertise_path(mut self, path: impl Into<String>) -> Self {
+        self.description.path = Some(path.into());
+        self
     }
 
     /// Sets the build of the service, which is part of the default value of its keys. A
     /// follower logs a leader of another build.
     ///
     /// Default: no build.
-    pub fn build(self, build: impl Into<String>) -> Self {
-        Self { build: Some(build.into()), ..self }
+    pub fn build(mut self, build: impl Into<String>) -> Self {
+        self.description.build = Some(build.into());
+        self
     }
 
     /// Sets a ready TLS configuration for `https://` addresses instead of the files of
@@ -308,55 +307,6 @@ impl Builder {
         Ok(Dsync(Arc::new(Inner { intake, work: Arc::default() })))
     }
 
-    fn defaults(&self) -> Result<Defaults, ConfigError> {
-        let mut ours = own_description(&self.service);
-        if let Some((address, port)) = &self.advertised {
-            if url_host(address).is_none() || *port == 0 {
-                return Err(ConfigError::OutOfRange {
-                    field: "advertise",
-                    value: format!("{address:?} with port {port}"),
-                    range: "a host name or an IP address at which others reach this process, \
-                            without scheme, port or brackets, and a port from 1"
-                        .into(),
-                });
-            }
-            ours["address"] = address.as_str().into();
-            ours["port"] = (*port).into();
-        }
-        if let Some(path) = &self.path {
-            if !is_path(path) {
-                return Err(ConfigError::OutOfRange {
-                    field: "advertise_path",
-                    value: format!("{path:?}"),
-                    range: "a path of at most 1024 bytes that begins with a slash, without \
-                            query and spaces, escaped as in a URL"
-                        .into(),
-                });
-            }
-            ours["path"] = path.as_str().into();
-        }
-        if let Some(build) = &self.build {
-            ours["build"] = build.as_str().into();
-        }
-        let has_fields = self.advertised.is_some() || self.path.is_some() || self.build.is_some();
-        if has_fields && self.value.as_ref().is_some_and(|value| !value.is_object()) {
-            let why = "the value is no JSON object, so that the fields of advertise, \
-                       advertise_path and build cannot be added to it";
-            return Err(ConfigError::Conflict(why.into()));
-        }
-        if self.path.is_some() && self.advertised.is_none() {
-            return Err(ConfigError::Conflict("advertise_path needs advertise".into()));
-        }
-        let ours = LockValue::Json(ours);
-        let value = self.value.clone().unwrap_or_else(|| ours.clone());
-        let in_config = |error| ConfigError::Conflict(format!("the {error}"));
-        Ok(Defaults {
-            value: value.to_bytes().map_err(in_config)?.into(),
-            leadership: Key::join(["service", &self.service, "leadership"]),
-            leader_value: value.extending(&ours),
-        })
-    }
-
     fn plan(self) -> Result<Plan, ConfigError> {
         self.config.check()?;
         if self.service.is_empty() || self.service.chars().any(char::is_control) {
@@ -366,7 +316,8 @@ impl Builder {
                 range: "a name without control characters".into(),
             });
         }
-        let defaults = self.defaults()?;
+        let (value, leader_value) = self.description.values(&self.service)?;
+        let leadership = Key::join(["service", &self.service, "leadership"]);
         let config = self.config;
         warn_of_exceptions(&config.timing);
         let clock = if self.current_arbiter { Clock::tokio() } else { Clock::Boot };
@@ -407,7 +358,7 @@ impl Builder {
                 process: std::process::id(),
                 telemetry,
             }),
-            defaults,
+            defaults: Defaults { value, leadership, leader_value },
         })
     }
 }
@@ -420,23 +371,6 @@ impl fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
-/// The default value: a description of this process.
-fn own_description(service: &str) -> serde_json::Value {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let binary = std::env::current_exe().ok();
-    let binary = binary.as_deref().and_then(std::path::Path::file_name);
-    let binary = binary.map(|name| name.to_string_lossy().into_owned());
-    let started = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    serde_json::json!({
-        "service": service,
-        "binary": binary,
-        "host": host,
-        "pid": std::process::id(),
-        "started": started,
-    })
-}
 
 /// Warns if the settings make an exception to the self-fencing guarantee.
 fn warn_of_exceptions(timing: &Timing) {
@@ -448,12 +382,4 @@ fn warn_of_exceptions(timing: &Timing) {
             timing.lock_delay
         );
     }
-}
-
-/// Whether it is the path of a URL, and no more.
-fn is_path(path: &str) -> bool {
-    let is_plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte);
-    let is_absolute = path.starts_with('/') && !path.starts_with("//");
-    is_absolute && path.len() <= 1024 && path.bytes().all(is_plain)
 }

@@ -24,16 +24,16 @@ pub(super) struct RunPreflight {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Reads something and sends the reply.
-pub(super) type Reading = Box<dyn FnOnce(Consul, Duration) -> LocalBoxFuture<'static, ()> + Send>;
+/// Asks Consul and sends the reply.
+pub(super) type Task = Box<dyn FnOnce(Consul, Duration) -> LocalBoxFuture<'static, ()> + Send>;
 
-/// Requests a reading.
+/// Requests a task.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct RunReading {
-    pub(super) reading: Reading,
-    /// A permit for one of the concurrent reads, if it is one; held until the read ends, even if the caller
-    /// has gone.
+pub(super) struct RunTask {
+    pub(super) task: Task,
+    /// The permit of a task whose number is limited, a read. It is held until the task ends,
+    /// even if the caller has gone.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -47,14 +47,14 @@ impl Actor for Inspector {
     type Context = Context<Self>;
 }
 
-impl Handler<RunReading> for Inspector {
+impl Handler<RunTask> for Inspector {
     type Result = ();
 
-    fn handle(&mut self, RunReading { reading, permit }: RunReading, _: &mut Context<Self>) {
+    fn handle(&mut self, RunTask { task, permit }: RunTask, _: &mut Context<Self>) {
         let limit = self.settings.timing.request_timeout();
-        let reading = reading(self.consul.clone(), limit);
+        let task = task(self.consul.clone(), limit);
         actix_rt::spawn(async move {
-            reading.await;
+            task.await;
             drop(permit);
         });
     }

@@ -2,6 +2,7 @@
 
 mod administration;
 mod builder;
+mod description;
 mod elections;
 mod handle;
 mod hindrance;

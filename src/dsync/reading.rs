@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::inspector::{Reading, RunReading};
+use super::inspector::{RunTask, Task};
 use crate::{
     consul::{
         ask::{Read, SessionInfo},
@@ -46,18 +46,18 @@ impl Intake {
     {
         let (reply, answer) = oneshot::channel();
         if !self.slots.is_stopped() {
-            let reading: Reading = Box::new(move |consul, limit| {
+            let task: Task = Box::new(move |consul, limit| {
                 Box::pin(async move {
                     // Fails if the caller has gone, which is fine.
                     let _ = reply.send(act(consul, limit).await);
                 })
             });
-            self.inspector.do_send(RunReading { reading, permit: None });
+            self.inspector.do_send(RunTask { task, permit: None });
         }
         Box::pin(async move { answer.await.unwrap_or(Err(Error::Stopped)) })
     }
 
-    /// Reads on the runtime's thread, as one of a limited number of concurrent readings.
+    /// Reads on the runtime's thread, as one of a limited number of concurrent tasks.
     pub(super) fn read_with<T: Send + 'static, F>(
         &self,
         read: impl FnOnce(Consul, Duration) -> F + Send + 'static,
@@ -72,7 +72,7 @@ impl Intake {
                 return Err(Error::Stopped);
             }
             let (reply, answer) = oneshot::channel();
-            let reading: Reading = Box::new(move |consul, limit| {
+            let task: Task = Box::new(move |consul, limit| {
                 Box::pin(async move {
                     if !reply.is_closed() {
                         // Fails if the caller has gone, which is fine.
@@ -80,7 +80,7 @@ impl Intake {
                     }
                 })
             });
-            intake.inspector.do_send(RunReading { reading, permit: Some(permit) });
+            intake.inspector.do_send(RunTask { task, permit: Some(permit) });
             answer.await.unwrap_or(Err(Error::Stopped))
         })
     }

@@ -15,7 +15,7 @@ use crate::{
     key::{Key, RESERVED},
     status::findings::{
         Check, Preflight,
-        Verdict::{Good, Missing, Warning},
+        Verdict::{Failed, Good, Warning},
     },
     value::LockValue,
 };
@@ -44,10 +44,10 @@ impl Survey<'_> {
             }
             LeaderSeen::Answered { has_leader: false } => {
                 let why = "it answers and knows no leader; locks work once there is one";
-                found.add(Check::Agent, Missing, why);
+                found.add(Check::Agent, Failed, why);
             }
             LeaderSeen::Unknown(trouble) => {
-                found.add(Check::Agent, Missing, trouble.to_string());
+                found.add(Check::Agent, Failed, trouble.to_string());
                 self.timing(&mut found, None);
                 return found;
             }
@@ -55,7 +55,7 @@ impl Survey<'_> {
         if tokio::time::timeout(LONGEST, self.survey(&mut found)).await.is_err() {
             let why =
                 format!("not all was checked within {LONGEST:?}; check fewer keys if it answers");
-            found.add(Check::Agent, Missing, why);
+            found.add(Check::Agent, Failed, why);
         }
         found
     }
@@ -152,7 +152,7 @@ impl Survey<'_> {
         let session = match self.consul.ask(&create, self.limit()).await {
             Created::Session(session) => session,
             Created::Denied(right) => {
-                found.add(Check::Session, Missing, format!("the token lacks {right}"));
+                found.add(Check::Session, Failed, format!("the token lacks {right}"));
                 return true;
             }
             // The timing says what to do.
@@ -161,7 +161,7 @@ impl Survey<'_> {
                 return false;
             }
             Created::Unknown(trouble) => {
-                found.add(Check::Session, Missing, trouble.to_string());
+                found.add(Check::Session, Failed, trouble.to_string());
                 return false;
             }
         };
@@ -209,10 +209,10 @@ impl Survey<'_> {
                     Right::Denied(right) => {
                         lacks = true;
                         let why = format!("the token lacks {right} on {name}.{consequence}");
-                        found.add(Check::Keys, Missing, why);
+                        found.add(Check::Keys, Failed, why);
                     }
                     Right::Unknown(trouble) => {
-                        found.add(Check::Keys, Missing, format!("{name}: {trouble}"));
+                        found.add(Check::Keys, Failed, format!("{name}: {trouble}"));
                     }
                 }
             }
@@ -267,7 +267,7 @@ impl Survey<'_> {
                 "the servers accept no TTL below {shortest:?} (session_ttl_min); set \
                  timing.session_ttl"
             );
-            return found.add(Check::Timing, Missing, why);
+            return found.add(Check::Timing, Failed, why);
         }
         found.add(Check::Timing, Good, self.timing.to_string());
     }

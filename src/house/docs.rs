@@ -116,3 +116,18 @@ fn the_docs_of_recipients_list_each_request_that_has_an_effect() {
     }
     assert_eq!(docs.matches("[`").count(), found);
 }
+
+#[test]
+fn the_examples_of_every_page_of_the_guide_are_compiled() {
+    let source = fs::read_to_string("src/lib.rs").unwrap();
+    let mut pages = 0;
+    for page in fs::read_dir("docs/guide").unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        assert!(
+            source.contains(&format!("\"../docs/guide/{name}\"")),
+            "{name} is missing in src/lib.rs"
+        );
+        pages += 1;
+    }
+    assert!(pages > 10);
+}

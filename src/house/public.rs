@@ -1,24 +1,9 @@
-//! Whether `tests/support/public-types.txt` lists every public type, and whether a secret's
-//! text is read only where it is sent.
+//! Whether `tests/support/public-types.txt` lists every public type.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
-
-use super::House;
+use std::{collections::BTreeSet, fs};
 
 /// The files whose public names are ours.
 const ROOTS: [&str; 4] = ["src/lib.rs", "src/config.rs", "src/web/mod.rs", "src/embedded/mod.rs"];
-
-/// Where the text of a secret is read: to send it, and to hide it in replies.
-const EXPOSING: [&str; 4] = [
-    "src/consul/answer.rs",
-    "src/consul/ask/log_in.rs",
-    "src/consul/credentials.rs",
-    "src/consul/http/line.rs",
-];
 
 fn exported(items: &[syn::Item], names: &mut BTreeSet<String>) {
     let mut note = |name: &syn::Ident| {
@@ -75,15 +60,4 @@ fn every_public_type_is_printed_among_planted_secrets_or_listed_as_without_any()
     assert!(missing.is_empty(), "not in tests/support/public-types.txt: {missing:?}");
     let gone: Vec<_> = listed.difference(&names).collect();
     assert!(gone.is_empty(), "no longer public: {gone:?}");
-}
-
-#[test]
-fn a_secret_is_read_only_where_it_is_sent_or_hidden() {
-    let house = House::read();
-    let reads = |file: &&PathBuf| {
-        let text = fs::read_to_string(file).unwrap();
-        text.contains(".expose()") && !file.ends_with("secret.rs")
-    };
-    let reading: BTreeSet<&Path> = house.files.values().filter(reads).map(|file| &**file).collect();
-    assert_eq!(reading, EXPOSING.iter().map(Path::new).collect());
 }

@@ -11,7 +11,7 @@ use crate::escape::Escaped;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Preflight {
-    /// Whether nothing is missing; warnings do not count.
+    /// Whether no check failed; warnings do not count.
     pub passed: bool,
     /// The agent's version, if the token may read it (`agent:read`).
     pub version: Option<String>,
@@ -70,12 +70,12 @@ pub enum Verdict {
     /// Locks work, with the limitation that the detail names.
     Warning,
     /// Locks do not work.
-    Missing,
+    Failed,
 }
 
 impl Preflight {
     pub(crate) fn add(&mut self, check: Check, verdict: Verdict, detail: impl Into<String>) {
-        self.passed &= verdict != Verdict::Missing;
+        self.passed &= verdict != Verdict::Failed;
         self.findings.push(Finding { check, verdict, detail: detail.into() });
     }
 
@@ -128,7 +128,7 @@ impl fmt::Display for Verdict {
         f.pad(match self {
             Self::Good => "ok",
             Self::Warning => "warning",
-            Self::Missing => "MISSING",
+            Self::Failed => "FAILED",
         })
     }
 }

@@ -351,7 +351,7 @@ mod tests {
         let holder = Holder::of_text(wild);
         let key = Key::new("k").unwrap();
         let mut preflight = Preflight::new();
-        preflight.add(Check::Agent, Verdict::Missing, wild);
+        preflight.add(Check::Agent, Verdict::Failed, wild);
         preflight.policy = Some(wild.into());
         let report = Report {
             service: wild.into(),

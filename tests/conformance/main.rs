@@ -130,7 +130,7 @@ fn untimed() -> Vec<Case> {
 }
 
 #[test]
-fn replies_and_wake_ups_of_both_agree() {
+fn the_embedded_agent_replies_and_wakes_readers_as_consul_does() {
     agree(&untimed(), false);
 }
 
@@ -153,6 +153,6 @@ fn a_newer_agent_differs_from_an_older_one_only_where_its_documents_say() {
 }
 
 #[test]
-fn the_timing_of_both_agrees() {
+fn the_embedded_agent_keeps_the_times_that_consul_keeps() {
     agree(timed::CASES, true);
 }

@@ -24,7 +24,7 @@ const CASES: [(EmbeddedRight, &str); 5] = [
 ];
 
 #[test]
-fn denials_of_both_agree() {
+fn the_embedded_agent_denies_what_consul_denies() {
     let agent = support::consul::Agent::builder().acl(MANAGEMENT).start();
     let embedded = Embedded::new().node(agent.node());
     let server = embedded.serve("127.0.0.1:0").expect("a free port");

@@ -32,8 +32,7 @@ async fn sixty_held_keys_over_eight_connections_of_a_newer_agent_stay_held_and_a
 }
 
 async fn hold_sixty(url: String, operator: Operator) {
-    let mut limits = Limits::default();
-    limits.connections = Some(32);
+    let limits = Limits::default().with_connections(32);
     let dsync = at(url, "few").limits(limits).start().expect("valid settings");
     let mut losses = dsync.events::<LockLost>(Filter::All);
     let mut leases = Vec::new();

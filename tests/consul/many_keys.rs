@@ -108,8 +108,7 @@ async fn many_keys_are_waited_for_over_the_connections_allowed_with_tls_and_http
     let (agent, url, certificate) = tls::agent();
     let mut http1 = rustls::ClientConfig::clone(&tls::trusting([certificate]));
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let mut limits = Limits::default();
-    limits.connections = Some(14);
+    let limits = Limits::default().with_connections(14);
     let builder = at(&url, "many").tls(std::sync::Arc::new(http1)).limits(limits);
     all_are_waited_for(&agent, builder, &url, 14).await;
 }

@@ -61,15 +61,9 @@ async fn each_right_that_is_taken_away_is_named_and_the_policy_it_gives_is_enoug
     let reads = r#"key_prefix "app/" { policy = "read" } "#;
     for (name, rules, check, verdict, right) in [
         ("no-agent", [SESSIONS, KEYS].concat(), Check::Limits, Verdict::Warning, "agent:read"),
-        ("no-session", [AGENTS, KEYS].concat(), Check::Session, Verdict::Missing, "session:write"),
-        (
-            "no-write",
-            [AGENTS, SESSIONS, reads].concat(),
-            Check::Keys,
-            Verdict::Missing,
-            "key:write",
-        ),
-        ("no-read", [AGENTS, SESSIONS].concat(), Check::Keys, Verdict::Missing, "key:read"),
+        ("no-session", [AGENTS, KEYS].concat(), Check::Session, Verdict::Failed, "session:write"),
+        ("no-write", [AGENTS, SESSIONS, reads].concat(), Check::Keys, Verdict::Failed, "key:write"),
+        ("no-read", [AGENTS, SESSIONS].concat(), Check::Keys, Verdict::Failed, "key:read"),
         (
             "no-fence",
             [AGENTS, SESSIONS, KEYS, fence].concat(),
@@ -84,7 +78,7 @@ async fn each_right_that_is_taken_away_is_named_and_the_policy_it_gives_is_enoug
         assert_eq!(finding.verdict, verdict, "{name}: {found}");
         let mut named = found.findings.iter().filter(|finding| finding.check == check);
         assert!(named.any(|finding| finding.detail.contains(right)), "{name}: {found}");
-        assert_eq!(found.passed, verdict != Verdict::Missing, "{name}: {found}");
+        assert_eq!(found.passed, verdict != Verdict::Failed, "{name}: {found}");
         if name == "no-agent" {
             continue;
         }
@@ -134,7 +128,7 @@ async fn every_key_that_is_asked_for_is_checked() {
 async fn an_agent_that_is_not_there_and_a_token_that_is_not_known_are_findings() {
     let nowhere = at(format!("http://127.0.0.1:{}", free_port()), "app");
     let found = preflight(nowhere).await;
-    assert_eq!(faults(&found), [(Check::Agent, Verdict::Missing)], "{found}");
+    assert_eq!(faults(&found), [(Check::Agent, Verdict::Failed)], "{found}");
     let unknown = at(agent().url(), "app").token("77777777-2222-3333-4444-555555555555");
     let found = preflight(unknown).await;
     assert!(!found.passed && found.to_string().contains("does not know"), "{found}");
@@ -152,7 +146,5 @@ async fn the_agents_limits_are_compared_with_ours() {
 }
 
 fn few() -> actix_dsync::config::Limits {
-    let mut limits = actix_dsync::config::Limits::default();
-    limits.connections = Some(12);
-    limits
+    actix_dsync::config::Limits::default().with_connections(12)
 }

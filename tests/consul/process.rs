@@ -391,8 +391,7 @@ impl Usage {
 
 /// Uses many different keys one after another, then as many at once as there are slots.
 async fn many(url: &str, prefix: &str) {
-    let mut limits = Limits::default();
-    limits.keys = 2_000;
+    let limits = Limits::default().with_keys(2_000);
     let dsync = at(url, prefix).limits(limits.clone()).start().expect("valid settings");
     let work = async |from: usize, to: usize| {
         for number in from..to {

@@ -76,8 +76,7 @@ async fn tls_from_files_works_or_its_error_names_the_cause() {
     let wrong = TlsSettings::default().with_ca_file(wrong);
     let text = refusal(trusting(wrong.clone())).await;
     assert!(text.contains("tls.ca_file") && text.contains("no trusted CA"), "{text}");
-    let mut unverified = wrong;
-    unverified.verify = false;
+    let unverified = wrong.with_verify(false);
     pass_a_lock(|| trusting(unverified.clone())).await;
 
     let other_name = by_file.clone().with_server_name("server.dc1.consul");

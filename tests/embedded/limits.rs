@@ -10,9 +10,7 @@ use futures::StreamExt;
 
 use crate::{acquire, key, runtime};
 
-fn limited(consul: &Embedded, change: impl FnOnce(&mut Limits)) -> Dsync {
-    let mut limits = Limits::default();
-    change(&mut limits);
+fn limited(consul: &Embedded, limits: Limits) -> Dsync {
     let builder = Dsync::builder("limited").embedded(consul).on_current_arbiter();
     builder.limits(limits).start().unwrap()
 }
@@ -21,7 +19,7 @@ fn limited(consul: &Embedded, change: impl FnOnce(&mut Limits)) -> Dsync {
 async fn one_waiter_too_many_is_refused_at_once_and_the_others_keep_waiting() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let dsync = limited(&consul, |limits| limits.waiters_per_key = 3);
+    let dsync = limited(&consul, Limits::default().with_waiters_per_key(3));
     let lease = acquire(&dsync, "k").await;
     let ask = || dsync.send(Acquire::new(key("k")));
     let waiting: Vec<_> = (0..3).map(|_| ask()).collect();
@@ -37,7 +35,7 @@ async fn one_waiter_too_many_is_refused_at_once_and_the_others_keep_waiting() {
 async fn one_key_too_many_is_refused_until_another_is_no_longer_used() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let dsync = limited(&consul, |limits| limits.keys = 2);
+    let dsync = limited(&consul, Limits::default().with_keys(2));
     let (_a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
     let refused = dsync.send(Acquire::new(key("c"))).await.unwrap_err();
     assert_eq!(refused, Error::TooManyKeys { limit: 2 });
@@ -53,7 +51,7 @@ async fn more_waits_than_connections_share_the_connections() {
     tokio::time::pause();
     let consul = Embedded::new();
     let holder = runtime("holder", &consul);
-    let dsync = limited(&consul, |limits| limits.connections = Some(12));
+    let dsync = limited(&consul, Limits::default().with_connections(12));
     dsync.ready().await.unwrap();
     let mut leases = Vec::new();
     for number in 0..10 {
@@ -76,7 +74,7 @@ async fn more_waits_than_connections_share_the_connections() {
 async fn held_keys_beyond_the_connections_are_still_watched() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let dsync = limited(&consul, |limits| limits.connections = Some(12));
+    let dsync = limited(&consul, Limits::default().with_connections(12));
     let mut lost = dsync.events::<LockLost>(actix_dsync::events::Filter::All);
     let mut leases = Vec::new();
     for number in 0..30 {

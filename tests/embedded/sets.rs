@@ -56,8 +56,7 @@ async fn all_keys_are_locked_by_one_write_and_each_has_its_token() {
 async fn a_set_that_is_turned_away_leaves_no_place_behind() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let mut limits = Limits::default();
-    limits.waiters_per_key = 1;
+    let limits = Limits::default().with_waiters_per_key(1);
     let dsync = Dsync::builder("one")
         .embedded(&consul)
         .on_current_arbiter()

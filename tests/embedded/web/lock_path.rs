@@ -334,8 +334,7 @@ async fn only_requests_that_reach_a_handler_take_a_lock() {
 async fn a_flood_of_keys_that_clients_choose_stops_neither_elections_nor_other_locks() {
     tokio::time::pause();
     let consul = Embedded::new();
-    let mut limits = Limits::default();
-    limits.keys = 20;
+    let limits = Limits::default().with_keys(20);
     let builder = Dsync::builder("shop").embedded(&consul).on_current_arbiter();
     let dsync = builder.limits(limits).start().unwrap();
     dsync.ready().await.unwrap();
