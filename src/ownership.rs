@@ -21,8 +21,9 @@ pub struct Holder {
     /// The key's value, as the holder wrote it. Shared: it may have 512 KiB, and a
     /// holder is cloned for each caller that is refused.
     pub value: Arc<[u8]>,
-    /// The Consul index of the key's last change.
-    pub since: u64,
+    /// The Consul index of the key's last change, its `ModifyIndex`. An update of the value moves
+    /// it, too.
+    pub index: u64,
 }
 
 #[cfg(test)]
@@ -34,7 +35,7 @@ impl Holder {
             session_name: Some(text.into()),
             node: Some(text.into()),
             value: text.as_bytes().into(),
-            since: 3,
+            index: 3,
         }
     }
 }
@@ -51,7 +52,7 @@ impl Holder {
 /// UTF-8 replaced.
 impl Serialize for Holder {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { session, session_name, node, value, since } = self;
+        let Self { session, session_name, node, value, index } = self;
         let mut holder = to.serialize_struct("Holder", 5)?;
         holder.serialize_field("session", session)?;
         holder.serialize_field("session_name", session_name)?;
@@ -60,20 +61,20 @@ impl Serialize for Holder {
             Some(json) => holder.serialize_field("value", &json)?,
             None => holder.serialize_field("value", &String::from_utf8_lossy(value))?,
         }
-        holder.serialize_field("since", since)?;
+        holder.serialize_field("index", index)?;
         holder.end()
     }
 }
 
 impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { session, session_name, node, value, since } = self;
+        let Self { session, session_name, node, value, index } = self;
         f.debug_struct("Holder")
             .field("session", session)
             .field("session_name", session_name)
             .field("node", node)
             .field("value", &format_args!("\"{}\"", value.escape_ascii()))
-            .field("since", since)
+            .field("index", index)
             .finish()
     }
 }

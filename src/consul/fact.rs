@@ -27,9 +27,9 @@ impl SessionId {
         session_name: Option<String>,
         node: Option<String>,
         value: Arc<[u8]>,
-        since: u64,
+        index: u64,
     ) -> Holder {
-        Holder { session: self.to_string(), session_name, node, value, since }
+        Holder { session: self.to_string(), session_name, node, value, index }
     }
 }
 

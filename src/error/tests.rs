@@ -13,7 +13,7 @@ fn an_error_names_the_holder_it_met() {
         session_name: Some("orders".into()),
         node: None,
         value: b"{\"pid\":7}"[..].into(),
-        since: 3,
+        index: 3,
     };
     let held = Error::Held { key: Key::new("orders/7").unwrap(), holder: Box::new(holder) };
     let text = held.to_string();

@@ -58,7 +58,7 @@ pub struct ForceRelease {
 impl ForceRelease {
     /// Takes `key` away from `holder`.
     pub fn of(key: Key, holder: &Holder) -> Self {
-        Self { key, session: holder.session.clone(), index: holder.since, immediate: false }
+        Self { key, session: holder.session.clone(), index: holder.index, immediate: false }
     }
 
     /// Frees the key at once, instead of keeping it while the holder's lease may last.
@@ -110,7 +110,7 @@ pub struct StepDown {
 impl StepDown {
     /// Makes `leader` step down from the leadership of `key`.
     pub fn of(key: Key, leader: &Holder) -> Self {
-        Self { key, session: leader.session.clone(), index: leader.since }
+        Self { key, session: leader.session.clone(), index: leader.index }
     }
 }
 

@@ -61,7 +61,7 @@ impl Holder {
     #[must_use]
     pub fn mock(session: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
         let (session, value) = (session.into(), value.as_ref().into());
-        Self { session, session_name: None, node: None, value, since: 1 }
+        Self { session, session_name: None, node: None, value, index: 1 }
     }
 }
 

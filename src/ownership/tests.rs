@@ -7,7 +7,7 @@ fn what_another_process_wrote_into_a_key_is_printed_escaped() {
         session_name: None,
         node: None,
         value: b"{\"a\":1}\n\x1b[31m \xff"[..].into(),
-        since: 3,
+        index: 3,
     };
     let debug = format!("{holder:?}");
     assert!(debug.contains(r#"value: "{\"a\":1}\n\x1b[31m \xff""#), "{debug}");

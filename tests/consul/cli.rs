@@ -265,11 +265,11 @@ async fn the_tool_watches_a_key_and_takes_a_lock_away() {
         let mut tool = tool(&url, "cli-admin").expect("it was built");
         output(&mut tool, arguments)
     };
-    let other = (holder.since + 1).to_string();
+    let other = (holder.index + 1).to_string();
     let refused = ask(&["force-release", "k", "--immediate", "--index", &other]);
     assert_eq!(refused.0, Some(1), "{refused:?}");
     assert!(lease.is_valid());
-    let index = holder.since.to_string();
+    let index = holder.index.to_string();
     let done = ask(&["force-release", "k", "--immediate", "--index", &index]);
     assert!(done.0 == Some(0) && done.1.contains("taken away"), "{done:?}");
     let told = next(&mut lost, Duration::from_secs(30)).await;
@@ -291,15 +291,15 @@ async fn the_tool_makes_a_leader_step_down_and_another_candidate_is_elected() {
     let term = leads.elected().await;
     let follows = second.send(Campaign::on(key("lead"))).await.expect("a tenure");
     let ask = first.send(actix_dsync::Inspect(key("lead"))).await.expect("an answer");
-    let since = ask.expect("it is held").since;
-    let other = (since + 1).to_string();
+    let index = ask.expect("it is held").index;
+    let other = (index + 1).to_string();
     let refused = tool(&url, "cli-step")
         .map(|mut it| output(&mut it, &["step-down", "lead", "--index", &other]));
     assert_eq!(refused.expect("it was built").0, Some(1));
     assert!(term.is_valid());
     // The agent may be slow to tell the first that it no longer leads.
     let (code, told, errors) =
-        output(&mut step_down, &["step-down", "lead", "--index", &since.to_string()]);
+        output(&mut step_down, &["step-down", "lead", "--index", &index.to_string()]);
     assert!(code == Some(0) && told.contains("no longer leads lead"), "{told}{errors}");
     assert!(!term.is_valid());
     let next = tokio::time::timeout(Duration::from_secs(30), follows.elected()).await;

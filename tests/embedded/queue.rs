@@ -94,7 +94,7 @@ async fn a_try_is_refused_while_a_caller_of_this_process_has_the_key() {
     match dsync.send(TryAcquire::new(key("k"))).await.unwrap_err() {
         Error::Held { holder, .. } => {
             assert_eq!(holder.session_name.as_deref(), Some("one"));
-            assert_eq!(holder.since, lease.token().as_u64() >> 16);
+            assert_eq!(holder.index, lease.token().as_u64() >> 16);
         }
         other => panic!("{other}"),
     }

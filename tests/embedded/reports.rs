@@ -123,7 +123,7 @@ async fn a_report_as_json_has_stable_names_and_whole_milliseconds() {
     assert_eq!(of_key["token"], json!(lease.token().as_u64()));
     assert_eq!(report["failover_ms"], json!(45_000));
     assert_eq!(of_key["holder"]["value"]["service"], "one");
-    let holder = ["node", "session", "session_name", "since", "value"];
+    let holder = ["index", "node", "session", "session_name", "value"];
     assert_eq!(names(&of_key["holder"]), holder);
 }
 

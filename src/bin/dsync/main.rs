@@ -358,8 +358,8 @@ async fn named(dsync: &Dsync, key: &Key, leader: Option<Holder>) -> Option<Holde
 /// The holder, if it holds the key at that index.
 async fn victim_of(dsync: &Dsync, key: &Key, index: Option<u64>) -> Result<Holder, Failure> {
     let holder = holder_of(dsync, key).await?;
-    if index.is_some_and(|index| index != holder.since) {
-        let text = format!("{key} is held since index {} by {holder}", holder.since);
+    if index.is_some_and(|index| index != holder.index) {
+        let text = format!("{key} is held at index {} by {holder}", holder.index);
         return Err(Failure::Nothing(text));
     }
     Ok(holder)

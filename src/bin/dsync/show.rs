@@ -63,7 +63,7 @@ pub(crate) fn table(held: &[HeldKey], json: bool) -> Result<String, Failure> {
         return as_json(&held);
     }
     let rows = held.iter().map(|held| row(&held.key, &held.holder));
-    let heads = ["KEY", "SESSION NAME", "NODE", "SESSION", "SINCE", "VALUE"].map(str::to_owned);
+    let heads = ["KEY", "SESSION NAME", "NODE", "SESSION", "INDEX", "VALUE"].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(heads).chain(rows).collect();
     let width = |column: usize| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
@@ -83,7 +83,7 @@ fn row(key: &str, holder: &Holder) -> [String; 6] {
         name(&holder.session_name),
         name(&holder.node),
         printable(&holder.session),
-        holder.since.to_string(),
+        holder.index.to_string(),
         value(holder),
     ]
 }

@@ -17,7 +17,7 @@ fn holder(session: &str) -> Box<Holder> {
         session_name: None,
         node: None,
         value: [].into(),
-        since: 7,
+        index: 7,
     })
 }
 

@@ -13,7 +13,7 @@ fn token(index: u64) -> FencingToken {
 }
 
 fn holder(session: &str) -> Holder {
-    Holder { session: session.into(), session_name: None, node: None, value: [].into(), since: 1 }
+    Holder { session: session.into(), session_name: None, node: None, value: [].into(), index: 1 }
 }
 
 /// What a step puts out.

@@ -51,7 +51,7 @@ impl Lock {
             && *holder.value != *entry.value
         {
             holder.value = entry.value.as_slice().into();
-            holder.since = entry.modify_index;
+            holder.index = entry.modify_index;
             effects.push(Effect::Obstructed(Obstacle::Held(holder.clone())));
         }
     }

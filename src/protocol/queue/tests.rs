@@ -19,7 +19,7 @@ fn holder() -> Box<Holder> {
         session_name: None,
         node: None,
         value: [].into(),
-        since: 9,
+        index: 9,
     })
 }
 

@@ -9,7 +9,7 @@ fn holder(value: &str) -> Holder {
         session_name: None,
         node: Some("node-1".into()),
         value: value.as_bytes().into(),
-        since: 3,
+        index: 3,
     }
 }
 

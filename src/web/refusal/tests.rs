@@ -31,7 +31,7 @@ fn errors() -> Vec<(Error, u16, Option<&'static str>, &'static str)> {
         session_name: Some("hush-service".into()),
         node: Some("hush-node".into()),
         value: b"hush-value"[..].into(),
-        since: 3,
+        index: 3,
     });
     let key = || Key::new("hush-key").unwrap();
     let delay = |remaining| Error::LockDelay { key: key(), remaining };

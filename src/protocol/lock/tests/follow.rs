@@ -84,7 +84,7 @@ fn a_leader_that_changes_its_value_is_told_of_and_a_wait_that_ran_out_is_not() {
     else {
         panic!("{effects:?}")
     };
-    assert_eq!((&*holder.value, holder.since), (&b"moved"[..], 6));
+    assert_eq!((&*holder.value, holder.index), (&b"moved"[..], 6));
 }
 
 #[test]
