@@ -165,8 +165,8 @@ impl Consul {
     }
 
     /// Sends a request with the current token. If Consul does not know the token, the request
-    /// had no effect: it is sent again once another token is there, if it is [time to
-    /// send](Limit::time_to_send) it.
+    /// had no effect: it is sent again once another token is there, if there is still
+    /// [time](Limit::time_to_send).
     async fn exchange_with_token(
         &self,
         purpose: Purpose,

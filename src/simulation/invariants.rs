@@ -338,7 +338,7 @@ impl World {
         self.check_deposed_before(process, question);
         let host = &self.processes[process];
         let owned = &self.invariants.owned;
-        // Locks in line of an ended session are sent later, and Consul refuses them.
+        // Locks of an ended session can still be in line, and Consul refuses them.
         let live = host.live_session();
         let concerned = |caller: &Caller| match question {
             Question::Lock { .. } | Question::LockAll { .. } => {
