@@ -246,7 +246,7 @@ impl Lane {
 
     /// The number of lines that can carry requests. One that is over, and stays until its last
     /// requests have ended, takes the place of no other.
-    fn standing(&self) -> usize {
+    pub(super) fn standing(&self) -> usize {
         self.lines.borrow().iter().filter(|line| !line.is_over()).count()
     }
 

@@ -42,6 +42,8 @@ pub(in crate::consul) enum Deed {
 pub(in crate::consul) struct Server {
     pub(in crate::consul) address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// The number of connections that are open.
+    open: Arc<AtomicUsize>,
     /// Connections beyond so many that are open are reset at once.
     most: Arc<AtomicUsize>,
     /// What such a connection says first, before it has read anything.
@@ -59,7 +61,8 @@ impl Server {
         let deeds = Arc::new(std::sync::Mutex::new(deeds.into_iter()));
         let count = Arc::clone(&connections);
         let most = Arc::new(AtomicUsize::new(usize::MAX));
-        let (open, limit) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&most));
+        let opened = Arc::new(AtomicUsize::new(0));
+        let (open, limit) = (Arc::clone(&opened), Arc::clone(&most));
         let farewell = Arc::new(std::sync::Mutex::new(String::new()));
         let says = Arc::clone(&farewell);
         actix_rt::spawn(async move {
@@ -83,7 +86,7 @@ impl Server {
                 });
             }
         });
-        Self { address, connections, most, farewell, requests }
+        Self { address, connections, open: opened, most, farewell, requests }
     }
 
     fn allow(&self, most: usize) {
@@ -96,6 +99,13 @@ impl Server {
 
     pub(in crate::consul) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the server has seen that no more than so many connections are open.
+    async fn has_at_most(&self, open: usize) {
+        while self.open.load(Ordering::SeqCst) > open {
+            actix_rt::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn http(&self) -> Http {
@@ -214,6 +224,13 @@ async fn settled(http: &Http) {
     http.tend();
     http.renewals.core().await.unwrap();
     http.calls.core().await.unwrap();
+}
+
+/// Waits until the client has seen that its connection for calls is closed.
+async fn call_line_closes(http: &Http) {
+    while http.calls.standing() > 0 {
+        actix_rt::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// The outcome of one exchange with `deed`, after which all must be well again,
@@ -537,8 +554,8 @@ async fn a_refusal_is_forgotten_once_a_connection_is_taken() {
     settled(&http).await;
     for is_refused in [true, false] {
         assert_eq!(call(&http).await, good());
-        // The client has seen that its connection is closed.
-        actix_rt::time::sleep(Duration::from_millis(30)).await;
+        call_line_closes(&http).await;
+        server.has_at_most(RENEWALS_KEPT).await;
         if is_refused {
             server.allow(RENEWALS_KEPT);
             assert!(matches!(call(&http).await, Err(Trouble::Refused(_))));
@@ -596,8 +613,7 @@ async fn fewer_connections_for_reads_close_those_that_nothing_is_on() {
     let (one, other) = futures::join!(read(), read());
     assert_eq!((one, other), (good(), good()));
     http.bound(1, 2);
-    // The place of the closed one is free.
-    actix_rt::time::sleep(Duration::from_millis(10)).await;
+    server.has_at_most(CORE + 1).await;
     server.allow(CORE + 2);
     assert_eq!(http.probe().await, Ok(()));
 }
@@ -698,7 +714,7 @@ async fn a_pooled_connection_that_closed_meanwhile_is_replaced() {
     let server = Server::doing(vec![Deed::SayAndClose(GOOD.into())]).await;
     let http = server.http();
     assert_eq!(call(&http).await, good());
-    actix_rt::time::sleep(Duration::from_millis(30)).await;
+    call_line_closes(&http).await;
     assert_eq!(call(&http).await, good());
     settled(&http).await;
     assert_eq!(server.connections(), CORE + 1);
