@@ -117,7 +117,7 @@ impl Consul {
         Box::pin(self.ask_once(&*other, limit, spent)).await
     }
 
-    /// Asks by one request, `spent` after the begin of the question.
+    /// Asks by one request, `spent` after the question began.
     pub(super) async fn ask_once<A: Ask + ?Sized>(
         &self,
         ask: &A,
@@ -182,7 +182,7 @@ impl Consul {
         }
         let asked_at = Instant::now();
         let latest = asked_at + limit.time_to_send();
-        let none = |_| Trouble::NoToken(format!("none within {:.1?}", limit.whole()));
+        let none = |_| Trouble::NoToken(format!("none within {:.1?}", limit.time_to_send()));
         let token = timeout_at(latest, credentials.token()).await.map_err(none)?;
         let mut token = token.map_err(Trouble::NoToken)?;
         loop {

@@ -90,7 +90,8 @@ pub(crate) enum Trouble {
     Refused(String),
     /// No ACL token could be had: a write was not sent.
     NoToken(String),
-    /// The request waited in line for this time and was not sent.
+    /// The request waited in line for this time, or was part of a transaction that had no effect,
+    /// and there was no time to send it again.
     InLine(Duration),
     /// The connection broke before the answer was complete.
     Broken(String),
@@ -132,7 +133,9 @@ impl fmt::Display for Trouble {
                 write!(f, "the agent takes no more connections: {}", Escaped(why))
             }
             Self::NoToken(why) => write!(f, "no ACL token: {}", Escaped(why)),
-            Self::InLine(limit) => write!(f, "not sent within {limit:.1?}: too many locks at once"),
+            Self::InLine(limit) => {
+                write!(f, "not sent within {limit:.1?}: too many locks at once, or Consul is slow")
+            }
             Self::Broken(why) => write!(f, "the connection broke: {}", Escaped(why)),
             Self::Server { status, text } => {
                 write!(f, "Consul answered {status}: {}", Escaped(text))
@@ -264,8 +267,8 @@ pub(crate) enum Locked {
     FenceDenied(String),
     /// Consul never accepts this request; it had no effect.
     Refused(String),
-    /// The request had no effect and never will have: it was not sent, or Consul does not
-    /// know the token.
+    /// The request had no effect and never will have: it was not sent, Consul does not know the
+    /// token, or its transaction failed because of another lock.
     Unsent(Trouble),
     /// It failed only because another lock of its transaction failed.
     Aside,

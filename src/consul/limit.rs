@@ -16,7 +16,7 @@ impl From<Duration> for Limit {
 }
 
 impl Limit {
-    /// The limit of a further request, `spent` after the begin of the question.
+    /// The limit of a further request, `spent` after the question began.
     pub(super) fn after(whole: Duration, spent: Duration) -> Self {
         Self { whole, spent }
     }
@@ -41,8 +41,8 @@ impl Limit {
         (self.whole - self.whole / 4).saturating_sub(self.spent)
     }
 
-    /// Whether a connection is silent that has owed an answer for `waited`: for nearly the
-    /// whole limit. The rest of a limit says nothing of a connection.
+    /// Whether a connection that has owed an answer for `waited` counts as silent: only after
+    /// nearly the whole limit. A shorter wait proves nothing.
     pub(super) fn shows_silence(self, waited: Duration) -> bool {
         waited >= self.whole - self.whole / 16
     }

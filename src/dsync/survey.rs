@@ -1,6 +1,6 @@
 //! Checks the agent, the rights and the timing before they matter.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use crate::{
     config::{Limits, Timing},
@@ -52,23 +52,31 @@ impl Survey<'_> {
                 return found;
             }
         }
-        if tokio::time::timeout(LONGEST, self.survey(&mut found)).await.is_err() {
-            let why =
-                format!("not all was checked within {LONGEST:?}; check fewer keys if it answers");
+        let lacks = Cell::new(false);
+        if tokio::time::timeout(LONGEST, self.survey(&mut found, &lacks)).await.is_err() {
+            let why = format!(
+                "not all was checked within {LONGEST:?}: name fewer keys, or find out why the agent \
+                 is slow"
+            );
             found.add(Check::Agent, Failed, why);
         }
+        found.policy = lacks.get().then(|| self.policy());
         found
     }
 
-    async fn survey(&self, found: &mut Preflight) {
+    /// Checks all. Sets `lacks` as soon as a right is missing.
+    async fn survey(&self, found: &mut Preflight, lacks: &Cell<bool>) {
+        let note = |is_missing: bool| lacks.set(lacks.get() | is_missing);
         self.connection(found);
         let shortest_ttl = self.limits(found).await;
-        let mut lacks = self.session(found).await;
-        lacks |= self.keys(found).await;
-        lacks |= self.list(found).await;
-        lacks |= self.fences(found).await;
         self.timing(found, shortest_ttl);
-        found.policy = lacks.then(|| self.policy());
+        note(self.session(found).await);
+        note(self.fences(found).await);
+        // There can be many.
+        for place in self.places() {
+            note(self.key(found, place).await);
+        }
+        note(self.list(found).await);
     }
 
     /// The time limit of a question: at least 2 s, since no lease depends on the answer.
@@ -194,31 +202,29 @@ impl Survey<'_> {
         prefix.into_iter().chain(keys).collect()
     }
 
-    async fn keys(&self, found: &mut Preflight) -> bool {
+    /// Returns whether a right is missing.
+    async fn key(&self, found: &mut Preflight, place: Place) -> bool {
         let mut lacks = false;
-        for place in self.places() {
-            let name = self.name(&place);
-            let may_read = self.consul.ask(&MayRead(place.clone()), self.limit()).await;
-            let may_write = self.consul.ask(&MayWrite(place), self.limit()).await;
-            for (right, consequence) in [
-                (&may_read, " Without it, Consul answers as if the key were free."),
-                (&may_write, ""),
-            ] {
-                match right {
-                    Right::Granted => {}
-                    Right::Denied(right) => {
-                        lacks = true;
-                        let why = format!("the token lacks {right} on {name}.{consequence}");
-                        found.add(Check::Keys, Failed, why);
-                    }
-                    Right::Unknown(trouble) => {
-                        found.add(Check::Keys, Failed, format!("{name}: {trouble}"));
-                    }
+        let name = self.name(&place);
+        let may_read = self.consul.ask(&MayRead(place.clone()), self.limit()).await;
+        let may_write = self.consul.ask(&MayWrite(place), self.limit()).await;
+        for (right, consequence) in
+            [(&may_read, " Without it, Consul answers as if the key were free."), (&may_write, "")]
+        {
+            match right {
+                Right::Granted => {}
+                Right::Denied(right) => {
+                    lacks = true;
+                    let why = format!("the token lacks {right} on {name}.{consequence}");
+                    found.add(Check::Keys, Failed, why);
+                }
+                Right::Unknown(trouble) => {
+                    found.add(Check::Keys, Failed, format!("{name}: {trouble}"));
                 }
             }
-            if may_read == Right::Granted && may_write == Right::Granted {
-                found.add(Check::Keys, Good, format!("key:write, key:read on {name}"));
-            }
+        }
+        if may_read == Right::Granted && may_write == Right::Granted {
+            found.add(Check::Keys, Good, format!("key:write, key:read on {name}"));
         }
         lacks
     }

@@ -1,8 +1,13 @@
 //! Events and errors that no runtime made, for tests of what receives them.
 
+use std::time::Duration;
+
 use crate::{
     key::Key,
-    messages::{Deposed, Elected, LeaderChanged, LockAcquired, LockLost, LockReleased},
+    messages::{
+        Deposed, Elected, ForceReleased, LeaderChanged, LockAcquired, LockLost, LockReleased,
+        SteppedDown,
+    },
     ownership::{Holder, LossReason, Lost},
     token::FencingToken,
 };
@@ -52,6 +57,22 @@ impl LeaderChanged {
     #[must_use]
     pub fn mock(key: Key, leader: Option<Holder>) -> Self {
         Self { key, leader }
+    }
+}
+
+impl ForceReleased {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, holder: Holder, keeps: Duration) -> Self {
+        Self { key, holder, keeps }
+    }
+}
+
+impl SteppedDown {
+    /// An event that did not happen, for tests of what a subscriber does.
+    #[must_use]
+    pub fn mock(key: Key, leader: Holder, keeps: Duration) -> Self {
+        Self { key, leader, keeps }
     }
 }
 

@@ -25,6 +25,9 @@
 //! - *A deposed leader that serves stale consistent reads, locks or renewals.* Raft
 //!   excludes the first two; the third is an assumption.
 //! - *Foreign entries that nobody removes.* No caller can be served then.
+//!
+//! The client of a real process does not send locks again, after a transaction that failed because
+//! of others, if there is no time for an answer. This one does: it has one more fault to endure.
 
 mod caller;
 mod calls;

@@ -66,9 +66,10 @@ impl Schedule {
     /// ignored. An iterator that ends ends the job. One that never ends, but yields no later
     /// instant in 10,000 calls, is an error.
     ///
-    /// If the clock is set back, the last 10,000 instants are due again at their times, unless
-    /// their turns were taken. An instant before the iterator's first was never due. To make up for turns missed
-    /// while all processes were down, let the iterator begin in the past.
+    /// If the clock is set back, those of the last 10,000 instants that lie after the last turn
+    /// are due again at their times. An instant before the iterator's first was never due. To
+    /// make up for turns missed while all processes were down, let the iterator begin in the
+    /// past.
     #[must_use]
     pub fn at<I>(times: I) -> Self
     where

@@ -26,9 +26,10 @@ impl Dsync {
     /// always more to do. Only [`Term::token`] stops a write that was sent before the future
     /// was dropped.
     ///
-    /// If `work` panics, the panic is caught, logged as an error and recorded as an incident;
-    /// so is a panic while its future is dropped. `work` is called again in the same term after a pause that doubles from 100 ms to 10 s;
-    /// a run of 10 s or more resets the pause.
+    /// If `work` panics, the panic is caught, logged as an error and recorded as an incident.
+    /// `work` is called again in the same term after a pause that doubles from 100 ms to 10 s;
+    /// a run of 10 s or more resets the pause. A panic while its future is dropped is caught and
+    /// recorded, too.
     ///
     /// For work that needs time to stop, use [`Singleton`](crate::jobs::Singleton).
     ///

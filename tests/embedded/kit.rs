@@ -10,7 +10,8 @@ use actix_dsync::{
     Acquire, Dsync, Error, FencingToken, Holder, LossReason, Lost, TryAcquire,
     embedded::{Embedded, MockLease},
     events::{
-        Deposed, Elected, Filter, LeaderChanged, LockAcquired, LockLost, LockReleased, Subscribe,
+        Deposed, Elected, Filter, ForceReleased, LeaderChanged, LockAcquired, LockLost,
+        LockReleased, SteppedDown, Subscribe,
     },
 };
 use futures::StreamExt as _;
@@ -73,6 +74,9 @@ async fn mocks_take_the_place_of_what_a_runtime_gives() {
     let holder = Holder::mock("a-session", r#"{"host":"web-2"}"#);
     let held = Error::Held { key: key("k"), holder: Box::new(holder.clone()) };
     assert!(held.to_string().contains("a-session"), "{held}");
+    let taken = ForceReleased::mock(key("k"), holder.clone(), SECOND);
+    let stepped_down = SteppedDown::mock(key("k"), holder.clone(), SECOND);
+    assert_eq!((&taken.holder, taken.keeps), (&stepped_down.leader, stepped_down.keeps));
     let changed = LeaderChanged::mock(key("k"), Some(holder));
     assert_eq!(changed.leader.unwrap().json().unwrap()["host"], "web-2");
     assert_eq!(LockAcquired::mock(key("k"), token).token, token);

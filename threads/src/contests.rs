@@ -72,7 +72,7 @@ impl Callers {
             session_name: None,
             node: None,
             value: std::sync::Arc::from([]),
-            since: index,
+            index,
         });
         self.step(|contest, effects| contest.owned(NOW, index, cell, holder, None, effects));
     }

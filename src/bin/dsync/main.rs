@@ -161,7 +161,7 @@ impl Failure {
             Self::Nothing(_) => 1,
             Self::Command(error) if error.kind() == std::io::ErrorKind::NotFound => 127,
             Self::Command(_) => 126,
-            Self::System(_) => 71,
+            Self::System(_) | Self::Config(ConfigError::Thread(_)) => 71,
             Self::Output(_) => 74,
             Self::Config(_) => 78,
             Self::Signal(signal) => u8::try_from(128 + signal.as_raw()).unwrap_or(1),

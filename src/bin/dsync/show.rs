@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, IsTerminal as _, Write as _},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::Duration,
 };
 
@@ -30,7 +30,11 @@ pub(crate) fn say(line: &str) -> Receiver<()> {
 
 /// Says why the tool fails, and waits a second for somebody to read it.
 pub(crate) fn failure(text: &str) {
-    let _ = say(text).recv_timeout(Duration::from_secs(1));
+    let said = say(text).recv_timeout(Duration::from_secs(1));
+    if said == Err(RecvTimeoutError::Disconnected) {
+        // There was no thread.
+        let _ = writeln!(io::stderr(), "dsync: {text}");
+    }
 }
 
 /// Who reads standard output.

@@ -45,7 +45,7 @@ pub(super) struct Lane {
     /// The number of failed dials, and the error and time of the last.
     failures: Cell<u64>,
     failed: RefCell<Option<(Trouble, Instant)>>,
-    /// Whether no line has been opened since the last failure.
+    /// Whether a dial has failed since all lines that the lane keeps were open.
     is_failing: Cell<bool>,
     /// Serves requests in order: only the one with the turn waits for `freed`.
     turn: Mutex<()>,
@@ -168,8 +168,9 @@ impl Lane {
         while self.standing() < self.kept {
             if self.dialing.get() == 0 {
                 let failed = self.failed.borrow();
-                let why = failed.as_ref().map(|(trouble, _)| trouble.clone());
-                return Err(why.unwrap_or_else(|| Trouble::Connect("not tried yet".into())));
+                let why = failed.as_ref().filter(|_| self.is_failing.get());
+                let why = why.map(|(trouble, _)| trouble.clone());
+                return Err(why.unwrap_or_else(|| Trouble::Connect("not open yet".into())));
             }
             self.settled.notified().await;
         }
@@ -270,7 +271,8 @@ impl Lane {
         let standing = lines.iter().filter(|line| !line.is_over());
         let allowed = standing.take(self.most.get()).enumerate();
         let with_room = allowed.filter(|(_, line)| self.has_room(line));
-        let (_, line) = with_room.min_by_key(|(age, line)| (line.taken.get(), Reverse(*age)))?;
+        let (_, line) =
+            with_room.min_by_key(|(place, line)| (line.taken.get(), Reverse(*place)))?;
         line.taken.set(line.taken.get() + 1);
         Some(Seat { lane: self, line: Rc::clone(line) })
     }
@@ -281,14 +283,15 @@ impl Lane {
 
     /// Starts to open a line for waiting requests, if the limits allow one.
     fn open(self: &Rc<Self>) {
-        let lines = self.standing();
+        let (standing, dialing) = (self.standing(), self.dialing.get());
+        let most = self.most.get();
+        // Lines that are over take no place, but there must not be many of them.
+        let is_allowed =
+            standing + dialing < most && self.lines.borrow().len() + dialing < 2 * most;
         // One line may have room for all waiting requests.
         let at_once = if self.streams.get() == Some(1) { self.waiting.get() } else { 1 };
-        let has_pause = lines > 0 && self.has_failed_lately();
-        if lines + self.dialing.get() < self.most.get()
-            && self.dialing.get() < at_once
-            && !has_pause
-        {
+        let has_pause = standing > 0 && self.has_failed_lately();
+        if is_allowed && dialing < at_once && !has_pause {
             self.dial();
         }
     }
@@ -319,10 +322,7 @@ impl Drop for Dial {
         // A service's own certificate verifier can panic.
         let ended = || Err(Trouble::Connect("the attempt was dropped or has panicked".into()));
         match self.result.take().unwrap_or_else(ended) {
-            Ok(line) => {
-                lane.is_failing.set(false);
-                lane.adopt(Rc::new(line));
-            }
+            Ok(line) => lane.adopt(Rc::new(line)),
             Err(trouble) => {
                 if let Trouble::Refused(_) = trouble {
                     lane.reinstate();

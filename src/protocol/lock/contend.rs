@@ -97,7 +97,7 @@ impl Lock {
             Locked::Refused(why) => {
                 self.refused(now, Error::Unavailable { step: Step::Lock, why }, effects);
             }
-            // The attempt was never sent, so there is nothing to void.
+            // The attempt had no effect and never will have, so there is nothing to void.
             Locked::Unsent(trouble) => {
                 #[cfg(test)]
                 if Mutation::LeftoverForgotten.is_chosen() {
