@@ -5,7 +5,7 @@ use super::{Attempt, Effect, Leftover, Lock, Next, Phase, own::Own};
 use crate::protocol::mutation::Mutation;
 use crate::{
     clock::Moment,
-    consul::fact::{Expect, Locked},
+    consul::fact::{Expect, Locked, Trouble},
     error::{Error, Step},
     ownership::LossReason,
     protocol::{Ticket, queue::Obstacle},
@@ -103,6 +103,10 @@ impl Lock {
                 if Mutation::LeftoverForgotten.is_chosen() {
                     self.leftover = Leftover::None;
                 }
+                // Consul may have known the token when it got the first of two copies.
+                if trouble == Trouble::UnknownToken && self.leftover == Leftover::None {
+                    self.leftover = Leftover::Possible;
+                }
                 self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Lock)), effects);
                 self.pause(now, Next::Try(attempt.expect));
             }
@@ -113,10 +117,12 @@ impl Lock {
         }
     }
 
-    /// Consul refuses the lock. Whoever follows the key learns its holder all the same.
+    /// Consul refuses the lock, or a copy of the request whose first has locked the key, after
+    /// the right was withdrawn: a read decides. Whoever follows the key learns its holder.
     fn refused(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         self.fail(now, Obstacle::Trouble(error), effects);
-        if self.demand.follow {
+        // What an earlier attempt left is settled next.
+        if self.demand.follow || self.leftover == Leftover::None {
             self.look(effects);
         }
     }

@@ -905,24 +905,47 @@ fn a_session_that_consul_does_not_show_has_ended_only_if_a_renewal_says_so() {
 }
 
 #[test]
-fn a_refused_lock_is_followed_by_a_read_if_somebody_follows_the_key() {
-    let refusals = [Locked::Denied("key:write".into()), Locked::Refused("too large".into())];
-    for answer in refusals {
+fn a_refused_lock_is_followed_by_a_read_which_shows_its_holder() {
+    for answer in [Locked::Denied("key:write".into()), Locked::Refused("too large".into())] {
         let mut bench = Bench::new();
         bench.step(Event::Session(Notice::Opened(view(1))));
         let demand = Demand { follow: true, ..waiting() };
         let ticket = lock_ticket(&bench.step(Event::Demand(demand)));
-        let effects = bench.step(Event::Locked { ticket, answer: answer.clone() });
+        let effects = bench.step(Event::Locked { ticket, answer });
         let [Effect::Failed(_), Effect::Read { ticket }] = effects[..] else {
             panic!("{effects:?}")
         };
         let effects = bench.step(Event::Read { ticket, answer: found(Some("other"), 40) });
         assert!(matches!(effects[0], Effect::Obstructed(Obstacle::Held(_))), "{effects:?}");
-        // Nobody follows it.
+    }
+}
+
+#[test]
+fn what_the_first_copy_of_a_refused_request_locked_is_given_back() {
+    for answer in [Locked::Denied("key:write".into()), Locked::Refused("too large".into())] {
+        let (mut bench, ticket) = Bench::contending();
+        let effects = bench.step(Event::Locked { ticket, answer: answer.clone() });
+        let [Effect::Failed(_), Effect::Read { ticket }] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 41) });
+        assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
+        // Without the right to read, nothing is known, and no session is suspected.
         let (mut bench, ticket) = Bench::contending();
         let effects = bench.step(Event::Locked { ticket, answer });
+        let answer = Seen::Denied("key:read".into());
+        let effects = bench.step(Event::Read { ticket: read_ticket(&effects), answer });
         assert!(matches!(effects[..], [Effect::Failed(_)]), "{effects:?}");
+        assert!(bench.lock.is_quiet());
     }
+    // The same for a token that another server does not know, after the caller has left.
+    let (mut bench, ticket) = Bench::contending();
+    let answer = Locked::Unsent(Trouble::UnknownToken);
+    bench.step(Event::Locked { ticket, answer });
+    let effects = bench.step(Event::Demand(Demand::default()));
+    let answer = found(Some("ours-1"), 41);
+    let effects = bench.step(Event::Read { ticket: read_ticket(&effects), answer });
+    assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
 }
 
 #[test]
