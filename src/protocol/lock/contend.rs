@@ -117,13 +117,15 @@ impl Lock {
         }
     }
 
-    /// Consul refuses the lock, or a copy of the request whose first has locked the key, after
-    /// the right was withdrawn: a read decides. Whoever follows the key learns its holder.
+    /// Consul refuses the lock, or only a second copy of its request: the first may have locked
+    /// the key before the right was withdrawn. A read decides, and shows its holder to those who
+    /// follow the key.
     fn refused(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         self.fail(now, Obstacle::Trouble(error), effects);
-        // What an earlier attempt left is settled next.
-        if self.demand.follow || self.leftover == Leftover::None {
+        if self.demand.follow {
             self.look(effects);
+        } else if self.leftover == Leftover::None {
+            self.look_after_refusal(effects);
         }
     }
 

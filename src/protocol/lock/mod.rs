@@ -71,6 +71,8 @@ enum Phase {
     },
     Reading {
         ticket: Ticket,
+        /// It only looks for what a copy of a refused request has locked.
+        after_refusal: bool,
     },
     Waiting {
         ticket: Ticket,
@@ -390,8 +392,13 @@ impl Lock {
             return;
         }
         match &self.phase {
-            Phase::Reading { ticket: asked } if *asked == ticket => {
-                self.judge(now, answer, effects);
+            Phase::Reading { ticket: asked, after_refusal } if *asked == ticket => {
+                if *after_refusal && matches!(answer, Seen::Denied(_) | Seen::NameRefused(_)) {
+                    // Callers that came meanwhile learn by their own attempt what is refused.
+                    self.phase = Phase::Idle;
+                } else {
+                    self.judge(now, answer, effects);
+                }
             }
             Phase::Owned(_) => self.own_read(now, ticket, answer, effects),
             Phase::Releasing(_) => self.release_read(now, ticket, answer, effects),
