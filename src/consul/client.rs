@@ -107,25 +107,20 @@ impl Consul {
     /// Use [`lock`](Self::lock) for locks.
     pub(crate) async fn ask<A: Ask>(&self, ask: &A, limit: Duration) -> A::Fact {
         let asked_at = Instant::now();
-        let fact = self.ask_once(ask, limit, Duration::ZERO).await;
+        let fact = self.ask_once(ask, limit.into()).await;
         let Some(other) = ask.otherwise(&self.0.keys, &fact) else { return fact };
-        let spent = asked_at.elapsed();
-        if Limit::after(limit, spent).time_to_send().is_zero() {
+        let rest = Limit::from(limit).after(asked_at.elapsed());
+        if rest.time_to_send().is_zero() {
             return ask.unanswered(Trouble::Timeout(limit));
         }
         // Boxed: it is rare, and thousands of questions may be waiting.
-        Box::pin(self.ask_once(&*other, limit, spent)).await
+        Box::pin(self.ask_once(&*other, rest)).await
     }
 
-    /// Asks by one request, `spent` after the question began.
-    pub(super) async fn ask_once<A: Ask + ?Sized>(
-        &self,
-        ask: &A,
-        limit: Duration,
-        spent: Duration,
-    ) -> A::Fact {
+    /// Asks by one request.
+    pub(super) async fn ask_once<A: Ask + ?Sized>(&self, ask: &A, limit: Limit) -> A::Fact {
         let keys = &self.0.keys;
-        let limit = Limit::after(ask.limit(limit), spent);
+        let limit = limit.of(ask.limit(limit.whole()));
         match self.exchange(ask.purpose(), &ask.request(keys), limit).await {
             Ok((reply, token)) => {
                 ask.read(keys, Answer::new(&reply, token.as_ref().map(|token| &token.secret)))
@@ -187,8 +182,8 @@ impl Consul {
         let mut token = token.map_err(Trouble::NoToken)?;
         loop {
             let header = token.as_ref().map(|token| &token.header);
-            let left = limit.less(asked_at.elapsed());
-            let reply = link.exchange(purpose, request, header, left).await?;
+            let rest = limit.after(asked_at.elapsed());
+            let reply = link.exchange(purpose, request, header, rest).await?;
             if !Answer::new(&reply, None).lacks_token() {
                 return Ok((reply, token));
             }

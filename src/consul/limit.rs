@@ -16,14 +16,14 @@ impl From<Duration> for Limit {
 }
 
 impl Limit {
-    /// The limit of a further request, `spent` after the question began.
-    pub(super) fn after(whole: Duration, spent: Duration) -> Self {
-        Self { whole, spent }
+    /// The limit of a request that is sent `waited` later.
+    pub(super) fn after(self, waited: Duration) -> Self {
+        Self { spent: self.spent + waited, ..self }
     }
 
-    /// This limit, `waited` later.
-    pub(super) fn less(self, waited: Duration) -> Self {
-        Self { spent: self.spent + waited, ..self }
+    /// This limit with another whole.
+    pub(super) fn of(self, whole: Duration) -> Self {
+        Self { whole, ..self }
     }
 
     pub(super) fn whole(self) -> Duration {

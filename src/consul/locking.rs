@@ -95,11 +95,11 @@ impl Consul {
             if locks.is_empty() {
                 return;
             }
-            let spent = begun.elapsed();
-            let answers = if Limit::after(limit, spent).time_to_send().is_zero() {
+            let rest = Limit::from(limit).after(begun.elapsed());
+            let answers = if rest.time_to_send().is_zero() {
                 locks.iter().map(|_| Some(Locked::Unsent(Trouble::InLine(limit)))).collect()
             } else {
-                self.ask_once(&Locks(&locks), limit, spent).await
+                self.ask_once(&Locks(&locks), rest).await
             };
             for (tell, answer) in batch.answered(answers) {
                 drop(tell.send(Told::Answer(answer)));

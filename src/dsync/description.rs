@@ -17,7 +17,7 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Returns the value of locks and that of leaders.
+    /// Returns the default value of a lock and the value of a leader.
     ///
     /// # Errors
     /// The setting that is invalid, or that goes with no other.

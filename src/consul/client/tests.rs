@@ -184,4 +184,10 @@ async fn a_key_whose_name_a_path_may_not_have_is_read_by_transaction() {
     let asked = Instant::now();
     assert!(matches!(consul.ask(&ask, LIMIT).await, Seen::Unknown(Trouble::Timeout(_))));
     assert_eq!(asked.elapsed().as_secs(), LIMIT.as_secs(), "one limit for both");
+
+    // Without time for an answer, it is not asked again, and the name is not yet refused.
+    let consul = scripted(vec![refusal(500), reply(409, missing)], None);
+    consul.replies_after(LIMIT - LIMIT / 8);
+    assert_eq!(consul.ask(&ask, LIMIT).await, Seen::Unknown(Trouble::Timeout(LIMIT)));
+    assert_eq!(consul.asked().len(), 1);
 }

@@ -674,7 +674,7 @@ async fn a_request_that_has_only_the_rest_of_a_limit_blames_no_other_connection(
     let blocking = WireRequest { blocks: true, ..ask() };
     let short = async {
         server.requests.recv().await.unwrap();
-        let rest = Limit::after(LIMIT * 2, LIMIT);
+        let rest = Limit::from(LIMIT * 2).after(LIMIT);
         let silence = http.exchange(Purpose::Call, &ask(), None, rest).await;
         assert_eq!(silence, Err(Trouble::Timeout(LIMIT * 2)));
         settled(&http).await;
