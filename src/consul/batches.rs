@@ -110,12 +110,18 @@ pub(crate) struct Batch<T> {
     locks: VecDeque<(Lock, T)>,
     /// Consul did not say which lock failed: each is sent alone.
     alone: bool,
+    /// The locks were in a transaction that failed because of others.
+    is_repeated: bool,
 }
 
 impl<T> Batch<T> {
     pub(crate) fn new(ask: Lock, tell: T, others: Vec<InLine<T>>) -> Self {
         let others = others.into_iter().map(|other| (other.ask, other.tell));
-        Self { locks: std::iter::once((ask, tell)).chain(others).collect(), alone: false }
+        Self {
+            locks: std::iter::once((ask, tell)).chain(others).collect(),
+            alone: false,
+            is_repeated: false,
+        }
     }
 
     /// Drops the locks that nobody waits for any more.
@@ -143,12 +149,17 @@ impl<T> Batch<T> {
                 continue;
             }
             match answer {
+                // A copy of the transaction that failed may have locked the key before.
+                Some(Locked::Unsent(trouble)) if self.is_repeated => {
+                    done.push((tell, Locked::Unknown(trouble)));
+                }
                 Some(answer) => done.push((tell, answer)),
                 #[cfg(test)]
                 None if Mutation::BatchSurvivorForgotten.is_chosen() => {}
                 None => again.push((ask, tell)),
             }
         }
+        self.is_repeated |= !again.is_empty();
         for lock in again.into_iter().rev() {
             self.locks.push_front(lock);
         }

@@ -180,18 +180,24 @@ impl Consul {
         let none = |_| Trouble::NoToken(format!("none within {:.1?}", limit.time_to_send()));
         let token = timeout_at(latest, credentials.token()).await.map_err(none)?;
         let mut token = token.map_err(Trouble::NoToken)?;
+        let mut refused = None;
         loop {
             let header = token.as_ref().map(|token| &token.header);
             let rest = limit.after(asked_at.elapsed());
-            let reply = link.exchange(purpose, request, header, rest).await?;
-            if !Answer::new(&reply, None).lacks_token() {
-                return Ok((reply, token));
+            let answered = match (link.exchange(purpose, request, header, rest).await, refused) {
+                // The request has been sent, if not now.
+                (Err(trouble), Some(refused)) if trouble.is_without_effect() => return Ok(refused),
+                (reply, _) => (reply?, token),
+            };
+            if !Answer::new(&answered.0, None).lacks_token() {
+                return Ok(answered);
             }
-            let next = credentials.replaced(token.as_ref());
+            let next = credentials.replaced(answered.1.as_ref());
             match timeout_at(latest, next).await {
                 Ok(next) if Instant::now() < latest => token = next,
-                _ => return Ok((reply, token)),
+                _ => return Ok(answered),
             }
+            refused = Some(answered);
         }
     }
 

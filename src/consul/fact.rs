@@ -267,8 +267,8 @@ pub(crate) enum Locked {
     FenceDenied(String),
     /// Consul never accepts this request; it had no effect.
     Refused(String),
-    /// The request had no effect and never will have: it was not sent, Consul does not know the
-    /// token, or its transaction failed because of another lock.
+    /// The request had no effect and never will have: it was not sent, or Consul does not know
+    /// the token.
     Unsent(Trouble),
     /// It failed only because another lock of its transaction failed.
     Aside,

@@ -154,6 +154,11 @@ impl Question {
         alone.iter().map(|(lock, _)| lock).chain(together)
     }
 
+    /// Whether it may lock a key or take a permit.
+    pub(super) fn may_lock(&self) -> bool {
+        self.locks().next().is_some() || matches!(self, Self::Slot(_, SlotQuestion::Join { .. }))
+    }
+
     /// Whether a copy of it that arrives after this answer can still lock a key,
     /// because the key was released and deleted, was closed by a lock-delay, or belongs to
     /// a set of which another key was at fault, or because a right was missing; or can still

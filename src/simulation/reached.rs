@@ -98,7 +98,7 @@ const QUESTIONS: [&str; 21] = [
     "ask: list keys",
 ];
 
-const ANSWERS: [&str; 40] = [
+const ANSWERS: [&str; 41] = [
     "created",
     "create denied",
     "create unknown",
@@ -137,6 +137,7 @@ const ANSWERS: [&str; 40] = [
     "watched",
     "session info",
     "session not shown",
+    "session info denied",
     "session info unknown",
     "fence read",
 ];
@@ -290,8 +291,7 @@ fn of_lock(event: &lock::Event) -> Option<&'static str> {
         Event::SessionSeen { answer, .. } => match answer {
             SessionSeen::Exists { .. } => "session info",
             SessionSeen::NotShown => "session not shown",
-            // Rights on sessions concern writes here.
-            SessionSeen::Denied(_) => return None,
+            SessionSeen::Denied(_) => "session info denied",
             SessionSeen::Unknown(_) => "session info unknown",
         },
         _ => return None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_dsync::{
     Acquire, AcquireAll, Dsync, Error, Explain, List, LossReason, Observe,
     embedded::{Embedded, EmbeddedRight},
-    report::{Hindrance, KeyReport, KeyState, What, Why},
+    report::{Check, Finding, Hindrance, KeyReport, KeyState, Verdict, What, Why},
 };
 use serde_json::json;
 
@@ -68,6 +68,22 @@ async fn a_former_holder_of_an_observed_key_is_not_reported() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(observer.leader(), None);
     assert_eq!(dsync.send(Explain(key("k"))).await.unwrap().holder, None);
+}
+
+#[actix::test]
+async fn a_preflight_that_runs_out_of_time_says_so_and_shows_the_policy_for_what_it_found() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    consul.allow(EmbeddedRight::KeyWrite, false);
+    consul.delay_replies(Duration::from_millis(1500));
+    let keys = (0..10).map(|number| key(&format!("jobs/{number}")));
+    let found = dsync.preflight_for(keys).await.unwrap();
+    let agent: Vec<_> = found.findings.iter().filter(|one| one.check == Check::Agent).collect();
+    let [Finding { verdict: Verdict::Good, .. }, late] = agent[..] else { panic!("{found}") };
+    assert_eq!(late.verdict, Verdict::Failed);
+    assert!(late.detail.contains("name fewer keys"), "{found}");
+    assert!(found.policy.is_some_and(|policy| policy.contains("key_prefix \"jobs/\"")));
 }
 
 #[actix::test]

@@ -2,6 +2,10 @@
 
 mod script;
 
+use std::cell::Cell;
+
+use futures::future::LocalBoxFuture;
+
 use super::*;
 use crate::{
     consul::{
@@ -9,7 +13,7 @@ use crate::{
             Checks, CreateSession, DeleteFence, DestroySession, Lock, RaiseFence, Read, Release,
             ReleaseHow, RenewSession, SessionInfo, Watch,
         },
-        fact::{Expect, Fence, Renewed, Seen, SessionId},
+        fact::{Expect, Fence, Locked, Renewed, Seen, SessionId},
     },
     key::Key,
 };
@@ -190,4 +194,32 @@ async fn a_key_whose_name_a_path_may_not_have_is_read_by_transaction() {
     consul.replies_after(LIMIT - LIMIT / 8);
     assert_eq!(consul.ask(&ask, LIMIT).await, Seen::Unknown(Trouble::Timeout(LIMIT)));
     assert_eq!(consul.asked().len(), 1);
+}
+
+/// A Consul that does not know the token of the first request, and cannot be reached after it.
+struct Leaving {
+    has_answered: Cell<bool>,
+}
+
+impl Backend for Leaving {
+    fn exchange(&self, _: WireRequest) -> LocalBoxFuture<'_, Result<WireReply, Trouble>> {
+        let answer = if self.has_answered.replace(true) {
+            Err(Trouble::Connect("refused".into()))
+        } else {
+            Ok(WireReply { status: 403, index: None, body: "ACL not found".into() })
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+#[actix::test]
+async fn a_request_that_cannot_be_sent_again_has_been_sent_all_the_same() {
+    let path = std::env::temp_dir().join(format!("dsync-next-token-{}", std::process::id()));
+    std::fs::write(&path, "t2").unwrap();
+    let first = TokenSource::Fixed(Some("t1".into())).first().unwrap();
+    let source = TokenSource::File { path: path.clone(), fallback: None };
+    let link = Link::Backend(Box::new(Leaving { has_answered: Cell::default() }));
+    let consul = Consul::over(link, source, first, Keyspace::below(None));
+    assert_eq!(consul.lock(&lock("k"), LIMIT).await, Locked::Unsent(Trouble::UnknownToken));
+    std::fs::remove_file(&path).unwrap();
 }

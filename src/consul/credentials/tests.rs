@@ -216,6 +216,17 @@ async fn a_login_that_outlasts_the_requests_gives_their_successors_its_token() {
 }
 
 #[actix::test]
+async fn a_request_whose_first_token_comes_without_time_for_an_answer_is_not_sent() {
+    let server = Server::start().await;
+    server.pace.store(1_700, Ordering::SeqCst);
+    let bearer = file("late-login", "b34r3r");
+    let consul = server.client(TokenSource::Login(Login::new("jwt", &bearer))).unwrap();
+    let seen = read_within(&consul, Duration::from_secs(2)).await;
+    assert_eq!(seen, Seen::Unknown(Trouble::NoToken("none within 1.5s".into())));
+    std::fs::remove_file(&bearer).unwrap();
+}
+
+#[actix::test]
 async fn a_token_that_a_server_does_not_know_is_not_replaced_by_login_after_login() {
     let server = Server::start().await;
     server.oldest.store(usize::MAX, Ordering::SeqCst);

@@ -122,10 +122,10 @@ impl Lock {
     /// follow the key.
     fn refused(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         self.fail(now, Obstacle::Trouble(error), effects);
-        if self.demand.follow {
-            self.look(effects);
-        } else if self.leftover == Leftover::None {
+        if self.leftover == Leftover::None {
             self.look_after_refusal(effects);
+        } else if self.demand.follow {
+            self.look(effects);
         }
     }
 

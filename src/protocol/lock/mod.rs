@@ -393,11 +393,20 @@ impl Lock {
         }
         match &self.phase {
             Phase::Reading { ticket: asked, after_refusal } if *asked == ticket => {
-                if *after_refusal && matches!(answer, Seen::Denied(_) | Seen::NameRefused(_)) {
+                let after_refusal = *after_refusal;
+                match answer {
                     // Callers that came meanwhile learn by their own attempt what is refused.
-                    self.phase = Phase::Idle;
-                } else {
-                    self.judge(now, answer, effects);
+                    Seen::Denied(_) | Seen::NameRefused(_)
+                        if after_refusal && !self.demand.follow =>
+                    {
+                        self.phase = Phase::Idle;
+                    }
+                    answer => {
+                        if after_refusal && matches!(answer, Seen::Unknown(_)) {
+                            self.leftover = Leftover::Possible;
+                        }
+                        self.judge(now, answer, effects);
+                    }
                 }
             }
             Phase::Owned(_) => self.own_read(now, ticket, answer, effects),

@@ -949,6 +949,28 @@ fn what_the_first_copy_of_a_refused_request_locked_is_given_back() {
 }
 
 #[test]
+fn what_the_first_copy_of_a_refused_request_locked_is_looked_for_until_the_key_is_read() {
+    for follow in [false, true] {
+        let mut bench = Bench::new();
+        bench.step(Event::Session(Notice::Opened(view(1))));
+        let ticket = lock_ticket(&bench.step(Event::Demand(Demand { follow, ..waiting() })));
+        let answer = Locked::Denied("key:write".into());
+        let [Effect::Failed(_), Effect::Read { mut ticket }] =
+            bench.step(Event::Locked { ticket, answer })[..]
+        else {
+            panic!("it is not read")
+        };
+        bench.step(Event::Demand(Demand::default()));
+        for _ in 0..20 {
+            bench.step(Event::Read { ticket, answer: Seen::Unknown(unknown()) });
+            ticket = read_ticket(&bench.wake());
+        }
+        let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 41) });
+        assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
+    }
+}
+
+#[test]
 fn a_key_with_a_possible_late_attempt_is_read_once_its_offered_lock_is_taken_back() {
     let mut bench = Bench::new();
     let view = SessionView { fence: Fence::Unusable, ..view(1) };
