@@ -6,13 +6,17 @@ mod limits;
 mod timing;
 mod tls;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{credentials::Login, limits::Limits, timing::Timing, tls::TlsSettings};
 pub use crate::secret::Secret;
-use crate::{error::ConfigError, key::fault_of_path, token::Era};
+use crate::{error::ConfigError, key::fault_of_path, secret::PathName, token::Era};
 
 /// HashiCorp's flags for lock keys, which `consul lock` and the Go client write.
 pub const HASHICORP_LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
@@ -227,6 +231,18 @@ impl Config {
     }
 }
 
+/// # Errors
+/// The path seems to be the secret itself, which is not repeated.
+fn check_path(field: &str, path: Option<&Path>) -> Result<(), ConfigError> {
+    match path.filter(|path| PathName(path).is_secret()) {
+        None => Ok(()),
+        Some(_) => {
+            let why = format!("{field} seems to be the secret itself; give the path of its file");
+            Err(ConfigError::Conflict(why))
+        }
+    }
+}
+
 /// The shortest `warn_after`: holds and waits are checked once a second.
 const SHORTEST_WARNING: Duration = Duration::from_secs(1);
 
@@ -257,7 +273,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("address", &without_secrets(address))
             .field("token", token)
-            .field("token_file", token_file)
+            .field("token_file", &token_file.as_deref().map(PathName))
             .field("login", login)
             .field("http_auth", http_auth)
             .field("tls", tls)

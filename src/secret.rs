@@ -1,6 +1,6 @@
 //! A secret that does not appear in logs, errors or `Debug` output.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -106,6 +106,33 @@ impl<'de> Deserialize<'de> for Secret {
 
         // A request for a text would report a number that it finds.
         deserializer.deserialize_any(Text)
+    }
+}
+
+/// The path of a file that holds a secret. `Debug` omits what seems to be the secret itself.
+pub(crate) struct PathName<'a>(pub(crate) &'a Path);
+
+impl PathName<'_> {
+    /// Whether it seems to be the secret itself: the text of a PEM file, an ACL token (a UUID)
+    /// or a bearer token (a JWT).
+    pub(crate) fn is_secret(&self) -> bool {
+        let text = self.0.to_string_lossy();
+        let text = text.trim();
+        let is_uuid = || {
+            let dashes = [8, 13, 18, 23];
+            let fits = |(at, byte): (usize, u8)| {
+                if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+            };
+            text.len() == 36 && text.bytes().enumerate().all(fits)
+        };
+        let is_jwt = || text.starts_with("eyJ") && text.matches('.').count() == 2;
+        text.contains("-----BEGIN ") || is_uuid() || is_jwt()
+    }
+}
+
+impl fmt::Debug for PathName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_secret() { f.write_str("(secret)") } else { self.0.fmt(f) }
     }
 }
 

@@ -1,18 +1,21 @@
 //! How a process proves who it is.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
-use crate::{error::ConfigError, secret::Secret};
+use super::{Config, check_path};
+use crate::{
+    error::ConfigError,
+    secret::{PathName, Secret},
+};
 
 /// A login with an ACL auth method, such as a Kubernetes service account's.
 ///
 /// The runtime logs in before its first request, again before the token expires, and again
 /// when Consul does not know the token. It logs out at the end of
 /// [`shutdown`](crate::Dsync::shutdown). A new login loses no lock.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Login {
@@ -45,6 +48,18 @@ impl Login {
     }
 }
 
+/// Omits what a file's path would not be: a token in its place.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { auth_method, bearer_token_file, meta } = self;
+        f.debug_struct("Login")
+            .field("auth_method", auth_method)
+            .field("bearer_token_file", &PathName(bearer_token_file))
+            .field("meta", meta)
+            .finish()
+    }
+}
+
 impl Config {
     pub(super) fn check_credentials(&self) -> Result<(), ConfigError> {
         for (field, secret) in [("token", &self.token), ("http_auth", &self.http_auth)] {
@@ -66,7 +81,9 @@ impl Config {
                 });
             }
         }
+        check_path("token_file", self.token_file.as_deref())?;
         let Some(login) = &self.login else { return Ok(()) };
+        check_path("login.bearer_token_file", Some(&login.bearer_token_file))?;
         let has_token = self.token.as_ref().is_some_and(|token| !token.is_blank());
         if has_token || self.token_file.is_some() {
             return Err(ConfigError::Conflict(

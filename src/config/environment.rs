@@ -22,7 +22,7 @@ impl Config {
     /// | variable | meaning |
     /// |---|---|
     /// | `CONSUL_HTTP_ADDR` | [`address`](Config::address): `http://`, `https://`, `unix://`, or, as in Consul's tools, `host:port`, `host` (port 80, or 443 over TLS), `:port` (this host) |
-    /// | `CONSUL_HTTP_SSL` | if true, the scheme is `https://`, even if the address names `http://` |
+    /// | `CONSUL_HTTP_SSL` | if true, the scheme is `https://`, even if the address names `http://`, and an address that is set later must use it: [`required`](crate::config::TlsSettings::required) |
     /// | `CONSUL_HTTP_TOKEN_FILE` | [`token_file`](Config::token_file); overrides `CONSUL_HTTP_TOKEN` unless it is blank |
     /// | `CONSUL_HTTP_TOKEN` | [`token`](Config::token) |
     /// | `CONSUL_HTTP_AUTH` | [`http_auth`](Config::http_auth) |
@@ -77,6 +77,8 @@ impl Config {
             value => Ok(value),
         };
         let tls = &mut config.tls;
+        // Also of an address that is set later.
+        tls.required = https;
         tls.ca_file = for_tls("CONSUL_CACERT")?.map(PathBuf::from);
         tls.ca_path = for_tls("CONSUL_CAPATH")?.map(PathBuf::from);
         tls.client_cert = for_tls("CONSUL_CLIENT_CERT")?.map(PathBuf::from);

@@ -26,6 +26,55 @@ fn a_timing_is_described_in_times_that_people_read() {
 }
 
 #[test]
+fn a_timing_that_start_would_refuse_still_has_times() {
+    let endless = Timing::default().with_session_ttl(Duration::MAX).with_lock_delay(Duration::MAX);
+    assert_eq!(endless.failover(), Duration::MAX);
+    assert!(endless.lease() <= Duration::from_secs(60));
+    assert!(endless.to_string().starts_with("TTL "));
+    for drift in [f64::NAN, f64::INFINITY, -1.0, f64::NEG_INFINITY] {
+        let timing = Timing::default().with_clock_drift(drift);
+        assert!(timing.check().is_err(), "{drift}");
+        assert!(timing.lease() < timing.session_ttl, "{drift}");
+        assert!(timing.rides_out() < timing.lease(), "{drift}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_files_path_is_refused_and_never_shown() {
+    let secrets = [
+        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIhush\n-----END PRIVATE KEY-----\n",
+        "5f1c6b0e-8d0b-4c68-9d35-0d8f6f0f6a01",
+        " 5F1C6B0E-8D0B-4C68-9D35-0D8F6F0F6A01\n",
+        "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJodXNoIn0.c2lnbmF0dXJl",
+    ];
+    for secret in secrets {
+        let tls = TlsSettings::default;
+        let with = |tls| Config { tls, ..Config::default() };
+        let login = Some(Login::new("jwt", secret));
+        for (field, config) in [
+            ("tls.ca_file", with(tls().with_ca_file(secret))),
+            ("tls.ca_path", with(tls().with_ca_path(secret))),
+            ("tls.client_cert", with(tls().with_client_cert(secret, "/key.pem"))),
+            ("tls.client_key", with(tls().with_client_cert("/cert.pem", secret))),
+            ("token_file", Config { token_file: Some(secret.into()), ..Config::default() }),
+            ("login.bearer_token_file", Config { login, ..Config::default() }),
+        ] {
+            let said = refused(&config);
+            let expected =
+                format!("{field} seems to be the secret itself; give the path of its file");
+            assert_eq!(said, expected);
+            let shown = format!("{config:?}");
+            assert!(shown.contains("(secret)") && !shown.contains(secret.trim()), "{shown}");
+        }
+    }
+    for path in ["/etc/consul/token", "eyJ", "5f1c6b0e-8d0b-4c68-9d35-0d8f6f0f6a0", "a.b.c"] {
+        let config = Config { token_file: Some(path.into()), ..Config::default() };
+        config.check().unwrap();
+        assert!(format!("{config:?}").contains(path));
+    }
+}
+
+#[test]
 fn the_lease_is_shorter_than_the_ttl_and_the_lock_delay() {
     let long_delay = Timing::default().with_lock_delay(Duration::from_secs(60));
     assert!(long_delay.lease() < long_delay.session_ttl);

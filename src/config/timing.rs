@@ -125,7 +125,10 @@ impl Timing {
         if !self.fast_failover {
             bound = bound.min(self.lock_delay);
         }
-        let drift = self.clock_drift.clamp(0.0, 0.1);
+        // A drift that is no number is refused by `check`, which comes later.
+        let most = 0.1;
+        let drift =
+            if self.clock_drift.is_nan() { most } else { self.clock_drift.clamp(0.0, most) };
         bound.mul_f64(1.0 - drift).saturating_sub(Self::MARGIN)
     }
 
@@ -145,7 +148,8 @@ impl Timing {
     /// the lock: twice the TTL plus the lock-delay.
     #[must_use]
     pub fn failover(&self) -> Duration {
-        self.session_ttl * 2 + self.lock_delay.min(Self::LONGEST_LOCK_DELAY)
+        let lock_delay = self.lock_delay.min(Self::LONGEST_LOCK_DELAY);
+        self.session_ttl.saturating_mul(2).saturating_add(lock_delay)
     }
 
     /// An outage of Consul up to this long costs no lock: the lease time less one renew

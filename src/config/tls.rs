@@ -1,10 +1,11 @@
 //! TLS from files.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ConfigError;
+use super::check_path;
+use crate::{error::ConfigError, secret::PathName};
 
 /// The trusted CAs, the client certificate and the server's name for `https://` addresses.
 /// All files are PEM. Needs the feature `tls`.
@@ -15,7 +16,7 @@ use crate::error::ConfigError;
 ///
 /// If the process has installed a default `CryptoProvider` for rustls, it is used; otherwise
 /// `ring`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsSettings {
@@ -50,6 +51,11 @@ pub struct TlsSettings {
     ///
     /// Default: `true`.
     pub verify: bool,
+    /// Whether a connection without TLS is refused, as `CONSUL_HTTP_SSL`. If `true`, the
+    /// address must begin with `https://`.
+    ///
+    /// Default: `false`; any other of these settings has the same effect.
+    pub required: bool,
 }
 
 impl Default for TlsSettings {
@@ -61,7 +67,25 @@ impl Default for TlsSettings {
             client_key: None,
             server_name: None,
             verify: true,
+            required: false,
         }
+    }
+}
+
+/// Omits what a file's path would not be: the text of a key in its place.
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ca_file, ca_path, client_cert, client_key, server_name, verify, required } =
+            self;
+        f.debug_struct("TlsSettings")
+            .field("ca_file", &ca_file.as_deref().map(PathName))
+            .field("ca_path", &ca_path.as_deref().map(PathName))
+            .field("client_cert", &client_cert.as_deref().map(PathName))
+            .field("client_key", &client_key.as_deref().map(PathName))
+            .field("server_name", server_name)
+            .field("verify", verify)
+            .field("required", required)
+            .finish()
     }
 }
 
@@ -97,9 +121,16 @@ impl TlsSettings {
         Self { verify, ..self }
     }
 
+    /// Sets [`required`](TlsSettings::required).
+    #[must_use]
+    pub fn with_required(self, required: bool) -> Self {
+        Self { required, ..self }
+    }
+
     /// The first setting that differs from its default; it asks for TLS.
     pub(crate) fn first_set(&self) -> Option<&'static str> {
-        let Self { ca_file, ca_path, client_cert, client_key, server_name, verify } = self;
+        let Self { ca_file, ca_path, client_cert, client_key, server_name, verify, required } =
+            self;
         let set = [
             ("tls.ca_file", ca_file.is_some()),
             ("tls.ca_path", ca_path.is_some()),
@@ -107,11 +138,20 @@ impl TlsSettings {
             ("tls.client_key", client_key.is_some()),
             ("tls.server_name", server_name.is_some()),
             ("tls.verify", !verify),
+            ("tls.required", *required),
         ];
         set.into_iter().find_map(|(field, is_set)| is_set.then_some(field))
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (field, path) in [
+            ("tls.ca_file", &self.ca_file),
+            ("tls.ca_path", &self.ca_path),
+            ("tls.client_cert", &self.client_cert),
+            ("tls.client_key", &self.client_key),
+        ] {
+            check_path(field, path.as_deref())?;
+        }
         let lacking = match (&self.client_cert, &self.client_key) {
             (Some(_), None) => "tls.client_cert is set without tls.client_key",
             (None, Some(_)) => "tls.client_key is set without tls.client_cert",

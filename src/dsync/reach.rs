@@ -49,8 +49,8 @@ impl Reach {
                 ),
             });
         }
-        let only_name =
-            TlsSettings { server_name: config.tls.server_name.clone(), ..Default::default() };
+        let (server_name, required) = (config.tls.server_name.clone(), config.tls.required);
+        let only_name = TlsSettings { server_name, required, ..Default::default() };
         if ready.is_some() && config.tls != only_name {
             return conflict(
                 "a ready TLS configuration and settings of tls are both set; of the settings, only \
@@ -102,6 +102,7 @@ fn query(config: &Config) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use super::*;
     use crate::Dsync;
 
     #[test]
@@ -119,6 +120,21 @@ mod tests {
             assert!(refused.contains("https://"), "{address}: {refused}");
         }
         assert!(Dsync::builder("s").tls(tls.clone()).start().is_err(), "the default is plain");
-        Dsync::builder("s").address("https://localhost:1").tls(tls).start().unwrap();
+        let builder = Dsync::builder("s").tls_settings(TlsSettings::default().with_required(true));
+        builder.address("https://localhost:1").tls(tls).start().unwrap();
+    }
+
+    #[test]
+    fn an_address_that_is_set_after_the_environment_asked_for_tls_must_use_it() {
+        let variable = |name| (name == "CONSUL_HTTP_SSL").then(|| "true".into());
+        let config = Config::from_variables(variable).unwrap();
+        let at = |address| {
+            Dsync::builder("s").config(config.clone()).token("t").address(address).start()
+        };
+        for address in ["consul:8501", "http://consul:8501"] {
+            let refused = at(address).unwrap_err().to_string();
+            assert!(refused.contains("tls.required") && refused.contains("https://"), "{refused}");
+        }
+        at("https://localhost:1").unwrap();
     }
 }

@@ -100,7 +100,7 @@ fn each_variable_sets_its_field() {
         .with_ca_path("/ca")
         .with_client_cert("/cert.pem", "/key.pem")
         .with_server_name("server.dc1.consul");
-    tls.verify = false;
+    (tls.verify, tls.required) = (false, true);
     let login =
         Login::new("kubernetes", "/token").with_meta("pod", "ns/a").with_meta("component", "x");
     let expected = Config {
