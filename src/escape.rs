@@ -1,6 +1,9 @@
 //! Escapes untrusted text for errors, log lines, reports and pages.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 /// Untrusted text: a reply, a holder's value, the name of a session.
 ///
@@ -27,11 +30,28 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Returns `text` as [`Escaped`] displays it.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+pub fn escaped(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(Escaped(text).to_string())
+}
+
+/// Escapes what is not [printable](is_printable) in JSON, as JSON does; line breaks between
+/// its parts stay.
+pub fn json_escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_printable(c) || c == '\n' {
+            escaped.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a text cannot fail.
+            let _ = write!(escaped, "\\u{unit:04x}");
+        }
+    }
+    escaped
 }
 
 /// The longest error of a parser that is kept, in characters: it can quote the parsed text.

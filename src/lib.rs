@@ -229,6 +229,12 @@ pub mod report {
     };
 }
 
+/// For the tool `dsync`, and no part of the public API.
+#[doc(hidden)]
+pub mod tool {
+    pub use crate::escape::{escaped, json_escaped};
+}
+
 // The first definition of a link holds: here the page's links lead to what rustdoc knows.
 #[doc = "[fencing]: crate::fencing"]
 #[doc = "[operations]: https://docs.rs/crate/actix-dsync/latest/source/docs/operations.md"]

@@ -66,14 +66,21 @@ impl Serialize for Holder {
     }
 }
 
+/// The longest value, or part of one, that an error shows, in bytes.
+const LONGEST_SHOWN: usize = 256;
+
 impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { session, session_name, node, value, index } = self;
+        let (shown, more) = match value.get(..LONGEST_SHOWN) {
+            Some(shown) => (shown, "…"),
+            None => (&value[..], ""),
+        };
         f.debug_struct("Holder")
             .field("session", session)
             .field("session_name", session_name)
             .field("node", node)
-            .field("value", &format_args!("\"{}\"", value.escape_ascii()))
+            .field("value", &format_args!("\"{}\"{more}", shown.escape_ascii()))
             .field("index", index)
             .finish()
     }
@@ -88,7 +95,8 @@ impl fmt::Display for Holder {
         if let Some(node) = &self.node {
             write!(f, " on node {node:?}")?;
         }
-        if let (Ok(text), 1..=256) = (std::str::from_utf8(&self.value), self.value.len()) {
+        if let (Ok(text), 1..=LONGEST_SHOWN) = (std::str::from_utf8(&self.value), self.value.len())
+        {
             write!(f, " saying {}", Escaped(text))?;
         }
         Ok(())

@@ -28,3 +28,13 @@ fn a_shortened_text_has_at_most_so_many_characters() {
     assert_eq!(shortened("añbc", 3), "añ…");
     assert_eq!(shortened("", 0), "");
 }
+
+#[test]
+fn what_json_leaves_as_it_is_is_escaped_as_json_does() {
+    let texts = ["a\u{9b}31m", "\u{61c}\u{200b}\u{202e}\u{feff}", "\u{e0041}", "größe \u{1f980}"];
+    let json = serde_json::to_string_pretty(&texts).unwrap();
+    let escaped = json_escaped(&json);
+    assert!(escaped.chars().all(|c| is_printable(c) || c == '\n'), "{escaped}");
+    assert_eq!(serde_json::from_str::<Vec<String>>(&escaped).unwrap(), texts);
+    assert!(escaped.contains("größe \u{1f980}"), "{escaped}");
+}

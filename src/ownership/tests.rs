@@ -11,6 +11,8 @@ fn what_another_process_wrote_into_a_key_is_printed_escaped() {
     };
     let debug = format!("{holder:?}");
     assert!(debug.contains(r#"value: "{\"a\":1}\n\x1b[31m \xff""#), "{debug}");
+    let long = format!("{:?}", Holder::mock("a", vec![0xff; 512 * 1024]));
+    assert!(long.contains("…") && long.len() < 2_000, "{} bytes", long.len());
     assert!(!holder.to_string().contains(['\n', '\u{1b}']));
     // `Display` prints only values that are UTF-8.
     let readable = Holder { value: "größe\n\x1b[31m".as_bytes().into(), ..holder };

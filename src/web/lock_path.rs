@@ -46,8 +46,9 @@ use crate::{
 /// ```
 ///
 /// It wraps a [`Route`](actix_web::Route), after `to`, whose path pattern has the segment.
-/// Thus only requests that reach a handler take a lock; wrong methods and unknown paths do
-/// not. Around a resource, a scope or an app it does not compile:
+/// Thus only requests for a handler take a lock; wrong methods and unknown paths do not. The lock
+/// comes before the handler's extractors, so a request that one of them refuses has taken it. Let
+/// the path's pattern exclude such segments: `/orders/{id:[0-9]+}/charge`. Around a resource, a scope or an app it does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use actix_dsync::web::LockPath;

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -47,8 +48,8 @@ pub struct LeaderConfig {
     hops: u32,
     pause: Duration,
     allowed: Option<Arc<Allowed>>,
-    /// The leader's session and the reason that were logged last.
-    logged: Arc<Mutex<Option<(String, String)>>>,
+    /// The leaders' sessions and the reasons that were logged.
+    logged: Arc<Mutex<BTreeSet<(String, String)>>>,
 }
 
 type Allowed = dyn Fn(&str, u16) -> bool + Send + Sync;
@@ -91,7 +92,7 @@ impl LeaderConfig {
     /// longer than 8 KiB, or if it names no address, a host that is not allowed, or this
     /// process: Consul names a leader that has just resigned until the key is released.
     /// The reason is logged as a warning, once per leader, except for this process's own
-    /// address. The leader is the one that Consul last reported, so a process that is
+    /// address. So is the first request that was redirected too often. The leader is the one that Consul last reported, so a process that is
     /// cut off from Consul can redirect to a former leader.
     ///
     /// # Allowed hosts
@@ -176,7 +177,10 @@ impl LeaderConfig {
                 return None;
             }
         };
-        let path = self.path(request.uri())?;
+        let Some(path) = self.path(request.uri()) else {
+            self.log(leader, NoWay::Hops);
+            return None;
+        };
         let forwarded = || request.connection_info().scheme().eq_ignore_ascii_case("https");
         let scheme = self.scheme.name(request.app_config().secure(), forwarded);
         let mut response = HttpResponse::TemporaryRedirect();
@@ -223,11 +227,15 @@ impl LeaderConfig {
         }
         let news = (leader.session.clone(), why.to_string());
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.as_ref() != Some(&news) {
-            let session = Escaped(&leader.session);
-            logs::warn!(leader = %session, "requests are not redirected to the leader: {why}");
-            *logged = Some(news);
+        if logged.contains(&news) {
+            return;
         }
+        let session = Escaped(&leader.session);
+        logs::warn!(leader = %session, "requests are not redirected to the leader: {why}");
+        if logged.len() >= MOST_LOGGED {
+            logged.clear();
+        }
+        logged.insert(news);
     }
 }
 
@@ -242,6 +250,8 @@ impl Scheme {
     }
 }
 
+/// The most reasons that are remembered because they were logged.
+const MOST_LOGGED: usize = 100;
 /// The longest part of a useless address that is logged, in characters.
 const LONGEST_NAME: usize = 64;
 
@@ -254,6 +264,8 @@ enum NoWay {
     Useless(String, u16),
     #[error("{0}:{1} is not allowed; allow it with LeaderConfig::only")]
     NotAllowed(String, u16),
+    #[error("a request was redirected as often as LeaderConfig::hops allows")]
+    Hops,
     #[error("it is this process")]
     Own,
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::{
     dsync::Dsync,
+    escape::json_escaped,
     ownership::KeyState,
     status::report::{KeyReport, Report},
 };
@@ -133,7 +134,12 @@ impl Shown {
     }
 
     fn json(&self) -> HttpResponse {
-        uncached(StatusCode::OK).insert_header((VARY, "Accept")).json(self)
+        // A report is valid JSON.
+        let json = serde_json::to_string(self).unwrap_or_default();
+        uncached(StatusCode::OK)
+            .insert_header((VARY, "Accept"))
+            .insert_header(ContentType::json())
+            .body(json_escaped(&json))
     }
 
     fn page(&self) -> HttpResponse {

@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Holder, Key, admin::HeldKey, report::Preflight};
+use actix_dsync::{
+    Holder, Key,
+    admin::HeldKey,
+    report::Preflight,
+    tool::{escaped, json_escaped},
+};
 
 use crate::Failure;
 
@@ -81,12 +86,12 @@ pub(crate) fn table(held: &[HeldKey], json: bool) -> Result<String, Failure> {
 }
 
 fn row(key: &str, holder: &Holder) -> [String; 6] {
-    let name = |name: &Option<String>| printable(name.as_deref().unwrap_or("?"));
+    let name = |name: &Option<String>| escaped(name.as_deref().unwrap_or("?")).into_owned();
     [
-        printable(key),
+        escaped(key).into_owned(),
         name(&holder.session_name),
         name(&holder.node),
-        printable(&holder.session),
+        escaped(&holder.session).into_owned(),
         holder.index.to_string(),
         value(holder),
     ]
@@ -94,16 +99,7 @@ fn row(key: &str, holder: &Holder) -> [String; 6] {
 
 /// The first characters of the value, on one line.
 fn value(holder: &Holder) -> String {
-    printable(&String::from_utf8_lossy(&holder.value)).chars().take(120).collect()
-}
-
-/// Strangers wrote it: it must not control the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
-}
-
-fn is_plain(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    escaped(&String::from_utf8_lossy(&holder.value)).chars().take(120).collect()
 }
 
 pub(crate) fn holder(key: &Key, holder: &Holder, json: bool) -> Result<String, Failure> {
@@ -126,19 +122,12 @@ pub(crate) fn change(key: &Key, holder: Option<&Holder>) -> String {
             let [key, name, node, session, _, value] = row(key.as_str(), holder);
             format!("{key}  {name}  {node}  {session}  {value}\n")
         }
-        None => format!("{}  -\n", printable(key.as_str())),
+        None => format!("{}  -\n", escaped(key.as_str())),
     }
-}
-
-/// A line of JSON, with the escapes of JSON for what could control a terminal.
-fn json_escaped(line: &str) -> String {
-    let escape =
-        |c: char| if is_plain(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
-    line.chars().map(escape).collect()
 }
 
 fn as_json(what: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(what).map_err(|error| Failure::Output(error.into()))?;
     // JSON leaves some characters as they are that control terminals.
-    Ok(text.lines().map(|line| json_escaped(line) + "\n").collect())
+    Ok(json_escaped(&text) + "\n")
 }

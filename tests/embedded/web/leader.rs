@@ -226,6 +226,11 @@ async fn the_log_says_once_why_a_leader_cannot_be_redirected_to() {
         assert_eq!(logged.lines().count(), 1, "{logged}");
         assert!(logged.contains(why) && !logged.contains('\u{1b}'), "{logged}");
     }
+    // Nor again when it has been so before, as with two keys that different processes lead.
+    consul.write_key(&entry.key, br#"{"service":"x"}"#);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(get(&app, "/token").await.status, 503);
+    assert_eq!(log.take(), "");
 }
 
 /// Reports that it was dropped.
