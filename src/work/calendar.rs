@@ -155,7 +155,15 @@ impl Calendar {
                     logs::debug!(%key, %token, due, "job turn taken");
                     return Ok(Some(due));
                 }
-                Ok((Verdict::Over, _)) => return Ok(None),
+                Ok((Verdict::Over, last)) => {
+                    let now = wall_millis(self.clock);
+                    // A record from the future hides the last turn.
+                    let hides = |last: &LastTurn| last.next > now.saturating_add(1);
+                    match last.filter(|last| around.due.is_some() && hides(last)) {
+                        None => return Ok(None),
+                        last => self.wait(now, last.as_ref(), &stuck).await,
+                    }
+                }
                 // Another process has the turn, or it is not settled yet: read again.
                 Ok((Verdict::Free { .. }, _)) => {
                     stuck.resolved();

@@ -287,6 +287,28 @@ async fn a_changed_schedule_continues_with_its_first_instant_after_the_last_turn
 }
 
 #[actix::test]
+async fn a_record_from_the_future_does_not_end_a_schedule_whose_last_instant_has_come() {
+    tokio::time::pause();
+    let entry = ".dsync/every/job";
+    let begin = now().await;
+    let consul = Embedded::new();
+    let next = after(begin, 3_600).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let record = serde_json::json!({"next": next as u64, "session": "a", "token": 1, "attempt": 0});
+    consul.write_key(entry, record.to_string());
+    let begun = Begun::default();
+    let dsync = runtime("one", &consul);
+    let mut job = job(&dsync, Schedule::at([after(begin, 10)]), &begun, Duration::ZERO);
+    seconds(200).await;
+    assert!(futures::poll!(&mut job).is_pending());
+    assert!(dsync.health().stuck[0].why.contains("from the future"));
+    assert!(consul.delete_key(entry));
+    seconds(90).await;
+    assert_eq!(begun.borrow().len(), 1);
+    assert!(futures::poll!(&mut job).is_ready(), "its last turn is over");
+    assert_eq!(dsync.health().stuck, []);
+}
+
+#[actix::test]
 async fn a_record_from_the_future_stops_a_schedule_until_it_is_deleted() {
     tokio::time::pause();
     let entry = ".dsync/every/job";
