@@ -61,3 +61,57 @@ fn every_public_type_is_printed_among_planted_secrets_or_listed_as_without_any()
     let gone: Vec<_> = listed.difference(&names).collect();
     assert!(gone.is_empty(), "no longer public: {gone:?}");
 }
+
+/// Types of which a dropped value, or content that nobody looks at, means something.
+const KEPT: [&str; 13] = [
+    "Builder",
+    "EmbeddedServer",
+    "Events",
+    "LeaderConfig",
+    "LeaderOnly",
+    "Lease",
+    "LeaseSet",
+    "LockPath",
+    "Observer",
+    "Released",
+    "Reply",
+    "Singleton",
+    "SingletonHandle",
+];
+
+/// Whether it is a message with a reply that can fail: a request.
+fn is_request(item: &syn::ItemStruct) -> bool {
+    let mut rtypes = item.attrs.iter().filter(|attr| attr.path().is_ident("rtype"));
+    rtypes.any(|attr| {
+        let text = attr.meta.require_list().map(|list| list.tokens.to_string());
+        text.unwrap_or_default().contains("\"Result<")
+    })
+}
+
+#[test]
+fn who_ignores_a_request_or_what_it_gives_is_warned() {
+    let mut kept = BTreeSet::from(KEPT);
+    let mut requests = 0;
+    let mut silent = Vec::new();
+    for path in super::House::read().files.values() {
+        let source = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
+        for item in &source.items {
+            let (name, attrs, is_request) = match item {
+                syn::Item::Struct(item) if is_public(&item.vis) => {
+                    (&item.ident, &item.attrs, is_request(item))
+                }
+                syn::Item::Enum(item) if is_public(&item.vis) => (&item.ident, &item.attrs, false),
+                _ => continue,
+            };
+            requests += usize::from(is_request);
+            let is_kept = kept.remove(name.to_string().as_str());
+            let warns = attrs.iter().any(|attr| attr.path().is_ident("must_use"));
+            if (is_kept || is_request) && !warns {
+                silent.push(name.to_string());
+            }
+        }
+    }
+    assert!(kept.is_empty(), "no such types: {kept:?}");
+    assert!(requests > 15, "only {requests} requests were found");
+    assert!(silent.is_empty(), "without #[must_use]: {silent:?}");
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     key::Key,
     messages::{
-        Deposed, Elected, ForceReleased, LeaderChanged, LockAcquired, LockLost, LockReleased,
-        SteppedDown,
+        Deposed, Elected, ForceReleased, HeldKey, LeaderChanged, LockAcquired, LockLost,
+        LockReleased, SteppedDown, StoredEntry,
     },
     ownership::{Holder, LossReason, Lost},
     token::FencingToken,
@@ -83,6 +83,24 @@ impl Holder {
     pub fn mock(session: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
         let (session, value) = (session.into(), value.as_ref().into());
         Self { session, session_name: None, node: None, value, index: 1 }
+    }
+}
+
+impl HeldKey {
+    /// A key that nobody holds, for tests of what is done with the reply to
+    /// [`Holders`](crate::admin::Holders).
+    #[must_use]
+    pub fn mock(key: impl Into<String>, holder: Holder) -> Self {
+        Self { key: key.into(), holder }
+    }
+}
+
+impl StoredEntry {
+    /// An entry that does not exist, for tests of what is done with the reply to
+    /// [`ReadEntry`](crate::fencing::ReadEntry).
+    #[must_use]
+    pub fn mock(value: impl AsRef<[u8]>, token: Option<FencingToken>, index: u64) -> Self {
+        Self { value: value.as_ref().into(), token, index }
     }
 }
 

@@ -26,6 +26,13 @@
 //!   excludes the first two; the third is an assumption.
 //! - *Foreign entries that nobody removes.* No caller can be served then.
 //!
+//! Others are left to tests of one machine, or of the runtime:
+//!
+//! - *Requests that Consul never accepts*, for their name, their length or their TTL, *a token
+//!   that a server does not know*, and *listings from a deposed leader*.
+//! - *What only carries machines out*: actors, connections, the log, and the leader's work
+//!   (`Singleton`, `every`, `while_leading`).
+//!
 //! The client of a real process does not send locks again, after a transaction that failed because
 //! of others, if there is no time for an answer. This one does: it has one more fault to endure.
 

@@ -8,11 +8,13 @@ use std::{
 use actix::prelude::*;
 use actix_dsync::{
     Acquire, Dsync, Error, FencingToken, Holder, LossReason, Lost, TryAcquire,
+    admin::HeldKey,
     embedded::{Embedded, MockLease},
     events::{
         Deposed, Elected, Filter, ForceReleased, LeaderChanged, LockAcquired, LockLost,
         LockReleased, SteppedDown, Subscribe,
     },
+    fencing::StoredEntry,
 };
 use futures::StreamExt as _;
 
@@ -77,6 +79,9 @@ async fn mocks_take_the_place_of_what_a_runtime_gives() {
     let taken = ForceReleased::mock(key("k"), holder.clone(), SECOND);
     let stepped_down = SteppedDown::mock(key("k"), holder.clone(), SECOND);
     assert_eq!((&taken.holder, taken.keeps), (&stepped_down.leader, stepped_down.keeps));
+    assert_eq!(HeldKey::mock("other/program", holder.clone()).holder, holder);
+    let entry = StoredEntry::mock("paid", Some(token), 7);
+    assert_eq!((&*entry.value, entry.token, entry.index), (&b"paid"[..], Some(token), 7));
     let changed = LeaderChanged::mock(key("k"), Some(holder));
     assert_eq!(changed.leader.unwrap().json().unwrap()["host"], "web-2");
     assert_eq!(LockAcquired::mock(key("k"), token).token, token);

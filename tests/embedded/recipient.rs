@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Campaign, Dsync, Error, Explain, Inspect, List, Observe, Release, Released, Resign,
-    TryAcquire,
+    Acquire, AcquireAll, AcquirePermit, Campaign, Dsync, Error, Explain, Inspect, List, Observe,
+    Release, Released, Request, Resign, TryAcquire, TryAcquirePermit,
+    admin::Holders,
     embedded::Embedded,
     events::{LockAcquired, Subscribe, Unsubscribe},
+    fencing::ReadEntry,
 };
 
 use crate::{
@@ -53,28 +55,39 @@ async fn a_request_to_the_recipient_that_is_dropped_after_any_number_of_steps_le
                     drop(asked);
                 })
                 .await;
-                leaves_nothing(phase, count, async |caller| {
-                    let asked = caller.recipient().send(TryAcquire::new(key("k")));
-                    steps(count).await;
-                    drop(asked);
-                })
-                .await;
-                leaves_nothing(phase, count, async |caller| {
-                    let asked = caller.recipient().send(Observe(key("k")));
-                    steps(count).await;
-                    drop(asked);
-                })
-                .await;
-                leaves_nothing(phase, count, async |caller| {
-                    let asked = caller.recipient().send(Inspect(key("k")));
-                    steps(count).await;
-                    drop(asked);
-                })
-                .await;
+                asked_and_dropped(phase, count, TryAcquire::new(key("k"))).await;
+                asked_and_dropped(phase, count, Observe(key("k"))).await;
+                asked_and_dropped(phase, count, Inspect(key("k"))).await;
+                asked_and_dropped(phase, count, Holders::below("")).await;
+                asked_and_dropped(phase, count, ReadEntry(key("k"))).await;
             }
             let held = matches!(phase, Phase::Held | Phase::Delayed);
             assert!(held == (granted == 0) && granted < STEPS, "{phase:?}: {granted} granted");
         }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_set_or_a_permit_through_the_recipient_that_is_dropped_leaves_nothing() {
+    in_a_task(async {
+        for phase in PHASES {
+            for count in 0..=STEPS {
+                asked_and_dropped(phase, count, AcquireAll::new([key("k"), key("l")])).await;
+                asked_and_dropped(phase, count, AcquirePermit::new(key("s"), 2)).await;
+                asked_and_dropped(phase, count, TryAcquirePermit::new(key("s"), 2)).await;
+            }
+        }
+    })
+    .await;
+}
+
+/// Asks the recipient, and drops the request after this number of steps.
+async fn asked_and_dropped<M: Request>(phase: Phase, count: usize, request: M) {
+    leaves_nothing(phase, count, async |caller| {
+        let asked = caller.recipient().send(request);
+        steps(count).await;
+        drop(asked);
     })
     .await;
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::consul::{
     fact::{
-        AgentSeen, Created, Destroyed, Expect, Fence, LeaderSeen, Listed, Locked, Raised, Recorded,
-        Released, Renewed, Right, Seen, SessionSeen, SessionsSeen, StaleFences, Written,
+        AgentSeen, Created, Destroyed, Expect, Fence, LeaderSeen, Listed, Locked, Pruned, Raised,
+        Recorded, Released, Renewed, Right, Seen, SessionSeen, SessionsSeen, StaleFences, Written,
     },
     wire::WireReply,
 };
@@ -48,6 +48,20 @@ fn release(keeps: bool) -> Release {
     let keep = ReleaseHow::Keep { value: vec![], flags: 7 };
     let how = if keeps { keep } else { ReleaseHow::Delete };
     Release { key: key(), session: id(), index: 15, how }
+}
+
+fn join(fence: Fence) -> JoinSemaphore {
+    let (roster, value, expect) = (vec![], vec![], Expect::Missing);
+    JoinSemaphore { key: key(), session: id(), fence, expect, roster, value }
+}
+
+fn leave() -> LeaveSemaphore {
+    LeaveSemaphore { key: key(), session: id(), index: 15, own: Some(15), left: Left::Nothing }
+}
+
+fn prune() -> PruneSemaphore {
+    let (left, ended) = (Left::Roster(vec![]), vec![(id(), Some(15))]);
+    PruneSemaphore { key: key(), index: 15, left, ended }
 }
 
 fn record() -> Record {
@@ -183,15 +197,19 @@ pub(crate) fn verdicts(reply: &WireReply) -> usize {
         Seen::Denied(_) | Seen::Unknown(_) => {}
     }
     for fence in [Fence::Unraised, Fence::At(3), Fence::Unusable] {
-        match read(&lock(fence, Expect::Missing), reply) {
-            Locked::At(index) => {
-                yes(reply.status == 200 && index >= 1 && holds(ID) && holds(KEY));
+        let alone = read(&lock(fence, Expect::Missing), reply);
+        let of_set = read(&LockAll(vec![lock(fence, Expect::Missing)]), reply);
+        for locked in [alone, read(&join(fence), reply)].into_iter().chain(of_set) {
+            match locked {
+                Locked::At(index) => {
+                    yes(reply.status == 200 && index >= 1 && holds(ID) && holds(KEY));
+                }
+                Locked::SessionGone => yes(reply.status == 409 && holds(ID)),
+                Locked::Held | Locked::Delayed | Locked::Changed | Locked::Fenced => {
+                    yes(reply.status == 409);
+                }
+                _ => {}
             }
-            Locked::SessionGone => yes(reply.status == 409 && holds(ID)),
-            Locked::Held | Locked::Delayed | Locked::Changed | Locked::Fenced => {
-                yes(reply.status == 409);
-            }
-            _ => {}
         }
         if let Raised::At(index) = read(&RaiseFence { session: id(), from: fence }, reply) {
             yes(reply.status == 200 && index >= 1 && holds(FENCE));
@@ -203,6 +221,17 @@ pub(crate) fn verdicts(reply: &WireReply) -> usize {
             Released::FenceFailed => yes(reply.status == 409),
             Released::Denied(_) | Released::Unknown(_) => {}
         }
+    }
+    // A semaphore's entry is known by its index.
+    match read(&leave(), reply) {
+        Released::Done => yes(reply.status == 200 && holds(KEY)),
+        Released::FenceFailed => yes(reply.status == 409),
+        Released::Denied(_) | Released::Unknown(_) => {}
+    }
+    match read(&prune(), reply) {
+        Pruned::Done => yes(reply.status == 200 && holds(KEY)),
+        Pruned::Stale => yes(reply.status == 409),
+        Pruned::Denied(_) | Pruned::Unknown(_) => {}
     }
     match read(&record(), reply) {
         Recorded::Done => yes(reply.status == 200 && holds(ID) && holds(RECORD)),

@@ -68,6 +68,22 @@ fn release(name: &str, keeps: bool) -> Release {
     Release { key: Key::new(name).unwrap(), session: id(), index: 8, how }
 }
 
+fn join(name: &str) -> JoinSemaphore {
+    let (key, value) = (Key::new(name).unwrap(), name.as_bytes().to_vec());
+    let (fence, expect) = (Fence::Unraised, Expect::Missing);
+    JoinSemaphore { key, session: id(), fence, expect, roster: value.clone(), value }
+}
+
+fn leave(name: &str) -> LeaveSemaphore {
+    let key = Key::new(name).unwrap();
+    LeaveSemaphore { key, session: id(), index: 8, own: Some(9), left: Left::Nothing }
+}
+
+fn prune(name: &str) -> PruneSemaphore {
+    let (key, left) = (Key::new(name).unwrap(), Left::Roster(name.as_bytes().to_vec()));
+    PruneSemaphore { key, index: 8, left, ended: vec![(OTHER.into(), Some(9))] }
+}
+
 fn record(name: &str) -> Record {
     let (key, value) = (Key::new(name).unwrap(), name.as_bytes().to_vec());
     Record { key, session: id(), after: Some(3), value }
@@ -272,8 +288,14 @@ fn all(name: &str, status: u16, body: &str) -> Vec<String> {
     let wait = Duration::from_secs(1);
     vec![
         told(&lock(name, Fence::Unraised, Expect::Missing), status, body),
+        told(&LockAll(vec![lock(name, Fence::Unraised, Expect::Missing)]), status, body)
+            .trim_matches(['[', ']'])
+            .to_owned(),
         told(&release(name, false), status, body),
         told(&release(name, true), status, body),
+        told(&join(name), status, body),
+        told(&leave(name), status, body),
+        told(&prune(name), status, body),
         told(&RaiseFence { session: id(), from: Fence::Unraised }, status, body),
         told(&DeleteFence { session: id() }, status, body),
         told(&record(name), status, body),
