@@ -232,12 +232,12 @@ impl Config {
 }
 
 /// # Errors
-/// The path seems to be the secret itself, which is not repeated.
+/// The path seems to be what its file should hold, which is not repeated.
 fn check_path(field: &str, path: Option<&Path>) -> Result<(), ConfigError> {
     match path.filter(|path| PathName(path).is_secret()) {
         None => Ok(()),
         Some(_) => {
-            let why = format!("{field} seems to be the secret itself; give the path of its file");
+            let why = format!("{field} seems to hold the content itself; give its path");
             Err(ConfigError::Conflict(why))
         }
     }

@@ -72,10 +72,8 @@ const LONGEST_SHOWN: usize = 256;
 impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { session, session_name, node, value, index } = self;
-        let (shown, more) = match value.get(..LONGEST_SHOWN) {
-            Some(shown) => (shown, "…"),
-            None => (&value[..], ""),
-        };
+        let (shown, rest) = value.split_at(value.len().min(LONGEST_SHOWN));
+        let more = if rest.is_empty() { "" } else { "…" };
         f.debug_struct("Holder")
             .field("session", session)
             .field("session_name", session_name)

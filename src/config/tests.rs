@@ -60,9 +60,7 @@ fn a_secret_in_the_place_of_its_files_path_is_refused_and_never_shown() {
             ("login.bearer_token_file", Config { login, ..Config::default() }),
         ] {
             let said = refused(&config);
-            let expected =
-                format!("{field} seems to be the secret itself; give the path of its file");
-            assert_eq!(said, expected);
+            assert_eq!(said, format!("{field} seems to hold the content itself; give its path"));
             let shown = format!("{config:?}");
             assert!(shown.contains("(secret)") && !shown.contains(secret.trim()), "{shown}");
         }

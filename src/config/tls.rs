@@ -138,7 +138,7 @@ impl TlsSettings {
             ("tls.client_key", client_key.is_some()),
             ("tls.server_name", server_name.is_some()),
             ("tls.verify", !verify),
-            ("tls.required", *required),
+            ("tls.required (CONSUL_HTTP_SSL)", *required),
         ];
         set.into_iter().find_map(|(field, is_set)| is_set.then_some(field))
     }

@@ -180,24 +180,26 @@ impl Consul {
         let none = |_| Trouble::NoToken(format!("none within {:.1?}", limit.time_to_send()));
         let token = timeout_at(latest, credentials.token()).await.map_err(none)?;
         let mut token = token.map_err(Trouble::NoToken)?;
-        let mut refused = None;
+        let mut was_sent = false;
         loop {
             let header = token.as_ref().map(|token| &token.header);
             let rest = limit.after(asked_at.elapsed());
-            let answered = match (link.exchange(purpose, request, header, rest).await, refused) {
-                // The request has been sent, if not now.
-                (Err(trouble), Some(refused)) if trouble.is_without_effect() => return Ok(refused),
-                (reply, _) => (reply?, token),
+            let reply = match link.exchange(purpose, request, header, rest).await {
+                // A copy of the request that was sent before may have had an effect.
+                Err(trouble) if was_sent && trouble.is_without_effect() => {
+                    return Err(Trouble::Broken(trouble.to_string()));
+                }
+                reply => reply?,
             };
-            if !Answer::new(&answered.0, None).lacks_token() {
-                return Ok(answered);
+            if !Answer::new(&reply, None).lacks_token() {
+                return Ok((reply, token));
             }
-            let next = credentials.replaced(answered.1.as_ref());
+            was_sent = true;
+            let next = credentials.replaced(token.as_ref());
             match timeout_at(latest, next).await {
                 Ok(next) if Instant::now() < latest => token = next,
-                _ => return Ok(answered),
+                _ => return Ok((reply, token)),
             }
-            refused = Some(answered);
         }
     }
 

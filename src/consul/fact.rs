@@ -98,7 +98,7 @@ pub(crate) enum Trouble {
     /// The agent answered with its own error, for instance that it has no leader.
     Server { status: u16, text: String },
     /// Consul does not know the ACL token: it may not be replicated yet, or was deleted. The
-    /// request had no effect.
+    /// request had no effect, unless a copy of it came to a server that knew the token.
     UnknownToken,
     /// The answer exceeds the length that this crate reads.
     TooLong,
@@ -267,10 +267,10 @@ pub(crate) enum Locked {
     FenceDenied(String),
     /// Consul never accepts this request; it had no effect.
     Refused(String),
-    /// The request had no effect and never will have: it was not sent, or Consul does not know
-    /// the token.
+    /// The request was not sent, or Consul does not know the token. It has no effect, as far as
+    /// [`Trouble::UnknownToken`] can say.
     Unsent(Trouble),
-    /// It failed only because another lock of its transaction failed.
+    /// It failed only because another lock of its transaction failed, and is not sent again now.
     Aside,
     /// It was taken back before it was sent.
     Withdrawn,

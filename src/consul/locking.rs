@@ -8,7 +8,7 @@
 //!
 //! Consul applies all of a transaction or nothing. If it applies nothing, it names every
 //! failed operation. Those locks get the answers that they would have got alone; the
-//! others are sent again. If the outcome of a transaction is unknown, the outcome of
+//! others are sent again, while there is time. If the outcome of a transaction is unknown, the outcome of
 //! every lock in it is unknown. [`Batches`](super::batches::Batches) and [`Batch`] decide
 //! this.
 //!

@@ -265,8 +265,8 @@ impl Builder {
     }
 
     /// Sets a ready TLS configuration for `https://` addresses instead of the files of
-    /// [`tls_settings`](Self::tls_settings). Of those settings, only the server's name can
-    /// be combined with it. HTTP/2 is offered unless the configuration's
+    /// [`tls_settings`](Self::tls_settings). Of those settings, only `server_name` and
+    /// `required` can be combined with it. HTTP/2 is offered unless the configuration's
     /// `alpn_protocols` are set: `http/1.1` alone demands HTTP/1.1. With an address that is
     /// plain `http`, [`start`](Builder::start) fails.
     #[cfg(feature = "tls")]

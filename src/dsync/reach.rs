@@ -54,7 +54,7 @@ impl Reach {
         if ready.is_some() && config.tls != only_name {
             return conflict(
                 "a ready TLS configuration and settings of tls are both set; of the settings, only \
-                 tls.server_name can be beside it"
+                 tls.server_name and tls.required can be beside it"
                     .into(),
             );
         }

@@ -231,7 +231,7 @@ impl LeaderConfig {
             return;
         }
         let session = Escaped(&leader.session);
-        logs::warn!(leader = %session, "requests are not redirected to the leader: {why}");
+        logs::warn!(leader = %session, "not redirected to the leader: {why}");
         if logged.len() >= MOST_LOGGED {
             logged.clear();
         }

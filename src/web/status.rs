@@ -126,8 +126,8 @@ impl Shown {
         report.keys.sort_by_key(rank);
         report.keys.truncate(MOST_KEYS);
         for holder in report.keys.iter_mut().filter_map(|key| key.holder.as_mut()) {
-            if let Some(shown) = holder.value.get(..LONGEST_VALUE) {
-                holder.value = [shown, "…".as_bytes()].concat().into();
+            if holder.value.len() > LONGEST_VALUE {
+                holder.value = [&holder.value[..LONGEST_VALUE], "…".as_bytes()].concat().into();
             }
         }
         Self { report, more_keys }

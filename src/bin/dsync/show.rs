@@ -99,7 +99,9 @@ fn row(key: &str, holder: &Holder) -> [String; 6] {
 
 /// The first characters of the value, on one line.
 fn value(holder: &Holder) -> String {
-    escaped(&String::from_utf8_lossy(&holder.value)).chars().take(120).collect()
+    let value = String::from_utf8_lossy(&holder.value);
+    let start: String = value.chars().take(120).collect();
+    escaped(&start).into_owned()
 }
 
 pub(crate) fn holder(key: &Key, holder: &Holder, json: bool) -> Result<String, Failure> {

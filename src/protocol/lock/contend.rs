@@ -123,9 +123,7 @@ impl Lock {
     fn refused(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         self.fail(now, Obstacle::Trouble(error), effects);
         if self.leftover == Leftover::None {
-            self.look_after_refusal(effects);
-        } else if self.demand.follow {
-            self.look(effects);
+            self.leftover = Leftover::ByCopy;
         }
     }
 

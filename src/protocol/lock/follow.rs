@@ -40,17 +40,8 @@ impl Lock {
 
     /// Reads the key.
     pub(super) fn look(&mut self, effects: &mut Vec<Effect>) {
-        self.begin_reading(false, effects);
-    }
-
-    /// Reads the key for what a copy of a refused request has locked.
-    pub(super) fn look_after_refusal(&mut self, effects: &mut Vec<Effect>) {
-        self.begin_reading(true, effects);
-    }
-
-    fn begin_reading(&mut self, after_refusal: bool, effects: &mut Vec<Effect>) {
         let ticket = self.tickets.next();
-        self.phase = Phase::Reading { ticket, after_refusal };
+        self.phase = Phase::Reading { ticket };
         effects.push(Effect::Read { ticket });
     }
 

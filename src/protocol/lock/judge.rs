@@ -79,14 +79,17 @@ impl Lock {
         }
     }
 
-    /// Fails because the key cannot be read. A lock that our session may hold is then
+    /// Fails because the key may not be read. A lock that our session may hold is then
     /// freed by the end of the session.
     fn unreadable(&mut self, now: Moment, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         let had = std::mem::replace(&mut self.leftover, Leftover::None);
         #[cfg(test)]
         let had = if Mutation::DeniedReadForgotten.is_chosen() { Leftover::None } else { had };
-        if had != Leftover::None {
-            self.sweep_from_now(now, effects);
+        match had {
+            // Callers that came meanwhile learn by their own attempt what is refused.
+            Leftover::ByCopy if !self.demand.follow => return,
+            Leftover::None | Leftover::ByCopy => {}
+            Leftover::Possible | Leftover::At(_) => self.sweep_from_now(now, effects),
         }
         self.fail(now, obstacle, effects);
     }

@@ -128,7 +128,7 @@ impl Lock {
     pub(super) fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
         match self.leftover {
             Leftover::None => {}
-            Leftover::Possible => self.look(effects),
+            Leftover::ByCopy | Leftover::Possible => self.look(effects),
             Leftover::At(index) if self.demand.wants() && !self.demand.sets_only => {
                 self.try_lock(Expect::Index(index), effects);
             }

@@ -71,8 +71,6 @@ enum Phase {
     },
     Reading {
         ticket: Ticket,
-        /// It only looks for what a copy of a refused request has locked.
-        after_refusal: bool,
     },
     Waiting {
         ticket: Ticket,
@@ -125,6 +123,9 @@ struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leftover {
     None,
+    /// Consul refused an attempt, and a copy of it may have locked the key before. A read
+    /// decides, unless it is refused as well.
+    ByCopy,
     /// An attempt may have locked the key; a read decides.
     Possible,
     /// The leader reported it locked by our session at this index.
@@ -341,7 +342,8 @@ impl Lock {
             }
             Phase::Pausing { until, next } if !self.demand.wants() => {
                 // The pause may have been for a lock attempt, but now only a read is allowed.
-                let reads = self.demand.follow || self.leftover == Leftover::Possible;
+                let looks = matches!(self.leftover, Leftover::ByCopy | Leftover::Possible);
+                let reads = self.demand.follow || looks;
                 if !(reads && *next == Next::Read && now < *until) {
                     self.phase = Phase::Idle;
                     self.act(now, effects);
@@ -392,22 +394,8 @@ impl Lock {
             return;
         }
         match &self.phase {
-            Phase::Reading { ticket: asked, after_refusal } if *asked == ticket => {
-                let after_refusal = *after_refusal;
-                match answer {
-                    // Callers that came meanwhile learn by their own attempt what is refused.
-                    Seen::Denied(_) | Seen::NameRefused(_)
-                        if after_refusal && !self.demand.follow =>
-                    {
-                        self.phase = Phase::Idle;
-                    }
-                    answer => {
-                        if after_refusal && matches!(answer, Seen::Unknown(_)) {
-                            self.leftover = Leftover::Possible;
-                        }
-                        self.judge(now, answer, effects);
-                    }
-                }
+            Phase::Reading { ticket: asked } if *asked == ticket => {
+                self.judge(now, answer, effects);
             }
             Phase::Owned(_) => self.own_read(now, ticket, answer, effects),
             Phase::Releasing(_) => self.release_read(now, ticket, answer, effects),

@@ -23,7 +23,8 @@ impl Lock {
             Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
             Phase::Idle => KeyState::Idle,
             Phase::Reading { .. } | Phase::Pausing { .. }
-                if self.leftover == Leftover::Possible && !self.demand.wants() =>
+                if matches!(self.leftover, Leftover::ByCopy | Leftover::Possible)
+                    && !self.demand.wants() =>
             {
                 KeyState::Unclear
             }

@@ -968,6 +968,16 @@ fn what_the_first_copy_of_a_refused_request_locked_is_looked_for_until_the_key_i
         let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 41) });
         assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
     }
+    // Until then, who comes learns from an attempt of its own what is refused, and no session is
+    // suspected.
+    let (mut bench, ticket) = Bench::contending();
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::Denied("key:write".into()) });
+    let answer = Seen::Unknown(unknown());
+    bench.step(Event::Read { ticket: read_ticket(&effects), answer });
+    let ticket = read_ticket(&bench.wake());
+    assert_eq!(bench.step(Event::Demand(waiting())), []);
+    let effects = bench.step(Event::Read { ticket, answer: Seen::Denied("key:read".into()) });
+    assert!(matches!(effects[..], [Effect::Lock { .. }]), "{effects:?}");
 }
 
 #[test]
