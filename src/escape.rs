@@ -29,7 +29,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Returns `text` as [`Escaped`] displays it.
+/// Returns `text` as `Escaped` displays it.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);
@@ -37,8 +37,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(Escaped(text).to_string())
 }
 
-/// Escapes what is not [printable](is_printable) in JSON, as JSON does; line breaks between
-/// its parts stay.
+/// Escapes what is not printable in JSON, as JSON does. Line breaks between its parts stay.
 pub fn json_escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
