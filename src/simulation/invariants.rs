@@ -111,11 +111,21 @@ impl Invariants {
         Self { keys: keys.collect(), ..Self::default() }
     }
 
-    /// The number of the latest ownership of this name that is `like` this, or 0.
-    fn number(&self, name: OwnershipName, like: impl Fn(&Ownership) -> bool) -> u64 {
-        let numbers = self.numbers.get(&name).into_iter().flatten().rev().copied();
+    /// The number of the latest ownership of this name that is `like` this, if there is one.
+    fn number(&self, name: &OwnershipName, like: impl Fn(u64, &Ownership) -> bool) -> Option<u64> {
+        let mut numbers = self.numbers.get(name)?.iter().rev().copied();
         let of = |number: u64| self.owned.get((number as usize).wrapping_sub(1));
-        numbers.into_iter().find(|number| of(*number).is_some_and(&like)).unwrap_or(0)
+        numbers.find(|number| of(*number).is_some_and(|own| like(*number, own)))
+    }
+
+    /// The number of a new lease's ownership, or 0. If a session has had the key at the same index
+    /// in two stores, it is one that has no such lease: a slow caller's may be of the earlier one.
+    fn number_of_lease(&self, name: &OwnershipName, lease: &LeaseState) -> u64 {
+        let is_under = |own: &Ownership| lease.is_under(&own.cell);
+        let is_new = |number| !self.taken.contains(&(number, lease.token()));
+        self.number(name, |number, own| is_under(own) && is_new(number))
+            .or_else(|| self.number(name, |_, own| is_under(own)))
+            .unwrap_or(0)
     }
 
     /// The session of the ownership numbered `owns`.
@@ -232,8 +242,7 @@ impl World {
     /// the number of its ownership, which may have ended long before a slow caller looks.
     pub(super) fn check_lease(&mut self, process: usize, lease: &LeaseState) -> u64 {
         let (key, token) = (lease.key(), lease.token());
-        let of_it = |own: &Ownership| lease.is_under(&own.cell);
-        let number = self.invariants.number(self.own_name(process, key, token), of_it);
+        let number = self.invariants.number_of_lease(&self.own_name(process, key, token), lease);
         self.check_taken(process, key, token, number);
         number
     }
@@ -261,7 +270,7 @@ impl World {
 
     /// The number of the latest ownership with this token.
     pub(super) fn ownership(&self, process: usize, key: &Key, token: FencingToken) -> u64 {
-        self.invariants.number(self.own_name(process, key, token), |_| true)
+        self.invariants.number(&self.own_name(process, key, token), |_, _| true).unwrap_or(0)
     }
 
     fn own_name(&self, process: usize, key: &Key, token: FencingToken) -> OwnershipName {
