@@ -149,8 +149,10 @@ impl<T> Batch<T> {
                 continue;
             }
             match answer {
-                // It was in a transaction that failed, of which a copy may have locked the key.
-                Some(Locked::Unsent(_)) if self.is_repeated => done.push((tell, Locked::Aside)),
+                // A copy of the transaction that failed may have locked the key.
+                Some(Locked::Unsent(trouble)) if self.is_repeated => {
+                    done.push((tell, Locked::AsideUnsent(trouble)));
+                }
                 Some(answer) => done.push((tell, answer)),
                 #[cfg(test)]
                 None if Mutation::BatchSurvivorForgotten.is_chosen() => {}

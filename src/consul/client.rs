@@ -14,7 +14,7 @@ use super::{
     limit::Limit,
     link::{Backend, Link},
     places::Tell,
-    wire::{WireReply, WireRequest},
+    wire::{Method, WireReply, WireRequest},
 };
 use crate::logs;
 
@@ -180,13 +180,13 @@ impl Consul {
         let none = |_| Trouble::NoToken(format!("none within {:.1?}", limit.time_to_send()));
         let token = timeout_at(latest, credentials.token()).await.map_err(none)?;
         let mut token = token.map_err(Trouble::NoToken)?;
-        let mut was_sent = false;
+        let (is_read, mut was_sent) = (request.method == Method::Get, false);
         loop {
             let header = token.as_ref().map(|token| &token.header);
             let rest = limit.after(asked_at.elapsed());
             let reply = match link.exchange(purpose, request, header, rest).await {
                 // A copy of the request that was sent before may have had an effect.
-                Err(trouble) if was_sent && trouble.is_without_effect() => {
+                Err(trouble) if was_sent && !is_read && trouble.is_without_effect() => {
                     return Err(Trouble::Broken(trouble.to_string()));
                 }
                 reply => reply?,

@@ -270,8 +270,10 @@ pub(crate) enum Locked {
     /// The request was not sent, or Consul does not know the token. It has no effect, as far as
     /// [`Trouble::UnknownToken`] can say.
     Unsent(Trouble),
-    /// It failed only because another lock of its transaction failed, and is not sent again now.
+    /// It failed only because another lock of its transaction failed.
     Aside,
+    /// The same, and it could not be sent again.
+    AsideUnsent(Trouble),
     /// It was taken back before it was sent.
     Withdrawn,
     Unknown(Trouble),

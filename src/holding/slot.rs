@@ -97,7 +97,7 @@ impl Slot {
                 if self.callers.is_vacant() {
                     // Under one lock: a turn may begin meanwhile.
                     let mut machine = self.machine();
-                    if machine.may_stop() {
+                    if machine.may_change_limit() {
                         self.limit.store(asked, Ordering::Relaxed);
                         machine.set_limit(asked);
                         return Ok(());

@@ -74,6 +74,14 @@ impl Machine {
         self.lock().is_quiet()
     }
 
+    /// Whether a semaphore's machine may take another limit: nothing is in flight with this one.
+    pub(crate) fn may_change_limit(&self) -> bool {
+        match self {
+            Self::Lock(_) => false,
+            Self::Permit(permit) => permit.may_change_limit(),
+        }
+    }
+
     /// Whether the machine considers the key owned.
     pub(crate) fn owns(&self) -> bool {
         self.lock().owns()

@@ -318,7 +318,9 @@ fn of_locked(answer: &Locked) -> Option<&'static str> {
         Locked::Denied(_) => "lock denied",
         Locked::FenceDenied(_) => "lock: fence denied",
         // Only a malformed request is refused; the others concern sets and batches.
-        Locked::Refused(_) | Locked::Aside | Locked::Withdrawn => return None,
+        Locked::Refused(_) | Locked::Aside | Locked::AsideUnsent(_) | Locked::Withdrawn => {
+            return None;
+        }
         // The check before the lock fails first, unless somebody meddles.
         Locked::Held => return None,
         Locked::Unsent(_) => "lock unsent",

@@ -216,11 +216,18 @@ impl Backend for Leaving {
 async fn a_request_that_cannot_be_sent_again_has_been_sent_all_the_same() {
     let path = std::env::temp_dir().join(format!("dsync-next-token-{}", std::process::id()));
     std::fs::write(&path, "t2").unwrap();
-    let first = TokenSource::Fixed(Some("t1".into())).first().unwrap();
-    let source = TokenSource::File { path: path.clone(), fallback: None };
-    let link = Link::Backend(Box::new(Leaving { has_answered: Cell::default() }));
-    let consul = Consul::over(link, source, first, Keyspace::below(None));
+    let leaving = || {
+        let first = TokenSource::Fixed(Some("t1".into())).first().unwrap();
+        let source = TokenSource::File { path: path.clone(), fallback: None };
+        let link = Link::Backend(Box::new(Leaving { has_answered: Cell::default() }));
+        Consul::over(link, source, first, Keyspace::below(None))
+    };
+    let consul = leaving();
     let locked = consul.lock(&lock("k"), LIMIT).await;
     assert!(matches!(locked, Locked::Unknown(Trouble::Broken(_))), "{locked:?}");
+    // A read has no effect.
+    let consul = leaving();
+    let seen = consul.ask(&Read::Key(Key::new("k").unwrap()), LIMIT).await;
+    assert!(matches!(seen, Seen::Unknown(Trouble::Connect(_))), "{seen:?}");
     std::fs::remove_file(&path).unwrap();
 }

@@ -12,6 +12,10 @@ use crate::{
     token::FencingToken,
 };
 
+/// How often in a row the key may change before an attempt, without a pause. Each attempt follows
+/// a read.
+const OUTRUN_AT_ONCE: u32 = 8;
+
 impl Lock {
     /// Contends, provided that there is a session.
     pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
@@ -67,16 +71,38 @@ impl Lock {
         };
         match answer {
             Locked::At(index) => self.won(now, index, &attempt, effects),
-            Locked::Changed | Locked::Held | Locked::Aside => {
-                // Possibly by a duplicate of this request, so a read must decide.
+            // Another key of the set was at fault.
+            Locked::Aside => {
                 self.leftover = Leftover::Possible;
                 self.look(effects);
+            }
+            Locked::Changed | Locked::Held => {
+                // Possibly by a duplicate of this request, so a read must decide.
+                self.leftover = Leftover::Possible;
+                self.outrun += 1;
+                if self.outrun <= OUTRUN_AT_ONCE {
+                    return self.look(effects);
+                }
+                let why = "others keep writing the key".into();
+                let error = Error::Unavailable { step: Step::Lock, why };
+                self.obstruct(Obstacle::Trouble(error), effects);
+                self.pause(now, Next::Read);
+            }
+            Locked::AsideUnsent(trouble) => {
+                self.leftover = Leftover::Possible;
+                self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Lock)), effects);
+                self.pause(now, Next::Read);
             }
             Locked::Delayed => match self.leftover {
                 // Lock-delay is running and our session still holds a leftover lock. Release it
                 // now: the end of the delay changes nothing that a watch would show.
                 Leftover::At(index) => self.release_leftover(index, effects),
-                _ => self.delayed(now, attempt.expect, effects),
+                // A new leader begins a delay anew, even that of a key which a copy of this
+                // request locked at its end.
+                _ => {
+                    self.may_be_a_copys();
+                    self.delayed(now, attempt.expect, effects);
+                }
             },
             // A followed key, or one with a possible late attempt, may have changed meanwhile.
             Locked::Withdrawn => {
@@ -122,6 +148,10 @@ impl Lock {
     /// follow the key.
     fn refused(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         self.fail(now, Obstacle::Trouble(error), effects);
+        self.may_be_a_copys();
+    }
+
+    fn may_be_a_copys(&mut self) {
         if self.leftover == Leftover::None {
             self.leftover = Leftover::ByCopy;
         }
@@ -133,6 +163,7 @@ impl Lock {
             return;
         };
         self.leftover = Leftover::None;
+        self.outrun = 0;
         let is_other_store = index < self.floor;
         #[cfg(test)]
         let is_other_store = is_other_store && !Mutation::OtherStoreIgnored.is_chosen();

@@ -23,6 +23,7 @@ impl Lock {
         self.demand = demand;
         if !demand.wants() {
             self.herd.left();
+            self.outrun = 0;
         }
         // Report the holder now: while we wait, an unchanged holder is not reported again.
         if follows_now

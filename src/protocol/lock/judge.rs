@@ -38,7 +38,9 @@ impl Lock {
             }
             Seen::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Read)), effects);
-                self.pause(now, Next::Read);
+                let is_doubtful = self.leftover == Leftover::ByCopy;
+                let tries = is_doubtful && self.contends() && !self.reads_first;
+                self.pause(now, if tries { Next::Try(Expect::Missing) } else { Next::Read });
             }
         }
     }

@@ -128,6 +128,7 @@ impl Lock {
     pub(super) fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
         match self.leftover {
             Leftover::None => {}
+            Leftover::ByCopy if self.contends() => self.begin(effects),
             Leftover::ByCopy | Leftover::Possible => self.look(effects),
             Leftover::At(index) if self.demand.wants() && !self.demand.sets_only => {
                 self.try_lock(Expect::Index(index), effects);
@@ -192,7 +193,7 @@ impl Lock {
         effects.push(Effect::Lost { reason: LossReason::RuntimeFailed });
         self.writing = None;
         self.demand = Demand::default();
-        self.unclear = 0;
+        (self.unclear, self.outrun) = (0, 0);
         self.obstacle = None;
         self.phase = Phase::Idle;
         // The effects of its last turn may have died with the actor, and answers have.

@@ -123,8 +123,8 @@ struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leftover {
     None,
-    /// Consul refused an attempt, and a copy of it may have locked the key before. A read
-    /// decides, unless it is refused as well.
+    /// Consul refused an attempt, and a copy of it may have locked the key before. The next
+    /// attempt decides, or, if nobody wants the key, a read that is not refused as well.
     ByCopy,
     /// An attempt may have locked the key; a read decides.
     Possible,
@@ -169,6 +169,8 @@ pub(crate) struct Lock {
     setbacks: u32,
     /// How many attempts in a row had no clear answer.
     unclear: u32,
+    /// How many attempts in a row found the key changed since it was read.
+    outrun: u32,
     /// The first step when contending next: a read if the key is known to exist.
     resume: Next,
     /// No attempt is made before a read.
@@ -208,6 +210,7 @@ impl Lock {
             no_session: None,
             setbacks: 0,
             unclear: 0,
+            outrun: 0,
             resume: Next::Try(Expect::Missing),
             reads_first: false,
             sweep: None,

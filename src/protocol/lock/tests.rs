@@ -981,6 +981,54 @@ fn what_the_first_copy_of_a_refused_request_locked_is_looked_for_until_the_key_i
 }
 
 #[test]
+fn what_a_copy_of_a_delayed_request_locked_is_given_back_when_nobody_waits() {
+    // A new leader begins a lock-delay anew, even one at whose end the key was locked.
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Locked { ticket, answer: Locked::Delayed });
+    let effects = bench.step(Event::Demand(Demand::default()));
+    let answer = found(Some("ours-1"), 41);
+    let effects = bench.step(Event::Read { ticket: read_ticket(&effects), answer });
+    assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
+    // Who waits tries again without a read.
+    let (mut bench, ticket) = Bench::contending();
+    bench.step(Event::Locked { ticket, answer: Locked::Delayed });
+    let effects = bench.wake();
+    assert!(matches!(effects[..], [Effect::Lock { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_refused_key_that_cannot_be_read_is_attempted_by_the_next_caller() {
+    let (mut bench, ticket) = Bench::contending();
+    let effects = bench.step(Event::Locked { ticket, answer: Locked::Denied("key:write".into()) });
+    bench.step(Event::Demand(waiting()));
+    let answer = Seen::Unknown(unknown());
+    bench.step(Event::Read { ticket: read_ticket(&effects), answer });
+    let effects = bench.wake();
+    assert!(matches!(effects[..], [Effect::Lock { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_key_that_others_keep_writing_is_tried_after_growing_pauses_and_refused_to_who_does_not_wait() {
+    let (mut bench, mut ticket) = Bench::contending();
+    let (mut paused, mut since) = (0, bench.now);
+    for index in 40..60 {
+        let mut effects = bench.step(Event::Locked { ticket, answer: Locked::Changed });
+        if !matches!(effects[..], [Effect::Read { .. }]) {
+            assert!(
+                matches!(effects[..], [Effect::Obstructed(Obstacle::Trouble(_))]),
+                "{effects:?}"
+            );
+            effects = bench.wake();
+            assert!(bench.now > since, "no pause");
+            (paused, since) = (paused + 1, bench.now);
+        }
+        let answer = found(None, index);
+        ticket = lock_ticket(&bench.step(Event::Read { ticket: read_ticket(&effects), answer }));
+    }
+    assert_eq!(paused, 12);
+}
+
+#[test]
 fn a_key_with_a_possible_late_attempt_is_read_once_its_offered_lock_is_taken_back() {
     let mut bench = Bench::new();
     let view = SessionView { fence: Fence::Unusable, ..view(1) };

@@ -20,7 +20,7 @@ impl Lock {
         let Some(session) = entry.session.clone() else { return };
         let foreign = self.is_foreign(&entry).then_some(entry.flags);
         self.freed_at = None;
-        self.setbacks = 0;
+        (self.setbacks, self.outrun) = (0, 0);
         self.rival_at = Some(now);
         self.is_lock = true;
         self.yields_until = now;

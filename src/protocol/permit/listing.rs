@@ -114,7 +114,7 @@ impl Permit {
         let Some((index, roster)) = lock.and_then(|it| Some((it.modify_index, self.fit(it).ok()?)))
         else {
             // Somebody may put it right, with the same holders.
-            self.roll.clear();
+            self.roll.forget_ended();
             return self.list_later(now);
         };
         self.roll.retain(&roster.holders);
@@ -161,7 +161,7 @@ impl Permit {
 
     /// Leaves the ended holders to other processes, unless a caller waits here.
     fn leave_to_others(&mut self) {
-        self.roll.clear();
+        self.roll.forget_ended();
         self.look_until = self.look_until.filter(|_| self.waits());
     }
 

@@ -271,6 +271,11 @@ impl Permit {
         self.listing.soon();
     }
 
+    /// Whether nothing of ours is in flight or to be looked for, which has the present limit.
+    pub(crate) fn may_change_limit(&self) -> bool {
+        self.lock.is_quiet() && self.joining.is_none() && self.look_until.is_none()
+    }
+
     /// Whether our session may be among the holders.
     fn may_be_among(&self, session: &SessionId) -> bool {
         let is_seen =

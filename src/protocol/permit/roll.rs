@@ -140,6 +140,15 @@ impl Roll {
         known.any(|(session, known)| known.ended.is_some() || self.former.contains(session))
     }
 
+    /// Forgets who has ended, and the ended sessions of ours. What was learned of the others
+    /// while they lived remains.
+    pub(super) fn forget_ended(&mut self) {
+        self.known.retain(|session, _| !self.former.contains(session));
+        for known in self.known.values_mut() {
+            known.ended = None;
+        }
+    }
+
     /// Forgets the holders.
     pub(super) fn clear(&mut self) {
         self.known.clear();

@@ -470,6 +470,34 @@ fn ended_while_joining() -> (Bench, Ticket, Ticket) {
     (bench, joining, listing)
 }
 
+#[test]
+fn the_limit_does_not_change_while_a_join_or_what_it_may_have_taken_has_the_present_one() {
+    let (mut bench, joining, listing_ticket) = ended_while_joining();
+    assert!(!bench.permit.may_change_limit(), "its join may take effect");
+    let answer = Locked::Unknown(Trouble::Timeout(Duration::from_secs(2)));
+    bench.lock(lock::Event::Locked { ticket: joining, answer });
+    assert!(!bench.permit.may_change_limit(), "it may have taken effect");
+    bench.listed(listing_ticket, listing(9, &["a"], &["a"]));
+    bench.list_until_quiet(&listing(9, &["a"], &["a"]));
+    assert!(bench.permit.may_change_limit());
+}
+
+#[test]
+fn a_denied_listing_does_not_forget_the_lock_delay_of_a_holder_that_lived() {
+    let mut roll = roll::Roll::default();
+    let (session, ticket) = (SessionId::from("a"), Tickets::default().next());
+    assert!(roll.lives(&session));
+    roll.asks(&session, ticket);
+    let (name, node) = (String::new(), String::new());
+    let (lock_delay, ttl) = (Duration::from_secs(15), None);
+    roll.answered(ticket, &SessionSeen::Exists { name, node, lock_delay, ttl });
+    roll.ended(at(0), &session, None);
+    roll.forget_ended();
+    assert!(!roll.has_ended());
+    roll.ended(at(4_000), &session, None);
+    assert_eq!(roll.next(), Some(at(4_000) + lock_delay.mul_f64(1.1)));
+}
+
 /// The sessions that are removed.
 fn pruned(effects: &[Effect]) -> Vec<&str> {
     let ended = effects.iter().find_map(|effect| match effect {

@@ -167,6 +167,7 @@ fn bad_answers() -> Vec<Bad> {
         Locked::FenceDenied(right()),
         Locked::Refused("too large".into()),
         Locked::Aside,
+        Locked::AsideUnsent(Trouble::InLine(Duration::from_secs(2))),
         Locked::Withdrawn,
         Locked::Unsent(Trouble::InLine(Duration::from_secs(2))),
         Locked::Unsent(Trouble::Connect("refused".into())),
