@@ -100,7 +100,7 @@ impl Lock {
                 // A new leader begins a delay anew, even that of a key which a copy of this
                 // request locked at its end.
                 _ => {
-                    self.may_be_a_copys();
+                    self.suspect_a_copy();
                     self.delayed(now, attempt.expect, effects);
                 }
             },
@@ -148,10 +148,10 @@ impl Lock {
     /// follow the key.
     fn refused(&mut self, now: Moment, error: Error, effects: &mut Vec<Effect>) {
         self.fail(now, Obstacle::Trouble(error), effects);
-        self.may_be_a_copys();
+        self.suspect_a_copy();
     }
 
-    fn may_be_a_copys(&mut self) {
+    fn suspect_a_copy(&mut self) {
         if self.leftover == Leftover::None {
             self.leftover = Leftover::ByCopy;
         }
