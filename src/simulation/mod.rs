@@ -14,7 +14,8 @@
 //! - *A copy of an answered lock request* that arrives after its lock was released and
 //!   the key deleted, after the lock-delay for which it was refused, after the right that it
 //!   lacked was granted, or, for a set, after the key for which it was refused became free
-//!   (`Question::outlives`). No fence is raised for an answered attempt.
+//!   (`Question::outlives`). No fence is raised for an answered attempt. Nor *a copy of a
+//!   denied request* of a process that may not read the key either (`Server::keeps_reads`).
 //! - *A lock or a permit restored by a snapshot* although its session had released it
 //!   (`release_the_risen`), *a late request that passes the older fence* of that snapshot
 //!   or expects an index that its entry has again (`withhold_the_late`,

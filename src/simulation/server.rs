@@ -64,6 +64,9 @@ pub(super) struct Server {
     fence_denied: Vec<bool>,
     /// The processes that were ever denied a request.
     pub(super) has_denied: Vec<bool>,
+    /// The processes that may always read from now on: nothing else shows what a copy of a denied
+    /// request has locked.
+    keeps_reads: Vec<bool>,
     /// The rights that each process lacks, and until when.
     pub(super) lacking: Vec<Lacking>,
     ttl_stretch: u32,
@@ -103,6 +106,7 @@ impl Server {
             locks: BTreeMap::new(),
             fence_denied: plan.fence_denied.clone(),
             has_denied: vec![false; plan.processes],
+            keeps_reads: vec![false; plan.processes],
             lacking: vec![Lacking::default(); plan.processes],
             ttl_stretch: plan.ttl_stretch,
             past: BTreeMap::new(),
@@ -156,7 +160,9 @@ impl Server {
             Question::Slot(_, SlotQuestion::Read { .. })
             | Question::Slot(_, SlotQuestion::ListHolders { .. })
             | Question::Watch { .. }
-            | Question::Prefix { .. } => (lacking.reads > now).then(forbidden),
+            | Question::Prefix { .. } => {
+                (lacking.reads > now && !self.keeps_reads[exchange.process]).then(forbidden)
+            }
             Question::Session(SessionQuestion::ReadFence { .. }) => no_fence.then(forbidden),
             _ => (no_fence && question.touches_fence()).then(|| errors(&[0])),
         }
@@ -197,8 +203,10 @@ impl Server {
         }
         if let Some(denied) = self.denied(now, exchange) {
             self.has_denied[exchange.process] = true;
+            let may_read = self.lacking[exchange.process].reads <= now;
             // Another server, which still knew the right, got the first copy of the request.
-            if exchange.question.may_lock() && exchange.id % 4 < 2 {
+            if exchange.question.may_lock() && may_read && exchange.id % 4 < 2 {
+                self.keeps_reads[exchange.process] = true;
                 self.carry_out(now, exchange);
             }
             return Served::Reply(denied);
