@@ -267,8 +267,8 @@ pub(crate) enum Locked {
     FenceDenied(String),
     /// Consul never accepts this request; it had no effect.
     Refused(String),
-    /// The request was not sent, or Consul does not know the token. It has no effect, as far as
-    /// [`Trouble::UnknownToken`] can say.
+    /// The request was not sent, or Consul does not know the token. It had no effect;
+    /// [`Trouble::UnknownToken`] names the exception.
     Unsent(Trouble),
     /// It failed only because another lock of its transaction failed.
     Aside,

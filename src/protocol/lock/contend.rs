@@ -97,8 +97,8 @@ impl Lock {
                 // Lock-delay is running and our session still holds a leftover lock. Release it
                 // now: the end of the delay changes nothing that a watch would show.
                 Leftover::At(index) => self.release_leftover(index, effects),
-                // A new leader begins a delay anew, even that of a key which a copy of this
-                // request locked at its end.
+                // A new leader starts the lock-delay again. A copy of this request may have locked
+                // the key before that.
                 _ => {
                     self.suspect_a_copy();
                     self.delayed(now, attempt.expect, effects);

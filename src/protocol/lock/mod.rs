@@ -132,6 +132,13 @@ enum Leftover {
     At(u64),
 }
 
+impl Leftover {
+    /// Whether a read must show if the lock exists.
+    fn needs_a_read(self) -> bool {
+        matches!(self, Self::ByCopy | Self::Possible)
+    }
+}
+
 /// The next step after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -345,8 +352,7 @@ impl Lock {
             }
             Phase::Pausing { until, next } if !self.demand.wants() => {
                 // The pause may have been for a lock attempt, but now only a read is allowed.
-                let looks = matches!(self.leftover, Leftover::ByCopy | Leftover::Possible);
-                let reads = self.demand.follow || looks;
+                let reads = self.demand.follow || self.leftover.needs_a_read();
                 if !(reads && *next == Next::Read && now < *until) {
                     self.phase = Phase::Idle;
                     self.act(now, effects);

@@ -1,6 +1,6 @@
 //! The lock machine's state as shown to users.
 
-use super::{Leftover, Lock, Phase};
+use super::{Lock, Phase};
 use crate::{clock::Moment, ownership::KeyState, protocol::queue::Obstacle};
 
 /// What a pausing lock waits for.
@@ -23,8 +23,7 @@ impl Lock {
             Phase::Idle if self.demand.wants() && self.session.is_none() => KeyState::NoSession,
             Phase::Idle => KeyState::Idle,
             Phase::Reading { .. } | Phase::Pausing { .. }
-                if matches!(self.leftover, Leftover::ByCopy | Leftover::Possible)
-                    && !self.demand.wants() =>
+                if self.leftover.needs_a_read() && !self.demand.wants() =>
             {
                 KeyState::Unclear
             }
