@@ -147,16 +147,12 @@ impl World {
     /// Checks that a process has reported its depositions before it cleans up or
     /// contends again.
     pub(super) fn check_deposed_before(&mut self, process: usize, question: &Question) {
-        let host = &self.processes[process];
-        // Locks of an ended session can still be in line, and Consul refuses them.
-        let (life, live) = (host.life, host.live_session());
+        let life = self.processes[process].life;
         let untold = self.elections.told.iter().find(|((of, in_life, key), told)| {
             *of == process
                 && *in_life == life
                 && match question {
-                    Question::Lock { .. } | Question::LockAll { .. } => {
-                        question.locks().any(|ask| ask.key == *key && live == Some(&ask.session))
-                    }
+                    _ if question.contends_for(key) => true,
                     Question::Slot(_, SlotQuestion::Release { ask, .. }) => ask.key == *key,
                     Question::Session(SessionQuestion::Create { .. }) => true,
                     Question::Session(SessionQuestion::Destroy { ask, .. }) => {

@@ -347,14 +347,9 @@ impl World {
         self.check_deposed_before(process, question);
         let host = &self.processes[process];
         let owned = &self.invariants.owned;
-        // Locks of an ended session can still be in line, and Consul refuses them.
-        let live = host.live_session();
         let concerned = |caller: &Caller| match question {
-            Question::Lock { .. } | Question::LockAll { .. } => {
-                question.locks().any(|ask| ask.key == caller.key && live == Some(&ask.session))
-            }
+            _ if question.contends_for(&caller.key) => true,
             Question::Slot(_, SlotQuestion::Release { ask, .. }) => ask.key == caller.key,
-            Question::Slot(_, SlotQuestion::Join { ask, .. }) => ask.key == caller.key,
             Question::Slot(_, SlotQuestion::Leave { ask, .. }) => ask.key == caller.key,
             Question::Session(SessionQuestion::Create { .. }) => true,
             Question::Session(SessionQuestion::Destroy { ask, .. }) => owned

@@ -10,6 +10,7 @@ use crate::{
         wire::{WireReply, WireRequest},
     },
     holding::{asker::Asker, keeping::SessionQuestion, slot::Slot, slot_question::SlotQuestion},
+    key::Key,
     protocol::{Ticket, lock, permit, session, watch},
 };
 
@@ -152,6 +153,23 @@ impl Question {
             _ => (&[], &[]),
         };
         alone.iter().map(|(lock, _)| lock).chain(together)
+    }
+
+    /// Whether it makes the current attempt of the key's machine. A lock in line can be of an
+    /// ended session or of an actor that died.
+    pub(super) fn contends_for(&self, key: &Key) -> bool {
+        let is_current =
+            |slot: &Slot, ticket: Ticket| slot.key == *key && slot.machine().tries(ticket);
+        match self {
+            Self::Lock { locks, .. } => {
+                locks.iter().any(|(_, waiter)| is_current(&waiter.slot, waiter.ticket))
+            }
+            Self::LockAll { slots, .. } => {
+                slots.iter().any(|(slot, ticket)| is_current(slot, *ticket))
+            }
+            Self::Slot(_, SlotQuestion::Join { ask, .. }) => ask.key == *key,
+            _ => false,
+        }
     }
 
     /// Whether it may lock a key or take a permit.
