@@ -65,8 +65,10 @@ pub(crate) enum Mutation {
     /// A session is shared before its fence exists: the first attempts check that there
     /// is none.
     LentUnfenced,
-    /// A singleton's handlers are polled before the clock of its term.
-    HandlersOutliveTerm,
+    /// User code is polled once more after the end of its lease or term.
+    WorkOutlivesTerm,
+    /// A job's due time is free although a turn of it is recorded.
+    TurnRepeated,
     /// A release that ends an ownership is not published.
     EndUnpublished,
     /// A transaction of several locks is sent again although its outcome is unknown.
@@ -100,8 +102,8 @@ thread_local! {
 }
 
 impl Mutation {
-    /// The mutations that the simulation must find in every run. It runs no singleton, so
-    /// `HandlersOutliveTerm` is not among them: a test of `work/singleton.rs` finds it.
+    /// The mutations that the simulation must find in every run. It runs no user code:
+    /// `WorkOutlivesTerm` and `TurnRepeated` are found by `work/tests.rs`.
     pub(crate) const ALL: [Self; 41] = [
         Self::LeaseFromResponse,
         Self::DoubleTtlAsDeadline,

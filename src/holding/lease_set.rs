@@ -1,11 +1,13 @@
 //! A set of leases that were granted together.
 
-use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use futures::future::{Either, join_all, select, select_all};
+use futures::future::{join_all, select_all};
 
 use crate::{
-    holding::{callers::Grant, keep_alive::KeepAlive, lease_state::LeaseState},
+    holding::{
+        callers::Grant, keep_alive::KeepAlive, lease_state::LeaseState, user_code::run_until,
+    },
     key::Key,
     ownership::{LossReason, Lost, Released},
     token::FencingToken,
@@ -99,15 +101,10 @@ impl LeaseSet {
                 state
             })
         });
-        let ended = {
-            let work = pin!(work);
-            // `select` polls its first argument first.
-            match select(select_all(invalid), work).await {
-                Either::Right((output, _)) => return Ok(output),
-                Either::Left(((ended, ..), _)) => ended,
-            }
-        };
-        Err(loss_of(ended).await)
+        match run_until(select_all(invalid), work).await {
+            Ok(output) => Ok(output),
+            Err((ended, ..)) => Err(loss_of(ended).await),
+        }
     }
 
     /// Releases every key with this call. The future completes with the outcome.

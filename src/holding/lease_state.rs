@@ -14,6 +14,7 @@ use std::{
 use futures::future::{Either, select};
 use tokio::sync::Notify;
 
+use super::user_code::run_until;
 use crate::{
     clock::Clock,
     key::Key,
@@ -197,13 +198,8 @@ impl LeaseState {
 
     /// Runs `work` until it completes or the lease is no longer valid.
     pub(crate) async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        {
-            let invalid = pin!(self.invalid());
-            let work = pin!(work);
-            // `select` polls its first argument first.
-            if let Either::Right((output, _)) = select(invalid, work).await {
-                return Ok(output);
-            }
+        if let Ok(output) = run_until(self.invalid(), work).await {
+            return Ok(output);
         }
         Err(Lost { key: self.key.clone(), token: self.token, reason: self.over().await })
     }

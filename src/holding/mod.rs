@@ -23,5 +23,6 @@ pub(crate) mod slots;
 pub(crate) mod tenure;
 pub(crate) mod term;
 pub(crate) mod turn;
+pub(crate) mod user_code;
 pub(crate) mod wards;
 pub(crate) mod watchers;

@@ -31,8 +31,9 @@
 //!
 //! - *Requests that Consul never accepts*, for their name, their length or their TTL, *a token
 //!   that a server does not know*, and *listings from a deposed leader*.
-//! - *What only carries machines out*: actors, connections, the log, and the leader's work
-//!   (`Singleton`, `every`, `while_leading`).
+//! - *What only carries machines out*: actors, connections and the log.
+//! - *The leader's work* (`Singleton`, `every`, `while_leading`) has histories of its own, with
+//!   the real actors: `work/tests.rs`.
 //!
 //! The client of a real process does not send locks again, after a transaction that failed because
 //! of others, if there is no time for an answer. This one does: it has one more fault to endure.
@@ -63,7 +64,7 @@ mod reached;
 mod record;
 mod regressions;
 mod report;
-mod runs;
+pub(crate) mod runs;
 mod server;
 mod sets;
 mod takeovers;

@@ -28,7 +28,7 @@ fn account(seed: u64) -> String {
     )
 }
 
-pub(super) fn variable(name: &str) -> Option<u64> {
+pub(crate) fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

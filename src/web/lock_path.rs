@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::{Ready, ready},
     ops::Deref,
-    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -15,7 +14,7 @@ use actix_web::{
     body::BoxBody,
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
 };
-use futures::future::{Either, LocalBoxFuture, select};
+use futures::future::LocalBoxFuture;
 
 use super::{
     extract::{NotSetUp, dsync_of},
@@ -23,7 +22,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    holding::{lease::Lease, slots::Purpose, term::Term},
+    holding::{lease::Lease, slots::Purpose, term::Term, user_code::run_until},
     key::Key,
     messages::Acquire,
 };
@@ -217,11 +216,7 @@ impl Service<ServiceRequest> for LockPathService {
             request.extensions_mut().insert(HeldLease(Term::of(lease.state().clone(), None)));
             // `run` checks the deadline before it calls the service.
             let work = lease.run(async { service.call(request).await });
-            let over = pin!(hold.over(lease.key().clone()));
-            let response = match select(over, pin!(work)).await {
-                Either::Left((too_long, _)) => return Err(too_long.into()),
-                Either::Right((response, _)) => response??,
-            };
+            let response = run_until(hold.over(lease.key().clone()), work).await???;
             Ok(response.map_body(|_, body| locked(body, lease, hold, &method)))
         })
     }

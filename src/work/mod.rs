@@ -8,6 +8,8 @@ mod period;
 mod restart_pauses;
 mod schedule;
 mod singleton;
+#[cfg(test)]
+mod tests;
 mod while_leading;
 
 pub use every::Turn;

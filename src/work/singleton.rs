@@ -15,18 +15,16 @@ use actix::{
 };
 use futures::{
     FutureExt as _,
-    future::{Either, LocalBoxFuture, Shared, select},
+    future::{LocalBoxFuture, Shared, select},
 };
 use tokio::sync::{oneshot, watch};
 
 use super::{restart_pauses::RestartPauses, while_leading::panicked};
-#[cfg(test)]
-use crate::mutation::Mutation;
 use crate::{
     config::Timing,
     dsync::Dsync,
     error::Error,
-    holding::{ledger::WorkGuard, tenure::Tenure, term::Term},
+    holding::{ledger::WorkGuard, tenure::Tenure, term::Term, user_code::run_until},
     key::Key,
     logs,
     messages::Campaign,
@@ -336,10 +334,7 @@ impl<A: Actor<Context = Context<A>>> Keeper<A> {
     }
 
     async fn unless_called_off<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        match select(self.called_off.clone(), pin!(future)).await {
-            Either::Left(_) => None,
-            Either::Right((output, _)) => Some(output),
-        }
+        run_until(self.called_off.clone(), future).await.ok()
     }
 }
 
@@ -371,7 +366,7 @@ async fn live<A: Actor<Context = Context<A>>>(
     logs::info!(%key, %token, "singleton started");
     let mut life = Life { context: context.into_future(actor), term: term.clone(), begun: false };
 
-    if !is_over_first(signal, &mut life).await {
+    if run_until(signal, &mut life).await.is_ok() {
         return End::Own;
     }
     if !life.begun {
@@ -379,7 +374,7 @@ async fn live<A: Actor<Context = Context<A>>>(
     }
     life.context.ctx().stop();
     let (over, late) = (pin!(term.invalid()), pin!(tokio::time::sleep(stop_within)));
-    if is_over_first(select(over, late), &mut life).await {
+    if run_until(select(over, late), &mut life).await.is_err() {
         // If it were terminated from outside, actix would start the actor again. So it is asked
         // to stop, again if it refused before. If it refuses now, this runs first, before any
         // timer or message of the actor.
@@ -422,43 +417,9 @@ impl<A: Actor<Context = Context<A>>> Drop for Life<A> {
     }
 }
 
-/// Whether `over` completes before `life`, which runs user code. The clock is read before
-/// each poll of user code.
-async fn is_over_first(over: impl Future + Unpin, life: impl Future + Unpin) -> bool {
-    #[cfg(test)]
-    if Mutation::HandlersOutliveTerm.is_chosen() {
-        return matches!(select(life, over).await, Either::Right(_));
-    }
-    // `select` polls its first argument first.
-    matches!(select(over, life).await, Either::Left(_))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
-
-    use futures::future::{poll_fn, ready};
-
     use super::*;
-
-    /// How often user code is polled although its term is over.
-    fn polls_after_the_end() -> u32 {
-        let mut polls = 0;
-        let life = poll_fn(|_| {
-            polls += 1;
-            Poll::Ready(())
-        });
-        let _ = is_over_first(ready(()), life).now_or_never();
-        polls
-    }
-
-    #[test]
-    fn no_handler_runs_once_the_term_is_over() {
-        assert_eq!(polls_after_the_end(), 0);
-        Mutation::choose(Some(Mutation::HandlersOutliveTerm));
-        assert_eq!(polls_after_the_end(), 1, "the test notices the broken rule");
-        Mutation::choose(None);
-    }
 
     #[test]
     fn a_stop_that_takes_longer_than_a_lease_can_spare_is_refused_by_name() {

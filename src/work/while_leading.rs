@@ -1,14 +1,10 @@
 //! A future that runs while this process leads.
 
-use std::pin::pin;
-
-use futures::future::{Either, select};
-
 use super::{caught::caught, restart_pauses::RestartPauses};
 use crate::{
     dsync::Dsync,
     error::Error,
-    holding::{ledger::WorkGuard, term::Term},
+    holding::{ledger::WorkGuard, term::Term, user_code::run_until},
     key::Key,
     logs,
     messages::Campaign,
@@ -112,10 +108,7 @@ impl Dsync {
 /// The output of `future`, or `None` if the work must not start again. The future is
 /// dropped before this returns.
 async fn unless_over<T>(guard: &WorkGuard, future: impl Future<Output = T>) -> Option<T> {
-    match select(pin!(guard.over()), pin!(future)).await {
-        Either::Left(_) => None,
-        Either::Right((output, _)) => Some(output),
-    }
+    run_until(guard.over(), future).await.ok()
 }
 
 /// Logs and records that work ended, or never began, for this reason: nobody may look at the

@@ -1,0 +1,150 @@
+//! The guarantees, checked whenever the user's code runs.
+
+use std::{
+    cell::{RefCell, RefMut},
+    collections::BTreeMap,
+    rc::Rc,
+    time::SystemTime,
+};
+
+use tokio::time::Instant;
+
+use super::super::every::Turn;
+use crate::{
+    consul::session_name::service_of, embedded::Embedded, holding::term::Term, token::FencingToken,
+};
+
+/// The key of the leadership.
+pub(super) const JOB: &str = "job";
+
+/// What a history reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reached {
+    Turn,
+    WorkDroppedAfterItsTerm,
+    WorkDroppedInItsTerm,
+    Panic,
+    ActorRefusesToStop,
+    ActorStopsByItself,
+    LeaderStopped,
+    LeaderCutOff,
+    LeaderKilled,
+    RepliesLost,
+    RepliesLate,
+    AgentFrozen,
+    AgentRestarted,
+    SessionEnded,
+    Resigned,
+    HandedOver,
+    ShutDown,
+}
+
+impl Reached {
+    pub(super) const ALL: [Self; 17] = [
+        Self::Turn,
+        Self::WorkDroppedAfterItsTerm,
+        Self::WorkDroppedInItsTerm,
+        Self::Panic,
+        Self::ActorRefusesToStop,
+        Self::ActorStopsByItself,
+        Self::LeaderStopped,
+        Self::LeaderCutOff,
+        Self::LeaderKilled,
+        Self::RepliesLost,
+        Self::RepliesLate,
+        Self::AgentFrozen,
+        Self::AgentRestarted,
+        Self::SessionEnded,
+        Self::Resigned,
+        Self::HandedOver,
+        Self::ShutDown,
+    ];
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The latest term in which work was seen, and its process.
+    latest: Option<(FencingToken, String)>,
+    /// The due time of the latest turn.
+    due: Option<SystemTime>,
+    worked_at: Option<Instant>,
+    pub(super) reached: BTreeMap<Reached, u64>,
+    /// The first guarantee that was broken.
+    pub(super) wrong: Option<String>,
+}
+
+/// Sees all work of a history.
+#[derive(Clone)]
+pub(super) struct Witness {
+    consul: Embedded,
+    seen: Rc<RefCell<Seen>>,
+}
+
+impl Witness {
+    pub(super) fn new(consul: &Embedded) -> Self {
+        Self { consul: consul.clone(), seen: Rc::default() }
+    }
+
+    pub(super) fn seen(&self) -> RefMut<'_, Seen> {
+        self.seen.borrow_mut()
+    }
+
+    pub(super) fn reach(&self, what: Reached) {
+        *self.seen().reached.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn wrong(&self, what: impl FnOnce() -> String) {
+        self.seen().wrong.get_or_insert_with(what);
+    }
+
+    /// The process in which work was last seen.
+    pub(super) fn worker(&self) -> Option<String> {
+        Some(self.seen().latest.as_ref()?.1.clone())
+    }
+
+    /// When work was last seen.
+    pub(super) fn worked_at(&self) -> Option<Instant> {
+        self.seen().worked_at
+    }
+
+    /// The user's code runs in this term of that process.
+    pub(super) fn works(&self, process: &str, term: &Term) {
+        let token = term.token();
+        if !term.is_valid() {
+            self.wrong(|| format!("{process} works after its term {token}"));
+        }
+        if let Some(holder) = self.holder().filter(|holder| holder != process) {
+            self.wrong(|| format!("{process} works in {token}, and {holder} has the key"));
+        }
+        let now = (token, process.to_owned());
+        let former = {
+            let seen = &mut *self.seen();
+            seen.worked_at = Some(Instant::now());
+            seen.latest.replace(now.clone())
+        };
+        if let Some((last, other)) =
+            former.filter(|former| *former > now || former.0 == token && *former != now)
+        {
+            self.wrong(|| format!("{process} works in {token} after {other} has worked in {last}"));
+        }
+    }
+
+    /// A turn begins in that process.
+    pub(super) fn begins(&self, process: &str, turn: &Turn) {
+        self.works(process, turn.term());
+        self.reach(Reached::Turn);
+        let due = turn.due();
+        let former = self.seen().due.replace(due);
+        if let Some(former) = former.filter(|former| *former >= due) {
+            self.wrong(|| format!("{process} has a turn that was due {due:?} after {former:?}"));
+        }
+    }
+
+    /// The service whose session has the key.
+    fn holder(&self) -> Option<String> {
+        let entry = self.consul.entries().into_iter().find(|entry| entry.key == JOB)?;
+        let session = entry.session?;
+        let session = self.consul.sessions().into_iter().find(|it| it.id == session)?;
+        Some(service_of(&session.name).to_owned())
+    }
+}
