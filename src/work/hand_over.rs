@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     dsync::Dsync,
@@ -26,29 +27,34 @@ impl Dsync {
     /// With an actix-web server, use [`hand_over_on`](Dsync::hand_over_on).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if `limit` passes first. If Consul was unreachable, the keys
-    /// become free once it is reachable, or when the session ends. Work that may still be
-    /// running keeps only its own key, so that two never run at the same time: an actor that
-    /// is busy and has not stopped, or a job whose future exists and is not polled. When it
-    /// stops, its campaign ends, unless you started the campaign yourself.
+    /// [`Error::Unavailable`] if `limit` passes first; it names a key, and what that waited for.
+    /// If Consul was unreachable, the keys become free once it is reachable, or when the
+    /// session ends. Work that may still be running keeps only its own key, so that two never
+    /// run at the same time: an actor that is busy and has not stopped, or a job whose future
+    /// exists and is not polled. When it stops, its campaign ends, unless you started the
+    /// campaign yourself.
     ///
     /// # Cancel safety
     /// Dropping the future does not cancel the end of singletons and jobs; campaigns that
     /// you started may continue. Call it again to continue with the rest.
     pub async fn hand_over(&self, limit: Duration) -> Result<(), Error> {
         self.ledger().close();
-        let slots = self.intake().slots.all();
-        let handed_over = join_all(slots.iter().map(async |slot| {
-            self.ledger().stopped(&slot.key).await;
-            if let Some(given_back) = slot.callers.stand_down() {
-                // An error means that the runtime is gone, and its session with it.
-                let _ = given_back.await;
-            }
+        let (slots, began) = (self.intake().slots.all(), Instant::now());
+        let hindrances = join_all(slots.iter().map(async |slot| {
+            let key = &slot.key;
+            let stopped = timeout(limit, self.ledger().stopped(key)).await;
+            stopped.map_err(|_| format!("the work of {key} has not stopped"))?;
+            let Some(given_back) = slot.callers.stand_down() else { return Ok(()) };
+            let given_back = timeout(limit.saturating_sub(began.elapsed()), given_back).await;
+            // Another error means that the runtime is gone, and its session with it.
+            given_back.map(drop).map_err(|_| format!("Consul has not confirmed that {key} is free"))
         }));
-        tokio::time::timeout(limit, handed_over).await.map(drop).map_err(|_| {
-            let why = format!("leadership was not handed over within {limit:?}");
-            Error::Unavailable { step: Step::Release, why }
-        })
+        let mut hindrances = hindrances.await.into_iter().filter_map(Result::err);
+        let Some(first) = hindrances.next() else { return Ok(()) };
+        let more = hindrances.count();
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        let why = format!("leadership was not handed over within {limit:?}: {first}{more}");
+        Err(Error::Unavailable { step: Step::Release, why })
     }
 
     /// Waits for `signal`, then [hands leadership over](Dsync::hand_over). Use the future as

@@ -48,6 +48,14 @@ async fn start(dsync: &Dsync, name: &str) -> SingletonHandle<Quiet> {
     handle
 }
 
+/// Why a hand-over failed.
+fn refused(outcome: Result<(), Error>) -> String {
+    match outcome {
+        Err(Error::Unavailable { why, .. }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Whether `name` is still held when `end` completes; Consul returns after a second.
 async fn held_after(end: impl Future<Output = ()>, consul: &Embedded, name: &str) -> bool {
     let ended = async {
@@ -69,8 +77,8 @@ async fn a_second_hand_over_waits_for_the_releases_of_the_first() {
     let own = lead(&one, "own").await;
     let _singleton = start(&one, "job").await;
     consul.cut();
-    let late = one.hand_over(SECOND * 3).await;
-    assert!(matches!(late, Err(Error::Unavailable { .. })), "{late:?}");
+    let late = refused(one.hand_over(SECOND * 3).await);
+    assert!(late.contains("Consul has not confirmed that"), "{late}");
     ended(&own).await;
     assert!(is_held(&consul, "own") && is_held(&consul, "job"));
     let again = async { one.hand_over(SECOND * 8).await.unwrap() };
@@ -107,8 +115,9 @@ async fn a_key_whose_release_is_late_does_not_keep_other_keys_from_being_resigne
     let one = runtime("one", &consul);
     let (own, _singleton) = (lead(&one, "own").await, start(&one, "job").await);
     consul.cut();
-    let late = one.hand_over(SECOND * 5).await;
-    assert!(matches!(late, Err(Error::Unavailable { .. })), "{late:?}");
+    let late = refused(one.hand_over(SECOND * 5).await);
+    // The work of the other key has stopped, and is not confirmed, either.
+    assert!(late.contains("within 5s") && late.ends_with("(and 1 more)"), "{late}");
     ended(&own).await;
     seconds(1).await;
     consul.mend();
@@ -126,8 +135,8 @@ async fn a_job_that_nobody_polls_keeps_only_its_own_key() {
     drop(select(&mut job, pin!(seconds(2))).await);
     assert!(is_held(&consul, "job"));
 
-    let late = one.hand_over(SECOND * 5).await;
-    assert!(matches!(late, Err(Error::Unavailable { .. })), "{late:?}");
+    let late = refused(one.hand_over(SECOND * 5).await);
+    assert!(late.ends_with("the work of job has not stopped"), "{late}");
     ended(&own).await;
     assert!(!is_held(&consul, "own") && !is_held(&consul, "other"));
     seconds(60).await;

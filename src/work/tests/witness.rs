@@ -21,8 +21,8 @@ pub(super) const JOB: &str = "job";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reached {
     Turn,
-    WorkDroppedAfterItsTerm,
-    WorkDroppedInItsTerm,
+    WorkEndedAfterItsTerm,
+    WorkEndedInItsTerm,
     Panic,
     ActorRefusesToStop,
     ActorStopsByItself,
@@ -42,8 +42,8 @@ pub(super) enum Reached {
 impl Reached {
     pub(super) const ALL: [Self; 17] = [
         Self::Turn,
-        Self::WorkDroppedAfterItsTerm,
-        Self::WorkDroppedInItsTerm,
+        Self::WorkEndedAfterItsTerm,
+        Self::WorkEndedInItsTerm,
         Self::Panic,
         Self::ActorRefusesToStop,
         Self::ActorStopsByItself,
@@ -122,9 +122,7 @@ impl Witness {
             seen.worked_at = Some(Instant::now());
             seen.latest.replace(now.clone())
         };
-        if let Some((last, other)) =
-            former.filter(|former| *former > now || former.0 == token && *former != now)
-        {
+        if let Some((last, other)) = former.filter(|former| former.0 >= token && *former != now) {
             self.wrong(|| format!("{process} works in {token} after {other} has worked in {last}"));
         }
     }

@@ -34,7 +34,7 @@ struct Part {
 impl Drop for Part {
     fn drop(&mut self) {
         let is_over = !self.term.is_valid();
-        let (over, early) = (Reached::WorkDroppedAfterItsTerm, Reached::WorkDroppedInItsTerm);
+        let (over, early) = (Reached::WorkEndedAfterItsTerm, Reached::WorkEndedInItsTerm);
         self.witness.reach(if is_over { over } else { early });
     }
 }
