@@ -192,6 +192,7 @@ impl LockSupervisor {
                 Err(Error::Unavailable { step: Step::DestroySession, why })
             }
         };
+        self.settings.journal.set_end(result.clone());
         for done in self.stopping.drain(..) {
             // The caller may be gone.
             let _ = done.send(result.clone());

@@ -182,6 +182,30 @@ async fn a_panic_in_the_supervisor_stops_the_runtime_and_tells_everybody() {
 }
 
 #[actix::test]
+async fn a_panic_in_the_supervisor_is_no_end_in_good_order() {
+    for is_stopping in [false, true] {
+        let world = World::new().await;
+        let _lease = world.acquire("k").await;
+        world.consul.cut();
+        let mut stopped = Box::pin(world.dsync.shutdown(Duration::from_secs(60)));
+        if is_stopping {
+            assert!(futures::poll!(&mut stopped).is_pending());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        world.crash(Crash::Supervisor);
+        for ended in [stopped.await, world.dsync.shutdown(Duration::from_secs(5)).await] {
+            assert!(matches!(ended, Err(Error::Unavailable { .. })), "{ended:?}");
+        }
+        if !is_stopping {
+            let handed_over = world.dsync.hand_over(Duration::from_secs(5)).await;
+            assert_eq!(handed_over, Err(Error::Stopped));
+        }
+        // The next world pauses it.
+        tokio::time::resume();
+    }
+}
+
+#[actix::test]
 async fn a_lock_that_panics_again_and_again_still_leaks_nothing() {
     let mut world = World::new().await;
     for _ in 0..20 {

@@ -355,7 +355,7 @@ impl Builder {
                 era,
                 most_keys: limits.keys,
                 most_waiters: limits.waiters_per_key,
-                process: std::process::id(),
+                process: instance,
                 telemetry,
             }),
             defaults: Defaults { value, leadership, leader_value },

@@ -191,7 +191,7 @@ impl Dsync {
     /// Ends the runtime in good order. Waiting callers get [`Error::Stopped`], current leases
     /// are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown), every key is
     /// released, the session is destroyed, and then the runtime logs out. A second call waits
-    /// for the same end.
+    /// for the same end, and a later one returns what the first did.
     ///
     /// Work that depends on leadership is stopped without time to stop; call
     /// [`hand_over`](Dsync::hand_over) first.

@@ -15,6 +15,7 @@ use super::inspector::{Inspector, RunPreflight};
 use crate::{
     actors::{ForWarden, LockSupervisor, Stop},
     config::Timing,
+    consul::ask::Keyspace,
     error::{Error, Step},
     holding::{
         callers::Answer,
@@ -143,6 +144,11 @@ async fn noting(
 }
 
 impl Intake {
+    /// The full key of the record of `key`'s periodic job.
+    pub(crate) fn record_of(&self, key: &Key) -> String {
+        Keyspace::below(self.prefix.as_deref()).record(key)
+    }
+
     pub(crate) fn acquire(&self, asked: Acquire) -> Pending<Lease> {
         self.acquire_for(Purpose::Lock, asked)
     }
@@ -264,14 +270,13 @@ impl Intake {
     pub(crate) async fn shutdown(&self, limit: Duration) -> Result<(), Error> {
         let (done, result) = oneshot::channel();
         self.supervisor.do_send(Stop { limit, done: Some(done) });
-        match result.await {
-            Ok(ended) => ended,
-            Err(_) if self.journal.has_died() => {
-                let why = "the runtime has failed; the session frees its keys when its TTL ends it";
-                Err(Error::Unavailable { step: Step::DestroySession, why: why.into() })
-            }
-            // It had already ended.
-            Err(_) => Ok(()),
+        if let Ok(ended) = result.await {
+            return ended;
         }
+        // It had already ended, or failed meanwhile.
+        self.journal.end().unwrap_or_else(|| {
+            let why = "the runtime has failed; the session frees its keys when its TTL ends it";
+            Err(Error::Unavailable { step: Step::DestroySession, why: why.into() })
+        })
     }
 }

@@ -101,10 +101,12 @@ impl LeaseSet {
                 state
             })
         });
-        match run_until(select_all(invalid), work).await {
-            Ok(output) => Ok(output),
-            Err((ended, ..)) => Err(loss_of(ended).await),
-        }
+        // Nothing of the result lives across the last await: the output need not be `Send`.
+        let ended = match run_until(select_all(invalid), work).await {
+            Ok(output) => return Ok(output),
+            Err((ended, ..)) => ended,
+        };
+        Err(loss_of(ended).await)
     }
 
     /// Releases every key with this call. The future completes with the outcome.

@@ -54,9 +54,11 @@ impl Ledger {
         Ok(WorkGuard { ledger: self.clone(), tenure: result?, unbound: false })
     }
 
-    /// Calls off all work and accepts no more.
-    pub(crate) fn close(&self) {
+    /// Calls off all work and accepts no more. Returns the keys whose work is running or
+    /// stopping.
+    pub(crate) fn close(&self) -> HashSet<Key> {
         self.0.send_modify(|entries| entries.closed = true);
+        self.0.borrow().bound.clone()
     }
 
     /// Waits until the work of `key` has stopped.

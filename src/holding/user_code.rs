@@ -1,4 +1,4 @@
-//! User code that ends with what it runs under.
+//! Runs user code until its lease, term or job is over.
 
 use std::{future::Future, pin::pin};
 
@@ -11,8 +11,9 @@ use crate::mutation::Mutation;
 
 /// Runs the user's `work` until `over` completes, and drops it then, before this returns.
 ///
-/// `over` is polled first each time. It reads the clock, so that the work of a process that
-/// was stopped is not polled after its term.
+/// `over` is polled first each time. If it reads the clock, as
+/// [`LeaseState::invalid`](super::lease_state::LeaseState::invalid) does, the work of a process
+/// that was stopped is not polled after its term.
 ///
 /// # Errors
 /// The output of `over`, if it completes first.

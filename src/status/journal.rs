@@ -13,6 +13,7 @@ use std::{
 use crate::{
     clock::{Clock, Moment},
     consul::fact::Fence,
+    error::Error,
     key::Key,
     logs,
     protocol::{cell::DeadlineCell, contest::News, session::SessionView},
@@ -42,6 +43,8 @@ struct Notes {
     /// Why periodic jobs are stuck.
     stuck: BTreeMap<Key, String>,
     preflight: Option<Preflight>,
+    /// How the runtime's shutdown ended.
+    end: Option<Result<(), Error>>,
     /// Newest first.
     incidents: VecDeque<(Moment, Option<Key>, String)>,
     history: History,
@@ -83,6 +86,16 @@ impl Journal {
         self.telemetry.in_use(0, 0);
         self.telemetry.oldest(Duration::ZERO, Duration::ZERO);
         self.notes().session = None;
+    }
+
+    /// Sets how the runtime's shutdown ended.
+    pub(crate) fn set_end(&self, end: Result<(), Error>) {
+        self.notes().end = Some(end);
+    }
+
+    /// How the runtime's shutdown ended; `None` if it did not end by one.
+    pub(crate) fn end(&self) -> Option<Result<(), Error>> {
+        self.notes().end.clone()
     }
 
     /// Whether the runtime ended without a shutdown.

@@ -45,6 +45,8 @@ static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 /// The turns of a job: their schedule, and their record in Consul.
 pub(super) struct Calendar {
     key: Key,
+    /// The full key of the record.
+    entry: String,
     fires: Mutex<Fires>,
     clock: Clock,
     supervisor: Addr<LockSupervisor>,
@@ -109,18 +111,19 @@ fn judge(around: Around, last: Option<&LastTurn>, attempted: Option<Attempted>) 
     }
 }
 
-/// The time in RFC 3339, which has no year after 9999.
-fn date_of(millis: u64) -> String {
+/// When the next turn may begin, in RFC 3339, which has no year after 9999.
+fn beginning(millis: u64) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(millis));
-    let mut text = "at ".to_owned();
+    let mut text = "the next may begin at ".to_owned();
     let written = time.map(|time| write!(text, "{}", humantime::format_rfc3339_seconds(time)));
-    if matches!(written, Some(Ok(()))) { text } else { "never".into() }
+    if matches!(written, Some(Ok(()))) { text } else { "no other may ever begin".into() }
 }
 
 impl Calendar {
     pub(super) fn new(key: Key, fires: Fires, dsync: &Dsync) -> Self {
         let intake = dsync.intake();
         Self {
+            entry: intake.record_of(&key),
             key,
             fires: Mutex::new(fires),
             clock: intake.slots.clock(),
@@ -182,7 +185,7 @@ impl Calendar {
                     | Error::Denied { .. }
                     | Error::NameRefused { .. }),
                 ) => {
-                    stuck.because(error.to_string());
+                    stuck.because(format!("{error} (the entry {})", self.entry));
                     tokio::time::sleep(rest).await;
                     rest = (rest * 2).min(LONGEST_REST);
                 }
@@ -218,11 +221,10 @@ impl Calendar {
             stuck.resolved();
             return sleep_until(self.clock, u64::MAX, at).await;
         };
-        let next = date_of(last.next);
+        let (next, entry) = (beginning(last.next), &self.entry);
         stuck.because(format!(
-            "its last turn is from the future: the next may begin {next}; delete the entry \
-             .dsync/every/{} if no clock is wrong any more",
-            self.key
+            "its last turn is from the future: {next}; delete the entry {entry} if no clock is \
+             wrong any more"
         ));
         sleep_until(self.clock, FUTURE_PERIOD, last.next).await;
     }

@@ -11,7 +11,13 @@ use super::{
     schedule::Schedule,
     while_leading::{note_end, panicked},
 };
-use crate::{dsync::Dsync, error::Error, holding::term::Term, key::Key, token::FencingToken};
+use crate::{
+    dsync::Dsync,
+    error::Error,
+    holding::{term::Term, user_code::run_until},
+    key::Key,
+    token::FencingToken,
+};
 
 /// One turn of a periodic job; see [`Dsync::every`].
 #[derive(Clone, Debug)]
@@ -167,7 +173,32 @@ impl Dsync {
 /// The output of `turn`, or `None` if the limit passes first.
 async fn within<T>(limit: Option<Duration>, turn: impl Future<Output = T>) -> Option<T> {
     match limit {
-        Some(limit) => tokio::time::timeout(limit, turn).await.ok(),
+        Some(limit) => run_until(tokio::time::sleep(limit), turn).await.ok(),
         None => Some(turn.await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_wakes_after_its_time_limit_is_not_polled_again() {
+        let second = Duration::from_secs(1);
+        let mut polls = 0;
+        let turn = poll_fn(|_| {
+            polls += 1;
+            if polls == 1 { Poll::Pending } else { Poll::Ready(()) }
+        });
+        let mut limited = Box::pin(within(Some(second), turn));
+        assert!(futures::poll!(&mut limited).is_pending());
+        tokio::time::advance(second * 2).await;
+        assert_eq!(limited.await, None);
+        assert_eq!(polls, 1);
+        assert_eq!(within(Some(Duration::MAX), async { 7 }).await, Some(7));
     }
 }

@@ -1,6 +1,10 @@
 //! The orderly end of leadership, before the end of the process.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
@@ -8,8 +12,17 @@ use tokio::time::{Instant, timeout};
 use crate::{
     dsync::Dsync,
     error::{Error, Step},
+    holding::slot::Slot,
+    key::Key,
     logs,
 };
+
+/// Why a key is not handed over in time. What a person can mend comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Late {
+    Working,
+    Unconfirmed,
+}
 
 impl Dsync {
     /// Hands leadership over, so that another process is elected at once.
@@ -19,6 +32,10 @@ impl Dsync {
     /// Returns when Consul has confirmed the releases, like the reply to
     /// [`Resign`](crate::Resign), including those of earlier resignations.
     ///
+    /// It does not wait for a key for which this process only contends, nor for one whose term
+    /// was lost before: [`shutdown`](Dsync::shutdown), or the end of the session, frees what such
+    /// a key may still have locked.
+    ///
     /// Call it first when a service ends. Locks stay, since requests in progress may need
     /// them; [`shutdown`](Dsync::shutdown) releases them at the end. From the call on, no
     /// singleton or job starts; a [`Campaign`](crate::Campaign) that is sent later contends
@@ -27,33 +44,46 @@ impl Dsync {
     /// With an actix-web server, use [`hand_over_on`](Dsync::hand_over_on).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if `limit` passes first; it names a key, and what that waited for.
+    /// [`Error::Unavailable`] if `limit` passes first. It names one key that was not handed over,
+    /// and says whether its work has not stopped or Consul has not confirmed its release.
     /// If Consul was unreachable, the keys become free once it is reachable, or when the
     /// session ends. Work that may still be running keeps only its own key, so that two never
     /// run at the same time: an actor that is busy and has not stopped, or a job whose future
     /// exists and is not polled. When it stops, its campaign ends, unless you started the
-    /// campaign yourself.
+    /// campaign yourself. [`Error::Stopped`] if the runtime has failed: the end of the session by
+    /// its TTL frees its keys.
     ///
     /// # Cancel safety
     /// Dropping the future does not cancel the end of singletons and jobs; campaigns that
     /// you started may continue. Call it again to continue with the rest.
     pub async fn hand_over(&self, limit: Duration) -> Result<(), Error> {
-        self.ledger().close();
-        let (slots, began) = (self.intake().slots.all(), Instant::now());
-        let hindrances = join_all(slots.iter().map(async |slot| {
-            let key = &slot.key;
-            let stopped = timeout(limit, self.ledger().stopped(key)).await;
-            stopped.map_err(|_| format!("the work of {key} has not stopped"))?;
-            let Some(given_back) = slot.callers.stand_down() else { return Ok(()) };
-            let given_back = timeout(limit.saturating_sub(began.elapsed()), given_back).await;
+        let began = Instant::now();
+        let bound = self.ledger().close();
+        // After a shutdown, work can still be stopping although no slot is left.
+        let mut keys: BTreeMap<Key, Option<Arc<Slot>>> =
+            bound.into_iter().map(|key| (key, None)).collect();
+        let slots = self.intake().slots.all();
+        keys.extend(slots.into_iter().map(|slot| (slot.key.clone(), Some(slot))));
+        let late = join_all(keys.iter().map(async |(key, slot)| {
+            if timeout(limit, self.ledger().stopped(key)).await.is_err() {
+                return Some((Late::Working, key));
+            }
+            let given_back = slot.as_ref()?.callers.stand_down()?;
+            let rest = limit.saturating_sub(began.elapsed());
             // Another error means that the runtime is gone, and its session with it.
-            given_back.map(drop).map_err(|_| format!("Consul has not confirmed that {key} is free"))
+            timeout(rest, given_back).await.err().map(|_| (Late::Unconfirmed, key))
         }));
-        let mut hindrances = hindrances.await.into_iter().filter_map(Result::err);
-        let Some(first) = hindrances.next() else { return Ok(()) };
-        let more = hindrances.count();
+        let late: BTreeSet<(Late, &Key)> = late.await.into_iter().flatten().collect();
+        let Some((what, key)) = late.first() else {
+            return if self.has_died() { Err(Error::Stopped) } else { Ok(()) };
+        };
+        let what = match what {
+            Late::Working => format!("the work of {key} has not stopped"),
+            Late::Unconfirmed => format!("Consul has not confirmed the release of {key}"),
+        };
+        let more = late.len() - 1;
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-        let why = format!("leadership was not handed over within {limit:?}: {first}{more}");
+        let why = format!("leadership was not handed over within {limit:?}: {what}{more}");
         Err(Error::Unavailable { step: Step::Release, why })
     }
 

@@ -262,6 +262,20 @@ async fn a_job_that_cannot_run_is_an_incident_although_nobody_looks_at_its_outpu
 }
 
 #[actix::test]
+async fn a_job_that_is_stuck_names_its_record_with_the_prefix() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    consul.write_key("shop/.dsync/every/job", b"not a record");
+    let builder = Dsync::builder("one").embedded(&consul).prefix("shop");
+    let dsync = builder.on_current_arbiter().start().unwrap();
+    let job = actix_rt::spawn(dsync.every(key("job"), PERIOD, |_| async {}));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let why = &dsync.health().stuck[0].why;
+    assert!(why.ends_with("delete it (the entry shop/.dsync/every/job)"), "{why}");
+    job.abort();
+}
+
+#[actix::test]
 async fn a_job_that_is_stuck_is_so_only_while_its_process_leads_it() {
     tokio::time::pause();
     let consul = Embedded::new();

@@ -78,7 +78,7 @@ async fn a_second_hand_over_waits_for_the_releases_of_the_first() {
     let _singleton = start(&one, "job").await;
     consul.cut();
     let late = refused(one.hand_over(SECOND * 3).await);
-    assert!(late.contains("Consul has not confirmed that"), "{late}");
+    assert!(late.contains("Consul has not confirmed the release of "), "{late}");
     ended(&own).await;
     assert!(is_held(&consul, "own") && is_held(&consul, "job"));
     let again = async { one.hand_over(SECOND * 8).await.unwrap() };
@@ -142,7 +142,28 @@ async fn a_job_that_nobody_polls_keeps_only_its_own_key() {
     seconds(60).await;
     assert!(is_held(&consul, "job"), "its work may go on at any time");
 
+    // It is named before any key whose release is late.
+    let late = lead(&one, "a").await;
+    consul.cut();
+    let refusal = refused(one.hand_over(SECOND).await);
+    assert!(refusal.contains("the work of job has not stopped (and 1 more)"), "{refusal}");
+    ended(&late).await;
+    consul.mend();
+    seconds(5).await;
+
     let (ended, handed_over) = join(job, one.hand_over(SECOND * 5)).await;
     assert_eq!((ended, handed_over), (Ok(()), Ok(())));
     assert!(!is_held(&consul, "job"));
+}
+
+#[actix::test]
+async fn a_hand_over_after_a_shutdown_waits_for_work_that_has_not_stopped() {
+    tokio::time::pause();
+    let one = runtime("one", &Embedded::new());
+    let mut job = pin!(one.while_leading(key("job"), |_| pending()));
+    drop(select(&mut job, pin!(seconds(2))).await);
+    one.shutdown(SECOND * 5).await.unwrap();
+    let late = refused(one.hand_over(SECOND).await);
+    assert!(late.ends_with("the work of job has not stopped"), "{late}");
+    assert_eq!(join(job, one.hand_over(SECOND)).await, (Ok(()), Ok(())));
 }

@@ -1,6 +1,6 @@
 //! Several keys at once.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, rc::Rc, time::Duration};
 
 use actix_dsync::{
     Acquire, AcquireAll, Dsync, Error, LeaseSet, LossReason, Observe, Release, ReleaseAll,
@@ -18,6 +18,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn all(names: &[&str]) -> AcquireAll {
     AcquireAll::new(names.iter().map(|name| key(name))).within(120 * SECOND)
+}
+
+fn sendable<T: Send>(future: T) -> T {
+    future
 }
 
 async fn acquire_all(dsync: &Dsync, names: &[&str]) -> LeaseSet {
@@ -42,7 +46,8 @@ async fn all_keys_are_locked_by_one_write_and_each_has_its_token() {
     assert_eq!(indexes.len(), 1, "{set:?}");
     assert!(set.token(&key("b")).is_some() && set.token(&key("d")).is_none());
     assert!(set.is_valid() && set.remaining() > SECOND);
-    assert_eq!(set.run(async { 7 }).await, Ok(7));
+    let run = set.run(async { Rc::new(7) });
+    assert_eq!(sendable(run).await, Ok(Rc::new(7)), "only the future must be `Send`");
     assert_eq!(dsync.send(ReleaseAll(set)).await, Ok(Released::Confirmed));
     assert_eq!(consul.entries(), []);
 

@@ -74,6 +74,21 @@ async fn shutdown_loses_leases_once_and_the_waiter_elsewhere_has_them_at_once() 
 }
 
 #[actix::test]
+async fn a_shutdown_that_failed_is_never_reported_as_done() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    let _lease = acquire(&dsync, "k").await;
+    consul.cut();
+    let (first, second) = futures::join!(dsync.shutdown(LIMIT), dsync.shutdown(LIMIT * 2));
+    assert!(matches!(first, Err(Error::Unavailable { .. })), "{first:?}");
+    assert_eq!(second, first);
+    assert_eq!(dsync.shutdown(LIMIT).await, first, "it ended long ago");
+    consul.mend();
+    assert_eq!(dsync.shutdown(LIMIT).await, first);
+}
+
+#[actix::test]
 async fn a_shutdown_during_releases_and_lock_delays_ends_in_time() {
     in_a_task(async {
         for count in 0..=40 {

@@ -143,7 +143,7 @@ impl Keyspace {
     }
 
     /// The record beside a key.
-    pub(super) fn record(&self, key: &Key) -> String {
+    pub(crate) fn record(&self, key: &Key) -> String {
         format!("{}{RESERVED}/every/{key}", self.prefix)
     }
 }

@@ -15,9 +15,9 @@ fn last(next: u64, own: Option<u64>) -> LastTurn {
 
 #[test]
 fn an_operator_reads_a_date_even_of_a_corrupt_record() {
-    assert_eq!(date_of(0), "at 1970-01-01T00:00:00Z");
-    assert_eq!(date_of(253_402_300_800_000), "never");
-    assert_eq!(date_of(u64::MAX), "never");
+    assert_eq!(beginning(0), "the next may begin at 1970-01-01T00:00:00Z");
+    assert_eq!(beginning(253_402_300_800_000), "no other may ever begin");
+    assert_eq!(beginning(u64::MAX), "no other may ever begin");
 }
 
 #[test]

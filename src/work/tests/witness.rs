@@ -2,7 +2,7 @@
 
 use std::{
     cell::{RefCell, RefMut},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::SystemTime,
 };
@@ -23,39 +23,44 @@ pub(super) enum Reached {
     Turn,
     WorkEndedAfterItsTerm,
     WorkEndedInItsTerm,
+    /// Another process works in a later term.
+    Succeeded,
     Panic,
     ActorRefusesToStop,
     ActorStopsByItself,
     LeaderStopped,
     LeaderCutOff,
     LeaderKilled,
-    RepliesLost,
+    LeaderResigns,
+    LeaderHandsOver,
+    LeaderShutsDown,
     RepliesLate,
     AgentFrozen,
     AgentRestarted,
     SessionEnded,
-    Resigned,
     HandedOver,
     ShutDown,
 }
 
 impl Reached {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Turn,
         Self::WorkEndedAfterItsTerm,
         Self::WorkEndedInItsTerm,
+        Self::Succeeded,
         Self::Panic,
         Self::ActorRefusesToStop,
         Self::ActorStopsByItself,
         Self::LeaderStopped,
         Self::LeaderCutOff,
         Self::LeaderKilled,
-        Self::RepliesLost,
+        Self::LeaderResigns,
+        Self::LeaderHandsOver,
+        Self::LeaderShutsDown,
         Self::RepliesLate,
         Self::AgentFrozen,
         Self::AgentRestarted,
         Self::SessionEnded,
-        Self::Resigned,
         Self::HandedOver,
         Self::ShutDown,
     ];
@@ -68,6 +73,10 @@ pub(super) struct Seen {
     /// The due time of the latest turn.
     due: Option<SystemTime>,
     worked_at: Option<Instant>,
+    /// The processes in which a part of the work lives.
+    living: BTreeSet<String>,
+    /// The processes whose work has stopped for good.
+    stopped: BTreeSet<String>,
     pub(super) reached: BTreeMap<Reached, u64>,
     /// The first guarantee that was broken.
     pub(super) wrong: Option<String>,
@@ -97,11 +106,6 @@ impl Witness {
         self.seen().wrong.get_or_insert_with(what);
     }
 
-    /// The process in which work was last seen.
-    pub(super) fn worker(&self) -> Option<String> {
-        Some(self.seen().latest.as_ref()?.1.clone())
-    }
-
     /// When work was last seen.
     pub(super) fn worked_at(&self) -> Option<Instant> {
         self.seen().worked_at
@@ -116,14 +120,51 @@ impl Witness {
         if let Some(holder) = self.holder().filter(|holder| holder != process) {
             self.wrong(|| format!("{process} works in {token}, and {holder} has the key"));
         }
-        let now = (token, process.to_owned());
+        if self.seen().stopped.contains(process) {
+            self.wrong(|| format!("{process} works after it has stopped its work"));
+        }
         let former = {
             let seen = &mut *self.seen();
             seen.worked_at = Some(Instant::now());
-            seen.latest.replace(now.clone())
+            seen.latest.replace((token, process.to_owned()))
         };
-        if let Some((last, other)) = former.filter(|former| former.0 >= token && *former != now) {
+        let Some((last, other)) = former else { return };
+        let is_same = other == process;
+        if last > token || (last == token && !is_same) {
             self.wrong(|| format!("{process} works in {token} after {other} has worked in {last}"));
+        } else if !is_same {
+            self.reach(Reached::Succeeded);
+        }
+    }
+
+    /// A part of the work begins to live in that process.
+    pub(super) fn lives(&self, process: &str) {
+        if !self.seen().living.insert(process.to_owned()) {
+            self.wrong(|| format!("two parts of the work live in {process}"));
+        }
+    }
+
+    /// The part of the work is no more.
+    pub(super) fn is_gone(&self, process: &str, term: &Term) {
+        self.seen().living.remove(process);
+        let (over, early) = (Reached::WorkEndedAfterItsTerm, Reached::WorkEndedInItsTerm);
+        self.reach(if term.is_valid() { early } else { over });
+    }
+
+    /// The runtime says that it has handed over: its work has stopped for good.
+    pub(super) fn has_handed_over(&self, process: &str) {
+        self.reach(Reached::HandedOver);
+        self.seen().stopped.insert(process.to_owned());
+        if self.seen().living.contains(process) {
+            self.wrong(|| format!("work lives in {process} after its hand-over"));
+        }
+    }
+
+    /// The runtime says that it has ended in good order.
+    pub(super) fn has_shut_down(&self, process: &str) {
+        self.reach(Reached::ShutDown);
+        if self.holder().is_some_and(|holder| holder == process) {
+            self.wrong(|| format!("{process} has shut down and has the key"));
         }
     }
 
@@ -139,7 +180,7 @@ impl Witness {
     }
 
     /// The service whose session has the key.
-    fn holder(&self) -> Option<String> {
+    pub(super) fn holder(&self) -> Option<String> {
         let entry = self.consul.entries().into_iter().find(|entry| entry.key == JOB)?;
         let session = entry.session?;
         let session = self.consul.sessions().into_iter().find(|it| it.id == session)?;

@@ -25,17 +25,23 @@ pub(super) struct Work {
     random: Rc<RefCell<Random>>,
 }
 
-/// A part of the work, which counts how it ends.
+/// A part of the work: one turn, one run, or one life of the actor.
 struct Part {
-    term: Term,
+    process: Rc<str>,
     witness: Witness,
+    term: Term,
+}
+
+impl Part {
+    fn new(Work { process, witness, .. }: &Work, term: &Term) -> Self {
+        witness.lives(process);
+        Self { process: process.clone(), witness: witness.clone(), term: term.clone() }
+    }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        let is_over = !self.term.is_valid();
-        let (over, early) = (Reached::WorkEndedAfterItsTerm, Reached::WorkEndedInItsTerm);
-        self.witness.reach(if is_over { over } else { early });
+        self.witness.is_gone(&self.process, &self.term);
     }
 }
 
@@ -98,7 +104,7 @@ impl Work {
 
     /// Works this often. Panics now and then.
     async fn tick(self, term: Term, count: usize) {
-        let _part = Part { term: term.clone(), witness: self.witness.clone() };
+        let _part = Part::new(&self, &term);
         for _ in 0..count {
             self.witness.works(&self.process, &term);
             self.maybe_panic();
@@ -119,7 +125,7 @@ impl Work {
         let work = self.clone();
         let make = move |term: Term| {
             work.witness.works(&work.process, &term);
-            let part = Part { term: term.clone(), witness: work.witness.clone() };
+            let part = Part::new(&work, &term);
             Worker { work: work.clone(), term, _part: part }
         };
         Singleton::new(make).on(key)

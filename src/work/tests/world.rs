@@ -18,6 +18,7 @@ use crate::{
     dsync::Dsync,
     embedded::Embedded,
     key::Key,
+    logs,
     messages::{Campaign, Resign},
     simulation::random::Random,
 };
@@ -79,9 +80,9 @@ impl World {
         }
         let end = Instant::now() + self.plan.trouble;
         self.after(Duration::from_secs(5), Act::Fault);
-        while let Some(((at, _), act)) = self.agenda.pop_first()
-            && at < end
-        {
+        // What is to come later is left for the end of all faults.
+        while let Some(next) = self.agenda.first_entry().filter(|next| next.key().0 < end) {
+            let ((at, _), act) = next.remove_entry();
             sleep_until(at).await;
             self.carry_out(act);
         }
@@ -98,6 +99,7 @@ impl World {
     }
 
     fn carry_out(&mut self, act: Act) {
+        logs::info!(?act, "next");
         match act {
             Act::Fault => {
                 let seat = self.random.below(self.seats.len());
@@ -115,10 +117,12 @@ impl World {
     /// Something befalls this process, or the agent.
     fn fault(&mut self, seat: usize) {
         let name = self.name(seat);
-        let leads = self.witness.worker().is_some_and(|worker| worker == name);
+        let lives = self.seats[seat].process.is_some();
+        let leads = lives && self.witness.holder().is_some_and(|holder| holder == name);
         let leader = |what: Reached| leads.then_some(what);
         let link = &self.seats[seat].link;
-        let reached = match self.random.below(13) {
+        let fault = self.random.below(13);
+        let reached = match fault {
             0..3 => {
                 self.seats[seat].process.iter().for_each(Process::stop);
                 let lasts = self.random.skewed_millis(10..=90_000);
@@ -140,7 +144,7 @@ impl World {
             }
             6 => {
                 link.lose_replies(self.random.pick(&[1, 1, 2, 5]));
-                leader(Reached::RepliesLost)
+                None
             }
             7 => {
                 self.seats[seat].process = None;
@@ -169,22 +173,23 @@ impl World {
             11 => {
                 let cool_down = self.random.skewed_millis(0..=10_000);
                 self.tell(seat, Command::Resign { cool_down });
-                leader(Reached::Resigned)
+                leader(Reached::LeaderResigns)
             }
             _ => {
                 let limit = self.random.skewed_millis(1..=10_000);
                 let shuts_down = self.random.chance(500);
-                let command = if shuts_down {
-                    Command::ShutDown { limit }
+                let (command, reached) = if shuts_down {
+                    (Command::ShutDown { limit }, Reached::LeaderShutsDown)
                 } else {
-                    Command::HandOver { limit }
+                    (Command::HandOver { limit }, Reached::LeaderHandsOver)
                 };
                 self.tell(seat, command);
                 let pause = self.random.skewed_millis(10..=20_000);
                 self.after(pause, Act::Replace(seat));
-                leader(if shuts_down { Reached::ShutDown } else { Reached::HandedOver })
+                leader(reached)
             }
         };
+        logs::info!(process = name, ?fault, ?reached, "a fault");
         reached.into_iter().for_each(|what| self.witness.reach(what));
     }
 
@@ -271,7 +276,7 @@ async fn main(
         Err(error) => return witness.wrong(|| format!("{name} does not start: {error}")),
     };
     let mut work = std::pin::pin!(work.run(dsync.clone(), plan));
-    let mut is_over = false;
+    let (mut is_over, mut hands_over) = (false, false);
     loop {
         let command = std::pin::pin!(told.recv());
         let command = if is_over {
@@ -290,6 +295,8 @@ async fn main(
         };
         // The work goes on meanwhile.
         match command {
+            // It would campaign again, without any work.
+            Some(Command::Resign { .. }) if hands_over => {}
             Some(Command::Resign { cool_down }) => {
                 let (dsync, key) = (dsync.clone(), Key::new(JOB));
                 actix_rt::spawn(async move {
@@ -300,12 +307,22 @@ async fn main(
                 });
             }
             Some(Command::HandOver { limit }) => {
-                let dsync = dsync.clone();
-                actix_rt::spawn(async move { dsync.hand_over(limit).await });
+                hands_over = true;
+                let (dsync, witness, name) = (dsync.clone(), witness.clone(), name.clone());
+                actix_rt::spawn(async move {
+                    if dsync.hand_over(limit).await.is_ok() {
+                        witness.has_handed_over(&name);
+                    }
+                });
             }
             Some(Command::ShutDown { limit }) => {
-                let dsync = dsync.clone();
-                actix_rt::spawn(async move { dsync.shutdown(limit).await });
+                hands_over = true;
+                let (dsync, witness, name) = (dsync.clone(), witness.clone(), name.clone());
+                actix_rt::spawn(async move {
+                    if dsync.shutdown(limit).await.is_ok() {
+                        witness.has_shut_down(&name);
+                    }
+                });
             }
             None => return,
         }
