@@ -91,9 +91,9 @@ impl SessionActor {
                 }
             }
             Order::Recovered => self.recovered(),
-            Order::Stopped => {
+            Order::Stopped { left } => {
                 self.death_notice.withdraw();
-                self.warden.do_send(ForWarden(warden::Event::SessionStopped));
+                self.warden.do_send(ForWarden(warden::Event::SessionStopped { left }));
                 ctx.stop();
             }
         }

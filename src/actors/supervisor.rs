@@ -174,25 +174,28 @@ impl LockSupervisor {
     }
 
     fn finish(&mut self, end: End, ctx: &mut Context<Self>) {
-        if end == End::Orderly && self.consul.logs_in() {
-            let (consul, limit) = (self.consul.clone(), self.settings.timing.request_timeout());
-            let logs_out = async move { consul.log_out(limit).await };
-            ctx.wait(logs_out.into_actor(self).map(move |(), actor, ctx| actor.end(end, ctx)));
-        } else {
-            self.end(end, ctx);
-        }
-    }
-
-    fn end(&mut self, end: End, ctx: &mut Context<Self>) {
+        let logs_out = end != End::LimitPassed && self.consul.logs_in();
         let result = match end {
             End::Orderly => Ok(()),
+            End::SessionLeft(error) => Err(error),
             End::LimitPassed => {
                 let held = self.wards.slots().len();
                 let why = format!("shutdown exceeded its limit; {held} keys are not released");
                 Err(Error::Unavailable { step: Step::DestroySession, why })
             }
         };
+        // The actor may be dropped during the logout.
         self.settings.journal.set_end(result.clone());
+        if logs_out {
+            let (consul, limit) = (self.consul.clone(), self.settings.timing.request_timeout());
+            let logs_out = async move { consul.log_out(limit).await };
+            ctx.wait(logs_out.into_actor(self).map(move |(), actor, ctx| actor.end(result, ctx)));
+        } else {
+            self.end(result, ctx);
+        }
+    }
+
+    fn end(&mut self, result: Result<(), Error>, ctx: &mut Context<Self>) {
         for done in self.stopping.drain(..) {
             // The caller may be gone.
             let _ = done.send(result.clone());
@@ -268,7 +271,7 @@ impl Handler<Stop> for LockSupervisor {
 
 impl Drop for LockSupervisor {
     fn drop(&mut self) {
-        self.settings.journal.ended(self.wards.slots().is_stopped());
+        self.settings.journal.ended(self.settings.journal.end().is_some());
         self.readiness.send_replace(Readiness::Stopped);
         let (journal, hub) = (&self.settings.journal, &self.hub);
         self.wards.abandon(|key, news| publish(journal, hub, key, &news, &GuardedSpan::none()));

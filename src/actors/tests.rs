@@ -196,10 +196,9 @@ async fn a_panic_in_the_supervisor_is_no_end_in_good_order() {
         for ended in [stopped.await, world.dsync.shutdown(Duration::from_secs(5)).await] {
             assert!(matches!(ended, Err(Error::Unavailable { .. })), "{ended:?}");
         }
-        if !is_stopping {
-            let handed_over = world.dsync.hand_over(Duration::from_secs(5)).await;
-            assert_eq!(handed_over, Err(Error::Stopped));
-        }
+        let handed_over = world.dsync.hand_over(Duration::from_secs(5)).await;
+        assert_eq!(handed_over, Err(Error::Stopped));
+        assert!(!world.dsync.health().live);
         // The next world pauses it.
         tokio::time::resume();
     }

@@ -242,10 +242,25 @@ impl Taking {
         self.tell(taken);
         tokio::time::sleep(taken.keeps).await;
         match self.release(key, keeper, index, entry).await {
-            // Somebody has changed the key meanwhile; the end of the session frees it.
-            Err(Error::Conflict { .. }) => Ok(()),
+            Err(Error::Conflict { .. }) => self.release_edited(key, keeper).await,
             released => released,
         }
+    }
+
+    /// Releases the key that `keeper` may still hold, with what somebody has written over it.
+    async fn release_edited(&self, key: &Key, keeper: &SessionId) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let now = entry_of(&self.consul, key.clone(), self.limit).await?;
+            let Some(now) = now.filter(|now| now.session.as_ref() == Some(keeper)) else {
+                return Ok(());
+            };
+            match self.release(key, keeper, now.modify_index, &now).await {
+                Err(Error::Conflict { .. }) => {}
+                released => return released,
+            }
+        }
+        let why = "others keep writing the key".into();
+        Err(Error::Unknown { step: Step::Release, why })
     }
 
     /// Releases the key that `session` holds at `index`, with its value.

@@ -43,7 +43,9 @@ impl Intake {
 
     pub(crate) fn resign(&self, Resign { tenure, cool_down }: Resign) -> Pending<Option<Released>> {
         let callers = tenure.observer().callers();
-        let given_back = callers.resign(tenure.number(), cool_down);
+        // An earlier resignation may not be confirmed yet.
+        let given_back =
+            callers.resign(tenure.number(), cool_down).or_else(|| callers.pending_release());
         Box::pin(async move {
             let Some(given_back) = given_back else { return Ok(None) };
             let failed = Released::AlreadyLost(LossReason::RuntimeFailed);

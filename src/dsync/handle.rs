@@ -196,8 +196,14 @@ impl Dsync {
     /// Work that depends on leadership is stopped without time to stop; call
     /// [`hand_over`](Dsync::hand_over) first.
     ///
+    /// A [`ForceRelease`](crate::admin::ForceRelease) or [`StepDown`](crate::admin::StepDown) that
+    /// is under way is cut off: its reply is [`Error::Stopped`], and the session that it made keeps
+    /// the key until it expires.
+    ///
     /// # Errors
-    /// [`Error::Unavailable`] if `limit` passes first, or if the runtime has failed. The runtime
+    /// [`Error::Unavailable`] if `limit` passes first, or if the runtime has failed;
+    /// [`Error::Denied`], or `Unavailable` if the token is not known any more, if Consul refuses to
+    /// destroy the session. A logout that fails is logged, and is no error. The runtime
     /// has ended even then; the end of the session by its TTL frees what it held, and the token of
     /// a login stays until it expires. The end of a login's token is waited for beyond `limit`, for
     /// up to twice the [request timeout](crate::Timing::request_timeout). The runtime's thread

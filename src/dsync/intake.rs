@@ -256,10 +256,11 @@ impl Intake {
         let mut is_news = false;
         loop {
             match &*readiness.borrow_and_update() {
-                Readiness::Ready => return Ok(()),
+                // After a stop of the process, its session's end may not be shown yet.
+                Readiness::Ready if self.journal.health().ready => return Ok(()),
                 Readiness::Stopped => return Err(Error::Stopped),
                 Readiness::Troubled(error) if is_news => return Err(error.clone()),
-                Readiness::Starting | Readiness::Troubled(_) => {}
+                Readiness::Starting | Readiness::Ready | Readiness::Troubled(_) => {}
             }
             readiness.changed().await.map_err(|_| Error::Stopped)?;
             is_news = true;

@@ -46,8 +46,11 @@ impl Intake {
     {
         let (reply, answer) = oneshot::channel();
         if !self.slots.is_stopped() {
+            // The runtime goes on until the task has ended.
+            let keep_alive = self.keep_alive.clone();
             let task: Task = Box::new(move |consul, limit| {
                 Box::pin(async move {
+                    let _keep_alive = keep_alive;
                     // Fails if the caller has gone, which is fine.
                     let _ = reply.send(act(consul, limit).await);
                 })

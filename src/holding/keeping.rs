@@ -9,6 +9,7 @@ use crate::{
         Checks, CreateSession, DeleteFence, DeleteStaleFences, DestroySession, ListSessions,
         ListStaleFences, RaiseFence, Read, RenewSession,
     },
+    error::Error,
     protocol::{
         Ticket,
         session::{Effect, Event, Notice},
@@ -98,8 +99,11 @@ pub(crate) enum Order {
     Blocked(String),
     /// Renewals succeed again.
     Recovered,
-    /// The session was stopped as requested; no further order follows.
-    Stopped,
+    /// The session was stopped as requested; no further order follows. Consul refused to destroy
+    /// one if `left` says why.
+    Stopped {
+        left: Option<Error>,
+    },
 }
 
 impl Order {
@@ -134,7 +138,7 @@ impl Order {
             Effect::Notify(notice) => return Self::Notify(notice),
             Effect::Blocked(why) => return Self::Blocked(why),
             Effect::Recovered => return Self::Recovered,
-            Effect::Stopped => return Self::Stopped,
+            Effect::Stopped { left } => return Self::Stopped { left },
         })
     }
 }

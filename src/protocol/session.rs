@@ -274,7 +274,7 @@ impl Session {
         let is_clean = self.doomed.is_empty() && !self.tidying.expects_strays();
         if matches!(self.phase, Phase::Stopped) && is_clean {
             self.phase = Phase::Ended;
-            effects.push(Effect::Stopped);
+            effects.push(Effect::Stopped { left: self.doomed.left() });
         }
     }
 

@@ -96,7 +96,9 @@ impl Warden {
             Event::Asked(Request::Suspect { generation }) => self.suspected(now, generation),
             Event::Asked(request) => Told::Asked(request).tell(effects),
             Event::Notified(notice) => self.notified(notice, effects),
-            Event::SessionStopped => self.finish(End::Orderly, effects),
+            Event::SessionStopped { left } => {
+                self.finish(left.map_or(End::Orderly, End::SessionLeft), effects);
+            }
             Event::SessionDied => self.session_died(effects),
             Event::WatchDied => {
                 effects.push(Effect::Actors(ForActors::StartWatch));
@@ -311,8 +313,10 @@ impl Warden {
     }
 
     fn finish(&mut self, end: End, effects: &mut Vec<Effect>) {
-        if let Some(stopping) = &mut self.stopping {
-            stopping.finished = true;
+        // The limit may have passed as well.
+        if let Some(stopping) = &mut self.stopping
+            && !std::mem::replace(&mut stopping.finished, true)
+        {
             effects.push(Effect::Actors(ForActors::Finish(end)));
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     holding::slot::Slot,
     key::Key,
     logs,
+    ownership::{LossReason, Released},
 };
 
 /// Why a key is not handed over in time. What a person can mend comes first.
@@ -22,6 +23,13 @@ use crate::{
 enum Late {
     Working,
     Unconfirmed,
+}
+
+/// Whether the key is free after this outcome of its release.
+fn is_free(released: Released) -> bool {
+    use LossReason::{DeadlinePassed, RuntimeFailed, Shutdown};
+    // The session may still have it.
+    !matches!(released, Released::AlreadyLost(DeadlinePassed | RuntimeFailed | Shutdown))
 }
 
 impl Dsync {
@@ -33,7 +41,7 @@ impl Dsync {
     /// [`Resign`](crate::Resign), including those of earlier resignations.
     ///
     /// It does not wait for a key for which this process only contends, nor for one whose term
-    /// was lost before: [`shutdown`](Dsync::shutdown), or the end of the session, frees what such
+    /// was lost before, as during an earlier call that failed: [`shutdown`](Dsync::shutdown), or the end of the session, frees what such
     /// a key may still have locked.
     ///
     /// Call it first when a service ends. Locks stay, since requests in progress may need
@@ -50,8 +58,8 @@ impl Dsync {
     /// session ends. Work that may still be running keeps only its own key, so that two never
     /// run at the same time: an actor that is busy and has not stopped, or a job whose future
     /// exists and is not polled. When it stops, its campaign ends, unless you started the
-    /// campaign yourself. [`Error::Stopped`] if the runtime has failed: the end of the session by
-    /// its TTL frees its keys.
+    /// campaign yourself. [`Error::Stopped`] if the runtime has failed, or a
+    /// [`shutdown`](Dsync::shutdown) has: the end of the session by its TTL frees its keys.
     ///
     /// # Cancel safety
     /// Dropping the future does not cancel the end of singletons and jobs; campaigns that
@@ -70,12 +78,14 @@ impl Dsync {
             }
             let given_back = slot.as_ref()?.callers.stand_down()?;
             let rest = limit.saturating_sub(began.elapsed());
-            // Another error means that the runtime is gone, and its session with it.
-            timeout(rest, given_back).await.err().map(|_| (Late::Unconfirmed, key))
+            let is_free = timeout(rest, given_back).await.is_ok_and(|it| it.is_ok_and(is_free));
+            (!is_free).then_some((Late::Unconfirmed, key))
         }));
         let late: BTreeSet<(Late, &Key)> = late.await.into_iter().flatten().collect();
         let Some((what, key)) = late.first() else {
-            return if self.has_died() { Err(Error::Stopped) } else { Ok(()) };
+            let has_failed =
+                self.has_died() || self.intake().journal.end().is_some_and(|it| it.is_err());
+            return if has_failed { Err(Error::Stopped) } else { Ok(()) };
         };
         let what = match what {
             Late::Working => format!("the work of {key} has not stopped"),

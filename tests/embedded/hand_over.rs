@@ -157,6 +157,30 @@ async fn a_job_that_nobody_polls_keeps_only_its_own_key() {
 }
 
 #[actix::test]
+async fn a_hand_over_whose_release_is_never_confirmed_does_not_succeed() {
+    tokio::time::pause();
+    for shuts_down in [false, true] {
+        let consul = Embedded::new();
+        let one = runtime("one", &consul);
+        let _own = lead(&one, "own").await;
+        consul.cut();
+        let late = one.hand_over(SECOND * 60);
+        let shut_down = async {
+            if shuts_down {
+                one.shutdown(SECOND).await.unwrap_err();
+            }
+        };
+        // The lease, or the runtime, ends first.
+        let late = refused(join(late, shut_down).await.0);
+        assert!(late.contains("has not confirmed the release of own"), "{shuts_down}: {late}");
+        assert!(is_held(&consul, "own"));
+        if shuts_down {
+            assert_eq!(one.hand_over(SECOND).await, Err(Error::Stopped));
+        }
+    }
+}
+
+#[actix::test]
 async fn a_hand_over_after_a_shutdown_waits_for_work_that_has_not_stopped() {
     tokio::time::pause();
     let one = runtime("one", &Embedded::new());

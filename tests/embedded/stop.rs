@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_dsync::{
     Acquire, Campaign, Error, Inspect, LossReason, Observe, Release, Released,
-    embedded::Embedded,
+    embedded::{Embedded, EmbeddedRight},
     events::{Filter, LockLost},
 };
 use futures::{FutureExt, StreamExt};
@@ -86,6 +86,26 @@ async fn a_shutdown_that_failed_is_never_reported_as_done() {
     assert_eq!(dsync.shutdown(LIMIT).await, first, "it ended long ago");
     consul.mend();
     assert_eq!(dsync.shutdown(LIMIT).await, first);
+}
+
+#[actix::test]
+async fn a_shutdown_that_may_not_destroy_the_session_says_so_without_waiting() {
+    tokio::time::pause();
+    for (right, expected) in [
+        (EmbeddedRight::SessionWrite, "session:write"),
+        (EmbeddedRight::Token, "does not know the ACL token"),
+    ] {
+        let consul = Embedded::new();
+        let dsync = runtime("one", &consul);
+        dsync.ready().await.unwrap();
+        consul.allow(right, false);
+        let asked = tokio::time::Instant::now();
+        let refused = dsync.shutdown(LIMIT).await.unwrap_err();
+        assert!(refused.to_string().contains(expected), "{refused}");
+        assert!(asked.elapsed() < LIMIT, "{:?}", asked.elapsed());
+        assert_eq!(dsync.shutdown(LIMIT).await, Err(refused));
+        assert_eq!(consul.sessions().len(), 1);
+    }
 }
 
 #[actix::test]

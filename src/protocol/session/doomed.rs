@@ -6,6 +6,7 @@ use super::messages::{Effect, SessionView};
 use crate::{
     clock::Moment,
     consul::fact::{Destroyed, SessionId, Trouble},
+    error::{Error, Step},
     protocol::{Ticket, Tickets},
 };
 
@@ -36,6 +37,17 @@ enum Asking {
 pub(super) struct DoomedSessions {
     ttl: Duration,
     sessions: Vec<Doomed>,
+    /// Why a session was left to its TTL when the runtime stopped.
+    left: Option<Error>,
+}
+
+/// Why Consul refused to destroy a session, if it did.
+fn refusal(answer: &Destroyed) -> Option<Error> {
+    match answer {
+        Destroyed::Done => None,
+        Destroyed::Denied(right) => Some(Error::Denied { right: right.clone() }),
+        Destroyed::Unknown(trouble) => Some(trouble.to_error(Step::DestroySession)),
+    }
 }
 
 /// The most closed sessions whose destruction is retried; the TTL ends older ones.
@@ -53,11 +65,16 @@ pub(super) const TTLS_TO_THE_END: u32 = 3;
 impl DoomedSessions {
     /// Creates the list for sessions of this TTL.
     pub(super) fn new(ttl: Duration) -> Self {
-        Self { ttl, sessions: Vec::new() }
+        Self { ttl, sessions: Vec::new(), left: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.sessions.is_empty()
+    }
+
+    /// Why a session was left to its TTL when the runtime stopped, if one was.
+    pub(super) fn left(&self) -> Option<Error> {
+        self.left.clone()
     }
 
     pub(super) fn contains(&self, session: &SessionId) -> bool {
@@ -156,7 +173,10 @@ impl DoomedSessions {
                 doomed.again_at = now + DENIED_PAUSE;
             }
             Destroyed::Done | Destroyed::Denied(_) | Destroyed::Unknown(_) => {
-                drop(self.sessions.remove(place));
+                let doomed = self.sessions.remove(place);
+                if asked == Asking::Destroy(ticket) && now < doomed.gives_up_at {
+                    self.left = refusal(answer).or(self.left.take());
+                }
             }
         }
     }

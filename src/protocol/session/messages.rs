@@ -164,6 +164,9 @@ pub(crate) enum Effect {
     Blocked(String),
     /// Renewals succeed again.
     Recovered,
-    /// The session was stopped as requested; no further effect follows.
-    Stopped,
+    /// The session was stopped as requested; no further effect follows. Consul refused to destroy
+    /// one if `left` says why: its TTL will end it.
+    Stopped {
+        left: Option<Error>,
+    },
 }

@@ -342,7 +342,10 @@ fn a_stop_does_not_wait_for_the_right_to_destroy_the_session() {
     let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     let answer = Destroyed::Denied("session:write".into());
     let effects = bench.step(Event::Destroyed { ticket, answer });
-    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+    let [Effect::Stopped { left: Some(Error::Denied { right }) }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(right, "session:write");
 }
 
 #[test]
@@ -689,7 +692,7 @@ fn stopping_destroys_the_session_also_one_that_is_still_being_created() {
     let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
     assert!(!view.cell.is_valid(bench.now));
     let effects = bench.destroyed(ticket);
-    assert!(matches!(effects[..], [Effect::Stopped]));
+    assert!(matches!(effects[..], [Effect::Stopped { left: None }]));
 
     let mut bench = Bench::new();
     let ticket = create_ticket(&bench.step(Event::Start));
@@ -753,7 +756,7 @@ fn stopping_waits_for_the_search_for_sessions_and_for_their_end() {
     let (mut bench, ticket) = stopping();
     let effects = bench.step(Event::Listed { ticket, answer: all(&["s-1"]) });
     let [Effect::Destroy { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
-    assert!(matches!(bench.destroyed(ticket)[..], [Effect::Stopped]));
+    assert!(matches!(bench.destroyed(ticket)[..], [Effect::Stopped { left: None }]));
 
     // The repetition of a search, due in half a minute, takes place at once.
     let (mut bench, ticket) = successor(LeftBehind::Unknown);
@@ -767,7 +770,10 @@ fn stopping_ends_although_the_search_for_sessions_fails() {
     // At once without the right to list sessions.
     let (mut bench, ticket) = stopping();
     let answer = SessionsSeen::Denied("session:read".into());
-    assert!(matches!(bench.step(Event::Listed { ticket, answer })[..], [Effect::Stopped]));
+    assert!(matches!(
+        bench.step(Event::Listed { ticket, answer })[..],
+        [Effect::Stopped { left: None }]
+    ));
 
     // After three searches that are not answered.
     let (mut bench, mut ticket) = stopping();
@@ -781,7 +787,10 @@ fn stopping_ends_although_the_search_for_sessions_fails() {
     }
     assert_eq!(bench.now.since(since), Duration::from_secs(1));
     let answer = SessionsSeen::Unknown(unknown());
-    assert!(matches!(bench.step(Event::Listed { ticket, answer })[..], [Effect::Stopped]));
+    assert!(matches!(
+        bench.step(Event::Listed { ticket, answer })[..],
+        [Effect::Stopped { left: None }]
+    ));
 }
 
 #[test]
@@ -808,7 +817,7 @@ fn stopping_does_not_search_where_no_creation_had_an_effect() {
         let ticket = create_ticket(&bench.step(Event::Start));
         bench.step(Event::Created { ticket, answer: Created::Unknown(trouble) });
         let effects = bench.step(Event::Stop);
-        assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+        assert!(matches!(effects[..], [Effect::Stopped { left: None }]), "{effects:?}");
     }
 }
 
@@ -852,7 +861,7 @@ fn an_answer_about_the_fence_of_a_session_that_is_gone_changes_nothing() {
     let effects = bench.step(late(raise));
     assert!(effects.is_empty(), "{effects:?}");
     let effects = bench.destroyed(ticket);
-    assert!(matches!(effects[..], [Effect::Stopped]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::Stopped { left: None }]), "{effects:?}");
     let effects = bench.step(late(raise));
     assert!(effects.is_empty(), "{effects:?}");
     assert!(bench.session.next_wakeup().is_none());

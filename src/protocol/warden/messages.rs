@@ -22,8 +22,10 @@ pub(crate) enum Event {
     Asked(Request),
     /// A notice from the session to the locks.
     Notified(Notice),
-    /// The session has stopped as requested.
-    SessionStopped,
+    /// The session has stopped as requested. Consul refused to destroy one if `left` says why.
+    SessionStopped {
+        left: Option<Error>,
+    },
     SessionDied,
     WatchDied,
     /// The actor of the key's slot with this number died.
@@ -147,9 +149,11 @@ pub(crate) enum Readiness {
 }
 
 /// How the runtime ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Every key was released and the session was destroyed.
     Orderly,
+    /// Consul refused to destroy a session, for this reason. Its TTL will end it.
+    SessionLeft(Error),
     LimitPassed,
 }

@@ -240,7 +240,7 @@ fn a_shutdown_refuses_callers_gives_keys_back_and_then_ends_the_session() {
     let retire = do_(ForActors::Retire { key: key("a") });
     let reaped = bench.step(Event::Reaped { keys: vec![key("a")], left: 0 });
     assert_eq!(reaped, [retire, to_session(Told::Stop)]);
-    let finished = bench.step(Event::SessionStopped);
+    let finished = bench.step(Event::SessionStopped { left: None });
     assert_eq!(finished, [do_(ForActors::Finish(End::Orderly))]);
     assert_eq!(bench.step(Event::Idle(key("a"))), []);
     assert_eq!(bench.warden.next_wakeup(), None);
@@ -255,7 +255,27 @@ fn a_shutdown_ends_at_its_limit() {
     assert_eq!(bench.step(Event::Stop { limit: Duration::from_secs(1) }), [], "the first counts");
     assert_eq!(bench.wait(), [do_(ForActors::Finish(End::LimitPassed))]);
     assert_eq!(bench.now.since(asked_at), limit);
-    assert_eq!(bench.step(Event::SessionStopped), [], "it has ended once");
+    assert_eq!(bench.step(Event::SessionStopped { left: None }), [], "it has ended once");
+}
+
+#[test]
+fn a_shutdown_that_ends_as_its_limit_passes_ends_once() {
+    let (mut bench, _) = Bench::open();
+    let limit = Duration::from_secs(5);
+    bench.step(Event::Stop { limit });
+    bench.step(Event::Reaped { keys: vec![], left: 0 });
+    bench.now = bench.now + limit;
+    let finished = bench.step(Event::SessionStopped { left: None });
+    assert_eq!(finished, [do_(ForActors::Finish(End::Orderly))]);
+}
+
+#[test]
+fn a_shutdown_says_which_right_to_destroy_the_session_was_missing() {
+    let (mut bench, _) = Bench::open();
+    bench.step(Event::Stop { limit: Duration::from_secs(5) });
+    let denied = Error::Denied { right: "session:write".into() };
+    let finished = bench.step(Event::SessionStopped { left: Some(denied.clone()) });
+    assert_eq!(finished, [do_(ForActors::Finish(End::SessionLeft(denied)))]);
 }
 
 #[test]

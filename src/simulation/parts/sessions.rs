@@ -66,9 +66,9 @@ impl Process {
                 return self.tell_warden(warden::Event::Notified(notice));
             }
             Order::Blocked(_) | Order::Recovered => return,
-            Order::Stopped => {
+            Order::Stopped { left } => {
                 self.session = None;
-                return self.tell_warden(warden::Event::SessionStopped);
+                return self.tell_warden(warden::Event::SessionStopped { left });
             }
         };
         self.out.push(Out::Ask(question, Part::Session(self.session_number)));

@@ -160,9 +160,9 @@ impl World {
             }
             9 => {
                 if self.random.chance(500) {
-                    self.consul.restart()
+                    self.consul.restart();
                 } else {
-                    self.consul.elect()
+                    self.consul.elect();
                 }
                 Some(Reached::AgentRestarted)
             }
