@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Campaign, Dsync, Error, Holder, Inspect, Lease, LossReason, TryAcquire, UpdateValue,
+    Acquire, Campaign, Dsync, Error, Holder, Inspect, Lease, LossReason, TryAcquire, UpdateValue,
     admin::{ForceRelease, Holders, StepDown},
     embedded::Embedded,
     events::{Deposed, Filter, ForceReleased, LockLost, SteppedDown},
@@ -21,6 +21,25 @@ async fn holder_of(dsync: &Dsync, name: &str) -> Holder {
 /// Panics instead of waiting for ever.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(SECOND * 300, what).await.expect("it comes")
+}
+
+/// The reply comes when the key is free, not only when its session has ended.
+#[actix::test]
+async fn a_key_that_is_written_over_while_it_is_kept_is_free_when_the_reply_comes() {
+    let Scene { consul, admin, lease, holder, .. } = Scene::new().await;
+    let victim = holder_of(&admin, "k").await;
+    let asked = admin.send(ForceRelease::of(key("k"), &victim));
+    let entry = || consul.entries().into_iter().find(|entry| entry.key == "k").unwrap();
+    let edited = async {
+        tokio::time::sleep(SECOND * 5).await;
+        consul.write_key_with_flags("k", "edited", entry().flags);
+    };
+    soon(futures::future::join(asked, edited)).await.0.unwrap();
+    assert_eq!((entry().session, &*entry().value), (None, &b"edited"[..]));
+    // No lock-delay runs.
+    let next = admin.send(Acquire::new(key("k")).within(SECOND)).await;
+    assert!(next.is_ok(), "{next:?}");
+    drop((lease, holder));
 }
 
 /// The name that its caller gave the session that holds the key.

@@ -103,8 +103,14 @@ async fn every_way_to_end_leadership_waits_for_a_resignation_in_flight() {
 
         consul.cut();
         drop(one.send(resign(&own)));
+        let resigned = async { one.send(Resign::of(&own)).await.map(drop).unwrap() };
+        assert!(!held_after(resigned, &consul, "own").await, "{cool_down:?}");
+
+        let other = lead(&one, "other").await;
+        consul.cut();
+        drop(one.send(resign(&other)));
         let handed_over = async { one.hand_over(SECOND * 8).await.unwrap() };
-        assert!(!held_after(handed_over, &consul, "own").await, "{cool_down:?}");
+        assert!(!held_after(handed_over, &consul, "other").await, "{cool_down:?}");
     }
 }
 

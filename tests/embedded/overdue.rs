@@ -1,4 +1,4 @@
-//! User code is not polled after its term, however late its process wakes up.
+//! What a process does that wakes up late: no user code is polled after its term.
 
 use std::{
     cell::{Cell, RefCell},
@@ -171,4 +171,18 @@ async fn a_process_stopped_after_any_number_of_steps_does_no_work_after_its_term
         }
     })
     .await;
+}
+
+#[actix::test]
+async fn a_runtime_that_was_stopped_past_its_deadline_is_not_ready_until_it_has_another_session() {
+    tokio::time::pause();
+    let dsync = runtime("one", &Embedded::new());
+    dsync.ready().await.unwrap();
+    // Time passes, and no task has run since.
+    assert!(futures::poll!(std::pin::pin!(tokio::time::advance(PAUSE))).is_pending());
+    assert!(!dsync.health().ready);
+    let mut ready = std::pin::pin!(dsync.ready());
+    assert!(futures::poll!(&mut ready).is_pending());
+    assert_eq!(ready.await, Ok(()));
+    assert!(dsync.health().ready);
 }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Dsync, Error, FencingToken, Release, TryAcquire, embedded::Embedded};
+use actix_dsync::{
+    Acquire, Dsync, Error, FencingToken, Inspect, LossReason, Release, TryAcquire,
+    admin::ForceRelease, embedded::Embedded,
+};
 
 use crate::key;
 
@@ -95,4 +98,20 @@ async fn callers_of_two_runtimes_on_many_threads_never_own_a_key_at_the_same_tim
     }
     assert_eq!(consul.entries(), []);
     assert_eq!(consul.sessions(), []);
+}
+
+#[actix::test]
+async fn a_runtime_whose_last_handle_is_dropped_completes_what_it_takes_away() {
+    let consul = Embedded::new();
+    let link = consul.link();
+    let holder = Dsync::builder("holder").embedded(&consul).start().unwrap();
+    let admin = Dsync::builder("admin").embedded(&link).start().unwrap();
+    let lease = holder.send(Acquire::new(key("k"))).await.unwrap();
+    let victim = admin.send(Inspect(key("k"))).await.unwrap().unwrap();
+    // The runtime needs one answer to end, and several to release the key.
+    link.delay_replies(Duration::from_millis(200));
+    drop(admin.send(ForceRelease::of(key("k"), &victim).immediate()));
+    drop(admin);
+    let lost = tokio::time::timeout(Duration::from_secs(10), lease.lost()).await;
+    assert_eq!(lost, Ok(LossReason::ForceReleased));
 }
