@@ -4,7 +4,7 @@ use super::runs::assert_all_hold;
 
 /// The cause of each failure. When the simulation changes, a seed gives another
 /// history; the recorded cause remains true.
-const SEEDS: [(u64, &str); 53] = [
+const SEEDS: [(u64, &str); 54] = [
     (1, "a duplicate of an answered lock request locked the key after its deletion"),
     (39, "the last renewal sent during an interruption hung past the deadline"),
     (561, "as seed 39, with requests and replies cut off"),
@@ -76,6 +76,7 @@ const SEEDS: [(u64, &str); 53] = [
     (19_315_649, "as seed 4,066,908, for two leases with the same token"),
     (16_065_644, "the first copy of a lock request locked the key, and the second was denied"),
     (22_020_549, "a dead actor's lock in line was sent again while its successor owned the key"),
+    (22_767_539, "as seed 16,065,644, while a set waited for the key and for another one"),
 ];
 
 #[test]

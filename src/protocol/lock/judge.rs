@@ -39,7 +39,7 @@ impl Lock {
             Seen::Unknown(trouble) => {
                 self.obstruct(Obstacle::Trouble(trouble.to_error(Step::Read)), effects);
                 let is_doubtful = self.leftover == Leftover::ByCopy;
-                let tries = is_doubtful && self.contends() && !self.reads_first;
+                let tries = is_doubtful && self.may_take_over() && !self.reads_first;
                 self.pause(now, if tries { Next::Try(Expect::Missing) } else { Next::Read });
             }
         }

@@ -128,13 +128,19 @@ impl Lock {
     pub(super) fn settle_leftover(&mut self, effects: &mut Vec<Effect>) {
         match self.leftover {
             Leftover::None => {}
-            Leftover::ByCopy if self.contends() => self.begin(effects),
+            Leftover::ByCopy if self.may_take_over() => self.begin(effects),
             Leftover::ByCopy | Leftover::Possible => self.look(effects),
-            Leftover::At(index) if self.demand.wants() && !self.demand.sets_only => {
+            Leftover::At(index) if self.may_take_over() => {
                 self.try_lock(Expect::Index(index), effects);
             }
             Leftover::At(index) => self.release_leftover(index, effects),
         }
+    }
+
+    /// Whether an attempt may take a leftover lock over: not for a set, whose other keys may be
+    /// awaited for long.
+    pub(super) fn may_take_over(&self) -> bool {
+        self.contends() && !self.demand.sets_only
     }
 
     /// Starts a sweep, because the effect of an attempt can be neither excluded nor

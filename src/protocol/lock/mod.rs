@@ -255,9 +255,9 @@ impl Lock {
         matches!(self.phase, Phase::Owned(_))
     }
 
-    /// Whether the current attempt takes over a lock that our session has in Consul.
+    /// Whether the current attempt may take over a lock that our session has in Consul.
     pub(crate) fn takes_over(&self) -> bool {
-        matches!(self.leftover, Leftover::At(_))
+        matches!(self.leftover, Leftover::ByCopy | Leftover::At(_))
     }
 
     /// Whether this is the ticket of the current attempt.

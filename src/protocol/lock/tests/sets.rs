@@ -58,3 +58,23 @@ fn a_leftover_lock_is_released_if_only_sets_want_the_key() {
         }
     }
 }
+
+/// Likewise, while nobody knows whether there is one.
+#[test]
+fn what_a_copy_of_a_refused_request_locked_is_looked_for_while_only_sets_want_the_key() {
+    for answer in [Locked::Denied("key:write".into()), Locked::Delayed] {
+        let mut bench = ready();
+        let ticket = lock_ticket(&bench.step(Event::Demand(for_a_set())));
+        let is_delayed = answer == Locked::Delayed;
+        let mut effects = bench.step(Event::Locked { ticket, answer });
+        if is_delayed {
+            effects = bench.wake();
+        }
+        let ticket = read_ticket(&effects);
+        bench.step(Event::Demand(for_a_set()));
+        bench.step(Event::Read { ticket, answer: Seen::Unknown(unknown()) });
+        let ticket = read_ticket(&bench.wake());
+        let effects = bench.step(Event::Read { ticket, answer: found(Some("ours-1"), 41) });
+        assert!(matches!(effects[..], [Effect::Release { index: 41, .. }]), "{effects:?}");
+    }
+}
