@@ -37,14 +37,16 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Conflict`] if the key has changed, or nobody holds it; [`Error::Unknown`] if no
-/// complete answer to the take-over or the release arrived; [`Error::Denied`];
-/// [`Error::NameRefused`]; [`Error::Invalid`] if the servers do not allow a session with such a TTL;
-/// [`Error::Unavailable`]; [`Error::Stopped`].
+/// complete answer to the take-over or the release arrived, or if others keep writing the key
+/// when it is to be released; [`Error::Denied`]; [`Error::NameRefused`]; [`Error::Invalid`] if
+/// the servers do not allow a session with such a TTL; [`Error::Unavailable`];
+/// [`Error::Stopped`].
 ///
 /// # Cancel safety
-/// Dropping the reply changes nothing: the release is completed. If the runtime ends while it
-/// keeps the key, the key becomes free when the session made for it has expired and its
-/// lock-delay is over: after at most about three minutes.
+/// Dropping the reply changes nothing: the release is completed, and keeps the runtime running
+/// until then. If the runtime is shut down while it keeps the key, the key becomes free when
+/// the session made for it has expired and its lock-delay is over: after at most about three
+/// minutes.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<ForceReleased, Error>")]
 #[must_use = "a request does nothing until it is sent"]

@@ -81,7 +81,8 @@ impl Campaign {
 ///
 /// The reply comes when Consul has confirmed the release, or the session has ended. It
 /// is the outcome of the release, or `None` if this process did not lead. `None` also
-/// covers a term that has expired unreported; it is still reported as a loss. If Consul
+/// covers a term that has expired unreported; it is still reported as a loss. A second
+/// request gets the outcome of the first, while that is not confirmed yet. If Consul
 /// is unreachable, the reply comes at the term's deadline at the latest. If Consul
 /// refuses the release, it can come later, as for [`Release`](crate::Release).
 ///
