@@ -124,7 +124,7 @@ struct Attempt {
 enum Leftover {
     None,
     /// Consul refused an attempt, and a copy of it may have locked the key before. The next
-    /// attempt decides, or, if nobody wants the key, a read that is not refused as well.
+    /// attempt decides, or, if nobody wants the key alone, a read that is not refused as well.
     ByCopy,
     /// An attempt may have locked the key; a read decides.
     Possible,

@@ -62,7 +62,7 @@ impl Work {
     /// Works until the runtime calls it off.
     ///
     /// # Errors
-    /// That of the runtime.
+    /// The error with which the runtime ends or refuses the work.
     pub(super) async fn run(self, dsync: Dsync, plan: Plan) -> Result<(), Error> {
         let key = Key::new(JOB)?;
         match plan.kind {

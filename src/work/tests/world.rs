@@ -23,7 +23,7 @@ use crate::{
     simulation::random::Random,
 };
 
-/// What a process is told.
+/// A command to a process.
 enum Command {
     Resign { cool_down: Duration },
     HandOver { limit: Duration },
@@ -38,7 +38,7 @@ struct Seat {
     commands: mpsc::UnboundedSender<Command>,
 }
 
-/// What is to come.
+/// A scheduled step of the history.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Fault,
