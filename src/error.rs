@@ -26,6 +26,15 @@ pub enum Step {
     DestroySession,
 }
 
+impl Step {
+    fn concerns_a_key(self) -> bool {
+        match self {
+            Self::CreateSession | Self::RenewSession | Self::DestroySession => false,
+            Self::Lock | Self::Read | Self::Release | Self::Write | Self::Record => true,
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -35,7 +44,7 @@ impl fmt::Display for Step {
             Self::Read => "read the key",
             Self::Release => "release the key",
             Self::Write => "write under the lock",
-            Self::Record => "record the job's turn",
+            Self::Record => "record a turn of the job",
             Self::DestroySession => "destroy the session",
         })
     }
@@ -90,9 +99,12 @@ pub enum Error {
     },
     /// As many keys are in use as `Limits::keys` allows for this kind of request.
     #[error(
-        "this process uses {limit} keys or more, the share of limits.keys for this kind of request"
+        "no room for {key}: this process uses {limit} keys or more, the share of limits.keys for \
+         this kind of request"
     )]
     TooManyKeys {
+        /// The requested key.
+        key: Key,
         /// The limit in force.
         limit: usize,
     },
@@ -189,10 +201,12 @@ pub enum Error {
         right: String,
     },
     /// Consul was unreachable, or the answer was an error or not from Consul.
-    #[error("could not {step}: {}", Escaped(.why))]
+    #[error("could not {step}{}: {}", key_text(.key.as_ref()), Escaped(.why))]
     Unavailable {
         /// The operation that failed.
         step: Step,
+        /// The key, unless the operation concerns the session or many keys.
+        key: Option<Key>,
         /// What went wrong.
         why: String,
     },
@@ -214,10 +228,15 @@ pub enum Error {
         key: Key,
     },
     /// No complete answer arrived: the request may have taken effect, or may still do so.
-    #[error("could not learn whether this took effect: {step}: {}", Escaped(.why))]
+    #[error(
+        "could not learn whether this took effect: {step}{}: {}",
+        key_text(.key.as_ref()), Escaped(.why)
+    )]
     Unknown {
         /// The operation.
         step: Step,
+        /// The key, unless the operation concerns the session or many keys.
+        key: Option<Key>,
         /// What went wrong.
         why: String,
     },
@@ -225,6 +244,32 @@ pub enum Error {
     /// and a singleton or a job is started.
     #[error("the lock runtime has stopped, or has handed its leadership over")]
     Stopped,
+}
+
+impl Error {
+    /// [`Error::Unavailable`], which does not name a key yet.
+    pub(crate) fn unavailable(step: Step, why: impl Into<String>) -> Self {
+        Self::Unavailable { step, key: None, why: why.into() }
+    }
+
+    /// [`Error::Unknown`], which does not name a key yet.
+    pub(crate) fn unknown(step: Step, why: impl Into<String>) -> Self {
+        Self::Unknown { step, key: None, why: why.into() }
+    }
+
+    /// This error, which names `of` if it is about a key and names none.
+    pub(crate) fn naming(mut self, of: &Key) -> Self {
+        if let Self::Unavailable { step, key, .. } | Self::Unknown { step, key, .. } = &mut self
+            && step.concerns_a_key()
+        {
+            key.get_or_insert_with(|| of.clone());
+        }
+        self
+    }
+}
+
+fn key_text(key: Option<&Key>) -> String {
+    key.map(|key| format!(" {key}")).unwrap_or_default()
 }
 
 fn flags_text(found: u64) -> &'static str {

@@ -71,7 +71,7 @@ impl Handler<WriteTurn> for LockSupervisor {
             return;
         };
         let value = TurnRecord { next, session: session.to_string(), token, attempt }.to_bytes();
-        let record = Record { key, session, after, value };
+        let record = Record { key: key.clone(), session, after, value };
         let consul = self.consul.clone();
         let limit = self.settings.timing.request_timeout();
         actix_rt::spawn(async move {
@@ -81,7 +81,7 @@ impl Handler<WriteTurn> for LockSupervisor {
                 Recorded::NotHeld => Ok(Noted::NotHeld),
                 Recorded::Denied(right) => Err(Error::Denied { right }),
                 Recorded::Unknown(trouble) => {
-                    Err(Error::Unknown { step: Step::Record, why: trouble.to_string() })
+                    Err(Error::unknown(Step::Record, trouble.to_string()).naming(&key))
                 }
             };
             let _ = reply.send(noted);

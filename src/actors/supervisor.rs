@@ -181,7 +181,7 @@ impl LockSupervisor {
             End::LimitPassed => {
                 let held = self.wards.slots().len();
                 let why = format!("shutdown exceeded its limit; {held} keys are not released");
-                Err(Error::Unavailable { step: Step::DestroySession, why })
+                Err(Error::unavailable(Step::DestroySession, why))
             }
         };
         // The actor may be dropped during the logout.

@@ -114,7 +114,7 @@ impl Trouble {
 
     /// The error of a step that this prevents.
     pub(crate) fn to_error(&self, step: Step) -> Error {
-        Error::Unavailable { step, why: self.to_string() }
+        Error::unavailable(step, self.to_string())
     }
 }
 
@@ -358,7 +358,7 @@ impl Seen {
             Self::Missing { .. } => Ok(None),
             Self::Denied(right) => Err(Error::Denied { right }),
             Self::NameRefused(why) => Err(Error::NameRefused { key: key.clone(), why }),
-            Self::Unknown(trouble) => Err(trouble.to_error(Step::Read)),
+            Self::Unknown(trouble) => Err(trouble.to_error(Step::Read).naming(key)),
         }
     }
 }

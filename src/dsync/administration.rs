@@ -231,12 +231,12 @@ impl Taking {
                 return Err(Error::Conflict { key: key.clone() });
             }
             Written::Denied(right) => return Err(Error::Denied { right }),
-            Written::Refused(why) => return Err(Error::Unavailable { step, why }),
-            Written::Failed(trouble) => return Err(trouble.to_error(step)),
+            Written::Refused(why) => return Err(Error::unavailable(step, why).naming(key)),
+            Written::Failed(trouble) => return Err(trouble.to_error(step).naming(key)),
             Written::Unknown(trouble) => {
                 let why = trouble.to_string();
                 self.tell_unknown(taken, &why);
-                return Err(Error::Unknown { step, why });
+                return Err(Error::unknown(step, why).naming(key));
             }
         };
         self.tell(taken);
@@ -259,8 +259,7 @@ impl Taking {
                 released => return released,
             }
         }
-        let why = "others keep writing the key".into();
-        Err(Error::Unknown { step: Step::Release, why })
+        Err(Error::unknown(Step::Release, "others keep writing the key").naming(key))
     }
 
     /// Releases the key that `session` holds at `index`, with its value.
@@ -282,7 +281,7 @@ impl Taking {
                     // An earlier attempt released it, or its index has moved.
                     let read = entry_of(&self.consul, key.clone(), self.limit).await;
                     let now =
-                        read.map_err(|error| Error::Unknown { step, why: error.to_string() })?;
+                        read.map_err(|error| Error::unknown(step, error.to_string()).naming(key))?;
                     let is_kept = |now: Entry| {
                         now.session.as_ref() == Some(session) && now.lock_index <= entry.lock_index
                     };
@@ -301,7 +300,7 @@ impl Taking {
             tokio::time::sleep(PAUSE).await;
         }
         let why = unknown.map(|trouble| trouble.to_string()).unwrap_or_default();
-        Err(Error::Unknown { step, why })
+        Err(Error::unknown(step, why).naming(key))
     }
 
     async fn destroy(&self, session: &SessionId) {

@@ -117,10 +117,10 @@ pub(super) fn unserved(slot: &Slot, waited: Duration, readiness: &Readiness) -> 
         }
         (Some(obstacle), _) => obstacle.into_error(&key),
         (None, Readiness::Troubled(error)) => error.clone(),
-        (None, Readiness::Starting) => Error::Unavailable {
-            step: Step::CreateSession,
-            why: format!("Consul has not answered within {waited:.1?}"),
-        },
+        (None, Readiness::Starting) => {
+            let why = format!("Consul has not answered within {waited:.1?}");
+            Error::unavailable(Step::CreateSession, why)
+        }
         (None, Readiness::Stopped) => Error::Stopped,
     }
 }
@@ -277,7 +277,7 @@ impl Intake {
         // It had already ended, or failed meanwhile.
         self.journal.end().unwrap_or_else(|| {
             let why = "the runtime has failed; the session frees its keys when its TTL ends it";
-            Err(Error::Unavailable { step: Step::DestroySession, why: why.into() })
+            Err(Error::unavailable(Step::DestroySession, why))
         })
     }
 }

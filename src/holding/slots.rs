@@ -283,7 +283,7 @@ impl Slots {
         let (slot, is_new) = match table.slots.entry(key.clone()) {
             hash_map::Entry::Occupied(slot) => (slot.get().clone(), false),
             hash_map::Entry::Vacant(_) if full => {
-                return Err(Error::TooManyKeys { limit });
+                return Err(Error::TooManyKeys { key: key.clone(), limit });
             }
             hash_map::Entry::Vacant(place) => {
                 let slot = Arc::new(self.new_slot(key, kind));

@@ -41,8 +41,8 @@ impl Dsync {
     /// [`Resign`](crate::Resign), including those of earlier resignations.
     ///
     /// It does not wait for a key for which this process only contends, nor for one whose term
-    /// was lost before, as during an earlier call that failed: [`shutdown`](Dsync::shutdown), or the end of the session, frees what such
-    /// a key may still have locked.
+    /// was lost before, as during an earlier call that failed: [`shutdown`](Dsync::shutdown), or
+    /// the end of the session, frees such a key if it is still locked.
     ///
     /// Call it first when a service ends. Locks stay, since requests in progress may need
     /// them; [`shutdown`](Dsync::shutdown) releases them at the end. From the call on, no
@@ -82,19 +82,19 @@ impl Dsync {
             (!is_free).then_some((Late::Unconfirmed, key))
         }));
         let late: BTreeSet<(Late, &Key)> = late.await.into_iter().flatten().collect();
-        let Some((what, key)) = late.first() else {
+        let Some(&(ref what, key)) = late.first() else {
             let has_failed =
                 self.has_died() || self.intake().journal.end().is_some_and(|it| it.is_err());
             return if has_failed { Err(Error::Stopped) } else { Ok(()) };
         };
         let what = match what {
-            Late::Working => format!("the work of {key} has not stopped"),
-            Late::Unconfirmed => format!("Consul has not confirmed the release of {key}"),
+            Late::Working => "its work has not stopped",
+            Late::Unconfirmed => "Consul has not confirmed the release",
         };
         let more = late.len() - 1;
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         let why = format!("leadership was not handed over within {limit:?}: {what}{more}");
-        Err(Error::Unavailable { step: Step::Release, why })
+        Err(Error::unavailable(Step::Release, why).naming(key))
     }
 
     /// Waits for `signal`, then [hands leadership over](Dsync::hand_over). Use the future as

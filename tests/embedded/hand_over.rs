@@ -48,10 +48,10 @@ async fn start(dsync: &Dsync, name: &str) -> SingletonHandle<Quiet> {
     handle
 }
 
-/// Why a hand-over failed.
+/// The text of a failed hand-over, which names one key.
 fn refused(outcome: Result<(), Error>) -> String {
     match outcome {
-        Err(Error::Unavailable { why, .. }) => why,
+        Err(error @ Error::Unavailable { key: Some(_), .. }) => error.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -78,7 +78,7 @@ async fn a_second_hand_over_waits_for_the_releases_of_the_first() {
     let _singleton = start(&one, "job").await;
     consul.cut();
     let late = refused(one.hand_over(SECOND * 3).await);
-    assert!(late.contains("Consul has not confirmed the release of "), "{late}");
+    assert!(late.contains("Consul has not confirmed the release"), "{late}");
     ended(&own).await;
     assert!(is_held(&consul, "own") && is_held(&consul, "job"));
     let again = async { one.hand_over(SECOND * 8).await.unwrap() };
@@ -142,7 +142,10 @@ async fn a_job_that_nobody_polls_keeps_only_its_own_key() {
     assert!(is_held(&consul, "job"));
 
     let late = refused(one.hand_over(SECOND * 5).await);
-    assert!(late.ends_with("the work of job has not stopped"), "{late}");
+    assert!(
+        late.contains("release the key job: ") && late.ends_with("its work has not stopped"),
+        "{late}"
+    );
     ended(&own).await;
     assert!(!is_held(&consul, "own") && !is_held(&consul, "other"));
     seconds(60).await;
@@ -152,7 +155,8 @@ async fn a_job_that_nobody_polls_keeps_only_its_own_key() {
     let late = lead(&one, "a").await;
     consul.cut();
     let refusal = refused(one.hand_over(SECOND).await);
-    assert!(refusal.contains("the work of job has not stopped (and 1 more)"), "{refusal}");
+    assert!(refusal.contains("the key job: "), "{refusal}");
+    assert!(refusal.ends_with("its work has not stopped (and 1 more)"), "{refusal}");
     ended(&late).await;
     consul.mend();
     seconds(5).await;
@@ -178,7 +182,8 @@ async fn a_hand_over_whose_release_is_never_confirmed_does_not_succeed() {
         };
         // The lease, or the runtime, ends first.
         let late = refused(join(late, shut_down).await.0);
-        assert!(late.contains("has not confirmed the release of own"), "{shuts_down}: {late}");
+        assert!(late.contains("the key own: "), "{shuts_down}: {late}");
+        assert!(late.contains("has not confirmed the release"), "{shuts_down}: {late}");
         assert!(is_held(&consul, "own"));
         if shuts_down {
             assert_eq!(one.hand_over(SECOND).await, Err(Error::Stopped));
@@ -194,6 +199,9 @@ async fn a_hand_over_after_a_shutdown_waits_for_work_that_has_not_stopped() {
     drop(select(&mut job, pin!(seconds(2))).await);
     one.shutdown(SECOND * 5).await.unwrap();
     let late = refused(one.hand_over(SECOND).await);
-    assert!(late.ends_with("the work of job has not stopped"), "{late}");
+    assert!(
+        late.contains("release the key job: ") && late.ends_with("its work has not stopped"),
+        "{late}"
+    );
     assert_eq!(join(job, one.hand_over(SECOND)).await, (Ok(()), Ok(())));
 }

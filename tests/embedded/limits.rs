@@ -38,7 +38,7 @@ async fn one_key_too_many_is_refused_until_another_is_no_longer_used() {
     let dsync = limited(&consul, Limits::default().with_keys(2));
     let (_a, b) = (acquire(&dsync, "a").await, acquire(&dsync, "b").await);
     let refused = dsync.send(Acquire::new(key("c"))).await.unwrap_err();
-    assert_eq!(refused, Error::TooManyKeys { limit: 2 });
+    assert_eq!(refused, Error::TooManyKeys { key: key("c"), limit: 2 });
     // Keys in use are not affected.
     assert!(matches!(dsync.send(TryAcquire::new(key("a"))).await, Err(Error::Held { .. })));
     drop(b);

@@ -135,9 +135,9 @@ impl Writes {
 
     /// Answers all writes, because the runtime has ended.
     pub(super) fn abandon(&mut self, answers: &mut Answers) {
-        let why = "the lock runtime has stopped".to_owned();
-        let unknown = Error::Unknown { step: Step::Write, why };
         if let Some(pending) = self.current.take() {
+            let unknown = Error::unknown(Step::Write, "the lock runtime has stopped");
+            let unknown = unknown.naming(pending.under.key());
             pending.answered(Err(unknown), answers);
         }
         self.line.drain(..).for_each(|pending| pending.refused(answers));
@@ -234,15 +234,16 @@ fn not_held(under: &LeaseState) -> Error {
 
 fn answer(outcome: Written, under: &LeaseState) -> WriteAnswer {
     let step = Step::Write;
-    Err(match outcome {
+    let error = match outcome {
         Written::Done { .. } => return Ok(()),
         Written::NotHeld | Written::Moved(_) => not_held(under),
         Written::Conflict(key) => Error::Conflict { key },
         Written::Denied(right) => Error::Denied { right },
-        Written::Refused(why) => Error::Unavailable { step, why },
+        Written::Refused(why) => Error::unavailable(step, why),
         Written::Failed(trouble) => trouble.to_error(step),
-        Written::Unknown(trouble) => Error::Unknown { step, why: trouble.to_string() },
-    })
+        Written::Unknown(trouble) => Error::unknown(step, trouble.to_string()),
+    };
+    Err(error.naming(under.key()))
 }
 
 #[cfg(test)]

@@ -83,8 +83,7 @@ impl Lock {
                 if self.outrun <= OUTRUN_AT_ONCE {
                     return self.look(effects);
                 }
-                let why = "others keep writing the key".into();
-                let error = Error::Unavailable { step: Step::Lock, why };
+                let error = Error::unavailable(Step::Lock, "others keep writing the key");
                 self.obstruct(Obstacle::Trouble(error), effects);
                 self.pause(now, Next::Read);
             }
@@ -121,7 +120,7 @@ impl Lock {
             }
             Locked::Denied(right) => self.refused(now, Error::Denied { right }, effects),
             Locked::Refused(why) => {
-                self.refused(now, Error::Unavailable { step: Step::Lock, why }, effects);
+                self.refused(now, Error::unavailable(Step::Lock, why), effects);
             }
             // The attempt had no effect and never will have, so there is nothing to void.
             Locked::Unsent(trouble) => {

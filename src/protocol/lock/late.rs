@@ -90,8 +90,8 @@ impl Lock {
         effects: &mut Vec<Effect>,
     ) {
         if self.obstacle.is_none() && told_at <= now {
-            let why = "Consul does not answer, so earlier attempts cannot be excluded".to_owned();
-            let error = Error::Unavailable { step: Step::Lock, why };
+            let why = "Consul does not answer, so earlier attempts cannot be excluded";
+            let error = Error::unavailable(Step::Lock, why);
             self.obstacle = Some(Obstacle::Trouble(error));
         }
         if self.obstacle.is_some() {

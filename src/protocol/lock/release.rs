@@ -179,12 +179,8 @@ impl Lock {
                 let pause = self.random.within(backoff(PAUSE, releasing.outrun, longest));
                 releasing.outrun += 1;
                 (releasing.is_fresh, releasing.step) = (false, ReleaseStep::ReadAgain(now + pause));
-                let why = "others keep writing the key".into();
-                self.tell_obstruction(
-                    now,
-                    Error::Unavailable { step: Step::Release, why },
-                    effects,
-                );
+                let error = Error::unavailable(Step::Release, "others keep writing the key");
+                self.tell_obstruction(now, error, effects);
             }
             Released::FenceFailed => {
                 releasing.step = ReleaseStep::ReadAgain(now);
@@ -271,7 +267,7 @@ impl Lock {
                 return self.release_obstructed(now, Error::Denied { right }, effects);
             }
             Seen::NameRefused(why) => {
-                let error = Error::Unavailable { step: Step::Read, why };
+                let error = Error::unavailable(Step::Read, why);
                 return self.release_obstructed(now, error, effects);
             }
             Seen::Unknown(trouble) => {

@@ -296,7 +296,7 @@ fn who_does_not_wait_is_told_while_others_keep_writing_the_key_that_is_released(
 #[test]
 fn who_does_not_wait_is_told_why_there_is_no_session() {
     let why = "no answer".to_owned();
-    let error = Error::Unavailable { step: Step::CreateSession, why };
+    let error = Error::unavailable(Step::CreateSession, why);
     for follow in [false, true] {
         let mut bench = Bench::new();
         bench.step(Event::Session(Notice::Troubled(error.clone())));

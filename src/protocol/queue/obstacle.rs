@@ -42,7 +42,7 @@ impl Obstacle {
             Self::NameRefused { why } => Error::NameRefused { key, why },
             Self::LimitDiffers { asked, found } => Error::LimitConflict { key, asked, found },
             Self::NoSemaphore { why } => Error::NoSemaphore { key, why },
-            Self::Trouble(error) => error,
+            Self::Trouble(error) => error.naming(&key),
         }
     }
 }

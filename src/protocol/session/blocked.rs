@@ -61,7 +61,7 @@ impl Blocked {
             Failure::Denied(right) => Error::Denied { right: right.clone() },
             Failure::Unknown(trouble @ Trouble::TooFar { round_trip, .. }) => {
                 let why = format!("{trouble}; {}", advice(timing, *round_trip));
-                return (Error::Unavailable { step, why: why.clone() }, Some(why));
+                return (Error::unavailable(step, why.clone()), Some(why));
             }
             Failure::Unknown(trouble) => trouble.to_error(step),
         };

@@ -91,7 +91,7 @@ fn reap(names: &[&str]) -> Effect {
 }
 
 fn trouble() -> Error {
-    Error::Unavailable { step: Step::CreateSession, why: "no answer".into() }
+    Error::unavailable(Step::CreateSession, "no answer")
 }
 
 #[test]

@@ -49,14 +49,14 @@ fn errors() -> Vec<(Error, u16, Option<&'static str>, &'static str)> {
             "waited_too_long",
         ),
         (Error::TooManyWaiters { key: key(), limit: 1 }, 503, Some("1"), "busy"),
-        (Error::TooManyKeys { limit: 1 }, 503, Some("1"), "busy"),
+        (Error::TooManyKeys { key: key(), limit: 1 }, 503, Some("1"), "busy"),
         (Error::FlagConflict { key: key(), found: 9 }, 500, None, "misconfigured"),
         (Error::NameRefused { key: key(), why: String::new() }, 500, None, "misconfigured"),
         (Error::Invalid { field: "key", why: "is empty".into() }, 400, None, "invalid"),
         (Error::Invalid { field: "value", why: hush() }, 500, None, "misconfigured"),
         (Error::Denied { right: hush() }, 500, None, "misconfigured"),
         (Error::AlreadyStarted { key: key() }, 500, None, "misconfigured"),
-        (Error::Unavailable { step: Step::Lock, why: hush() }, 503, Some("1"), "unavailable"),
+        (Error::unavailable(Step::Lock, hush()).naming(&key()), 503, Some("1"), "unavailable"),
         (Error::Stopped, 503, Some("1"), "unavailable"),
     ]
 }

@@ -359,7 +359,7 @@ async fn a_flood_of_keys_that_clients_choose_stops_neither_elections_nor_other_l
             Err(error) => break error,
         }
     };
-    assert_eq!((locks.len(), full), (9, Error::TooManyKeys { limit: 18 }));
+    assert_eq!((locks.len(), full), (9, Error::TooManyKeys { key: key("own/9"), limit: 18 }));
     // The keys reserved for campaigns.
     let tenure = dsync.send(Campaign::default()).await.unwrap();
     tenure.elected().await;
