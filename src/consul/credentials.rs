@@ -191,11 +191,15 @@ impl Credentials {
     pub(super) async fn log_out(&self, limit: Duration) {
         self.state.borrow_mut().is_closed = true;
         let under_way = self.fetch.borrow().clone();
-        if let Some(fetch) = under_way {
-            let _ = timeout(limit, fetch).await;
-        }
+        let is_late = match under_way {
+            Some(fetch) => timeout(limit, fetch).await.is_err(),
+            None => false,
+        };
         if !self.logs_in() {
             return;
+        }
+        if is_late {
+            logs::warn!("a login is still under way; its token stays until it expires");
         }
         let Some(token) = self.token.borrow_mut().take() else { return };
         let (request, header) = (LogOut.request(&self.keys), Some(&token.header));
@@ -334,9 +338,10 @@ impl Credentials {
         Ok(token)
     }
 
-    /// Waits until the agent's server knows the token of a login; another server made it.
+    /// Waits until the agent's server knows the token of a login; another server made it. Who
+    /// logs out does not wait.
     async fn until_visible(&self, token: &Token) {
-        loop {
+        while !self.state.borrow().is_closed {
             let (request, header) = (IsVisible.request(&self.keys), Some(&token.header));
             let reply = self.link.exchange(Purpose::Call, &request, header, VISIBLE_LIMIT).await;
             if reply.is_ok_and(|reply| IsVisible.read(&self.keys, Answer::new(&reply, None))) {

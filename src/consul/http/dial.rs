@@ -42,13 +42,13 @@ pub(super) struct Dialer {
     endpoint: Endpoint,
     route: Rc<Route>,
     tls: Tls,
-    resolve: Resolve,
+    pub(super) resolve: Resolve,
     /// The address of the last connection, which is tried first.
     served: Cell<Option<SocketAddr>>,
     /// How long the first requests on the last connections took, the newest first.
     round_trips: Cell<[Option<Duration>; MEASURED]>,
-    /// Whether the agent refused a connection since this was last reset.
-    pub(super) refused: Cell<bool>,
+    /// When the agent last refused a connection, since this was last reset.
+    pub(super) refused_at: Cell<Option<Instant>>,
 }
 
 impl Dialer {
@@ -62,7 +62,7 @@ impl Dialer {
             resolve: Box::new(resolve),
             served: Cell::default(),
             round_trips: Cell::default(),
-            refused: Cell::default(),
+            refused_at: Cell::default(),
         })
     }
 
@@ -92,6 +92,9 @@ impl Dialer {
             }
             match probed {
                 Ok(429 | 502 | 503) => Err(Trouble::Refused("it is overloaded".into())),
+                Ok(_) if line.is_over() => {
+                    Err(Trouble::Connect("it closes each connection after one answer".into()))
+                }
                 Ok(_) => Ok(line),
                 Err(Fault::Tls(why)) => Err(Trouble::Connect(why)),
                 Err(fault) => Err(match fault.into_trouble() {
@@ -103,7 +106,7 @@ impl Dialer {
         standing.await.unwrap_or_else(|_| Err(Trouble::Timeout(LIMIT))).map_err(|trouble| {
             match trouble {
                 Trouble::Refused(_) => {
-                    self.refused.set(true);
+                    self.refused_at.set(Some(Instant::now()));
                     trouble
                 }
                 Trouble::Connect(_) => trouble,

@@ -7,13 +7,14 @@
 use std::{
     cell::{Cell, RefCell},
     cmp::Reverse,
+    pin::pin,
     rc::Rc,
     time::Duration,
 };
 
 use tokio::{
     sync::{Mutex, Notify},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use super::{dial::Dialer, line::Line};
@@ -23,13 +24,16 @@ use crate::consul::fact::Trouble;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a surplus line may be idle before it is closed.
 const REST: Duration = Duration::from_secs(10);
+/// How long the opening of a line may take before it counts as silent: as long as a request to an
+/// agent that is not far away.
+const OVERDUE: Duration = Duration::from_secs(2);
 
 pub(super) struct Lane {
     dialer: Rc<Dialer>,
     /// The newest last.
     lines: RefCell<Vec<Rc<Line>>>,
     /// Idle lines that may be silent, in a lane that keeps lines. They are closed once others
-    /// stand in their places, and used again if the agent refuses those.
+    /// stand in their places, and used again if those cannot be opened.
     suspects: RefCell<Vec<Rc<Line>>>,
     most: Cell<usize>,
     /// The number of lines that stay open while idle.
@@ -41,6 +45,8 @@ pub(super) struct Lane {
     /// Whether waiting requests fail as soon as no further line can be opened.
     impatient: bool,
     dialing: Cell<usize>,
+    /// The number of silent dials beside which others are tried.
+    overdue: Cell<usize>,
     waiting: Cell<usize>,
     /// The number of failed dials, and the error and time of the last.
     failures: Cell<u64>,
@@ -82,6 +88,7 @@ impl Lane {
             streams: Cell::new(streams),
             impatient: kept == 0,
             dialing: Cell::new(0),
+            overdue: Cell::new(0),
             waiting: Cell::new(0),
             failures: Cell::new(0),
             failed: RefCell::default(),
@@ -205,10 +212,9 @@ impl Lane {
         Some(lines.remove(place))
     }
 
-    /// Whether the lane lacks a line that it keeps because the agent refuses it.
+    /// Whether the lane lacks a line that it keeps because none can be opened.
     pub(super) fn is_starved(&self) -> bool {
-        let is_refused = matches!(&*self.failed.borrow(), Some((Trouble::Refused(_), _)));
-        is_refused && self.is_failing.get() && self.standing() < self.kept
+        self.is_failing.get() && self.standing() < self.kept
     }
 
     pub(super) fn adopt(&self, line: Rc<Line>) {
@@ -239,7 +245,8 @@ impl Lane {
         }
     }
 
-    /// Uses a suspect line again. The agent itself may have been silent.
+    /// Uses a suspect line again, where no other can be opened. The agent itself may have been
+    /// silent.
     fn reinstate(&self) {
         let line = self.suspects.borrow_mut().pop();
         self.lines.borrow_mut().extend(line);
@@ -298,7 +305,8 @@ impl Lane {
 
     fn dial(self: &Rc<Self>) {
         self.dialing.set(self.dialing.get() + 1);
-        let mut dial = Dial { lane: Rc::clone(self), result: None };
+        let mut dial =
+            Dial { lane: Rc::clone(self), has_place: true, is_late: false, result: None };
         actix_rt::spawn(async move { dial.run().await });
     }
 }
@@ -306,25 +314,52 @@ impl Lane {
 /// A line that is being opened.
 struct Dial {
     lane: Rc<Lane>,
+    /// It counts as one of the lane's lines.
+    has_place: bool,
+    is_late: bool,
     result: Option<Result<Line, Trouble>>,
 }
 
 impl Dial {
     async fn run(&mut self) {
-        self.result = Some(self.lane.dialer.dial().await);
+        let dialer = Rc::clone(&self.lane.dialer);
+        let mut opening = pin!(dialer.dial());
+        self.result = Some(match timeout(OVERDUE, &mut opening).await {
+            Ok(line) => line,
+            Err(_) => {
+                self.is_late = true;
+                self.give_way();
+                opening.await
+            }
+        });
+    }
+
+    /// Lets the lane dial again: the agent may answer others by now. Only lanes that keep lines
+    /// do so, a few times.
+    fn give_way(&mut self) {
+        let lane = &self.lane;
+        if lane.overdue.get() < 2 * lane.kept {
+            self.has_place = false;
+            lane.overdue.set(lane.overdue.get() + 1);
+            lane.dialing.set(lane.dialing.get() - 1);
+            lane.freed.notify_one();
+            lane.settled.notify_waiters();
+        }
     }
 }
 
 impl Drop for Dial {
     fn drop(&mut self) {
         let lane = &self.lane;
-        lane.dialing.set(lane.dialing.get() - 1);
+        let counted = if self.has_place { &lane.dialing } else { &lane.overdue };
+        counted.set(counted.get() - 1);
         // A service's own certificate verifier can panic.
         let ended = || Err(Trouble::Connect("the attempt was dropped or has panicked".into()));
         match self.result.take().unwrap_or_else(ended) {
             Ok(line) => lane.adopt(Rc::new(line)),
             Err(trouble) => {
-                if let Trouble::Refused(_) = trouble {
+                // An agent that answers no dial answers on no older line either.
+                if !self.is_late {
                     lane.reinstate();
                 }
                 lane.failures.set(lane.failures.get() + 1);

@@ -183,14 +183,18 @@ impl Line {
             .await
             .map_err(|err| trouble::of_handshake(&err))?;
         let connection = Rc::new(RefCell::new(connection));
-        let shared = Rc::clone(&connection);
+        // The task alone keeps it: hyper counts the connection as closed, and returns requests that
+        // were not sent, when it is dropped.
+        let shared = Rc::downgrade(&connection);
         let task = actix_rt::spawn(async move {
             use std::{future::poll_fn, pin::Pin};
-            drop(poll_fn(|context| Pin::new(&mut *shared.borrow_mut()).poll(context)).await);
+            drop(poll_fn(|context| Pin::new(&mut *connection.borrow_mut()).poll(context)).await);
         });
         let mut tasks = vec![task];
         tasks.extend(local.0.take());
-        let streams = Box::new(move || connection.borrow().current_max_send_streams());
+        let streams = Box::new(move || {
+            shared.upgrade().map_or(0, |connection| connection.borrow().current_max_send_streams())
+        });
         Ok(Self::new(Sender::Http2 { sender, streams }, tasks, route))
     }
 

@@ -1,8 +1,8 @@
 //! The HTTP transport to an agent.
 //!
 //! Renewals and calls have their own lanes of connections, some of which stay open while
-//! idle. Blocking reads wait until those are open. If the agent accepts no more
-//! connections, other lanes give up spare ones for renewals and calls.
+//! idle. Blocking reads wait until those are open. If no more connections can be opened, other
+//! lanes give up spare ones for renewals and calls.
 
 mod address;
 mod config;
@@ -51,6 +51,9 @@ const MOST_TRIES: usize = 4;
 /// dropped silently, so were the others.
 const SAME_AGE: Duration = Duration::from_secs(1);
 
+/// How long a refused connection shows that the agent is full.
+const REFUSAL_LASTS: Duration = Duration::from_secs(20);
+
 /// The purpose of a request. Purposes use separate connections, so that none waits for
 /// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +91,13 @@ impl Http {
     /// # Errors
     /// What is wrong with the configuration.
     pub(crate) fn new(config: &HttpConfig) -> Result<Self, String> {
-        let dialer = Rc::new(Dialer::new(config)?);
+        Ok(Self::over(Dialer::new(config)?, config))
+    }
+
+    fn over(dialer: Dialer, config: &HttpConfig) -> Self {
+        let dialer = Rc::new(dialer);
         let lane = |most, kept, streams| Lane::new(Rc::clone(&dialer), most, kept, streams);
-        Ok(Self {
+        Self {
             renewals: lane(config.renewals, RENEWALS_KEPT, 1),
             calls: lane(config.calls, CALLS_KEPT, MOST_STREAMS),
             watches: lane(config.watches, 0, MOST_STREAMS),
@@ -101,7 +108,7 @@ impl Http {
                 is_local: config.address.is_local(),
             },
             dialer,
-        })
+        }
     }
 
     /// Sends a request with an ACL token and reads the complete reply within the limit. A request
@@ -220,9 +227,9 @@ impl Http {
         Ok(())
     }
 
-    /// Returns whether the agent refused a connection of any lane, and resets that.
+    /// Returns whether the agent has lately refused a connection of any lane, and resets that.
     pub(crate) fn take_refused(&self) -> bool {
-        self.dialer.refused.take()
+        self.dialer.refused_at.take().is_some_and(|at| at.elapsed() < REFUSAL_LASTS)
     }
 
     fn lane(&self, purpose: Purpose) -> &Rc<Lane> {
@@ -265,11 +272,10 @@ impl Http {
         } else {
             purpose
         };
-        let refused = match self.own_seat(purpose).await {
-            Err(Trouble::Refused(why)) => Trouble::Refused(why),
-            other => return other,
-        };
-        if is_short && purpose != Purpose::Call { self.calls.seat().await } else { Err(refused) }
+        match self.own_seat(purpose).await {
+            Err(_) if is_short && purpose != Purpose::Call => self.calls.seat().await,
+            other => other,
+        }
     }
 
     /// A seat in the lane of the purpose, on a line of another lane if necessary.
@@ -280,7 +286,7 @@ impl Http {
             self.calls.core().await?;
         }
         match lane.seat().await {
-            Err(Trouble::Refused(_)) if self.spare(lane) => lane.seat().await,
+            Err(_) if self.spare(lane) => lane.seat().await,
             other => other,
         }
     }

@@ -48,6 +48,8 @@ pub(in crate::consul) struct Server {
     most: Arc<AtomicUsize>,
     /// What such a connection says first, before it has read anything.
     farewell: Arc<std::sync::Mutex<String>>,
+    /// The answer to the probes of new connections; none if empty.
+    probed: Arc<std::sync::Mutex<String>>,
     requests: tokio::sync::mpsc::UnboundedReceiver<String>,
 }
 
@@ -65,6 +67,8 @@ impl Server {
         let (open, limit) = (Arc::clone(&opened), Arc::clone(&most));
         let farewell = Arc::new(std::sync::Mutex::new(String::new()));
         let says = Arc::clone(&farewell);
+        let probed = Arc::new(std::sync::Mutex::new(GOOD.to_owned()));
+        let probes = Arc::clone(&probed);
         actix_rt::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 if open.load(Ordering::SeqCst) >= limit.load(Ordering::SeqCst) {
@@ -79,14 +83,15 @@ impl Server {
                 open.fetch_add(1, Ordering::SeqCst);
                 count.fetch_add(1, Ordering::SeqCst);
                 let (deeds, heads, open) = (Arc::clone(&deeds), heads.clone(), Arc::clone(&open));
+                let probes = Arc::clone(&probes);
                 actix_rt::spawn(async move {
                     let next = || deeds.lock().unwrap().next().unwrap_or(Deed::Say(GOOD.into()));
-                    serve(stream, next, heads).await;
+                    serve(stream, next, heads, &probes).await;
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address, connections, open: opened, most, farewell, requests }
+        Self { address, connections, open: opened, most, farewell, probed, requests }
     }
 
     fn allow(&self, most: usize) {
@@ -95,6 +100,10 @@ impl Server {
 
     fn say_beyond(&self, farewell: &str) {
         farewell.clone_into(&mut self.farewell.lock().unwrap());
+    }
+
+    fn answer_probes(&self, answer: &str) {
+        answer.clone_into(&mut self.probed.lock().unwrap());
     }
 
     pub(in crate::consul) fn connections(&self) -> usize {
@@ -131,6 +140,7 @@ async fn serve(
     mut stream: TcpStream,
     next: impl Fn() -> Deed,
     heads: tokio::sync::mpsc::UnboundedSender<String>,
+    probed: &std::sync::Mutex<String>,
 ) -> Option<()> {
     loop {
         let mut head = Vec::new();
@@ -139,8 +149,8 @@ async fn serve(
         }
         let head = String::from_utf8(head).unwrap();
         if head.contains(line::PROBE) {
-            // Answers the probe of a new connection.
-            stream.write_all(GOOD.as_bytes()).await.ok()?;
+            let answer = probed.lock().unwrap().clone();
+            stream.write_all(answer.as_bytes()).await.ok()?;
             continue;
         }
         heads.send(head).ok()?;
@@ -485,6 +495,88 @@ async fn a_silence_costs_no_other_connection_of_its_age_where_no_new_one_is_take
         assert_eq!(http.exchange(purpose, &ask(), None, LONG).await, good());
     }
     assert_eq!(server.connections(), CORE);
+}
+
+/// A transport, and the switch that lets it open no further connection, as if the process had no
+/// file or port left, or the name server had failed.
+fn cut_from(server: &Server) -> (Http, Rc<Cell<bool>>) {
+    let (at, is_cut) = (server.address, Rc::new(Cell::new(false)));
+    let (cut, config) = (is_cut.clone(), config("http://agent.example:8500"));
+    let mut dialer = Dialer::new(&config).unwrap();
+    dialer.resolve = Box::new(move |_, _| {
+        let found = if cut.get() { Err(std::io::ErrorKind::Other.into()) } else { Ok(vec![at]) };
+        Box::pin(async move { found })
+    });
+    (Http::over(dialer, &config), is_cut)
+}
+
+#[actix::test]
+async fn where_no_connection_can_be_opened_those_that_stand_are_used() {
+    // A silence accuses the connections of its age.
+    let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
+    let (http, is_cut) = cut_from(&server);
+    settled(&http).await;
+    is_cut.set(true);
+    let silence = http.exchange(Purpose::Renewal, &ask(), None, LIMIT).await;
+    assert_eq!(silence, Err(Trouble::Timeout(LIMIT)));
+    for purpose in [Purpose::Renewal, Purpose::Call, Purpose::Renewal] {
+        assert_eq!(http.exchange(purpose, &ask(), None, LONG).await, good());
+    }
+    assert_eq!(server.connections(), CORE);
+
+    // Both connections for renewals close.
+    let shut = Deed::SayAndClose(String::new());
+    let server = Server::doing(vec![Deed::Say(GOOD.into()), shut.clone(), shut]).await;
+    let (http, is_cut) = cut_from(&server);
+    assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LONG).await, good());
+    is_cut.set(true);
+    for _ in 0..4 {
+        assert_eq!(http.exchange(Purpose::Renewal, &ask(), None, LONG).await, good());
+    }
+    let blocking = WireRequest { blocks: true, ..ask() };
+    let read = http.exchange(Purpose::Watch, &blocking, None, LONG).await;
+    assert!(matches!(read, Err(Trouble::Connect(_))), "renewals have its connection: {read:?}");
+    assert_eq!(server.connections(), CORE + 1);
+}
+
+#[actix::test]
+async fn an_agent_that_answers_again_is_reached_although_earlier_connections_hang() {
+    for purpose in [Purpose::Renewal, Purpose::Call] {
+        let server = Server::doing(vec![]).await;
+        server.answer_probes("");
+        let http = server.http();
+        let hanging = http.exchange(purpose, &ask(), None, Duration::from_secs(1)).await;
+        assert!(matches!(hanging, Err(Trouble::Connect(_))), "{hanging:?}");
+        server.answer_probes(GOOD);
+        let begun = std::time::Instant::now();
+        assert_eq!(http.exchange(purpose, &ask(), None, LONG).await, good());
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(3), "{purpose:?}: the others end after 5 s: {took:?}");
+    }
+}
+
+#[actix::test]
+async fn an_agent_that_closes_each_connection_after_one_answer_is_named_and_not_dialed_in_a_circle()
+{
+    let server = Server::doing(vec![]).await;
+    server.answer_probes(&GOOD.replace("OK\r\n", "OK\r\nConnection: close\r\n"));
+    let http = server.http();
+    for _ in 0..2 {
+        let Err(Trouble::Connect(why)) = call(&http).await else { panic!("it was answered") };
+        assert!(why.contains("closes each connection after one answer"), "{why}");
+    }
+    assert!(server.connections() <= 2 * CORE + 2, "{}", server.connections());
+}
+
+#[actix::test]
+async fn a_refusal_long_ago_does_not_show_that_the_agent_is_full() {
+    let server = Server::doing(vec![]).await;
+    let http = server.http();
+    settled(&http).await;
+    for (age, shows) in [(Duration::ZERO, true), (REFUSAL_LASTS, false)] {
+        http.dialer.refused_at.set(Instant::now().checked_sub(age));
+        assert_eq!(http.take_refused(), shows);
+    }
 }
 
 #[actix::test]

@@ -195,9 +195,21 @@ async fn http_2_server(deeds: Vec<Deed>, streams: u32) -> (HttpConfig, Arc<Atomi
     (config, highest)
 }
 
-/// A server that goes away, as often as told, when a connection's second request
-/// comes: it names the first as the last one processed.
-async fn server_that_goes_away(times: usize) -> HttpConfig {
+/// How a server leaves a connection once its second request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// It goes away and names the first request as the last one processed.
+    Unprocessed,
+    /// It answers, and closes the connection.
+    Closed,
+    /// It answers, and goes away.
+    Answered,
+    /// It goes away and never answers.
+    Silent,
+}
+
+/// A server that leaves connections as often as told.
+async fn server_that_leaves(how: Leave, times: usize) -> HttpConfig {
     let (trust, mut tls) = certified();
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
@@ -207,7 +219,7 @@ async fn server_that_goes_away(times: usize) -> HttpConfig {
     actix_rt::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, left) = (acceptor.clone(), Arc::clone(&left));
-            actix_rt::spawn(async move { go_away(acceptor.accept(stream).await?, &left).await });
+            actix_rt::spawn(async move { leave(acceptor.accept(stream).await?, how, &left).await });
         }
     });
     let address = Address::parse(&format!("https://localhost:{port}")).unwrap();
@@ -216,8 +228,9 @@ async fn server_that_goes_away(times: usize) -> HttpConfig {
 }
 
 /// Speaks HTTP/2 frame by frame.
-async fn go_away(
+async fn leave(
     mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
+    how: Leave,
     left: &AtomicUsize,
 ) -> std::io::Result<()> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -249,11 +262,17 @@ async fn go_away(
                 requests += 1;
                 let is_left = |left: usize| left.checked_sub(1);
                 let relaxed = Ordering::Relaxed;
-                if requests == 2 && left.fetch_update(relaxed, relaxed, is_left).is_ok() {
-                    stream.write_all(&frame(GO_AWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await?;
-                } else {
+                let leaves = requests == 2 && left.fetch_update(relaxed, relaxed, is_left).is_ok();
+                if !leaves || matches!(how, Leave::Closed | Leave::Answered) {
                     // The status 200 and nothing else.
                     stream.write_all(&frame(HEADERS, 5, id, &[0x88])).await?;
+                }
+                if leaves && how == Leave::Closed {
+                    stream.shutdown().await?;
+                } else if leaves {
+                    let last = if how == Leave::Unprocessed { 1 } else { id as u8 };
+                    let gone = frame(GO_AWAY, 0, 0, &[0, 0, 0, last, 0, 0, 0, 0]);
+                    stream.write_all(&gone).await?;
                 }
             }
             _ => {}
@@ -265,7 +284,7 @@ async fn go_away(
 #[actix::test]
 async fn a_write_that_http_2_says_was_not_processed_is_sent_over_another_connection() {
     let (refusing, _) = http_2_server(vec![Deed::Answer, Deed::Refuse, Deed::Refuse], 100).await;
-    for config in [refusing, server_that_goes_away(2).await] {
+    for config in [refusing, server_that_leaves(Leave::Unprocessed, 2).await] {
         let http = Http::new(&config).unwrap();
         for _ in 0..3 {
             let request = WireRequest {
@@ -276,6 +295,37 @@ async fn a_write_that_http_2_says_was_not_processed_is_sent_over_another_connect
             };
             let reply = http.exchange(Purpose::Call, &request, None, LIMIT).await;
             assert_eq!(reply.map(|reply| reply.status), Ok(200));
+        }
+    }
+}
+
+#[actix::test]
+async fn a_connection_that_its_server_has_left_gets_no_further_request() {
+    let read = WireRequest { method: Method::Put, target: "/".into(), body: vec![], blocks: true };
+    for how in [Leave::Closed, Leave::Answered, Leave::Silent] {
+        let http = Http::new(&server_that_leaves(how, 1).await).unwrap();
+        let ask = || http.exchange(Purpose::Call, &read, None, LIMIT);
+        if how == Leave::Silent {
+            let others = async {
+                // The server has left once it has read the other request.
+                actix_rt::time::sleep(Duration::from_millis(300)).await;
+                for _ in 0..2 {
+                    let begun = std::time::Instant::now();
+                    assert_eq!(ask().await.map(|reply| reply.status), Ok(200), "{how:?}");
+                    assert!(begun.elapsed() < LIMIT / 2, "it waited on the connection");
+                }
+            };
+            let (others, unanswered) = (pin!(others), pin!(ask()));
+            assert!(matches!(select(unanswered, others).await, Either::Right(_)));
+        } else {
+            assert_eq!(ask().await.map(|reply| reply.status), Ok(200), "{how:?}");
+            let noticed = async {
+                while http.calls.standing() > 0 {
+                    actix_rt::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(LIMIT, noticed).await.expect("it is no line any more");
+            assert_eq!(ask().await.map(|reply| reply.status), Ok(200), "{how:?}");
         }
     }
 }
