@@ -21,7 +21,7 @@ use super::{
     redirect::LeaderConfig,
     refusal::{RETRY_AFTER_DEFAULT, answer},
 };
-use crate::holding::{tenure::Tenure, term::Term};
+use crate::holding::{claim::Claim, tenure::Tenure, term::Term};
 
 /// An extractor for handlers that only the leader may run. It derefs to the current
 /// [`Term`].
@@ -52,6 +52,12 @@ impl Deref for Leader {
 
     fn deref(&self) -> &Term {
         &self.0
+    }
+}
+
+impl From<&Leader> for Claim {
+    fn from(leader: &Leader) -> Self {
+        (&leader.0).into()
     }
 }
 

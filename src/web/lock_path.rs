@@ -18,11 +18,12 @@ use futures::future::LocalBoxFuture;
 
 use super::{
     extract::{NotSetUp, dsync_of},
-    locked_body::{Hold, locked},
+    hold::Hold,
+    locked_body::locked,
 };
 use crate::{
     error::Error,
-    holding::{lease::Lease, slots::Purpose, term::Term, user_code::run_until},
+    holding::{claim::Claim, slots::Purpose, term::Term, user_code::run_until},
     key::Key,
     messages::Acquire,
 };
@@ -67,7 +68,7 @@ use crate::{
 /// the answer is 503.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss, as with
-/// [`Lease::run`]. The answer is then [`Lost`](crate::Lost), returned as an error
+/// [`Lease::run`](crate::Lease::run). The answer is then [`Lost`](crate::Lost), returned as an error
 /// and not as a response: a logging middleware around this one may not log it. A body that
 /// is still being produced is aborted. Writes that the handler has already sent may still
 /// arrive: pass the lease's [`token`](Term::token) to the resource that it writes to. If
@@ -79,14 +80,16 @@ use crate::{
 ///
 /// # Cancel safety
 /// The lock is released when the response's body has been produced or is dropped; for
-/// `HEAD`, when the handler returns. It is also released if an HTTP/1 connection ends, even while
-/// the request waits for the lock, and if the handler panics. Over HTTP/2, actix-web does not tell
-/// a request that its client has gone: it waits for up to [`within`](LockPath::within), and holds
-/// for up to [`at_most`](LockPath::at_most). By default, actix-web treats
-/// an HTTP/1 client that closes its connection as half-closed, and the handler runs to its
-/// end; with
-/// [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) it is
-/// dropped at once.
+/// `HEAD`, when the handler returns; and if the handler panics. If an HTTP/1 connection ends,
+/// actix-web drops the request, and with it the lock or the wait for it. By default, however, it
+/// treats a client that closes its connection as half-closed, and the handler runs to its end;
+/// [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) changes that.
+///
+/// In three cases, actix-web does not notice that a client has gone: over HTTP/2; if more than
+/// about 160 KiB of the request's body are unread; and if the client has not read the responses to
+/// earlier requests of the connection. In the last case, it may also stop polling the request.
+/// Even then, a request waits for at most [`within`](LockPath::within), and holds for at most
+/// [`at_most`](LockPath::at_most): a task of its own sees to both.
 #[derive(Clone, Debug)]
 #[must_use = "a middleware does nothing until it wraps something"]
 pub struct LockPath {
@@ -154,9 +157,10 @@ impl LockPath {
         Ok(Key::join(prefix.chain([segment.as_str()]))?)
     }
 
-    async fn lock(&self, request: &HttpRequest) -> Result<Lease, actix_web::Error> {
+    async fn lock(&self, request: &HttpRequest) -> Result<Hold, actix_web::Error> {
         let asked = Acquire::new(self.key(request)?).within(self.within);
-        Ok(dsync_of(request)?.intake().acquire_for(Purpose::Request, asked).await?)
+        let granted = dsync_of(request)?.intake().acquire_for(Purpose::Request, asked);
+        Ok(Hold::begin(granted, self.at_most).await?)
     }
 }
 
@@ -207,17 +211,17 @@ impl Service<ServiceRequest> for LockPathService {
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (service, lock) = (self.service.clone(), self.lock.clone());
         Box::pin(async move {
-            let lease = match lock.lock(request.request()).await {
-                Ok(lease) => lease,
+            let hold = match lock.lock(request.request()).await {
+                Ok(hold) => hold,
                 // Not an error, so that middleware around this one sees a response.
                 Err(error) => return Ok(request.into_response(HttpResponse::from_error(error))),
             };
-            let (hold, method) = (Hold::from_now(lock.at_most), request.method().clone());
-            request.extensions_mut().insert(HeldLease(Term::of(lease.state().clone(), None)));
+            let (lease, method) = (hold.state(), request.method().clone());
+            request.extensions_mut().insert(HeldLease(Term::of(lease.clone(), None)));
             // `run` checks the deadline before it calls the service.
             let work = lease.run(async { service.call(request).await });
-            let response = run_until(hold.over(lease.key().clone()), work).await???;
-            Ok(response.map_body(|_, body| locked(body, lease, hold, &method)))
+            let response = run_until(hold.over(), work).await???;
+            Ok(response.map_body(|_, body| locked(body, hold, &method)))
         })
     }
 }
@@ -238,6 +242,12 @@ impl Deref for HeldLease {
 
     fn deref(&self) -> &Term {
         &self.0
+    }
+}
+
+impl From<&HeldLease> for Claim {
+    fn from(held: &HeldLease) -> Self {
+        (&held.0).into()
     }
 }
 

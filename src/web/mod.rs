@@ -2,6 +2,7 @@
 //! and status routes.
 
 mod extract;
+mod hold;
 mod leader;
 mod lock_path;
 mod locked_body;

@@ -91,9 +91,10 @@ impl LeaderConfig {
     /// The answer is 503 while nobody leads. It is also 503 if the leader's value is
     /// longer than 8 KiB, or if it names no address, a host that is not allowed, or this
     /// process: Consul names a leader that has just resigned until the key is released.
-    /// The reason is logged as a warning, once per leader, except for this process's own
-    /// address. So is the first request that was redirected too often. The leader is the one that Consul last reported, so a process that is
-    /// cut off from Consul can redirect to a former leader.
+    /// The reason is logged as a warning, once per leader; this process's own address is not
+    /// logged. The first request that was redirected too often is logged, too. The leader is the
+    /// one that Consul last reported, so a process that is cut off from Consul can redirect to a
+    /// former leader.
     ///
     /// # Allowed hosts
     /// Anyone who can write the key in Consul chooses the address, and clients send their

@@ -39,6 +39,8 @@ fn held(consul: &Embedded) -> Vec<String> {
     entries.filter(|entry| entry.session.is_some()).map(|entry| entry.key).collect()
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+
 type Chunk = Result<Bytes, actix_web::Error>;
 
 #[actix::test]
@@ -421,6 +423,54 @@ async fn a_request_that_holds_its_lock_too_long_is_stopped_and_the_lock_released
     tokio::time::sleep(Duration::from_secs(100_000)).await;
     assert_eq!(held(&consul), ["orders/7"]);
     drop(endless);
+}
+
+#[actix::test]
+async fn a_request_that_nobody_polls_any_more_neither_waits_nor_holds_longer_than_allowed() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (dsync, other) = (runtime("shop", &consul), runtime("shop", &consul));
+    let begun = Rc::new(RefCell::new(0));
+    let counted = begun.clone();
+    let never = move || {
+        *counted.borrow_mut() += 1;
+        pending::<HttpResponse>()
+    };
+    let app = App::new().app_data(dsync).route("/orders/{id}", web::get().to(never).wrap(order()));
+    let app = init_service(app).await;
+    let limits = LockPath::DEFAULT_WITHIN + LockPath::DEFAULT_AT_MOST + SECOND;
+    // How many times the request is polled, a second each: not at all, while it waits, and while
+    // its handler runs.
+    for (is_held, polls, begins) in [(false, 1, 0), (true, 1, 0), (true, 2, 0), (false, 2, 1)] {
+        begun.replace(0);
+        let theirs = match is_held {
+            true => Some(other.send(TryAcquire::new(key("orders/7"))).await.unwrap()),
+            false => None,
+        };
+        let mut asked = Box::pin(app.call(TestRequest::get().uri("/orders/7").to_request()));
+        for _ in 0..polls {
+            assert!(futures::poll!(&mut asked).is_pending());
+            tokio::time::sleep(SECOND).await;
+        }
+        drop(theirs);
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(held(&consul), ["orders/7"], "{is_held} {polls}");
+        tokio::time::sleep(limits).await;
+        assert_eq!(held(&consul), Vec::<String>::new(), "{is_held} {polls}");
+        // A handler that has not begun does not begin.
+        let late = asked.await.map_err(|error| error.to_string()).map(drop);
+        assert_eq!(late, Err("the request held its lock for 30s and was stopped".to_owned()));
+        assert_eq!(*begun.borrow(), begins, "{is_held} {polls}");
+    }
+    // Its turn comes after the limit of its wait.
+    let theirs = other.send(TryAcquire::new(key("orders/7"))).await.unwrap();
+    let mut asked = Box::pin(app.call(TestRequest::get().uri("/orders/7").to_request()));
+    assert!(futures::poll!(&mut asked).is_pending());
+    tokio::time::sleep(LockPath::DEFAULT_WITHIN + SECOND).await;
+    drop(theirs);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(held(&consul), Vec::<String>::new());
+    assert_eq!(asked.await.unwrap().status(), 504);
 }
 
 #[actix::test]
