@@ -241,10 +241,15 @@ impl Taking {
         };
         self.tell(taken);
         tokio::time::sleep(taken.keeps).await;
-        match self.release(key, keeper, index, entry).await {
+        // The keeper's lock is the next one after the victim's.
+        let lock_index = entry.lock_index.saturating_add(1);
+        let entry = &Entry { lock_index, ..entry.clone() };
+        let released = match self.release(key, keeper, index, entry).await {
             Err(Error::Conflict { .. }) => self.release_edited(key, keeper).await,
             released => released,
-        }
+        };
+        // The lock was taken away, whatever prevents its release.
+        released.map_err(|error| unknown_release(key, error))
     }
 
     /// Releases the key that `keeper` may still hold, with what somebody has written over it.
@@ -280,8 +285,7 @@ impl Taking {
                 Released::FenceFailed if unknown.is_some() => {
                     // An earlier attempt released it, or its index has moved.
                     let read = entry_of(&self.consul, key.clone(), self.limit).await;
-                    let now =
-                        read.map_err(|error| Error::unknown(step, error.to_string()).naming(key))?;
+                    let now = read.map_err(|error| unknown_release(key, error))?;
                     let is_kept = |now: Entry| {
                         now.session.as_ref() == Some(session) && now.lock_index <= entry.lock_index
                     };
@@ -311,6 +315,14 @@ impl Taking {
                 Destroyed::Unknown(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+}
+
+/// The error of a lock that was taken away, and may not be released.
+fn unknown_release(key: &Key, error: Error) -> Error {
+    match error {
+        Error::Unknown { .. } => error,
+        error => Error::unknown(Step::Release, error.to_string()).naming(key),
     }
 }
 

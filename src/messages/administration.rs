@@ -37,10 +37,10 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Conflict`] if the key has changed, or nobody holds it; [`Error::Unknown`] if no
-/// complete answer to the take-over or the release arrived, or if others keep writing the key
-/// when it is to be released; [`Error::Denied`]; [`Error::NameRefused`]; [`Error::Invalid`] if
-/// the servers do not allow a session with such a TTL; [`Error::Unavailable`];
-/// [`Error::Stopped`].
+/// complete answer to the take-over arrived, or if the lock was taken away and its release could
+/// not be confirmed, whatever prevented it; [`Error::Denied`]; [`Error::NameRefused`];
+/// [`Error::Invalid`] if the servers do not allow a session with such a TTL;
+/// [`Error::Unavailable`]; [`Error::Stopped`].
 ///
 /// # Cancel safety
 /// Dropping the reply changes nothing: the release is completed, and keeps the runtime running
@@ -61,6 +61,12 @@ impl ForceRelease {
     /// Takes `key` away from `holder`.
     pub fn of(key: Key, holder: &Holder) -> Self {
         Self { key, session: holder.session.clone(), index: holder.index, immediate: false }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Frees the key at once, instead of keeping it while the holder's lease may last.
@@ -114,6 +120,12 @@ impl StepDown {
     pub fn of(key: Key, leader: &Holder) -> Self {
         Self { key, session: leader.session.clone(), index: leader.index }
     }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
 }
 
 /// Lists who holds what in all processes, below a prefix of the runtime's keys.
@@ -142,6 +154,12 @@ impl Holders {
     /// Default: every key below the runtime's [prefix](crate::Builder::prefix).
     pub fn below(prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into() }
+    }
+
+    /// The prefix of the listed keys.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 }
 

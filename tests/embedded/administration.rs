@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use actix_dsync::{
-    Acquire, Campaign, Dsync, Error, Holder, Inspect, Lease, LossReason, TryAcquire, UpdateValue,
+    Acquire, Campaign, Dsync, Error, Holder, Inspect, Lease, LockValue, LossReason, TryAcquire,
+    UpdateValue,
     admin::{ForceRelease, Holders, StepDown},
-    embedded::Embedded,
+    embedded::{Embedded, EmbeddedRight},
     events::{Deposed, Filter, ForceReleased, LockLost, SteppedDown},
 };
 use futures::{FutureExt, StreamExt};
@@ -26,19 +27,62 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 /// The reply comes when the key is free, not only when its session has ended.
 #[actix::test]
 async fn a_key_that_is_written_over_while_it_is_kept_is_free_when_the_reply_comes() {
+    tokio::time::pause();
+    for is_unanswered in [false, true] {
+        let Scene { consul, admin, lease, holder, .. } = Scene::begin().await;
+        let victim = holder_of(&admin, "k").await;
+        let asked = admin.send(ForceRelease::of(key("k"), &victim));
+        let entry = || consul.entries().into_iter().find(|entry| entry.key == "k").unwrap();
+        let edited = async {
+            // Just before the release.
+            tokio::time::sleep(Duration::from_millis(14_999)).await;
+            assert_eq!(holding_session(&consul, "k").as_deref(), Some("admin (force-release)"));
+            consul.write_key_with_flags("k", "edited", entry().flags);
+            consul.lose_replies(u32::from(is_unanswered));
+        };
+        soon(futures::future::join(asked, edited)).await.0.unwrap();
+        assert_eq!((entry().session, &*entry().value), (None, &b"edited"[..]));
+        // No lock-delay runs.
+        let next = admin.send(Acquire::new(key("k")).within(SECOND)).await;
+        assert!(next.is_ok(), "{is_unanswered}: {next:?}");
+        drop((lease, holder));
+    }
+}
+
+#[actix::test]
+async fn a_lock_that_was_taken_away_and_cannot_be_released_is_never_reported_as_untouched() {
+    tokio::time::pause();
+    for right in [EmbeddedRight::KeyRead, EmbeddedRight::KeyWrite, EmbeddedRight::Token] {
+        for is_edited in [false, true] {
+            let Scene { consul, admin, lease, holder, .. } = Scene::begin().await;
+            let victim = holder_of(&admin, "k").await;
+            let asked = admin.send(ForceRelease::of(key("k"), &victim));
+            let withdrawn = async {
+                tokio::time::sleep(SECOND * 5).await;
+                if is_edited {
+                    consul.write_key_with_flags("k", "edited", 0);
+                }
+                consul.allow(right, false);
+            };
+            let released = soon(futures::future::join(asked, withdrawn)).await.0;
+            let Err(Error::Unknown { key: Some(of), .. }) = released else {
+                panic!("{right:?} {is_edited}: {released:?}")
+            };
+            assert_eq!(of, key("k"));
+            drop((lease, holder));
+        }
+    }
+}
+
+#[actix::test]
+async fn a_lock_with_the_longest_value_is_taken_away() {
     let Scene { consul, admin, lease, holder, .. } = Scene::new().await;
+    let longest = vec![b'x'; LockValue::MAX_LEN];
+    holder.send(UpdateValue::of(&lease, longest.clone())).await.unwrap();
     let victim = holder_of(&admin, "k").await;
-    let asked = admin.send(ForceRelease::of(key("k"), &victim));
-    let entry = || consul.entries().into_iter().find(|entry| entry.key == "k").unwrap();
-    let edited = async {
-        tokio::time::sleep(SECOND * 5).await;
-        consul.write_key_with_flags("k", "edited", entry().flags);
-    };
-    soon(futures::future::join(asked, edited)).await.0.unwrap();
-    assert_eq!((entry().session, &*entry().value), (None, &b"edited"[..]));
-    // No lock-delay runs.
-    let next = admin.send(Acquire::new(key("k")).within(SECOND)).await;
-    assert!(next.is_ok(), "{next:?}");
+    soon(admin.send(ForceRelease::of(key("k"), &victim))).await.unwrap();
+    let entry = consul.entries().into_iter().find(|entry| entry.key == "k").unwrap();
+    assert_eq!((entry.session, entry.value), (None, longest));
     drop((lease, holder));
 }
 
@@ -60,6 +104,10 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         tokio::time::pause();
+        Self::begin().await
+    }
+
+    async fn begin() -> Self {
         let consul = Embedded::new();
         let link = consul.link();
         let (holder, admin) = (runtime("holder", &link), runtime("admin", &consul));

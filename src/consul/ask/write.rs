@@ -124,7 +124,8 @@ impl Write {
             }
             What::PassTo { session: to, value, flags } => {
                 let flags = *flags;
-                ops.push(Op::Unlock { key, session, flags, value });
+                // The lock writes the value: twice, a long one would exceed Consul's limit.
+                ops.push(Op::Unlock { key, session, flags, value: &[] });
                 ops.push(Op::Lock { key, session: to.as_str(), flags, value });
             }
             What::Entries(entries) => {
