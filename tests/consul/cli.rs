@@ -237,6 +237,16 @@ async fn a_command_is_stopped_as_soon_as_its_lock_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_the_release_finds_lost_is_reported() {
+    let Some(mut tool) = tool(&agent().url(), "cli-taken") else { return };
+    let program = tool.get_program().to_string_lossy().into_owned();
+    let takes_it_away = ["lock", "k", "--", &*program, "force-release", "k", "--immediate"];
+    let (code, told, errors) = output(&mut tool, &takes_it_away);
+    assert_eq!(code, Some(76), "{told}{errors}");
+    assert!(errors.contains("the lock k was lost: "), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_to_the_tool_reaches_the_command() {
     let Some(tool) = tool(&agent().url(), "cli-signal") else { return };
     let shell = "trap 'echo bye; exit 3' TERM; echo runs; while :; do sleep 0.05; done";

@@ -25,7 +25,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// How often the lease is read: timers may be late after a suspend.
 const LOOK: Duration = Duration::from_millis(100);
 /// The exit code if the lock was lost.
-const LOST: u8 = 76;
+pub(crate) const LOST: u8 = 76;
 
 /// Runs the command; returns the exit code.
 pub(crate) async fn run(

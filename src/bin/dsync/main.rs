@@ -7,7 +7,7 @@ use std::{process::ExitCode, time::Duration};
 
 use actix_dsync::{
     Acquire, AcquirePermit, ConfigError, Dsync, Error, Holder, Inspect, Key, Lease, Observe,
-    Release, Reply, Request, TryAcquire, TryAcquirePermit,
+    Release, Released, Reply, Request, TryAcquire, TryAcquirePermit,
     admin::{ForceRelease, Holders, StepDown},
 };
 use clap::{Args, Parser, Subcommand};
@@ -21,11 +21,10 @@ use show::Reader;
 ///
 /// Exit codes: 0 success; 1 there is nothing to show or to do, or a preflight failed; 2 a wrong
 /// argument; 69 Consul is unavailable; 71 the operating system refused something; 74 the output
-/// cannot be written; 75 another holder has the lock; 76 the lock was lost and the command was
-/// stopped; 77 a right is missing; 78 the configuration is invalid. `dsync lock` otherwise exits as
-/// its command does: with its code, or 128 and the number of the signal that ended it; 126 or 127
-/// if the command cannot be started or found; 128 and the number of the signal that ended dsync
-/// while it waited.
+/// cannot be written; 75 another holder has the lock; 76 the lock was lost; 77 a right is missing;
+/// 78 the configuration is invalid. `dsync lock` otherwise exits as its command does: with its
+/// code, or 128 and the number of the signal that ended it; 126 or 127 if the command cannot be
+/// started or found; 128 and the number of the signal that ended dsync while it waited.
 #[derive(Parser)]
 #[command(name = "dsync", version)]
 struct Cli {
@@ -279,9 +278,15 @@ async fn run_locked(dsync: &Dsync, asked: Lock) -> Result<u8, Failure> {
         signal = signals.next() => return Err(Failure::Signal(signal)),
     };
     let grace = grace.min(dsync.timing().lease() / 2);
+    let key = lease.key().clone();
     let code = child::run(&lease, grace, &command, &mut signals).await?;
-    let _ = dsync.send(Release(lease)).await?;
-    Ok(code)
+    match dsync.send(Release(lease)).await? {
+        Released::Confirmed => Ok(code),
+        Released::AlreadyLost(reason) => {
+            show::failure(&format!("the lock {key} was lost: {reason}"));
+            Ok(child::LOST)
+        }
+    }
 }
 
 async fn lease_of(
