@@ -77,16 +77,21 @@ impl From<Duration> for Period {
 /// The begins of all periods, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
-    pub(super) millis: u64,
+    millis: u64,
     offset: u64,
 }
 
 impl Grid {
-    /// When the period began that `now` is in.
-    pub(super) fn begin(self, now: u64) -> u64 {
-        let (since, offset) = (now % self.millis, self.offset);
-        let past = if since >= offset { since - offset } else { since + (self.millis - offset) };
-        now.saturating_sub(past)
+    /// When the period began that `now` is in, and when the next begins. None begins before
+    /// 1970.
+    pub(super) fn around(self, now: u64) -> (Option<u64>, Option<u64>) {
+        match now.checked_sub(self.offset) {
+            None => (None, Some(self.offset)),
+            Some(since) => {
+                let begin = now - since % self.millis;
+                (Some(begin), begin.checked_add(self.millis))
+            }
+        }
     }
 }
 
@@ -105,20 +110,22 @@ mod tests {
                 .unwrap()
         };
         let (plain, late) = (grid(0), grid(HOUR / 4));
+        let from = |begin| (Some(begin), Some(begin + HOUR));
         for now in [5 * HOUR, 5 * HOUR + 1, 6 * HOUR - 1] {
-            assert_eq!(plain.begin(now), 5 * HOUR);
-            assert_eq!(late.begin(now + HOUR / 4), 5 * HOUR + HOUR / 4);
+            assert_eq!(plain.around(now), from(5 * HOUR));
+            assert_eq!(late.around(now + HOUR / 4), from(5 * HOUR + HOUR / 4));
         }
-        assert_eq!(late.begin(5 * HOUR), 4 * HOUR + HOUR / 4);
-        assert_eq!(late.begin(1), 0, "before the first");
-        let longest = Period::new(Duration::from_millis(u64::MAX));
-        let longest = longest.starting_at(Duration::from_millis(u64::MAX - 1)).grid().unwrap();
-        assert_eq!(longest.begin(5 * HOUR), 0);
+        assert_eq!(late.around(5 * HOUR), from(4 * HOUR + HOUR / 4));
+        assert_eq!(late.around(1), (None, Some(HOUR / 4)), "the first is still to come");
+        let longest = Period::new(Duration::from_millis(u64::MAX)).grid().unwrap();
+        assert_eq!(longest.around(5 * HOUR), (Some(0), Some(u64::MAX)));
+        assert_eq!(longest.around(u64::MAX), (Some(u64::MAX), None));
     }
 
     #[test]
     fn a_period_shorter_than_a_second_or_than_its_offset_is_refused_by_name() {
-        assert_eq!(Period::new(Period::SHORTEST).grid().unwrap().millis, 1_000);
+        let shortest = Period::new(Period::SHORTEST).grid().unwrap();
+        assert_eq!(shortest.around(1), (Some(0), Some(1_000)));
         let second = Period::new(Duration::from_secs(1));
         for period in [
             Duration::ZERO.into(),

@@ -197,10 +197,7 @@ impl Fires {
     pub(super) fn look(&mut self, now: u64) -> Look {
         let at = now.saturating_sub(self.offset);
         let (latest, next) = match &mut self.source {
-            Source::Grid(grid) => {
-                let begin = grid.begin(at);
-                (Some(begin), begin.checked_add(grid.millis))
-            }
+            Source::Grid(grid) => grid.around(at),
             Source::Times(times) => match times.advance(at) {
                 Advance::Done => (times.latest(), times.next()),
                 Advance::More => return Look::More,

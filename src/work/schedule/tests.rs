@@ -37,6 +37,15 @@ fn a_period_is_due_at_its_begin_and_missed_only_if_so_desired() {
 }
 
 #[test]
+fn nothing_is_due_before_the_first_period_begins() {
+    let year = Duration::from_secs(365 * 24 * 3_600);
+    let years = |count| millis(year * count);
+    let mut fires = fires(Period::new(year * 100).starting_at(year * 80));
+    assert_eq!(look(&mut fires, years(57)), (None, Some(years(80))));
+    assert_eq!(look(&mut fires, years(81)), (Some(years(80)), Some(years(180))));
+}
+
+#[test]
 fn the_latest_of_several_due_times_stands_for_all_of_them() {
     let mut times = fires(at([10, 20, 30, 40]));
     assert_eq!(look(&mut times, 9), (None, Some(10)));
