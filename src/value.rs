@@ -84,6 +84,12 @@ impl From<&str> for LockValue {
     }
 }
 
+impl From<String> for LockValue {
+    fn from(text: String) -> Self {
+        Self::Bytes(text.into())
+    }
+}
+
 impl From<serde_json::Value> for LockValue {
     fn from(json: serde_json::Value) -> Self {
         Self::Json(json)

@@ -111,7 +111,7 @@ impl Dsync {
     /// Checks what locks need: the agent, its limits, the token's rights, and what the timing
     /// means. The result says what is missing, with the ACL policy to paste. Without rights,
     /// Consul answers as if keys were free and sessions gone, so run it at the start of a
-    /// service, and log it. The status page shows the last one.
+    /// service, and log its result. The status page shows the last result.
     ///
     /// It checks the keys below [`Config::prefix`](crate::Config::prefix), and of the keys in use
     /// the first 20 by name; without a prefix and a key in use, all keys. It changes no key. It

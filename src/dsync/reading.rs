@@ -10,6 +10,7 @@ use crate::{
         ask::{Read, SessionInfo},
         client::Consul,
         fact::{Entry, SessionSeen},
+        roster::SEMAPHORE_FLAGS,
     },
     dsync::intake::{Intake, Pending},
     error::Error,
@@ -25,13 +26,15 @@ impl Intake {
     }
 
     pub(crate) fn read_entry(&self, ReadEntry(key): ReadEntry) -> Pending<Option<StoredEntry>> {
+        let of_locks = [self.slots.flags(), SEMAPHORE_FLAGS];
         self.read_with(move |consul, limit| async move {
             let Some(Entry { value, flags, modify_index: index, .. }) =
                 entry_of(&consul, key, limit).await?
             else {
                 return Ok(None);
             };
-            let token = FencingToken::try_from(flags).ok().filter(|_| flags > 0);
+            let is_token = flags > 0 && !of_locks.contains(&flags);
+            let token = FencingToken::try_from(flags).ok().filter(|_| is_token);
             Ok(Some(StoredEntry { value: value.into(), token, index }))
         })
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::holding::{lease::Lease, lease_state::LeaseState, term::Term};
 
-/// The ownership that a write relies on: a [`Lease`] or a [`Term`].
+/// The ownership that a write relies on: a [`Lease`], a [`Term`], or an extractor of the feature
+/// `web` that derefs to a term.
 ///
 /// It does not keep the lease: the lock is still released when the lease is dropped, and a
 /// later write is refused.

@@ -1,10 +1,12 @@
-//! Leases without a lock, for tests of code that receives leases.
+//! Leases and terms without a lock, for tests of code that receives them.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
-    holding::{callers::Grant, keep_alive::KeepAlive, lease::Lease, lease_state::LeaseState},
+    holding::{
+        callers::Grant, keep_alive::KeepAlive, lease::Lease, lease_state::LeaseState, term::Term,
+    },
     key::Key,
     ownership::LossReason,
     protocol::{cell::DeadlineCell, queue::CallId},
@@ -43,6 +45,31 @@ impl MockLease {
         let ended = state.clone();
         let keep_alive = Arc::new(KeepAlive::new(move || ended.returned()));
         (Lease::of(Grant::without_lock(state.clone()), keep_alive), Self(state))
+    }
+
+    /// A term with the lease's key, token and end, for tests of code that works while it leads.
+    ///
+    /// ```
+    /// use actix_dsync::{FencingToken, Key, LossReason, Term, embedded::MockLease};
+    ///
+    /// async fn sweep(term: &Term) -> Result<(), actix_dsync::Lost> {
+    ///     term.run(async { /* fenced by term.token() */ }).await
+    /// }
+    ///
+    /// # #[actix_rt::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let key = Key::new("sweeper")?;
+    /// let (_lease, mock) = MockLease::new(key, FencingToken::try_from(7_u64)?);
+    /// let term = mock.term();
+    /// sweep(&term).await?;
+    /// mock.lose(LossReason::SessionGone);
+    /// assert!(sweep(&term).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn term(&self) -> Term {
+        Term::of(self.0.clone(), None)
     }
 
     /// Loses the lease, as a runtime would.

@@ -122,6 +122,11 @@ impl Slots {
         self.settings.era
     }
 
+    /// The flags of locks.
+    pub(crate) fn flags(&self) -> u64 {
+        self.settings.flags
+    }
+
     pub(crate) fn clock(&self) -> Clock {
         self.settings.clock
     }

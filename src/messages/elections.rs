@@ -29,8 +29,9 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::TooManyKeys`] beyond the [`Limits`](crate::config::Limits);
-/// [`Error::Invalid`] if the value is too long, or if no key is given and the service's
-/// name is too long for a key; [`Error::Stopped`].
+/// [`Error::FlagConflict`] if this process uses the key as a semaphore; [`Error::Invalid`] if the
+/// value is too long, or if no key is given and the service's name is too long for a key;
+/// [`Error::Stopped`].
 ///
 /// # Cancel safety
 /// The campaign starts when the request is sent; dropping the reply does not end it.
@@ -53,6 +54,12 @@ impl Campaign {
     /// another.
     pub fn on(key: Key) -> Self {
         Self { key: Some(key), value: None }
+    }
+
+    /// The key; `None` for the default.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
     }
 
     /// Sets the key's value while this process leads by an ownership that the campaign
@@ -105,6 +112,12 @@ impl Resign {
         Self { tenure: tenure.clone(), cool_down: None }
     }
 
+    /// The tenure that ends.
+    #[must_use]
+    pub fn tenure(&self) -> &Tenure {
+        &self.tenure
+    }
+
     /// Hands leadership over instead of giving it up: the campaign continues, but does
     /// not contend for `pause`, counted from when the request is sent, so that another
     /// candidate wins. A second or two is enough for others to notice. If nobody else
@@ -119,12 +132,14 @@ impl Resign {
 /// Observes the leader of a key without contending. The reply, an [`Observer`], comes
 /// at once; it knows the leader a moment later.
 ///
-/// Any key that Consul sessions lock can be observed, whoever created it. The key is
-/// watched while somebody holds it, and otherwise read again within a second.
+/// Any key that Consul sessions lock can be observed, whoever created it, except for the entry
+/// of a semaphore that this process uses. The key is watched while somebody holds it, and
+/// otherwise read again within a second.
 ///
 /// # Errors
-/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::config::Limits); [`Error::Stopped`]. If
-/// the right to read the key is missing, this is logged and the read is repeated.
+/// [`Error::TooManyKeys`] beyond the [`Limits`](crate::config::Limits);
+/// [`Error::FlagConflict`] if this process uses the key as a semaphore; [`Error::Stopped`]. If the
+/// right to read the key is missing, this is logged and the read is repeated.
 ///
 /// # Cancel safety
 /// The observation ends when the last observer is dropped, or its reply.

@@ -30,7 +30,8 @@ use crate::{
 pub struct LockAcquired {
     /// The key.
     pub key: Key,
-    /// The token at the start of the ownership; later callers have larger tokens.
+    /// The token at the start of the ownership; later callers have larger tokens. What a new
+    /// subscriber first receives has the token of the current caller.
     pub token: FencingToken,
 }
 

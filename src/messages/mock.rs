@@ -87,7 +87,7 @@ impl Holder {
 }
 
 impl HeldKey {
-    /// A key that nobody holds, for tests of what is done with the reply to
+    /// An item that Consul did not report, for tests of what is done with the reply to
     /// [`Holders`](crate::admin::Holders).
     #[must_use]
     pub fn mock(key: impl Into<String>, holder: Holder) -> Self {

@@ -74,6 +74,18 @@ impl AcquirePermit {
         Self { prefix, limit, within: None, value: None }
     }
 
+    /// The prefix of the semaphore.
+    #[must_use]
+    pub fn prefix(&self) -> &Key {
+        &self.prefix
+    }
+
+    /// How many permits the semaphore has.
+    #[must_use]
+    pub fn permits(&self) -> u32 {
+        self.limit
+    }
+
     /// Limits the wait to `limit`, counted from when the request is sent.
     ///
     /// Default: no limit.
@@ -116,6 +128,18 @@ impl TryAcquirePermit {
     /// Requests one of `limit` permits of the semaphore below `prefix`.
     pub fn new(prefix: Key, limit: u32) -> Self {
         Self { prefix, limit, value: None }
+    }
+
+    /// The prefix of the semaphore.
+    #[must_use]
+    pub fn prefix(&self) -> &Key {
+        &self.prefix
+    }
+
+    /// How many permits the semaphore has.
+    #[must_use]
+    pub fn permits(&self) -> u32 {
+        self.limit
     }
 
     /// Sets the value of this process's own entry, as for [`AcquirePermit::value`].

@@ -46,6 +46,12 @@ impl Acquire {
         Self { key, within: None, value: None, holding: Vec::new() }
     }
 
+    /// The requested key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Says that the caller keeps `held`, a `&Lease` or a `&Term`, while it waits.
     ///
     /// If callers of this process that say so wait for each other in a circle, the circle
@@ -73,7 +79,8 @@ impl Acquire {
     /// Sets the key's value while the lock is held. A caller that gets the lock from
     /// another caller of this process keeps that caller's value.
     ///
-    /// Default: a JSON document that names the service, the host and the process.
+    /// Default: [`Builder::value`](crate::Builder::value), which by default is a JSON document
+    /// that names the service, the host and the process.
     pub fn value(self, value: impl Into<LockValue>) -> Self {
         Self { value: Some(value.into()), ..self }
     }
@@ -103,6 +110,12 @@ impl TryAcquire {
     /// Requests the lock on `key`.
     pub fn new(key: Key) -> Self {
         Self { key, value: None }
+    }
+
+    /// The requested key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Sets the key's value, as [`Acquire::value`] does.

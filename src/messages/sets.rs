@@ -65,6 +65,11 @@ impl AcquireAll {
         Self { keys: keys.into_iter().collect(), within: None, value: None }
     }
 
+    /// The requested keys, in ascending order.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+
     /// Limits the wait to `limit`, counted from when the request is sent.
     ///
     /// Default: no limit.

@@ -48,6 +48,12 @@ impl UpdateValue {
     pub fn of(of: impl Into<Claim>, value: impl Into<LockValue>) -> Self {
         Self { claim: of.into(), value: value.into() }
     }
+
+    /// The key whose value is replaced.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        self.claim.0.key()
+    }
 }
 
 /// Writes entries of Consul's store under a lock: all of them, or none if the lock was lost.
@@ -62,8 +68,9 @@ impl UpdateValue {
 /// the set.
 ///
 /// Keys are below the runtime's [prefix](crate::Builder::prefix), as those of locks are, and
-/// must not be locks themselves. At most 62 operations with 360 KiB of values fit in one
-/// write; under a set, one less for each key after the first.
+/// must not be keys that this process locks or observes. At most 62 operations with 360 KiB of
+/// keys and values fit in one write; under a set, one operation less for each key after the
+/// first, whose name counts as well.
 ///
 /// ```
 /// # use actix_dsync::{Dsync, Error, Key, Lease, fencing::Write};
@@ -106,6 +113,12 @@ impl Write {
         let mut states = set.states().cloned();
         let first = states.next().expect("a set is never empty");
         Self { claim: Claim(first), others: states.collect(), ops: Vec::new() }
+    }
+
+    /// The key of the lock that the write relies on; the first one of a set.
+    #[must_use]
+    pub fn lock(&self) -> &Key {
+        self.claim.0.key()
     }
 
     /// The checks of the other ownerships. An index changes with each ownership, whoever
@@ -170,8 +183,9 @@ pub struct ReadEntry(
 pub struct StoredEntry {
     /// The value.
     pub value: Arc<[u8]>,
-    /// The token that [`Write`] wrote it with. `None` if the entry's flags are 0 or no
-    /// token: something else wrote it.
+    /// The token that [`Write`] wrote it with. `None` if the entry's flags are 0, no token, or
+    /// those of this runtime's locks or of semaphores: something else wrote it. Flags that
+    /// another program chose can look like a token.
     pub token: Option<FencingToken>,
     /// The Consul index of the last change, for [`Write::require`].
     pub index: u64,

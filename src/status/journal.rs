@@ -14,6 +14,7 @@ use crate::{
     clock::{Clock, Moment},
     consul::fact::Fence,
     error::Error,
+    escape::shortened,
     key::Key,
     logs,
     protocol::{cell::DeadlineCell, contest::News, session::SessionView},
@@ -61,6 +62,8 @@ struct SessionNote {
 
 /// The number of incidents that the journal keeps.
 const MOST_INCIDENTS: usize = 20;
+/// The longest text of an incident, in characters: a job's panic can quote anything.
+const LONGEST_INCIDENT: usize = 2_000;
 /// How long an incident counts as a key's last error.
 const RECENT: Duration = Duration::from_secs(600);
 
@@ -171,6 +174,7 @@ impl Journal {
 
     /// Adds an incident of a key, or of the session if `key` is `None`.
     pub(crate) fn add_incident(&self, key: Option<&Key>, what: String) {
+        let what = shortened(&what, LONGEST_INCIDENT);
         let now = self.clock.now();
         let mut notes = self.notes();
         // Keep one entry for a repeated incident, with the time of its last occurrence.

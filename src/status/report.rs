@@ -126,7 +126,8 @@ pub struct KeyReport {
     /// Why those who want the key do not have it. `None` if nobody wants it, or a request
     /// for it is on its way.
     pub why: Option<Why>,
-    /// The key's last error, if it is less than 10 minutes old.
+    /// What obstructs the key now; otherwise its last incident, if it is less than 10 minutes
+    /// old; otherwise what concerns every key: why no locks work, or the agent's saturation.
     pub last_error: Option<String>,
 }
 

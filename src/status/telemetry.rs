@@ -76,13 +76,13 @@ impl Telemetry {
         count("dsync_renewal_failures_total", self.labels(None), 0);
         count("dsync_connections_refused_total", self.labels(None), 0);
         if !self.by_key {
-            count("dsync_acquisitions_total", self.labels(None), 0);
-            count("dsync_hand_overs_total", self.labels(None), 0);
-            self.show_failures_of(None);
+            self.show_counters_of(None);
         }
     }
 
-    fn show_failures_of(&self, key: Option<&Key>) {
+    fn show_counters_of(&self, key: Option<&Key>) {
+        count("dsync_acquisitions_total", self.labels(key), 0);
+        count("dsync_hand_overs_total", self.labels(key), 0);
         count("dsync_panics_total", self.labels(key), 0);
         for reason in LossReason::ALL {
             count("dsync_losses_total", self.loss_labels(key, reason), 0);
@@ -117,7 +117,7 @@ impl Telemetry {
 
     pub(crate) fn acquired(&self, key: &Key) {
         if self.by_key {
-            self.show_failures_of(Some(key));
+            self.show_counters_of(Some(key));
         }
         count("dsync_acquisitions_total", self.labels(Some(key)), 1);
     }

@@ -27,6 +27,15 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// A turn that is not due, for tests of what a job does; its term is that of a
+    /// `embedded::MockLease`, for instance. `due` is cut to whole
+    /// milliseconds, and not before 1970.
+    #[must_use]
+    pub fn mock(term: Term, due: SystemTime) -> Self {
+        let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self { term, due: u64::try_from(due).unwrap_or(u64::MAX) }
+    }
+
     /// The term in which the turn began. The job is dropped when the term ends.
     #[must_use]
     pub fn term(&self) -> &Term {
@@ -39,7 +48,7 @@ impl Turn {
         self.term.token()
     }
 
-    /// When this turn was due: the begin of its period, or an instant of the schedule.
+    /// When this turn was due: the beginning of its period, or an instant of the schedule.
     #[must_use]
     pub fn due(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.due)

@@ -2,6 +2,7 @@
 
 mod fail_over;
 mod handler;
+mod mock;
 mod reaction;
 mod silence;
 
@@ -13,6 +14,7 @@ fn the_guide_shows_these_tests_word_for_word() {
         include_str!("guide/handler.rs"),
         include_str!("guide/reaction.rs"),
         include_str!("guide/fail_over.rs"),
+        include_str!("guide/mock.rs"),
     ] {
         assert!(page.contains(&format!("```rust\n{shown}```\n")), "not in the guide:\n{shown}");
     }

@@ -292,7 +292,7 @@ async fn a_candidate_sees_that_the_key_is_no_lock_of_ours() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let found = explained(&dsync).await.why.unwrap();
     assert_eq!(found.kind, Hindrance::FlagConflict);
-    assert!(found.text.contains("flags are 0"), "{}", found.text);
+    assert!(found.text.contains("with the flags 0"), "{}", found.text);
     assert!(found.text.contains("the next attempt is in ") && found.left.is_some());
 }
 

@@ -95,6 +95,7 @@ async fn a_write_carries_its_token_and_ends_with_its_lease() {
     dsync.send(Write::under(&lease).put(data(), "1").put(key("b"), "2")).await.unwrap();
     let stored = read(&dsync, "data/a").await.unwrap();
     assert_eq!((&*stored.value, stored.token), (&b"1"[..], Some(token)));
+    assert_eq!(read(&dsync, "k").await.unwrap().token, None, "these are a lock's flags");
     dsync.send(Write::under(&lease).delete(key("b"))).await.unwrap();
     assert_eq!(read(&dsync, "b").await, None);
 

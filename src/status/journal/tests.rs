@@ -72,4 +72,6 @@ fn incidents_are_bounded_and_a_repeated_one_is_listed_once() {
     assert_eq!(incidents.last().map(|incident| incident.what.as_str()), Some("session lost"));
     assert_eq!(journal.last_error(&key).as_deref(), Some("again"));
     assert_eq!(journal.last_error(&Key::new("other").unwrap()), None);
+    journal.add_incident(None, "x".repeat(100_000));
+    assert_eq!(journal.incidents()[0].what.chars().count(), LONGEST_INCIDENT);
 }
