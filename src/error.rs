@@ -108,12 +108,12 @@ pub enum Error {
         /// The limit in force.
         limit: usize,
     },
-    /// The key is used for something else than what was requested, and left unchanged: it exists
-    /// and carries other flags than [`Config::flags`](crate::Config::flags), or than a
+    /// The key is used for something else than what was requested, and left unchanged: it
+    /// exists and carries other flags than [`Config::flags`](crate::Config::flags), or than a
     /// semaphore's; or this process itself uses it as a lock, observes it, or uses it as a
-    /// semaphore. Choose another key, or configure the flags of your locks. A lock also has flags of 0 if somebody edited its
-    /// value, which sets them to 0, and its holder crashed then; a process that has never seen
-    /// the lock cannot tell. Delete such a key.
+    /// semaphore. Choose another key, or configure the flags of your locks. A lock also has
+    /// flags of 0 if somebody edited its value, which sets them to 0, and its holder crashed
+    /// then; a process that has never seen the lock cannot tell. Delete such a key.
     #[error(
         "the key {key} is used for something else (with the flags {found}); it was left \
          unchanged{}", flags_text(*.found)

@@ -298,6 +298,9 @@ impl Taking {
                     };
                 }
                 Released::FenceFailed => return Err(Error::Conflict { key: key.clone() }),
+                Released::Denied(right) if unknown.is_some() => {
+                    return Err(unknown_release(key, Error::Denied { right }));
+                }
                 Released::Denied(right) => return Err(Error::Denied { right }),
                 Released::Unknown(trouble) => unknown = Some(trouble),
             }

@@ -117,7 +117,7 @@ impl Write {
 
     /// The key of the lock that the write relies on; the first one of a set.
     #[must_use]
-    pub fn lock(&self) -> &Key {
+    pub fn key(&self) -> &Key {
         self.claim.0.key()
     }
 

@@ -30,7 +30,8 @@
 //!
 //! Each counter is shown as 0 when the runtime starts: an expression such as `increase` does
 //! not see the first event of a counter that appears with it. With the label `key`, those of
-//! losses and panics are shown when the key is acquired. Install the recorder before the
+//! hand-overs, losses and panics are shown when the key is acquired, and that of acquisitions
+//! begins with 1. Install the recorder before the
 //! runtime starts. It must not block: the runtime and its callers wait for it. If it panics,
 //! the value is missing.
 //!
@@ -76,12 +77,12 @@ impl Telemetry {
         count("dsync_renewal_failures_total", self.labels(None), 0);
         count("dsync_connections_refused_total", self.labels(None), 0);
         if !self.by_key {
+            count("dsync_acquisitions_total", self.labels(None), 0);
             self.show_counters_of(None);
         }
     }
 
     fn show_counters_of(&self, key: Option<&Key>) {
-        count("dsync_acquisitions_total", self.labels(key), 0);
         count("dsync_hand_overs_total", self.labels(key), 0);
         count("dsync_panics_total", self.labels(key), 0);
         for reason in LossReason::ALL {

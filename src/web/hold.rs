@@ -8,14 +8,21 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::Shared};
-use tokio::{sync::oneshot, task::AbortHandle, time::timeout};
+use tokio::{
+    sync::oneshot,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
 
 use super::refusal::HeldTooLong;
 use crate::{
     error::Error,
     holding::{lease::Lease, lease_state::LeaseState},
-    logs,
+    logs::{self, GuardedSpan},
 };
+
+/// How long a request may take to drop its work at its time limit.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// The lock that a request holds. Dropped, it is released.
 ///
@@ -40,14 +47,14 @@ impl Hold {
     /// # Errors
     /// Those of `granted`.
     pub(super) async fn begin(
-        granted: impl Future<Output = Result<Lease, Error>> + 'static,
+        granted: impl Future<Output = Result<Lease, Error>> + Send + 'static,
         limit: Duration,
     ) -> Result<Self, Error> {
         let lease = Arc::new(Mutex::new(None));
         let kept = lease.clone();
         let (grants, grant) = oneshot::channel();
         let (ends, over) = oneshot::channel();
-        let task = actix_rt::spawn(async move {
+        let keeps = async move {
             let lease = match granted.await {
                 Ok(lease) => lease,
                 // The request may be gone.
@@ -57,13 +64,18 @@ impl Hold {
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
             let _ = grants.send(Ok(state.clone()));
             if timeout(limit, state.over()).await.is_err() {
-                logs::warn!(key = %state.key(), ?limit, "request held its lock too long; lock released");
-                give_back(&kept);
+                let key = state.key();
+                logs::warn!(%key, ?limit, "request held its lock too long; lock released");
                 let _ = ends.send(HeldTooLong { limit });
+                // A request that is polled drops its work first, and then the lock.
+                sleep(GRACE).await;
+                give_back(&kept);
             }
-        });
+        };
+        // Not a local task: a service's tests may run on any runtime of Tokio.
+        let task = tokio::spawn(logs::traced(GuardedSpan::current(), Box::pin(keeps)));
         let keeper = Keeper { lease, task: task.abort_handle() };
-        // The task ends early only with its arbiter.
+        // The task ends early only with its runtime.
         let state = grant.await.unwrap_or(Err(Error::Stopped))?;
         Ok(Self { state, over: over.shared(), keeper })
     }
@@ -72,7 +84,7 @@ impl Hold {
         &self.state
     }
 
-    /// Completes at the time limit, when the lock has been released.
+    /// Completes at the time limit. The lock is released a moment later.
     pub(super) fn over(&self) -> impl Future<Output = HeldTooLong> + use<> {
         let over = self.over.clone();
         async move {

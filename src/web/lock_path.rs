@@ -45,10 +45,11 @@ use crate::{
 /// }
 /// ```
 ///
-/// It wraps a [`Route`](actix_web::Route), after `to`, whose path pattern has the segment.
-/// Thus only requests for a handler take a lock; wrong methods and unknown paths do not. The lock
-/// comes before the handler's extractors, so a request that one of them refuses has taken it. Let
-/// the path's pattern exclude such segments: `/orders/{id:[0-9]+}/charge`. Around a resource, a scope or an app it does not compile:
+/// It wraps a [`Route`](actix_web::Route), after `to`, whose path pattern has the segment. Thus
+/// only requests for a handler take a lock; wrong methods and unknown paths do not. The lock
+/// comes before the handler's extractors, so a request that one of them refuses has taken it.
+/// Let the path's pattern exclude such segments: `/orders/{id:[0-9]+}/charge`. Around a
+/// resource, a scope or an app it does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use actix_dsync::web::LockPath;
@@ -68,11 +69,11 @@ use crate::{
 /// the answer is 503.
 ///
 /// The handler runs while the lock is held and is dropped at the moment of loss, as with
-/// [`Lease::run`](crate::Lease::run). The answer is then [`Lost`](crate::Lost), returned as an error
-/// and not as a response: a logging middleware around this one may not log it. A body that
-/// is still being produced is aborted. Writes that the handler has already sent may still
-/// arrive: pass the lease's [`token`](Term::token) to the resource that it writes to. If
-/// the lock is not granted, the answer is that of the [`Error`].
+/// [`Lease::run`](crate::Lease::run). The answer is then [`Lost`](crate::Lost), returned as an
+/// error and not as a response: a logging middleware around this one may not log it. A body
+/// that is still being produced is aborted. Writes that the handler has already sent may still
+/// arrive: pass the lease's [`token`](Term::token) to the resource that it writes to. If the
+/// lock is not granted, the answer is that of the [`Error`].
 ///
 /// A request that holds its lock longer than [`at_most`](LockPath::at_most), for instance
 /// because the client sends or reads slowly, is aborted in the same way: the lock is

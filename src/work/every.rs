@@ -27,9 +27,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// A turn that is not due, for tests of what a job does; its term is that of a
-    /// `embedded::MockLease`, for instance. `due` is cut to whole
-    /// milliseconds, and not before 1970.
+    /// A turn that no runtime started, for tests of what a job does. `embedded::MockLease::term`
+    /// makes its term. `due` is cut to whole milliseconds, and not before 1970.
     #[must_use]
     pub fn mock(term: Term, due: SystemTime) -> Self {
         let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();

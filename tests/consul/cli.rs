@@ -247,6 +247,18 @@ async fn a_lock_that_the_release_finds_lost_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_ended_under_its_lock_gives_the_exit_code_although_no_release_is_confirmed()
+{
+    let proxy = Proxy::to(agent().http_addr());
+    let Some(tool) = tool(&proxy.url(), "cli-unconfirmed") else { return };
+    let (mut tool, mut lines) =
+        start(tool, &["lock", "k", "--", "sh", "-c", "echo runs; sleep 0.5; exit 3"]);
+    assert_eq!(lines.next().as_deref(), Some("runs"));
+    proxy.set(Mode::BlackHole);
+    assert_eq!(tool.wait().expect("our own child").code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_to_the_tool_reaches_the_command() {
     let Some(tool) = tool(&agent().url(), "cli-signal") else { return };
     let shell = "trap 'echo bye; exit 3' TERM; echo runs; while :; do sleep 0.05; done";

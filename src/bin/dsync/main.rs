@@ -6,8 +6,8 @@ mod show;
 use std::{process::ExitCode, time::Duration};
 
 use actix_dsync::{
-    Acquire, AcquirePermit, ConfigError, Dsync, Error, Holder, Inspect, Key, Lease, Observe,
-    Release, Released, Reply, Request, TryAcquire, TryAcquirePermit,
+    Acquire, AcquirePermit, ConfigError, Dsync, Error, Holder, Inspect, Key, Lease, LossReason,
+    Observe, Release, Released, Reply, Request, TryAcquire, TryAcquirePermit,
     admin::{ForceRelease, Holders, StepDown},
 };
 use clap::{Args, Parser, Subcommand};
@@ -281,7 +281,9 @@ async fn run_locked(dsync: &Dsync, asked: Lock) -> Result<u8, Failure> {
     let key = lease.key().clone();
     let code = child::run(&lease, grace, &command, &mut signals).await?;
     match dsync.send(Release(lease)).await? {
-        Released::Confirmed => Ok(code),
+        // Not confirmed in time; the lock lasted until the command had ended.
+        Released::Confirmed
+        | Released::AlreadyLost(LossReason::DeadlinePassed | LossReason::RuntimeFailed) => Ok(code),
         Released::AlreadyLost(reason) => {
             show::failure(&format!("the lock {key} was lost: {reason}"));
             Ok(child::LOST)

@@ -173,7 +173,7 @@ impl Lane {
     /// The error of the last dial, if one is missing and none is being opened.
     pub(super) async fn core(&self) -> Result<(), Trouble> {
         while self.standing() < self.kept {
-            if self.dialing.get() == 0 {
+            if self.dialing.get() + self.overdue.get() == 0 {
                 let failed = self.failed.borrow();
                 let why = failed.as_ref().filter(|_| self.is_failing.get());
                 let why = why.map(|(trouble, _)| trouble.clone());
@@ -305,8 +305,7 @@ impl Lane {
 
     fn dial(self: &Rc<Self>) {
         self.dialing.set(self.dialing.get() + 1);
-        let mut dial =
-            Dial { lane: Rc::clone(self), has_place: true, is_late: false, result: None };
+        let mut dial = Dial { lane: Rc::clone(self), has_place: true, result: None };
         actix_rt::spawn(async move { dial.run().await });
     }
 }
@@ -316,7 +315,6 @@ struct Dial {
     lane: Rc<Lane>,
     /// It counts as one of the lane's lines.
     has_place: bool,
-    is_late: bool,
     result: Option<Result<Line, Trouble>>,
 }
 
@@ -327,7 +325,6 @@ impl Dial {
         self.result = Some(match timeout(OVERDUE, &mut opening).await {
             Ok(line) => line,
             Err(_) => {
-                self.is_late = true;
                 self.give_way();
                 opening.await
             }
@@ -358,10 +355,7 @@ impl Drop for Dial {
         match self.result.take().unwrap_or_else(ended) {
             Ok(line) => lane.adopt(Rc::new(line)),
             Err(trouble) => {
-                // An agent that answers no dial answers on no older line either.
-                if !self.is_late {
-                    lane.reinstate();
-                }
+                lane.reinstate();
                 lane.failures.set(lane.failures.get() + 1);
                 *lane.failed.borrow_mut() = Some((trouble, Instant::now()));
                 lane.is_failing.set(true);

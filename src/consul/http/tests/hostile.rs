@@ -497,37 +497,45 @@ async fn a_silence_costs_no_other_connection_of_its_age_where_no_new_one_is_take
     assert_eq!(server.connections(), CORE);
 }
 
-/// A transport, and the switch that lets it open no further connection, as if the process had no
-/// file or port left, or the name server had failed.
-fn cut_from(server: &Server) -> (Http, Rc<Cell<bool>>) {
+/// A transport, and the switch that lets it open no further connection: as if the process had no
+/// file or port left, or, if it `hangs`, as if the name server did not answer.
+fn cut_from(server: &Server, hangs: bool) -> (Http, Rc<Cell<bool>>) {
     let (at, is_cut) = (server.address, Rc::new(Cell::new(false)));
     let (cut, config) = (is_cut.clone(), config("http://agent.example:8500"));
     let mut dialer = Dialer::new(&config).unwrap();
     dialer.resolve = Box::new(move |_, _| {
-        let found = if cut.get() { Err(std::io::ErrorKind::Other.into()) } else { Ok(vec![at]) };
-        Box::pin(async move { found })
+        let is_cut = cut.get();
+        Box::pin(async move {
+            match is_cut {
+                false => Ok(vec![at]),
+                true if hangs => std::future::pending().await,
+                true => Err(std::io::ErrorKind::Other.into()),
+            }
+        })
     });
     (Http::over(dialer, &config), is_cut)
 }
 
 #[actix::test]
 async fn where_no_connection_can_be_opened_those_that_stand_are_used() {
-    // A silence accuses the connections of its age.
-    let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
-    let (http, is_cut) = cut_from(&server);
-    settled(&http).await;
-    is_cut.set(true);
-    let silence = http.exchange(Purpose::Renewal, &ask(), None, LIMIT).await;
-    assert_eq!(silence, Err(Trouble::Timeout(LIMIT)));
-    for purpose in [Purpose::Renewal, Purpose::Call, Purpose::Renewal] {
-        assert_eq!(http.exchange(purpose, &ask(), None, LONG).await, good());
+    for hangs in [false, true] {
+        // A silence accuses the connections of its age.
+        let server = Server::doing(vec![Deed::SayAndHang(String::new())]).await;
+        let (http, is_cut) = cut_from(&server, hangs);
+        settled(&http).await;
+        is_cut.set(true);
+        let silence = http.exchange(Purpose::Renewal, &ask(), None, LIMIT).await;
+        assert_eq!(silence, Err(Trouble::Timeout(LIMIT)));
+        for purpose in [Purpose::Renewal, Purpose::Call, Purpose::Renewal] {
+            assert_eq!(http.exchange(purpose, &ask(), None, LONG).await, good(), "{hangs}");
+        }
+        assert_eq!(server.connections(), CORE);
     }
-    assert_eq!(server.connections(), CORE);
 
     // Both connections for renewals close.
     let shut = Deed::SayAndClose(String::new());
     let server = Server::doing(vec![Deed::Say(GOOD.into()), shut.clone(), shut]).await;
-    let (http, is_cut) = cut_from(&server);
+    let (http, is_cut) = cut_from(&server, false);
     assert_eq!(http.exchange(Purpose::Watch, &ask(), None, LONG).await, good());
     is_cut.set(true);
     for _ in 0..4 {
