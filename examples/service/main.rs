@@ -78,11 +78,11 @@ async fn serve(port: Option<u16>) -> Result<(), Box<dyn Error>> {
     let listener = listen(port)?;
     let consul = consul::find()?;
     let here = listener.local_addr()?;
-    let dsync = Dsync::from_env("orders")?
-        .address(consul.address())
-        .prefix("demo")
-        .advertise(here.ip().to_string(), here.port())
-        .start()?;
+    let mut builder = Dsync::from_env("orders")?;
+    if let consul::Consul::Served(server) = &consul {
+        builder = builder.address(server.url());
+    }
+    let dsync = builder.prefix("demo").advertise(here.ip().to_string(), here.port()).start()?;
 
     // Beside the rest: a Consul that does not answer yet is no reason not to start.
     actix_web::rt::spawn({

@@ -91,7 +91,8 @@ impl Config {
         }
         config.token_file = text("CONSUL_HTTP_TOKEN_FILE")?.map(PathBuf::from);
         if let Some(path) = &config.token_file {
-            std::fs::read(path).map_err(|error| {
+            // Not read yet: a pipe can be read once.
+            std::fs::File::open(path).map_err(|error| {
                 refused("CONSUL_HTTP_TOKEN_FILE", format!("cannot be read: {error}"))
             })?;
         }

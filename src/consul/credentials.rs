@@ -59,7 +59,11 @@ impl TokenSource {
                     (None, Some(fallback)) => Token::new(fallback.clone()),
                     (token, _) => Ok(token),
                 });
-                token.map_err(|why| format!("token_file '{name}' {why}"))
+                let token = token.map_err(|why| format!("token_file '{name}' {why}"))?;
+                if token.is_none() {
+                    logs::warn!(file = %name, "the token file is blank: requests have no token yet");
+                }
+                Ok(token)
             }
         }
     }

@@ -1,18 +1,24 @@
 //! The actor that asks Consul for callers.
 
-use std::{collections::BTreeSet, rc::Rc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures::future::LocalBoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::survey::Survey;
 use crate::{actors::Settings, consul::client::Consul, key::Key, status::findings::Preflight};
+
+/// How many readings and preflights are under way at most; others wait for their turn.
+const MOST_READINGS: usize = 64;
 
 /// Asks Consul on the runtime's thread, which owns the connections.
 pub(super) struct Inspector {
     consul: Consul,
     settings: Rc<Settings>,
+    /// The runtime's tasks wait for it, not the callers' futures: one that nobody polls would
+    /// keep its turn.
+    turns: Arc<Semaphore>,
 }
 
 /// Requests a preflight.
@@ -21,7 +27,6 @@ pub(super) struct Inspector {
 pub(super) struct RunPreflight {
     pub(super) keys: BTreeSet<Key>,
     pub(super) reply: oneshot::Sender<Preflight>,
-    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// Asks Consul and sends the reply.
@@ -32,14 +37,13 @@ pub(super) type Task = Box<dyn FnOnce(Consul, Duration) -> LocalBoxFuture<'stati
 #[rtype(result = "()")]
 pub(super) struct RunTask {
     pub(super) task: Task,
-    /// The permit of a task whose number is limited, a read. It is held until the task ends,
-    /// even if the caller has gone.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// It reads: the number of such tasks is limited.
+    pub(super) reads: bool,
 }
 
 impl Inspector {
     pub(super) fn new(consul: Consul, settings: Rc<Settings>) -> Self {
-        Self { consul, settings }
+        Self { consul, settings, turns: Arc::new(Semaphore::new(MOST_READINGS)) }
     }
 }
 
@@ -50,12 +54,12 @@ impl Actor for Inspector {
 impl Handler<RunTask> for Inspector {
     type Result = ();
 
-    fn handle(&mut self, RunTask { task, permit }: RunTask, _: &mut Context<Self>) {
+    fn handle(&mut self, RunTask { task, reads }: RunTask, _: &mut Context<Self>) {
+        let (consul, turns) = (self.consul.clone(), self.turns.clone());
         let limit = self.settings.timing.request_timeout();
-        let task = task(self.consul.clone(), limit);
         actix_rt::spawn(async move {
-            task.await;
-            drop(permit);
+            let _turn = if reads { turns.acquire().await.ok() } else { None };
+            task(consul, limit).await;
         });
     }
 }
@@ -63,13 +67,14 @@ impl Handler<RunTask> for Inspector {
 impl Handler<RunPreflight> for Inspector {
     type Result = ();
 
-    fn handle(
-        &mut self,
-        RunPreflight { keys, reply, permit }: RunPreflight,
-        _: &mut Context<Self>,
-    ) {
+    fn handle(&mut self, RunPreflight { keys, reply }: RunPreflight, _: &mut Context<Self>) {
         let (consul, settings) = (self.consul.clone(), self.settings.clone());
+        let turns = self.turns.clone();
         actix_rt::spawn(async move {
+            let _turn = turns.acquire().await.ok();
+            if reply.is_closed() {
+                return;
+            }
             let survey = Survey {
                 consul: &consul,
                 service: &settings.service,
@@ -80,7 +85,6 @@ impl Handler<RunPreflight> for Inspector {
             let found = survey.run().await;
             settings.journal.set_preflight(&found);
             let _ = reply.send(found);
-            drop(permit);
         });
     }
 }

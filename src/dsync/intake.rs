@@ -6,7 +6,7 @@ use actix::Addr;
 use actix_rt::ArbiterHandle;
 use futures::future::BoxFuture;
 use tokio::{
-    sync::{Semaphore, oneshot, watch},
+    sync::{oneshot, watch},
     time::Instant,
 };
 use tracing::field::{Empty, display};
@@ -60,8 +60,6 @@ pub struct Intake {
     pub(crate) timing: Timing,
     pub(crate) journal: Arc<Journal>,
     pub(crate) defaults: Arc<Defaults>,
-    /// Limits concurrent inspections; others wait.
-    pub(crate) inspections: Arc<Semaphore>,
 }
 
 /// Defaults for fields that a request omits.
@@ -239,14 +237,13 @@ impl Intake {
 
     /// Checks `keys` and some of the keys in use.
     pub(super) async fn preflight(&self, mut keys: BTreeSet<Key>) -> Result<Preflight, Error> {
-        let permit = self.inspections.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
         if self.slots.is_stopped() {
             return Err(Error::Stopped);
         }
         let in_use: BTreeSet<Key> = self.slots.all().iter().map(|slot| slot.key.clone()).collect();
         keys.extend(in_use.into_iter().take(CHECKED_KEYS_IN_USE));
         let (reply, answer) = oneshot::channel();
-        self.inspector.do_send(RunPreflight { keys, reply, permit });
+        self.inspector.do_send(RunPreflight { keys, reply });
         answer.await.map_err(|_| Error::Stopped)
     }
 

@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix::Actor as _;
 use actix_rt::Arbiter;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     actors::{LockSupervisor, Settings, Stop},
@@ -21,8 +21,6 @@ use crate::{
 
 /// How long an abandoned runtime tries to end in good order.
 const ABANDONED_LIMIT: Duration = Duration::from_secs(5);
-/// The limit of concurrent inspections.
-const MOST_INSPECTIONS: usize = 64;
 
 /// The validated settings of a runtime, to be moved to its thread.
 pub(super) struct Plan {
@@ -67,7 +65,6 @@ impl Plan {
             timing: settings.timing.clone(),
             journal: settings.journal.clone(),
             defaults: Arc::new(defaults),
-            inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
         })
     }
 

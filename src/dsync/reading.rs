@@ -58,7 +58,7 @@ impl Intake {
                     let _ = reply.send(act(consul, limit).await);
                 })
             });
-            self.inspector.do_send(RunTask { task, permit: None });
+            self.inspector.do_send(RunTask { task, reads: false });
         }
         Box::pin(async move { answer.await.unwrap_or(Err(Error::Stopped)) })
     }
@@ -73,7 +73,6 @@ impl Intake {
     {
         let intake = self.clone();
         Box::pin(async move {
-            let permit = intake.inspections.acquire_owned().await.map_err(|_| Error::Stopped)?;
             if intake.slots.is_stopped() {
                 return Err(Error::Stopped);
             }
@@ -86,7 +85,7 @@ impl Intake {
                     }
                 })
             });
-            intake.inspector.do_send(RunTask { task, permit: Some(permit) });
+            intake.inspector.do_send(RunTask { task, reads: true });
             answer.await.unwrap_or(Err(Error::Stopped))
         })
     }

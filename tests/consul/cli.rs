@@ -1,6 +1,8 @@
 //! The command-line tool `dsync`.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -59,6 +61,36 @@ async fn the_tool_runs_a_command_under_a_lock_and_exits_as_it_does() {
     assert!(lease.token().as_u64() > token);
     let _ = dsync.send(Release(lease)).await.expect("a release");
     dsync.shutdown(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_has_its_arguments_as_they_are_and_its_exit_code_whatever_the_parent_ignores() {
+    let Some(mut tool) = tool(&agent().url(), "cli-odd") else { return };
+    let program = tool.get_program().to_owned();
+    let (shell, name) = ("trap '' CHLD; exec \"$@\"", OsStr::from_bytes(b"caf\xe9"));
+    let ignoring = ["-c", shell, "sh"].map(OsStr::new);
+    let locked = ["lock", "k", "--", "sh", "-c", "printf %s \"$1\"; exit 7", "sh"].map(OsStr::new);
+    let mut started = Command::new("sh");
+    started.args(ignoring).arg(&program).args(locked).arg(name);
+    for (key, value) in tool.get_envs() {
+        started.env(key, value.expect("it is set"));
+    }
+    let Output { status, stdout, stderr } = started.stdin(Stdio::null()).output().expect("it runs");
+    assert_eq!((status.code(), stdout), (Some(7), name.as_bytes().to_vec()), "{stderr:?}");
+    let (code, _, errors) = output(tool.env("DSYNC_PREFIX", ""), &["list"]);
+    assert_eq!(code, Some(0), "an empty variable counts as unset: {errors}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_stopped_ends_when_the_tool_gets_a_signal() {
+    let Some(tool) = tool(&agent().url(), "cli-frozen") else { return };
+    let shell = "echo $$; kill -STOP $$; echo goes on";
+    let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", shell]);
+    let pid = lines.next().and_then(|pid| pid.parse().ok()).expect("its process id");
+    until(|| status_of(pid, "State:").contains('T')).await;
+    kill_process(Pid::from_child(&tool), Signal::TERM).expect("our own child");
+    assert_eq!(tool.wait().expect("our own child").code(), Some(128 + 15));
+    assert_eq!(agent().operator().kv_get("cli-frozen/k"), None, "it was released");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -225,3 +225,23 @@ async fn a_fresh_process_that_meets_an_edited_lock_says_what_to_do() {
     assert!(consul.delete_key("k"));
     assert!(acquire(&fresh, "k").await.is_valid());
 }
+
+#[actix::test]
+async fn readers_that_are_not_polled_any_more_delay_no_other() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let dsync = runtime("one", &consul);
+    dsync.ready().await.unwrap();
+    let mut readers: Vec<_> = (0..200).map(|_| dsync.send(Inspect(key("k")))).collect();
+    for reader in &mut readers {
+        assert!(futures::poll!(reader).is_pending());
+    }
+    let minute = Duration::from_secs(60);
+    let read = tokio::time::timeout(minute, dsync.send(ReadEntry(key("k")))).await;
+    assert_eq!(read.expect("it has its turn"), Ok(None));
+    let checked = tokio::time::timeout(minute, dsync.preflight()).await;
+    assert!(checked.expect("it has its turn").unwrap().passed);
+    for reader in readers {
+        assert_eq!(reader.await, Ok(None));
+    }
+}

@@ -1,6 +1,7 @@
 //! The command that runs under a lock, and ends before the lock can pass on.
 
 use std::{
+    ffi::OsString,
     io::IsTerminal as _,
     os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
@@ -11,7 +12,7 @@ use std::{
 use actix_dsync::Lease;
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, getpid, kill_process, kill_process_group},
+    process::{Pid, Signal, getpid, getppid, getsid, kill_process, kill_process_group},
 };
 use tokio::{
     process::{Child, Command},
@@ -31,13 +32,15 @@ pub(crate) const LOST: u8 = 76;
 pub(crate) async fn run(
     lease: &Lease,
     grace: Duration,
-    command: &[String],
+    command: &[OsString],
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let (mut stops, mut continues) = (
         stream(Signal::TSTP).map_err(Failure::System)?,
         stream(Signal::CONT).map_err(Failure::System)?,
     );
+    // A parent may have had SIGCHLD ignored; then the command's exit code would be lost.
+    let _ends = stream(Signal::CHILD).map_err(Failure::System)?;
     let Some((program, arguments)) = command.split_first() else { return Ok(0) };
     // On a terminal, the command stays in the foreground's process group, to read from it.
     // Elsewhere it gets a group of its own, so that its descendants are stopped as well.
@@ -74,15 +77,18 @@ pub(crate) async fn run(
             // A terminal sends these to the command, too.
             signal = signals.next() => if alone || (signal != Signal::INT && signal != Signal::QUIT) {
                 target.send(signal);
-            },
-            // Nothing renews the lease while this process is stopped, so the command stops first.
-            _ = stops.recv() => {
-                target.send(Signal::STOP);
-                let _ = kill_process(getpid(), Signal::STOP);
-            }
-            _ = continues.recv() => if lease.remaining() > MARGIN {
+                // A command that is stopped, for instance because it read from the terminal in
+                // the background, gets no other signal.
                 target.send(Signal::CONT);
             },
+            // Nothing renews the lease while this process is stopped, so the command stops first.
+            _ = stops.recv(), if can_be_continued() => {
+                target.send(Signal::STOP);
+                let _ = kill_process(getpid(), Signal::STOP);
+                // It was continued, or cannot be stopped: the first process of a container.
+                target.go_on(lease);
+            }
+            _ = continues.recv() => target.go_on(lease),
             () = until_dips(lease, MARGIN), if stopping => target.send_last(&mut child).await,
             () = until_dips(lease, grace + MARGIN), if !stopping => {
                 if lease.remaining() > MARGIN {
@@ -95,6 +101,11 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// Whether somebody may continue this process if it stops: a shell of its session.
+fn can_be_continued() -> bool {
+    getppid().is_some_and(|parent| getsid(Some(parent)).ok() == getsid(None).ok())
 }
 
 /// Completes when no more than `left` of the lease remains, or it is lost.
@@ -134,6 +145,13 @@ impl Target {
         }
     }
 
+    /// Continues it, if the lock still lasts.
+    fn go_on(&self, lease: &Lease) {
+        if lease.remaining() > MARGIN {
+            self.send(Signal::CONT);
+        }
+    }
+
     async fn send_last(&self, child: &mut Child) {
         self.send(Signal::KILL);
         // It cannot be refused; the next turn of the loop reads the status.
@@ -164,6 +182,10 @@ impl Signals {
             Signal::USR1,
             Signal::USR2,
             Signal::ALARM,
+            Signal::VTALARM,
+            Signal::PROF,
+            Signal::XCPU,
+            Signal::IO,
         ];
         let heard = all.into_iter().filter(|it| ignored & (1 << (it.as_raw() - 1)) == 0);
         heard.map(|signal| Ok((stream(signal)?, signal))).collect::<std::io::Result<_>>().map(Self)

@@ -3,7 +3,7 @@
 mod child;
 mod show;
 
-use std::{process::ExitCode, time::Duration};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use actix_dsync::{
     Acquire, AcquirePermit, ConfigError, Dsync, Error, Holder, Inspect, Key, Lease, LossReason,
@@ -118,7 +118,7 @@ struct Lock {
     grace: Duration,
     /// The command and its arguments.
     #[arg(last = true, required = true)]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -208,7 +208,8 @@ async fn main() -> ExitCode {
 
 async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
     let mut builder = Dsync::from_env("dsync")?;
-    if let Some(prefix) = prefix {
+    // An empty variable counts as unset, as those of Consul do.
+    if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
         builder = builder.prefix(prefix);
     }
     let dsync = builder.start()?;

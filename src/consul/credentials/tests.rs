@@ -258,3 +258,19 @@ async fn a_token_that_no_header_carries_is_refused_at_once_and_not_shown() {
     let why = source.first().err().unwrap();
     assert!(why.contains("character") && !why.contains("newline"), "{why}");
 }
+
+#[test]
+fn a_token_file_of_the_environment_that_can_be_read_once_gives_its_token() {
+    use std::{io::Write as _, os::fd::AsRawFd as _};
+
+    // As a shell's `<(…)` does.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"s3cr3t\n").unwrap();
+    drop(writer);
+    let path = format!("/dev/fd/{}", reader.as_raw_fd());
+    let variable = |name| (name == "CONSUL_HTTP_TOKEN_FILE").then(|| path.clone().into());
+    let config = crate::config::Config::from_variables(variable).unwrap();
+    let source = TokenSource::File { path: config.token_file.unwrap(), fallback: None };
+    let token = source.first().unwrap().unwrap();
+    assert_eq!(token.secret.expose(), "s3cr3t");
+}
