@@ -26,6 +26,8 @@ struct State {
     waiters: Waiters,
     /// The engine's version and life when [`State::settle`] last woke waiters.
     settled: (u64, u64),
+    /// Since when the agent is frozen. Its time stands still until it is thawed.
+    frozen_at: Option<Moment>,
     /// The requests that arrived while the agent is frozen.
     held: Vec<Held>,
 }
@@ -44,7 +46,8 @@ impl Agent {
         let mut api = Api::new(Settings::default());
         api.engine.record_touched();
         let settled = (api.engine.version(), api.engine.life());
-        let state = State { api, waiters: Waiters::default(), settled, held: Vec::new() };
+        let (waiters, frozen_at, held) = (Waiters::default(), None, Vec::new());
+        let state = State { api, waiters, settled, frozen_at, held };
         Self { clock: Clock::tokio(), state: Mutex::new(state), frozen: watch::Sender::default() }
     }
 
@@ -57,15 +60,21 @@ impl Agent {
 
     /// Answers nothing until [`thaw`](Self::thaw).
     pub(super) fn freeze(&self) {
-        let _state = self.lock();
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.api.engine.advance(now);
+        state.frozen_at.get_or_insert(now);
         self.frozen.send_replace(true);
     }
 
-    /// Carries out what has arrived meanwhile, in its order.
+    /// Ends the sessions that were due meanwhile, and carries out what has arrived, in its order.
     pub(super) fn thaw(&self) {
         let now = self.clock.now();
         let mut state = self.lock();
+        state.frozen_at = None;
         self.frozen.send_replace(false);
+        state.api.engine.resume(now);
+        state.settle(now);
         for Held { method, target, body, thawed } in std::mem::take(&mut state.held) {
             let response = state.api.serve(now, &method, &target, body);
             state.settle(now);
@@ -100,8 +109,8 @@ impl Agent {
     /// Runs an operator action on the engine, then wakes the reads that it
     /// answers.
     pub(super) fn operate<T>(&self, act: impl FnOnce(&mut Engine, Moment) -> T) -> T {
-        let now = self.clock.now();
         let mut state = self.lock();
+        let now = state.frozen_at.unwrap_or_else(|| self.clock.now());
         let result = act(&mut state.api.engine, now);
         state.settle(now);
         result

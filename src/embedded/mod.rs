@@ -52,6 +52,10 @@ pub use crate::holding::mock::MockLease;
 /// reads; create it inside the runtime whose clock is paused. Requests that
 /// arrive through the HTTP server use the real clock.
 ///
+/// Do not pause the clock of a test whose runtime has a thread of its own, or that serves the
+/// agent: each call on this handle would move the agent to the paused clock's time, and end
+/// sessions that are renewed in real time.
+///
 /// # Differences from Consul
 /// - It serves `/v1/session/` `create`, `renew`, `info`, `destroy` and `list`,
 ///   `/v1/kv/`, `/v1/txn` with operations on keys, `/v1/status/leader` and a few
@@ -63,6 +67,8 @@ pub use crate::holding::mock::MockLease;
 /// - A blocking read that its client abandons leaves nothing behind; in Consul
 ///   it holds its connection until its wait ends. The number of connections per
 ///   client is limited only by [`connections`](Embedded::connections).
+/// - After [`restart`](Embedded::restart), running lock-delays last their full span; in Consul,
+///   they can end earlier.
 /// - The raft index of a new agent starts at 20. Only clients and
 ///   [operator actions](#method.elect) advance it.
 ///
@@ -295,12 +301,16 @@ impl Embedded {
     /// snapshot's sessions live again with fresh timers, lock-delays are dropped,
     /// and blocking reads return.
     ///
-    /// Without `rewind`, raft indexes continue from the current one, as when a
-    /// snapshot is restored into the same cluster. With `rewind`, they continue
-    /// from the snapshot's, as in a new cluster.
+    /// Without `rewind`, raft indexes continue from the higher one of the current and the
+    /// snapshot's, as when a snapshot is restored into the same cluster. With `rewind`, they
+    /// continue from the snapshot's, as in a new cluster.
     pub fn restore(&self, snapshot: &EmbeddedSnapshot, rewind: bool) {
-        let index = if rewind { IndexAfterRestore::Rewinds } else { IndexAfterRestore::Rises };
-        self.agent.operate(|engine, now| engine.restore(now, &snapshot.0, index));
+        self.agent.operate(|engine, now| {
+            let from_snapshot = rewind || engine.is_behind(&snapshot.0);
+            let index =
+                if from_snapshot { IndexAfterRestore::Rewinds } else { IndexAfterRestore::Rises };
+            engine.restore(now, &snapshot.0, index);
+        });
     }
 
     /// Serves the agent's HTTP API on `address`, such as `127.0.0.1:8500`, until

@@ -101,8 +101,9 @@ impl Embedded {
 
     /// Withdraws a right from all clients, or gives it back. All rights are allowed at first.
     ///
-    /// Consul checks a blocking read when it begins. One of a key that waits already still
-    /// returns the key; one of a prefix or of sessions returns what may be seen at its end.
+    /// As in Consul, a blocking read of a key that waits already still returns the key. One of a
+    /// prefix or of sessions returns what may be seen at its end, which was not compared with
+    /// Consul.
     pub fn allow(&self, right: EmbeddedRight, is_allowed: bool) {
         self.agent.operate(|engine, _| engine.allow(right, is_allowed));
     }

@@ -75,6 +75,8 @@ impl EmbeddedServer {
                 .workers(1)
                 .keep_alive(KeepAlive::Timeout(IDLE))
                 .client_disconnect_timeout(Duration::ZERO)
+                // A connection that was not used yet stays open, too.
+                .client_request_timeout(Duration::ZERO)
                 .disable_signals()
                 .listen(listener);
                 match server {

@@ -191,6 +191,35 @@ async fn a_rewinding_restore_repeats_indexes_and_forgets_lock_delays() {
     assert_eq!(text(&taken), "true");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_never_gets_the_id_of_one_that_came_with_the_snapshot_of_another_agent() {
+    let (old, new) = (Embedded::new(), Embedded::new());
+    let restored = session(&old, r#"{"TTL":"10s"}"#).await;
+    new.restore(&old.snapshot(), true);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let ours = session(&new, r#"{"TTL":"10s"}"#).await;
+    assert_ne!(ours, restored);
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(ask(&new, put(&format!("session/renew/{ours}"), "")).await.status, 200);
+    }
+    assert_eq!(new.sessions().len(), 1, "the restored one has expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_without_rewind_continues_from_the_higher_index() {
+    let consul = Embedded::new();
+    for round in 0..100 {
+        consul.write_key("k", vec![round]);
+    }
+    let copy = consul.snapshot();
+    let before = consul.entries()[0].modify_index;
+    consul.restart_empty();
+    consul.restore(&copy, false);
+    consul.write_key("k", "later");
+    assert!(consul.entries()[0].modify_index > before);
+}
+
 fn raw_get(address: SocketAddr, target: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

@@ -65,7 +65,7 @@ impl Hold {
             let _ = grants.send(Ok(state.clone()));
             if timeout(limit, state.over()).await.is_err() {
                 let key = state.key();
-                logs::warn!(%key, ?limit, "request held its lock too long; lock released");
+                logs::warn!(%key, ?limit, "request held its lock too long; releasing the lock");
                 let _ = ends.send(HeldTooLong { limit });
                 // A request that is polled drops its work first, and then the lock.
                 sleep(GRACE).await;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::{ffi::OsStrExt as _, process::CommandExt as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -224,7 +224,9 @@ async fn until(what: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_that_is_stopped_stops_its_command_and_goes_on_with_it() {
-    let Some(tool) = tool(&agent().url(), "cli-stop") else { return };
+    let Some(mut tool) = tool(&agent().url(), "cli-stop") else { return };
+    // As an interactive shell does; in a group that nobody could continue, nothing stops.
+    tool.process_group(0);
     // One process: a shell that waits for its child to begin shows no stop.
     let shell = "echo $$; exec sleep 600";
     let (mut tool, mut lines) = start(tool, &["lock", "k", "--", "sh", "-c", shell]);
@@ -238,6 +240,24 @@ async fn a_tool_that_is_stopped_stops_its_command_and_goes_on_with_it() {
     kill_process(pid, Signal::USR1).expect("our own child");
     let ended = tool.wait().expect("our own child").code();
     assert_eq!(ended, Some(128 + Signal::USR1.as_raw()), "the signal reached the command");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_shell_could_continue_it_the_tool_is_not_stopped() {
+    let Some(tool) = tool(&agent().url(), "cli-orphan") else { return };
+    // Leads a session of its own.
+    let mut alone = Command::new("setsid");
+    alone.arg(tool.get_program());
+    for (key, value) in tool.get_envs() {
+        alone.env(key, value.expect("it is set"));
+    }
+    alone.stdin(Stdio::null());
+    let shell = "echo runs; sleep 1; echo ends";
+    let (mut tool, mut lines) = start(alone, &["lock", "k", "--", "sh", "-c", shell]);
+    assert_eq!(lines.next().as_deref(), Some("runs"));
+    kill_process(Pid::from_child(&tool), Signal::TSTP).expect("our own child");
+    assert_eq!(lines.next().as_deref(), Some("ends"));
+    assert_eq!(tool.wait().expect("our own child").code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,7 +104,12 @@ async fn a_frozen_agent_answers_nobody_and_carries_out_what_arrived_when_it_thaw
     assert!(refused.is_err(), "{refused:?}");
     assert!(!consul.entries().iter().any(|entry| entry.key == "b"));
     assert_eq!(held.lost().await, LossReason::DeadlinePassed);
+    tokio::time::sleep(SECOND * 60).await;
+    assert!(consul.entries().iter().any(|entry| entry.session.is_some()), "its time stands still");
     consul.thaw();
+    // The session ends now, and its lock-delay begins.
+    let closed = two.send(TryAcquire::new(key("a"))).await;
+    assert!(matches!(closed, Err(Error::LockDelay { .. })), "{closed:?}");
     // What was locked late is given back.
     tokio::time::sleep(SECOND * 40).await;
     for name in ["a", "b"] {

@@ -12,7 +12,7 @@ use std::{
 use actix_dsync::Lease;
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, getpid, getppid, getsid, kill_process, kill_process_group},
+    process::{Pid, Signal, getpid, kill_process, kill_process_group},
 };
 use tokio::{
     process::{Child, Command},
@@ -79,20 +79,19 @@ pub(crate) async fn run(
                 target.send(signal);
                 // A command that is stopped, for instance because it read from the terminal in
                 // the background, gets no other signal.
-                target.send(Signal::CONT);
+                target.go_on(lease);
             },
             // Nothing renews the lease while this process is stopped, so the command stops first.
-            _ = stops.recv(), if can_be_continued() => {
+            _ = stops.recv() => if can_be_continued() {
                 target.send(Signal::STOP);
                 let _ = kill_process(getpid(), Signal::STOP);
-                // It was continued, or cannot be stopped: the first process of a container.
-                target.go_on(lease);
-            }
+            },
             _ = continues.recv() => target.go_on(lease),
             () = until_dips(lease, MARGIN), if stopping => target.send_last(&mut child).await,
             () = until_dips(lease, grace + MARGIN), if !stopping => {
                 if lease.remaining() > MARGIN {
                     target.send(Signal::TERM);
+                    target.go_on(lease);
                 }
                 // Nothing may delay the signals.
                 let key = lease.key();
@@ -103,9 +102,36 @@ pub(crate) async fn run(
     }
 }
 
-/// Whether somebody may continue this process if it stops: a shell of its session.
+/// Whether a shell may continue this process if it stops. Otherwise its process group is orphaned,
+/// and the system stops none of its processes by SIGTSTP.
 fn can_be_continued() -> bool {
-    getppid().is_some_and(|parent| getsid(Some(parent)).ok() == getsid(None).ok())
+    // Unknown where the system does not show it.
+    let Some(own) = Place::of("self") else { return true };
+    let mut parent = own.parent;
+    while let Some(above) = Place::of(&parent.to_string()) {
+        if above.session != own.session || above.group != own.group {
+            return above.session == own.session;
+        }
+        parent = above.parent;
+    }
+    false
+}
+
+/// Where a process belongs: numbers of processes.
+struct Place {
+    parent: u32,
+    group: u32,
+    session: u32,
+}
+
+impl Place {
+    fn of(process: &str) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The name, in parentheses, can contain anything.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut numbers = rest.split_whitespace().skip(1).map(|number| number.parse().ok());
+        Some(Self { parent: numbers.next()??, group: numbers.next()??, session: numbers.next()?? })
+    }
 }
 
 /// Completes when no more than `left` of the lease remains, or it is lost.

@@ -10,7 +10,9 @@ use actix_dsync::{
     Observe, Release, Released, Reply, Request, TryAcquire, TryAcquirePermit,
     admin::{ForceRelease, Holders, StepDown},
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource,
+};
 use rustix::process::Signal;
 use show::Reader;
 
@@ -39,14 +41,14 @@ struct Cli {
 enum Task {
     /// Runs a command while holding a lock.
     ///
-    /// The command finds the key and the fencing token in DSYNC_KEY and DSYNC_TOKEN. If the
-    /// lock is about to be lost, it gets SIGTERM, and SIGKILL before anybody else can have
-    /// the lock. dsync passes SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and SIGALRM on
-    /// to it, unless a terminal sends them to both, or they are ignored. SIGTSTP stops the command
-    /// first, because nothing renews the lock while dsync is stopped. SIGKILL and SIGSTOP to dsync
-    /// do not stop the command, and a command of another user gets no signal: it can then outlive
-    /// the lock. On a terminal, so can what the command has started, and after Ctrl-Z and `fg` the
-    /// command runs for a moment before dsync sees that the lock is over.
+    /// The command finds the key and the fencing token in DSYNC_KEY and DSYNC_TOKEN. If the lock
+    /// is about to be lost, it gets SIGTERM, and SIGKILL before anybody else can have the lock.
+    /// dsync passes the usual signals on to it, unless a terminal sends them to both, or they are
+    /// ignored; docs/command-line.md lists them. SIGTSTP stops the command first, because nothing
+    /// renews the lock while dsync is stopped. Signals that are not passed on, such as SIGKILL
+    /// and SIGSTOP, do not stop the command, and a command of another user gets no signal: it can
+    /// then outlive the lock. On a terminal, so can what the command has started, and after
+    /// Ctrl-Z and `fg` the command runs for a moment before dsync sees that the lock is over.
     Lock(Lock),
     /// Lists who holds what, in all processes.
     List {
@@ -196,7 +198,11 @@ impl Failure {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut matches = Cli::command().get_matches();
+    // An empty variable counts as unset, as those of Consul do.
+    let is_variable = matches.value_source("prefix") == Some(ValueSource::EnvVariable);
+    let mut cli = Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
+    cli.prefix = cli.prefix.filter(|prefix| !(is_variable && prefix.is_empty()));
     match run(cli).await {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -208,8 +214,7 @@ async fn main() -> ExitCode {
 
 async fn run(Cli { prefix, command }: Cli) -> Result<u8, Failure> {
     let mut builder = Dsync::from_env("dsync")?;
-    // An empty variable counts as unset, as those of Consul do.
-    if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
+    if let Some(prefix) = prefix {
         builder = builder.prefix(prefix);
     }
     let dsync = builder.start()?;

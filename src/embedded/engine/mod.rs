@@ -179,6 +179,7 @@ impl Engine {
                 break;
             }
             let (due, id) = (*due, id.clone());
+            self.timers.pop_first();
             self.now = self.now.max(due);
             let index = self.next_index();
             self.end_session(&id, index);
@@ -193,6 +194,12 @@ impl Engine {
             self.store.tombstone_index = self.next_index();
             self.version += 1;
         }
+    }
+
+    /// The server was stopped until `now`: what was due meanwhile happens now.
+    pub(crate) fn resume(&mut self, now: Moment) {
+        self.now = self.now.max(now);
+        self.advance(now);
     }
 
     /// The next instant at which [`Engine::advance`] changes what a blocking

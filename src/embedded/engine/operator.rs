@@ -110,6 +110,11 @@ impl Engine {
         Snapshot { store: self.store.clone(), raft_index: self.raft_index }
     }
 
+    /// Whether the raft index is below that of the snapshot.
+    pub(crate) fn is_behind(&self, snapshot: &Snapshot) -> bool {
+        self.raft_index < snapshot.raft_index
+    }
+
     /// Replaces the store with a snapshot: its sessions live again with fresh
     /// timers, and all lock-delays are dropped.
     pub(crate) fn restore(&mut self, now: Moment, snapshot: &Snapshot, index: IndexAfterRestore) {

@@ -99,7 +99,11 @@ impl Engine {
         if ttl != 0 && !(MIN_TTL..=MAX_TTL).contains(&ttl) {
             return Err(Fault::TtlOutOfRange(ttl));
         }
-        let id = self.draw_id();
+        // A restored snapshot can contain the sessions of another agent with the same seed.
+        let mut id = self.draw_id();
+        while self.store.sessions.contains_key(&id) {
+            id = self.draw_id();
+        }
         let index = self.next_index();
         if draft.node.as_deref().is_some_and(|node| node != &*self.settings.node) {
             return Err(Fault::NodeNotRegistered);
