@@ -108,8 +108,8 @@ async fn a_frozen_agent_answers_nobody_and_carries_out_what_arrived_when_it_thaw
     assert!(consul.entries().iter().any(|entry| entry.session.is_some()), "its time stands still");
     consul.thaw();
     // The session ends now, and its lock-delay begins.
-    let closed = two.send(TryAcquire::new(key("a"))).await;
-    assert!(matches!(closed, Err(Error::LockDelay { .. })), "{closed:?}");
+    let early = two.send(Acquire::new(key("a")).within(SECOND * 10)).await;
+    assert!(matches!(early, Err(Error::WaitedTooLong { .. })), "{early:?}");
     // What was locked late is given back.
     tokio::time::sleep(SECOND * 40).await;
     for name in ["a", "b"] {
