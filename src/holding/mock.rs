@@ -56,8 +56,7 @@ impl MockLease {
     ///     term.run(async { /* fenced by term.token() */ }).await
     /// }
     ///
-    /// # #[actix_rt::main]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let key = Key::new("sweeper")?;
     /// let (_lease, mock) = MockLease::new(key, FencingToken::try_from(7_u64)?);
     /// let term = mock.term();
@@ -66,6 +65,7 @@ impl MockLease {
     /// assert!(sweep(&term).await.is_err());
     /// # Ok(())
     /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
     /// ```
     #[must_use]
     pub fn term(&self) -> Term {
