@@ -215,9 +215,9 @@ pub mod report {
     //! [`Dsync::preflight`](crate::Dsync::preflight).
     //!
     //! Everything here is what *this process* knows at one moment. As JSON, durations
-    //! are whole milliseconds and their fields end in `_ms`. There are no ACL
-    //! tokens and no passwords in it, but keys, the values of holders and answers of Consul: show
-    //! it to operators only.
+    //! are whole milliseconds and their fields end in `_ms`. There are no ACL tokens
+    //! and no passwords in it, but keys, the values of holders and answers of Consul: show it to
+    //! operators only.
 
     pub use crate::{
         ownership::KeyState,

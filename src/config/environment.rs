@@ -92,10 +92,10 @@ impl Config {
         config.token_file = text("CONSUL_HTTP_TOKEN_FILE")?.map(PathBuf::from);
         if let Some(path) = &config.token_file {
             // A pipe is not opened: it can be read once.
-            let is_file = std::fs::metadata(path).map(|file| file.is_file());
-            let opened = is_file.and_then(|is_file| {
-                if is_file { std::fs::File::open(path).map(drop) } else { Ok(()) }
-            });
+            let opened = match std::fs::metadata(path) {
+                Ok(found) if found.is_file() => std::fs::File::open(path).map(drop),
+                found => found.map(drop),
+            };
             opened.map_err(|error| {
                 refused("CONSUL_HTTP_TOKEN_FILE", format!("cannot be read: {error}"))
             })?;

@@ -29,10 +29,10 @@
 //! seconds: with 10,000 keys, they are updated every eleven seconds.
 //!
 //! Each counter is shown as 0 when the runtime starts: an expression such as `increase` does
-//! not see the first event of a counter that appears with it. With the label `key`, those of
-//! hand-overs, losses and panics are shown when the key is acquired, and that of acquisitions
-//! begins with 1. Install the recorder before the runtime starts. It must not block: the
-//! runtime and its callers wait for it. If it panics, the value is missing.
+//! not see the first event of a counter that appears with it. With the label `key`, a key's
+//! counters of hand-overs, losses and panics are shown as 0 when the key is acquired. Its
+//! counter of acquisitions begins with 1. Install the recorder before the runtime starts. It
+//! must not block: the runtime and its callers wait for it. If it panics, the value is missing.
 //!
 //! Alert when `dsync_renew_margin_seconds` approaches zero: this process is then
 //! close to losing everything that it holds.

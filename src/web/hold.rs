@@ -1,7 +1,6 @@
 //! The lock of one request, which is released in time whatever becomes of the request.
 
 use std::{
-    fmt,
     future::{Future, pending},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -117,10 +116,4 @@ impl Drop for Keeper {
 fn give_back(lease: &Mutex<Option<Lease>>) {
     // Dropped after the mutex is unlocked.
     let _lease = lease.lock().unwrap_or_else(PoisonError::into_inner).take();
-}
-
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold").field("state", &self.state).finish_non_exhaustive()
-    }
 }

@@ -73,7 +73,7 @@ use crate::{
 /// error and not as a response: a logging middleware around this one may not log it. A body
 /// that is still being produced is aborted. Writes that the handler has already sent may still
 /// arrive: pass the lease's [`token`](Term::token) to the resource that it writes to. If the
-/// lock is not granted, the answer is that of the [`Error`].
+/// lock is not granted, the [`Error`] determines the answer.
 ///
 /// A request that holds its lock longer than [`at_most`](LockPath::at_most), for instance
 /// because the client sends or reads slowly, is aborted in the same way: the lock is

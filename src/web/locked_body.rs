@@ -61,14 +61,14 @@ impl LockedBody {
     fn new(body: BoxBody, hold: Hold) -> Self {
         let (state, too_long) = (hold.state().clone(), hold.over());
         let over = async move {
-            let lost: Box<dyn std::error::Error> =
+            let why: Box<dyn std::error::Error> =
                 match select(pin!(state.lost()), pin!(too_long)).await {
                     Either::Left((reason, _)) => {
                         Lost { key: state.key().clone(), token: state.token(), reason }.into()
                     }
                     Either::Right((too_long, _)) => too_long.into(),
                 };
-            lost
+            why
         };
         Self { size: body.size(), body: Some(body), hold, over: Some(Box::pin(over)) }
     }

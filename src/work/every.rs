@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     calendar::Calendar,
     caught::caught,
-    schedule::Schedule,
+    schedule::{Schedule, since_1970},
     while_leading::{note_end, panicked},
 };
 use crate::{
@@ -28,11 +28,10 @@ pub struct Turn {
 
 impl Turn {
     /// A turn that no runtime started, for tests of what a job does. `embedded::MockLease::term`
-    /// makes its term. `due` is cut to whole milliseconds, and not before 1970.
+    /// makes its term. `due` is rounded up to whole milliseconds, and is 1970 if it lies before that.
     #[must_use]
     pub fn mock(term: Term, due: SystemTime) -> Self {
-        let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        Self { term, due: u64::try_from(due).unwrap_or(u64::MAX) }
+        Self { term, due: since_1970(due) }
     }
 
     /// The term in which the turn began. The job is dropped when the term ends.

@@ -120,6 +120,9 @@ mod tests {
         let longest = Period::new(Duration::from_millis(u64::MAX)).grid().unwrap();
         assert_eq!(longest.around(5 * HOUR), (Some(0), Some(u64::MAX)));
         assert_eq!(longest.around(u64::MAX), (Some(u64::MAX), None));
+        let latest = Period::new(Duration::from_millis(u64::MAX));
+        let latest = latest.starting_at(Duration::from_millis(u64::MAX - 1)).grid().unwrap();
+        assert_eq!(latest.around(5 * HOUR), (None, Some(u64::MAX - 1)));
     }
 
     #[test]

@@ -286,7 +286,8 @@ impl Times {
     }
 }
 
-fn since_1970(time: SystemTime) -> u64 {
+/// Rounded up to whole milliseconds; at least 0.
+pub(super) fn since_1970(time: SystemTime) -> u64 {
     let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

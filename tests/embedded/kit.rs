@@ -2,19 +2,21 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use actix::prelude::*;
 use actix_dsync::{
-    Acquire, Dsync, Error, FencingToken, Holder, LossReason, Lost, TryAcquire,
-    admin::HeldKey,
+    Acquire, AcquireAll, AcquirePermit, Campaign, Dsync, Error, FencingToken, Holder, LossReason,
+    Lost, TryAcquire, TryAcquirePermit, UpdateValue,
+    admin::{ForceRelease, HeldKey, Holders, StepDown},
     embedded::{Embedded, MockLease},
     events::{
         Deposed, Elected, Filter, ForceReleased, LeaderChanged, LockAcquired, LockLost,
         LockReleased, SteppedDown, Subscribe,
     },
-    fencing::StoredEntry,
+    fencing::{StoredEntry, Write},
+    jobs::Turn,
 };
 use futures::StreamExt as _;
 
@@ -88,6 +90,35 @@ async fn mocks_take_the_place_of_what_a_runtime_gives() {
     assert_eq!(LockReleased::mock(key("k"), token).token, token);
     assert_eq!(Elected::mock(key("k"), token).token, token);
     assert_eq!(Deposed::mock(key("k"), token, LossReason::Resigned).reason, LossReason::Resigned);
+}
+
+#[test]
+fn a_mock_sees_what_it_is_asked_for() {
+    let token = FencingToken::try_from(7_u64).unwrap();
+    let (lease, mock) = MockLease::new(key("k"), token);
+    let holder = Holder::mock("a-session", "");
+    let keys = [
+        Acquire::new(key("k")).value(String::from("text")).key().clone(),
+        TryAcquire::new(key("k")).key().clone(),
+        UpdateValue::of(&lease, "x").key().clone(),
+        Write::under(&lease).delete(key("other")).key().clone(),
+        ForceRelease::of(key("k"), &holder).key().clone(),
+        StepDown::of(key("k"), &holder).key().clone(),
+        AcquirePermit::new(key("k"), 3).prefix().clone(),
+        TryAcquirePermit::new(key("k"), 3).prefix().clone(),
+        mock.term().key().clone(),
+    ];
+    assert!(keys.iter().all(|asked| *asked == key("k")), "{keys:?}");
+    let permits =
+        (AcquirePermit::new(key("k"), 3).permits(), TryAcquirePermit::new(key("k"), 4).permits());
+    assert_eq!(permits, (3, 4));
+    let all = AcquireAll::new([key("b"), key("a")]);
+    assert_eq!(all.keys().collect::<Vec<_>>(), [&key("a"), &key("b")]);
+    assert_eq!((Campaign::default().key(), Campaign::on(key("k")).key()), (None, Some(&key("k"))));
+    assert_eq!(Holders::below("jobs/").prefix(), "jobs/");
+    let due = UNIX_EPOCH + SECOND * 7;
+    let turn = Turn::mock(mock.term(), due);
+    assert_eq!((turn.due(), turn.token()), (due, token));
 }
 
 #[actix::test]

@@ -110,7 +110,7 @@ impl Engine {
         Snapshot { store: self.store.clone(), raft_index: self.raft_index }
     }
 
-    /// Whether the raft index is below that of the snapshot.
+    /// Whether the snapshot has a higher raft index than this engine.
     pub(crate) fn is_behind(&self, snapshot: &Snapshot) -> bool {
         self.raft_index < snapshot.raft_index
     }

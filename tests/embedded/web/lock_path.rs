@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix_dsync::{
-    Campaign, Dsync, Error, Key, List, LossReason, Lost, Observe, TryAcquire,
+    Campaign, Dsync, Error, Key, List, LossReason, Lost, Observe, TryAcquire, UpdateValue,
     config::Limits,
     embedded::Embedded,
     web::{HeldLease, LockPath},
@@ -146,6 +146,8 @@ async fn the_key_is_the_segment_as_a_handler_sees_it() {
     let consul = Embedded::new();
     let name = |id: Path<String>, lease: HeldLease| async move {
         assert_eq!(lease.key(), &Key::join(["orders", id.as_str()]).unwrap());
+        // It can be written under.
+        assert_eq!(UpdateValue::of(&lease, "charging").key(), lease.key());
         lease.key().to_string()
     };
     let app = App::new()
