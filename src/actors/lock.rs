@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use futures::stream;
+use futures::{FutureExt, stream};
 
 use super::{
     busy_wait::BusyWait,
@@ -196,15 +196,13 @@ impl LockActor {
         locked: impl Future<Output = Locked> + 'static,
     ) {
         let (slot, era, noted) = (self.slot.clone(), self.shared.slots.era(), span.clone());
-        let question = async move {
-            let answer = locked.await;
+        let question = locked.inspect(move |answer| {
             if let Locked::At(index) = answer
-                && let Some(token) = FencingToken::new(index, 0)
+                && let Some(token) = FencingToken::new(*index, 0)
             {
                 noted.record("token", tracing::field::display(token.in_era(era)));
             }
-            answer
-        };
+        });
         let tell = move |answer| slot.report(Event::Locked { ticket, answer });
         logs::within(&span, || question::run(Locked::Unknown(dropped()), tell, question));
     }

@@ -1,31 +1,54 @@
 //! Runs Consul requests as tasks that outlive the actor that sent them.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use actix_rt::task::JoinHandle;
+use futures::FutureExt;
 
 use crate::{
     consul::{ask::Ask, client::Consul, fact::Trouble},
-    logs::{self, GuardedSpan},
+    logs::{self, GuardedSpan, Traced},
 };
 
-/// A request in flight. It always produces an answer: if dropped, the fallback.
-struct Question<A, F: FnMut(A)> {
+/// A request in flight. It always produces an answer: if it panics or is dropped, the fallback.
+struct Question<A, T: FnMut(A), F> {
+    asked: Traced<F>,
     answer: Option<A>,
-    tell: F,
+    tell: T,
 }
 
-impl<A, F: FnMut(A)> Question<A, F> {
-    fn answered(mut self, answer: A) {
-        self.answer = Some(answer);
-    }
-}
-
-impl<A, F: FnMut(A)> Drop for Question<A, F> {
-    fn drop(&mut self) {
+impl<A, T: FnMut(A), F> Question<A, T, F> {
+    fn conclude(&mut self) {
         if let Some(answer) = self.answer.take() {
             (self.tell)(answer);
         }
+    }
+}
+
+/// No field is pinned in place.
+impl<A, T: FnMut(A), F> Unpin for Question<A, T, F> {}
+
+/// A type of its own instead of an asynchronous block, which would reserve space for its captures
+/// twice: thousands of requests may be waiting.
+impl<A, T: FnMut(A), F: Future<Output = A>> Future for Question<A, T, F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let answer = ready!(self.asked.poll_unpin(cx));
+        self.answer = Some(answer);
+        self.conclude();
+        Poll::Ready(())
+    }
+}
+
+impl<A, T: FnMut(A), F> Drop for Question<A, T, F> {
+    fn drop(&mut self) {
+        self.conclude();
     }
 }
 
@@ -51,11 +74,8 @@ pub(super) fn run<A: 'static>(
     tell: impl FnMut(A) + 'static,
     question: impl Future<Output = A> + 'static,
 ) -> JoinHandle<()> {
-    let pending = Question { answer: Some(lost), tell };
-    // Boxed: a task reserves space for its captures as well as for the future it
-    // awaits, and thousands of reads may be waiting.
-    let question = logs::traced(GuardedSpan::current(), Box::pin(question));
-    actix_rt::spawn(async move { pending.answered(question.await) })
+    let asked = logs::traced(GuardedSpan::current(), Box::pin(question));
+    actix_rt::spawn(Question { asked, answer: Some(lost), tell })
 }
 
 /// The trouble reported for a request that was dropped unanswered.

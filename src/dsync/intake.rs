@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use actix::Addr;
 use actix_rt::ArbiterHandle;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
@@ -129,16 +129,11 @@ pub(super) fn wait_span(key: &Key) -> GuardedSpan {
 }
 
 /// Notes in its span how a wait ended.
-async fn noting(
-    span: GuardedSpan,
-    waits: impl Future<Output = Result<Lease, Error>>,
-) -> Result<Lease, Error> {
-    let result = waits.await;
-    match &result {
+fn note(span: &GuardedSpan, result: &Result<Lease, Error>) {
+    match result {
         Ok(lease) => span.record("token", display(lease.token())),
         Err(error) => span.record("error", display(error)),
     }
-    result
 }
 
 impl Intake {
@@ -195,8 +190,9 @@ impl Intake {
             };
             answer.map(|grant| Lease::of(grant, keep_alive))
         };
-        let noted = Box::pin(noting(span.clone(), granted));
-        Box::pin(logs::traced(span, noted))
+        let noted = span.clone();
+        let granted = Box::pin(granted.inspect(move |result| note(&noted, result)));
+        Box::pin(logs::traced(span, granted))
     }
 
     fn enter(
