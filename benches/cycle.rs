@@ -1,9 +1,10 @@
 //! One uncontended acquire and release, compared with the raw calls in the same run.
 //!
-//! The floor is `PUT ?acquire` and `PUT ?release` over one persistent connection. Two
+//! The floor is `PUT ?acquire` and `PUT ?release` over one persistent connection. Three
 //! intermediate measurements show where the time goes: this crate's transactions over
-//! such a connection, and the same transactions through awc without this crate. A third
-//! puts [`PAUSE`] between the raw calls, in which the server's threads fall asleep.
+//! such a connection, and the same transactions through awc without this crate, on the
+//! caller's thread and on a thread of its own. A fourth puts [`PAUSE`] between the raw
+//! calls, in which the server's threads fall asleep.
 //!
 //! All are measured in turns, so that other load on the machine affects them equally,
 //! and back to back, like a busy caller. Each runs against an agent in memory and
@@ -22,6 +23,7 @@ use actix_dsync::{Acquire, Dsync, Key, Release, Released};
 use support::{
     Times,
     consul::{Agent, Cluster},
+    own_thread::{Calls, OwnThread},
     raw::{Raw, Txns},
     timed,
 };
@@ -73,22 +75,20 @@ impl RawTxns {
 
 /// The transactions through awc, on the waiting thread.
 struct Awc {
-    client: awc::Client,
-    url: String,
+    calls: Calls,
     txns: Txns,
 }
 
 impl Awc {
     async fn cycle(&self) {
-        let locked = self.put(self.txns.lock().to_owned()).await;
-        self.put(self.txns.release(&locked)).await;
+        let locked = self.calls.txn(self.txns.lock().to_owned()).await.unwrap();
+        self.calls.txn(self.txns.release(&locked)).await.unwrap();
     }
+}
 
-    async fn put(&self, body: String) -> String {
-        let mut answer = self.client.put(&self.url).send_body(body).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        String::from_utf8(answer.body().await.unwrap().into()).unwrap()
-    }
+async fn on_own_thread(thread: &OwnThread) {
+    thread.lock().await.unwrap();
+    thread.release().await.unwrap();
 }
 
 async fn ours(dsync: &Dsync, key: &Key) {
@@ -101,6 +101,7 @@ struct Ways {
     puts: Puts,
     txns: RawTxns,
     awc: Awc,
+    own_thread: OwnThread,
     runtime: Runtime,
     tasks: LocalSet,
     dsync: Dsync,
@@ -113,26 +114,23 @@ enum Way {
     PausedPuts,
     Txns,
     Awc,
+    OwnThread,
     Ours,
 }
 
-const WAYS: [Way; 5] = [Way::Puts, Way::PausedPuts, Way::Txns, Way::Awc, Way::Ours];
+const WAYS: [Way; 6] = [Way::Puts, Way::PausedPuts, Way::Txns, Way::Awc, Way::OwnThread, Way::Ours];
 
 impl Ways {
     fn new(address: SocketAddr) -> Self {
-        let url = format!("http://{address}");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let dsync = Dsync::builder("bench").address(&url).start().unwrap();
+        let dsync = Dsync::builder("bench").address(format!("http://{address}")).start().unwrap();
         runtime.block_on(dsync.ready()).unwrap();
         let mut raw = Raw::new(address);
         let session = raw.session("0s");
         Self {
             txns: RawTxns { raw: Raw::new(address), txns: Txns::new("txn/key", &session) },
-            awc: Awc {
-                client: awc::Client::builder().no_default_headers().finish(),
-                url: format!("{url}/v1/txn"),
-                txns: Txns::new("awc/key", &session),
-            },
+            awc: Awc { calls: Calls::new(address), txns: Txns::new("awc/key", &session) },
+            own_thread: OwnThread::new(address, "thread/key", &session),
             puts: Puts { raw, session },
             runtime,
             tasks: LocalSet::new(),
@@ -148,6 +146,7 @@ impl Ways {
             Way::PausedPuts => self.puts.cycle(PAUSE),
             Way::Txns => timed(|| self.txns.cycle()).1,
             Way::Awc => timed(|| self.tasks.block_on(&self.runtime, self.awc.cycle())).1,
+            Way::OwnThread => timed(|| self.runtime.block_on(on_own_thread(&self.own_thread))).1,
             Way::Ours => timed(|| self.runtime.block_on(ours(&self.dsync, &self.key))).1,
         }
     }
@@ -166,15 +165,17 @@ impl Ways {
                 (0..cycles).for_each(|_| times.add(self.cycle(way)));
             }
         }
-        let [mut floor, mut paused, mut txns, mut awc, mut ours] = times;
+        let [mut floor, mut paused, mut txns, mut awc, mut thread, mut ours] = times;
         let percents = [50, 90, 99];
         paused.report(&format!("{name}.paused"), &mut floor, &percents);
         txns.report(&format!("{name}.txn"), &mut floor, &percents);
         awc.report(&format!("{name}.awc"), &mut floor, &percents);
+        thread.report(&format!("{name}.thread"), &mut floor, &percents);
         ours.report(name, &mut floor, &percents);
     }
 
     fn end(self) {
+        self.own_thread.end();
         self.runtime.block_on(self.dsync.shutdown(Duration::from_secs(5))).unwrap();
     }
 }

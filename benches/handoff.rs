@@ -3,10 +3,10 @@
 //!
 //! The floor is `PUT ?release` in one process, the reply to the other's blocking read,
 //! its `PUT ?acquire` and the reply. Each process has one connection for writes and one
-//! for reads, and the roles alternate. An intermediate measurement shows where the time
-//! goes: this crate's transactions over such connections. All are measured in turns and
-//! back to back, against an agent in memory and against the leader of three servers on
-//! disk.
+//! for reads, and the roles alternate. Two intermediate measurements show where the time
+//! goes: this crate's transactions over such connections, and through awc on a thread of
+//! its own, without this crate. All are measured in turns and back to back, against an
+//! agent in memory and against the leader of three servers on disk.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -24,9 +24,10 @@ use rustix::time::{ClockId, clock_gettime};
 use support::{
     Times,
     consul::{Agent, Cluster},
+    own_thread::OwnThread,
     raw::{Raw, Txns},
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::oneshot};
 
 const WARM_UP: usize = 20;
 const ROUNDS: usize = 200;
@@ -34,7 +35,7 @@ const ROUNDS: usize = 200;
 const BLOCKS: usize = 5;
 /// How long a waiter gets to find the key held and to start watching it.
 const SETTLE: Duration = Duration::from_millis(20);
-const WAYS: [&str; 3] = ["ours", "txn", "raw"];
+const WAYS: [&str; 4] = ["ours", "thread", "txn", "raw"];
 
 /// Reads a clock that all processes share.
 fn now() -> Duration {
@@ -84,6 +85,39 @@ impl Player for Ours {
         let lease = self.lease.take().unwrap();
         let at = now();
         let _ = self.runtime.block_on(self.dsync.send(Release(lease))).unwrap();
+        at
+    }
+}
+
+/// The transactions through awc, on a thread of its own.
+struct Threaded {
+    runtime: Runtime,
+    thread: OwnThread,
+    asked: Option<oneshot::Receiver<()>>,
+}
+
+impl Threaded {
+    fn new(address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let session = Raw::new(address).session("0s");
+        let thread = OwnThread::new(address, "thread/key", &session);
+        Self { runtime, thread, asked: None }
+    }
+}
+
+impl Player for Threaded {
+    fn want(&mut self) {
+        self.asked = Some(self.thread.lock());
+    }
+
+    fn granted(&mut self) -> Duration {
+        self.runtime.block_on(self.asked.take().unwrap()).unwrap();
+        now()
+    }
+
+    fn release(&mut self) -> Duration {
+        let at = now();
+        self.runtime.block_on(self.thread.release()).unwrap();
         at
     }
 }
@@ -233,6 +267,7 @@ fn obey(mut player: Box<dyn Player>) {
 fn player(kind: &str, address: SocketAddr) -> Box<dyn Player> {
     match kind {
         "ours" => Box::new(Ours::new(address)),
+        "thread" => Box::new(Threaded::new(address)),
         "txn" => Box::new(RawTxns::new(address)),
         _ => Box::new(Floor::new(address)),
     }
@@ -308,9 +343,10 @@ fn measure(name: &str, address: SocketAddr, blocks: usize, rounds: usize) {
             }
         }
     }
-    let [mut ours, mut txns, mut floor] = times;
+    let [mut ours, mut thread, mut txns, mut floor] = times;
     let percents = [50, 90, 99];
     txns.report(&format!("{name}.txn"), &mut floor, &percents);
+    thread.report(&format!("{name}.thread"), &mut floor, &percents);
     ours.report(name, &mut floor, &percents);
     matches.into_iter().for_each(Match::end);
 }

@@ -6,6 +6,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod tests;
 
+pub(crate) mod own_thread;
 pub(crate) mod raw;
 
 use std::{
