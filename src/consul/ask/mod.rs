@@ -134,17 +134,17 @@ impl Keyspace {
     }
 
     pub(super) fn key(&self, key: &Key) -> String {
-        format!("{}{key}", self.prefix)
+        [self.prefix(), key.as_str()].concat()
     }
 
     /// The fence entry of a session.
     pub(crate) fn fence(&self, session: &SessionId) -> String {
-        format!("{}{RESERVED}/{session}", self.prefix)
+        [self.prefix(), RESERVED, "/", session.as_str()].concat()
     }
 
     /// The record beside a key.
     pub(crate) fn record(&self, key: &Key) -> String {
-        format!("{}{RESERVED}/every/{key}", self.prefix)
+        [self.prefix(), RESERVED, "/every/", key.as_str()].concat()
     }
 }
 

@@ -125,7 +125,7 @@ impl Route {
             true => "&",
             false => "?",
         };
-        format!("{path}{target}{joint}{query}")
+        [path, target, joint, query].concat()
     }
 }
 
