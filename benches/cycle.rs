@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 2_000;
 /// The number of back-to-back blocks of each way.
-const BLOCKS: usize = 5;
+const BLOCKS: usize = 10;
 
 /// `PUT ?acquire`, `PUT ?release`.
 struct Puts {

@@ -32,7 +32,7 @@ use tokio::{runtime::Runtime, sync::oneshot};
 const WARM_UP: usize = 20;
 const ROUNDS: usize = 200;
 /// The number of back-to-back blocks of each way.
-const BLOCKS: usize = 5;
+const BLOCKS: usize = 10;
 /// How long a waiter gets to find the key held and to start watching it.
 const SETTLE: Duration = Duration::from_millis(20);
 const WAYS: [&str; 4] = ["ours", "thread", "txn", "raw"];
