@@ -7,8 +7,8 @@
 //! calls, in which the server's threads fall asleep.
 //!
 //! All are measured in turns, so that other load on the machine affects them equally,
-//! and back to back, like a busy caller. Each runs against an agent in memory and
-//! against the leader of three servers on disk. Only the ratios are meaningful.
+//! after a rest each, and back to back, like a busy caller. Each runs against an agent in
+//! memory and against the leader of three servers on disk. Only the ratios are meaningful.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
@@ -31,6 +31,9 @@ use tokio::{runtime::Runtime, task::LocalSet};
 
 /// About the time from a reply to this crate's next request: two threads wake each other.
 const PAUSE: Duration = Duration::from_micros(100);
+/// The rest before each turn. Otherwise each would share the cores with what the one before
+/// leaves behind: this crate's thread stays awake for a while, and the server works on.
+const REST: Duration = Duration::from_millis(2);
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 2_000;
 /// The number of back-to-back blocks of each way.
@@ -162,6 +165,7 @@ impl Ways {
         }
         for _ in 0..blocks {
             for (way, times) in WAYS.into_iter().zip(&mut times) {
+                std::thread::sleep(REST);
                 (0..cycles).for_each(|_| times.add(self.cycle(way)));
             }
         }

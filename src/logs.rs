@@ -4,10 +4,9 @@
 //! to a closed stderr panics at each event. The macros take what those of `tracing` take.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll},
 };
 
 use tracing::{Dispatch, Id, Span, Value};
@@ -107,25 +106,13 @@ pub(crate) fn within<T>(span: &GuardedSpan, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// A future that is polled within a span.
-pub(crate) struct Traced<F> {
-    future: Pin<Box<F>>,
+/// Polls `future` within the span. An asynchronous function would reserve space for its arguments
+/// twice, and thousands of callers may be waiting.
+pub(crate) fn traced<F: Future>(
     span: GuardedSpan,
-}
-
-impl<F: Future> Future for Traced<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { future, span } = &mut *self;
-        within(span, || future.as_mut().poll(cx))
-    }
-}
-
-/// Polls `future` within the span. A type of its own instead of an asynchronous function, which
-/// would reserve space for its arguments twice: thousands of callers may be waiting.
-pub(crate) fn traced<F: Future>(span: GuardedSpan, future: Pin<Box<F>>) -> Traced<F> {
-    Traced { future, span }
+    mut future: Pin<Box<F>>,
+) -> impl Future<Output = F::Output> {
+    poll_fn(move |cx| within(&span, || future.as_mut().poll(cx)))
 }
 
 #[cfg(test)]

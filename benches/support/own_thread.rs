@@ -1,5 +1,5 @@
-//! This crate's transactions through awc on a thread of its own, without this crate: the floor
-//! for any client whose renewals do not depend on the caller's thread.
+//! This crate's transactions through awc on a thread of its own, without this crate: a simple
+//! client whose renewals would not depend on the caller's thread.
 
 use std::{net::SocketAddr, thread::JoinHandle};
 

@@ -1,54 +1,32 @@
 //! Runs Consul requests as tasks that outlive the actor that sent them.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_rt::task::JoinHandle;
 use futures::FutureExt;
 
 use crate::{
     consul::{ask::Ask, client::Consul, fact::Trouble},
-    logs::{self, GuardedSpan, Traced},
+    logs::{self, GuardedSpan},
 };
 
 /// A request in flight. It always produces an answer: if it panics or is dropped, the fallback.
-struct Question<A, T: FnMut(A), F> {
-    asked: Traced<F>,
+struct Question<A, T: FnMut(A)> {
     answer: Option<A>,
     tell: T,
 }
 
-impl<A, T: FnMut(A), F> Question<A, T, F> {
-    fn conclude(&mut self) {
+impl<A, T: FnMut(A)> Question<A, T> {
+    fn answered(mut self, answer: A) {
+        self.answer = Some(answer);
+    }
+}
+
+impl<A, T: FnMut(A)> Drop for Question<A, T> {
+    fn drop(&mut self) {
         if let Some(answer) = self.answer.take() {
             (self.tell)(answer);
         }
-    }
-}
-
-/// No field is pinned in place.
-impl<A, T: FnMut(A), F> Unpin for Question<A, T, F> {}
-
-/// A type of its own instead of an asynchronous block, which would reserve space for its captures
-/// twice: thousands of requests may be waiting.
-impl<A, T: FnMut(A), F: Future<Output = A>> Future for Question<A, T, F> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let answer = ready!(self.asked.poll_unpin(cx));
-        self.answer = Some(answer);
-        self.conclude();
-        Poll::Ready(())
-    }
-}
-
-impl<A, T: FnMut(A), F> Drop for Question<A, T, F> {
-    fn drop(&mut self) {
-        self.conclude();
     }
 }
 
@@ -74,8 +52,11 @@ pub(super) fn run<A: 'static>(
     tell: impl FnMut(A) + 'static,
     question: impl Future<Output = A> + 'static,
 ) -> JoinHandle<()> {
+    let pending = Question { answer: Some(lost), tell };
     let asked = logs::traced(GuardedSpan::current(), Box::pin(question));
-    actix_rt::spawn(Question { asked, answer: Some(lost), tell })
+    // An asynchronous block would reserve space for what it captures twice, and thousands of
+    // requests may be waiting.
+    actix_rt::spawn(asked.map(move |answer| pending.answered(answer)))
 }
 
 /// The trouble reported for a request that was dropped unanswered.

@@ -14,7 +14,7 @@ mod profile;
 mod server;
 mod waiters;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures::future::LocalBoxFuture;
 
@@ -337,7 +337,7 @@ impl Embedded {
         let method = request.method.as_str();
         let writes = method != "GET"
             && ["/v1/kv/", "/v1/txn"].iter().any(|path| request.target.starts_with(path));
-        let served = self.agent.serve(method, &request.target, request.body);
+        let served = pin!(self.agent.serve(method, &request.target, request.body));
         Ok(self.network.carry(writes, served).await.into())
     }
 }

@@ -130,7 +130,8 @@ impl Lease {
     /// # Cancel safety
     /// Dropping the future drops `work`; the lease stays with its owner.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        self.state().run(work).await
+        // Boxed: each function that it is passed through would reserve its space again.
+        self.state().run(Box::pin(work)).await
     }
 
     /// Releases the lock with this call. The future completes with the outcome.

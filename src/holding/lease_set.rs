@@ -102,7 +102,7 @@ impl LeaseSet {
             })
         });
         // Nothing of the result lives across the last await: the output need not be `Send`.
-        let ended = match run_until(select_all(invalid), work).await {
+        let ended = match run_until(select_all(invalid), Box::pin(work)).await {
             Ok(output) => return Ok(output),
             Err((ended, ..)) => ended,
         };

@@ -110,4 +110,18 @@ mod tests {
         drop(lease);
         assert!(!far.is_valid());
     }
+
+    #[test]
+    fn the_space_of_work_under_a_lease_is_reserved_once() {
+        let (lease, far) = mock();
+        let term = far.term();
+        let work = || async {
+            let space = [0_u8; 4096];
+            tokio::task::yield_now().await;
+            space.len()
+        };
+        let most = size_of_val(&work()) * 3 / 2;
+        assert!(size_of_val(&lease.run(work())) < most);
+        assert!(size_of_val(&term.run(work())) < most);
+    }
 }

@@ -85,7 +85,8 @@ impl Term {
     /// # Cancel safety
     /// Dropping the future drops `work`; the term continues.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
-        self.state.run(work).await
+        // Boxed, as in `Lease::run`.
+        self.state.run(Box::pin(work)).await
     }
 
     /// See [`LeaseState::invalid`].

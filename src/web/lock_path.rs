@@ -220,7 +220,7 @@ impl Service<ServiceRequest> for LockPathService {
             let (lease, method) = (hold.state(), request.method().clone());
             request.extensions_mut().insert(HeldLease(Term::of(lease.clone(), None)));
             // `run` checks the deadline before it calls the service.
-            let work = lease.run(async { service.call(request).await });
+            let work = lease.run(Box::pin(async { service.call(request).await }));
             let response = run_until(hold.over(), work).await???;
             Ok(response.map_body(|_, body| locked(body, hold, &method)))
         })
