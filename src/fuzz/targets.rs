@@ -7,7 +7,10 @@ use crate::{
     clock::Moment,
     config::Secret,
     consul::{
-        ask::tests::hostile::verdicts,
+        ask::tests::{
+            hostile::{KEY, verdicts},
+            names::check_that_no_word_decides,
+        },
         http::{Address, tests::hostile::answer_to},
         wire::{Method, WireReply, WireRequest},
     },
@@ -89,7 +92,9 @@ fn replies(input: &[u8]) {
     let (line, body) = parts(input);
     let (status, index) = line.split_once(' ').unwrap_or((&line, ""));
     let status = status.parse().unwrap_or(200);
-    verdicts(&WireReply { status, index: index.parse().ok(), body: body.to_vec() });
+    let reply = WireReply { status, index: index.parse().ok(), body: body.to_vec() };
+    verdicts(&reply);
+    check_that_no_word_decides(&reply, KEY, body.len());
 }
 
 fn config(input: &[u8]) {

@@ -27,6 +27,17 @@
 //!   excludes the first two; the third is an assumption.
 //! - *Foreign entries that nobody removes.* No caller can be served then.
 //!
+//! The checks excuse what a holder cannot know, or a process cannot do:
+//!
+//! - *An ownership older than what bypassed it*: a deletion of its key, a release by force, or
+//!   another store (`bypassed_at`; G1, G3, G6).
+//! - *A lock that an operator took away from a living session*, until its holder has read that: it
+//!   renews the session, which does not tell it (`Takeovers::may_be_unheard`; G1).
+//! - *A session that is left to its TTL* by a process that lacked a right, or after a snapshot was
+//!   restored (`check_finished`; G7), and *a loss of a session that a snapshot brought back* (G5).
+//! - *An early end of a session under `fast_failover`* is not generated: only the TTL protects a
+//!   lease then (`faults.rs`).
+//!
 //! Others are left to tests of one machine, or of the runtime:
 //!
 //! - *Requests that Consul never accepts*, for their name, their length or their TTL, *a token

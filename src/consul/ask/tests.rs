@@ -2,4 +2,4 @@
 
 pub(super) mod fixtures;
 pub(crate) mod hostile;
-mod names;
+pub(crate) mod names;

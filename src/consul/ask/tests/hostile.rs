@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     super::{get::GetTree, *},
     fixtures::{FENCE, ID, id},
+    names::check_that_no_word_decides,
 };
 use crate::consul::{
     fact::{
@@ -17,7 +18,7 @@ use crate::consul::{
     wire::WireReply,
 };
 
-const KEY: &str = "jobs/nightly";
+pub(crate) const KEY: &str = "jobs/nightly";
 const RECORD: &str = ".dsync/every/jobs/nightly";
 
 fn key() -> Key {
@@ -292,6 +293,7 @@ fn other_verdicts(reply: &WireReply) -> usize {
 fn every_genuine_reply_is_accepted_by_a_parser() {
     for reply in genuine() {
         assert!(verdicts(&reply) > 0, "{}", String::from_utf8_lossy(&reply.body));
+        (0..100).for_each(|choice| check_that_no_word_decides(&reply, KEY, choice));
     }
 }
 
@@ -370,6 +372,7 @@ proptest! {
         }
         reply.status = status.unwrap_or(reply.status);
         verdicts(&reply);
+        check_that_no_word_decides(&reply, KEY, reply.body.len());
     }
 
     #[test]

@@ -7,10 +7,13 @@ use super::{
     super::*,
     fixtures::{ID, failed, id},
 };
-use crate::consul::{
-    answer::NO_TOKEN,
-    fact::{Destroyed, Expect, Fence, Locked, Raised, Recorded, Released, Seen, Written},
-    wire::WireReply,
+use crate::{
+    consul::{
+        answer::NO_TOKEN,
+        fact::{Destroyed, Expect, Fence, Locked, Raised, Recorded, Released, Seen, Written},
+        wire::WireReply,
+    },
+    mutation::Mutation,
 };
 
 const OTHER: &str = "11111111-2222-3333-4444-555555555555";
@@ -309,4 +312,72 @@ fn all(name: &str, status: u16, body: &str) -> Vec<String> {
         told(&SessionInfo { session: id() }, status, body),
         told(&DestroySession { session: id() }, status, body),
     ]
+}
+
+/// A name without words. A blank keeps it out of paths, as it does most [`names`].
+const PLAIN: &str = "zq/a b";
+
+/// Names made of Consul's own words that no text quotes differently, and that no reply has by
+/// chance.
+fn words() -> Vec<String> {
+    let names = names().into_iter().filter(|name| !name.contains(['"', '\\']) && name.is_ascii());
+    names.filter(|name| name.contains(' ')).map(|name| format!("zq/{name}")).collect()
+}
+
+/// What a reply about `key` means to each question if the key had this name instead.
+fn kinds(reply: &WireReply, key: &str, name: &str) -> Vec<String> {
+    let text = String::from_utf8_lossy(&reply.body).replace(key, name);
+    let kind = |told: String| {
+        let words = told.split(|c: char| !c.is_alphanumeric());
+        words.take(2).collect::<Vec<_>>().join(" ")
+    };
+    all(name, reply.status, &text).into_iter().map(kind).collect()
+}
+
+/// Checks that a reply about `key` means the same if the key's name is made of Consul's words.
+/// `choice` chooses the name.
+pub(crate) fn check_that_no_word_decides(reply: &WireReply, key: &str, choice: usize) {
+    let words = words();
+    let name = &words[choice % words.len()];
+    let text = String::from_utf8_lossy(&reply.body);
+    assert_eq!(kinds(reply, key, name), kinds(reply, key, PLAIN), "{name}: {text}");
+}
+
+/// Consul's errors about the key `k-1` in a transaction.
+fn errors() -> Vec<WireReply> {
+    let key = "\"k-1\"";
+    let texts = [
+        format!("failed to lock key {key}, lock is already held"),
+        format!("failed to lock key {key} due to lock delay"),
+        format!("invalid session \"{ID}\""),
+        format!("key {key} exists"),
+        format!("key {key} doesn't exist"),
+        format!("failed to check index, key {key} doesn't exist"),
+        format!("failed index check for key {key}, current modify index 9 != 8"),
+        format!("failed to check session, key {key} doesn't exist"),
+        format!("failed session check for key {key}, current session \"{OTHER}\" != \"{ID}\""),
+        format!("failed to delete key {key}, index is stale"),
+        format!("failed to set key {key}, index is stale"),
+        format!("failed to unlock key {key}, lock isn't held, or is held by another session"),
+        format!("Permission denied: lacks 'key:write' on {key}"),
+        format!("something new about {key}"),
+    ];
+    let each = texts.iter().flat_map(|text| (0..5).map(|op| failed(&[(op, text.as_str())])));
+    each.map(|body| WireReply { status: 409, index: Some(9), body: body.into() }).collect()
+}
+
+#[test]
+fn an_error_of_a_transaction_means_the_same_whatever_the_key_is_called() {
+    for reply in errors() {
+        (0..words().len()).for_each(|choice| check_that_no_word_decides(&reply, "k-1", choice));
+    }
+    let meant = |text: &str| {
+        let body = failed(&[(1, text)]);
+        kinds(&WireReply { status: 409, index: Some(9), body: body.into() }, "k-1", PLAIN)
+    };
+    assert!(meant("failed to delete key \"k-1\", index is stale").contains(&"FenceFailed".into()));
+    Mutation::choose(Some(Mutation::ErrorsSearched));
+    let finds = || errors().iter().for_each(|reply| check_that_no_word_decides(reply, "k-1", 0));
+    assert!(std::panic::catch_unwind(finds).is_err(), "the test notices the broken rule");
+    Mutation::choose(None);
 }
