@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_millis(100);
 pub(super) struct Hold {
     state: Arc<LeaseState>,
     over: Shared<oneshot::Receiver<HeldTooLong>>,
-    keeper: Keeper,
+    _keeper: Keeper,
 }
 
 /// Ends the task and gives back what it was granted when it is dropped.
@@ -76,7 +76,7 @@ impl Hold {
         let keeper = Keeper { lease, task: task.abort_handle() };
         // The task ends early only with its runtime.
         let state = grant.await.unwrap_or(Err(Error::Stopped))?;
-        Ok(Self { state, over: over.shared(), keeper })
+        Ok(Self { state, over: over.shared(), _keeper: keeper })
     }
 
     pub(super) fn state(&self) -> &Arc<LeaseState> {
@@ -93,23 +93,12 @@ impl Hold {
             }
         }
     }
-
-    /// Releases the lock.
-    pub(super) fn end(&self) {
-        self.keeper.end();
-    }
-}
-
-impl Keeper {
-    fn end(&self) {
-        self.task.abort();
-        give_back(&self.lease);
-    }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.end();
+        self.task.abort();
+        give_back(&self.lease);
     }
 }
 

@@ -17,6 +17,7 @@ use actix_web::{
 use futures::future::LocalBoxFuture;
 
 use super::{
+    body::led,
     extract::{NotSetUp, given},
     redirect::LeaderConfig,
     refusal::{RETRY_AFTER_DEFAULT, answer},
@@ -131,7 +132,8 @@ fn redirect(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
 /// The handler runs within the term, as with [`Term::run`]. It is dropped when the term
 /// ends, including when this process resigns or hands over. The answer is then
 /// [`Lost`](crate::Lost), returned as an error and not as a response: a logging middleware
-/// around this one may not log it. A body that is still being sent is not cut off.
+/// around this one may not log it. A body that is still being produced is dropped, too: the connection is
+/// then closed before the response is complete.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a middleware does nothing until it wraps something"]
 pub struct LeaderOnly {
@@ -208,7 +210,7 @@ where
             };
             // `run` checks the deadline before it calls the service.
             let response = term.run(async { service.call(request).await }).await??;
-            Ok(response.map_into_boxed_body())
+            Ok(response.map_body(|_, body| led(body.boxed(), term)))
         })
     }
 }

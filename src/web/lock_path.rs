@@ -17,9 +17,9 @@ use actix_web::{
 use futures::future::LocalBoxFuture;
 
 use super::{
+    body::locked,
     extract::{NotSetUp, dsync_of},
     hold::Hold,
-    locked_body::locked,
 };
 use crate::{
     error::Error,

@@ -1,11 +1,11 @@
 //! Support for actix-web services: extractors, middleware, error responses, and health
 //! and status routes.
 
+mod body;
 mod extract;
 mod hold;
 mod leader;
 mod lock_path;
-mod locked_body;
 mod redirect;
 mod refusal;
 mod status;

@@ -1,17 +1,25 @@
 //! Requests that only the leader may handle.
 
-use std::{cell::RefCell, future::pending, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::{pending, poll_fn},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix_dsync::{
-    Campaign, Dsync, Lost, Resign, Tenure,
+    Campaign, Dsync, LossReason, Lost, Resign, Tenure,
     embedded::Embedded,
     web::{Leader, LeaderConfig, LeaderOnly},
 };
 use actix_web::{
-    App,
+    App, HttpResponse,
+    body::MessageBody as _,
+    dev::Service as _,
     test::{TestRequest, init_service},
-    web::{self, Data, ServiceConfig},
+    web::{self, Bytes, Data, ServiceConfig},
 };
+use futures::channel::mpsc;
 
 use super::{ask, get};
 use crate::{key, logs::Log};
@@ -287,6 +295,33 @@ async fn work_is_stopped_when_the_process_no_longer_leads() {
         assert!(*stopped.borrow(), "{path}");
         assert_eq!((answer.status, &answer.json()["error"]), (503, &"lost".into()), "{path}");
     }
+}
+
+#[actix::test]
+async fn a_body_that_is_being_produced_is_aborted_when_the_process_no_longer_leads() {
+    tokio::time::pause();
+    let consul = Embedded::new();
+    let (dsync, tenure) = campaigning("one", &consul).await;
+    tenure.elected().await;
+    let (more, chunks) = mpsc::unbounded::<Result<Bytes, actix_web::Error>>();
+    let chunks = Rc::new(RefCell::new(Some(chunks)));
+    let stream = move || {
+        let body = chunks.borrow_mut().take().unwrap();
+        async move { HttpResponse::Ok().streaming(body) }
+    };
+    let route = web::resource("/only").wrap(LeaderOnly::of(&tenure)).to(stream);
+    let app = init_service(App::new().service(route)).await;
+    let response = app.call(TestRequest::get().uri("/only").to_request()).await.unwrap();
+    let mut body = Box::pin(response.into_body());
+    more.unbounded_send(Ok(Bytes::from("a part"))).unwrap();
+    let part = poll_fn(|context| body.as_mut().poll_next(context)).await.unwrap().unwrap();
+    assert_eq!(part, "a part");
+    dsync.send(Resign::of(&tenure)).await.unwrap();
+    more.unbounded_send(Ok(Bytes::from("a later part"))).unwrap();
+    let lost = poll_fn(|context| body.as_mut().poll_next(context)).await.unwrap().unwrap_err();
+    assert!(lost.downcast_ref::<Lost>().is_some_and(|lost| lost.reason == LossReason::Resigned));
+    assert!(more.is_closed(), "what produced it is gone");
+    assert!(poll_fn(|context| body.as_mut().poll_next(context)).await.is_none());
 }
 
 #[actix::test]

@@ -1,7 +1,8 @@
-//! A response body that holds a lock while it is produced.
+//! Response bodies that are produced only while a lock or a term lasts.
 
 use std::{
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,7 +14,13 @@ use actix_web::{
 use futures::future::{Either, LocalBoxFuture, select};
 
 use super::hold::Hold;
-use crate::ownership::Lost;
+use crate::{
+    holding::{lease_state::LeaseState, term::Term},
+    ownership::{LossReason, Lost},
+};
+
+/// The error that aborts a body.
+type Why = Box<dyn std::error::Error>;
 
 /// Returns a body that holds the lock until it has been produced. A body that is complete
 /// or is not sent holds no lock.
@@ -24,9 +31,48 @@ pub(super) fn locked(body: BoxBody, hold: Hold, method: &Method) -> BoxBody {
     if method == Method::HEAD {
         return BoxBody::new(Unsent(body.size()));
     }
+    let (state, too_long) = (hold.state().clone(), hold.over());
+    let over = async move {
+        match select(pin!(state.lost()), pin!(too_long)).await {
+            Either::Left((reason, _)) => lost(&state, reason),
+            Either::Right((too_long, _)) => too_long.into(),
+        }
+    };
+    let state = hold.state().clone();
+    until(over, body, state, hold)
+}
+
+/// Returns a body that is produced within the term.
+pub(super) fn led(body: BoxBody, term: Term) -> BoxBody {
+    if body.size() == BodySize::None {
+        return body;
+    }
+    let (state, reason) = (term.state().clone(), term.lost());
+    let over = async move { lost(&state, reason.await) };
+    let state = term.state().clone();
+    until(over, body, state, term)
+}
+
+fn lost(state: &LeaseState, reason: LossReason) -> Why {
+    Lost { key: state.key().clone(), token: state.token(), reason }.into()
+}
+
+/// Returns the body, which keeps `guard` until it ends. A complete body keeps nothing.
+fn until(
+    over: impl Future<Output = Why> + 'static,
+    body: BoxBody,
+    state: Arc<LeaseState>,
+    guard: impl Unpin + 'static,
+) -> BoxBody {
     match body.try_into_bytes() {
         Ok(bytes) => BoxBody::new(bytes),
-        Err(body) => BoxBody::new(LockedBody::new(body, hold)),
+        Err(body) => BoxBody::new(BodyInTime {
+            size: body.size(),
+            body: Some(body),
+            state,
+            guard: Some(guard),
+            over: Some(Box::pin(over)),
+        }),
     }
 }
 
@@ -48,41 +94,27 @@ impl MessageBody for Unsent {
     }
 }
 
-struct LockedBody {
+struct BodyInTime<G> {
     size: BodySize,
     /// `None` once it is complete or aborted.
     body: Option<BoxBody>,
-    hold: Hold,
+    state: Arc<LeaseState>,
+    guard: Option<G>,
     /// Completes with the error that aborts the body; `None` once the body has ended.
-    over: Option<LocalBoxFuture<'static, Box<dyn std::error::Error>>>,
+    over: Option<LocalBoxFuture<'static, Why>>,
 }
 
-impl LockedBody {
-    fn new(body: BoxBody, hold: Hold) -> Self {
-        let (state, too_long) = (hold.state().clone(), hold.over());
-        let over = async move {
-            let why: Box<dyn std::error::Error> =
-                match select(pin!(state.lost()), pin!(too_long)).await {
-                    Either::Left((reason, _)) => {
-                        Lost { key: state.key().clone(), token: state.token(), reason }.into()
-                    }
-                    Either::Right((too_long, _)) => too_long.into(),
-                };
-            why
-        };
-        Self { size: body.size(), body: Some(body), hold, over: Some(Box::pin(over)) }
-    }
-
-    /// Drops the body and releases the lock.
+impl<G> BodyInTime<G> {
+    /// Drops the body, and then what it kept.
     fn end(&mut self) {
         self.body = None;
         self.over = None;
-        self.hold.end();
+        self.guard = None;
     }
 }
 
-impl MessageBody for LockedBody {
-    type Error = Box<dyn std::error::Error>;
+impl<G: Unpin> MessageBody for BodyInTime<G> {
+    type Error = Why;
 
     fn size(&self) -> BodySize {
         self.size
@@ -99,8 +131,7 @@ impl MessageBody for LockedBody {
             return Poll::Ready(Some(Err(why)));
         }
         // The lease can be invalid shortly before `over` completes.
-        let lease = this.hold.state();
-        this.body.take_if(|_| !lease.is_valid());
+        this.body.take_if(|_| !this.state.is_valid());
         let Some(body) = &mut this.body else { return Poll::Pending };
         let next = Pin::new(body).poll_next(context);
         if matches!(next, Poll::Ready(None)) {
