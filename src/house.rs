@@ -6,6 +6,8 @@
 mod docs;
 mod logs;
 mod public;
+#[cfg(target_os = "linux")]
+mod scripts;
 mod secrets;
 
 use std::{
