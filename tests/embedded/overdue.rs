@@ -10,9 +10,16 @@ use std::{
 
 use actix::prelude::*;
 use actix_dsync::{
-    Campaign, Dsync, Tenure, Term,
+    AcquireAll, Campaign, Dsync, Tenure, Term,
     embedded::Embedded,
     jobs::{Singleton, SingletonHandle},
+    web::{Leader, LeaderOnly},
+};
+use actix_web::{
+    App, HttpResponse,
+    dev::Service as _,
+    test::{TestRequest, init_service},
+    web::resource,
 };
 
 use crate::{acquire, in_a_task, key, runtime, steps};
@@ -98,7 +105,7 @@ async fn tick(term: Term, runs: Runs) {
     }
 }
 
-const WORK: [(&str, Work); 5] = [
+const WORK: [(&str, Work); 7] = [
     ("singleton", |dsync, runs| {
         Box::pin(async move {
             let _handle = ticker(&dsync, &runs);
@@ -143,6 +150,39 @@ const WORK: [(&str, Work); 5] = [
                     }
                 };
                 let _ = lease.run(work).await;
+            }
+        })
+    }),
+    ("lease set", |dsync, runs| {
+        Box::pin(async move {
+            loop {
+                let asked = AcquireAll::new([key("job"), key("other")]);
+                let set = dsync.send(asked).await.unwrap();
+                let work = async {
+                    loop {
+                        runs.record(set.is_valid());
+                        tokio::time::sleep(TICK).await;
+                    }
+                };
+                let _ = set.run(work).await;
+            }
+        })
+    }),
+    ("handler for the leader only", |dsync, runs| {
+        Box::pin(async move {
+            let tenure: Tenure = dsync.send(Campaign::on(key("job"))).await.unwrap();
+            let handler = move |leader: Leader| {
+                let runs = runs.clone();
+                async move {
+                    tick((*leader).clone(), runs).await;
+                    HttpResponse::Ok()
+                }
+            };
+            let only = resource("/").wrap(LeaderOnly::of(&tenure)).to(handler);
+            let app = init_service(App::new().service(only)).await;
+            loop {
+                tenure.elected().await;
+                let _ = app.call(TestRequest::get().uri("/").to_request()).await;
             }
         })
     }),
