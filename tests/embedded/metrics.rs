@@ -1,12 +1,16 @@
 //! The metrics.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
+    future::pending,
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use actix_dsync::{Acquire, Campaign, Dsync, Release, Resign, embedded::Embedded};
+use actix::{Actor, Context};
+use actix_dsync::{Acquire, Campaign, Dsync, Release, Resign, embedded::Embedded, jobs::Singleton};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -183,6 +187,92 @@ async fn every_counter_is_shown_before_it_counts() {
     drop(acquire(&two, "k").await);
     shown(&["losses", "hand_overs", "panics"], "service=two key=k");
     drop((one, two));
+}
+
+/// Whether this is the first call.
+fn is_first(calls: &Cell<u32>) -> bool {
+    calls.replace(calls.get() + 1) == 0
+}
+
+/// Panics when it is started, if it is the first.
+struct Worker {
+    is_first: bool,
+}
+
+impl Actor for Worker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        assert!(!self.is_first, "as the test wants it");
+    }
+}
+
+/// Work that depends on the leadership of `job`. It panics the first time, and never again.
+type Work = fn(Dsync) -> Pin<Box<dyn Future<Output = ()>>>;
+
+const PANICS_ONCE: [(&str, Work); 4] = [
+    ("turn", |dsync| {
+        let calls = Cell::new(0);
+        let work = move |_| {
+            let is_first = is_first(&calls);
+            async move { assert!(!is_first, "as the test wants it") }
+        };
+        let job = dsync.every(key("job"), Duration::from_secs(1), work);
+        Box::pin(async move { job.await.unwrap() })
+    }),
+    ("while_leading", |dsync| {
+        let calls = Cell::new(0);
+        let job = dsync.while_leading(key("job"), move |_| {
+            let is_first = is_first(&calls);
+            async move {
+                assert!(!is_first, "as the test wants it");
+                pending().await
+            }
+        });
+        Box::pin(async move { job.await.unwrap() })
+    }),
+    ("singleton", |dsync| {
+        let calls = Cell::new(0);
+        let made = move |_| Worker { is_first: is_first(&calls) };
+        let singleton = Singleton::new(made).on(key("job")).start(&dsync).unwrap();
+        Box::pin(async move {
+            pending::<()>().await;
+            drop(singleton);
+        })
+    }),
+    ("creation of a singleton", |dsync| {
+        let calls = Cell::new(0);
+        let made = move |_| {
+            assert!(!is_first(&calls), "as the test wants it");
+            Worker { is_first: false }
+        };
+        let singleton = Singleton::new(made).on(key("job")).start(&dsync).unwrap();
+        Box::pin(async move {
+            pending::<()>().await;
+            drop(singleton);
+        })
+    }),
+];
+
+#[actix::test]
+async fn a_panic_of_work_that_depends_on_leadership_is_counted_once() {
+    tokio::time::pause();
+    for (name, work) in PANICS_ONCE {
+        for (by_key, place) in [(false, "service=one"), (true, "service=one key=job")] {
+            let numbers = Numbers::default();
+            let _guard = metrics::set_default_local_recorder(&numbers);
+            let consul = Embedded::new();
+            let builder = Dsync::builder("one").embedded(&consul).on_current_arbiter();
+            let dsync = builder.metrics_by_key(by_key).start().unwrap();
+            let working = actix_rt::spawn(work(dsync.clone()));
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let counted = numbers.all(&format!("dsync_panics_total {place}"));
+            assert_eq!(counted, [0.0, 1.0], "{name}, {place}");
+            assert!(!working.is_finished(), "{name} goes on");
+            working.abort();
+            dsync.shutdown(Duration::from_secs(5)).await.unwrap();
+        }
+    }
 }
 
 #[actix::test]

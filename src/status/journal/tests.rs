@@ -40,6 +40,90 @@ fn a_saturated_agent_shows_in_the_health_and_with_every_key_until_it_recovers() 
     assert_eq!((journal.health().saturation, journal.last_error(&key)), (None, None));
 }
 
+/// The numbers of each metric, in order.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Default)]
+struct Numbers(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
+
+#[cfg(feature = "metrics")]
+mod numbers {
+    use std::sync::Arc;
+
+    use metrics::{
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder,
+        SharedString, Unit,
+    };
+
+    use super::Numbers;
+
+    struct Place(Numbers, String);
+
+    impl Place {
+        fn note(&self, number: f64) {
+            self.0.0.lock().unwrap().entry(self.1.clone()).or_default().push(number);
+        }
+    }
+
+    impl CounterFn for Place {
+        fn increment(&self, by: u64) {
+            self.note(by as f64);
+        }
+
+        fn absolute(&self, _: u64) {
+            unreachable!("nothing counts so");
+        }
+    }
+
+    impl GaugeFn for Place {
+        fn increment(&self, _: f64) {
+            unreachable!("gauges are set");
+        }
+
+        fn decrement(&self, _: f64) {
+            unreachable!("gauges are set");
+        }
+
+        fn set(&self, to: f64) {
+            self.note(to);
+        }
+    }
+
+    impl Recorder for Numbers {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(Arc::new(Place(self.clone(), key.name().into())))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(Arc::new(Place(self.clone(), key.name().into())))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn the_connections_that_may_watch_are_a_gauge_and_each_fall_of_them_is_counted() {
+    let numbers = Numbers::default();
+    metrics::with_local_recorder(&numbers, || {
+        let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
+        // It refuses twice, recovers in two steps, and refuses again.
+        for allowed in [6, 6, 3, 3, 2, 4, 6, 6, 5] {
+            journal.set_watch_connections(Saturation { allowed, most: 6 });
+        }
+    });
+    let numbers = numbers.0.lock().unwrap();
+    assert_eq!(numbers["dsync_watch_connections"], [3.0, 2.0, 4.0, 6.0, 5.0], "only changes");
+    let refused = &numbers["dsync_connections_refused_total"];
+    assert_eq!(refused, &[0.0, 1.0, 1.0, 1.0], "shown as 0, then for 3, 2 and 5");
+}
+
 #[test]
 fn an_incident_of_a_key_is_kept_after_many_incidents_of_the_session() {
     let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
