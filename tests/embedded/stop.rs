@@ -1,9 +1,10 @@
 //! The end of a runtime, whatever it is doing.
 
-use std::time::Duration;
+use std::{cell::RefCell, future::pending, rc::Rc, time::Duration};
 
 use actix_dsync::{
-    Acquire, Campaign, Error, Inspect, LossReason, Observe, Release, Released,
+    Acquire, AcquireAll, AcquirePermit, Campaign, Error, Inspect, LossReason, Observe, Release,
+    Released,
     embedded::{Embedded, EmbeddedRight},
     events::{Filter, LockLost},
 };
@@ -197,6 +198,52 @@ async fn whatever_is_held_keeps_the_runtime() {
         drop(observed);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!((consul.entries(), consul.sessions()), (vec![], vec![]));
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_set_a_permit_and_a_turn_keep_the_runtime() {
+    in_a_task(async {
+        let held_for = Duration::from_secs(60);
+        let consul = Embedded::new();
+        let nothing_is_left = async |what: &str| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(consul.sessions(), [], "{what}");
+            assert!(consul.entries().iter().all(|entry| entry.session.is_none()), "{what}");
+        };
+        let both = AcquireAll::new([key("a"), key("b")]);
+        let set = runtime("set", &consul).send(both).await.unwrap();
+        tokio::time::sleep(held_for).await;
+        assert!(set.is_valid());
+        drop(set);
+        nothing_is_left("set").await;
+
+        let permit =
+            runtime("permit", &consul).send(AcquirePermit::new(key("s"), 2)).await.unwrap();
+        tokio::time::sleep(held_for).await;
+        assert!(permit.is_valid());
+        drop(permit);
+        nothing_is_left("permit").await;
+
+        let taken = Rc::new(RefCell::new(None));
+        {
+            let dsync = runtime("turn", &consul);
+            // The job does not resign from a campaign that it did not begin.
+            let _tenure = dsync.send(Campaign::on(key("t"))).await.unwrap();
+            let begun = taken.clone();
+            let job = actix_rt::spawn(dsync.every(key("t"), Duration::from_secs(1), move |turn| {
+                *begun.borrow_mut() = Some(turn);
+                pending()
+            }));
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            job.abort();
+        }
+        let turn = taken.take().expect("it has begun");
+        tokio::time::sleep(held_for).await;
+        assert!(turn.term().is_valid());
+        drop(turn);
+        nothing_is_left("turn").await;
     })
     .await;
 }
