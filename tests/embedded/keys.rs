@@ -245,3 +245,44 @@ async fn readers_that_are_not_polled_any_more_delay_no_other() {
         assert_eq!(reader.await, Ok(None));
     }
 }
+
+/// The entry of a session's fence.
+fn fence(session: &str) -> String {
+    format!(".dsync/{session}")
+}
+
+/// Crashes a process, and waits until its session has ended, and then for this time. Returns
+/// whether the entry of its fence is still there.
+async fn fence_stays_after_a_crash(seed: u64, wait: Duration) -> bool {
+    let consul = Embedded::new().seed(seed);
+    let link = consul.link();
+    let (crashes, other) = (runtime("crashes", &link), runtime("other", &consul));
+    for dsync in [&crashes, &other] {
+        dsync.ready().await.unwrap();
+    }
+    let [dead, alive] = [&crashes, &other].map(|dsync| dsync.health().session.unwrap().id);
+    consul.write_key(".dsync/every/job", "a record");
+    link.cut();
+    crashes.shutdown(Duration::from_millis(1)).await.unwrap_err();
+    while consul.sessions().iter().any(|session| session.id == dead) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(wait).await;
+    let lease = acquire(&other, "k").await;
+    assert!(lease.is_valid());
+    assert!(consul.entries().iter().any(|entry| entry.key == ".dsync/every/job"));
+    assert_eq!(other.health().session.unwrap().id, alive);
+    assert!(consul.delete_key(&fence(&alive)), "its session is alive");
+    consul.delete_key(&fence(&dead))
+}
+
+#[actix::test]
+async fn the_fence_of_a_crashed_process_is_deleted_by_another_within_the_next_search() {
+    tokio::time::pause();
+    // The first search is at a random moment within ten minutes, the next one an hour later.
+    let next_search = Duration::from_secs(600 + 3_600);
+    for seed in 0..8 {
+        assert!(fence_stays_after_a_crash(seed, Duration::ZERO).await, "{seed}: nothing was left");
+        assert!(!fence_stays_after_a_crash(seed, next_search).await, "{seed}: it is still there");
+    }
+}
