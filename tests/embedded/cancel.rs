@@ -16,7 +16,7 @@ pub(crate) const STEPS: usize = 24;
 
 /// Asserts that this process neither holds nor wants `k`: another session locks it at once, no entry is
 /// left, and nobody writes.
-async fn is_clean(consul: &Embedded, other: &Dsync, what: &str) {
+pub(crate) async fn is_clean(consul: &Embedded, other: &Dsync, what: &str) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let lease = other.send(TryAcquire::new(key("k"))).await;
     let lease = lease.unwrap_or_else(|error| panic!("{what}: {error}"));
