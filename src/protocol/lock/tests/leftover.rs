@@ -12,7 +12,7 @@ struct Store {
     /// The number of requests of each kind that get [`Store::bad`] first.
     bad_answers: u32,
     bad: Bad,
-    /// The callers' demand once the bad answer has come.
+    /// What the callers still want.
     demand: Demand,
 }
 
@@ -175,7 +175,8 @@ fn bad_answers() -> Vec<Bad> {
     ];
     let Seen::Found { entry, index } = found(Some("ours-1"), 41) else { unreachable!() };
     let foreign = Seen::Found { entry: Entry { flags: 99, ..entry }, index };
-    let reads = [Seen::Denied(right()), Seen::Unknown(broken()), foreign];
+    let refused = Seen::NameRefused("status 400".into());
+    let reads = [Seen::Denied(right()), refused, Seen::Unknown(broken()), foreign];
     let releases = [Released::Denied(right()), Released::Unknown(broken()), Released::FenceFailed];
     let locks = locks.into_iter().map(Bad::Lock);
     let reads = reads.into_iter().map(Bad::Read);
@@ -183,9 +184,24 @@ fn bad_answers() -> Vec<Bad> {
     locks.chain(reads).chain(releases).chain([Bad::Fence]).collect()
 }
 
-/// Runs a machine against a store until it is quiet or nothing is due. The callers
-/// stay for a while or leave before the first answer.
-fn played(state: State, bad: &Bad, times: u32, stays: bool) -> (Bench, Store, bool) {
+/// What the callers want of a machine in such a state: nothing once they have left, or what
+/// others want that have come instead.
+fn demands() -> [(&'static str, Demand); 7] {
+    let (nobody, patient) = (Demand::default(), waiting());
+    [
+        ("nobody", nobody),
+        ("patient ones", patient),
+        ("sets", Demand { sets_only: true, ..patient }),
+        ("impatient ones", trying()),
+        ("impatient and patient ones", Demand { impatient: true, ..patient }),
+        ("followers", Demand { follow: true, ..nobody }),
+        ("followers and patient ones", Demand { follow: true, ..patient }),
+    ]
+}
+
+/// Runs a machine against a store until it is quiet or nothing is due. The callers want this for
+/// a while. Whoever gets the key releases it at once, and whoever has an answer wants no more.
+fn played(state: State, bad: &Bad, times: u32, demand: Demand) -> (Bench, Store, bool) {
     let (mut bench, mut asked) = brought_into(state);
     let left = state != State::Trying || matches!(bad, Bad::Lock(Locked::Unknown(_)));
     let mut store = Store {
@@ -193,21 +209,27 @@ fn played(state: State, bad: &Bad, times: u32, stays: bool) -> (Bench, Store, bo
         index: 100,
         bad_answers: times,
         bad: bad.clone(),
-        demand: Demand::default(),
+        demand,
     };
     let mut suspected = false;
-    if !stays {
-        asked.extend(bench.step(Event::Demand(Demand::default())));
-    }
+    asked.extend(bench.step(Event::Demand(demand)));
     for round in 0..200 {
-        if round == 100 && stays {
+        if round == 100 {
+            store.demand = Demand::default();
             asked.extend(bench.step(Event::Demand(store.demand)));
         }
         let mut next = Vec::new();
         for effect in asked.drain(..) {
             suspected |= matches!(effect, Effect::Request(Request::Suspect { .. }));
-            if let Effect::Own { .. } | Effect::Failed(_) = effect {
-                // The caller releases it at once, or has its answer.
+            let is_answer = match effect {
+                Effect::Own { .. } | Effect::Failed(_) => {
+                    store.demand = Demand { follow: store.demand.follow, ..Demand::default() };
+                    true
+                }
+                Effect::Obstructed(_) => std::mem::take(&mut store.demand.impatient),
+                _ => false,
+            };
+            if is_answer {
                 next.extend(bench.step(Event::Demand(store.demand)));
             }
             if let Some(event) = store.answer(&effect) {
@@ -230,7 +252,8 @@ fn played(state: State, bad: &Bad, times: u32, stays: bool) -> (Bench, Store, bo
 /// Whether neither the attempt nor a read is allowed any more, so that nothing shows whether a
 /// duplicate was.
 fn is_beyond_knowledge(state: State, bad: &Bad) -> bool {
-    state == State::ReadingAfterDenial && matches!(bad, Bad::Read(Seen::Denied(_)))
+    let unreadable = matches!(bad, Bad::Read(Seen::Denied(_) | Seen::NameRefused(_)));
+    state == State::ReadingAfterDenial && unreadable
 }
 
 #[test]
@@ -240,12 +263,15 @@ fn whatever_an_attempt_is_answered_the_key_does_not_stay_locked() {
             if is_beyond_knowledge(state, &bad) {
                 continue;
             }
-            for (times, stays) in [(1, true), (1, false), (3, true), (3, false)] {
-                let (bench, store, suspected) = played(state, &bad, times, stays);
-                let what = format!("{state:?}, {bad:?} {times} times, caller stays: {stays}");
-                assert_eq!(store.ours, None, "{what}: left locked by {:?}", bench.lock);
-                // An attempt that cannot be voided or read keeps the slot until the session ends.
-                assert!(bench.lock.is_quiet() || suspected, "{what}: {:?}", bench.lock);
+            for (who, demand) in demands() {
+                for times in [1, 3] {
+                    let (bench, store, suspected) = played(state, &bad, times, demand);
+                    let what = format!("{state:?}, {bad:?} {times} times, wanted by {who}");
+                    assert_eq!(store.ours, None, "{what}: left locked by {:?}", bench.lock);
+                    // An attempt that cannot be voided or read keeps the slot until the session
+                    // ends.
+                    assert!(bench.lock.is_quiet() || suspected, "{what}: {:?}", bench.lock);
+                }
             }
         }
     }
@@ -258,13 +284,16 @@ fn a_machine_is_not_quiet_while_its_session_may_have_the_key() {
             if is_beyond_knowledge(state, &bad) {
                 continue;
             }
-            for stays in [true, false] {
-                let (mut bench, store, suspected) = played(state, &bad, u32::MAX, stays);
-                let what = format!("{state:?}, {bad:?} for ever, caller stays: {stays}");
+            for (who, demand) in demands() {
+                let (mut bench, store, suspected) = played(state, &bad, u32::MAX, demand);
+                let what = format!("{state:?}, {bad:?} for ever, wanted by {who}");
                 assert!(store.ours.is_none() || !bench.lock.is_quiet(), "{what}");
                 // Nothing else waits for what only the session's end can undo.
-                let denied =
-                    matches!(bad, Bad::Read(Seen::Denied(_)) | Bad::Release(Released::Denied(_)));
+                let denied = matches!(
+                    bad,
+                    Bad::Read(Seen::Denied(_) | Seen::NameRefused(_))
+                        | Bad::Release(Released::Denied(_))
+                );
                 assert!(store.ours.is_none() || !denied || suspected, "{what}");
                 bench.step(Event::Demand(Demand::default()));
                 bench.step(Event::Session(Notice::Closed {
