@@ -226,7 +226,7 @@ const PANICS_ONCE: [(&str, Work); 4] = [
             let is_first = is_first(&calls);
             async move {
                 assert!(!is_first, "as the test wants it");
-                pending().await
+                pending::<()>().await;
             }
         });
         Box::pin(async move { job.await.unwrap() })

@@ -16,7 +16,7 @@ use actix_dsync::{
     web::{Leader, LeaderOnly},
 };
 use actix_web::{
-    App, HttpResponse,
+    App,
     dev::Service as _,
     test::{TestRequest, init_service},
     web::resource,
@@ -175,7 +175,7 @@ const WORK: [(&str, Work); 7] = [
                 let runs = runs.clone();
                 async move {
                     tick((*leader).clone(), runs).await;
-                    HttpResponse::Ok()
+                    "never"
                 }
             };
             let only = resource("/").wrap(LeaderOnly::of(&tenure)).to(handler);
