@@ -302,7 +302,11 @@ async fn a_forced_release_whose_reply_is_dropped_after_any_number_of_steps_frees
                 let lost = tokio::time::timeout(5 * SECOND, lease.lost()).await;
                 way.assert_carried_out(count, lost == Ok(LossReason::ForceReleased), &what);
                 drop(lease);
-                // It keeps the key as long as the lease may last.
+                // It keeps the key as long as the lease may last, and the runtime as long.
+                tokio::time::sleep(2 * SECOND).await;
+                let is_running =
+                    consul.sessions().iter().any(|session| session.name.starts_with("admin#"));
+                assert_eq!(is_running, lost.is_ok() && !is_immediate, "{what}");
                 tokio::time::sleep(20 * SECOND).await;
                 is_clean(&consul, &other, &what).await;
                 assert_eq!(consul.sessions().len(), 2, "{what}: of the holder and of the other");
