@@ -101,8 +101,10 @@ impl LeaseSet {
                 state
             })
         });
+        // Boxed, as in `Lease::run`.
+        let work = Box::pin(work);
         // Nothing of the result lives across the last await: the output need not be `Send`.
-        let ended = match run_until(select_all(invalid), Box::pin(work)).await {
+        let ended = match run_until(select_all(invalid), work).await {
             Ok(output) => return Ok(output),
             Err((ended, ..)) => ended,
         };

@@ -25,31 +25,25 @@ type Why = Box<dyn std::error::Error>;
 /// Returns a body that holds the lock until it has been produced. A body that is complete
 /// or is not sent holds no lock.
 pub(super) fn locked(body: BoxBody, hold: Hold, method: &Method) -> BoxBody {
-    if body.size() == BodySize::None {
-        return body;
-    }
     if method == Method::HEAD {
         return BoxBody::new(Unsent(body.size()));
     }
-    let (state, too_long) = (hold.state().clone(), hold.over());
+    let state = hold.state().clone();
+    let (lease, too_long) = (state.clone(), hold.over());
     let over = async move {
-        match select(pin!(state.lost()), pin!(too_long)).await {
-            Either::Left((reason, _)) => lost(&state, reason),
+        match select(pin!(lease.lost()), pin!(too_long)).await {
+            Either::Left((reason, _)) => lost(&lease, reason),
             Either::Right((too_long, _)) => too_long.into(),
         }
     };
-    let state = hold.state().clone();
     until(over, body, state, hold)
 }
 
 /// Returns a body that is produced within the term.
 pub(super) fn led(body: BoxBody, term: Term) -> BoxBody {
-    if body.size() == BodySize::None {
-        return body;
-    }
-    let (state, reason) = (term.state().clone(), term.lost());
-    let over = async move { lost(&state, reason.await) };
     let state = term.state().clone();
+    let (lease, reason) = (state.clone(), term.lost());
+    let over = async move { lost(&lease, reason.await) };
     until(over, body, state, term)
 }
 
@@ -57,13 +51,17 @@ fn lost(state: &LeaseState, reason: LossReason) -> Why {
     Lost { key: state.key().clone(), token: state.token(), reason }.into()
 }
 
-/// Returns the body, which keeps `guard` until it ends. A complete body keeps nothing.
+/// Returns the body, which keeps `guard` until it ends, and is aborted once the lease is `over`. A
+/// body that is complete, or is none, keeps nothing.
 fn until(
     over: impl Future<Output = Why> + 'static,
     body: BoxBody,
     state: Arc<LeaseState>,
     guard: impl Unpin + 'static,
 ) -> BoxBody {
+    if body.size() == BodySize::None {
+        return body;
+    }
     match body.try_into_bytes() {
         Ok(bytes) => BoxBody::new(bytes),
         Err(body) => BoxBody::new(BodyInTime {

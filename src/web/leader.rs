@@ -132,8 +132,8 @@ fn redirect(request: &HttpRequest, tenure: &Tenure) -> HttpResponse {
 /// The handler runs within the term, as with [`Term::run`]. It is dropped when the term
 /// ends, including when this process resigns or hands over. The answer is then
 /// [`Lost`](crate::Lost), returned as an error and not as a response: a logging middleware
-/// around this one may not log it. A body that is still being produced is dropped, too: the connection is
-/// then closed before the response is complete.
+/// around this one may not log it. A body that is still being produced is dropped, too: the
+/// connection is then closed before the response is complete.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a middleware does nothing until it wraps something"]
 pub struct LeaderOnly {

@@ -1,3 +1,9 @@
+#[cfg(feature = "metrics")]
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+#[cfg(feature = "metrics")]
+use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, SharedString, Unit};
+
 use super::*;
 
 fn at(seconds: u64) -> Moment {
@@ -40,88 +46,60 @@ fn a_saturated_agent_shows_in_the_health_and_with_every_key_until_it_recovers() 
     assert_eq!((journal.health().saturation, journal.last_error(&key)), (None, None));
 }
 
-/// The numbers of each metric, in order.
+/// The gauge of the connections that may watch, and the counter of those that were refused.
 #[cfg(feature = "metrics")]
-#[derive(Clone, Default)]
-struct Numbers(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
+#[derive(Default)]
+struct Connections {
+    allowed: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
+}
 
 #[cfg(feature = "metrics")]
-mod numbers {
-    use std::sync::Arc;
+impl metrics::Recorder for Connections {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
-    use metrics::{
-        Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder,
-        SharedString, Unit,
-    };
-
-    use super::Numbers;
-
-    struct Place(Numbers, String);
-
-    impl Place {
-        fn note(&self, number: f64) {
-            self.0.0.lock().unwrap().entry(self.1.clone()).or_default().push(number);
-        }
+    fn register_counter(&self, key: &metrics::Key, _: &Metadata<'_>) -> Counter {
+        let is_refused = key.name() == "dsync_connections_refused_total";
+        if is_refused { Counter::from_arc(self.refused.clone()) } else { Counter::noop() }
     }
 
-    impl CounterFn for Place {
-        fn increment(&self, by: u64) {
-            self.note(by as f64);
-        }
-
-        fn absolute(&self, _: u64) {
-            unreachable!("nothing counts so");
-        }
+    fn register_gauge(&self, key: &metrics::Key, _: &Metadata<'_>) -> Gauge {
+        let is_allowed = key.name() == "dsync_watch_connections";
+        if is_allowed { Gauge::from_arc(self.allowed.clone()) } else { Gauge::noop() }
     }
 
-    impl GaugeFn for Place {
-        fn increment(&self, _: f64) {
-            unreachable!("gauges are set");
-        }
-
-        fn decrement(&self, _: f64) {
-            unreachable!("gauges are set");
-        }
-
-        fn set(&self, to: f64) {
-            self.note(to);
-        }
-    }
-
-    impl Recorder for Numbers {
-        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            Counter::from_arc(Arc::new(Place(self.clone(), key.name().into())))
-        }
-
-        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-            Gauge::from_arc(Arc::new(Place(self.clone(), key.name().into())))
-        }
-
-        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::noop()
-        }
+    fn register_histogram(&self, _: &metrics::Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
     }
 }
 
 #[cfg(feature = "metrics")]
 #[test]
 fn the_connections_that_may_watch_are_a_gauge_and_each_fall_of_them_is_counted() {
-    let numbers = Numbers::default();
-    metrics::with_local_recorder(&numbers, || {
+    const UNSET: f64 = -1.0;
+    let shown = Connections::default();
+    metrics::with_local_recorder(&shown, || {
         let journal = Journal::new(Clock::Boot, Telemetry::new("test", false));
-        // It refuses twice, recovers in two steps, and refuses again.
-        for allowed in [6, 6, 3, 3, 2, 4, 6, 6, 5] {
+        // It refuses twice, recovers in two steps, and refuses again. Only changes are shown.
+        for (allowed, gauge, refused) in [
+            (6, UNSET, 0),
+            (6, UNSET, 0),
+            (3, 3.0, 1),
+            (3, UNSET, 1),
+            (2, 2.0, 2),
+            (4, 4.0, 2),
+            (6, 6.0, 2),
+            (6, UNSET, 2),
+            (5, 5.0, 3),
+        ] {
+            shown.allowed.store(UNSET.to_bits(), Relaxed);
             journal.set_watch_connections(Saturation { allowed, most: 6 });
+            let found = (f64::from_bits(shown.allowed.load(Relaxed)), shown.refused.load(Relaxed));
+            assert_eq!(found, (gauge, refused), "{allowed} allowed");
         }
     });
-    let numbers = numbers.0.lock().unwrap();
-    assert_eq!(numbers["dsync_watch_connections"], [3.0, 2.0, 4.0, 6.0, 5.0], "only changes");
-    let refused = &numbers["dsync_connections_refused_total"];
-    assert_eq!(refused, &[0.0, 1.0, 1.0, 1.0], "shown as 0, then for 3, 2 and 5");
 }
 
 #[test]
